@@ -1,0 +1,16 @@
+"""From canonical pixels to what a network sees."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 `[batch, channels, height, width]` to float32: `(pixel / 255 - mean) / std`, per channel.
+
+    Teacher and student must agree on this to the last bit, or a served network is not the network that was trained.
+    """
+    mean_pixels = torch.tensor([255.0 * value for value in mean], device=images.device).view(1, -1, 1, 1)
+    scale = torch.tensor([1.0 / (255.0 * value) for value in std], device=images.device).view(1, -1, 1, 1)
+    return (images.to(torch.float32) - mean_pixels) * scale

@@ -1,0 +1,272 @@
+"""Open Inference Protocol v2 over REST: request and response bodies, and the binary-tensor extension.
+
+A body is a JSON head, followed (when a tensor travels in binary) by the raw little-endian tensors in the order of the
+head. The `Inference-Header-Content-Length` header says where the head ends.
+
+Invariant: decoding what was encoded gives the same names, dtypes, shapes and bits; anything else raises
+`ProtocolError`, whose message names the field, what was expected and what came.
+
+Source: KServe, "Open Inference Protocol"; Triton Inference Server, "Binary tensor data extension".
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+
+HEADER_LENGTH: Final = "Inference-Header-Content-Length"
+BINARY_EXTENSION: Final = "binary_tensor_data"
+FINGERPRINT_EXTENSION: Final = "model_version_is_fingerprint"
+"""In `GET /v2`: `model_version` identifies weights and preprocessing, so equal versions give equal outputs anywhere."""
+
+DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+_NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
+
+Array = NDArray[Any]
+_Head = TypeVar("_Head", bound=BaseModel)
+
+
+class ProtocolError(ValueError):
+    """A body that does not follow the protocol."""
+
+
+class TensorHead(BaseModel):
+    """One tensor of a request or a response, as its JSON head describes it."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    data: list[Any] | None = None
+
+
+class RequestedOutput(BaseModel):
+    """One output that a request asks for."""
+
+    name: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class RequestHead(BaseModel):
+    """The JSON head of an inference request."""
+
+    id: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    inputs: list[TensorHead]
+    outputs: list[RequestedOutput] = Field(default_factory=list)
+
+    def wants_binary(self, output: str) -> bool:
+        """Whether `output` travels in binary: its own `binary_data` wins over the request's `binary_data_output`."""
+        default = _flag(self.parameters, "binary_data_output", False)
+        for requested in self.outputs:
+            if requested.name == output:
+                return _flag(requested.parameters, "binary_data", default)
+        return default
+
+
+class ResponseHead(BaseModel):
+    """The JSON head of an inference response."""
+
+    model_name: str
+    model_version: str | None = None
+    id: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    outputs: list[TensorHead]
+
+
+@dataclass(frozen=True)
+class Body:
+    """An encoded body. `header_length` is the length of the JSON head in bytes, or None when the body is JSON alone."""
+
+    content: bytes
+    header_length: int | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The HTTP headers that describe this body."""
+        if self.header_length is None:
+            return {"Content-Type": "application/json"}
+        return {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(self.header_length)}
+
+
+def encode_request(inputs: Mapping[str, Array], *, outputs: Sequence[str], request_id: str | None = None) -> Body:
+    """An inference request whose inputs travel in binary and whose outputs are asked for in binary."""
+    heads, chunks = _encode_tensors(inputs, binary=inputs.keys())
+    head: dict[str, Any] = {"id": request_id} if request_id is not None else {}
+    head["inputs"] = heads
+    head["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
+    return _encode(head, chunks)
+
+
+def encode_response(
+    outputs: Mapping[str, Array],
+    *,
+    binary: Collection[str],
+    model_name: str,
+    model_version: str,
+    request_id: str | None = None,
+) -> Body:
+    """An inference response; the outputs named in `binary` follow the head as raw bytes, the others are JSON."""
+    heads, chunks = _encode_tensors(outputs, binary=binary)
+    head: dict[str, Any] = {"model_name": model_name, "model_version": model_version}
+    if request_id is not None:
+        head["id"] = request_id
+    head["outputs"] = heads
+    return _encode(head, chunks)
+
+
+def decode_request(content: bytes, header_length: str | None) -> tuple[RequestHead, dict[str, Array]]:
+    """A request's head and its input tensors by name.
+
+    Args:
+        content: the whole body.
+        header_length: the `Inference-Header-Content-Length` header as it came, or None.
+    """
+    raw_head, payload = _split(content, header_length)
+    head = _parse(RequestHead, raw_head)
+    return head, _decode_tensors("inputs", head.inputs, payload)
+
+
+def decode_response(content: bytes, header_length: str | None) -> tuple[ResponseHead, dict[str, Array]]:
+    """A response's head and its output tensors by name; the arguments are those of `decode_request`."""
+    raw_head, payload = _split(content, header_length)
+    head = _parse(ResponseHead, raw_head)
+    return head, _decode_tensors("outputs", head.outputs, payload)
+
+
+def _encode(head: Mapping[str, Any], chunks: Sequence[bytes]) -> Body:
+    raw_head = json.dumps(head, separators=(",", ":"), allow_nan=False).encode("utf-8")
+    if not chunks:
+        return Body(raw_head, None)
+    return Body(b"".join([raw_head, *chunks]), len(raw_head))
+
+
+def _encode_tensors(arrays: Mapping[str, Array], binary: Collection[str]) -> tuple[list[dict[str, Any]], list[bytes]]:
+    heads: list[dict[str, Any]] = []
+    chunks: list[bytes] = []
+    for name, array in arrays.items():
+        dtype = array.dtype.newbyteorder("<")
+        if dtype not in _NAMES:
+            raise ProtocolError(f"{name}: dtype {array.dtype} has no name in the protocol; known: {', '.join(DTYPES)}")
+        head: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": _NAMES[dtype]}
+        if name in binary:
+            chunk = np.ascontiguousarray(array, dtype=dtype).tobytes()
+            head["parameters"] = {"binary_data_size": len(chunk)}
+            chunks.append(chunk)
+        else:
+            head["data"] = array.ravel().tolist()
+        heads.append(head)
+    return heads, chunks
+
+
+def _split(content: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
+    if header_length is None:
+        return content, memoryview(b"")
+    if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= 19):
+        raise ProtocolError(f"{HEADER_LENGTH}: expected a number of bytes, got {header_length[:40]!r}")
+    length = int(header_length)
+    if length > len(content):
+        raise ProtocolError(
+            f"{HEADER_LENGTH}: expected at most the body's {len(content)} bytes, got {length}; was the body cut short?"
+        )
+    return content[:length], memoryview(content)[length:]
+
+
+def _parse(model: type[_Head], raw_head: bytes) -> _Head:
+    try:
+        return model.model_validate_json(raw_head)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise ProtocolError(f"{where}: {first['msg']}, got {_short(first['input'])}") from error
+
+
+def _decode_tensors(field: str, heads: Sequence[TensorHead], payload: memoryview) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    offset = 0
+    for index, head in enumerate(heads):
+        where = f"{field}[{index}] ({_short(head.name)})"
+        if head.name in arrays:
+            raise ProtocolError(f"{where}: this name comes twice")
+        dtype = DTYPES.get(head.datatype)
+        if dtype is None:
+            raise ProtocolError(f"{where}.datatype: expected one of {', '.join(DTYPES)}, got {_short(head.datatype)}")
+        if any(size < 0 for size in head.shape):
+            raise ProtocolError(f"{where}.shape: expected sizes of 0 or more, got {_short(head.shape)}")
+        size = head.parameters.get("binary_data_size")
+        if size is None:
+            arrays[head.name] = _from_json(where, head, dtype)
+        else:
+            arrays[head.name] = _from_bytes(where, head, dtype, size, payload[offset:])
+            offset += int(size)
+    if offset != len(payload):
+        raise ProtocolError(f"{field}: the tensors take {offset} binary bytes, but {len(payload)} came")
+    return arrays
+
+
+def _from_bytes(where: str, head: TensorHead, dtype: np.dtype[Any], size: object, payload: memoryview) -> Array:
+    expected = prod(head.shape) * dtype.itemsize
+    if isinstance(size, bool) or not isinstance(size, int) or size != expected:
+        raise ProtocolError(
+            f"{where}.parameters.binary_data_size: expected {expected} for {head.datatype} {_short(head.shape)}, "
+            f"got {_short(size)}"
+        )
+    if head.data is not None:
+        raise ProtocolError(f"{where}: expected either data or binary_data_size, got both")
+    if len(payload) < size:
+        raise ProtocolError(f"{where}: expected {size} binary bytes, got {len(payload)}; was the body cut short?")
+    return np.frombuffer(payload[:size], dtype=dtype).reshape(head.shape)
+
+
+def _from_json(where: str, head: TensorHead, dtype: np.dtype[Any]) -> Array:
+    if head.data is None:
+        raise ProtocolError(f"{where}: expected data, or parameters.binary_data_size and a binary body; got neither")
+    kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[dtype.kind]
+    try:
+        values = np.array(head.data)
+    except (ValueError, OverflowError) as error:
+        raise ProtocolError(f"{where}.data: expected rows of equal length, got a ragged list") from error
+    if values.size and values.dtype.kind not in kinds:
+        raise ProtocolError(f"{where}.data: expected {head.datatype} numbers, got other values")
+    if values.size and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if values.min() < limits.min or values.max() > limits.max:
+            raise ProtocolError(
+                f"{where}.data: expected {head.datatype} values from {limits.min} to {limits.max}, "
+                f"got {values.min()} to {values.max()}"
+            )
+    if values.size != prod(head.shape):
+        raise ProtocolError(
+            f"{where}.data: expected {prod(head.shape)} values for shape {_short(head.shape)}, got {values.size}"
+        )
+    return values.astype(dtype).reshape(head.shape)
+
+
+def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise ProtocolError(f"parameters.{name}: expected true or false, got {_short(value)}")
+    return value
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

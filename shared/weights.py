@@ -1,0 +1,99 @@
+"""The weights file: a safetensors file that describes itself, so that one path is enough to serve or evaluate it.
+
+Invariant: the fingerprint depends on everything that changes an output (network, tensors, preprocessing) and on
+nothing else (not on where the weights came from, nor on how the file was written).
+"""
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from shared.networks import build_network
+
+_CARD: Final = "tuition"
+FINGERPRINT_LENGTH: Final = 16
+
+
+class WeightsError(ValueError):
+    """A file that is not a self-describing weights file; the message says what is missing and how to make one."""
+
+
+class WeightsCard(BaseModel):
+    """What a weights file says of itself, kept as JSON under the key `tuition` of the safetensors metadata."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: str
+    num_classes: int = Field(ge=2)
+    in_channels: int = Field(ge=1)
+    image_size: tuple[int, int]
+    """Height and width in pixels."""
+    mean: tuple[float, ...]
+    """Per channel, in units of pixel / 255: the network sees (pixel / 255 - mean) / std."""
+    std: tuple[float, ...]
+    class_names: tuple[str, ...]
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    """Where the weights came from: data set, method, seed. Not part of the fingerprint."""
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> "WeightsCard":
+        if len(self.mean) != self.in_channels or len(self.std) != self.in_channels:
+            raise ValueError(f"mean and std: expected one value for each of {self.in_channels} channels")
+        if any(value <= 0 for value in self.std):
+            raise ValueError(f"std: expected positive values, got {self.std}")
+        if len(self.class_names) != self.num_classes:
+            raise ValueError(f"class_names: expected {self.num_classes} names, got {len(self.class_names)}")
+        return self
+
+
+def weights_bytes(network: nn.Module, card: WeightsCard) -> bytes:
+    """The file's content; the caller writes it."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return save(state, metadata={_CARD: card.model_dump_json()})
+
+
+def load_weights(path: Path) -> tuple[WeightsCard, nn.Module, str]:
+    """The card, the network in evaluation mode on the CPU, and the fingerprint.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or does not describe itself.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: expected a safetensors file, got one that cannot be read ({error})") from error
+    if _CARD not in metadata:
+        raise WeightsError(
+            f"{path}: the file does not describe itself (no {_CARD!r} entry in its metadata); "
+            "write it with `distill-worker train`"
+        )
+    try:
+        card = WeightsCard.model_validate_json(metadata[_CARD])
+        with torch.random.fork_rng(devices=[]):
+            network = build_network(card.network, num_classes=card.num_classes, in_channels=card.in_channels)
+        network.load_state_dict(state)
+    except (ValidationError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
+    return card, network.eval(), fingerprint(card, state)
+
+
+def fingerprint(card: WeightsCard, state: Mapping[str, Tensor]) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 over card (less its provenance) and tensors, sorted by name."""
+    digest = sha256(json.dumps(card.model_dump(mode="json", exclude={"provenance"}), sort_keys=True).encode())
+    for name in sorted(state):
+        array = state[name].detach().cpu().contiguous().numpy()
+        digest.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:FINGERPRINT_LENGTH]

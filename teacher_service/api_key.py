@@ -1,0 +1,42 @@
+"""API keys: `tk_<id>_<secret>`. Random, shown once, stored hashed, compared in constant time.
+
+The secret has 256 random bits, so one round of SHA-256 protects it: there is nothing to guess.
+"""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+
+_PREFIX = "tk"
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key as it is shown, once; `secret_sha256` is what is stored."""
+
+    id: str
+    token: str
+    secret_sha256: str
+
+
+def new_key() -> NewKey:
+    """A fresh random key."""
+    key_id = secrets.token_hex(6)
+    secret = secrets.token_hex(32)
+    return NewKey(key_id, f"{_PREFIX}_{key_id}_{secret}", _hash(secret))
+
+
+def key_id_of(token: str) -> str:
+    """The id inside a token, or `""` when the token has not the form of one."""
+    parts = token.split("_")
+    return parts[1] if len(parts) == 3 and parts[0] == _PREFIX else ""
+
+
+def matches(token: str, secret_sha256: str) -> bool:
+    """Whether the token's secret hashes to `secret_sha256`; takes as long for a wrong secret as for a right one."""
+    return hmac.compare_digest(_hash(token.rsplit("_", 1)[-1]), secret_sha256)
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,91 @@
+"""The FastAPI application: what is opened when the service starts, closed when it stops, and how refusals look."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from teacher_service.batcher import MicroBatcher
+from teacher_service.database import instances_folder, open_database
+from teacher_service.desk import Desk
+from teacher_service.errors import InternalError, InvalidRequest, MethodNotAllowed, NotFound, ServiceError
+from teacher_service.instance import Instance
+from teacher_service.ledger import Clock, Ledger
+from teacher_service.request_id import RequestIds
+from teacher_service.routes import inference, quota
+from teacher_service.routes.service import Service
+from teacher_service.settings import Settings
+from teacher_service.teacher import Teacher
+
+
+def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -> FastAPI:
+    """The service, not yet started: its ledger is opened and its model warmed when the application starts."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = open_database(settings.ledger_url)
+        with Instance(instances_folder(engine)) as instance:
+            ledger = Ledger(engine, instance, clock)
+            ledger.recover()
+            teacher.predict(np.zeros((1, *teacher.image_shape), np.uint8))
+            batcher = MicroBatcher(
+                teacher.predict,
+                max_batch_size=settings.max_batch_size,
+                batch_timeout_seconds=settings.batch_timeout_seconds,
+                max_queued_samples=settings.max_queued_samples,
+            )
+            desk = Desk(ledger, batcher)
+            app.state.service = Service(settings, teacher, ledger, desk)
+            try:
+                yield
+            finally:
+                await desk.drain()
+                await batcher.close()
+                ledger.close()
+
+    app = FastAPI(
+        title="Teacher service",
+        summary="A model's logits behind a call quota, over the Open Inference Protocol v2.",
+        lifespan=lifespan,
+    )
+    app.include_router(inference.router)
+    app.include_router(quota.router)
+    app.add_exception_handler(ServiceError, _render)
+    app.add_exception_handler(HTTPException, _render_http)
+    app.add_exception_handler(Exception, _render_crash)
+    app.add_middleware(RequestIds)
+    return app
+
+
+async def _render(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, ServiceError):
+        raise error
+    # KServe's client parses nothing but application/json, so /v2 answers in it unless asked otherwise.
+    wants_problem = "application/problem+json" in request.headers.get("accept", "")
+    plain = request.url.path.startswith("/v2") and not wants_problem
+    return JSONResponse(
+        error.document(),
+        status_code=error.status,
+        headers=dict(error.headers()),
+        media_type="application/json" if plain else "application/problem+json",
+    )
+
+
+async def _render_http(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's own refusals (no such path, wrong method) in the same form as ours."""
+    if not isinstance(error, HTTPException):
+        raise error
+    refusals: dict[int, type[ServiceError]] = {404: NotFound, 405: MethodNotAllowed}
+    refusal = refusals.get(error.status_code, InvalidRequest)
+    return await _render(request, refusal(f"{request.method} {request.url.path}: {error.detail}"))
+
+
+
+
+async def _render_crash(request: Request, _error: Exception) -> JSONResponse:
+    """A defect of ours; the server's log has the traceback."""
+    return await _render(request, InternalError("The service failed on this request; its log says where."))

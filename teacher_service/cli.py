@@ -1,0 +1,215 @@
+"""The `teacher-service` command: serve a model, and hand out keys.
+
+Results go to standard output, logs and errors to standard error; exit status 2 means that the call was wrong.
+"""
+
+import json
+import logging
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.weights import WeightsError
+from teacher_service.app import create_app
+from teacher_service.database import instances_folder, open_database
+from teacher_service.errors import ServiceError
+from teacher_service.instance import Instance
+from teacher_service.ledger import Ledger, Quota
+from teacher_service.settings import Settings
+from teacher_service.teacher import Teacher
+
+_GRACEFUL_SHUTDOWN_SECONDS = 30
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Serve a model's logits behind a call quota, with every query logged.",
+)
+keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys. Takes effect on the next request.")
+app.add_typer(keys, name="keys")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of the SQLite ledger [env TEACHER_DATA_DIR; default teacher-data]."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@app.command()
+def serve(
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="A self-describing weights file, as `distill-worker train` writes [env TEACHER_WEIGHTS]."),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="[env TEACHER_HOST; default 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes any free port [env TEACHER_PORT; default 8000]")] = None,
+    data_dir: DataDir = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [env TEACHER_DEVICE]")] = None,
+) -> None:
+    """Serve a model until SIGTERM; the address is printed once the service listens.
+
+    Every option has an environment variable; TEACHER_MAX_BATCH_SIZE, TEACHER_BATCH_TIMEOUT_SECONDS,
+    TEACHER_DATABASE_URL and TEACHER_MODEL_NAME have no option.
+    """
+    settings = _settings(weights=weights, host=host, port=port, data_dir=data_dir, device=device)
+    if settings.weights is None:
+        _fail("weights: expected --weights FILE or TEACHER_WEIGHTS, got neither")
+    _log_to_stderr()
+    try:
+        teacher = Teacher(settings.weights, settings.device)
+    except (WeightsError, ValueError) as error:
+        _fail(str(error))
+    with _explained_errors(settings):
+        open_database(settings.ledger_url).dispose()
+    listener = _listen(settings.host, settings.port)
+    config = uvicorn.Config(
+        create_app(settings, teacher),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
+    )
+    structlog.get_logger(__name__).info(
+        "serving", model=settings.model_name, version=teacher.fingerprint, device=str(teacher.device)
+    )
+    host_name, bound_port = listener.getsockname()[:2]
+    print(f"http://{f'[{host_name}]' if ':' in host_name else host_name}:{bound_port}", flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+@keys.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="Whose key it is; unique.")],
+    quota: Annotated[int, typer.Option(min=0, max=2**62, help="Lifetime quota, in samples.")],
+    data_dir: DataDir = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="Write the key to this file (mode 600) instead; do nothing when the file exists."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create a key and show it, once: only its hash is stored."""
+    if key_file is not None and key_file.exists():
+        print(f"{key_file} exists; no key was created", file=sys.stderr)
+        return
+    with _ledger(data_dir) as ledger:
+        key = ledger.create_key(name, quota)
+    if key_file is not None:
+        key_file.parent.mkdir(parents=True, exist_ok=True)
+        key_file.touch(mode=0o600)
+        key_file.write_text(key.token + "\n", encoding="ascii")
+    shown: dict[str, Any] = {"id": key.id, "key": key.token}
+    if key_file is not None:
+        shown = {"id": key.id, "key_file": str(key_file)}
+    print(json.dumps(shown) if as_json else "\n".join(f"{field}: {value}" for field, value in shown.items()))
+
+
+@keys.command("list")
+def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show every key's quota and what is left of it."""
+    with _ledger(data_dir) as ledger:
+        rows = [_key_facts(quota, revoked) for quota, revoked in ledger.keys()]
+    if as_json:
+        print(json.dumps({"keys": rows}))
+        return
+    table = Table(*(list(rows[0]) if rows else ["no keys yet: teacher-service keys create --help"]))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+
+
+@keys.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="The key's id.")], data_dir: DataDir = None) -> None:
+    """Refuse a key from the next request on. What it bought stays in the log."""
+    with _ledger(data_dir) as ledger:
+        if not ledger.revoke(key_id):
+            _fail(f"key_id: there is no key {key_id!r}; see `teacher-service keys list`")
+    print(f"revoked {key_id}")
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+def _key_facts(quota: Quota, revoked: bool) -> dict[str, Any]:
+    return {
+        "id": quota.key_id,
+        "name": quota.name,
+        "limit": quota.limit,
+        "used": quota.used,
+        "reserved": quota.reserved,
+        "remaining": quota.remaining,
+        "revoked": revoked,
+    }
+
+
+@contextmanager
+def _ledger(data_dir: Path | None) -> Iterator[Ledger]:
+    settings = _settings(data_dir=data_dir)
+    with _explained_errors(settings):
+        engine = open_database(settings.ledger_url)
+        with Instance(instances_folder(engine)) as instance:
+            ledger = Ledger(engine, instance, time.time)
+            try:
+                yield ledger
+            finally:
+                ledger.close()
+
+
+@contextmanager
+def _explained_errors(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except ServiceError as error:
+        _fail(error.detail)
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error)
+        _fail(f"{settings.ledger_url}: the ledger cannot be opened ({reason}); check that the folder can be written")
+
+
+def _settings(**given: Any) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        _fail(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}, got {first['input']!r}")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        _fail(f"{host}:{port}: cannot listen there ({error.strerror or error}); choose another --port or --host")
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.WARNING, format="event=%(message)r logger=%(name)s level=%(levelname)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(2)

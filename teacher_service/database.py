@@ -1,0 +1,127 @@
+"""The ledger's tables and the engine they live in.
+
+Everything here is plain SQL that SQLite and PostgreSQL both speak; what is SQLite's own is in `_prepare_sqlite`.
+Times are seconds since the epoch, UTC.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+metadata = MetaData()
+
+_Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in a column called INTEGER
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("secret_sha256", String(64), nullable=False),
+    Column("quota", BigInteger, nullable=False),
+    Column("used", BigInteger, nullable=False, server_default=text("0")),
+    Column("reserved", BigInteger, nullable=False, server_default=text("0")),
+    Column("created_at", Float(53), nullable=False),
+    Column("revoked_at", Float(53)),
+    CheckConstraint("used >= 0 AND reserved >= 0 AND used + reserved <= quota", name="never_over_admitted"),
+)
+
+queries = Table(
+    "queries",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("request_id", String(64), nullable=False),
+    Column("key_id", ForeignKey("api_keys.id"), nullable=False),
+    Column("model_name", String(64), nullable=False),
+    Column("model_version", String(64), nullable=False),
+    Column("samples", Integer, nullable=False),
+    Column("payload_sha256", String(64), nullable=False),
+    Column("idempotency_key", String(255)),
+    Column("status", String(10), nullable=False),
+    Column("instance_id", String(32), nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("finished_at", Float(53)),
+    CheckConstraint("status IN ('held', 'settled', 'released')", name="known_status"),
+    CheckConstraint("samples > 0", name="charges_something"),
+    sqlite_autoincrement=True,
+)
+Index("queries_by_key", queries.c.key_id, queries.c.id)
+_held = queries.c.status == "held"
+Index("held_queries", queries.c.instance_id, sqlite_where=_held, postgresql_where=_held)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("key_id", ForeignKey("api_keys.id"), primary_key=True),
+    Column("idempotency_key", String(255), primary_key=True),
+    Column("payload_sha256", String(64), nullable=False),
+    Column("query_id", ForeignKey("queries.id"), nullable=False, unique=True),
+    Column("content", LargeBinary),
+    Column("header_length", Integer),
+)
+"""One row for each Idempotency-Key; `content` is NULL while the request is being answered."""
+
+
+def open_database(url: str) -> Engine:
+    """An engine on the ledger, its tables created if they are missing.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be opened or written.
+        OSError: the folder of a SQLite file cannot be created.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+    return engine
+
+
+def instances_folder(engine: Engine) -> Path:
+    """Where the processes that share this ledger hold their locks: beside the SQLite file."""
+    return Path(f"{engine.url.database}.instances")
+
+
+def reading(engine: Engine) -> Connection:
+    """A connection for reading alone, which never waits for a writer."""
+    return engine.connect().execution_options(reading=True)
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions behind our back
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 5000")  # other processes (the command line) write too; wait for them
+    cursor.execute("PRAGMA journal_mode = WAL")  # readers never wait for the writer
+    cursor.execute("PRAGMA synchronous = FULL")  # a charge survives a power cut, not only a killed process
+    cursor.execute("PRAGMA foreign_keys = ON")  # off by default
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # Taking the write lock at once: a transaction that reads first and writes later could fail half-way.
+    reading_only = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,1 @@
+"""The HTTP surface: thin functions between the wire and the desk."""

@@ -1,0 +1,44 @@
+"""The service's settings, read once from `TEACHER_*` variables (and the command line), frozen, and passed in."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Each field is the environment variable `TEACHER_<FIELD>` in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="TEACHER_", frozen=True, env_ignore_empty=True)
+
+    weights: Path | None = None
+    """The self-describing weights file to serve."""
+    model_name: str = Field(default="teacher", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    data_dir: Path = Path("teacher-data")
+    """Where the default SQLite ledger lives."""
+    database_url: str | None = None
+    """SQLAlchemy URL of the ledger; by default a SQLite file in `data_dir`."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    """0 takes any free port; the address is printed on standard output."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_batch_size: int = Field(default=256, ge=1)
+    """Samples the model sees at once, and the most that one request may hold."""
+    batch_timeout_seconds: float = Field(default=0.002, ge=0, le=1)
+    """How long the first sample of a batch waits for company."""
+    max_queued_samples: int = Field(default=4096, ge=1)
+    """Samples admitted and not yet answered; beyond it requests get 503."""
+    max_body_bytes: int = Field(default=64 * 2**20, ge=1024)
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_sqlite_file(cls, url: str | None) -> str | None:
+        if url is not None and (not url.startswith("sqlite:///") or ":memory:" in url or len(url) <= 10):
+            raise ValueError("expected the URL of a SQLite file (sqlite:///folder/ledger.sqlite)")
+        return url
+
+    @property
+    def ledger_url(self) -> str:
+        """`database_url`, or the SQLite file in `data_dir`."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'ledger.sqlite'}"
