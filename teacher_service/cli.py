@@ -21,14 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.weights import WeightsError
-from teacher_service.app import create_app
 from teacher_service.database import instances_folder, open_database
 from teacher_service.errors import ServiceError
 from teacher_service.instance import Instance
 from teacher_service.ledger import Ledger, Quota
 from teacher_service.settings import Settings
-from teacher_service.teacher import Teacher
 
 _GRACEFUL_SHUTDOWN_SECONDS = 30
 
@@ -67,6 +64,10 @@ def serve(
     settings = _settings(weights=weights, host=host, port=port, data_dir=data_dir, device=device)
     if settings.weights is None:
         _fail("weights: expected --weights FILE or TEACHER_WEIGHTS, got neither")
+    from shared.weights import WeightsError  # torch takes seconds to import; `keys` does without it
+    from teacher_service.app import create_app
+    from teacher_service.teacher import Teacher
+
     _log_to_stderr()
     try:
         teacher = Teacher(settings.weights, settings.device)

@@ -1,0 +1,276 @@
+"""The store of bought outputs, and of the intentions to buy them.
+
+A purchase is written down, with its Idempotency-Key, before its request leaves; its outputs and its end are written in
+one transaction. A worker killed at any instruction therefore finds either the outputs, or the open purchase that it
+must repeat under the same key.
+
+Invariant: an output that was paid for is never overwritten, never deleted, and never served for another teacher,
+output kind or sample.
+"""
+
+import fcntl
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    create_engine,
+    event,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from distill_worker.errors import CacheError
+from shared.sample_key import KEY_BYTES
+
+_metadata = MetaData()
+
+_streams = Table(
+    "streams",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("teacher_id", String(200), nullable=False),
+    Column("output_kind", String(40), nullable=False),
+    UniqueConstraint("teacher_id", "output_kind"),
+)
+"""One row for each teacher and output kind, so that an output's row need not repeat them."""
+
+_purchases = Table(
+    "purchases",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("stream_id", ForeignKey("streams.id"), nullable=False),
+    Column("idempotency_key", String(64), nullable=False, unique=True),
+    Column("payer", String(16), nullable=False),
+    Column("sample_keys", LargeBinary, nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("finished_at", Float(53)),
+)
+_open = _purchases.c.status == "open"
+Index("open_purchases", _purchases.c.stream_id, sqlite_where=_open, postgresql_where=_open)
+
+_outputs = Table(
+    "outputs",
+    _metadata,
+    Column("id", Integer, primary_key=True),
+    Column("stream_id", ForeignKey("streams.id"), nullable=False),
+    Column("sample_key", LargeBinary, nullable=False),
+    Column("purchase_id", ForeignKey("purchases.id"), nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+    UniqueConstraint("stream_id", "sample_key"),
+)
+"""`vector` is little-endian float32."""
+
+
+@dataclass(frozen=True)
+class Purchase:
+    """An intention to buy the outputs of some samples, in this order, under one Idempotency-Key."""
+
+    id: int
+    idempotency_key: str
+    payer: str
+    """Which account may have been charged; the same Idempotency-Key under another account is another purchase."""
+    sample_keys: tuple[bytes, ...]
+
+
+class Cache:
+    """A cache file, opened. A context manager; use it from one thread."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        """Open or create the file; raises `CacheError` when it is damaged or cannot be written."""
+        self._path = path
+        self._clock = clock
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._engine = _open_engine(path)
+            with self._engine.begin() as connection:
+                _metadata.create_all(connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def sole_buyer(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Be the only process that buys into this file; a second one waits, after calling `on_wait`.
+
+        Without it two workers would both find a sample missing and both pay for it. The kernel frees the lock of a
+        process that dies.
+        """
+        with self._explained():
+            lock = Path(f"{self._path}.lock").open("w")  # noqa: SIM115 - closed below; errors of the body are not ours
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def stream(self, teacher_id: str, output_kind: str) -> int:
+        """The id under which one teacher's outputs of one kind are kept."""
+        with self._writing() as connection:
+            here = (_streams.c.teacher_id == teacher_id) & (_streams.c.output_kind == output_kind)
+            known = connection.scalar(select(_streams.c.id).where(here))
+            if known is not None:
+                return int(known)
+            added = connection.execute(insert(_streams).values(teacher_id=teacher_id, output_kind=output_kind))
+            return int(added.inserted_primary_key[0])
+
+    def streams(self, output_kind: str) -> dict[str, int]:
+        """Stream ids by teacher id, for every teacher that outputs of this kind were ever asked of."""
+        with self._reading() as connection:
+            rows = connection.execute(select(_streams).where(_streams.c.output_kind == output_kind))
+            return {row.teacher_id: row.id for row in rows}
+
+    def outputs(self, stream_id: int, wanted: Iterable[bytes]) -> dict[bytes, NDArray[np.float32]]:
+        """The outputs held of the wanted sample keys, each float32 `[values]`; what is not held is absent."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                select(_outputs.c.sample_key, _outputs.c.vector).where(_outputs.c.stream_id == stream_id)
+            )
+            keys = frozenset(wanted)
+            found = {row.sample_key: row.vector for row in rows if row.sample_key in keys}
+        return {key: _vector(self._path, packed) for key, packed in found.items()}
+
+    def missing(self, stream_id: int, wanted: Iterable[bytes]) -> list[bytes]:
+        """The distinct wanted sample keys whose outputs are not held, in order."""
+        with self._reading() as connection:
+            held = set(connection.scalars(select(_outputs.c.sample_key).where(_outputs.c.stream_id == stream_id)))
+        return [key for key in dict.fromkeys(wanted) if key not in held]
+
+    def intend(self, stream_id: int, sample_keys: Sequence[bytes], *, payer: str) -> Purchase:
+        """Write down a purchase before its request leaves."""
+        idempotency_key = secrets.token_hex(16)
+        with self._writing() as connection:
+            added = connection.execute(
+                insert(_purchases).values(
+                    stream_id=stream_id,
+                    idempotency_key=idempotency_key,
+                    payer=payer,
+                    sample_keys=b"".join(sample_keys),
+                    status="open",
+                    created_at=self._clock(),
+                )
+            )
+            return Purchase(int(added.inserted_primary_key[0]), idempotency_key, payer, tuple(sample_keys))
+
+    def open_purchases(self, stream_id: int) -> list[Purchase]:
+        """Purchases whose end is not known: they may have been charged."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                select(_purchases).where(_open, _purchases.c.stream_id == stream_id).order_by(_purchases.c.id)
+            ).all()
+        return [Purchase(row.id, row.idempotency_key, row.payer, _split(row.sample_keys)) for row in rows]
+
+    def complete(self, stream_id: int, purchase: Purchase, outputs: NDArray[np.float32]) -> None:
+        """Keep what a purchase brought, float32 `[samples, values]` in its order, and close it."""
+        packed = np.ascontiguousarray(outputs, dtype="<f4")
+        with self._writing() as connection:
+            self._close(connection, purchase, "done")
+            held = set(
+                connection.scalars(
+                    select(_outputs.c.sample_key).where(
+                        _outputs.c.stream_id == stream_id, _outputs.c.sample_key.in_(purchase.sample_keys)
+                    )
+                )
+            )
+            rows = [
+                {"stream_id": stream_id, "sample_key": key, "purchase_id": purchase.id, "vector": row.tobytes()}
+                for key, row in zip(purchase.sample_keys, packed, strict=True)
+                if key not in held
+            ]
+            if rows:
+                connection.execute(insert(_outputs), rows)
+
+    def void(self, purchase: Purchase) -> None:
+        """Close a purchase that the teacher refused and did not charge."""
+        with self._writing() as connection:
+            self._close(connection, purchase, "void")
+
+    def _close(self, connection: Connection, purchase: Purchase, status: str) -> None:
+        connection.execute(
+            update(_purchases).where(_purchases.c.id == purchase.id).values(status=status, finished_at=self._clock())
+        )
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._explained(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._explained(), self._engine.connect() as connection:
+            yield connection.execution_options(reading=True)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise CacheError(
+                f"{self._path}: the cache of bought outputs cannot be used ({reason}). If the file is damaged, restore "
+                "a copy or move it aside; do not delete it, for what is in it was paid for"
+            ) from error
+
+
+def _open_engine(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin` says
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 30000")  # another worker may share the file
+    cursor.execute("PRAGMA journal_mode = WAL")  # a reader never waits for a purchase
+    cursor.execute("PRAGMA synchronous = FULL")  # an intention must be on disk before the money can leave
+    cursor.execute("PRAGMA foreign_keys = ON")  # off by default
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # A writer takes its lock at once: a transaction that reads first and writes later could fail half-way.
+    reading_only = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading_only else "BEGIN IMMEDIATE")
+
+
+def _split(packed: bytes) -> tuple[bytes, ...]:
+    return tuple(packed[start : start + KEY_BYTES] for start in range(0, len(packed), KEY_BYTES))
+
+
+def _vector(path: Path, packed: bytes) -> NDArray[np.float32]:
+    if len(packed) % 4 or not packed:
+        raise CacheError(f"{path}: an output of {len(packed)} bytes is not float32; the file is damaged")
+    return np.frombuffer(packed, dtype="<f4")

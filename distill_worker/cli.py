@@ -1,0 +1,238 @@
+"""The `distill-worker` command.
+
+Results go to standard output, progress and errors to standard error; exit status 2 means that something given to the
+command, or something that it needs, is not as it must be, and the message says what to do.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from distill_worker import pipeline
+from distill_worker.cache import Cache
+from distill_worker.config import RunConfig, load_config
+from distill_worker.console import notes, progress_bar, show_plan
+from distill_worker.datasets import load_dataset
+from distill_worker.demo import Demo, run_demo, show_demo
+from distill_worker.errors import ConfigError, WorkerError
+from distill_worker.evaluate import count_correct
+from distill_worker.fetch import Plan
+from distill_worker.targets import find_teacher, load_targets
+from shared.weights import WeightsError, load_weights
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Buy a teacher's outputs once, keep them, and train students on them. Start with `distill-worker demo`.",
+    epilog="The API key comes from TEACHER_API_KEY, or from the file that TEACHER_API_KEY_FILE names.",
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The run; see examples/.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value of the file; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Fresh = Annotated[bool, typer.Option(help="Train again even if the run directory holds a result.")]
+
+
+@app.command()
+def demo(
+    data: Annotated[str, typer.Option(help="digits, or fashion-mnist (takes about 15 minutes)")] = "digits",
+    n: Annotated[int | None, typer.Option(min=2, help="Calls to spend; 50 for digits, 500 for fashion-mnist.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Students trained with each method.")] = 5,
+    quota: Annotated[int | None, typer.Option(min=0, help="Quota of the key, when it is made; twice n.")] = None,
+    directory: Annotated[Path, typer.Option(help="Where the demo keeps everything.")] = Path("runs/demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Train a teacher, serve it behind a quota, buy n outputs, and compare CE, KD and CKD students.
+
+    The second run finds the teacher and every bought output where the first left them, and pays for nothing.
+    """
+    facts = run_demo(Demo.of(data, n=n, seeds=seeds, quota=quota, directory=directory))
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_demo(facts)
+
+
+@app.command()
+def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Say what a run would cost, and spend nothing. Exit status 2 when the quota cannot pay for it."""
+    config = load_config(config_file, overrides or ())
+    if not config.method.needs_teacher:
+        print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{config.method.name} asks no teacher: 0 calls")
+        return
+    samples = pipeline.Samples.of(config)
+    with pipeline.connect(config) as (teacher, description), Cache(config.output.cache) as cache:
+        made = pipeline.make_plan(config, samples, teacher, description, cache)
+    if as_json:
+        print(json.dumps(_plan_facts(made)))
+    else:
+        show_plan(made)
+    made.check()
+
+
+@app.command()
+def fetch(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    abandon: Annotated[
+        bool, typer.Option(help="Give up purchases whose end is not known; what they paid may be paid again.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Buy what is missing into the cache. Interrupted or killed, it goes on where it was and pays nothing twice."""
+    config = load_config(config_file, overrides or ())
+    if not config.method.needs_teacher:
+        raise ConfigError(f"method.name: {config.method.name} asks no teacher, so there is nothing to fetch")
+    made, bought, _ = _buy(config, pipeline.Samples.of(config), abandon=abandon)
+    if as_json:
+        print(json.dumps({**_plan_facts(made), "bought": bought}))
+    else:
+        print(f"{made.wanted} outputs of teacher {made.teacher_id} are in {config.output.cache}; {bought} are new")
+
+
+@app.command()
+def train(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    teacher_id: Annotated[str | None, typer.Option(help="Whose outputs, if the cache holds several teachers'.")] = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a student on what the cache holds; asks no teacher. Killed, it goes on from its last checkpoint."""
+    config = load_config(config_file, overrides or ())
+    samples = pipeline.Samples.of(config)
+    targets, owner = None, None
+    if config.method.needs_teacher:
+        keys = list(samples.wanted)
+        with Cache(config.output.cache) as cache:
+            owner, stream_id = find_teacher(cache, keys, teacher_id)
+            targets = load_targets(cache, stream_id, keys)
+    _show_result(config, _train(config, samples, targets, owner, fresh=fresh), as_json=as_json)
+
+
+@app.command()
+def run(config_file: ConfigFile, overrides: Overrides = None, fresh: Fresh = False, as_json: AsJson = False) -> None:
+    """Plan, buy what is missing, train and evaluate. Killed, it goes on where it was."""
+    config = load_config(config_file, overrides or ())
+    samples = pipeline.Samples.of(config)
+    targets, teacher_id = None, None
+    if config.method.needs_teacher:
+        made, _, targets = _buy(config, samples)
+        teacher_id = made.teacher_id
+    _show_result(config, _train(config, samples, targets, teacher_id, fresh=fresh), as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    weights: Annotated[Path, typer.Argument(help="A weights file, for example runs/.../student.safetensors.")],
+    data: Annotated[str | None, typer.Option(help="The data set; by default the one it was trained on.")] = None,
+    root: Annotated[Path, typer.Option(help="Where data sets are kept.")] = Path("data"),
+    as_json: AsJson = False,
+) -> None:
+    """Top-1 accuracy of a trained network on the test split."""
+    try:
+        card, network, fingerprint = load_weights(weights)
+    except WeightsError as error:
+        raise WorkerError(str(error)) from error
+    dataset = load_dataset(data or str(card.provenance.get("data", "")), root)
+    if dataset.image_shape != (card.in_channels, *card.image_size) or len(dataset.class_names) != card.num_classes:
+        raise WorkerError(f"data: {dataset.name} does not fit this network, which takes {card.image_size} images")
+    correct = count_correct(network, dataset.test.images, dataset.test.labels, mean=card.mean, std=card.std)
+    total = len(dataset.test.labels)
+    facts = {"data": dataset.name, "accuracy": correct / total, "correct": correct, "test_samples": total}
+    if as_json:
+        print(json.dumps({"fingerprint": fingerprint, **facts}))
+    else:
+        print(f"{card.network} ({fingerprint}) on {dataset.name}: {correct / total:.2%}, {correct} of {total}")
+
+
+def main() -> None:
+    """Run the command; every `WorkerError` becomes one line and exit status 2."""
+    try:
+        app()
+    except WorkerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _buy(config: RunConfig, samples: pipeline.Samples, *, abandon: bool = False) -> tuple[Plan, int, torch.Tensor]:
+    with (
+        pipeline.connect(config) as (teacher, description),
+        Cache(config.output.cache) as cache,
+        _purchase_progress(len(samples.wanted)) as progress,
+    ):
+        made, bought = pipeline.buy(
+            config,
+            samples,
+            teacher,
+            description,
+            cache,
+            on_plan=show_plan,
+            on_wait=lambda: notes.print(f"another worker is buying into {config.output.cache}; waiting for it"),
+            progress=progress,
+            abandon=abandon,
+        )
+        return made, bought, load_targets(cache, made.stream_id, list(samples.wanted))
+
+
+@contextmanager
+def _purchase_progress(total: int) -> Iterator[Any]:
+    bought = 0
+    with progress_bar("buying", total) as move:
+
+        def progress(samples: int) -> None:
+            nonlocal bought
+            bought += samples
+            move(bought, f"{bought} calls")
+
+        yield progress
+
+
+def _train(
+    config: RunConfig, samples: pipeline.Samples, targets: torch.Tensor | None, teacher_id: str | None, *, fresh: bool
+) -> dict[str, Any]:
+    with progress_bar(f"training {config.method.name}", config.training.steps) as move:
+        return pipeline.train_student(
+            config,
+            samples,
+            targets,
+            teacher_id,
+            progress=lambda step, loss: move(step, f"loss {loss:.4f}"),
+            fresh=fresh,
+        )
+
+
+def _show_result(config: RunConfig, result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({**result, "directory": str(config.output.directory)}))
+        return
+    print(
+        f"{result['method']} {result['network']} on {result['data']}, track {result['track']}, n = {result['n']}, "
+        f"seed {result['seed']}: accuracy {result['accuracy']:.2%} "
+        f"({result['correct']} of {result['test_samples']}), in {config.output.directory}"
+    )
+
+
+def _plan_facts(plan: Plan) -> dict[str, Any]:
+    quota = plan.quota
+    return {
+        "teacher_id": plan.teacher_id,
+        "wanted": plan.wanted,
+        "cached": plan.cached,
+        "begun_earlier": plan.reopened_samples,
+        "to_buy": len(plan.to_buy),
+        "requests": plan.requests,
+        "remaining": quota.remaining if quota else None,
+        "limit": quota.limit if quota else None,
+        "affordable": plan.shortfall == 0,
+    }

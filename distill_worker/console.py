@@ -1,0 +1,52 @@
+"""What people see: progress and notes on standard error, results on standard output."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from distill_worker.fetch import Plan
+
+notes = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar on standard error; the function moves it to an absolute count and sets the text behind it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[extra]}"),
+    )
+    with Progress(*columns, console=notes) as progress:
+        task = progress.add_task(title, total=total, extra="")
+        yield lambda done, extra: progress.update(task, completed=done, extra=extra)
+
+
+def show_plan(plan: Plan) -> None:
+    """The price, before it is paid."""
+    table = Table("plan", "calls", title=None, show_edge=False, pad_edge=False)
+    table.add_row("wanted", str(plan.wanted))
+    table.add_row("in the cache", str(plan.cached))
+    if plan.reopened:
+        table.add_row("begun earlier, asked again under the same key", str(plan.reopened_samples))
+    table.add_row("to buy", str(len(plan.to_buy)), style="bold")
+    if plan.quota is not None:
+        table.add_row("remaining", f"{plan.quota.remaining} of {plan.quota.limit}")
+    notes.print(table)
+    notes.print(f"teacher {plan.teacher_id}, {plan.requests} requests")
+
+
+def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table of results; numbers to the right."""
+    table = Table(show_edge=False, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,23 @@
+"""Top-1 accuracy of a network on held-out images."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from shared.normalise import normalise
+
+_BATCH_SIZE = 500
+
+
+def count_correct(
+    network: nn.Module, images: Tensor, labels: Tensor, *, mean: Sequence[float], std: Sequence[float]
+) -> int:
+    """How many of the images, uint8 `[samples, channels, height, width]`, get their label; leaves evaluation mode on."""
+    network.eval()
+    correct = 0
+    with torch.inference_mode():
+        for start in range(0, len(images), _BATCH_SIZE):
+            logits = network(normalise(images[start : start + _BATCH_SIZE], mean, std))
+            correct += int((logits.argmax(dim=1) == labels[start : start + _BATCH_SIZE]).sum())
+    return correct

@@ -1,0 +1,191 @@
+"""Buying what is missing: plan, purchase, keep.
+
+    plan()   what is wanted, held, to buy and remaining: asked before anything is spent, and spends nothing
+    fetch()  open purchases again first, then the missing samples, several requests in flight
+
+Invariant: a sample is never sent under a second Idempotency-Key while the fate of the first is unknown.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_worker.cache import Cache, Purchase
+from distill_worker.errors import PlanRefused, QuotaExhausted, TeacherError, TeacherRefused, WorkerError
+from distill_worker.teachers.base import Description, Quota, Teacher
+
+Images = NDArray[np.uint8]
+Progress = Callable[[int], None]
+"""Told how many samples were just bought and kept."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a purchase would cost, in samples (one call each)."""
+
+    teacher_id: str
+    stream_id: int
+    wanted: int
+    cached: int
+    reopened: tuple[Purchase, ...]
+    """Purchases begun earlier whose end is unknown; repeating them costs nothing if they were charged."""
+    to_buy: tuple[bytes, ...]
+    """Sample keys to ask for the first time."""
+    requests: int
+    quota: Quota | None
+
+    @property
+    def reopened_samples(self) -> int:
+        """Samples in purchases begun earlier."""
+        return sum(len(purchase.sample_keys) for purchase in self.reopened)
+
+    @property
+    def shortfall(self) -> int:
+        """Calls that the quota lacks for certain; 0 when it suffices or is not known."""
+        return max(0, len(self.to_buy) - self.quota.remaining) if self.quota else 0
+
+    def check(self) -> None:
+        """Raise `PlanRefused` when the quota cannot pay."""
+        if self.quota is not None and self.shortfall:
+            raise PlanRefused(
+                f"budget.n: {self.wanted} samples are wanted and {self.cached} are held, so {len(self.to_buy)} must be "
+                f"bought, but {self.quota.remaining} calls remain of {self.quota.limit}. Nothing was spent. Lower n by "
+                f"{self.shortfall}, or ask for a larger quota"
+            )
+
+
+def plan(
+    teacher: Teacher, description: Description, cache: Cache, samples: Mapping[bytes, Images], *, request_size: int
+) -> Plan:
+    """What buying the outputs of `samples` (images by sample key) would take.
+
+    Raises:
+        WorkerError: the images do not fit the teacher, or it cannot be asked.
+    """
+    _check_shape(description, samples)
+    stream_id = cache.stream(description.id, "logits")
+    missing = cache.missing(stream_id, samples)
+    wanted = set(missing)
+    reopened = tuple(purchase for purchase in cache.open_purchases(stream_id) if wanted & set(purchase.sample_keys))
+    if any(purchase.payer != teacher.payer for purchase in reopened):
+        raise PlanRefused(
+            "some of these samples were asked for with another API key, in a purchase whose end is not known: they may "
+            "have been paid for with it. Run once with that API key to finish it, or `distill-worker fetch --abandon` "
+            "to buy them again with this one"
+        )
+    begun = {key for purchase in reopened for key in purchase.sample_keys}
+    to_buy = tuple(key for key in missing if key not in begun)
+    size = min(request_size, description.max_request_size or request_size)
+    return Plan(
+        teacher_id=description.id,
+        stream_id=stream_id,
+        wanted=len(samples),
+        cached=len(samples) - len(missing),
+        reopened=reopened,
+        to_buy=to_buy,
+        requests=len(reopened) + ceil(len(to_buy) / size),
+        quota=teacher.quota() if missing else None,
+    )
+
+
+def fetch(
+    teacher: Teacher,
+    description: Description,
+    cache: Cache,
+    plan: Plan,
+    images: Mapping[bytes, Images],
+    *,
+    request_size: int,
+    concurrency: int,
+    progress: Progress = lambda _: None,
+) -> int:
+    """Carry out a plan; the number of samples bought. `images` holds the whole data set's images by sample key.
+
+    Call it as the cache's sole buyer, with a plan made as such.
+
+    Whatever is bought before a failure is kept, and the next call goes on from there.
+
+    Raises:
+        PlanRefused: the quota cannot pay; nothing was spent.
+        QuotaExhausted: the quota ran out on the way; what was bought is kept.
+        TeacherError, CacheError: see there; what was bought is kept.
+    """
+    plan.check()
+    size = min(request_size, description.max_request_size or request_size)
+    todo: list[Purchase | Sequence[bytes]] = [*plan.reopened]
+    todo += [plan.to_buy[start : start + size] for start in range(0, len(plan.to_buy), size)]
+    todo.reverse()
+    bought = 0
+    failure: WorkerError | None = None
+    flying: dict[Future[NDArray[np.float32]], Purchase] = {}
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="purchase") as pool:
+        while flying or (todo and failure is None):
+            while todo and failure is None and len(flying) < concurrency:
+                next_up = todo.pop()
+                purchase = next_up if isinstance(next_up, Purchase) else cache.intend(
+                    plan.stream_id, next_up, payer=teacher.payer
+                )
+                batch = np.stack([_image(images, key) for key in purchase.sample_keys])
+                future = pool.submit(
+                    teacher.buy, batch, description=description, idempotency_key=purchase.idempotency_key
+                )
+                flying[future] = purchase
+            landed, _ = wait(flying, return_when=FIRST_COMPLETED)
+            for future in landed:
+                purchase = flying.pop(future)
+                try:
+                    outputs = future.result()
+                except TeacherRefused as error:
+                    cache.void(purchase)
+                    failure = failure or error
+                except TeacherError as error:
+                    failure = failure or error
+                else:
+                    cache.complete(plan.stream_id, purchase, outputs)
+                    bought += len(purchase.sample_keys)
+                    progress(len(purchase.sample_keys))
+    if failure is not None:
+        raise _told(failure, bought, plan)
+    return bought
+
+
+def abandon(cache: Cache, description: Description, samples: Mapping[bytes, Images]) -> None:
+    """Give up purchases of these samples whose end is not known: what they may have paid for is bought again."""
+    for opened in cache.open_purchases(cache.stream(description.id, "logits")):
+        if samples.keys() & set(opened.sample_keys):
+            cache.void(opened)
+
+
+def _told(failure: WorkerError, bought: int, plan: Plan) -> WorkerError:
+    total = len(plan.to_buy) + plan.reopened_samples
+    advice = "ask for a larger quota" if isinstance(failure, QuotaExhausted) else "see the message"
+    told = type(failure)(
+        f"{failure}. {bought} of {total} samples were bought and are kept; {advice}, then run the same command again "
+        "to buy the rest"
+    )
+    told.__cause__ = failure
+    return told
+
+
+def _check_shape(description: Description, samples: Mapping[bytes, Images]) -> None:
+    for image in samples.values():
+        if image.shape != description.image_shape:
+            raise WorkerError(
+                f"data: the teacher takes images of shape {list(description.image_shape)}, the data set has "
+                f"{list(image.shape)}; is this the right teacher?"
+            )
+        return
+
+
+def _image(images: Mapping[bytes, Images], key: bytes) -> Images:
+    try:
+        return images[key]
+    except KeyError:
+        raise WorkerError(
+            "a purchase begun earlier holds samples of another data set; fetch with that data set first, so that what "
+            "may have been paid for is not lost"
+        ) from None

@@ -1,0 +1,23 @@
+"""The check that every logit loss makes first: a wrong shape broadcasts silently into a wrong number."""
+
+from torch import Tensor
+
+
+def check_logits(student_logits: Tensor, teacher_logits: Tensor, *, at_least: int = 1) -> None:
+    """Raise `ValueError` unless both are float `[batch, classes]`, of one shape, with a batch of `at_least`."""
+    for name, logits in (("student_logits", student_logits), ("teacher_logits", teacher_logits)):
+        if logits.ndim != 2 or not logits.is_floating_point():
+            raise ValueError(f"{name}: expected float [batch, classes], got {logits.dtype} {list(logits.shape)}")
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(
+            f"teacher_logits: expected the student's shape {list(student_logits.shape)}, "
+            f"got {list(teacher_logits.shape)}"
+        )
+    if len(student_logits) < at_least:
+        raise ValueError(f"student_logits: expected a batch of at least {at_least}, got {len(student_logits)}")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise `ValueError` unless the temperature is positive."""
+    if not temperature > 0:
+        raise ValueError(f"temperature: expected a positive number, got {temperature}")

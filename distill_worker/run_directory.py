@@ -1,0 +1,172 @@
+"""A run directory: everything that says what was run, how it went, and how to go on.
+
+    run.json              configuration, teacher, environment
+    metrics.jsonl         one line for each logged step
+    checkpoint.pt         the last checkpoint, while the run is not finished
+    student.safetensors   the trained student, describing itself
+    result.json           written last: a run with a result is finished
+
+Invariant: a directory belongs to one run; another configuration is refused, never mixed in.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill_worker.errors import RunError
+from distill_worker.files import write_atomically
+
+
+class RunDirectory:
+    """An opened run directory. Raises `RunError` wherever the disk does not do as it is told."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def opened(self, identity: Mapping[str, Any], *, fresh: bool = False) -> Iterator[None]:
+        """Claim the directory for the run that `identity` describes, and keep others out until the end.
+
+        Args:
+            identity: JSON-able; everything that the result depends on.
+            fresh: forget what an earlier run left there.
+
+        Raises:
+            RunError: it cannot be written, is in use, or holds another run.
+        """
+        with self._explained():
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"{self.path}: another process is training in this directory") from None
+            with self._explained():
+                if fresh:
+                    self._clear()
+                self._claim(identity)
+            yield
+
+    def result(self) -> dict[str, Any] | None:
+        """The finished run's result, or None."""
+        return self._read_json("result.json")
+
+    def finish(self, weights: bytes, result: Mapping[str, Any]) -> None:
+        """Write the student and the result, and drop the checkpoint."""
+        with self._explained():
+            write_atomically(self.path / "student.safetensors", weights)
+            write_atomically(self.path / "result.json", _json(result))
+            (self.path / "checkpoint.pt").unlink(missing_ok=True)
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint."""
+        with self._explained():
+            partial = self.path / ".checkpoint.part"
+            with partial.open("wb") as file:
+                torch.save(dict(state), file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path / "checkpoint.pt")
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """The last checkpoint, on the CPU, or None."""
+        path = self.path / "checkpoint.pt"
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError) as error:
+            raise RunError(f"{path}: the checkpoint cannot be read ({error}); delete it to start again") from error
+        return state
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl; it holds a `step`."""
+        with self._explained(), (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics of steps after `step`: they will be taken, and logged, again."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        with self._explained():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            write_atomically(path, "".join(kept).encode())
+
+    def _claim(self, identity: Mapping[str, Any]) -> None:
+        known = self._read_json("run.json")
+        wanted = json.loads(_json(identity))
+        if known is None:
+            write_atomically(self.path / "run.json", _json({"identity": wanted, "environment": _environment()}))
+        elif known.get("identity") != wanted:
+            raise RunError(
+                f"{self.path}: this directory holds another run ({_first_difference(known.get('identity'), wanted)}); "
+                "choose another output.directory, or delete it"
+            )
+
+    def _clear(self) -> None:
+        for name in ("run.json", "metrics.jsonl", "checkpoint.pt", "student.safetensors", "result.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); delete the directory to start again") from error
+        return content
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot write there ({error.strerror or error})") from error
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, default=str) + "\n").encode()
+
+
+def _first_difference(known: Any, wanted: Mapping[str, Any]) -> str:
+    if not isinstance(known, dict):
+        return "unreadable"
+    for name in sorted(known.keys() | wanted.keys()):
+        old, new = known.get(name), wanted.get(name)
+        if old != new:
+            if isinstance(old, dict) and isinstance(new, dict):
+                return f"{name}.{_first_difference(old, new)}"
+            return f"{name}: {old!r} there, {new!r} here"
+    return "the same"
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "git": _git_hash(),
+    }
+
+
+def _git_hash() -> str | None:
+    git = shutil.which("git")
+    if git is None:
+        return None
+    here = Path(__file__).parent
+    asked = subprocess.run([git, "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or None

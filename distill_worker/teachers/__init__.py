@@ -1,0 +1,1 @@
+"""Teachers that outputs can be bought from."""

@@ -1,0 +1,55 @@
+"""What a teacher is to the rest of the worker."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Description:
+    """A teacher as it is now."""
+
+    id: str
+    """Equal ids give equal outputs: what was bought under one id is never mixed with another's."""
+    image_shape: tuple[int, int, int]
+    """Channels, height, width."""
+    num_classes: int
+    max_request_size: int | None
+    """Samples a request may hold, when the teacher says."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What the key may still ask, in samples."""
+
+    limit: int
+    used: int
+    remaining: int
+
+
+class Teacher(Protocol):
+    """A black box that answers images with logits, for money. Its methods may be called from several threads."""
+
+    @property
+    def payer(self) -> str:
+        """The account that pays, as at most 16 characters that do not give the API key away."""
+
+    def describe(self) -> Description:
+        """Free. Raises `TeacherError`."""
+
+    def quota(self) -> Quota | None:
+        """Free; None when this teacher does not tell. Raises `TeacherError`."""
+
+    def buy(
+        self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str
+    ) -> NDArray[np.float32]:
+        """Logits, float32 `[samples, num_classes]`, of uint8 `[samples, channels, height, width]`.
+
+        Costs one call a sample; repeating it with the same key and images costs nothing more.
+
+        Raises:
+            TeacherRefused: nothing was charged.
+            TeacherError: whether it was charged is not known; repeat it with the same key and images.
+        """

@@ -1,0 +1,204 @@
+"""A teacher behind the Open Inference Protocol v2: ours, or any server that speaks it.
+
+One retry layer, for named failures that may pass: no connection, a connection lost half-way, 409 (the same key is
+being answered), 429 with Retry-After, 502, 503, 504. It is capped in count and time, jittered, and obeys Retry-After.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay
+
+from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
+from distill_worker.teachers.base import Description, Quota
+from shared import oip, problem
+
+_MAX_ATTEMPTS = 30
+_LONGEST_WAIT_SECONDS = 10.0
+_TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
+_CONTENT_REFUSALS = frozenset({400, 413, 415})
+"""What a server says of the content itself, so it never charged for it. A 401 or 404 may follow a charge."""
+
+
+class OipTeacher:
+    """A client of one model on one server. A context manager; safe to use from several threads."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str,
+        api_key: str | None,
+        timeout_seconds: float,
+        give_up_after_seconds: float,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self.payer = sha256(api_key.encode()).hexdigest()[:16] if api_key else ""
+        self._url = url.rstrip("/")
+        self._model = model
+        self._give_up_after_seconds = give_up_after_seconds
+        self._sleep = sleep
+        self._client = httpx.Client(
+            base_url=self._url, headers=headers, timeout=timeout_seconds, transport=transport
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def is_ready(self) -> bool:
+        """Whether the server would answer now; asks once."""
+        try:
+            return self._client.get("/v2/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def describe(self) -> Description:
+        """The model's identity and shapes, as its metadata say."""
+        server = self._json("GET", "/v2")
+        metadata = self._json("GET", f"/v2/models/{self._model}")
+        try:
+            version = str(metadata["versions"][-1])
+            channels, height, width = (int(size) for size in _tensor(metadata["inputs"], "images")["shape"][1:])
+            num_classes = int(_tensor(metadata["outputs"], "logits")["shape"][-1])
+            largest = metadata.get("parameters", {}).get("max_batch_size")
+            is_fingerprint = oip.FINGERPRINT_EXTENSION in server.get("extensions", [])
+        except (KeyError, IndexError, TypeError, ValueError, StopIteration) as error:
+            raise TeacherError(
+                f"{self._url}: expected model {self._model!r} to take `images` [N, C, H, W] and give `logits` "
+                f"[N, classes], got {str(metadata)[:300]}"
+            ) from error
+        # A version that is a fingerprint names the same teacher wherever it is served; any other only at this address.
+        identity = version if is_fingerprint else f"{self._url}/{self._model}/{version}"
+        return Description(identity, (channels, height, width), num_classes, int(largest) if largest else None)
+
+    def quota(self) -> Quota | None:
+        """What `GET /v1/quota` says; None where there is no such endpoint."""
+        try:
+            body = self._json("GET", "/v1/quota")
+        except TeacherError as error:
+            if isinstance(error.__cause__, httpx.HTTPStatusError) and error.__cause__.response.status_code == 404:
+                return None
+            raise
+        return Quota(int(body["limit"]), int(body["used"]), int(body["remaining"]))
+
+    def buy(
+        self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str
+    ) -> NDArray[np.float32]:
+        """See `Teacher.buy`. The request names the version, so a changed model refuses instead of answering."""
+        body = oip.encode_request({"images": images}, outputs=["logits"], request_id=idempotency_key)
+        version = description.id.rsplit("/", 1)[-1]
+        response = self._send(
+            "POST",
+            f"/v2/models/{self._model}/versions/{version}/infer",
+            content=body.content,
+            headers={**body.headers, "Idempotency-Key": f'"{idempotency_key}"'},
+        )
+        try:
+            _, tensors = oip.decode_response(response.content, response.headers.get(oip.HEADER_LENGTH))
+            logits = tensors["logits"]
+        except (oip.ProtocolError, KeyError) as error:
+            raise TeacherError(f"{self._url}: the answer cannot be read ({error}); it was not kept") from error
+        expected = (len(images), description.num_classes)
+        if logits.shape != expected or not np.isfinite(logits).all():
+            raise TeacherError(
+                f"{self._url}: expected finite logits of shape {list(expected)}, got {logits.dtype} "
+                f"{list(logits.shape)}; they were not kept"
+            )
+        return logits.astype(np.float32)
+
+    def _json(self, method: str, path: str) -> dict[str, Any]:
+        response = self._send(method, path)
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise TeacherError(f"{self._url}{path}: expected JSON, got {response.text[:80]!r}") from error
+        if not isinstance(body, dict):
+            raise TeacherError(f"{self._url}{path}: expected a JSON object, got {response.text[:80]!r}")
+        return body
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        retrying = Retrying(
+            retry=retry_if_exception_type(TeacherUnavailable),
+            stop=stop_after_attempt(_MAX_ATTEMPTS) | stop_before_delay(self._give_up_after_seconds),
+            wait=_wait,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return retrying(self._send_once, method, path, **request)
+
+    def _send_once(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            response = self._client.request(method, path, **request)
+        except httpx.TransportError as error:
+            raise TeacherUnavailable(
+                f"{self._url}: the teacher cannot be reached ({error or type(error).__name__}); is it running, and is "
+                "the URL right?"
+            ) from error
+        except (httpx.InvalidURL, httpx.DecodingError) as error:
+            raise TeacherError(f"{self._url}: {error}") from error
+        if response.is_success:
+            return response
+        raise self._refusal(response)
+
+    def _refusal(self, response: httpx.Response) -> TeacherError:
+        detail, kind = _problem(response)
+        message = f"{self._url}: {response.status_code} {detail}"
+        cause = httpx.HTTPStatusError(message, request=response.request, response=response)
+        refusal: TeacherError
+        if kind == problem.QUOTA_EXCEEDED:
+            refusal = QuotaExhausted(message)
+        elif response.status_code in _TRANSIENT_STATUSES:
+            refusal = TeacherUnavailable(message, retry_after_seconds=_retry_after_seconds(response))
+        elif response.status_code in _CONTENT_REFUSALS:
+            refusal = TeacherRefused(message)
+        else:
+            refusal = TeacherError(message)
+        refusal.__cause__ = cause
+        return refusal
+
+
+def _wait(state: RetryCallState) -> float:
+    """What Retry-After says, plus jitter; else a doubling wait with full jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    told = error.retry_after_seconds if isinstance(error, TeacherUnavailable) else None
+    if told is not None:
+        return told + random.uniform(0, 0.25)
+    return random.uniform(0.05, min(_LONGEST_WAIT_SECONDS, 0.1 * 2.0**state.attempt_number))
+
+
+def _retry_after_seconds(response: httpx.Response) -> float | None:
+    value = response.headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _problem(response: httpx.Response) -> tuple[str, str]:
+    try:
+        body = response.json()
+    except ValueError:
+        return response.text[:200] or response.reason_phrase, ""
+    said = body.get("detail") or body.get("error") if isinstance(body, dict) else None
+    return str(said or response.reason_phrase), problem.type_of(body)
+
+
+def _tensor(tensors: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(tensor for tensor in tensors if tensor["name"] == name)
