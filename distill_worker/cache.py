@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
     Column,
     Connection,
+    CursorResult,
     Engine,
     Float,
     ForeignKey,
@@ -143,7 +144,7 @@ class Cache:
             if known is not None:
                 return int(known)
             added = connection.execute(insert(_streams).values(teacher_id=teacher_id, output_kind=output_kind))
-            return int(added.inserted_primary_key[0])
+            return _new_id(added)
 
     def streams(self, output_kind: str) -> dict[str, int]:
         """Stream ids by teacher id, for every teacher that outputs of this kind were ever asked of."""
@@ -181,7 +182,7 @@ class Cache:
                     created_at=self._clock(),
                 )
             )
-            return Purchase(int(added.inserted_primary_key[0]), idempotency_key, payer, tuple(sample_keys))
+            return Purchase(_new_id(added), idempotency_key, payer, tuple(sample_keys))
 
     def open_purchases(self, stream_id: int) -> list[Purchase]:
         """Purchases whose end is not known: they may have been charged."""
@@ -274,3 +275,7 @@ def _vector(path: Path, packed: bytes) -> NDArray[np.float32]:
     if len(packed) % 4 or not packed:
         raise CacheError(f"{path}: an output of {len(packed)} bytes is not float32; the file is damaged")
     return np.frombuffer(packed, dtype="<f4")
+
+
+def _new_id(added: CursorResult[Any]) -> int:
+    return int(added.inserted_primary_key.id)  # type: ignore[union-attr]  # one row was inserted

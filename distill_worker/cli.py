@@ -19,7 +19,8 @@ from distill_worker.cache import Cache
 from distill_worker.config import RunConfig, load_config
 from distill_worker.console import notes, progress_bar, show_plan
 from distill_worker.datasets import load_dataset
-from distill_worker.demo import Demo, run_demo, show_demo
+from distill_worker.demo import Demo, run_demo
+from distill_worker.demo_summary import show_demo
 from distill_worker.errors import ConfigError, WorkerError
 from distill_worker.evaluate import count_correct
 from distill_worker.fetch import Plan

@@ -95,8 +95,9 @@ def _fashion_mnist(root: Path) -> Dataset:
             f"fashion-mnist: no readable files under {root} ({str(error).splitlines()[0]}); either install Debian's "
             "package dataset-fashion-mnist, or run torchvision.datasets.FashionMNIST(root, download=True) once"
         ) from error
-    splits = [Split(part.data.unsqueeze(1), part.targets.to(torch.int64)) for part in (train, test)]
-    return _described("fashion-mnist", *splits, tuple(train.classes), crop_padding=2, horizontal_flip=True)
+    train_split, test_split = (Split(part.data.unsqueeze(1), part.targets.to(torch.int64)) for part in (train, test))
+    names = tuple(train.classes)
+    return _described("fashion-mnist", train_split, test_split, names, crop_padding=2, horizontal_flip=True)
 
 
 def _unpack_debian_package(raw: Path) -> None:

@@ -4,19 +4,17 @@ A teacher is trained and served behind a quota, n of its outputs are bought once
 trained on the same n samples. Students are trained again at every run, so equal accuracies show that training repeats.
 """
 
-import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from distill_worker import pipeline
 from distill_worker.cache import Cache
 from distill_worker.config import RunConfig, TeacherAddress, parse_config
-from distill_worker.console import notes, progress_bar, result_table, show_plan
+from distill_worker.console import notes, progress_bar, show_plan
 from distill_worker.errors import ConfigError, TeacherError
 from distill_worker.local_service import create_key, served
 from distill_worker.targets import load_targets
@@ -112,35 +110,6 @@ def run_demo(demo: Demo) -> dict[str, Any]:
         "results": results,
         "seconds": round(time.perf_counter() - started, 1),
     }
-
-
-def show_demo(facts: dict[str, Any]) -> None:
-    """The table, and what to try next."""
-    console = Console()
-    rows = []
-    for method in dict.fromkeys(result["method"] for result in facts["results"]):
-        scores = [100 * result["accuracy"] for result in facts["results"] if result["method"] == method]
-        spread = f"{statistics.stdev(scores):.2f}" if len(scores) > 1 else "-"
-        calls = "0" if method == "ce" else str(facts["n"])
-        rows.append((method, f"{statistics.mean(scores):.2f}", spread, str(len(scores)), calls))
-    teacher, quota = facts["teacher"], facts["quota"]
-    console.print(
-        f"\n{facts['data']}: teacher {teacher['network']} ({teacher['accuracy']:.2%}), student {facts['student']}, "
-        f"trained on the same {facts['n']} samples\n"
-    )
-    console.print(result_table(("method", "test accuracy %", "std", "seeds", "calls used"), rows))
-    console.print(
-        f"\ncalls paid in this run: {facts['calls_paid']} (from the cache: {facts['cache_hits']}); "
-        f"quota remaining: {quota['remaining']} of {quota['limit']}; {facts['seconds']} s"
-    )
-    console.print(
-        "\nTry next:\n"
-        "  distill-worker demo                    again: nothing is paid, the accuracies are the same\n"
-        f"  distill-worker demo --data {facts['data']} --n {facts['n'] * 2}"
-        f"{'':<{max(0, 11 - len(facts['data']) - len(str(facts['n'] * 2)))}}buys {facts['n']} more calls, keeps the rest\n"
-        "  distill-worker run examples/digits.toml --help   your own runs, against a teacher anywhere",
-        highlight=False,
-    )
 
 
 def _prepare_teacher(demo: Demo) -> tuple[Path, dict[str, Any]]:

@@ -1,15 +1,15 @@
 """What can go wrong on the worker's side, each with a message that says what to do.
 
-    WorkerError
-    ├── ConfigError           the TOML file, a flag, or what they ask for
-    ├── DataError             a data set is missing or damaged
-    ├── CacheError            the store of bought outputs is damaged or cannot be written
-    ├── RunError              a run directory that cannot be used
-    ├── PlanRefused           what is wanted cannot be paid for; nothing was spent
-    └── TeacherError          the teacher cannot be used
-        ├── TeacherRefused    the content was refused: it was never charged, repeating it changes nothing
-        │   └── QuotaExhausted
-        └── TeacherUnavailable  a failure that may pass; whether it was charged is not known
+WorkerError
+├── ConfigError           the TOML file, a flag, or what they ask for
+├── DataError             a data set is missing or damaged
+├── CacheError            the store of bought outputs is damaged or cannot be written
+├── RunError              a run directory that cannot be used
+├── PlanRefused           what is wanted cannot be paid for; nothing was spent
+└── TeacherError          the teacher cannot be used
+    ├── TeacherRefused    the content was refused: it was never charged, repeating it changes nothing
+    │   └── QuotaExhausted
+    └── TeacherUnavailable  a failure that may pass; whether it was charged is not known
 """
 
 

@@ -13,7 +13,7 @@ _BATCH_SIZE = 500
 def count_correct(
     network: nn.Module, images: Tensor, labels: Tensor, *, mean: Sequence[float], std: Sequence[float]
 ) -> int:
-    """How many of the images, uint8 `[samples, channels, height, width]`, get their label; leaves evaluation mode on."""
+    """How many images, uint8 `[samples, channels, height, width]`, get their label; leaves eval mode on."""
     network.eval()
     correct = 0
     with torch.inference_mode():

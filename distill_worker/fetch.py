@@ -126,8 +126,10 @@ def fetch(
         while flying or (todo and failure is None):
             while todo and failure is None and len(flying) < concurrency:
                 next_up = todo.pop()
-                purchase = next_up if isinstance(next_up, Purchase) else cache.intend(
-                    plan.stream_id, next_up, payer=teacher.payer
+                purchase = (
+                    next_up
+                    if isinstance(next_up, Purchase)
+                    else cache.intend(plan.stream_id, next_up, payer=teacher.payer)
                 )
                 batch = np.stack([_image(images, key) for key in purchase.sample_keys])
                 future = pool.submit(

@@ -89,9 +89,7 @@ def make_plan(
     config: RunConfig, samples: Samples, teacher: Teacher, description: Description, cache: Cache
 ) -> purchase.Plan:
     """What buying the chosen samples' outputs would take."""
-    return purchase.plan(
-        teacher, description, cache, samples.wanted, request_size=config.teacher.request_size
-    )
+    return purchase.plan(teacher, description, cache, samples.wanted, request_size=config.teacher.request_size)
 
 
 def buy(
@@ -134,7 +132,7 @@ def train_student(
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
 ) -> dict[str, Any]:
-    """Train the configured student, or take up or report what its run directory holds; the result as JSON-able facts."""
+    """Train the configured student, going on from what its run directory holds; the result as JSON-able facts."""
     training, dataset = config.training, samples.dataset
     device = _device(training.device)
     torch.set_num_threads(training.threads)
@@ -221,5 +219,5 @@ def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None) -> Weight
 
 def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("training.device: expected a CUDA device, found none; use \"auto\" or \"cpu\"")
+        raise ConfigError('training.device: expected a CUDA device, found none; use "auto" or "cpu"')
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -40,5 +40,7 @@ def load_targets(cache: Cache, stream_id: int, keys: Sequence[bytes]) -> Tensor:
     held = cache.outputs(stream_id, keys)
     absent = sum(key not in held for key in keys)
     if absent:
-        raise WorkerError(f"{absent} of {len(keys)} teacher outputs are not in the cache; buy them: distill-worker fetch")
+        raise WorkerError(
+            f"{absent} of {len(keys)} teacher outputs are not in the cache; buy them: distill-worker fetch"
+        )
     return torch.from_numpy(np.stack([held[key] for key in keys]))

@@ -108,14 +108,12 @@ def _step(
     targets = data.targets[chosen] if data.targets is not None else None
     terms = objective(logits, targets, data.labels[chosen], order.generator)
     optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
+    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return terms
 
 
-def _resume(
-    directory: RunDirectory, network: nn.Module, optimizer: torch.optim.Optimizer, order: "_BatchOrder"
-) -> int:
+def _resume(directory: RunDirectory, network: nn.Module, optimizer: torch.optim.Optimizer, order: "_BatchOrder") -> int:
     state = directory.load_checkpoint()
     done = 0
     if state is not None:

@@ -13,7 +13,9 @@ from teacher_service.batcher import MicroBatcher
 from teacher_service.database import instances_folder, open_database
 from teacher_service.desk import Desk
 from teacher_service.errors import InternalError, InvalidRequest, MethodNotAllowed, NotFound, ServiceError
+from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import Instance
+from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Clock, Ledger
 from teacher_service.request_id import RequestIds
 from teacher_service.routes import inference, quota
@@ -29,7 +31,8 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = open_database(settings.ledger_url)
         with Instance(instances_folder(engine)) as instance:
-            ledger = Ledger(engine, instance, clock)
+            commits = GroupCommit(engine)
+            ledger = Ledger(commits, instance, clock)
             ledger.recover()
             teacher.predict(np.zeros((1, *teacher.image_shape), np.uint8))
             batcher = MicroBatcher(
@@ -39,13 +42,14 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
                 max_queued_samples=settings.max_queued_samples,
             )
             desk = Desk(ledger, batcher)
-            app.state.service = Service(settings, teacher, ledger, desk)
+            app.state.service = Service(settings, teacher, KeyRing(engine, commits, clock), desk)
             try:
                 yield
             finally:
                 await desk.drain()
                 await batcher.close()
-                ledger.close()
+                commits.close()
+                engine.dispose()
 
     app = FastAPI(
         title="Teacher service",
@@ -82,8 +86,6 @@ async def _render_http(request: Request, error: Exception) -> JSONResponse:
     refusals: dict[int, type[ServiceError]] = {404: NotFound, 405: MethodNotAllowed}
     refusal = refusals.get(error.status_code, InvalidRequest)
     return await _render(request, refusal(f"{request.method} {request.url.path}: {error.detail}"))
-
-
 
 
 async def _render_crash(request: Request, _error: Exception) -> JSONResponse:

@@ -21,10 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
-from teacher_service.database import instances_folder, open_database
+from teacher_service.database import open_database
 from teacher_service.errors import ServiceError
-from teacher_service.instance import Instance
-from teacher_service.ledger import Ledger, Quota
+from teacher_service.group_commit import GroupCommit
+from teacher_service.key_ring import KeyRing
+from teacher_service.quota import Quota
 from teacher_service.settings import Settings
 
 _GRACEFUL_SHUTDOWN_SECONDS = 30
@@ -105,8 +106,8 @@ def create_key(
     if key_file is not None and key_file.exists():
         print(f"{key_file} exists; no key was created", file=sys.stderr)
         return
-    with _ledger(data_dir) as ledger:
-        key = ledger.create_key(name, quota)
+    with _key_ring(data_dir) as ring:
+        key = ring.create(name, quota)
     if key_file is not None:
         key_file.parent.mkdir(parents=True, exist_ok=True)
         key_file.touch(mode=0o600)
@@ -120,8 +121,8 @@ def create_key(
 @keys.command("list")
 def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show every key's quota and what is left of it."""
-    with _ledger(data_dir) as ledger:
-        rows = [_key_facts(quota, revoked) for quota, revoked in ledger.keys()]
+    with _key_ring(data_dir) as ring:
+        rows = [_key_facts(quota, revoked) for quota, revoked in ring.all()]
     if as_json:
         print(json.dumps({"keys": rows}))
         return
@@ -134,8 +135,8 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(help="The key's id.")], data_dir: DataDir = None) -> None:
     """Refuse a key from the next request on. What it bought stays in the log."""
-    with _ledger(data_dir) as ledger:
-        if not ledger.revoke(key_id):
+    with _key_ring(data_dir) as ring:
+        if not ring.revoke(key_id):
             _fail(f"key_id: there is no key {key_id!r}; see `teacher-service keys list`")
     print(f"revoked {key_id}")
 
@@ -158,16 +159,16 @@ def _key_facts(quota: Quota, revoked: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _ledger(data_dir: Path | None) -> Iterator[Ledger]:
+def _key_ring(data_dir: Path | None) -> Iterator[KeyRing]:
     settings = _settings(data_dir=data_dir)
     with _explained_errors(settings):
         engine = open_database(settings.ledger_url)
-        with Instance(instances_folder(engine)) as instance:
-            ledger = Ledger(engine, instance, time.time)
-            try:
-                yield ledger
-            finally:
-                ledger.close()
+        commits = GroupCommit(engine)
+        try:
+            yield KeyRing(engine, commits, time.time)
+        finally:
+            commits.close()
+            engine.dispose()
 
 
 @contextmanager

@@ -7,6 +7,7 @@
     │   └── UnknownModel      404   no such model or version
     ├── MethodNotAllowed      405
     ├── RequestInProgress     409   the same Idempotency-Key is being answered now
+    ├── NameTaken             409   a key of this name exists
     ├── BodyTooLarge          413
     ├── UnsupportedEncoding   415
     ├── IdempotencyMismatch   422   the same Idempotency-Key came with another payload
@@ -21,9 +22,11 @@ A refusal costs nothing. `retry_after_seconds` is set exactly where the same req
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from shared import problem
+
+INVALID_KEY: Final = "The API key is unknown or revoked. Send a valid one as `Authorization: Bearer <key>`."
 
 
 class ServiceError(Exception):
@@ -68,6 +71,7 @@ class Unauthorized(ServiceError):
     status, kind = 401, "unauthorized"
 
     def headers(self) -> Mapping[str, str]:
+        """How to authenticate."""
         return {"WWW-Authenticate": 'Bearer realm="teacher"'}
 
 
@@ -95,6 +99,12 @@ class RequestInProgress(ServiceError):
     status, kind, retry_after_seconds = 409, "request-in-progress", 1
 
 
+class NameTaken(ServiceError):
+    """A key of this name exists already."""
+
+    status, kind = 409, "name-taken"
+
+
 class BodyTooLarge(ServiceError):
     """More bytes than the service accepts."""
 
@@ -119,6 +129,7 @@ class QuotaExceeded(ServiceError):
     status, kind = 429, problem.QUOTA_EXCEEDED
 
     def headers(self) -> Mapping[str, str]:
+        """No Retry-After: there is no time after which it would succeed."""
         return {"x-should-retry": "false"}
 
 

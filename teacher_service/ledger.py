@@ -10,13 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, delete, insert, select, update
 
 from shared.oip import Body
-from teacher_service import api_key
-from teacher_service.database import answers, api_keys, queries, reading
+from teacher_service.database import answers, api_keys, queries
 from teacher_service.errors import (
+    INVALID_KEY,
     IdempotencyMismatch,
     LedgerUnavailable,
     QuotaExceeded,
@@ -26,33 +25,10 @@ from teacher_service.errors import (
 )
 from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import Instance
+from teacher_service.quota import Quota, quota_of, read_quota
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""
-
-_INVALID_KEY = "The API key is unknown or revoked. Send a valid one as `Authorization: Bearer <key>`."
-
-
-class NameTaken(ServiceError):
-    """A key with this name exists already."""
-
-    status, kind = 409, "name-taken"
-
-
-@dataclass(frozen=True)
-class Quota:
-    """A key's allowance, in samples."""
-
-    key_id: str
-    name: str
-    limit: int
-    used: int
-    reserved: int
-
-    @property
-    def remaining(self) -> int:
-        """What the next request may cost at most."""
-        return self.limit - self.used - self.reserved
 
 
 @dataclass(frozen=True)
@@ -89,37 +65,10 @@ class Settled:
 class Ledger:
     """Counts on one database. Writing operations return futures; see `GroupCommit` for what these carry."""
 
-    def __init__(self, engine: Engine, instance: Instance, clock: Clock) -> None:
-        self._engine = engine
+    def __init__(self, commits: GroupCommit, instance: Instance, clock: Clock) -> None:
+        self._commits = commits
         self._instance = instance
         self._clock = clock
-        self._commits = GroupCommit(engine)
-
-    def close(self) -> None:
-        """Finish the pending operations and let the database go."""
-        self._commits.close()
-        self._engine.dispose()
-
-    def authenticate(self, token: str) -> Quota:
-        """The quota of the key that the token belongs to.
-
-        Raises:
-            Unauthorized: the token is malformed, unknown or revoked.
-            LedgerUnavailable: the database cannot be read.
-        """
-        row = self._key_row(api_key.key_id_of(token))
-        stored = row.secret_sha256 if row is not None else "0" * 64
-        if not api_key.matches(token, stored) or row is None or row.revoked_at is not None:
-            raise Unauthorized(_INVALID_KEY)
-        return _quota(row)
-
-    def is_reachable(self) -> bool:
-        """Whether the database can be read."""
-        try:
-            self._key_row("")
-        except LedgerUnavailable:
-            return False
-        return True
 
     def recover(self) -> int:
         """Release every hold of a process that is no longer alive; the number of samples released.
@@ -163,7 +112,7 @@ class Ledger:
             if connection.execute(charge).rowcount != 1:
                 raise self._refusal(connection, query)
             query_id = self._log(connection, query)
-            return Reservation(query_id, query, _read_quota(connection, query.key_id))
+            return Reservation(query_id, query, read_quota(connection, query.key_id))
 
         return self._commits.submit(operation)
 
@@ -189,7 +138,7 @@ class Ledger:
                 .where(answers.c.query_id == reservation.query_id)
                 .values(content=answer.content, header_length=answer.header_length)
             )
-            return Settled(answer, _read_quota(connection, query.key_id), replayed=False)
+            return Settled(answer, read_quota(connection, query.key_id), replayed=False)
 
         return self._commits.submit(operation)
 
@@ -201,54 +150,11 @@ class Ledger:
 
         return self._commits.submit(operation)
 
-    def create_key(self, name: str, quota: int) -> api_key.NewKey:
-        """A new key worth `quota` samples.
-
-        Raises:
-            NameTaken: there is a key of this name.
-        """
-        key = api_key.new_key()
-
-        def operation(connection: Connection) -> None:
-            try:
-                connection.execute(
-                    insert(api_keys).values(
-                        id=key.id, name=name, secret_sha256=key.secret_sha256, quota=quota, created_at=self._clock()
-                    )
-                )
-            except IntegrityError as error:
-                raise NameTaken(f"name: a key called {name!r} exists; choose another name") from error
-
-        self._commits.submit(operation).result()
-        return key
-
-    def keys(self) -> list[tuple[Quota, bool]]:
-        """Every key's quota, oldest first, and whether it is revoked."""
-        with reading(self._engine) as connection:
-            rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)).all()
-        return [(_quota(row), row.revoked_at is not None) for row in rows]
-
-    def revoke(self, key_id: str) -> bool:
-        """Refuse this key from the next request on; whether there was such a key."""
-
-        def operation(connection: Connection) -> bool:
-            known = connection.execute(select(api_keys.c.id).where(api_keys.c.id == key_id)).first() is not None
-            connection.execute(
-                update(api_keys)
-                .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-                .values(revoked_at=self._clock())
-            )
-            return known
-
-        return self._commits.submit(operation).result()
-
     def _known_answer(self, connection: Connection, query: Query) -> Settled | None:
         if query.idempotency_key is None:
             return None
         row = connection.execute(
-            select(answers).where(
-                answers.c.key_id == query.key_id, answers.c.idempotency_key == query.idempotency_key
-            )
+            select(answers).where(answers.c.key_id == query.key_id, answers.c.idempotency_key == query.idempotency_key)
         ).first()
         if row is None:
             return None
@@ -258,13 +164,13 @@ class Ledger:
             )
         if row.content is None:
             raise RequestInProgress("Idempotency-Key: the same request is being answered now. Repeat it in a moment.")
-        return Settled(Body(row.content, row.header_length), _read_quota(connection, query.key_id), replayed=True)
+        return Settled(Body(row.content, row.header_length), read_quota(connection, query.key_id), replayed=True)
 
     def _refusal(self, connection: Connection, query: Query) -> ServiceError:
         row = connection.execute(select(api_keys).where(api_keys.c.id == query.key_id)).first()
         if row is None or row.revoked_at is not None:
-            return Unauthorized(_INVALID_KEY)
-        quota = _quota(row)
+            return Unauthorized(INVALID_KEY)
+        quota = quota_of(row)
         return QuotaExceeded(
             f"The request costs {query.samples} samples, but {quota.remaining} of {quota.limit} remain "
             f"(used {quota.used}, reserved {quota.reserved}). Nothing was charged; ask for fewer, or for a grant.",
@@ -288,7 +194,7 @@ class Ledger:
                 created_at=self._clock(),
             )
         )
-        query_id = int(inserted.inserted_primary_key[0])
+        query_id = int(inserted.inserted_primary_key.id)  # type: ignore[union-attr]  # one row was inserted
         if query.idempotency_key is not None:
             connection.execute(
                 insert(answers).values(
@@ -312,18 +218,3 @@ class Ledger:
             update(api_keys).where(api_keys.c.id == key_id).values(reserved=api_keys.c.reserved - samples)
         )
         connection.execute(delete(answers).where(answers.c.query_id == query_id))
-
-    def _key_row(self, key_id: str) -> Row[tuple[object, ...]] | None:
-        try:
-            with reading(self._engine) as connection:
-                return connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
-        except SQLAlchemyError as error:
-            raise LedgerUnavailable("The ledger cannot be read, so nothing was admitted. Try again soon.") from error
-
-
-def _read_quota(connection: Connection, key_id: str) -> Quota:
-    return _quota(connection.execute(select(api_keys).where(api_keys.c.id == key_id)).one())
-
-
-def _quota(row: Row[tuple[object, ...]]) -> Quota:
-    return Quota(row.id, row.name, row.quota, row.used, row.reserved)

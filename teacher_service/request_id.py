@@ -17,6 +17,7 @@ class RequestIds:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, with the id in its scope and on its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

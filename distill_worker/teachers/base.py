@@ -42,9 +42,7 @@ class Teacher(Protocol):
     def quota(self) -> Quota | None:
         """Free; None when this teacher does not tell. Raises `TeacherError`."""
 
-    def buy(
-        self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str
-    ) -> NDArray[np.float32]:
+    def buy(self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str) -> NDArray[np.float32]:
         """Logits, float32 `[samples, num_classes]`, of uint8 `[samples, channels, height, width]`.
 
         Costs one call a sample; repeating it with the same key and images costs nothing more.

@@ -48,9 +48,7 @@ class OipTeacher:
         self._model = model
         self._give_up_after_seconds = give_up_after_seconds
         self._sleep = sleep
-        self._client = httpx.Client(
-            base_url=self._url, headers=headers, timeout=timeout_seconds, transport=transport
-        )
+        self._client = httpx.Client(base_url=self._url, headers=headers, timeout=timeout_seconds, transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -96,9 +94,7 @@ class OipTeacher:
             raise
         return Quota(int(body["limit"]), int(body["used"]), int(body["remaining"]))
 
-    def buy(
-        self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str
-    ) -> NDArray[np.float32]:
+    def buy(self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str) -> NDArray[np.float32]:
         """See `Teacher.buy`. The request names the version, so a changed model refuses instead of answering."""
         body = oip.encode_request({"images": images}, outputs=["logits"], request_id=idempotency_key)
         version = description.id.rsplit("/", 1)[-1]
@@ -146,8 +142,8 @@ class OipTeacher:
             response = self._client.request(method, path, **request)
         except httpx.TransportError as error:
             raise TeacherUnavailable(
-                f"{self._url}: the teacher cannot be reached ({error or type(error).__name__}); is it running, and is "
-                "the URL right?"
+                f"{self._url}: the teacher cannot be reached ({str(error) or type(error).__name__}); is it running, "
+                "and is the URL right?"
             ) from error
         except (httpx.InvalidURL, httpx.DecodingError) as error:
             raise TeacherError(f"{self._url}: {error}") from error

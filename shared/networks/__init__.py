@@ -1,6 +1,6 @@
 """Networks by name. A name and its parameter names are part of every weights file: neither may change.
 
-    build_network("resnet8x4", num_classes=10, in_channels=1)
+build_network("resnet8x4", num_classes=10, in_channels=1)
 """
 
 import re

@@ -10,7 +10,7 @@ from torch.nn.functional import relu
 
 
 def resnet(depth: int, width: int, num_classes: int, in_channels: int) -> nn.Module:
-    """`resnet<depth>` (width 1: stages of 16, 32, 64 channels) or `resnet<depth>x4` (64, 128, 256 behind a stem of 32)."""
+    """`resnet<depth>` (width 1: stages of 16, 32, 64) or `resnet<depth>x4` (64, 128, 256 behind a stem of 32)."""
     if depth < 8 or (depth - 2) % 6:
         raise ValueError(f"network: a CIFAR resnet has depth 6 n + 2 (8, 14, 20, 32, 44, 56, 110), got {depth}")
     stem = 16 if width == 1 else 32
@@ -18,9 +18,7 @@ def resnet(depth: int, width: int, num_classes: int, in_channels: int) -> nn.Mod
 
 
 class _ResNet(nn.Module):
-    def __init__(
-        self, blocks: int, stem: int, stages: tuple[int, ...], num_classes: int, in_channels: int
-    ) -> None:
+    def __init__(self, blocks: int, stem: int, stages: tuple[int, ...], num_classes: int, in_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, stem, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(stem)
@@ -29,8 +27,7 @@ class _ResNet(nn.Module):
         for index, channels in enumerate(stages):
             strides = [1 if index == 0 else 2] + [1] * (blocks - 1)
             stage = [
-                _Block(previous if block == 0 else channels, channels, stride)
-                for block, stride in enumerate(strides)
+                _Block(previous if block == 0 else channels, channels, stride) for block, stride in enumerate(strides)
             ]
             layers.append(nn.Sequential(*stage))
             previous = channels

@@ -47,7 +47,7 @@ async def live() -> dict[str, bool]:
 @router.get("/health/ready")
 async def ready(service: RunningService) -> dict[str, bool]:
     """Whether the next query would be counted and answered. 503 when the ledger is down. Costs nothing."""
-    if not await run_in_threadpool(service.ledger.is_reachable):
+    if not await run_in_threadpool(service.keys.is_reachable):
         raise LedgerUnavailable("The ledger cannot be read, so no query would be admitted.")
     return {"ready": True}
 
@@ -143,7 +143,7 @@ def _idempotency_key(request: Request) -> str | None:
     key = value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value
     if not 1 <= len(key) <= _MAX_IDEMPOTENCY_KEY or not key.isascii() or not key.isprintable():
         raise InvalidRequest(
-            f"Idempotency-Key: expected 1 to {_MAX_IDEMPOTENCY_KEY} printable ASCII characters, got {len(key)} characters"
+            f"Idempotency-Key: expected 1 to {_MAX_IDEMPOTENCY_KEY} printable ASCII characters, got {key[:40]!r}"
         )
     return key
 
@@ -167,7 +167,9 @@ def _images(service: Service, tensors: dict[str, NDArray[Any]]) -> Images:
         raise InvalidRequest(f"inputs: expected exactly one, called {INPUT!r}, got {sorted(tensors)}")
     images = tensors[INPUT]
     if images.dtype != np.uint8:
-        raise InvalidRequest(f"{INPUT}.datatype: expected UINT8 (raw pixels, 0 to 255), got {images.dtype.name.upper()}")
+        raise InvalidRequest(
+            f"{INPUT}.datatype: expected UINT8 (raw pixels, 0 to 255), got {images.dtype.name.upper()}"
+        )
     expected = service.teacher.image_shape
     if images.ndim != 4 or images.shape[1:] != expected:
         raise InvalidRequest(f"{INPUT}.shape: expected [samples, {', '.join(map(str, expected))}], got {images.shape}")

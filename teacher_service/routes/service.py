@@ -8,7 +8,8 @@ from starlette.concurrency import run_in_threadpool
 
 from teacher_service.desk import Desk
 from teacher_service.errors import Unauthorized
-from teacher_service.ledger import Ledger, Quota
+from teacher_service.key_ring import KeyRing
+from teacher_service.quota import Quota
 from teacher_service.settings import Settings
 from teacher_service.teacher import Teacher
 
@@ -19,7 +20,7 @@ class Service:
 
     settings: Settings
     teacher: Teacher
-    ledger: Ledger
+    keys: KeyRing
     desk: Desk
 
 
@@ -37,7 +38,7 @@ async def caller(request: Request, service: Annotated[Service, Depends(running_s
     token = credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
     if not token:
         raise Unauthorized("An API key is required. Send it as `Authorization: Bearer <key>`.")
-    return await run_in_threadpool(service.ledger.authenticate, token)
+    return await run_in_threadpool(service.keys.authenticate, token)
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:

@@ -1,0 +1,49 @@
+# Every target installs what it needs into .venv, and only when the lock file changed.
+PYTHON ?= python3
+UV := .venv/bin/uv
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench figures lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+$(INSTALLED): requirements-dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet uv==0.13.9; }
+	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes requirements-dev.lock
+	$(UV) pip install --quiet --python .venv/bin/python --no-deps --editable .
+	touch $@
+
+demo: $(INSTALLED) ## train a teacher, serve it, buy 50 outputs, compare CE, KD and CKD
+	@.venv/bin/distill-worker demo
+
+test: $(INSTALLED) ## run the tests
+	.venv/bin/pytest
+
+check: $(INSTALLED) ## ruff, mypy --strict, and the import arrows
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy .
+	.venv/bin/pytest -q tests/test_architecture.py
+
+format: $(INSTALLED) ## let ruff format the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: $(INSTALLED) ## measure; figures go to benchmarks/results
+	.venv/bin/python -m benchmarks.losses
+	.venv/bin/python -m benchmarks.service
+
+figures: $(INSTALLED) ## the latest of every figure, misses first
+	@.venv/bin/python -m benchmarks.figures
+
+lock: ## resolve the dependencies again (hashes, no index named)
+	test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet uv==0.13.9; }
+	$(UV) pip compile pyproject.toml --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+	$(UV) pip compile pyproject.toml --extra dev -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-dev.lock
+
+clean: ## remove .venv and caches; what was bought (runs/) stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Measurements; see `figures.py` for where they go."""

@@ -1,0 +1,99 @@
+"""Figures: one JSON line each in `benchmarks/results/<suite>.jsonl`; run as a program, the latest of each as a table.
+
+    python -m benchmarks.figures            misses first, then the rest
+"""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def record(
+    suite: str,
+    name: str,
+    values: Sequence[float],
+    *,
+    unit: str,
+    better: Literal["higher", "lower"],
+    target: float | None = None,
+) -> dict[str, Any]:
+    """Append the median of `values`, with their spread, to the suite's file; the figure that was written."""
+    figure = {
+        "suite": suite,
+        "name": name,
+        "value": _rounded(statistics.median(values)),
+        "unit": unit,
+        "better": better,
+        "target": target,
+        "min": _rounded(min(values)),
+        "max": _rounded(max(values)),
+        "runs": len(values),
+        "hardware": _hardware(),
+        "at": datetime.now(UTC).date().isoformat(),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / f"{suite}.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(figure) + "\n")
+    return figure
+
+
+def misses_target(figure: dict[str, Any]) -> bool:
+    """Whether a figure falls short of its target."""
+    target = figure["target"]
+    if target is None:
+        return False
+    return bool(figure["value"] < target if figure["better"] == "higher" else figure["value"] > target)
+
+
+def latest() -> list[dict[str, Any]]:
+    """The last line of every figure in every suite, misses first."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for path in sorted(RESULTS.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            figure = json.loads(line)
+            found[figure["suite"], figure["name"]] = figure
+    return sorted(found.values(), key=lambda figure: (not misses_target(figure), figure["suite"], figure["name"]))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}") if abs(value) < 10_000 else round(value)
+
+
+def _hardware() -> str:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return f"{os.cpu_count()} x {model}"
+
+
+def _print_table() -> None:
+    table = Table("suite", "figure", "value", "min..max", "runs", "target", "hardware", "at", show_edge=False)
+    for figure in latest():
+        target = "-" if figure["target"] is None else f"{figure['target']:g}"
+        table.add_row(
+            figure["suite"],
+            figure["name"],
+            f"{figure['value']:g} {figure['unit']}",
+            f"{figure['min']:g}..{figure['max']:g}",
+            str(figure["runs"]),
+            f"[red]{target} missed[/]" if misses_target(figure) else target,
+            figure["hardware"],
+            figure["at"],
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    _print_table()

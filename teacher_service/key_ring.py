@@ -1,0 +1,91 @@
+"""The API keys: made, listed, revoked, and recognised."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from teacher_service import api_key
+from teacher_service.database import api_keys, reading
+from teacher_service.errors import INVALID_KEY, LedgerUnavailable, NameTaken, Unauthorized
+from teacher_service.group_commit import GroupCommit
+from teacher_service.quota import Quota, quota_of
+
+
+class KeyRing:
+    """The keys of one ledger."""
+
+    def __init__(self, engine: Engine, commits: GroupCommit, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self._commits = commits
+        self._clock = clock
+
+    def authenticate(self, token: str) -> Quota:
+        """The quota of the key that the token belongs to.
+
+        Raises:
+            Unauthorized: the token is malformed, unknown or revoked.
+            LedgerUnavailable: the database cannot be read.
+        """
+        row = self._key_row(api_key.key_id_of(token))
+        stored = row.secret_sha256 if row is not None else "0" * 64
+        if not api_key.matches(token, stored) or row is None or row.revoked_at is not None:
+            raise Unauthorized(INVALID_KEY)
+        return quota_of(row)
+
+    def is_reachable(self) -> bool:
+        """Whether the database can be read."""
+        try:
+            self._key_row("")
+        except LedgerUnavailable:
+            return False
+        return True
+
+    def create(self, name: str, quota: int) -> api_key.NewKey:
+        """A new key worth `quota` samples.
+
+        Raises:
+            NameTaken: there is a key of this name.
+        """
+        key = api_key.new_key()
+
+        def operation(connection: Connection) -> None:
+            try:
+                connection.execute(
+                    insert(api_keys).values(
+                        id=key.id, name=name, secret_sha256=key.secret_sha256, quota=quota, created_at=self._clock()
+                    )
+                )
+            except IntegrityError as error:
+                raise NameTaken(f"name: a key called {name!r} exists; choose another name") from error
+
+        self._commits.submit(operation).result()
+        return key
+
+    def all(self) -> list[tuple[Quota, bool]]:
+        """Every key's quota, oldest first, and whether it is revoked."""
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)).all()
+        return [(quota_of(row), row.revoked_at is not None) for row in rows]
+
+    def revoke(self, key_id: str) -> bool:
+        """Refuse this key from the next request on; whether there was such a key."""
+
+        def operation(connection: Connection) -> bool:
+            known = connection.execute(select(api_keys.c.id).where(api_keys.c.id == key_id)).first() is not None
+            connection.execute(
+                update(api_keys)
+                .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+                .values(revoked_at=self._clock())
+            )
+            return known
+
+        return self._commits.submit(operation).result()
+
+    def _key_row(self, key_id: str) -> Row[Any] | None:
+        try:
+            with reading(self._engine) as connection:
+                return connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable("The ledger cannot be read, so nothing was admitted. Try again soon.") from error
