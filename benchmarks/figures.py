@@ -1,6 +1,6 @@
-"""Figures: one JSON line each in `benchmarks/results/<suite>.jsonl`; run as a program, the latest of each as a table.
+"""Figures: one JSON line each in `benchmarks/results/<suite>.jsonl`.
 
-    python -m benchmarks.figures            misses first, then the rest
+`python -m benchmarks.figures` prints the latest of each as a table, misses first.
 """
 
 import json

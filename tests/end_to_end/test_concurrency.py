@@ -1,0 +1,70 @@
+"""Many clients, several processes, one quota."""
+
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from benchmarks.figures import record
+from shared import oip
+from tests.end_to_end.conftest import StartService
+
+CLIENTS_PER_PROCESS = 16
+ATTEMPTS = 6
+
+
+@pytest.mark.parametrize("remaining", [37, 101])
+def test_exactly_the_remaining_samples_are_answered_when_32_clients_race(
+    start_service: StartService, tmp_path: Path, remaining: int
+) -> None:
+    """32 clients in 2 processes ask for 1 to 3 samples each, again and again: not one sample too many is answered."""
+    service = start_service()
+    api_key = service.create_key("racers", quota=remaining)
+    context = multiprocessing.get_context("forkserver")
+    totals = [tmp_path / f"answered-{index}" for index in range(2)]
+    racers = [context.Process(target=race, args=(service.url, api_key, total)) for total in totals]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    answered = sum(int(total.read_text()) for total in totals)
+    # One sample at a time until refused: whatever larger requests could not use is used up.
+    with httpx.Client(base_url=service.url) as http:
+        while _ask(http, api_key, 1):
+            answered += 1
+    quota = service.quota(api_key)
+    record(
+        "concurrency", f"over_admitted_of_{remaining}", [answered - remaining], unit="samples", better="lower", target=0
+    )
+    assert answered == remaining
+    assert (quota["used"], quota["reserved"], quota["remaining"]) == (remaining, 0, 0)
+
+
+def race(url: str, api_key: str, total: Path) -> None:
+    """Sixteen clients of one process; writes how many samples were answered."""
+
+    def client(index: int) -> int:
+        with httpx.Client(base_url=url, timeout=60) as http:
+            return sum(_ask(http, api_key, 1 + (index + attempt) % 3) for attempt in range(ATTEMPTS))
+
+    with ThreadPoolExecutor(CLIENTS_PER_PROCESS) as pool:
+        total.write_text(str(sum(pool.map(client, range(CLIENTS_PER_PROCESS)))))
+
+
+def _ask(http: httpx.Client, api_key: str, samples: int) -> int:
+    """The number of samples that were answered: all of them or none."""
+    body = oip.encode_request({"images": np.zeros((samples, 1, 8, 8), np.uint8)}, outputs=["logits"])
+    answer = http.post(
+        "/v2/models/teacher/infer",
+        content=body.content,
+        headers={**body.headers, "Authorization": f"Bearer {api_key}"},
+    )
+    if answer.status_code == 429:
+        assert "retry-after" not in answer.headers
+        return 0
+    answer.raise_for_status()
+    _, tensors = oip.decode_response(answer.content, answer.headers.get(oip.HEADER_LENGTH))
+    return len(tensors["logits"])

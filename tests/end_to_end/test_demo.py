@@ -1,0 +1,38 @@
+"""The demo as a stranger runs it, in processes of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_path: Path) -> None:
+    first, second = _demo(tmp_path), _demo(tmp_path)
+    assert first["calls_paid"] == 50
+    assert first["cache_hits"] == 0
+    assert first["quota"] == {"limit": 100, "used": 50, "remaining": 50}
+    assert {result["method"] for result in first["results"]} >= {"ce", "kd", "ckd"}
+    assert first["teacher"]["accuracy"] > 0.95
+    assert second["calls_paid"] == 0
+    assert second["cache_hits"] == 50
+    assert second["quota"] == first["quota"]
+    assert second["results"] == first["results"], "training repeats bit for bit"
+
+    refused = _run(tmp_path, "--n", "200")
+    assert refused.returncode == 2, "a quota below n is said before anything is spent"
+    assert "50 calls remain of 100. Nothing was spent" in refused.stderr
+
+
+def _demo(directory: Path) -> dict[str, Any]:
+    done = _run(directory)
+    assert done.returncode == 0, done.stderr
+    facts: dict[str, Any] = json.loads(done.stdout)
+    return facts
+
+
+def _run(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "distill_worker", "demo", "--json", "--seeds", "1"]
+    return subprocess.run(
+        [*command, "--directory", str(directory), *arguments], capture_output=True, text=True, check=False, timeout=300
+    )

@@ -1,0 +1,81 @@
+"""The arrows of the house: who may import whom. Read from the source, so that nothing need be imported."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("shared", "teacher_service", "distill_worker")
+
+FORBIDDEN = [
+    ("shared", {"teacher_service", "distill_worker"}),
+    ("teacher_service", {"distill_worker"}),
+    ("distill_worker", {"teacher_service"}),
+]
+
+ONLY_IN = {
+    "fastapi": ["teacher_service/app.py", "teacher_service/routes/"],
+    "uvicorn": ["teacher_service/cli.py"],
+    "httpx": ["distill_worker/teachers/"],
+    "tenacity": ["distill_worker/teachers/"],
+    "sqlalchemy": [
+        "teacher_service/cli.py",
+        "teacher_service/database.py",
+        "teacher_service/group_commit.py",
+        "teacher_service/key_ring.py",
+        "teacher_service/ledger.py",
+        "teacher_service/quota.py",
+        "distill_worker/cache.py",
+    ],
+}
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            module = node.module or ""
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def _files(place: str) -> list[Path]:
+    files = sorted((ROOT / place).rglob("*.py")) if (ROOT / place).is_dir() else [ROOT / place]
+    assert files, f"{place} has no files: the rule guards nothing"
+    return files
+
+
+@pytest.mark.parametrize(("package", "strangers"), FORBIDDEN)
+def test_packages_import_only_what_they_may(package: str, strangers: set[str]) -> None:
+    for path in _files(package):
+        assert not {name.split(".")[0] for name in _imports(path)} & strangers, path
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_library_is_imported_in_its_rooms_alone(library: str) -> None:
+    for place in ONLY_IN[library]:
+        assert any(library in {name.split(".")[0] for name in _imports(path)} for path in _files(place)), (
+            f"{place} does not use {library}: the rule is out of date"
+        )
+    for package in PACKAGES:
+        for path in _files(package):
+            place = path.relative_to(ROOT).as_posix()
+            if not any(place.startswith(allowed) for allowed in ONLY_IN[library]):
+                assert library not in {name.split(".")[0] for name in _imports(path)}, place
+
+
+def test_losses_import_torch_alone() -> None:
+    for path in _files("distill_worker/losses"):
+        for name in _imports(path):
+            assert name.split(".")[0] == "torch" or name.startswith("distill_worker.losses"), (path, name)
+
+
+@pytest.mark.parametrize("file", ["train.py", "methods.py", "evaluate.py", "augment.py"])
+def test_training_sees_neither_teacher_nor_cache(file: str) -> None:
+    rooms = ("distill_worker.teachers", "distill_worker.cache", "distill_worker.fetch", "distill_worker.targets")
+    for name in _imports(ROOT / "distill_worker" / file):
+        assert not name.startswith(rooms), name
