@@ -193,7 +193,13 @@ def _settings(**given: Any) -> Settings:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        # The protocol is named because asyncio turns Nagle's algorithm off only on sockets that name it; left on, it
+        # holds every answer back for the client's delayed acknowledgement, some 40 ms.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+        return listener
     except OSError as error:
         _fail(f"{host}:{port}: cannot listen there ({error.strerror or error}); choose another --port or --host")
 
