@@ -6,8 +6,6 @@ command, or something that it needs, is not as it must be, and the message says 
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +15,7 @@ import typer
 from distill_worker import pipeline
 from distill_worker.cache import Cache
 from distill_worker.config import RunConfig, load_config
-from distill_worker.console import notes, progress_bar, show_plan
+from distill_worker.console import progress_bar, say, show_plan
 from distill_worker.datasets import load_dataset
 from distill_worker.demo import Demo, run_demo
 from distill_worker.demo_summary import show_demo
@@ -72,7 +70,7 @@ def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson =
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{config.method.name} asks no teacher: 0 calls")
         return
     samples = pipeline.Samples.of(config)
-    with pipeline.connect(config) as (teacher, description), Cache(config.output.cache) as cache:
+    with pipeline.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
         made = pipeline.make_plan(config, samples, teacher, description, cache)
     if as_json:
         print(json.dumps(_plan_facts(made)))
@@ -168,9 +166,9 @@ def main() -> None:
 
 def _buy(config: RunConfig, samples: pipeline.Samples, *, abandon: bool = False) -> tuple[Plan, int, torch.Tensor]:
     with (
-        pipeline.connect(config) as (teacher, description),
+        pipeline.connect(config, say) as (teacher, description),
         Cache(config.output.cache) as cache,
-        _purchase_progress(len(samples.wanted)) as progress,
+        progress_bar("buying") as move,
     ):
         made, bought = pipeline.buy(
             config,
@@ -179,24 +177,11 @@ def _buy(config: RunConfig, samples: pipeline.Samples, *, abandon: bool = False)
             description,
             cache,
             on_plan=show_plan,
-            on_wait=lambda: notes.print(f"another worker is buying into {config.output.cache}; waiting for it"),
-            progress=progress,
+            on_wait=lambda: say(f"another worker is buying into {config.output.cache}; waiting for it"),
+            progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} held", plan.outstanding),
             abandon=abandon,
         )
         return made, bought, load_targets(cache, made.stream_id, list(samples.wanted))
-
-
-@contextmanager
-def _purchase_progress(total: int) -> Iterator[Any]:
-    bought = 0
-    with progress_bar("buying", total) as move:
-
-        def progress(samples: int) -> None:
-            nonlocal bought
-            bought += samples
-            move(bought, f"{bought} calls")
-
-        yield progress
 
 
 def _train(

@@ -187,7 +187,19 @@ def _override(document: dict[str, Any], override: str) -> None:
 def _explain(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "document"
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key; see `distill-worker run --help`"
+        return f"{where}: unknown key; known there: {', '.join(_known_keys(problem['loc'][:-1]))}"
     if problem["type"] == "missing":
         return f"{where}: required, but absent"
     return f"{where}: {problem['msg']}, got {problem['input']!r}"
+
+
+def _known_keys(place: Sequence[str | int]) -> list[str]:
+    """The keys of the section at `place`; a method's place holds its name."""
+    sections: dict[str, type[_Section]] = {"ce": CE, "kd": KD, "ckd": CKD}
+    sections |= {
+        name: field.annotation
+        for name, field in RunConfig.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section)
+    }
+    section = sections[str(place[-1])] if place else RunConfig
+    return [name for name, field in section.model_fields.items() if not field.exclude]

@@ -12,9 +12,17 @@ from distill_worker.fetch import Plan
 notes = Console(stderr=True, highlight=False)
 
 
+def say(message: str) -> None:
+    """One line on standard error, printed as it is."""
+    notes.print(message, markup=False, soft_wrap=True)
+
+
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar on standard error; the function moves it to an absolute count and sets the text behind it."""
+def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A bar on standard error, shown from its first move on.
+
+    The function that it yields takes the absolute count done, the text behind the bar, and the total once it is known.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -24,8 +32,12 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]
         TextColumn("{task.fields[extra]}"),
     )
     with Progress(*columns, console=notes) as progress:
-        task = progress.add_task(title, total=total, extra="")
-        yield lambda done, extra: progress.update(task, completed=done, extra=extra)
+        task = progress.add_task(title, total=total, extra="", visible=False)
+
+        def move(done: int, extra: str = "", total: int | None = None) -> None:
+            progress.update(task, completed=done, extra=extra, total=total, visible=True)
+
+        yield move
 
 
 def show_plan(plan: Plan) -> None:

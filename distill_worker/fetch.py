@@ -19,8 +19,8 @@ from distill_worker.errors import PlanRefused, QuotaExhausted, TeacherError, Tea
 from distill_worker.teachers.base import Description, Quota, Teacher
 
 Images = NDArray[np.uint8]
-Progress = Callable[[int], None]
-"""Told how many samples were just bought and kept."""
+Progress = Callable[[int, "Plan"], None]
+"""Told how many samples of the plan have been bought and kept so far."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Plan:
     def reopened_samples(self) -> int:
         """Samples in purchases begun earlier."""
         return sum(len(purchase.sample_keys) for purchase in self.reopened)
+
+    @property
+    def outstanding(self) -> int:
+        """Samples to ask for, the first time or again."""
+        return len(self.to_buy) + self.reopened_samples
 
     @property
     def shortfall(self) -> int:
@@ -101,7 +106,7 @@ def fetch(
     *,
     request_size: int,
     concurrency: int,
-    progress: Progress = lambda _: None,
+    progress: Progress = lambda _done, _plan: None,
 ) -> int:
     """Carry out a plan; the number of samples bought. `images` holds the whole data set's images by sample key.
 
@@ -149,7 +154,7 @@ def fetch(
                 else:
                     cache.complete(plan.stream_id, purchase, outputs)
                     bought += len(purchase.sample_keys)
-                    progress(len(purchase.sample_keys))
+                    progress(bought, plan)
     if failure is not None:
         raise _told(failure, bought, plan)
     return bought
@@ -163,11 +168,10 @@ def abandon(cache: Cache, description: Description, samples: Mapping[bytes, Imag
 
 
 def _told(failure: WorkerError, bought: int, plan: Plan) -> WorkerError:
-    total = len(plan.to_buy) + plan.reopened_samples
-    advice = "ask for a larger quota" if isinstance(failure, QuotaExhausted) else "see the message"
+    advice = "ask for a larger quota and " if isinstance(failure, QuotaExhausted) else ""
     told = type(failure)(
-        f"{failure}. {bought} of {total} samples were bought and are kept; {advice}, then run the same command again "
-        "to buy the rest"
+        f"{failure}. {bought} of {plan.outstanding} samples were bought and are kept; {advice}run the same command "
+        "again to buy the rest"
     )
     told.__cause__ = failure
     return told

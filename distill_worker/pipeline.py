@@ -60,7 +60,9 @@ class Samples:
 
 
 @contextmanager
-def connect(config: RunConfig) -> Iterator[tuple[OipTeacher, Description]]:
+def connect(
+    config: RunConfig, on_retry: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[OipTeacher, Description]]:
     """The configured teacher and what it says of itself; TEACHER_URL and the API key come from the environment."""
     address = config.teacher
     with OipTeacher(
@@ -69,6 +71,7 @@ def connect(config: RunConfig) -> Iterator[tuple[OipTeacher, Description]]:
         api_key=api_key(),
         timeout_seconds=address.timeout_seconds,
         give_up_after_seconds=address.give_up_after_seconds,
+        on_retry=on_retry,
     ) as teacher:
         yield teacher, teacher.describe()
 
@@ -101,7 +104,7 @@ def buy(
     *,
     on_plan: Callable[[purchase.Plan], None] = lambda _: None,
     on_wait: Callable[[], None] = lambda: None,
-    progress: purchase.Progress = lambda _: None,
+    progress: purchase.Progress = lambda _done, _plan: None,
     abandon: bool = False,
 ) -> tuple[purchase.Plan, int]:
     """Buy what is missing as the cache's sole buyer; the plan that was carried out and the number of samples bought."""

@@ -78,7 +78,7 @@ class GroupCommit:
                         outcomes.append((None, refusal))
         except Exception as error:
             # The edge of the writer's task: whatever went wrong, every waiter has to hear of it.
-            _log.error("ledger_commit_failed", operations=len(group), error=str(error))
+            _log.error("ledger_commit_failed", operations=len(group), error=str(getattr(error, "orig", None) or error))
             for _, future in group:
                 future.set_exception(_translate(error))
             return

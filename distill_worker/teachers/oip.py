@@ -23,6 +23,8 @@ from shared import oip, problem
 
 _MAX_ATTEMPTS = 30
 _LONGEST_WAIT_SECONDS = 10.0
+_QUESTION_PATIENCE_SECONDS = 10.0
+"""How long a question that costs nothing is retried: whoever asks is waiting, and has nothing to lose yet."""
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
 _CONTENT_REFUSALS = frozenset({400, 413, 415})
 """What a server says of the content itself, so it never charged for it. A 401 or 404 may follow a charge."""
@@ -39,6 +41,7 @@ class OipTeacher:
         api_key: str | None,
         timeout_seconds: float,
         give_up_after_seconds: float,
+        on_retry: Callable[[str], None] = lambda _: None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -47,6 +50,7 @@ class OipTeacher:
         self._url = url.rstrip("/")
         self._model = model
         self._give_up_after_seconds = give_up_after_seconds
+        self._on_retry = on_retry
         self._sleep = sleep
         self._client = httpx.Client(base_url=self._url, headers=headers, timeout=timeout_seconds, transport=transport)
 
@@ -101,6 +105,7 @@ class OipTeacher:
         response = self._send(
             "POST",
             f"/v2/models/{self._model}/versions/{version}/infer",
+            patience_seconds=self._give_up_after_seconds,
             content=body.content,
             headers={**body.headers, "Idempotency-Key": f'"{idempotency_key}"'},
         )
@@ -118,7 +123,8 @@ class OipTeacher:
         return logits.astype(np.float32)
 
     def _json(self, method: str, path: str) -> dict[str, Any]:
-        response = self._send(method, path)
+        patience_seconds = min(_QUESTION_PATIENCE_SECONDS, self._give_up_after_seconds)
+        response = self._send(method, path, patience_seconds=patience_seconds)
         try:
             body = response.json()
         except ValueError as error:
@@ -127,11 +133,16 @@ class OipTeacher:
             raise TeacherError(f"{self._url}{path}: expected a JSON object, got {response.text[:80]!r}")
         return body
 
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, *, patience_seconds: float, **request: Any) -> httpx.Response:
+        def tell(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            self._on_retry(f"{error}; trying again in {state.upcoming_sleep:.1f} s")
+
         retrying = Retrying(
             retry=retry_if_exception_type(TeacherUnavailable),
-            stop=stop_after_attempt(_MAX_ATTEMPTS) | stop_before_delay(self._give_up_after_seconds),
+            stop=stop_after_attempt(_MAX_ATTEMPTS) | stop_before_delay(patience_seconds),
             wait=_wait,
+            before_sleep=tell,
             sleep=self._sleep,
             reraise=True,
         )
