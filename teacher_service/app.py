@@ -12,14 +12,21 @@ from starlette.exceptions import HTTPException
 from teacher_service.batcher import MicroBatcher
 from teacher_service.database import instances_folder, open_database
 from teacher_service.desk import Desk
-from teacher_service.errors import InternalError, InvalidRequest, MethodNotAllowed, NotFound, ServiceError
+from teacher_service.errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    QuotaExceeded,
+    ServiceError,
+)
 from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import Instance
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Clock, Ledger
 from teacher_service.request_id import RequestIds
 from teacher_service.routes import inference, quota
-from teacher_service.routes.service import Service
+from teacher_service.routes.service import Service, quota_headers
 from teacher_service.settings import Settings
 from teacher_service.teacher import Teacher
 
@@ -71,10 +78,11 @@ async def _render(request: Request, error: Exception) -> JSONResponse:
     # KServe's client parses nothing but application/json, so /v2 answers in it unless asked otherwise.
     wants_problem = "application/problem+json" in request.headers.get("accept", "")
     plain = request.url.path.startswith("/v2") and not wants_problem
+    quota = error.quota if isinstance(error, QuotaExceeded) else getattr(request.state, "quota", None)
     return JSONResponse(
         error.document(),
         status_code=error.status,
-        headers=dict(error.headers()),
+        headers={**error.headers(), **(quota_headers(quota) if quota is not None else {})},
         media_type="application/json" if plain else "application/problem+json",
     )
 

@@ -199,9 +199,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(2048)
-        return listener
     except OSError as error:
         _fail(f"{host}:{port}: cannot listen there ({error.strerror or error}); choose another --port or --host")
+    return listener
 
 
 def _log_to_stderr() -> None:

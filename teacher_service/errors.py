@@ -25,6 +25,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
 from shared import problem
+from teacher_service.quota import Quota
 
 INVALID_KEY: Final = "The API key is unknown or revoked. Send a valid one as `Authorization: Bearer <key>`."
 
@@ -127,6 +128,16 @@ class QuotaExceeded(ServiceError):
     """The key's lifetime quota cannot pay for the request: waiting does not help."""
 
     status, kind = 429, problem.QUOTA_EXCEEDED
+
+    def __init__(self, quota: Quota, cost: int) -> None:
+        super().__init__(
+            f"The request costs {cost} samples, but {quota.remaining} of {quota.limit} remain (used {quota.used}, "
+            f"reserved {quota.reserved}). Nothing was charged; ask for fewer, or for a larger quota.",
+            limit=quota.limit,
+            remaining=quota.remaining,
+            cost=cost,
+        )
+        self.quota = quota
 
     def headers(self) -> Mapping[str, str]:
         """No Retry-After: there is no time after which it would succeed."""

@@ -170,14 +170,7 @@ class Ledger:
         row = connection.execute(select(api_keys).where(api_keys.c.id == query.key_id)).first()
         if row is None or row.revoked_at is not None:
             return Unauthorized(INVALID_KEY)
-        quota = quota_of(row)
-        return QuotaExceeded(
-            f"The request costs {query.samples} samples, but {quota.remaining} of {quota.limit} remain "
-            f"(used {quota.used}, reserved {quota.reserved}). Nothing was charged; ask for fewer, or for a grant.",
-            limit=quota.limit,
-            remaining=quota.remaining,
-            cost=query.samples,
-        )
+        return QuotaExceeded(quota_of(row), query.samples)
 
     def _log(self, connection: Connection, query: Query) -> int:
         inserted = connection.execute(

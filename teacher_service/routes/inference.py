@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from shared import oip
 from teacher_service.batcher import Images, Logits
@@ -154,11 +155,14 @@ async def _read_body(request: Request, max_bytes: int) -> bytes:
         raise UnsupportedEncoding(f"Content-Encoding: expected an uncompressed body, got {encoding[:40]!r}")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise BodyTooLarge(f"body: expected at most {max_bytes} bytes, got more; send fewer samples a request")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > max_bytes:
+                raise BodyTooLarge(f"body: expected at most {max_bytes} bytes, got more; send fewer samples a request")
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise InvalidRequest(f"body: the client hung up after {size} bytes") from error
     return b"".join(chunks)
 
 

@@ -38,7 +38,9 @@ async def caller(request: Request, service: Annotated[Service, Depends(running_s
     token = credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
     if not token:
         raise Unauthorized("An API key is required. Send it as `Authorization: Bearer <key>`.")
-    return await run_in_threadpool(service.keys.authenticate, token)
+    quota = await run_in_threadpool(service.keys.authenticate, token)
+    request.state.quota = quota  # for the headers of a refusal
+    return quota
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:
