@@ -32,7 +32,7 @@ REQUESTS = 100
 
 def reservations_per_second(folder: Path, in_flight: int) -> float:
     """Durable reservations a second with so many callers waiting at once."""
-    engine = open_database(f"sqlite:///{folder / 'ledger.sqlite'}")
+    engine = open_database(folder / "ledger.sqlite")
     with ExitStack() as stack:
         stack.callback(engine.dispose)
         commits = GroupCommit(engine)

@@ -20,71 +20,12 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import (
-    Column,
-    Connection,
-    CursorResult,
-    Engine,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    UniqueConstraint,
-    create_engine,
-    event,
-    insert,
-    select,
-    update,
-)
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import Connection, CursorResult, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
 
+from distill_worker import cache_schema as schema
 from distill_worker.errors import CacheError
 from shared.sample_key import KEY_BYTES
-
-_metadata = MetaData()
-
-_streams = Table(
-    "streams",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("teacher_id", String(200), nullable=False),
-    Column("output_kind", String(40), nullable=False),
-    UniqueConstraint("teacher_id", "output_kind"),
-)
-"""One row for each teacher and output kind, so that an output's row need not repeat them."""
-
-_purchases = Table(
-    "purchases",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("stream_id", ForeignKey("streams.id"), nullable=False),
-    Column("idempotency_key", String(64), nullable=False, unique=True),
-    Column("payer", String(16), nullable=False),
-    Column("sample_keys", LargeBinary, nullable=False),
-    Column("status", String(10), nullable=False),
-    Column("created_at", Float(53), nullable=False),
-    Column("finished_at", Float(53)),
-)
-_open = _purchases.c.status == "open"
-Index("open_purchases", _purchases.c.stream_id, sqlite_where=_open, postgresql_where=_open)
-
-_outputs = Table(
-    "outputs",
-    _metadata,
-    Column("id", Integer, primary_key=True),
-    Column("stream_id", ForeignKey("streams.id"), nullable=False),
-    Column("sample_key", LargeBinary, nullable=False),
-    Column("purchase_id", ForeignKey("purchases.id"), nullable=False),
-    Column("vector", LargeBinary, nullable=False),
-    UniqueConstraint("stream_id", "sample_key"),
-)
-"""`vector` is little-endian float32."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +48,9 @@ class Cache:
         self._clock = clock
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._engine = _open_engine(path)
+            self._engine = schema.open_engine(path)
             with self._engine.begin() as connection:
-                _metadata.create_all(connection)
+                schema.metadata.create_all(connection)
 
     def __enter__(self) -> Self:
         return self
@@ -139,24 +80,26 @@ class Cache:
     def stream(self, teacher_id: str, output_kind: str) -> int:
         """The id under which one teacher's outputs of one kind are kept."""
         with self._writing() as connection:
-            here = (_streams.c.teacher_id == teacher_id) & (_streams.c.output_kind == output_kind)
-            known = connection.scalar(select(_streams.c.id).where(here))
+            here = (schema.streams.c.teacher_id == teacher_id) & (schema.streams.c.output_kind == output_kind)
+            known = connection.scalar(select(schema.streams.c.id).where(here))
             if known is not None:
                 return int(known)
-            added = connection.execute(insert(_streams).values(teacher_id=teacher_id, output_kind=output_kind))
+            added = connection.execute(insert(schema.streams).values(teacher_id=teacher_id, output_kind=output_kind))
             return _new_id(added)
 
     def streams(self, output_kind: str) -> dict[str, int]:
         """Stream ids by teacher id, for every teacher that outputs of this kind were ever asked of."""
         with self._reading() as connection:
-            rows = connection.execute(select(_streams).where(_streams.c.output_kind == output_kind))
+            rows = connection.execute(select(schema.streams).where(schema.streams.c.output_kind == output_kind))
             return {row.teacher_id: row.id for row in rows}
 
     def outputs(self, stream_id: int, wanted: Iterable[bytes]) -> dict[bytes, NDArray[np.float32]]:
         """The outputs held of the wanted sample keys, each float32 `[values]`; what is not held is absent."""
         with self._reading() as connection:
             rows = connection.execute(
-                select(_outputs.c.sample_key, _outputs.c.vector).where(_outputs.c.stream_id == stream_id)
+                select(schema.outputs.c.sample_key, schema.outputs.c.vector).where(
+                    schema.outputs.c.stream_id == stream_id
+                )
             )
             keys = frozenset(wanted)
             found = {row.sample_key: row.vector for row in rows if row.sample_key in keys}
@@ -165,7 +108,9 @@ class Cache:
     def missing(self, stream_id: int, wanted: Iterable[bytes]) -> list[bytes]:
         """The distinct wanted sample keys whose outputs are not held, in order."""
         with self._reading() as connection:
-            held = set(connection.scalars(select(_outputs.c.sample_key).where(_outputs.c.stream_id == stream_id)))
+            held = set(
+                connection.scalars(select(schema.outputs.c.sample_key).where(schema.outputs.c.stream_id == stream_id))
+            )
         return [key for key in dict.fromkeys(wanted) if key not in held]
 
     def intend(self, stream_id: int, sample_keys: Sequence[bytes], *, payer: str) -> Purchase:
@@ -173,7 +118,7 @@ class Cache:
         idempotency_key = secrets.token_hex(16)
         with self._writing() as connection:
             added = connection.execute(
-                insert(_purchases).values(
+                insert(schema.purchases).values(
                     stream_id=stream_id,
                     idempotency_key=idempotency_key,
                     payer=payer,
@@ -188,7 +133,9 @@ class Cache:
         """Purchases whose end is not known: they may have been charged."""
         with self._reading() as connection:
             rows = connection.execute(
-                select(_purchases).where(_open, _purchases.c.stream_id == stream_id).order_by(_purchases.c.id)
+                select(schema.purchases)
+                .where(schema.is_open, schema.purchases.c.stream_id == stream_id)
+                .order_by(schema.purchases.c.id)
             ).all()
         return [Purchase(row.id, row.idempotency_key, row.payer, _split(row.sample_keys)) for row in rows]
 
@@ -199,8 +146,8 @@ class Cache:
             self._close(connection, purchase, "done")
             held = set(
                 connection.scalars(
-                    select(_outputs.c.sample_key).where(
-                        _outputs.c.stream_id == stream_id, _outputs.c.sample_key.in_(purchase.sample_keys)
+                    select(schema.outputs.c.sample_key).where(
+                        schema.outputs.c.stream_id == stream_id, schema.outputs.c.sample_key.in_(purchase.sample_keys)
                     )
                 )
             )
@@ -210,7 +157,7 @@ class Cache:
                 if key not in held
             ]
             if rows:
-                connection.execute(insert(_outputs), rows)
+                connection.execute(insert(schema.outputs), rows)
 
     def void(self, purchase: Purchase) -> None:
         """Close a purchase that the teacher refused and did not charge."""
@@ -219,7 +166,9 @@ class Cache:
 
     def _close(self, connection: Connection, purchase: Purchase, status: str) -> None:
         connection.execute(
-            update(_purchases).where(_purchases.c.id == purchase.id).values(status=status, finished_at=self._clock())
+            update(schema.purchases)
+            .where(schema.purchases.c.id == purchase.id)
+            .values(status=status, finished_at=self._clock())
         )
 
     @contextmanager
@@ -242,29 +191,6 @@ class Cache:
                 f"{self._path}: the cache of bought outputs cannot be used ({reason}). If the file is damaged, restore "
                 "a copy or move it aside; do not delete it, for what is in it was paid for"
             ) from error
-
-
-def _open_engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}")
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin` says
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 30000")  # another worker may share the file
-    cursor.execute("PRAGMA journal_mode = WAL")  # a reader never waits for a purchase
-    cursor.execute("PRAGMA synchronous = FULL")  # an intention must be on disk before the money can leave
-    cursor.execute("PRAGMA foreign_keys = ON")  # off by default
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    # A writer takes its lock at once: a transaction that reads first and writes later could fail half-way.
-    reading_only = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading_only else "BEGIN IMMEDIATE")
 
 
 def _split(packed: bytes) -> tuple[bytes, ...]:

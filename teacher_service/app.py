@@ -36,7 +36,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = open_database(settings.ledger_url)
+        engine = open_database(settings.ledger)
         with Instance(instances_folder(engine)) as instance:
             commits = GroupCommit(engine)
             ledger = Ledger(commits, instance, clock)

@@ -75,7 +75,7 @@ def serve(
     except (WeightsError, ValueError) as error:
         _fail(str(error))
     with _explained_errors(settings):
-        open_database(settings.ledger_url).dispose()
+        open_database(settings.ledger).dispose()
     listener = _listen(settings.host, settings.port)
     config = uvicorn.Config(
         create_app(settings, teacher),
@@ -162,7 +162,7 @@ def _key_facts(quota: Quota, revoked: bool) -> dict[str, Any]:
 def _key_ring(data_dir: Path | None) -> Iterator[KeyRing]:
     settings = _settings(data_dir=data_dir)
     with _explained_errors(settings):
-        engine = open_database(settings.ledger_url)
+        engine = open_database(settings.ledger)
         commits = GroupCommit(engine)
         try:
             yield KeyRing(engine, commits, time.time)
@@ -179,7 +179,7 @@ def _explained_errors(settings: Settings) -> Iterator[None]:
         _fail(error.detail)
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error)
-        _fail(f"{settings.ledger_url}: the ledger cannot be opened ({reason}); check that the folder can be written")
+        _fail(f"{settings.ledger}: the ledger cannot be opened ({reason}); check that the folder can be written")
 
 
 def _settings(**given: Any) -> Settings:

@@ -7,6 +7,7 @@ Times are seconds since the epoch, UTC.
 from pathlib import Path
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     CheckConstraint,
     Column,
@@ -82,18 +83,17 @@ answers = Table(
 """One row for each Idempotency-Key; `content` is NULL while the request is being answered."""
 
 
-def open_database(url: str) -> Engine:
-    """An engine on the ledger, its tables created if they are missing.
+def open_database(ledger: str | Path) -> Engine:
+    """An engine on the ledger (a SQLAlchemy URL, or a SQLite file), its tables created if they are missing.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database cannot be opened or written.
         OSError: the folder of a SQLite file cannot be created.
     """
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed)
+    url = URL.create("sqlite", database=str(ledger)) if isinstance(ledger, Path) else make_url(ledger)
+    engine = create_engine(url)
     if engine.dialect.name == "sqlite":
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     with engine.begin() as connection:

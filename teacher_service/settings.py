@@ -39,6 +39,6 @@ class Settings(BaseSettings):
         return url
 
     @property
-    def ledger_url(self) -> str:
+    def ledger(self) -> str | Path:
         """`database_url`, or the SQLite file in `data_dir`."""
-        return self.database_url or f"sqlite:///{self.data_dir / 'ledger.sqlite'}"
+        return self.database_url or self.data_dir / "ledger.sqlite"

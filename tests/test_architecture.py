@@ -28,6 +28,7 @@ ONLY_IN = {
         "teacher_service/ledger.py",
         "teacher_service/quota.py",
         "distill_worker/cache.py",
+        "distill_worker/cache_schema.py",
     ],
 }
 
