@@ -15,7 +15,7 @@ from distill_worker.errors import ConfigError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(_Section):
@@ -92,6 +92,7 @@ class CKD(_Section):
         return self
 
 
+_METHODS: dict[str, type[_Section]] = {"ce": CE, "kd": KD, "ckd": CKD}
 Method = Annotated[CE | KD | CKD, Field(discriminator="name")]
 
 
@@ -185,7 +186,10 @@ def _override(document: dict[str, Any], override: str) -> None:
 
 
 def _explain(problem: Any) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "document"
+    place = list(problem["loc"])
+    if place[:1] == ["method"] and len(place) > 1 and place[1] in _METHODS:
+        place[:2] = ["method"]  # the method's name is no key of the file
+    where = ".".join(str(part) for part in place) or "document"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key; known there: {', '.join(_known_keys(problem['loc'][:-1]))}"
     if problem["type"] == "missing":
@@ -195,8 +199,7 @@ def _explain(problem: Any) -> str:
 
 def _known_keys(place: Sequence[str | int]) -> list[str]:
     """The keys of the section at `place`; a method's place holds its name."""
-    sections: dict[str, type[_Section]] = {"ce": CE, "kd": KD, "ckd": CKD}
-    sections |= {
+    sections: dict[str, type[_Section]] = _METHODS | {
         name: field.annotation
         for name, field in RunConfig.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, _Section)

@@ -92,12 +92,22 @@ def _fashion_mnist(root: Path) -> Dataset:
         train, test = (FashionMNIST(str(root), train=part, download=False) for part in (True, False))
     except (RuntimeError, OSError, ValueError, AssertionError) as error:
         raise DataError(
-            f"fashion-mnist: no readable files under {root} ({str(error).splitlines()[0]}); either install Debian's "
+            f"fashion-mnist: no readable files under {root} ({_first_line(error)}); either install Debian's "
             "package dataset-fashion-mnist, or run torchvision.datasets.FashionMNIST(root, download=True) once"
         ) from error
     train_split, test_split = (Split(part.data.unsqueeze(1), part.targets.to(torch.int64)) for part in (train, test))
+    for split in (train_split, test_split):
+        if len(split.images) != len(split.labels):
+            raise DataError(
+                f"fashion-mnist: {len(split.images)} images but {len(split.labels)} labels under {root}; the files are "
+                "damaged: replace them"
+            )
     names = tuple(train.classes)
     return _described("fashion-mnist", train_split, test_split, names, crop_padding=2, horizontal_flip=True)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _unpack_debian_package(raw: Path) -> None:

@@ -77,15 +77,22 @@ def connect(
 
 
 def api_key() -> str | None:
-    """TEACHER_API_KEY, or the first line of the file that TEACHER_API_KEY_FILE names, or None."""
-    if key := os.environ.get("TEACHER_API_KEY"):
-        return key
-    if path := os.environ.get("TEACHER_API_KEY_FILE"):
+    """TEACHER_API_KEY, or the first line of the file that TEACHER_API_KEY_FILE names, or None.
+
+    Raises:
+        ConfigError: the file cannot be read, or the key holds what no HTTP header can carry.
+    """
+    source, key = "TEACHER_API_KEY", os.environ.get("TEACHER_API_KEY", "")
+    if not key and (path := os.environ.get("TEACHER_API_KEY_FILE")):
+        source = "TEACHER_API_KEY_FILE"
         try:
-            return Path(path).read_text(encoding="ascii").strip()
+            key = next(iter(Path(path).read_text(encoding="utf-8").splitlines()), "")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"TEACHER_API_KEY_FILE: cannot read {path} ({error})") from error
-    return None
+            raise ConfigError(f"{source}: cannot read {path} ({error})") from error
+    key = key.strip()
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(f"{source}: expected printable ASCII characters, got others; was the key pasted whole?")
+    return key or None
 
 
 def make_plan(

@@ -12,6 +12,7 @@ Invariant: a directory belongs to one run; another configuration is refused, nev
 import fcntl
 import json
 import os
+import pickle
 import platform
 import shutil
 import subprocess
@@ -85,8 +86,8 @@ class RunDirectory:
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
-            raise RunError(f"{path}: the checkpoint cannot be read ({error}); delete it to start again") from error
+        except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise RunError(f"{path}: the checkpoint is damaged; delete it to start again") from error
         return state
 
     def log(self, metrics: Mapping[str, Any]) -> None:
@@ -116,7 +117,8 @@ class RunDirectory:
             )
 
     def _clear(self) -> None:
-        for name in ("run.json", "metrics.jsonl", "checkpoint.pt", "student.safetensors", "result.json"):
+        # run.json goes last: what is left of a run keeps its name until nothing is left.
+        for name in ("result.json", "student.safetensors", "checkpoint.pt", "metrics.jsonl", "run.json"):
             (self.path / name).unlink(missing_ok=True)
 
     def _read_json(self, name: str) -> dict[str, Any] | None:

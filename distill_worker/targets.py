@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from distill_worker.cache import Cache
-from distill_worker.errors import WorkerError
+from distill_worker.errors import CacheError, WorkerError
 
 
 def find_teacher(cache: Cache, keys: Sequence[bytes], teacher_id: str | None) -> tuple[str, int]:
@@ -43,4 +43,7 @@ def load_targets(cache: Cache, stream_id: int, keys: Sequence[bytes]) -> Tensor:
         raise WorkerError(
             f"{absent} of {len(keys)} teacher outputs are not in the cache; buy them: distill-worker fetch"
         )
+    lengths = {len(held[key]) for key in keys}
+    if len(lengths) > 1:
+        raise CacheError(f"the cache is damaged: one teacher's outputs have {sorted(lengths)} values")
     return torch.from_numpy(np.stack([held[key] for key in keys]))

@@ -233,7 +233,7 @@ def _from_bytes(where: str, head: TensorHead, dtype: np.dtype[Any], size: object
         raise ProtocolError(f"{where}: expected either data or binary_data_size, got both")
     if len(payload) < size:
         raise ProtocolError(f"{where}: expected {size} binary bytes, got {len(payload)}; was the body cut short?")
-    return np.frombuffer(payload[:size], dtype=dtype).reshape(head.shape)
+    return _shaped(where, head, np.frombuffer(payload[:size], dtype=dtype))
 
 
 def _from_json(where: str, head: TensorHead, dtype: np.dtype[Any]) -> Array:
@@ -241,7 +241,7 @@ def _from_json(where: str, head: TensorHead, dtype: np.dtype[Any]) -> Array:
         raise ProtocolError(f"{where}: expected data, or parameters.binary_data_size and a binary body; got neither")
     kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[dtype.kind]
     try:
-        values = np.array(head.data)
+        values = _numbers(head.data)
     except (ValueError, OverflowError) as error:
         raise ProtocolError(f"{where}.data: expected rows of equal length, got a ragged list") from error
     if values.size and values.dtype.kind not in kinds:
@@ -257,7 +257,29 @@ def _from_json(where: str, head: TensorHead, dtype: np.dtype[Any]) -> Array:
         raise ProtocolError(
             f"{where}.data: expected {prod(head.shape)} values for shape {_short(head.shape)}, got {values.size}"
         )
-    return values.astype(dtype).reshape(head.shape)
+    with np.errstate(over="ignore"):
+        typed = values.astype(dtype)
+    if dtype.kind == "f" and np.isinf(typed).any():
+        raise ProtocolError(f"{where}.data: expected {head.datatype} values, got larger ones")
+    return _shaped(where, head, typed)
+
+
+def _numbers(data: list[Any]) -> Array:
+    values = np.array(data)
+    if values.dtype.kind not in "fO":
+        return values
+    # Integers on both sides of 2**63 become floating point, or objects, and lose digits.
+    exact = np.array(data, dtype=object)
+    return exact.astype(np.uint64) if all(type(value) is int and 0 <= value < 2**64 for value in exact.flat) else values
+
+
+def _shaped(where: str, head: TensorHead, values: Array) -> Array:
+    try:
+        return values.reshape(head.shape)
+    except (ValueError, OverflowError) as error:
+        raise ProtocolError(
+            f"{where}.shape: expected sizes that an array can have, got {_short(head.shape)}"
+        ) from error
 
 
 def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:

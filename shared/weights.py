@@ -1,10 +1,11 @@
 """The weights file: a safetensors file that describes itself, so that one path is enough to serve or evaluate it.
 
-Invariant: the fingerprint depends on everything that changes an output (network, tensors, preprocessing) and on
-nothing else (not on where the weights came from, nor on how the file was written).
+Invariant: the fingerprint depends on everything that changes an output or its meaning (network, tensors, preprocessing,
+class names) and on nothing else (not on where the weights came from, nor on how the file was written).
 """
 
 import json
+import math
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -47,8 +48,10 @@ class WeightsCard(BaseModel):
     def _lengths_agree(self) -> "WeightsCard":
         if len(self.mean) != self.in_channels or len(self.std) != self.in_channels:
             raise ValueError(f"mean and std: expected one value for each of {self.in_channels} channels")
-        if any(value <= 0 for value in self.std):
-            raise ValueError(f"std: expected positive values, got {self.std}")
+        if not all(0 < value < math.inf for value in self.std) or not all(map(math.isfinite, self.mean)):
+            raise ValueError(
+                f"mean and std: expected finite values, and positive ones for std, got {self.mean}, {self.std}"
+            )
         if len(self.class_names) != self.num_classes:
             raise ValueError(f"class_names: expected {self.num_classes} names, got {len(self.class_names)}")
         return self
@@ -84,9 +87,10 @@ def load_weights(path: Path) -> tuple[WeightsCard, nn.Module, str]:
         with torch.random.fork_rng(devices=[]):
             network = build_network(card.network, num_classes=card.num_classes, in_channels=card.in_channels)
         network.load_state_dict(state)
-    except (ValidationError, ValueError, RuntimeError) as error:
+        identity = fingerprint(card, state)
+    except (ValidationError, ValueError, RuntimeError, TypeError) as error:
         raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
-    return card, network.eval(), fingerprint(card, state)
+    return card, network.eval(), identity
 
 
 def fingerprint(card: WeightsCard, state: Mapping[str, Tensor]) -> str:

@@ -93,9 +93,13 @@ async def _render_http(request: Request, error: Exception) -> JSONResponse:
         raise error
     refusals: dict[int, type[ServiceError]] = {404: NotFound, 405: MethodNotAllowed}
     refusal = refusals.get(error.status_code, InvalidRequest)
-    return await _render(request, refusal(f"{request.method} {request.url.path}: {error.detail}"))
+    answer = await _render(request, refusal(f"{request.method} {request.url.path}: {error.detail}"))
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _render_crash(request: Request, _error: Exception) -> JSONResponse:
     """A defect of ours; the server's log has the traceback."""
-    return await _render(request, InternalError("The service failed on this request; its log says where."))
+    answer = await _render(request, InternalError("The service failed on this request; its log says where."))
+    answer.headers["X-Request-Id"] = request.state.request_id  # this answer leaves outside all middleware
+    return answer

@@ -95,7 +95,7 @@ class MicroBatcher:
             batch = self._take_batch()
             images = np.concatenate([waiter.images for waiter in batch]) if len(batch) > 1 else batch[0].images
             try:
-                logits = await loop.run_in_executor(self._model_thread, self._predict, images)
+                logits = await loop.run_in_executor(self._model_thread, self._one_row_each, images)
             except Exception as error:
                 # The edge of the model's task: whatever it raised, every waiter has to hear of it.
                 _log.error("prediction_failed", samples=len(images), error=repr(error))
@@ -110,6 +110,12 @@ class MicroBatcher:
                     _fail(waiter, "The model gave values that are not finite. Nothing was charged.")
                 elif not waiter.future.done():
                     waiter.future.set_result(rows)
+
+    def _one_row_each(self, images: Images) -> Logits:
+        logits = self._predict(images)
+        if len(logits) != len(images):
+            raise ValueError(f"the model gave {len(logits)} rows for {len(images)} images")
+        return logits
 
     async def _wait_for_company(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._batch_timeout_seconds

@@ -8,7 +8,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -29,6 +29,7 @@ from teacher_service.quota import Quota
 from teacher_service.settings import Settings
 
 _GRACEFUL_SHUTDOWN_SECONDS = 30
+_MAX_QUOTA = 10**15 - 1  # the largest integer that a structured header field can say (RFC 9651)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,7 +95,7 @@ def serve(
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Option(help="Whose key it is; unique.")],
-    quota: Annotated[int, typer.Option(min=0, max=2**62, help="Lifetime quota, in samples.")],
+    quota: Annotated[int, typer.Option(min=0, max=_MAX_QUOTA, help="Lifetime quota, in samples.")],
     data_dir: DataDir = None,
     key_file: Annotated[
         Path | None,
@@ -106,12 +107,9 @@ def create_key(
     if key_file is not None and key_file.exists():
         print(f"{key_file} exists; no key was created", file=sys.stderr)
         return
-    with _key_ring(data_dir) as ring:
+    with _secret_file(key_file) as write_key, _key_ring(data_dir) as ring:
         key = ring.create(name, quota)
-    if key_file is not None:
-        key_file.parent.mkdir(parents=True, exist_ok=True)
-        key_file.touch(mode=0o600)
-        key_file.write_text(key.token + "\n", encoding="ascii")
+        write_key(key.token)
     shown: dict[str, Any] = {"id": key.id, "key": key.token}
     if key_file is not None:
         shown = {"id": key.id, "key_file": str(key_file)}
@@ -159,7 +157,32 @@ def _key_facts(quota: Quota, revoked: bool) -> dict[str, Any]:
 
 
 @contextmanager
+def _secret_file(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """Writes a key to `path`, which is opened before the key exists: a key that nobody can keep is not made."""
+    if path is None:
+        yield lambda _: None
+        return
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+    except OSError as error:
+        _fail(f"--key-file: cannot write {path} ({error.strerror or error}); no key was created")
+
+    def write(token: str) -> None:
+        partial.write_text(token + "\n", encoding="ascii")
+        partial.replace(path)
+
+    try:
+        yield write
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
 def _key_ring(data_dir: Path | None) -> Iterator[KeyRing]:
+    _log_to_stderr()
     settings = _settings(data_dir=data_dir)
     with _explained_errors(settings):
         engine = open_database(settings.ledger)

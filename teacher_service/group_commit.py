@@ -67,6 +67,8 @@ class GroupCommit:
                 return
 
     def _commit(self, group: list[_Job]) -> None:
+        # A caller may have given up; from here on it cannot, or resolving its future would end this thread.
+        group = [job for job in group if job[1].set_running_or_notify_cancel()]
         outcomes: list[tuple[Any, ServiceError | None]] = []
         try:
             with self._engine.begin() as connection:

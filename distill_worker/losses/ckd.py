@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from distill_worker.losses.shapes import check_logits, check_temperature
+from distill_worker.losses.shapes import at_least_float32, check_logits, check_temperature
 
 _CHUNK_ELEMENTS = 2**24
 
@@ -36,9 +36,8 @@ def ckd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: flo
     check_logits(student_logits, teacher_logits, at_least=2)
     check_temperature(temperature)
     with torch.autocast(student_logits.device.type, enabled=False):
-        dtype = torch.promote_types(student_logits.dtype, torch.float32)
-        teacher = _centre(teacher_logits.detach().to(dtype) / temperature)
-        student = _centre(student_logits.to(dtype) / temperature)
+        teacher = _centre(at_least_float32(teacher_logits.detach()) / temperature)
+        student = _centre(at_least_float32(student_logits) / temperature)
         if _exponentials_fit(teacher) and _exponentials_fit(student):
             divergence = _sum_by_products(teacher, student)
         else:
@@ -68,10 +67,10 @@ def drawn_ckd_loss(
     """
     check_logits(student_logits, teacher_logits, at_least=2)
     check_temperature(temperature)
-    if groups.ndim != 2 or groups.shape[1] < 2 or groups.dtype != torch.int64:
-        raise ValueError(f"groups: expected int64 [comparisons, k >= 2], got {groups.dtype} {list(groups.shape)}")
-    log_p = log_softmax(_compare(teacher_logits.detach(), groups) / temperature, dim=1)
-    log_q = log_softmax(_compare(student_logits, groups) / temperature, dim=1)
+    if groups.ndim != 2 or len(groups) < 1 or groups.shape[1] < 2 or groups.dtype != torch.int64:
+        raise ValueError(f"groups: expected int64 [comparisons >= 1, k >= 2], got {groups.dtype} {list(groups.shape)}")
+    log_p = log_softmax(_compare(at_least_float32(teacher_logits.detach()), groups) / temperature, dim=1)
+    log_q = log_softmax(_compare(at_least_float32(student_logits), groups) / temperature, dim=1)
     return temperature**2 * kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 

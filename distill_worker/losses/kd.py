@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from distill_worker.losses.shapes import check_logits, check_temperature
+from distill_worker.losses.shapes import at_least_float32, check_logits, check_temperature
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -26,6 +26,6 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: floa
     """
     check_logits(student_logits, teacher_logits)
     check_temperature(temperature)
-    log_p = log_softmax(teacher_logits.detach() / temperature, dim=1)
-    log_q = log_softmax(student_logits / temperature, dim=1)
+    log_p = log_softmax(at_least_float32(teacher_logits.detach()) / temperature, dim=1)
+    log_q = log_softmax(at_least_float32(student_logits) / temperature, dim=1)
     return temperature**2 * kl_div(log_q, log_p, reduction="batchmean", log_target=True)

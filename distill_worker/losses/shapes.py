@@ -1,5 +1,8 @@
 """The check that every logit loss makes first: a wrong shape broadcasts silently into a wrong number."""
 
+import math
+
+import torch
 from torch import Tensor
 
 
@@ -18,6 +21,11 @@ def check_logits(student_logits: Tensor, teacher_logits: Tensor, *, at_least: in
 
 
 def check_temperature(temperature: float) -> None:
-    """Raise `ValueError` unless the temperature is positive."""
-    if not temperature > 0:
-        raise ValueError(f"temperature: expected a positive number, got {temperature}")
+    """Raise `ValueError` unless the temperature is positive and finite."""
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature: expected a positive finite number, got {temperature}")
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Half-precision logits in float32: a divergence is a small difference of large terms."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

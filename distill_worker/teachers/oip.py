@@ -77,16 +77,17 @@ class OipTeacher:
             version = str(metadata["versions"][-1])
             channels, height, width = (int(size) for size in _tensor(metadata["inputs"], "images")["shape"][1:])
             num_classes = int(_tensor(metadata["outputs"], "logits")["shape"][-1])
-            largest = metadata.get("parameters", {}).get("max_batch_size")
+            largest = (metadata.get("parameters") or {}).get("max_batch_size")
+            max_request_size = int(largest) or None if largest is not None else None
             is_fingerprint = oip.FINGERPRINT_EXTENSION in server.get("extensions", [])
-        except (KeyError, IndexError, TypeError, ValueError, StopIteration) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
             raise TeacherError(
                 f"{self._url}: expected model {self._model!r} to take `images` [N, C, H, W] and give `logits` "
                 f"[N, classes], got {str(metadata)[:300]}"
             ) from error
         # A version that is a fingerprint names the same teacher wherever it is served; any other only at this address.
         identity = version if is_fingerprint else f"{self._url}/{self._model}/{version}"
-        return Description(identity, (channels, height, width), num_classes, int(largest) if largest else None)
+        return Description(identity, (channels, height, width), num_classes, max_request_size)
 
     def quota(self) -> Quota | None:
         """What `GET /v1/quota` says; None where there is no such endpoint."""
@@ -96,7 +97,10 @@ class OipTeacher:
             if isinstance(error.__cause__, httpx.HTTPStatusError) and error.__cause__.response.status_code == 404:
                 return None
             raise
-        return Quota(int(body["limit"]), int(body["used"]), int(body["remaining"]))
+        try:
+            return Quota(int(body["limit"]), int(body["used"]), int(body["remaining"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise TeacherError(f"{self._url}/v1/quota: expected limit, used and remaining, got {body}") from error
 
     def buy(self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str) -> NDArray[np.float32]:
         """See `Teacher.buy`. The request names the version, so a changed model refuses instead of answering."""
@@ -115,12 +119,14 @@ class OipTeacher:
         except (oip.ProtocolError, KeyError) as error:
             raise TeacherError(f"{self._url}: the answer cannot be read ({error}); it was not kept") from error
         expected = (len(images), description.num_classes)
+        with np.errstate(over="ignore"):
+            logits = logits.astype(np.float32)
         if logits.shape != expected or not np.isfinite(logits).all():
             raise TeacherError(
                 f"{self._url}: expected finite logits of shape {list(expected)}, got {logits.dtype} "
                 f"{list(logits.shape)}; they were not kept"
             )
-        return logits.astype(np.float32)
+        return logits
 
     def _json(self, method: str, path: str) -> dict[str, Any]:
         patience_seconds = min(_QUESTION_PATIENCE_SECONDS, self._give_up_after_seconds)
@@ -151,13 +157,13 @@ class OipTeacher:
     def _send_once(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             response = self._client.request(method, path, **request)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError) as error:
+            raise TeacherError(f"{self._url}: the request cannot be sent as it is ({error})") from error
         except httpx.TransportError as error:
             raise TeacherUnavailable(
                 f"{self._url}: the teacher cannot be reached ({str(error) or type(error).__name__}); is it running, "
                 "and is the URL right?"
             ) from error
-        except (httpx.InvalidURL, httpx.DecodingError) as error:
-            raise TeacherError(f"{self._url}: {error}") from error
         if response.is_success:
             return response
         raise self._refusal(response)

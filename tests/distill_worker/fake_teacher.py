@@ -1,0 +1,87 @@
+"""A teacher at the Protocol seam: it charges each Idempotency-Key once, remembers all, and fails when told to."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_worker.errors import QuotaExhausted
+from distill_worker.teachers.base import Description, Quota
+from shared.sample_key import sample_keys
+
+Fault = tuple[Literal["before", "after"], BaseException] | None
+"""What one call of `buy` raises, before or after it charged; None answers."""
+
+
+class Crash(BaseException):
+    """The end of the process: nothing may handle it."""
+
+
+def describe(
+    teacher_id: str = "t",
+    *,
+    shape: tuple[int, int, int] = (1, 2, 2),
+    num_classes: int = 3,
+    max_request_size: int | None = None,
+) -> Description:
+    """A description of `FakeTeacher`."""
+    return Description(teacher_id, shape, num_classes, max_request_size)
+
+
+def answer(images: NDArray[np.uint8], num_classes: int = 3) -> NDArray[np.float32]:
+    """The fake's logits: the first pixels of each image."""
+    return images.reshape(len(images), -1)[:, :num_classes].astype(np.float32)
+
+
+@dataclass
+class FakeTeacher:
+    """See the module; `limit` is its quota in samples, unlimited and untold when None."""
+
+    payer: str = "alice"
+    limit: int | None = None
+    faults: Iterable[Fault] = ()
+    description: Description = field(default_factory=describe)
+    sent: list[tuple[str, list[bytes]]] = field(default_factory=list)
+    charged: dict[str, list[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._lock = Lock()
+        self.will(*self.faults)
+
+    def will(self, *faults: Fault) -> None:
+        """Fail so from the next call on, one fault a call, and answer afterwards."""
+        self._faults = iter(faults)
+
+    @property
+    def paid(self) -> int:
+        """Samples charged for."""
+        return sum(len(keys) for keys in self.charged.values())
+
+    def describe(self) -> Description:
+        """As it was made."""
+        return self.description
+
+    def quota(self) -> Quota | None:
+        """Of its limit."""
+        return None if self.limit is None else Quota(self.limit, self.paid, self.limit - self.paid)
+
+    def buy(self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str) -> NDArray[np.float32]:
+        """Charge, unless this key was charged; the request must be the same then."""
+        assert description == self.description
+        keys = sample_keys(images)
+        with self._lock:
+            self.sent.append((idempotency_key, keys))
+            when, error = next(self._faults, None) or (None, None)
+            if error is not None and when == "before":
+                raise error
+            if idempotency_key not in self.charged:
+                if self.limit is not None and self.paid + len(keys) > self.limit:
+                    raise QuotaExhausted(f"{self.limit - self.paid} calls remain")
+                self.charged[idempotency_key] = keys
+            assert self.charged[idempotency_key] == keys, "one key, two requests"
+            if error is not None:
+                raise error
+        return answer(images, description.num_classes)

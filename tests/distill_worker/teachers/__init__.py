@@ -1,0 +1,1 @@
+"""Tests of the teachers that outputs can be bought from."""

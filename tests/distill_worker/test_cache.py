@@ -1,0 +1,233 @@
+"""What was paid for is kept, under its own name, through crashes of real processes."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill_worker.cache import Cache
+from distill_worker.errors import CacheError
+
+KEYS = [bytes([index]) * 32 for index in range(4)]
+ROWS = np.arange(8, dtype=np.float32).reshape(4, 2)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "cache.sqlite"
+
+
+@pytest.fixture
+def cache(path: Path) -> Iterator[Cache]:
+    with Cache(path, clock=lambda: 1000.0) as opened:
+        yield opened
+
+
+def _buy(cache: Cache, stream_id: int, keys: list[bytes], rows: np.ndarray) -> None:
+    cache.complete(stream_id, cache.intend(stream_id, keys, payer="alice"), rows)
+
+
+def _held(cache: Cache, stream_id: int) -> dict[bytes, list[float]]:
+    return {key: row.tolist() for key, row in cache.outputs(stream_id, KEYS).items()}
+
+
+def test_outputs_come_back_by_sample_key(cache: Cache) -> None:
+    """Bit for bit, in whatever order they are asked for; what is not held is absent."""
+    stream_id = cache.stream("t", "logits")
+    rows = np.array([[np.float32(0.1), -0.0], [3e38, 1e-40]], dtype=np.float32)
+    _buy(cache, stream_id, [KEYS[2], KEYS[0]], rows)
+    held = cache.outputs(stream_id, KEYS)
+    assert {key: row.tobytes() for key, row in held.items()} == {KEYS[2]: rows[0].tobytes(), KEYS[0]: rows[1].tobytes()}
+    assert cache.missing(stream_id, [KEYS[3], KEYS[0], KEYS[1], KEYS[3]]) == [KEYS[3], KEYS[1]]
+
+
+def test_outputs_survive_closing_and_opening(path: Path) -> None:
+    with Cache(path) as first:
+        _buy(first, first.stream("t", "logits"), KEYS, ROWS)
+    with Cache(path) as second:
+        assert _held(second, second.stream("t", "logits")) == dict(zip(KEYS, ROWS.tolist(), strict=True))
+
+
+def test_bought_outputs_are_never_overwritten(cache: Cache) -> None:
+    """A second purchase of the same samples adds what is new and leaves the rest."""
+    stream_id = cache.stream("t", "logits")
+    _buy(cache, stream_id, KEYS[:2], ROWS[:2])
+    _buy(cache, stream_id, KEYS[1:3], -ROWS[1:3])
+    assert _held(cache, stream_id) == {KEYS[0]: [0, 1], KEYS[1]: [2, 3], KEYS[2]: [-4, -5]}
+
+
+def test_teachers_and_output_kinds_are_never_mixed(cache: Cache) -> None:
+    streams = [cache.stream(teacher, kind) for teacher in ("t", "u") for kind in ("logits", "probabilities")]
+    assert len(set(streams)) == 4
+    assert cache.stream("t", "logits") == streams[0]
+    for factor, stream_id in enumerate(streams[:3], start=1):
+        _buy(cache, stream_id, KEYS[:1], factor * ROWS[3:])
+    assert [_held(cache, stream_id) for stream_id in streams] == [
+        {KEYS[0]: [6, 7]},
+        {KEYS[0]: [12, 14]},
+        {KEYS[0]: [18, 21]},
+        {},
+    ]
+    assert cache.streams("logits") == {"t": streams[0], "u": streams[2]}
+
+
+@pytest.mark.parametrize("end", ["complete", "void"])
+def test_purchase_is_open_until_its_end(cache: Cache, path: Path, end: str) -> None:
+    """Another process sees it open, with its key, payer and samples in order; voided, it brought nothing."""
+    stream_id, other = cache.stream("t", "logits"), cache.stream("u", "logits")
+    first = cache.intend(stream_id, KEYS[2:], payer="alice")
+    second = cache.intend(stream_id, KEYS[:1], payer="bob")
+    assert first.idempotency_key != second.idempotency_key
+    with Cache(path) as reader:
+        assert reader.open_purchases(stream_id) == [first, second]
+        assert reader.open_purchases(other) == []
+        if end == "complete":
+            cache.complete(stream_id, first, ROWS[2:])
+        else:
+            cache.void(first)
+        assert reader.open_purchases(stream_id) == [second]
+        assert len(_held(reader, stream_id)) == (2 if end == "complete" else 0)
+
+
+def test_answer_of_the_wrong_length_leaves_the_purchase_open(cache: Cache) -> None:
+    """Outputs and end are one transaction: neither is written without the other."""
+    stream_id = cache.stream("t", "logits")
+    purchase = cache.intend(stream_id, KEYS, payer="alice")
+    with pytest.raises(ValueError, match="zip"):
+        cache.complete(stream_id, purchase, ROWS[:3])
+    assert cache.open_purchases(stream_id) == [purchase]
+    assert _held(cache, stream_id) == {}
+
+
+def test_purchase_larger_than_a_statement_is_kept(cache: Cache) -> None:
+    """SQLite limits the variables of one statement; a paid purchase must fit whatever its size."""
+    stream_id = cache.stream("t", "logits")
+    keys = [index.to_bytes(32, "big") for index in range(33_000)]
+    _buy(cache, stream_id, keys, np.zeros((len(keys), 1), dtype=np.float32))
+    assert cache.missing(stream_id, keys) == []
+
+
+@contextmanager
+def _process(code: str, path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A real process with the cache opened as `cache`; killed at the end."""
+    head = "import os, signal, sys, pathlib\nfrom distill_worker.cache import Cache\npath = pathlib.Path(sys.argv[1])\n"
+    script = f"{head}with Cache(path) as cache:\n" + "".join(f"    {line}\n" for line in code.splitlines())
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_purchase_survives_a_kill_before_its_end(path: Path) -> None:
+    """SIGKILL between `intend` and `complete`: the next process finds the same Idempotency-Key."""
+    code = """
+stream_id = cache.stream("t", "logits")
+purchase = cache.intend(stream_id, [bytes(32)], payer="alice")
+print(purchase.idempotency_key, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with _process(code, path) as process:
+        told, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    with Cache(path) as cache:
+        (purchase,) = cache.open_purchases(cache.stream("t", "logits"))
+    assert purchase.idempotency_key == told.strip()
+    assert (purchase.payer, purchase.sample_keys) == ("alice", (bytes(32),))
+
+
+class _KeptOut(Exception):
+    """Somebody else is buying."""
+
+
+def _keep_out() -> None:
+    raise _KeptOut
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_second_buyer_waits_for_the_first(path: Path, cache: Cache, killed: bool) -> None:
+    """Until the first process ends its purchase, or is killed in it; then it keeps a third out."""
+    code = """
+with cache.sole_buyer():
+    print("buying", flush=True)
+    sys.stdin.readline()
+    path.with_name("finished").touch()
+"""
+    waited = []
+    with _process(code, path) as first:
+        assert first.stdout is not None
+        assert first.stdin is not None
+        assert first.stdout.readline() == "buying\n"
+        end: Callable[[], object] = first.kill if killed else first.stdin.close
+
+        def on_wait() -> None:
+            waited.append(path.with_name("finished").exists())
+            end()
+
+        with cache.sole_buyer(on_wait):
+            assert waited == [False]
+            first.wait()
+            assert path.with_name("finished").exists() is not killed
+            with Cache(path) as third, pytest.raises(_KeptOut), third.sole_buyer(_keep_out):
+                pass
+
+
+def test_sole_buyer_passes_on_the_errors_of_its_body_and_frees_the_file(cache: Cache, path: Path) -> None:
+    with pytest.raises(FileNotFoundError), cache.sole_buyer():
+        raise FileNotFoundError
+    with Cache(path) as other, other.sole_buyer(on_wait=lambda: pytest.fail("it is free")):
+        pass
+
+
+def _garbage(path: Path) -> None:
+    path.write_bytes(b"this is not a database" * 100)
+
+
+def _cut_short(path: Path) -> None:
+    with Cache(path) as cache:
+        _buy(cache, cache.stream("t", "logits"), KEYS, ROWS)
+    path.write_bytes(path.read_bytes()[:6000])
+
+
+def _another_schema(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.executescript("CREATE TABLE streams (name TEXT); CREATE TABLE outputs (name TEXT);")
+    connection.close()
+
+
+@pytest.mark.parametrize("damage", [_garbage, _cut_short, _another_schema])
+def test_damaged_file_is_named(path: Path, damage: Callable[[Path], None]) -> None:
+    damage(path)
+    with pytest.raises(CacheError, match=r"cache\.sqlite: .*do not delete it"), Cache(path) as cache:
+        cache.missing(cache.stream("t", "logits"), KEYS)
+
+
+def test_damaged_output_is_named(path: Path, cache: Cache) -> None:
+    stream_id = cache.stream("t", "logits")
+    _buy(cache, stream_id, KEYS, ROWS)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE outputs SET vector = x'000000'")
+    connection.close()
+    with pytest.raises(CacheError, match=r"cache\.sqlite: .*3 bytes"):
+        cache.outputs(stream_id, KEYS)
+
+
+def test_unwritable_folder_is_named(below_a_file: Path) -> None:
+    with pytest.raises(CacheError, match=r"folder/cache\.sqlite"):
+        Cache(below_a_file / "cache.sqlite")
+
+
+@pytest.mark.parametrize("name", ["50% of it.sqlite", "with#hash.sqlite", "what?.sqlite"])
+def test_cache_is_kept_at_its_path_whatever_the_name(tmp_path: Path, name: str) -> None:
+    """The path is not a URL: two names must never lead to one file."""
+    with Cache(tmp_path / name) as cache:
+        cache.stream("t", "logits")
+    assert (tmp_path / name).is_file()

@@ -1,0 +1,206 @@
+"""Results on standard output, everything else on standard error, and exit status 2 with one line when it cannot be."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from distill_worker.cli import app, main
+from tests.distill_worker.fake_teacher import FakeTeacher, describe
+from tests.distill_worker.http_teacher import served
+
+COMMANDS = sorted(str(command.name or getattr(command.callback, "__name__", "")) for command in app.registered_commands)
+
+
+class Ended(NamedTuple):
+    """What a command left."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `distill-worker` in this process, through the same `main` as the installed command."""
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["distill-worker", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        return Ended(int(exited.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A run of ten steps on ten samples; no teacher is at its address."""
+    path = tmp_path / "run.toml"
+    path.write_text(
+        f"""
+data.name = "digits"
+student.network = "resnet8"
+method.name = "kd"
+budget.n = 10
+training = {{steps = 10, batch_size = 8, device = "cpu"}}
+teacher = {{url = "http://127.0.0.1:1", give_up_after_seconds = 0, request_size = 4, concurrency = 1}}
+output = {{directory = "{tmp_path}/run", cache = "{tmp_path}/cache.sqlite"}}
+"""
+    )
+    return path
+
+
+@pytest.fixture
+def teacher(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTeacher]:
+    """A teacher of ten classes for the digits, with a quota of 20, at TEACHER_URL."""
+    teacher = FakeTeacher(limit=20, description=describe(shape=(1, 8, 8), num_classes=10))
+    with served(teacher) as url:
+        monkeypatch.setenv("TEACHER_URL", url)
+        yield teacher
+
+
+def _json(ended: Ended) -> dict[str, Any]:
+    assert ended.status == 0, ended.stderr
+    facts = json.loads(ended.stdout)
+    assert isinstance(facts, dict)
+    return facts
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_of_every_command_works(name: str) -> None:
+    result = CliRunner().invoke(app, [*name.split(), "--help"])
+    assert result.exit_code == 0
+    assert f"Usage: root {name}".rstrip() in result.stdout
+
+
+def test_every_command_is_known() -> None:
+    assert {"demo", "plan", "fetch", "train", "run", "evaluate"} <= set(COMMANDS)
+
+
+def _spoil_cache(folder: Path) -> None:
+    (folder / "cache.sqlite").write_bytes(b"spoiled" * 1000)
+
+
+def _spoil_directory(folder: Path) -> None:
+    (folder / "run").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spoil", "needle"),
+    [
+        (["plan"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
+        (["fetch"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
+        (["run"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
+        (["run", "--set", "budget.m=5"], None, "budget.m: unknown key"),
+        (["plan", "--set", "budget.n=99999"], None, "budget.n: expected at most 1297"),
+        (["train", "--set", "method.name=ce", "--set", "budget.n=99999"], None, "budget.n: expected at most 1297"),
+        (["fetch", "--set", "method.name=ce"], None, "ce asks no teacher"),
+        (["train"], None, "the cache does not hold all 10 outputs of any teacher"),
+        (["train", "--teacher-id", "t"], None, "of teacher t"),
+        (["train"], _spoil_cache, "cache.sqlite: the cache of bought outputs cannot be used"),
+        (["train", "--set", "method.name=ce"], _spoil_directory, "run: cannot write there"),
+        (["train", "--set", "method.name=ce", "--set", "student.network=lenet"], None, "student.network: no network"),
+        (["train", "--set", "method.name=ce", "--set", "training.learning_rate=1e30"], None, "the loss is"),
+    ],
+)
+def test_refusal_is_one_line_and_status_2(
+    command: Command,
+    config: Path,
+    arguments: list[str],
+    spoil: Callable[[Path], None] | None,
+    needle: str,
+) -> None:
+    """Whatever a progress bar left before it, the error is the last line, and nothing is on standard output."""
+    if spoil:
+        spoil(config.parent)
+    ended = command(arguments[0], config, *arguments[1:])
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert ended.status == 2
+    assert ended.stdout == ""
+    assert errors == ended.stderr.splitlines()[-1:]
+    assert needle in errors[0]
+
+
+def test_evaluating_a_file_that_is_no_network_is_refused(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"no weights")
+    ended = command("evaluate", tmp_path / "weights")
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: ")
+
+
+def test_module_is_the_command(config: Path) -> None:
+    """`python -m distill_worker`, a real process: no traceback, one line, status 2."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "distill_worker", "plan", str(config), "--set", "budget.m=5"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(f"error: {config}: budget.m: unknown key")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_plan_tells_the_price_and_spends_nothing(command: Command, config: Path, teacher: FakeTeacher) -> None:
+    facts = _json(command("plan", config, "--json"))
+    assert (facts["wanted"], facts["cached"], facts["to_buy"], facts["requests"]) == (10, 0, 10, 3)
+    assert (facts["remaining"], facts["limit"], facts["affordable"]) == (20, 20, True)
+    assert teacher.sent == []
+
+
+def test_plan_that_cannot_be_paid_for_ends_with_status_2(command: Command, config: Path, teacher: FakeTeacher) -> None:
+    """The facts are told all the same."""
+    ended = command("plan", config, "--json", "--set", "budget.n=25")
+    assert ended.status == 2
+    assert json.loads(ended.stdout)["affordable"] is False
+    assert ended.stderr.splitlines()[-1].startswith("error: budget.n: 25 samples are wanted")
+    assert teacher.sent == []
+
+
+def test_plan_of_a_method_without_a_teacher_asks_none(command: Command, config: Path) -> None:
+    assert _json(command("plan", config, "--json", "--set", "method.name=ce")) == {"wanted": 0, "to_buy": 0}
+
+
+def test_run_buys_once_trains_and_reports(command: Command, config: Path, teacher: FakeTeacher) -> None:
+    """Then more samples cost the difference, training needs no teacher, and the weights give the same accuracy."""
+    first = _json(command("run", config, "--json"))
+    assert teacher.paid == 10
+    assert _json(command("run", config, "--json")) == first
+    fetched = _json(command("fetch", config, "--json", "--set", "budget.n=12"))
+    assert (fetched["cached"], fetched["bought"], teacher.paid) == (10, 2, 12)
+    again = _json(command("train", config, "--json", "--fresh"))
+    weights = config.parent / "run" / "student.safetensors"
+    evaluated = _json(command("evaluate", weights, "--json"))
+    assert again["accuracy"] == first["accuracy"] == evaluated["accuracy"]
+    assert (first["n"], first["method"], first["teacher_id"], first["track"]) == (10, "kd", "t", "queried")
+    assert teacher.paid == 12
+
+
+def test_exhausted_quota_keeps_what_was_bought(command: Command, config: Path, teacher: FakeTeacher) -> None:
+    """The quota shrinks behind the plan's back; when it grows again, the same command buys the rest."""
+    teacher.limit = 6
+    teacher.quota = lambda: None  # type: ignore[method-assign]  # this teacher does not tell
+    ended = command("fetch", config)
+    assert (ended.status, ended.stdout, teacher.paid) == (2, "", 4)
+    assert "4 of 10 samples were bought and are kept" in ended.stderr.splitlines()[-1]
+    teacher.limit = 10
+    assert _json(command("fetch", config, "--json"))["bought"] == 6
+    assert teacher.paid == 10
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_results_for_people_are_one_line_on_standard_output(command: Command, config: Path, name: str) -> None:
+    trained = command("train", config, "--set", "method.name=ce")
+    ended = trained if name == "train" else command("evaluate", config.parent / "run" / "student.safetensors")
+    assert ended.status == 0
+    assert ended.stdout.count("\n") == 1
+    assert "of 500" in ended.stdout

@@ -1,0 +1,134 @@
+"""Every key is known, every error names its key, and no secret is among them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from distill_worker.config import CKD, KD, RunConfig, load_config
+from distill_worker.errors import ConfigError
+
+MINIMAL = 'data.name = "digits"\nstudent.network = "resnet8"\nmethod.name = "ckd"\n'
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+
+
+def _load(tmp_path: Path, text: str, overrides: Sequence[str] = ()) -> RunConfig:
+    path = tmp_path / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, overrides)
+
+
+def test_examples_are_there() -> None:
+    assert len(EXAMPLES) >= 2
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_loads(path: Path) -> None:
+    assert load_config(path).data.name
+
+
+def test_defaults_are_the_papers(tmp_path: Path) -> None:
+    """T = 4, beta = 1, cross-entropy with weight 1; KD as in RepDistiller; all samples; SGD as published."""
+    config = _load(tmp_path, MINIMAL)
+    assert config.method == CKD(temperature=4, label_weight=1, beta=1, pairing="all", k=2)
+    assert KD() == KD(temperature=4, label_weight=0.1, weight=0.9)
+    assert config.budget.n is None
+    assert (config.training.momentum, config.training.weight_decay, config.training.batch_size) == (0.9, 5e-4, 64)
+
+
+@pytest.mark.parametrize(("name", "needs_teacher"), [("ce", False), ("kd", True), ("ckd", True)])
+def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, needs_teacher: bool) -> None:
+    assert _load(tmp_path, MINIMAL, [f"method.name={name}"]).method.needs_teacher is needs_teacher
+
+
+@pytest.mark.parametrize(
+    ("override", "needles"),
+    [
+        ("budget.m=50", ["budget.m", "unknown key"]),
+        ("budgets.n=50", ["budgets", "unknown key"]),
+        ("teacher.api_key=hush", ["teacher.api_key", "unknown key"]),
+        ("budget.n=many", ["budget.n", "integer", "'many'"]),
+        ("budget.n=1", ["budget.n", "greater than or equal to 2", "got 1"]),
+        ("budget.n=2.5", ["budget.n", "integer", "2.5"]),
+        ("training.learning_rate=-0.1", ["training.learning_rate", "greater than 0", "-0.1"]),
+        ("training.momentum=1", ["training.momentum", "less than 1", "got 1"]),
+        ("training.device=tpu", ["training.device", "'cpu'", "'tpu'"]),
+        ("training=5", ["training", "got 5"]),
+        ("data.name=imagenet", ["data.name", "'digits'", "'imagenet'"]),
+        ("teacher.url=localhost:8000", ["teacher.url", "https?://", "'localhost:8000'"]),
+        ("augmentation.horizontal_flip=maybe", ["augmentation.horizontal_flip", "bool", "'maybe'"]),
+        ("method.name=dkd", ["method", "'dkd'", "'ce', 'kd', 'ckd'"]),
+        ("method.k=3", ["method", "k = 2", "k = 3", "pairing = 'drawn'"]),
+        ("training.learning_rate=inf", ["training.learning_rate", "finite", "inf"]),
+        ("method.temperature=inf", ["temperature", "finite", "inf"]),
+        ("method.temperature=nan", ["temperature", "nan"]),
+    ],
+)
+def test_bad_value_is_told_with_key_expectation_and_finding(
+    tmp_path: Path, override: str, needles: Sequence[str]
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        _load(tmp_path, MINIMAL, [override])
+    message = str(raised.value)
+    assert message.startswith(f"{tmp_path / 'run.toml'}: ")
+    assert [needle for needle in needles if needle not in message] == []
+    assert "hush" not in message
+
+
+@pytest.mark.parametrize(("key", "value"), [("temperature", "0"), ("alpha", "1"), ("k", "1")])
+def test_key_of_a_method_is_named_as_it_is_written(tmp_path: Path, key: str, value: str) -> None:
+    """What the message names can be given to --set."""
+    with pytest.raises(ConfigError, match=rf": method\.{key}: "):
+        _load(tmp_path, MINIMAL, [f"method.{key}={value}"])
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"student: required.*budget\.n.*budget\.x|budget\.n.*budget\.x.*student"):
+        _load(tmp_path, 'data.name = "digits"\nmethod.name = "ce"\nbudget = {n = 1, x = 1}\n')
+
+
+@pytest.mark.parametrize("pairing", ["drawn", "all"])
+def test_larger_groups_must_be_drawn(tmp_path: Path, pairing: str) -> None:
+    overrides = [f"method.pairing={pairing}", "method.k=3"]
+    if pairing == "all":
+        with pytest.raises(ConfigError, match="pairing 'all'"):
+            _load(tmp_path, MINIMAL, overrides)
+    else:
+        assert _load(tmp_path, MINIMAL, overrides).method == CKD(pairing="drawn", k=3)
+
+
+def test_overrides_win_over_the_file_and_the_last_wins(tmp_path: Path) -> None:
+    """TOML values, bare words, sections that the file lacks, and values that hold an equals sign."""
+    text = MINIMAL + "[training]\nsteps = 5\nseed = 3\n"
+    config = _load(
+        tmp_path,
+        text,
+        ["training.steps=6", "training.steps=7", "training.device=cpu", "budget.n = 50", "output.directory=a=b/c"],
+    )
+    assert (config.training.steps, config.training.seed, config.training.device) == (7, 3, "cpu")
+    assert config.budget.n == 50
+    assert config.output.directory == Path("a=b/c")
+
+
+@pytest.mark.parametrize("override", ["training.steps", "=5", "training.=5", ".steps=5", "data.name.x=5"])
+def test_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        _load(tmp_path, MINIMAL, [override])
+
+
+@pytest.mark.parametrize("content", [b"[data\n", b"\xff\xfe"])
+def test_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "run.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"run\.toml: "):
+        load_config(tmp_path / "run.toml")
+
+
+def test_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot read"):
+        load_config(tmp_path / "absent.toml")
+
+
+def test_saved_configuration_loads_again(tmp_path: Path) -> None:
+    """What a run directory keeps is the configuration, whole."""
+    config = _load(tmp_path, MINIMAL, ["method.pairing=drawn", "method.k=4", "budget.n=9"])
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config

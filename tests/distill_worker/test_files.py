@@ -1,0 +1,40 @@
+"""A reader finds the old file or the new one."""
+
+from pathlib import Path
+
+import pytest
+
+from distill_worker.files import write_atomically
+
+
+def test_content_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for content in (b"old", b"newer"):
+        write_atomically(path, content)
+        assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reader_of_the_old_file_keeps_it_whole(tmp_path: Path) -> None:
+    """The new content goes to another file, which takes the name: an open old file is never written into."""
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with path.open("rb") as reader:
+        write_atomically(path, b"newer")
+        assert reader.read() == b"old"
+
+
+def test_failure_leaves_the_old_file(tmp_path: Path) -> None:
+    """A folder stands where the partial file would go."""
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    (tmp_path / ".file.part").mkdir()
+    with pytest.raises(OSError, match=r"\.file\.part"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_what_a_killed_writer_left_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".file.part").write_bytes(b"half of a longer cont")
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"

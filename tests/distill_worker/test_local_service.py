@@ -1,0 +1,30 @@
+"""What can go wrong before a service answers. That it answers is held by the end-to-end tests."""
+
+from pathlib import Path
+
+import pytest
+
+from distill_worker.errors import WorkerError
+from distill_worker.local_service import create_key, served
+
+
+def test_service_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    absent = tmp_path / "absent.safetensors"
+    with pytest.raises(WorkerError, match=r"did not start:\n(.*\n)*.*absent\.safetensors"), served(absent, tmp_path):
+        pytest.fail("there is nothing to serve")
+    assert "absent.safetensors" in (tmp_path / "service.log").read_text()
+
+
+def test_key_is_made_once(tmp_path: Path) -> None:
+    """A second call leaves the key that the first one made."""
+    key_file = tmp_path / "key"
+    create_key(tmp_path / "service", name="demo", quota=5, key_file=key_file)
+    made = key_file.read_bytes()
+    create_key(tmp_path / "service", name="demo", quota=5, key_file=key_file)
+    assert made
+    assert key_file.read_bytes() == made
+
+
+def test_key_that_cannot_be_made_says_why(below_a_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match=r"keys create failed: .+"):
+        create_key(below_a_file, name="demo", quota=5, key_file=tmp_path / "key")

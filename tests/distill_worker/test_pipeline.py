@@ -1,0 +1,223 @@
+"""One run from its configuration, with a fake teacher, a real cache and real kills."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from distill_worker import pipeline
+from distill_worker.cache import Cache
+from distill_worker.config import RunConfig, parse_config
+from distill_worker.errors import ConfigError, RunError, TeacherUnavailable, WorkerError
+from distill_worker.evaluate import count_correct
+from distill_worker.targets import load_targets
+from distill_worker.train import Progress
+from shared.sample_key import sample_keys
+from shared.weights import load_weights
+from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
+
+N = 24
+_KILLED_RUN = """
+import os, signal, sys
+from tests.distill_worker.test_pipeline import run
+run(sys.argv[1], lambda step, loss: step == 13 and os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def _config(folder: Path, **sections: Mapping[str, Any]) -> RunConfig:
+    document: dict[str, dict[str, Any]] = {
+        "data": {"name": "digits"},
+        "student": {"network": "resnet8"},
+        "method": {"name": "ckd", "pairing": "drawn", "k": 3, "comparisons": 32},
+        "budget": {"n": N},
+        "training": {"steps": 20, "batch_size": 8, "checkpoint_every": 5, "device": "cpu"},
+        "output": {"directory": str(folder / "run"), "cache": str(folder / "cache.sqlite")},
+    }
+    for name, section in sections.items():
+        document[name] = {**document.get(name, {}), **section}
+    return parse_config(document, source="test")
+
+
+def run(folder: str | Path, progress: Progress = lambda _step, _loss: None, **sections: Any) -> dict[str, Any]:
+    """Train the test's student on targets that are drawn, not bought."""
+    config = _config(Path(folder), **sections)
+    targets = 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))
+    samples = pipeline.Samples.of(config)
+    return pipeline.train_student(config, samples, targets, "t", progress=progress)
+
+
+def _left_in(folder: Path) -> list[bytes]:
+    return [(folder / "run" / name).read_bytes() for name in ("student.safetensors", "metrics.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("finished")
+    run(folder)
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with Cache(tmp_path / "cache.sqlite") as opened:
+        yield opened
+
+
+def test_killed_and_resumed_run_ends_with_the_same_bits(finished: Path, tmp_path: Path) -> None:
+    """SIGKILL at step 13, after the checkpoint of step 10: equal student and equal metrics, to the last bit."""
+    command = [sys.executable, "-c", _KILLED_RUN, str(tmp_path)]
+    killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[2])
+    assert killed.returncode == -signal.SIGKILL
+    left = sorted(file.name for file in (tmp_path / "run").iterdir())
+    assert left == [".lock", "checkpoint.pt", "metrics.jsonl", "run.json"]
+    assert len((tmp_path / "run" / "metrics.jsonl").read_bytes().splitlines()) == 13
+    steps = list[int]()
+    result = run(tmp_path, lambda step, _: steps.append(step))
+    assert steps[0] == 11
+    assert _left_in(tmp_path) == _left_in(finished)
+    assert result["accuracy"] == json.loads((finished / "run" / "result.json").read_text())["accuracy"]
+
+
+def test_same_seed_gives_the_same_bits(finished: Path, tmp_path: Path) -> None:
+    """In another place, with checkpoints at other steps."""
+    run(tmp_path, training={"checkpoint_every": 7})
+    assert _left_in(tmp_path) == _left_in(finished)
+
+
+def test_another_seed_gives_other_bits(finished: Path, tmp_path: Path) -> None:
+    run(tmp_path, training={"seed": 1})
+    assert _left_in(tmp_path) != _left_in(finished)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"teacher": {"url": "http://elsewhere", "request_size": 3}},
+        {"data": {"root": "elsewhere"}},
+        {"training": {"checkpoint_every": 7}},
+    ],
+)
+def test_finished_run_is_reported_without_training(finished: Path, sections: dict[str, Any]) -> None:
+    """Wherever the teacher and the data live now: none of it is part of the run."""
+    known = json.loads((finished / "run" / "result.json").read_text())
+    assert run(finished, lambda step, _: pytest.fail(f"step {step}"), **sections) == known
+
+
+@pytest.mark.parametrize(
+    ("sections", "difference"),
+    [
+        ({"method": {"k": 2}}, "method.k: 3 there, 2 here"),
+        ({"training": {"seed": 1}}, "training.seed: 0 there, 1 here"),
+        ({"budget": {"seed": 1}}, "budget.seed: 0 there, 1 here"),
+        ({"augmentation": {"crop_padding": 0}}, "augmentation.crop_padding: None there, 0 here"),
+    ],
+)
+def test_another_configuration_in_the_directory_is_refused(
+    finished: Path, sections: dict[str, Any], difference: str
+) -> None:
+    before = _left_in(finished)
+    with pytest.raises(RunError, match=f"another run .{difference}"):
+        run(finished, **sections)
+    assert _left_in(finished) == before
+
+
+def test_result_says_what_was_run_and_the_weights_agree(finished: Path) -> None:
+    """The accuracy is counted again from the weights file alone."""
+    result = json.loads((finished / "run" / "result.json").read_text())
+    known = {"method": "ckd", "track": "queried", "data": "digits", "network": "resnet8", "n": N, "seed": 0}
+    assert {key: result[key] for key in known} == known
+    card, network, _ = load_weights(finished / "run" / "student.safetensors")
+    test = pipeline.Samples.of(_config(finished)).dataset.test
+    assert count_correct(network, test.images, test.labels, mean=card.mean, std=card.std) == result["correct"]
+    assert result["accuracy"] == result["correct"] / result["test_samples"] == result["correct"] / 500
+    assert card.provenance["teacher_id"] == "t"
+
+
+def test_diverged_run_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"the loss is .*lower training\.learning_rate"):
+        run(tmp_path, training={"learning_rate": 1e30})
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_unknown_network_is_refused_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"student\.network: .*'resnet9000x'.*resnet<depth>"):
+        run(tmp_path, student={"network": "resnet9000x"})
+
+
+def test_bought_targets_are_aligned_with_the_chosen_images(tmp_path: Path, cache: Cache) -> None:
+    """Bought in other batches and another order, row i is still the answer to image i; a second purchase is free."""
+    config = _config(tmp_path, teacher={"request_size": 7, "concurrency": 3})
+    samples = pipeline.Samples.of(config)
+    teacher = FakeTeacher(description=describe(shape=(1, 8, 8)))
+    plan, bought = pipeline.buy(config, samples, teacher, teacher.description, cache)
+    assert (bought, teacher.paid, plan.requests) == (N, N, 4)
+    images = samples.dataset.train.images[torch.tensor(samples.chosen)].numpy()
+    assert list(samples.wanted) == sample_keys(images)
+    assert np.array_equal(load_targets(cache, plan.stream_id, list(samples.wanted)).numpy(), answer(images))
+    again, bought = pipeline.buy(config, samples, teacher, teacher.description, cache)
+    assert (bought, again.cached, teacher.paid) == (0, N, N)
+
+
+def test_abandoned_purchases_are_bought_anew(tmp_path: Path, cache: Cache) -> None:
+    config = _config(tmp_path)
+    samples, description = pipeline.Samples.of(config), describe(shape=(1, 8, 8))
+    alice = FakeTeacher(description=description, faults=[("after", TeacherUnavailable("lost"))])
+    with pytest.raises(TeacherUnavailable):
+        pipeline.buy(config, samples, alice, description, cache)
+    bob = FakeTeacher(payer="bob", description=description)
+    assert pipeline.buy(config, samples, bob, description, cache, abandon=True)[1] == N
+    assert bob.paid == N
+
+
+def test_api_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The variable wins over the file, of which the first line counts."""
+    assert pipeline.api_key() is None
+    (tmp_path / "key").write_text("from-file\nanother line\n")
+    monkeypatch.setenv("TEACHER_API_KEY_FILE", str(tmp_path / "key"))
+    assert pipeline.api_key() == "from-file"
+    monkeypatch.setenv("TEACHER_API_KEY", "from-variable")
+    assert pipeline.api_key() == "from-variable"
+
+
+def test_unreadable_key_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TEACHER_API_KEY_FILE", str(tmp_path / "absent"))
+    with pytest.raises(ConfigError, match=r"TEACHER_API_KEY_FILE: cannot read .*absent"):
+        pipeline.api_key()
+
+
+def test_key_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A pasted character outside ASCII is a mistake to report, and not by showing the key."""
+    monkeypatch.setenv("TEACHER_API_KEY", "clé-secrète")
+    config = _config(tmp_path, teacher={"give_up_after_seconds": 0})
+    with pytest.raises(WorkerError, match="API_KEY") as raised, pipeline.connect(config):
+        pytest.fail("there is no teacher")
+    assert "clé" not in str(raised.value)
+
+
+def test_teacher_url_in_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TEACHER_URL", "http://127.0.0.1:1")
+    config = _config(tmp_path, teacher={"url": "http://127.0.0.1:2", "give_up_after_seconds": 0})
+    with pytest.raises(TeacherUnavailable, match=r"^http://127\.0\.0\.1:1: "), pipeline.connect(config):
+        pytest.fail("there is no teacher")
+
+
+def test_missing_cuda_is_refused(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(ConfigError, match=r"training\.device: .*CUDA"):
+        run(tmp_path, training={"device": "cuda"})
+
+
+def test_global_random_state_is_left_alone(tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    run(tmp_path, training={"steps": 1})
+    assert torch.equal(torch.random.get_rng_state(), before)

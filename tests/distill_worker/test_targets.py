@@ -1,0 +1,75 @@
+"""From the cache to one aligned tensor."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from distill_worker.cache import Cache
+from distill_worker.errors import WorkerError
+from distill_worker.targets import find_teacher, load_targets
+
+KEYS = [bytes([index]) * 32 for index in range(4)]
+ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with Cache(tmp_path / "cache.sqlite") as opened:
+        yield opened
+
+
+def _fill(cache: Cache, teacher_id: str, samples: int, kind: str = "logits") -> int:
+    stream_id = cache.stream(teacher_id, kind)
+    cache.complete(stream_id, cache.intend(stream_id, KEYS[:samples], payer=""), ROWS[:samples])
+    return stream_id
+
+
+def test_row_i_is_the_output_of_key_i(cache: Cache) -> None:
+    """Whatever the order, and a key may come twice."""
+    stream_id = _fill(cache, "t", 4)
+    targets = load_targets(cache, stream_id, [KEYS[2], KEYS[0], KEYS[2]])
+    assert torch.equal(targets, torch.tensor([[6.0, 7, 8], [0, 1, 2], [6, 7, 8]]))
+    assert targets.dtype == torch.float32
+
+
+def test_absent_outputs_are_counted_and_the_purchase_named(cache: Cache) -> None:
+    with pytest.raises(WorkerError, match=r"2 of 4 teacher outputs are not in the cache.*distill-worker fetch"):
+        load_targets(cache, _fill(cache, "t", 2), KEYS)
+
+
+def test_output_cut_short_in_the_file_is_reported(cache: Cache, tmp_path: Path) -> None:
+    """A vector that lost a number is still float32; it must not end in a traceback."""
+    stream_id = _fill(cache, "t", 4)
+    with sqlite3.connect(tmp_path / "cache.sqlite") as connection:
+        connection.execute("UPDATE outputs SET vector = substr(vector, 1, 8) WHERE sample_key = ?", (KEYS[1],))
+    connection.close()
+    with pytest.raises(WorkerError, match="damaged"):
+        load_targets(cache, stream_id, KEYS)
+
+
+def test_the_only_complete_teacher_is_found(cache: Cache) -> None:
+    """Other output kinds and half-bought teachers do not count."""
+    _fill(cache, "half", 3)
+    _fill(cache, "other", 4, kind="probabilities")
+    stream_id = _fill(cache, "whole", 4)
+    assert find_teacher(cache, KEYS, None) == ("whole", stream_id)
+    assert find_teacher(cache, KEYS, "whole") == ("whole", stream_id)
+
+
+def test_several_complete_teachers_need_a_choice(cache: Cache) -> None:
+    _fill(cache, "t", 4)
+    stream_id = _fill(cache, "u", 4)
+    with pytest.raises(WorkerError, match=r"several.*--teacher-id.*t.*u"):
+        find_teacher(cache, KEYS, None)
+    assert find_teacher(cache, KEYS, "u") == ("u", stream_id)
+
+
+@pytest.mark.parametrize(("teacher_id", "whose"), [(None, "of any teacher"), ("v", "of teacher v"), ("half", "half")])
+def test_incomplete_outputs_are_refused_and_the_known_named(cache: Cache, teacher_id: str | None, whose: str) -> None:
+    _fill(cache, "half", 3)
+    with pytest.raises(WorkerError, match=rf"all 4 outputs .*{whose}.*known: half.*distill-worker fetch"):
+        find_teacher(cache, KEYS, teacher_id)

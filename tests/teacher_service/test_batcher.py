@@ -1,0 +1,198 @@
+"""Micro-batches: every request gets its own rows, in order, or an error; none waits for ever."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from threading import Event
+
+import numpy as np
+import pytest
+
+from teacher_service.batcher import Images, Logits, MicroBatcher
+from teacher_service.errors import Overloaded, PredictionFailed
+from tests.teacher_service.ledger_file import WAIT_SECONDS
+
+
+class _Model:
+    """Says of each image its first pixel; notes its passes, and stands still while it is held."""
+
+    def __init__(self) -> None:
+        self.passes: list[list[int]] = []
+        self.entered, self.free = Event(), Event()
+        self.free.set()
+
+    def __call__(self, images: Images) -> Logits:
+        self.passes.append([int(image.flat[0]) for image in images])
+        self.entered.set()
+        assert self.free.wait(WAIT_SECONDS)
+        if 13 in self.passes[-1]:
+            raise RuntimeError("a kernel failed")
+        logits = images.reshape(len(images), -1)[:, :1].astype(np.float32)
+        logits[logits == 99] = np.nan
+        return logits
+
+
+def _images(*pixels: int) -> Images:
+    return np.array(pixels, np.uint8).reshape(-1, 1, 1, 1)
+
+
+def _run(
+    test: Callable[[MicroBatcher], Awaitable[None]],
+    model: Callable[[Images], Logits],
+    max_batch_size: int = 4,
+    batch_timeout_seconds: float = 0.0,
+) -> None:
+    async def body() -> None:
+        batcher = MicroBatcher(
+            model, max_batch_size=max_batch_size, batch_timeout_seconds=batch_timeout_seconds, max_queued_samples=8
+        )
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await test(batcher)
+        finally:
+            await batcher.close()
+
+    asyncio.run(body())
+
+
+async def _gather_behind_a_pass(
+    model: _Model, batcher: MicroBatcher, *waiting: Images
+) -> tuple[list["asyncio.Task[Logits]"], "asyncio.Task[Logits]"]:
+    """While the model works on a first request, the others gather."""
+    model.free.clear()
+    first = asyncio.create_task(batcher.predict(_images(1)))
+    await asyncio.to_thread(model.entered.wait, WAIT_SECONDS)
+    tasks = [asyncio.create_task(batcher.predict(images)) for images in waiting]
+    await asyncio.sleep(0)  # each task runs until it waits
+    return tasks, first
+
+
+def test_every_request_gets_its_own_rows_in_order() -> None:
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        requests = [list(range(20 + 3 * index, 21 + 3 * index + index % 3)) for index in range(20)]
+        answers = await asyncio.gather(*(batcher.predict(_images(*pixels)) for pixels in requests))
+        assert [[int(row[0]) for row in rows] for rows in answers] == requests
+
+    _run(test, model)
+    assert max(map(len, model.passes)) <= 4
+
+
+def test_requests_that_gather_while_the_model_works_share_the_next_pass() -> None:
+    """In order of arrival, as many as fit; a request is never split."""
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        tasks, first = await _gather_behind_a_pass(
+            model, batcher, _images(2, 3), _images(4), _images(5, 6), _images(7, 8, 9)
+        )
+        model.free.set()
+        await asyncio.gather(first, *tasks)
+
+    _run(test, model)
+    assert model.passes == [[1], [2, 3, 4], [5, 6], [7, 8, 9]]
+
+
+def test_request_larger_than_a_batch_runs_alone() -> None:
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        assert (await batcher.predict(_images(1, 2, 3, 4, 5, 6))).shape == (6, 1)
+
+    _run(test, model)
+    assert model.passes == [[1, 2, 3, 4, 5, 6]]
+
+
+def test_idle_model_waits_for_company_until_its_batch_is_full() -> None:
+    """With an hour of patience, only a full batch can start it."""
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        await asyncio.gather(*(batcher.predict(_images(pixel)) for pixel in (1, 2, 3, 4)))
+
+    _run(test, model, batch_timeout_seconds=3600)
+    assert model.passes == [[1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("batch_timeout_seconds", [0.0, 0.01])
+def test_lone_request_starts_when_patience_ends(batch_timeout_seconds: float) -> None:
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        assert (await batcher.predict(_images(5))).tolist() == [[5.0]]
+
+    _run(test, model, batch_timeout_seconds=batch_timeout_seconds)
+
+
+def test_model_that_raises_fails_its_whole_batch_and_nobody_else() -> None:
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        tasks, first = await _gather_behind_a_pass(model, batcher, _images(2), _images(13), _images(4), _images(5, 6))
+        model.free.set()
+        assert (await first).tolist() == [[1.0]]
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes[:3]] == [PredictionFailed] * 3
+        assert isinstance(outcomes[3], np.ndarray)
+        assert (await batcher.predict(_images(7))).tolist() == [[7.0]]
+
+    _run(test, model)
+
+
+def test_values_that_are_not_finite_fail_only_the_request_they_belong_to() -> None:
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        tasks, first = await _gather_behind_a_pass(model, batcher, _images(2), _images(3, 99))
+        model.free.set()
+        await first
+        assert (await tasks[0]).tolist() == [[2.0]]
+        with pytest.raises(PredictionFailed, match="not finite"):
+            await tasks[1]
+
+    _run(test, model)
+    assert model.passes == [[1], [2, 3, 99]]
+
+
+@pytest.mark.parametrize("spoil", [lambda logits: logits[:-1], lambda logits: logits[:0], lambda _: None])
+def test_model_that_gives_no_row_for_an_image_fails_the_request(spoil: Callable[[Logits], Logits]) -> None:
+    """Its own rows or an error: a short answer would be charged in full, and waiting for one would never end."""
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        with pytest.raises(PredictionFailed):
+            await asyncio.wait_for(batcher.predict(_images(1, 2)), 2)
+
+    _run(test, lambda images: spoil(model(images)))
+
+
+def test_cancelled_request_does_not_disturb_its_neighbours() -> None:
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        tasks, first = await _gather_behind_a_pass(model, batcher, _images(2), _images(3), _images(4))
+        tasks[1].cancel()
+        first.cancel()
+        await asyncio.sleep(0)
+        model.free.set()
+        assert [(await tasks[0]).tolist(), (await tasks[2]).tolist()] == [[[2.0]], [[4.0]]]
+
+    _run(test, model)
+
+
+def test_room_is_refused_when_too_much_is_admitted_and_given_back() -> None:
+    """Whatever happens inside: 8 samples fit, and the one that does not fit takes no place."""
+
+    async def test(batcher: MicroBatcher) -> None:
+        with batcher.room(5):
+            with pytest.raises(Overloaded) as refused, batcher.room(4):
+                pass
+            assert refused.value.headers() == {"Retry-After": "1"}
+            with batcher.room(3):
+                pass
+        with pytest.raises(ZeroDivisionError), batcher.room(8):
+            _ = 1 // 0
+        with batcher.room(8):
+            pass
+
+    _run(test, _Model())

@@ -1,0 +1,211 @@
+"""The `teacher-service` command: results on standard output, errors on standard error, exit 2 for a wrong call."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+from typer.testing import CliRunner, Result
+
+from teacher_service.cli import app
+from tests.teacher_service.ledger_file import rows
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_the_command_end_with_it() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+def _keys(data_dir: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["keys", *arguments, "--data-dir", str(data_dir)])
+
+
+def _listed(data_dir: Path) -> list[tuple[str, int, bool]]:
+    listed = _keys(data_dir, "list", "--json")
+    assert listed.exit_code == 0
+    return [(key["name"], key["limit"], key["revoked"]) for key in json.loads(listed.stdout)["keys"]]
+
+
+def _assert_wrong_call(result: Result, message: str) -> None:
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_create_prints_the_key_once_and_stores_its_hash(tmp_path: Path) -> None:
+    created = _keys(tmp_path, "create", "--name", "lab", "--quota", "50", "--json")
+    assert created.exit_code == 0
+    shown = json.loads(created.stdout)
+    assert shown.keys() == {"id", "key"}
+    assert re.fullmatch(rf"tk_{shown['id']}_[0-9a-f]{{64}}", shown["key"])
+    assert shown["key"] not in _keys(tmp_path, "list", "--json").stdout
+    assert _listed(tmp_path) == [("lab", 50, False)]
+
+
+def test_create_prints_lines_for_people(tmp_path: Path) -> None:
+    created = _keys(tmp_path, "create", "--name", "lab", "--quota", "0")
+    assert created.exit_code == 0
+    assert re.fullmatch(r"id: [0-9a-f]{12}\nkey: tk_[0-9a-f_]+\n", created.stdout)
+
+
+def test_list_shows_numbers_as_they_are_in_the_ledger(tmp_path: Path) -> None:
+    key_id = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "50", "--json").stdout)["id"]
+    rows(tmp_path / "ledger.sqlite", "UPDATE api_keys SET used = 7, reserved = 2")
+    facts = {"id": key_id, "name": "lab", "limit": 50, "used": 7, "reserved": 2, "remaining": 41, "revoked": False}
+    assert json.loads(_keys(tmp_path, "list", "--json").stdout) == {"keys": [facts]}
+    assert "lab" in _keys(tmp_path, "list").stdout
+
+
+def test_list_of_an_empty_ledger_says_what_to_do(tmp_path: Path) -> None:
+    assert "no keys yet" in _keys(tmp_path, "list").stdout
+    assert _listed(tmp_path) == []
+
+
+def test_key_file_is_private_and_holds_the_key(tmp_path: Path) -> None:
+    """The key is in the file alone; a second call changes nothing, so that a start-up script may repeat it."""
+    key_file = tmp_path / "secrets" / "key"
+    arguments = ("create", "--name", "lab", "--quota", "5", "--key-file", str(key_file), "--json")
+    created = _keys(tmp_path, *arguments)
+    assert created.exit_code == 0
+    token = key_file.read_text().strip()
+    assert json.loads(created.stdout) == {"id": token.split("_")[1], "key_file": str(key_file)}
+    assert key_file.stat().st_mode & 0o777 == 0o600
+    again = _keys(tmp_path, *arguments)
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert key_file.read_text().strip() == token
+    assert _listed(tmp_path) == [("lab", 5, False)]
+
+
+def test_key_whose_file_cannot_be_written_is_not_created(tmp_path: Path) -> None:
+    """Else its quota is given to a key that nobody has seen, and the name is taken."""
+    (tmp_path / "file").write_text("in the way")
+    arguments = ("create", "--name", "lab", "--quota", "5", "--key-file", str(tmp_path / "file" / "key"))
+    _assert_wrong_call(_keys(tmp_path, *arguments), "key")
+    assert _listed(tmp_path) == []
+
+
+def test_name_in_use_is_refused(tmp_path: Path) -> None:
+    _keys(tmp_path, "create", "--name", "lab", "--quota", "5")
+    _assert_wrong_call(_keys(tmp_path, "create", "--name", "lab", "--quota", "9"), "'lab' exists")
+    assert _listed(tmp_path) == [("lab", 5, False)]
+
+
+def test_revoke_refuses_the_key_and_keeps_it_listed(tmp_path: Path) -> None:
+    key_id = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "5", "--json").stdout)["id"]
+    for _ in range(2):
+        revoked = _keys(tmp_path, "revoke", key_id)
+        assert (revoked.exit_code, revoked.stdout) == (0, f"revoked {key_id}\n")
+    assert _listed(tmp_path) == [("lab", 5, True)]
+
+
+def test_revoking_an_unknown_key_is_a_wrong_call(tmp_path: Path) -> None:
+    _assert_wrong_call(_keys(tmp_path, "revoke", "nobody"), "there is no key 'nobody'")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["keys", "create", "--name", "lab"],
+        ["keys", "create", "--name", "lab", "--quota", "-1"],
+        ["keys", "create", "--name", "lab", "--quota", "many"],
+        ["keys", "create", "--name", "lab", "--quota", str(10**15)],
+        ["keys", "revoke"],
+        ["keys", "burn"],
+        ["serve", "--port", "70000"],
+        ["serve", "--device", "tpu"],
+        ["serve"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_call_exits_with_2_and_an_empty_standard_output(tmp_path: Path, arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments, env={"TEACHER_DATA_DIR": str(tmp_path)})
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_largest_quota_is_the_largest_integer_of_a_structured_field(tmp_path: Path) -> None:
+    """The RateLimit headers must say it: at most 15 digits (RFC 9651, section 3.3.1); one more is a wrong call."""
+    assert _keys(tmp_path, "create", "--name", "lab", "--quota", str(10**15 - 1)).exit_code == 0
+
+
+def test_data_dir_comes_from_the_environment(tmp_path: Path) -> None:
+    created = CliRunner().invoke(
+        app, ["keys", "create", "--name", "lab", "--quota", "5"], env={"TEACHER_DATA_DIR": str(tmp_path)}
+    )
+    assert created.exit_code == 0
+    assert _listed(tmp_path) == [("lab", 5, False)]
+
+
+def test_data_dir_that_is_no_folder_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    _assert_wrong_call(_keys(tmp_path / "file", "list"), "the ledger cannot be opened")
+
+
+def test_failing_ledger_leaves_standard_output_to_results(tmp_path: Path) -> None:
+    """Logs go to standard error, or a script would parse one as its result."""
+    key_id = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "5", "--json").stdout)["id"]
+    rows(
+        tmp_path / "ledger.sqlite",
+        "CREATE TRIGGER full BEFORE UPDATE ON api_keys BEGIN SELECT RAISE(ABORT, 'disk full'); END",
+    )
+    with _killed_at_the_end(_command("keys", "revoke", key_id, "--data-dir", str(tmp_path))) as process:
+        out, log = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert "ledger cannot be written" in log
+
+
+def _command(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "teacher_service", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@contextmanager
+def _killed_at_the_end(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_serve_prints_its_address_answers_and_stops_on_sigterm(weights: Path, tmp_path: Path) -> None:
+    """The address is the only thing on standard output, and is printed when a client may connect."""
+    arguments = ("--weights", str(weights), "--port", "0", "--device", "cpu", "--data-dir", str(tmp_path))
+    with _killed_at_the_end(_command("serve", *arguments)) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+        assert httpx.get(f"{address}/v2/health/ready", timeout=30).json() == {"ready": True}
+        process.send_signal(signal.SIGTERM)
+        rest, log = process.communicate(timeout=30)
+    assert process.returncode in (0, -signal.SIGTERM), "uvicorn raises the signal again once all is closed"
+    assert rest == ""
+    assert "event=serving" in log
+    assert "Traceback" not in log
+    assert list((tmp_path / "ledger.sqlite.instances").iterdir()) == []
+
+
+def test_serve_refuses_a_file_that_it_cannot_serve(tmp_path: Path) -> None:
+    (tmp_path / "bad").write_text("not safetensors")
+    with _killed_at_the_end(
+        _command("serve", "--weights", str(tmp_path / "bad"), "--data-dir", str(tmp_path))
+    ) as process:
+        out, log = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert "expected a safetensors file" in log
+    assert "Traceback" not in log

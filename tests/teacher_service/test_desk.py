@@ -1,0 +1,331 @@
+"""One query from start to end: whatever the model, the ledger or the client does, its hold is settled or released."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Event
+
+import numpy as np
+import pytest
+
+from shared.oip import Body
+from teacher_service.batcher import Images, Logits, MicroBatcher
+from teacher_service.desk import Desk
+from teacher_service.errors import LedgerUnavailable, Overloaded, PredictionFailed, QuotaExceeded, RequestInProgress
+from teacher_service.ledger import Ledger, Settled
+from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, open_books, query, writer_busy
+
+_SAMPLES = 3
+_IMAGES = np.arange(_SAMPLES, dtype=np.uint8).reshape(-1, 1, 1, 1)
+
+
+class _Counter:
+    """A desk on a real ledger, with a model that a test may hold or break, and one key worth 10 samples."""
+
+    def __init__(self, books: Books) -> None:
+        self.books = books
+        self.key = books.key(10)
+        self.passes = 0
+        self.error: Exception | None = None
+        self.entered, self.free = Event(), Event()
+        self.free.set()
+        self.encoded = asyncio.Event()
+        self.on_encode: Callable[[], None] = lambda: None
+        self.batcher = MicroBatcher(
+            self._predict, max_batch_size=8, batch_timeout_seconds=0, max_queued_samples=2 * _SAMPLES
+        )
+        self.desk = Desk(Ledger(books.commits, books.instance, books.clock), self.batcher)
+
+    def ask(self, idempotency_key: str | None = "i") -> "asyncio.Task[Settled]":
+        """A caller who waits for the answer to three images."""
+        asked = query(self.key, _SAMPLES, idempotency_key=idempotency_key)
+        return asyncio.create_task(self.desk.answer(asked, _IMAGES, self._encode))
+
+    @contextmanager
+    def model_held(self) -> Iterator[None]:
+        """The model stands still."""
+        self.free.clear()
+        try:
+            yield
+        finally:
+            self.free.set()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Samples used and reserved."""
+        return self.books.counts(self.key)
+
+    def _predict(self, images: Images) -> Logits:
+        self.passes += 1
+        self.entered.set()
+        assert self.free.wait(WAIT_SECONDS)
+        if self.error is not None:
+            raise self.error
+        return images.reshape(-1, 1).astype(np.float32)
+
+    def _encode(self, logits: Logits) -> Body:
+        self.on_encode()
+        self.encoded.set()
+        return Body(logits.tobytes(), 0)
+
+
+def _run(books: Books, test: Callable[[_Counter], Awaitable[None]]) -> None:
+    async def body() -> None:
+        counter = _Counter(books)
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await test(counter)
+        finally:
+            await counter.desk.drain()
+            await counter.batcher.close()
+
+    asyncio.run(body())
+
+
+async def _wait(happened: Event) -> None:
+    assert await asyncio.to_thread(happened.wait, WAIT_SECONDS)
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_answer_is_charged_once_and_replayed_free(books: Books) -> None:
+    async def test(counter: _Counter) -> None:
+        first, again = await counter.ask(), await counter.ask()
+        assert (first.replayed, again.replayed) == (False, True)
+        assert first.answer == again.answer == Body(np.array([0, 1, 2], np.float32).tobytes(), 0)
+        assert first.quota == again.quota
+        assert (counter.counts, counter.passes) == ((3, 0), 1)
+
+    _run(books, test)
+
+
+def test_samples_are_held_while_the_model_works(books: Books) -> None:
+    async def test(counter: _Counter) -> None:
+        with counter.model_held():
+            task = counter.ask()
+            await _wait(counter.entered)
+            assert counter.counts == (0, 3)
+            with pytest.raises(RequestInProgress):
+                await counter.ask()
+        await task
+        assert counter.counts == (3, 0)
+
+    _run(books, test)
+
+
+async def _cancel_while_reserving(counter: _Counter) -> None:
+    with writer_busy(counter.books.commits):
+        task = counter.ask()
+        await _turns(3)
+        task.cancel()
+        await _turns(3)
+
+
+async def _cancel_while_predicting(counter: _Counter) -> None:
+    with counter.model_held():
+        task = counter.ask()
+        await _wait(counter.entered)
+        task.cancel()
+        await _turns(3)
+
+
+async def _cancel_while_settling(counter: _Counter) -> None:
+    with ExitStack() as settling:
+        with counter.model_held():
+            task = counter.ask()
+            await _wait(counter.entered)
+            settling.enter_context(writer_busy(counter.books.commits))
+        await counter.encoded.wait()
+        assert counter.books.counts(counter.key) == (0, 3)
+        task.cancel()
+        await _turns(3)
+
+
+async def _cancel_everyone_twice(counter: _Counter) -> None:
+    with counter.model_held():
+        task = counter.ask()
+        await _wait(counter.entered)
+        for _ in range(2):
+            task.cancel()
+            await _turns(2)
+
+
+@pytest.mark.parametrize(
+    "cancel", [_cancel_while_reserving, _cancel_while_predicting, _cancel_while_settling, _cancel_everyone_twice]
+)
+def test_query_whose_caller_hangs_up_is_finished_charged_once_and_replayable(
+    books: Books, cancel: Callable[[_Counter], Awaitable[None]]
+) -> None:
+    async def test(counter: _Counter) -> None:
+        await cancel(counter)
+        await counter.desk.drain()
+        assert (counter.counts, counter.passes) == ((3, 0), 1)
+        replay = await counter.ask()
+        assert (replay.replayed, replay.answer.content) == (True, np.array([0, 1, 2], np.float32).tobytes())
+        assert (counter.counts, counter.passes) == ((3, 0), 1)
+
+    _run(books, test)
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_hanging_up_after_any_number_of_turns_loses_no_reservation(books: Books, turns: int) -> None:
+    """Wherever the query is after that many turns of the loop, it was either never begun or is charged in full."""
+
+    async def test(counter: _Counter) -> None:
+        task = counter.ask()
+        await _turns(turns)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await counter.desk.drain()
+        assert counter.counts == ((3, 0) if turns else (0, 0))
+        await counter.ask()
+        assert (counter.counts, counter.passes) == ((3, 0), 1)
+
+    _run(books, test)
+
+
+def test_hanging_up_on_a_query_that_fails_gives_everything_back(books: Books) -> None:
+    async def test(counter: _Counter) -> None:
+        counter.error = RuntimeError("a kernel failed")
+        with counter.model_held():
+            task = counter.ask()
+            await _wait(counter.entered)
+            task.cancel()
+            await _turns(2)
+        await counter.desk.drain()
+        assert counter.counts == (0, 0)
+
+    _run(books, test)
+
+
+def test_model_failure_releases_and_frees_the_idempotency_key(books: Books) -> None:
+    async def test(counter: _Counter) -> None:
+        counter.error = RuntimeError("a kernel failed")
+        with pytest.raises(PredictionFailed):
+            await counter.ask()
+        assert counter.counts == (0, 0)
+        counter.error = None
+        assert not (await counter.ask()).replayed
+        assert (counter.counts, counter.passes) == ((3, 0), 2)
+
+    _run(books, test)
+
+
+def test_answer_that_cannot_be_encoded_releases(books: Books) -> None:
+    async def test(counter: _Counter) -> None:
+        def fail() -> None:
+            raise ValueError("no such dtype")
+
+        counter.on_encode = fail
+        with pytest.raises(ValueError, match="no such dtype"):
+            await counter.ask()
+        assert counter.counts == (0, 0)
+
+    _run(books, test)
+
+
+def test_refusal_never_reaches_the_model(books: Books) -> None:
+    async def test(counter: _Counter) -> None:
+        for index in range(3):
+            await counter.ask(f"i{index}")
+        with pytest.raises(QuotaExceeded):
+            await counter.ask("i3")
+        assert (counter.counts, counter.passes) == ((9, 0), 3)
+
+    _run(books, test)
+
+
+def test_full_queue_is_refused_before_anything_is_held(books: Books) -> None:
+    async def test(counter: _Counter) -> None:
+        with counter.model_held():
+            admitted = [counter.ask(None), counter.ask(None)]
+            await _wait(counter.entered)
+            with pytest.raises(Overloaded):
+                await counter.ask(None)
+        await asyncio.gather(*admitted)
+        assert counter.counts == (6, 0)
+        await counter.ask(None)
+        assert counter.counts == (9, 0)
+
+    _run(books, test)
+
+
+def test_failure_to_settle_releases(books: Books) -> None:
+    """The charge cannot be written: the caller is told so, keeps the samples, and may ask again."""
+
+    async def test(counter: _Counter) -> None:
+        commits = Commits(counter.books.engine)
+
+        def fill_the_disk() -> None:
+            commits.failing = 1
+
+        counter.on_encode = fill_the_disk
+        with pytest.raises(LedgerUnavailable):
+            await counter.ask()
+        assert counter.counts == (0, 0)
+        counter.on_encode = lambda: None
+        assert not (await counter.ask()).replayed
+        assert counter.counts == (3, 0)
+
+    _run(books, test)
+
+
+def test_release_is_done_later_when_the_ledger_is_down(books: Books) -> None:
+    """Neither the charge nor the release can be written: the hold stays until the ledger is back, and no longer."""
+
+    async def test(counter: _Counter) -> None:
+        commits = Commits(counter.books.engine)
+        released = Event()
+
+        def fill_the_disk() -> None:
+            commits.failing = 3  # the charge, the release, and its first repetition
+            commits.on_success = released.set
+
+        counter.on_encode = fill_the_disk
+        with pytest.raises(LedgerUnavailable):
+            await counter.ask()
+        assert counter.counts == (0, 3)
+        await _wait(released)
+        books.commits.submit(lambda _: None).result(WAIT_SECONDS)
+        assert counter.counts == (0, 0)
+
+    _run(books, test)
+
+
+def test_draining_does_not_wait_for_a_ledger_that_stays_down(books: Books) -> None:
+    """The hold is left to the next start, which releases it."""
+
+    async def test(counter: _Counter) -> None:
+        commits = Commits(counter.books.engine)
+
+        def fill_the_disk() -> None:
+            commits.failing = 1000
+
+        counter.on_encode = fill_the_disk
+        with pytest.raises(LedgerUnavailable):
+            await counter.ask()
+        await asyncio.wait_for(counter.desk.drain(), WAIT_SECONDS / 2)
+        commits.failing = 0
+        assert counter.counts == (0, 3)
+
+    with open_books(books.path) as dying:
+        _run(dying, test)
+    assert books.ledger.recover() == 3
+
+
+def test_draining_finishes_every_admitted_query(books: Books) -> None:
+    async def test(counter: _Counter) -> None:
+        with counter.model_held():
+            tasks = [counter.ask("a"), counter.ask("b")]
+            await _wait(counter.entered)
+            drained = asyncio.create_task(counter.desk.drain())
+            await _turns(5)
+            assert not drained.done()
+        await drained
+        assert [(await task).replayed for task in tasks] == [False, False]
+        assert counter.counts == (6, 0)
+
+    _run(books, test)

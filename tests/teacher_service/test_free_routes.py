@@ -1,0 +1,42 @@
+"""Health and metadata: they cost nothing and need no key."""
+
+from pathlib import Path
+
+from tests.teacher_service.ledger_file import table_gone
+from tests.teacher_service.running_service import ServiceUnderTest, images, start_service
+from tests.teacher_service.wire import assert_refused
+
+
+def test_metadata_names_the_model_and_its_tensors(patient_service: ServiceUnderTest) -> None:
+    version = patient_service.teacher.fingerprint
+    server = patient_service.send("GET", "/v2").json()
+    assert server["name"] == "tuition-teacher"
+    assert {"binary_tensor_data", "model_version_is_fingerprint"} <= set(server["extensions"])
+    for path in ("/v2/models/teacher", f"/v2/models/teacher/versions/{version}"):
+        assert patient_service.send("GET", path).json() == {
+            "name": "teacher",
+            "versions": [version],
+            "platform": "pytorch",
+            "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 3, 8, 8]}],
+            "outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1, 4]}],
+            "parameters": {"max_batch_size": 8},
+        }
+        assert patient_service.send("GET", f"{path}/ready").status_code == 200
+
+
+def test_health_follows_the_ledger(service: ServiceUnderTest) -> None:
+    """Alive whatever happens; ready while queries can be counted."""
+    ready = ("/v2/health/ready", "/v2/models/teacher/ready")
+    assert service.send("GET", "/v2/health/live").json() == {"live": True}
+    assert [service.send("GET", path).status_code for path in ready] == [200, 200]
+    with table_gone(service.ledger_path, "api_keys"):
+        assert service.send("GET", "/v2/health/live").json() == {"live": True}
+        for path in ready:
+            assert_refused(service.send("GET", path), 503, "ledger-unavailable")
+    assert service.send("GET", "/v2/health/ready").json() == {"ready": True}
+
+
+def test_model_is_called_what_the_settings_say(weights: Path, tmp_path: Path) -> None:
+    with start_service(weights, tmp_path, model_name="digits-1.0") as service:
+        assert service.infer(images(1), path="/v2/models/digits-1.0/infer").status_code == 200
+        assert_refused(service.infer(images(1)), 404, "unknown-model")

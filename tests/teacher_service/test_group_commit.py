@@ -1,0 +1,154 @@
+"""Group commit: shared commits, separate fates, and nothing is promised before it is on disk."""
+
+from collections.abc import Callable
+from threading import Event
+
+import pytest
+from sqlalchemy import Connection, text
+
+from teacher_service.errors import LedgerUnavailable, NotFound
+from teacher_service.group_commit import GroupCommit
+from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, rows, writer_busy
+
+_Operation = Callable[[Connection], str]
+
+
+def _insert(name: str, error: Exception | None = None) -> _Operation:
+    def operation(connection: Connection) -> str:
+        connection.execute(
+            text("INSERT INTO api_keys (id, name, secret_sha256, quota, created_at) VALUES (:name, :name, 's', 1, 0)"),
+            {"name": name},
+        )
+        if error is not None:
+            raise error
+        return name
+
+    return operation
+
+
+def _names(books: Books) -> list[str]:
+    return [name for (name,) in rows(books.path, "SELECT name FROM api_keys ORDER BY name")]
+
+
+def test_operations_submitted_together_share_a_commit(books: Books) -> None:
+    commits = Commits(books.engine)
+    with writer_busy(books.commits):
+        futures = [books.commits.submit(_insert(f"{index:02}")) for index in range(20)]
+    assert [future.result(WAIT_SECONDS) for future in futures] == [f"{index:02}" for index in range(20)]
+    assert commits.count == 2, "one for the operation that kept the writer busy, one for the twenty"
+    assert len(_names(books)) == 20
+
+
+def test_group_is_bounded(books: Books) -> None:
+    small = GroupCommit(books.engine, max_group=4)
+    commits = Commits(books.engine)
+    with writer_busy(small):
+        futures = [small.submit(_insert(f"{index}")) for index in range(9)]
+    assert [future.result(WAIT_SECONDS) for future in futures] == [f"{index}" for index in range(9)]
+    assert commits.count == 1 + 3
+    small.close()
+
+
+def test_lone_operation_is_committed_without_company(books: Books) -> None:
+    commits = Commits(books.engine)
+    for name in "ab":
+        assert books.commits.submit(_insert(name)).result(WAIT_SECONDS) == name
+    assert commits.count == 2
+
+
+def test_refused_operation_leaves_no_trace_and_its_neighbours_alone(books: Books) -> None:
+    with writer_busy(books.commits):
+        futures = [
+            books.commits.submit(_insert("before")),
+            books.commits.submit(_insert("refused", NotFound("no"))),
+            books.commits.submit(_insert("after")),
+        ]
+    assert futures[0].result(WAIT_SECONDS) == "before"
+    with pytest.raises(NotFound, match="no"):
+        futures[1].result(WAIT_SECONDS)
+    assert futures[2].result(WAIT_SECONDS) == "after"
+    assert _names(books) == ["after", "before"]
+
+
+def test_failed_commit_fails_every_waiter_and_keeps_nothing(books: Books) -> None:
+    commits = Commits(books.engine)
+
+    def fill_the_disk(_: Connection) -> str:
+        commits.failing = 1
+        return ""
+
+    with writer_busy(books.commits):
+        operations = [_insert("a"), fill_the_disk, _insert("b", NotFound("refused")), _insert("c")]
+        futures = [books.commits.submit(operation) for operation in operations]
+    for future in futures:
+        with pytest.raises(LedgerUnavailable):
+            future.result(WAIT_SECONDS)
+    assert _names(books) == []
+
+
+def test_operation_that_the_database_cannot_do_fails_its_group(books: Books) -> None:
+    """What happened to the transaction is unknown, so nobody in it is told that it went well."""
+    with writer_busy(books.commits):
+        futures = [
+            books.commits.submit(_insert("a")),
+            books.commits.submit(lambda connection: str(connection.execute(text("SELECT * FROM nowhere")))),
+        ]
+    for future in futures:
+        with pytest.raises(LedgerUnavailable):
+            future.result(WAIT_SECONDS)
+    assert _names(books) == []
+
+
+def test_writer_survives_a_failed_commit(books: Books) -> None:
+    commits = Commits(books.engine)
+    commits.failing = 1
+    with pytest.raises(LedgerUnavailable):
+        books.commits.submit(_insert("lost")).result(WAIT_SECONDS)
+    assert books.commits.submit(_insert("kept")).result(WAIT_SECONDS) == "kept"
+    assert _names(books) == ["kept"]
+
+
+def test_future_resolves_only_after_its_commit(books: Books) -> None:
+    """A stranger's connection sees the row at the moment when the future is done, and not while it runs."""
+    seen: list[list[str]] = []
+    running, go_on = Event(), Event()
+
+    def operation(connection: Connection) -> str:
+        name = _insert("row")(connection)
+        running.set()
+        assert go_on.wait(WAIT_SECONDS)
+        return name
+
+    future = books.commits.submit(operation)
+    future.add_done_callback(lambda _: seen.append(_names(books)))
+    assert running.wait(WAIT_SECONDS)
+    assert not future.done()
+    assert _names(books) == []
+    go_on.set()
+    assert future.result(WAIT_SECONDS) == "row"
+    books.commits.submit(lambda _: None).result(WAIT_SECONDS)  # behind the callback, which the writer itself runs
+    assert seen == [["row"]]
+
+
+def test_defect_in_an_operation_reaches_its_waiter_and_not_the_writer(books: Books) -> None:
+    with pytest.raises(ZeroDivisionError):
+        books.commits.submit(lambda _: 1 // 0).result(WAIT_SECONDS)
+    assert books.commits.submit(_insert("later")).result(WAIT_SECONDS) == "later"
+
+
+def test_abandoned_future_does_not_stop_the_writer(books: Books) -> None:
+    """A caller that goes away cancels its future; everyone else must still get an answer."""
+    with writer_busy(books.commits):
+        abandoned = books.commits.submit(_insert("abandoned"))
+        neighbour = books.commits.submit(_insert("neighbour"))
+        abandoned.cancel()
+    assert neighbour.result(2) == "neighbour"
+    assert books.commits.submit(_insert("later")).result(2) == "later"
+
+
+def test_close_finishes_what_was_submitted(books: Books) -> None:
+    closing = GroupCommit(books.engine, max_group=3)
+    with writer_busy(closing):
+        futures = [closing.submit(_insert(f"{index}")) for index in range(7)]
+    closing.close()
+    assert [future.result(0) for future in futures] == [f"{index}" for index in range(7)]

@@ -1,0 +1,77 @@
+"""Settings: from the environment or the caller, checked, and frozen."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from teacher_service.settings import Settings
+
+
+def test_settings_without_environment_are_the_documented_defaults() -> None:
+    settings = Settings()
+    assert (settings.weights, settings.model_name, settings.device) == (None, "teacher", "auto")
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.ledger == Path("teacher-data/ledger.sqlite")
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "TEACHER_WEIGHTS": "/models/a.safetensors",
+        "TEACHER_MODEL_NAME": "digits",
+        "TEACHER_DATA_DIR": "/data",
+        "TEACHER_PORT": "0",
+        "TEACHER_DEVICE": "cpu",
+        "TEACHER_MAX_BATCH_SIZE": "32",
+        "TEACHER_BATCH_TIMEOUT_SECONDS": "0.5",
+        "TEACHER_HOST": "",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert (settings.weights, settings.model_name) == (Path("/models/a.safetensors"), "digits")
+    assert (settings.port, settings.device) == (0, "cpu")
+    assert (settings.max_batch_size, settings.batch_timeout_seconds) == (32, 0.5)
+    assert settings.ledger == Path("/data/ledger.sqlite")
+    assert settings.host == "127.0.0.1", "an empty variable counts as none"
+
+
+def test_what_is_passed_in_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEACHER_PORT", "9000")
+    assert Settings(port=1234).port == 1234
+
+
+def test_database_url_wins_over_the_data_dir() -> None:
+    assert Settings(database_url="sqlite:///other/file.sqlite").ledger == "sqlite:///other/file.sqlite"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"port": 70_000},
+        {"port": -1},
+        {"device": "tpu"},
+        {"model_name": "a/b"},
+        {"model_name": ""},
+        {"model_name": "x" * 65},
+        {"max_batch_size": 0},
+        {"max_queued_samples": 0},
+        {"batch_timeout_seconds": -0.1},
+        {"max_body_bytes": 10},
+        {"database_url": "mysql://host/ledger"},
+        {"database_url": "sqlite://"},
+        {"database_url": "sqlite:///"},
+        {"database_url": "sqlite:///:memory:"},
+    ],
+    ids=str,
+)
+def test_setting_out_of_range_is_refused_by_name(wrong: dict[str, Any]) -> None:
+    """An in-memory ledger would forget what was charged: it is refused like any other bad value."""
+    with pytest.raises(ValidationError) as refused:
+        Settings(**wrong)
+    assert [error["loc"] for error in refused.value.errors()] == [(next(iter(wrong)),)]
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]  # the point of the test
