@@ -90,7 +90,7 @@ def _fashion_mnist(root: Path) -> Dataset:
     _unpack_debian_package(root / "FashionMNIST" / "raw")
     try:
         train, test = (FashionMNIST(str(root), train=part, download=False) for part in (True, False))
-    except (RuntimeError, OSError, ValueError, AssertionError) as error:
+    except (RuntimeError, OSError, ValueError, AssertionError, KeyError, TypeError) as error:
         raise DataError(
             f"fashion-mnist: no readable files under {root} ({_first_line(error)}); either install Debian's "
             "package dataset-fashion-mnist, or run torchvision.datasets.FashionMNIST(root, download=True) once"

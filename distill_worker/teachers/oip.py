@@ -1,7 +1,8 @@
 """A teacher behind the Open Inference Protocol v2: ours, or any server that speaks it.
 
 One retry layer, for named failures that may pass: no connection, a connection lost half-way, 409 (the same key is
-being answered), 429 with Retry-After, 502, 503, 504. It is capped in count and time, jittered, and obeys Retry-After.
+being answered), 429 for rate (never for an exhausted quota), 502, 503, 504. It is capped in count and time, jittered,
+and obeys Retry-After.
 """
 
 import random

@@ -1,25 +1,12 @@
-"""What every test of the worker needs: one thread, and an environment that names no teacher."""
+"""What the worker's tests share."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
 from shared.sample_key import sample_key
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _no_teacher_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("TEACHER_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

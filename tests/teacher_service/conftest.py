@@ -1,6 +1,5 @@
 """What the service's tests are given."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,17 +10,6 @@ from shared.networks import build_network
 from shared.weights import WeightsCard, weights_bytes
 from tests.teacher_service.ledger_file import Books, open_books
 from tests.teacher_service.running_service import ServiceUnderTest, start_service
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("TEACHER_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture
