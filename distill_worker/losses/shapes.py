@@ -1,7 +1,5 @@
 """The check that every logit loss makes first: a wrong shape broadcasts silently into a wrong number."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -22,7 +20,7 @@ def check_logits(student_logits: Tensor, teacher_logits: Tensor, *, at_least: in
 
 def check_temperature(temperature: float) -> None:
     """Raise `ValueError` unless the temperature is positive and finite."""
-    if not 0 < temperature < math.inf:
+    if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature: expected a positive finite number, got {temperature}")
 
 
