@@ -28,9 +28,11 @@ def show_demo(facts: Mapping[str, Any]) -> None:
     again = f"{command} demo" if facts["data"] == "digits" else f"{command} demo --data {facts['data']}"
     console.print("Try next:")
     console.print(f"  {again}\n      pays nothing, and every accuracy is the same", soft_wrap=True)
-    console.print(
-        f"  {again} --n {2 * facts['n']}\n      buys {facts['n']} more calls and keeps what it has", soft_wrap=True
-    )
+    if remaining := quota["remaining"]:
+        console.print(
+            f"  {again} --n {facts['n'] + remaining}\n      buys {remaining} more calls and keeps what it has",
+            soft_wrap=True,
+        )
     console.print(
         f"  {command} run --help\n      your own runs, against a teacher anywhere; examples/digits.toml is one",
         soft_wrap=True,

@@ -35,8 +35,14 @@ class Plan:
     """Purchases begun earlier whose end is unknown; repeating them costs nothing if they were charged."""
     to_buy: tuple[bytes, ...]
     """Sample keys to ask for the first time."""
-    requests: int
+    request_size: int
+    """Samples in a request that asks for the first time."""
     quota: Quota | None
+
+    @property
+    def requests(self) -> int:
+        """How many requests it takes."""
+        return len(self.reopened) + ceil(len(self.to_buy) / self.request_size)
 
     @property
     def reopened_samples(self) -> int:
@@ -84,7 +90,6 @@ def plan(
         )
     begun = {key for purchase in reopened for key in purchase.sample_keys}
     to_buy = tuple(key for key in missing if key not in begun)
-    size = min(request_size, description.max_request_size or request_size)
     return Plan(
         teacher_id=description.id,
         stream_id=stream_id,
@@ -92,7 +97,7 @@ def plan(
         cached=len(samples) - len(missing),
         reopened=reopened,
         to_buy=to_buy,
-        requests=len(reopened) + ceil(len(to_buy) / size),
+        request_size=min(request_size, description.max_request_size or request_size),
         quota=teacher.quota() if missing else None,
     )
 
@@ -104,7 +109,6 @@ def fetch(
     plan: Plan,
     images: Mapping[bytes, Images],
     *,
-    request_size: int,
     concurrency: int,
     progress: Progress = lambda _done, _plan: None,
 ) -> int:
@@ -120,7 +124,7 @@ def fetch(
         TeacherError, CacheError: see there; what was bought is kept.
     """
     plan.check()
-    size = min(request_size, description.max_request_size or request_size)
+    size = plan.request_size
     todo: list[Purchase | Sequence[bytes]] = [*plan.reopened]
     todo += [plan.to_buy[start : start + size] for start in range(0, len(plan.to_buy), size)]
     todo.reverse()

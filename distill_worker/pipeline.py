@@ -126,7 +126,6 @@ def buy(
             cache,
             plan,
             samples.images,
-            request_size=config.teacher.request_size,
             concurrency=config.teacher.concurrency,
             progress=progress,
         )

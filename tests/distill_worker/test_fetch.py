@@ -92,7 +92,6 @@ def _run(
         cache,
         _plan(teacher, cache, samples, request_size),
         samples,
-        request_size=request_size,
         concurrency=concurrency,
         progress=progress,
     )
@@ -273,7 +272,7 @@ def test_exhausted_quota_stops_at_once_and_keeps_what_was_bought(cache: Crashing
     made = _plan(teacher, cache, samples)
     teacher.limit = 6
     with pytest.raises(QuotaExhausted, match=r"2 calls remain\. 4 of 12 samples were bought.*larger quota"):
-        fetch(teacher, teacher.description, cache, made, samples, request_size=4, concurrency=1)
+        fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
     assert [len(keys) for _, keys in teacher.sent] == [4, 4]
     assert teacher.paid == 4
     assert _plan(teacher, cache, samples).cached == 4
@@ -305,7 +304,7 @@ def test_unaffordable_plan_is_refused_and_nothing_is_sent(cache: CrashingCache, 
     made = _plan(teacher, cache, samples)
     assert made.shortfall == 5
     with pytest.raises(PlanRefused, match=r"12 samples .* 7 calls remain of 7.*Lower n by 5"):
-        fetch(teacher, teacher.description, cache, made, samples, request_size=4, concurrency=1)
+        fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
     assert teacher.sent == []
     assert cache.open_purchases(made.stream_id) == []
 
@@ -350,7 +349,7 @@ def test_open_purchase_is_repeated_whole_when_fewer_samples_are_wanted(cache: Cr
         _run(teacher, cache, samples)
     fewer = dict(list(samples.items())[:1])
     made = _plan(teacher, cache, fewer)
-    fetch(teacher, teacher.description, cache, made, samples, request_size=4, concurrency=1)
+    fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
     assert teacher.sent[0] == teacher.sent[1]
     assert _plan(teacher, cache, samples).cached == 4
 
