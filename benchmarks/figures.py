@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+_TABLE_WIDTH = 110
 
 
 def record(
@@ -79,20 +80,27 @@ def _hardware() -> str:
 
 
 def _print_table() -> None:
-    table = Table("suite", "figure", "value", "min..max", "runs", "target", "hardware", "at", show_edge=False)
+    table = Table("figure", "value", "min..max", "runs", "target", "on", "at", show_edge=False, pad_edge=False)
+    machines: list[str] = []
     for figure in latest():
+        if figure["hardware"] not in machines:
+            machines.append(figure["hardware"])
         target = "-" if figure["target"] is None else f"{figure['target']:g}"
         table.add_row(
-            figure["suite"],
-            figure["name"],
+            f"{figure['suite']}.{figure['name']}",
             f"{figure['value']:g} {figure['unit']}",
             f"{figure['min']:g}..{figure['max']:g}",
             str(figure["runs"]),
             f"[red]{target} missed[/]" if misses_target(figure) else target,
-            figure["hardware"],
+            f"({machines.index(figure['hardware']) + 1})",
             figure["at"],
         )
-    Console().print(table)
+    console = Console(
+        highlight=False, width=max(Console().width, _TABLE_WIDTH)
+    )  # names are not cut for a narrow window
+    console.print(table if table.row_count else "no figures yet: make bench")
+    for number, machine in enumerate(machines, 1):
+        console.print(f"({number}) {machine}")
 
 
 if __name__ == "__main__":
