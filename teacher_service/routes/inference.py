@@ -40,9 +40,9 @@ async def server_metadata() -> dict[str, Any]:
 
 
 @router.get("/health/live")
-async def live() -> dict[str, bool]:
-    """Whether the process answers. Costs nothing, needs no key."""
-    return {"live": True}
+async def live(service: RunningService) -> dict[str, bool]:
+    """Whether the process answers, and whether it is ready. Costs nothing, needs no key."""
+    return {"live": True, "ready": await run_in_threadpool(service.keys.is_reachable)}
 
 
 @router.get("/health/ready")
@@ -50,7 +50,7 @@ async def ready(service: RunningService) -> dict[str, bool]:
     """Whether the next query would be counted and answered. 503 when the ledger is down. Costs nothing."""
     if not await run_in_threadpool(service.keys.is_reachable):
         raise LedgerUnavailable("The ledger cannot be read, so no query would be admitted.")
-    return {"ready": True}
+    return {"live": True, "ready": True}
 
 
 @router.get("/models/{model}")

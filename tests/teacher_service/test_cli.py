@@ -190,7 +190,7 @@ def test_serve_prints_its_address_answers_and_stops_on_sigterm(weights: Path, tm
         assert process.stdout
         address = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-        assert httpx.get(f"{address}/v2/health/ready", timeout=30).json() == {"ready": True}
+        assert httpx.get(f"{address}/v2/health/ready", timeout=30).json() == {"live": True, "ready": True}
         process.send_signal(signal.SIGTERM)
         rest, log = process.communicate(timeout=30)
     assert process.returncode in (0, -signal.SIGTERM), "uvicorn raises the signal again once all is closed"

@@ -27,13 +27,13 @@ def test_metadata_names_the_model_and_its_tensors(patient_service: ServiceUnderT
 def test_health_follows_the_ledger(service: ServiceUnderTest) -> None:
     """Alive whatever happens; ready while queries can be counted."""
     ready = ("/v2/health/ready", "/v2/models/teacher/ready")
-    assert service.send("GET", "/v2/health/live").json() == {"live": True}
+    assert service.send("GET", "/v2/health/live").json() == {"live": True, "ready": True}
     assert [service.send("GET", path).status_code for path in ready] == [200, 200]
     with table_gone(service.ledger_path, "api_keys"):
-        assert service.send("GET", "/v2/health/live").json() == {"live": True}
+        assert service.send("GET", "/v2/health/live").json() == {"live": True, "ready": False}
         for path in ready:
             assert_refused(service.send("GET", path), 503, "ledger-unavailable")
-    assert service.send("GET", "/v2/health/ready").json() == {"ready": True}
+    assert service.send("GET", "/v2/health/ready").json() == {"live": True, "ready": True}
 
 
 def test_model_is_called_what_the_settings_say(weights: Path, tmp_path: Path) -> None:
