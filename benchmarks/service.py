@@ -39,7 +39,7 @@ def reservations_per_second(folder: Path, in_flight: int) -> float:
         stack.callback(commits.close)
         instance = stack.enter_context(Instance(instances_folder(engine)))
         key_id = KeyRing(engine, commits, time.time).create("benchmark", 2**40).id
-        ledger = Ledger(commits, instance, time.time)
+        ledger = Ledger(engine, commits, instance, time.time)
         total = RESERVATIONS if in_flight > 1 else RESERVATIONS // 10
         waiting: list[Future[Any]] = []
         started = time.perf_counter()

@@ -44,11 +44,11 @@ class Cache:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         """Open or create the file; raises `CacheError` when it is damaged or cannot be written."""
-        self._path = path
+        self._path = path.resolve()  # a link and its file are one cache, and need one lock
         self._clock = clock
         with self._explained():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._engine = schema.open_engine(path)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._engine = schema.open_engine(self._path)
             with self._engine.begin() as connection:
                 schema.metadata.create_all(connection)
 

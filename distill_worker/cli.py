@@ -84,7 +84,7 @@ def fetch(
     config_file: ConfigFile,
     overrides: Overrides = None,
     abandon: Annotated[
-        bool, typer.Option(help="Give up purchases whose end is not known; what they paid may be paid again.")
+        bool, typer.Option(help="Give up purchases that another API key began; what it paid for may be paid again.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -151,7 +151,9 @@ def fetch(
                 try:
                     outputs = future.result()
                 except TeacherRefused as error:
-                    cache.void(purchase)
+                    # A purchase begun earlier may have been charged then; only the quota's refusal disproves it.
+                    if purchase not in plan.reopened or isinstance(error, QuotaExhausted):
+                        cache.void(purchase)
                     failure = failure or error
                 except TeacherError as error:
                     failure = failure or error
@@ -164,10 +166,15 @@ def fetch(
     return bought
 
 
-def abandon(cache: Cache, description: Description, samples: Mapping[bytes, Images]) -> None:
-    """Give up purchases of these samples whose end is not known: what they may have paid for is bought again."""
+def abandon(teacher: Teacher, description: Description, cache: Cache, samples: Mapping[bytes, Images]) -> None:
+    """Give up purchases of these samples that another API key began: what they may have paid for is bought again.
+
+    Raises:
+        TeacherError: the present key is not accepted; nothing was given up.
+    """
+    teacher.quota()
     for opened in cache.open_purchases(cache.stream(description.id, "logits")):
-        if samples.keys() & set(opened.sample_keys):
+        if opened.payer != teacher.payer and samples.keys() & set(opened.sample_keys):
             cache.void(opened)
 
 

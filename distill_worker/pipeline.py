@@ -117,7 +117,7 @@ def buy(
     """Buy what is missing as the cache's sole buyer; the plan that was carried out and the number of samples bought."""
     with cache.sole_buyer(on_wait):
         if abandon:
-            purchase.abandon(cache, description, samples.wanted)
+            purchase.abandon(teacher, description, cache, samples.wanted)
         plan = make_plan(config, samples, teacher, description, cache)
         on_plan(plan)
         bought = purchase.fetch(

@@ -39,7 +39,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
         engine = open_database(settings.ledger)
         with Instance(instances_folder(engine)) as instance:
             commits = GroupCommit(engine)
-            ledger = Ledger(commits, instance, clock)
+            ledger = Ledger(engine, commits, instance, clock)
             ledger.recover()
             teacher.predict(np.zeros((1, *teacher.image_shape), np.uint8))
             batcher = MicroBatcher(
@@ -49,7 +49,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
                 max_queued_samples=settings.max_queued_samples,
             )
             desk = Desk(ledger, batcher)
-            app.state.service = Service(settings, teacher, KeyRing(engine, commits, clock), desk)
+            app.state.service = Service(settings, teacher, KeyRing(engine, commits, clock), ledger, desk)
             try:
                 yield
             finally:

@@ -93,12 +93,13 @@ class MicroBatcher:
             await self._arrival.wait()
             await self._wait_for_company()
             batch = self._take_batch()
-            images = np.concatenate([waiter.images for waiter in batch]) if len(batch) > 1 else batch[0].images
+            samples = sum(len(waiter.images) for waiter in batch)
             try:
+                images = np.concatenate([waiter.images for waiter in batch]) if len(batch) > 1 else batch[0].images
                 logits = await loop.run_in_executor(self._model_thread, self._one_row_each, images)
             except Exception as error:
                 # The edge of the model's task: whatever it raised, every waiter has to hear of it.
-                _log.error("prediction_failed", samples=len(images), error=repr(error))
+                _log.error("prediction_failed", samples=samples, error=repr(error))
                 for waiter in batch:
                     _fail(waiter, "The model failed on this batch. Nothing was charged.")
                 continue

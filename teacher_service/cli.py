@@ -8,7 +8,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -24,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from teacher_service.database import open_database
 from teacher_service.errors import ServiceError
 from teacher_service.group_commit import GroupCommit
+from teacher_service.key_file import KeyFileError, keep_key
 from teacher_service.key_ring import KeyRing
 from teacher_service.quota import Quota
 from teacher_service.settings import Settings
@@ -104,16 +105,16 @@ def create_key(
     as_json: AsJson = False,
 ) -> None:
     """Create a key and show it, once: only its hash is stored."""
-    if key_file is not None and key_file.exists():
+    with _key_ring(data_dir) as ring:
+        if key_file is None:
+            key = ring.create(name, quota)
+            print(json.dumps({"id": key.id, "key": key.token}) if as_json else f"id: {key.id}\nkey: {key.token}")
+            return
+        key_id = keep_key(ring, name, quota, key_file)
+    if key_id is None:
         print(f"{key_file} exists; no key was created", file=sys.stderr)
         return
-    with _secret_file(key_file) as write_key, _key_ring(data_dir) as ring:
-        key = ring.create(name, quota)
-        write_key(key.token)
-    shown: dict[str, Any] = {"id": key.id, "key": key.token}
-    if key_file is not None:
-        shown = {"id": key.id, "key_file": str(key_file)}
-    print(json.dumps(shown) if as_json else "\n".join(f"{field}: {value}" for field, value in shown.items()))
+    print(json.dumps({"id": key_id, "key_file": str(key_file)}) if as_json else f"id: {key_id}\nkey_file: {key_file}")
 
 
 @keys.command("list")
@@ -157,30 +158,6 @@ def _key_facts(quota: Quota, revoked: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _secret_file(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Writes a key to `path`, which is opened before the key exists: a key that nobody can keep is not made."""
-    if path is None:
-        yield lambda _: None
-        return
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
-        partial.touch(mode=0o600)
-    except OSError as error:
-        _fail(f"--key-file: cannot write {path} ({error.strerror or error}); no key was created")
-
-    def write(token: str) -> None:
-        partial.write_text(token + "\n", encoding="ascii")
-        partial.replace(path)
-
-    try:
-        yield write
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
 def _key_ring(data_dir: Path | None) -> Iterator[KeyRing]:
     _log_to_stderr()
     settings = _settings(data_dir=data_dir)
@@ -200,6 +177,8 @@ def _explained_errors(settings: Settings) -> Iterator[None]:
         yield
     except ServiceError as error:
         _fail(error.detail)
+    except KeyFileError as error:
+        _fail(str(error))
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error)
         _fail(f"{settings.ledger}: the ledger cannot be opened ({reason}); check that the folder can be written")

@@ -103,7 +103,7 @@ def open_database(ledger: str | Path) -> Engine:
 
 def instances_folder(engine: Engine) -> Path:
     """Where the processes that share this ledger hold their locks: beside the SQLite file."""
-    return Path(f"{engine.url.database}.instances")
+    return Path(f"{Path(str(engine.url.database)).resolve()}.instances")
 
 
 def reading(engine: Engine) -> Connection:

@@ -42,13 +42,13 @@ class KeyRing:
             return False
         return True
 
-    def create(self, name: str, quota: int) -> api_key.NewKey:
-        """A new key worth `quota` samples.
+    def create(self, name: str, quota: int, key: api_key.NewKey | None = None) -> api_key.NewKey:
+        """A new key worth `quota` samples: the one given, or a fresh one.
 
         Raises:
             NameTaken: there is a key of this name.
         """
-        key = api_key.new_key()
+        key = key or api_key.new_key()
 
         def operation(connection: Connection) -> None:
             try:

@@ -9,11 +9,13 @@ Invariant, kept by the database itself: `used + reserved <= quota`, whatever run
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.oip import Body
-from teacher_service.database import answers, api_keys, queries
+from teacher_service.database import answers, api_keys, queries, reading
 from teacher_service.errors import (
     INVALID_KEY,
     IdempotencyMismatch,
@@ -65,7 +67,8 @@ class Settled:
 class Ledger:
     """Counts on one database. Writing operations return futures; see `GroupCommit` for what these carry."""
 
-    def __init__(self, commits: GroupCommit, instance: Instance, clock: Clock) -> None:
+    def __init__(self, engine: Engine, commits: GroupCommit, instance: Instance, clock: Clock) -> None:
+        self._engine = engine
         self._commits = commits
         self._instance = instance
         self._clock = clock
@@ -75,20 +78,22 @@ class Ledger:
 
         Call it before the first reservation of this process.
         """
+        return self._commits.submit(self._free_the_dead).result()
 
-        def operation(connection: Connection) -> int:
-            held = queries.c.status == "held"
-            owners = connection.scalars(select(queries.c.instance_id).where(held).distinct()).all()
-            released = 0
-            for owner in owners:
-                if self._instance.is_alive(owner):
-                    continue
-                for row in connection.execute(select(queries).where(held, queries.c.instance_id == owner)).all():
-                    self._free(connection, row.id, row.key_id, row.samples)
-                    released += row.samples
-            return released
+    def replay(self, key_id: str, idempotency_key: str, payload_sha256: str) -> Settled | None:
+        """The stored answer to exactly this request, or None; changes nothing.
 
-        return self._commits.submit(operation).result()
+        Raises:
+            LedgerUnavailable: the database cannot be read.
+        """
+        try:
+            with reading(self._engine) as connection:
+                row = _answer_row(connection, key_id, idempotency_key)
+                if row is None or row.content is None or row.payload_sha256 != payload_sha256:
+                    return None
+                return Settled(Body(row.content, row.header_length), read_quota(connection, key_id), replayed=True)
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable("The ledger cannot be read, so nothing was admitted. Try again soon.") from error
 
     def reserve(self, query: Query) -> "Future[Reservation | Settled]":
         """Hold the query's samples; or, when its Idempotency-Key was answered before, that answer.
@@ -97,22 +102,13 @@ class Ledger:
         """
 
         def operation(connection: Connection) -> Reservation | Settled:
-            known = self._known_answer(connection, query)
-            if known is not None:
-                return known
-            charge = (
-                update(api_keys)
-                .where(
-                    api_keys.c.id == query.key_id,
-                    api_keys.c.revoked_at.is_(None),
-                    api_keys.c.used + api_keys.c.reserved + query.samples <= api_keys.c.quota,
-                )
-                .values(reserved=api_keys.c.reserved + query.samples)
-            )
-            if connection.execute(charge).rowcount != 1:
-                raise self._refusal(connection, query)
-            query_id = self._log(connection, query)
-            return Reservation(query_id, query, read_quota(connection, query.key_id))
+            try:
+                return self._admit(connection, query)
+            except (RequestInProgress, QuotaExceeded):
+                # What stands in the way may be the hold of a process that died since the last look.
+                if not self._free_the_dead(connection):
+                    raise
+                return self._admit(connection, query)
 
         return self._commits.submit(operation)
 
@@ -150,12 +146,40 @@ class Ledger:
 
         return self._commits.submit(operation)
 
+    def _admit(self, connection: Connection, query: Query) -> Reservation | Settled:
+        known = self._known_answer(connection, query)
+        if known is not None:
+            return known
+        charge = (
+            update(api_keys)
+            .where(
+                api_keys.c.id == query.key_id,
+                api_keys.c.revoked_at.is_(None),
+                api_keys.c.used + api_keys.c.reserved + query.samples <= api_keys.c.quota,
+            )
+            .values(reserved=api_keys.c.reserved + query.samples)
+        )
+        if connection.execute(charge).rowcount != 1:
+            raise self._refusal(connection, query)
+        query_id = self._log(connection, query)
+        return Reservation(query_id, query, read_quota(connection, query.key_id))
+
+    def _free_the_dead(self, connection: Connection) -> int:
+        held = queries.c.status == "held"
+        owners = connection.scalars(select(queries.c.instance_id).where(held).distinct()).all()
+        released = 0
+        for owner in owners:
+            if self._instance.is_alive(owner):
+                continue
+            for row in connection.execute(select(queries).where(held, queries.c.instance_id == owner)).all():
+                self._free(connection, row.id, row.key_id, row.samples)
+                released += row.samples
+        return released
+
     def _known_answer(self, connection: Connection, query: Query) -> Settled | None:
         if query.idempotency_key is None:
             return None
-        row = connection.execute(
-            select(answers).where(answers.c.key_id == query.key_id, answers.c.idempotency_key == query.idempotency_key)
-        ).first()
+        row = _answer_row(connection, query.key_id, query.idempotency_key)
         if row is None:
             return None
         if row.payload_sha256 != query.payload_sha256:
@@ -211,3 +235,9 @@ class Ledger:
             update(api_keys).where(api_keys.c.id == key_id).values(reserved=api_keys.c.reserved - samples)
         )
         connection.execute(delete(answers).where(answers.c.query_id == query_id))
+
+
+def _answer_row(connection: Connection, key_id: str, idempotency_key: str) -> Row[Any] | None:
+    return connection.execute(
+        select(answers).where(answers.c.key_id == key_id, answers.c.idempotency_key == idempotency_key)
+    ).first()

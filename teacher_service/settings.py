@@ -1,9 +1,9 @@
 """The service's settings, read once from `TEACHER_*` variables (and the command line), frozen, and passed in."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -30,6 +30,12 @@ class Settings(BaseSettings):
     max_queued_samples: int = Field(default=4096, ge=1)
     """Samples admitted and not yet answered; beyond it requests get 503."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024)
+
+    @model_validator(mode="after")
+    def _a_full_request_fits_the_queue(self) -> Self:
+        if self.max_queued_samples < self.max_batch_size:
+            raise ValueError(f"max_queued_samples: expected at least max_batch_size ({self.max_batch_size})")
+        return self
 
     @field_validator("database_url")
     @classmethod

@@ -79,7 +79,7 @@ class OipTeacher:
             channels, height, width = (int(size) for size in _tensor(metadata["inputs"], "images")["shape"][1:])
             num_classes = int(_tensor(metadata["outputs"], "logits")["shape"][-1])
             largest = (metadata.get("parameters") or {}).get("max_batch_size")
-            max_request_size = int(largest) or None if largest is not None else None
+            max_request_size = int(largest) if largest is not None and int(largest) > 0 else None
             is_fingerprint = oip.FINGERPRINT_EXTENSION in server.get("extensions", [])
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
             raise TeacherError(
@@ -115,14 +115,20 @@ class OipTeacher:
             headers={**body.headers, "Idempotency-Key": f'"{idempotency_key}"'},
         )
         try:
-            _, tensors = oip.decode_response(response.content, response.headers.get(oip.HEADER_LENGTH))
+            head, tensors = oip.decode_response(response.content, response.headers.get(oip.HEADER_LENGTH))
             logits = tensors["logits"]
         except (oip.ProtocolError, KeyError) as error:
             raise TeacherError(f"{self._url}: the answer cannot be read ({error}); it was not kept") from error
+        if head.id not in (None, idempotency_key) or head.model_version not in (None, "", version):
+            raise TeacherError(
+                f"{self._url}: expected the answer of version {version} to request {idempotency_key}, got that of "
+                f"version {head.model_version} to request {head.id}; it was not kept"
+            )
         expected = (len(images), description.num_classes)
+        floating = logits.dtype.kind == "f"
         with np.errstate(over="ignore"):
             logits = logits.astype(np.float32)
-        if logits.shape != expected or not np.isfinite(logits).all():
+        if not floating or logits.shape != expected or not np.isfinite(logits).all():
             raise TeacherError(
                 f"{self._url}: expected finite logits of shape {list(expected)}, got {logits.dtype} "
                 f"{list(logits.shape)}; they were not kept"
@@ -153,7 +159,15 @@ class OipTeacher:
             sleep=self._sleep,
             reraise=True,
         )
-        return retrying(self._send_once, method, path, **request)
+        try:
+            return retrying(self._send_once, method, path, **request)
+        except QuotaExhausted:
+            raise
+        except TeacherRefused as error:
+            if retrying.statistics["attempt_number"] == 1:
+                raise
+            # An earlier attempt may have been charged and its answer lost, whatever is said of this one.
+            raise TeacherError(str(error)) from error
 
     def _send_once(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
@@ -201,7 +215,7 @@ def _retry_after_seconds(response: httpx.Response) -> float | None:
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -19,7 +19,7 @@ from teacher_service.errors import (
     UnknownModel,
     UnsupportedEncoding,
 )
-from teacher_service.ledger import Query
+from teacher_service.ledger import Query, Settled
 from teacher_service.routes.service import Caller, RunningService, Service, quota_headers
 
 INPUT: Final = "images"
@@ -92,7 +92,6 @@ async def infer(
     413 body too large; 415 unknown Content-Encoding; 422 Idempotency-Key used with another payload; 429 quota
     exhausted (do not retry); 500 the model failed; 503 overloaded or ledger down (retry).
     """
-    _check_model(service, model, model_version)
     idempotency_key = _idempotency_key(request)
     content = await _read_body(request, service.settings.max_body_bytes)
     try:
@@ -100,6 +99,13 @@ async def infer(
         binary = head.wants_binary(OUTPUT)
     except oip.ProtocolError as error:
         raise InvalidRequest(str(error)) from error
+    payload_sha256 = _payload_sha256(model_version, head, binary, tensors)
+    if idempotency_key is not None:
+        # Before anything that settings or another model may have changed since: what was paid for is given.
+        known = await run_in_threadpool(service.ledger.replay, caller.key_id, idempotency_key, payload_sha256)
+        if known is not None:
+            return _answer(known)
+    _check_model(service, model, model_version)
     images = _images(service, tensors)
     _check_outputs(head)
 
@@ -118,10 +124,13 @@ async def infer(
         model_name=model,
         model_version=service.teacher.fingerprint,
         samples=len(images),
-        payload_sha256=_payload_sha256(model, head.id, binary, images),
+        payload_sha256=payload_sha256,
         idempotency_key=idempotency_key,
     )
-    settled = await service.desk.answer(query, images, encode)
+    return _answer(await service.desk.answer(query, images, encode))
+
+
+def _answer(settled: Settled) -> Response:
     replayed = {"Idempotency-Replayed": "true"} if settled.replayed else {}
     return Response(
         settled.answer.content, headers={**settled.answer.headers, **quota_headers(settled.quota), **replayed}
@@ -189,8 +198,16 @@ def _check_outputs(head: oip.RequestHead) -> None:
         raise InvalidRequest(f"outputs: this key may ask for {OUTPUT!r}, got {unknown[0][:80]!r}")
 
 
-def _payload_sha256(model: str, request_id: str | None, binary: bool, images: Images) -> str:
-    """What makes two requests the same: everything that the answer's bytes depend on, however it was written down."""
-    digest = sha256(f"{model}\n{request_id!r}\n{binary}\n{images.shape}\n".encode())
-    digest.update(np.ascontiguousarray(images).tobytes())
+def _payload_sha256(
+    model_version: str | None, head: oip.RequestHead, binary: bool, tensors: dict[str, NDArray[Any]]
+) -> str:
+    """What makes two requests the same: all that the answer's bytes depend on, however it was written down.
+
+    The version that was asked for counts; the name under which the model happens to be served does not.
+    """
+    outputs = [output.name for output in head.outputs]
+    digest = sha256(repr((model_version, head.id, binary, outputs)).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(repr((name, tensor.dtype.str, tensor.shape)).encode())
+        digest.update(np.ascontiguousarray(tensor).tobytes())
     return digest.hexdigest()

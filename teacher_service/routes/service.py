@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from teacher_service.desk import Desk
 from teacher_service.errors import Unauthorized
 from teacher_service.key_ring import KeyRing
+from teacher_service.ledger import Ledger
 from teacher_service.quota import Quota
 from teacher_service.settings import Settings
 from teacher_service.teacher import Teacher
@@ -21,6 +22,7 @@ class Service:
     settings: Settings
     teacher: Teacher
     keys: KeyRing
+    ledger: Ledger
     desk: Desk
 
 

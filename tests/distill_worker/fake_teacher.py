@@ -43,6 +43,7 @@ class FakeTeacher:
     payer: str = "alice"
     limit: int | None = None
     faults: Iterable[Fault] = ()
+    quota_error: Exception | None = None
     description: Description = field(default_factory=describe)
     sent: list[tuple[str, list[bytes]]] = field(default_factory=list)
     charged: dict[str, list[bytes]] = field(default_factory=dict)
@@ -66,6 +67,8 @@ class FakeTeacher:
 
     def quota(self) -> Quota | None:
         """Of its limit."""
+        if self.quota_error is not None:
+            raise self.quota_error
         return None if self.limit is None else Quota(self.limit, self.paid, self.limit - self.paid)
 
     def buy(self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str) -> NDArray[np.float32]:

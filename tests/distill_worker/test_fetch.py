@@ -328,16 +328,33 @@ def test_open_purchase_of_another_payer_is_refused_until_abandoned(cache: Crashi
     with pytest.raises(PlanRefused, match=r"another API key.*--abandon"):
         _run(bob, cache, samples)
     assert bob.sent == []
-    abandon(cache, bob.description, samples)
+    locked_out = FakeTeacher(payer="mistyped", quota_error=TeacherError("401"))
+    with pytest.raises(TeacherError, match="401"):
+        abandon(locked_out, bob.description, cache, samples)
+    abandon(bob, bob.description, cache, samples)
     assert _run(bob, cache, samples) == 12
     assert bob.paid == 12
+
+
+def test_refused_repetition_stays_open_because_the_first_attempt_may_have_paid(
+    cache: CrashingCache, samples: Samples
+) -> None:
+    """The answer was lost, and the teacher came back with a smaller limit: closing the purchase would pay twice."""
+    teacher = FakeTeacher(faults=[("after", Crash())])
+    with pytest.raises(Crash):
+        _run(teacher, cache, samples, request_size=12)
+    teacher.will(("before", TeacherRefused("400 too many samples")))
+    with pytest.raises(TeacherRefused):
+        _run(teacher, cache, samples, request_size=12)
+    assert _run(teacher, cache, samples, request_size=4) == 12
+    assert teacher.paid == 12
 
 
 def test_abandoning_leaves_purchases_of_other_samples(cache: CrashingCache, samples: Samples) -> None:
     stream_id = cache.stream("t", "logits")
     keys = list(samples)
     mine, other = (cache.intend(stream_id, part, payer="alice") for part in (keys[:3], keys[3:6]))
-    abandon(cache, describe(), {key: samples[key] for key in keys[2:3]})
+    abandon(FakeTeacher(payer="bob"), describe(), cache, {key: samples[key] for key in keys[2:3]})
     assert cache.open_purchases(stream_id) == [other]
     assert mine != other
 

@@ -46,7 +46,7 @@ class Books:
     @property
     def ledger(self) -> Ledger:
         """The ledger of this process."""
-        return Ledger(self.commits, self.instance, self.clock)
+        return Ledger(self.engine, self.commits, self.instance, self.clock)
 
     @property
     def keys(self) -> KeyRing:

@@ -34,7 +34,7 @@ class _Counter:
         self.batcher = MicroBatcher(
             self._predict, max_batch_size=8, batch_timeout_seconds=0, max_queued_samples=2 * _SAMPLES
         )
-        self.desk = Desk(Ledger(books.commits, books.instance, books.clock), self.batcher)
+        self.desk = Desk(Ledger(books.engine, books.commits, books.instance, books.clock), self.batcher)
 
     def ask(self, idempotency_key: str | None = "i") -> "asyncio.Task[Settled]":
         """A caller who waits for the answer to three images."""

@@ -196,7 +196,7 @@ def test_start_releases_what_a_dead_process_held(weights: Path, tmp_path: Path) 
     engine = open_database(f"sqlite:///{tmp_path}/ledger.sqlite")
     commits = GroupCommit(engine)
     with Instance(instances_folder(engine)) as dying:
-        Ledger(commits, dying, FakeClock()).reserve(query(before.key.id, 30)).result(WAIT_SECONDS)
+        Ledger(engine, commits, dying, FakeClock()).reserve(query(before.key.id, 30)).result(WAIT_SECONDS)
     commits.close()
     engine.dispose()
     assert counts(tmp_path / "ledger.sqlite", before.key.id) == (0, 30)

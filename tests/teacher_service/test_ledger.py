@@ -160,7 +160,7 @@ from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import Instance
 from teacher_service.ledger import Ledger, Query
 engine = open_database("sqlite:///" + sys.argv[1])
-ledger = Ledger(GroupCommit(engine), Instance(instances_folder(engine)), time.time)
+ledger = Ledger(engine, GroupCommit(engine), Instance(instances_folder(engine)), time.time)
 for samples in (3, 4):
     ledger.reserve(Query("r", sys.argv[2], "teacher", "v", samples, "p", f"i{samples}")).result()
 print("reserved", flush=True)

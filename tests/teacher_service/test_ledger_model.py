@@ -164,7 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def start_a_peer(self) -> None:
         """A replica that starts beside a living process takes nothing from it."""
         with Instance(Path(f"{self.path}.instances")) as peer:
-            assert Ledger(self.books.commits, peer, self.books.clock).recover() == 0
+            assert Ledger(self.books.engine, self.books.commits, peer, self.books.clock).recover() == 0
 
     @invariant()
     def numbers_agree(self) -> None:

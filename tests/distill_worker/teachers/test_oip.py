@@ -73,9 +73,20 @@ class Server:
             return teacher.buy(IMAGES, description=DESCRIPTION, idempotency_key="k1")
 
 
-def _logits(logits: np.ndarray = LOGITS, *, name: str = "logits", binary: bool = True) -> httpx.Response:
+def _logits(
+    logits: np.ndarray = LOGITS,
+    *,
+    name: str = "logits",
+    binary: bool = True,
+    version: str = "abc123",
+    answers: str = "k1",
+) -> httpx.Response:
     body = oip.encode_response(
-        {name: logits}, binary={name} if binary else set(), model_name="m", model_version="abc123"
+        {name: logits},
+        binary={name} if binary else set(),
+        model_name="m",
+        model_version=version,
+        request_id=answers,
     )
     return httpx.Response(200, content=body.content, headers=body.headers)
 
@@ -244,6 +255,20 @@ def test_request_that_cannot_be_sent_is_not_retried(error: Exception) -> None:
     assert server.slept == []
 
 
+@pytest.mark.parametrize("answer", [_logits(version="other"), _logits(answers="k2")], ids=["version", "request"])
+def test_answer_to_another_question_is_refused_and_not_kept(answer: httpx.Response) -> None:
+    """A proxy that mixes answers up must not fill the cache with them."""
+    with pytest.raises(TeacherError, match=r"expected the answer of version abc123 to request k1.*not kept"):
+        Server(answer).buy()
+
+
+def test_refused_repetition_does_not_claim_that_nothing_was_charged() -> None:
+    """The first attempt may have been charged and its answer lost."""
+    with pytest.raises(TeacherError) as raised:
+        Server(httpx.ReadTimeout("lost"), _refusal(400)).buy()
+    assert not isinstance(raised.value, TeacherRefused)
+
+
 def _edited(**head: Any) -> httpx.Response:
     output = {"name": "logits", "datatype": "FP32", "shape": [2, 5], "data": LOGITS.ravel().tolist(), **head}
     return httpx.Response(200, json={"model_name": "m", "outputs": [output]})
@@ -304,7 +329,7 @@ def test_version_that_is_no_fingerprint_is_bound_to_its_address(url: str) -> Non
     """Version 1 of another server is another teacher."""
     described = _describe({**METADATA, "versions": ["1"]}, {"name": "triton", "extensions": []}, url=url)
     assert described.id == f"{URL}/m/1"
-    server = Server(_logits())
+    server = Server(_logits(version="1"))
     with server.teacher() as teacher:
         teacher.buy(IMAGES, description=described, idempotency_key="k1")
     assert server.requests[0].url.path == "/v2/models/m/versions/1/infer"
