@@ -22,7 +22,7 @@ COPY distill_worker distill_worker
 RUN uv pip install --system --no-cache --no-deps .
 COPY examples examples
 RUN useradd --uid 1000 --create-home tuition
-WORKDIR /work
+WORKDIR /tuition
 
 FROM base AS teacher
 ENV TEACHER_HOST=0.0.0.0 \
