@@ -21,7 +21,7 @@ from distill_worker.demo import Demo, run_demo
 from distill_worker.demo_summary import show_demo
 from distill_worker.errors import ConfigError, WorkerError
 from distill_worker.evaluate import count_correct
-from distill_worker.fetch import Plan
+from distill_worker.fetch import Abandoned, Plan
 from distill_worker.targets import find_teacher, load_targets
 from shared.weights import WeightsError, load_weights
 
@@ -84,8 +84,9 @@ def fetch(
     config_file: ConfigFile,
     overrides: Overrides = None,
     abandon: Annotated[
-        bool, typer.Option(help="Give up purchases that another API key began; what it paid for may be paid again.")
-    ] = False,
+        Abandoned | None,
+        typer.Option(help="Give up purchases whose end is not known; what they paid for may be paid again."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Buy what is missing into the cache. Interrupted or killed, it goes on where it was and pays nothing twice."""
@@ -164,7 +165,9 @@ def main() -> None:
         sys.exit(2)
 
 
-def _buy(config: RunConfig, samples: pipeline.Samples, *, abandon: bool = False) -> tuple[Plan, int, torch.Tensor]:
+def _buy(
+    config: RunConfig, samples: pipeline.Samples, *, abandon: Abandoned | None = None
+) -> tuple[Plan, int, torch.Tensor]:
     with (
         pipeline.connect(config, say) as (teacher, description),
         Cache(config.output.cache) as cache,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from math import ceil
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from distill_worker.errors import PlanRefused, QuotaExhausted, TeacherError, Tea
 from distill_worker.teachers.base import Description, Quota, Teacher
 
 Images = NDArray[np.uint8]
+Abandoned = Literal["other-keys", "all"]
+"""Whose open purchases to give up: those that another API key began, or this one's too, which would replay free."""
+
 Progress = Callable[[int, "Plan"], None]
 """Told how many samples of the plan have been bought and kept so far."""
 
@@ -85,7 +89,8 @@ def plan(
     if any(purchase.payer != teacher.payer for purchase in reopened):
         raise PlanRefused(
             "some of these samples were asked for with another API key, in a purchase whose end is not known: they may "
-            "have been paid for with it. Run once with that API key to finish it, or `distill-worker fetch --abandon` "
+            "have been paid for with it. Run once with that API key to finish it, or `distill-worker fetch --abandon "
+            "other-keys` "
             "to buy them again with this one"
         )
     begun = {key for purchase in reopened for key in purchase.sample_keys}
@@ -154,7 +159,9 @@ def fetch(
                     # A purchase begun earlier may have been charged then; only the quota's refusal disproves it.
                     if purchase not in plan.reopened or isinstance(error, QuotaExhausted):
                         cache.void(purchase)
-                    failure = failure or error
+                        failure = failure or error
+                    else:
+                        failure = failure or _refused_again(error)
                 except TeacherError as error:
                     failure = failure or error
                 else:
@@ -166,16 +173,25 @@ def fetch(
     return bought
 
 
-def abandon(teacher: Teacher, description: Description, cache: Cache, samples: Mapping[bytes, Images]) -> None:
-    """Give up purchases of these samples that another API key began: what they may have paid for is bought again.
+def abandon(
+    whose: Abandoned, teacher: Teacher, description: Description, cache: Cache, samples: Mapping[bytes, Images]
+) -> None:
+    """Give up purchases of these samples whose end is not known: what they may have paid for is bought again.
 
     Raises:
         TeacherError: the present key is not accepted; nothing was given up.
     """
     teacher.quota()
     for opened in cache.open_purchases(cache.stream(description.id, "logits")):
-        if opened.payer != teacher.payer and samples.keys() & set(opened.sample_keys):
+        if (whose == "all" or opened.payer != teacher.payer) and samples.keys() & set(opened.sample_keys):
             cache.void(opened)
+
+
+def _refused_again(error: TeacherRefused) -> TeacherRefused:
+    return TeacherRefused(
+        f"{error}. This request was sent before, and may have been paid for then, so it is kept as it is: undo what "
+        "changed at the teacher since; or give it up with `distill-worker fetch --abandon all`"
+    )
 
 
 def _told(failure: WorkerError, bought: int, plan: Plan) -> WorkerError:

@@ -112,12 +112,12 @@ def buy(
     on_plan: Callable[[purchase.Plan], None] = lambda _: None,
     on_wait: Callable[[], None] = lambda: None,
     progress: purchase.Progress = lambda _done, _plan: None,
-    abandon: bool = False,
+    abandon: purchase.Abandoned | None = None,
 ) -> tuple[purchase.Plan, int]:
     """Buy what is missing as the cache's sole buyer; the plan that was carried out and the number of samples bought."""
     with cache.sole_buyer(on_wait):
-        if abandon:
-            purchase.abandon(teacher, description, cache, samples.wanted)
+        if abandon is not None:
+            purchase.abandon(abandon, teacher, description, cache, samples.wanted)
         plan = make_plan(config, samples, teacher, description, cache)
         on_plan(plan)
         bought = purchase.fetch(

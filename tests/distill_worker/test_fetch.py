@@ -330,8 +330,8 @@ def test_open_purchase_of_another_payer_is_refused_until_abandoned(cache: Crashi
     assert bob.sent == []
     locked_out = FakeTeacher(payer="mistyped", quota_error=TeacherError("401"))
     with pytest.raises(TeacherError, match="401"):
-        abandon(locked_out, bob.description, cache, samples)
-    abandon(bob, bob.description, cache, samples)
+        abandon("other-keys", locked_out, bob.description, cache, samples)
+    abandon("other-keys", bob, bob.description, cache, samples)
     assert _run(bob, cache, samples) == 12
     assert bob.paid == 12
 
@@ -344,8 +344,9 @@ def test_refused_repetition_stays_open_because_the_first_attempt_may_have_paid(
     with pytest.raises(Crash):
         _run(teacher, cache, samples, request_size=12)
     teacher.will(("before", TeacherRefused("400 too many samples")))
-    with pytest.raises(TeacherRefused):
+    with pytest.raises(TeacherRefused, match=r"may have been paid.*--abandon all"):
         _run(teacher, cache, samples, request_size=12)
+    abandon("other-keys", teacher, teacher.description, cache, samples)
     assert _run(teacher, cache, samples, request_size=4) == 12
     assert teacher.paid == 12
 
@@ -354,7 +355,7 @@ def test_abandoning_leaves_purchases_of_other_samples(cache: CrashingCache, samp
     stream_id = cache.stream("t", "logits")
     keys = list(samples)
     mine, other = (cache.intend(stream_id, part, payer="alice") for part in (keys[:3], keys[3:6]))
-    abandon(FakeTeacher(payer="bob"), describe(), cache, {key: samples[key] for key in keys[2:3]})
+    abandon("all", FakeTeacher(payer="alice"), describe(), cache, {key: samples[key] for key in keys[2:3]})
     assert cache.open_purchases(stream_id) == [other]
     assert mine != other
 
