@@ -27,7 +27,7 @@ def show_demo(facts: Mapping[str, Any]) -> None:
     command = "distill-worker" if shutil.which("distill-worker") else sys.argv[0]
     again = f"{command} demo" if facts["data"] == "digits" else f"{command} demo --data {facts['data']}"
     console.print("Try next:")
-    console.print(f"  {again}\n      pays nothing, and every accuracy is the same", soft_wrap=True)
+    console.print(f"  {again} --n {facts['n']}\n      pays nothing, and every accuracy is the same", soft_wrap=True)
     if remaining := quota["remaining"]:
         console.print(
             f"  {again} --n {facts['n'] + remaining}\n      buys {remaining} more calls and keeps what it has",
