@@ -266,11 +266,13 @@ def _from_json(where: str, head: TensorHead, dtype: np.dtype[Any]) -> Array:
 
 def _numbers(data: list[Any]) -> Array:
     values = np.array(data)
-    if values.dtype.kind not in "fO":
-        return values
-    # Integers on both sides of 2**63 become floating point, or objects, and lose digits.
     exact = np.array(data, dtype=object)
-    return exact.astype(np.uint64) if all(type(value) is int and 0 <= value < 2**64 for value in exact.flat) else values
+    types = set(map(type, exact.flat))
+    if bool in types and len(types) > 1:
+        return exact  # numpy would count true as 1
+    if values.dtype.kind in "fO" and types == {int} and all(0 <= value < 2**64 for value in exact.flat):
+        return exact.astype(np.uint64)  # integers on both sides of 2**63 would become floating point and lose digits
+    return values
 
 
 def _shaped(where: str, head: TensorHead, values: Array) -> Array:

@@ -173,7 +173,7 @@ class OipTeacher:
         try:
             response = self._client.request(method, path, **request)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError) as error:
-            raise TeacherError(f"{self._url}: the request cannot be sent as it is ({error})") from error
+            raise TeacherError(f"{self._url}: the request or its answer is not valid HTTP ({error})") from error
         except httpx.TransportError as error:
             raise TeacherUnavailable(
                 f"{self._url}: the teacher cannot be reached ({str(error) or type(error).__name__}); is it running, "

@@ -1,116 +1,25 @@
-"""Every sample is paid for once, whatever fails and wherever."""
+"""Every sample is paid for once, and no more is sent than was planned."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Barrier, Event
+from threading import Barrier
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from distill_worker.cache import Cache, Purchase
-from distill_worker.errors import (
-    CacheError,
-    PlanRefused,
-    QuotaExhausted,
-    TeacherError,
-    TeacherRefused,
-    TeacherUnavailable,
-    WorkerError,
-)
-from distill_worker.fetch import Plan, Progress, abandon, fetch, plan
+from distill_worker.fetch import Plan
 from distill_worker.teachers.base import Description
 from shared.sample_key import sample_key
-from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe
-
-Samples = Mapping[bytes, NDArray[np.uint8]]
-
-
-class CrashingCache(Cache):
-    """A cache that fails at one step, before or after it was written."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.crash_at: tuple[str, str, int] | None = None
-        self.error: BaseException = Crash()
-        self.voided = Event()
-
-    def _step(self, name: str, when: str) -> None:
-        if self.crash_at is None or self.crash_at[:2] != (name, when):
-            return
-        left = self.crash_at[2]
-        self.crash_at = (name, when, left - 1) if left else None
-        if not left:
-            raise self.error
-
-    def intend(self, stream_id: int, sample_keys: Sequence[bytes], *, payer: str) -> Purchase:
-        """See `Cache`."""
-        self._step("intend", "before")
-        purchase = super().intend(stream_id, sample_keys, payer=payer)
-        self._step("intend", "after")
-        return purchase
-
-    def complete(self, stream_id: int, purchase: Purchase, outputs: NDArray[np.float32]) -> None:
-        """See `Cache`."""
-        self._step("complete", "before")
-        super().complete(stream_id, purchase, outputs)
-        self._step("complete", "after")
-
-    def void(self, purchase: Purchase) -> None:
-        """See `Cache`; `voided` is set afterwards."""
-        super().void(purchase)
-        self.voided.set()
+from tests.distill_worker.fake_teacher import FakeTeacher, describe
+from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, plan_for
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[CrashingCache]:
     with CrashingCache(tmp_path / "cache.sqlite") as opened:
         yield opened
-
-
-def _plan(teacher: FakeTeacher, cache: Cache, samples: Samples, request_size: int = 4) -> Plan:
-    return plan(teacher, teacher.description, cache, samples, request_size=request_size)
-
-
-def _run(
-    teacher: FakeTeacher,
-    cache: Cache,
-    samples: Samples,
-    *,
-    request_size: int = 4,
-    concurrency: int = 1,
-    progress: Progress = lambda _done, _plan: None,
-) -> int:
-    """Plan and fetch, as one command does."""
-    return fetch(
-        teacher,
-        teacher.description,
-        cache,
-        _plan(teacher, cache, samples, request_size),
-        samples,
-        concurrency=concurrency,
-        progress=progress,
-    )
-
-
-def _assert_bought_once(teacher: FakeTeacher, cache: Cache, samples: Samples) -> None:
-    """Paid == n, no sample under two keys, nothing left open, and each output is its own sample's."""
-    assert teacher.paid == len(samples)
-    keys_of: dict[bytes, set[str]] = {}
-    for idempotency_key, sent in teacher.sent:
-        for key in sent:
-            keys_of.setdefault(key, set()).add(idempotency_key)
-    assert all(len(idempotency_keys) == 1 for idempotency_keys in keys_of.values())
-    stream_id = cache.stream(teacher.description.id, "logits")
-    assert cache.open_purchases(stream_id) == []
-    held = cache.outputs(stream_id, samples)
-    assert {key: row.tolist() for key, row in held.items()} == {
-        key: answer(image[None])[0].tolist() for key, image in samples.items()
-    }
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -121,27 +30,27 @@ def test_every_sample_is_bought_once_and_kept(cache: CrashingCache, samples: Sam
         assert made.outstanding == 12
         told.append(done)
 
-    assert _run(teacher, cache, samples, request_size=5, concurrency=concurrency, progress=progress) == 12
+    assert carry_out(teacher, cache, samples, request_size=5, concurrency=concurrency, progress=progress) == 12
     assert sorted(after - before for before, after in pairwise([0, *told])) == [2, 5, 5]
-    _assert_bought_once(teacher, cache, samples)
+    assert_bought_once(teacher, cache, samples)
 
 
 def test_held_samples_cost_nothing(cache: CrashingCache, samples: Samples) -> None:
     """A second run sends nothing; a larger one sends the difference."""
     teacher = FakeTeacher()
     first = dict(list(samples.items())[:5])
-    assert _run(teacher, cache, first) == 5
-    assert _run(teacher, cache, first) == 0
+    assert carry_out(teacher, cache, first) == 5
+    assert carry_out(teacher, cache, first) == 0
     assert len(teacher.sent) == 2
-    made = _plan(teacher, cache, samples)
+    made = plan_for(teacher, cache, samples)
     assert (made.wanted, made.cached, len(made.to_buy), made.requests, made.reopened) == (12, 5, 7, 2, ())
-    assert _run(teacher, cache, samples) == 7
-    _assert_bought_once(teacher, cache, samples)
+    assert carry_out(teacher, cache, samples) == 7
+    assert_bought_once(teacher, cache, samples)
 
 
 def test_plan_spends_nothing_and_counts_the_requests(cache: CrashingCache, samples: Samples) -> None:
     teacher = FakeTeacher(limit=20)
-    made = _plan(teacher, cache, samples, request_size=5)
+    made = plan_for(teacher, cache, samples, request_size=5)
     assert (made.wanted, made.cached, len(made.to_buy), made.requests, made.shortfall) == (12, 0, 12, 3, 0)
     assert made.quota is not None
     assert (made.quota.limit, made.quota.remaining) == (20, 20)
@@ -153,8 +62,8 @@ def test_duplicate_images_are_bought_once(cache: CrashingCache) -> None:
     image = np.zeros((1, 2, 2), dtype=np.uint8)
     samples = {sample_key(copy): copy for copy in (image, image.copy(), image + 1, image.copy())}
     teacher = FakeTeacher()
-    assert _run(teacher, cache, samples, request_size=1) == 2
-    _assert_bought_once(teacher, cache, samples)
+    assert carry_out(teacher, cache, samples, request_size=1) == 2
+    assert_bought_once(teacher, cache, samples)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +74,8 @@ def test_requests_hold_no_more_than_asked_and_taken(
 ) -> None:
     """A request_size larger than the teacher takes is lowered to it, in the plan as in the purchase."""
     teacher = FakeTeacher(description=describe(max_request_size=largest))
-    assert _plan(teacher, cache, samples, request_size).requests == len(sizes)
-    _run(teacher, cache, samples, request_size=request_size)
+    assert plan_for(teacher, cache, samples, request_size).requests == len(sizes)
+    carry_out(teacher, cache, samples, request_size=request_size)
     assert [len(keys) for _, keys in teacher.sent] == sizes
 
 
@@ -195,234 +104,6 @@ class MeetingTeacher(FakeTeacher):
 def test_as_many_requests_fly_as_allowed_and_no_more(cache: CrashingCache, samples: Samples) -> None:
     """The barrier opens only for three at once, so fewer would time out."""
     teacher = MeetingTeacher()
-    _run(teacher, cache, samples, request_size=2, concurrency=3)
+    carry_out(teacher, cache, samples, request_size=2, concurrency=3)
     assert teacher.most == 3
-    _assert_bought_once(teacher, cache, samples)
-
-
-@pytest.mark.parametrize("call", [0, 1, 2])
-@pytest.mark.parametrize("concurrency", [1, 3])
-@pytest.mark.parametrize(
-    ("step", "when"),
-    [
-        ("buy", "before"),
-        ("buy", "after"),
-        ("intend", "before"),
-        ("intend", "after"),
-        ("complete", "before"),
-        ("complete", "after"),
-    ],
-)
-def test_crash_anywhere_costs_nothing_twice(
-    cache: CrashingCache, samples: Samples, step: str, when: str, call: int, concurrency: int
-) -> None:
-    """The next run repeats the open purchases under their own keys, then buys the rest."""
-    teacher = FakeTeacher()
-    if step == "buy":
-        teacher.will(*[None] * call, ("before" if when == "before" else "after", Crash()))
-    else:
-        cache.crash_at = (step, when, call)
-    with pytest.raises(Crash):
-        _run(teacher, cache, samples, concurrency=concurrency)
-    begun = _plan(teacher, cache, samples)
-    assert begun.cached + begun.reopened_samples + len(begun.to_buy) == 12
-    _run(teacher, cache, samples, concurrency=concurrency)
-    _assert_bought_once(teacher, cache, samples)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("error", [TeacherUnavailable("no answer"), TeacherError("nonsense")])
-def test_unknown_end_keeps_the_purchase_open(
-    cache: CrashingCache, samples: Samples, when: str, error: TeacherError
-) -> None:
-    """What was bought before is kept, the message says how far it got, and the error keeps its kind and its cause."""
-    teacher = FakeTeacher(faults=[None, ("before" if when == "before" else "after", error)])
-    with pytest.raises(type(error), match=r"no.*\. 4 of 12 samples were bought and are kept.*run the same") as raised:
-        _run(teacher, cache, samples)
-    assert raised.value.__cause__ is error
-    assert len(teacher.sent) == 2
-    assert [len(opened.sample_keys) for opened in _plan(teacher, cache, samples).reopened] == [4]
-    _run(teacher, cache, samples)
-    _assert_bought_once(teacher, cache, samples)
-
-
-def test_full_disk_after_paying_costs_nothing_twice(cache: CrashingCache, samples: Samples) -> None:
-    teacher = FakeTeacher()
-    cache.crash_at, cache.error = ("complete", "before", 1), CacheError("the disk is full")
-    with pytest.raises(CacheError, match="full"):
-        _run(teacher, cache, samples)
-    assert teacher.paid == 8
-    _run(teacher, cache, samples)
-    _assert_bought_once(teacher, cache, samples)
-
-
-def test_refused_purchase_is_closed_and_may_be_sent_again(cache: CrashingCache, samples: Samples) -> None:
-    """A refusal was never charged, so the next run is free to ask under another key."""
-    teacher = FakeTeacher(faults=[None, ("before", TeacherRefused("too large"))])
-    with pytest.raises(TeacherRefused, match="4 of 12"):
-        _run(teacher, cache, samples)
-    assert _plan(teacher, cache, samples).reopened == ()
-    assert _run(teacher, cache, samples) == 8
-    assert teacher.paid == 12
-
-
-def test_exhausted_quota_stops_at_once_and_keeps_what_was_bought(cache: CrashingCache, samples: Samples) -> None:
-    """Someone else spends the same key's quota between the plan and the purchase."""
-    teacher = FakeTeacher(limit=12)
-    made = _plan(teacher, cache, samples)
-    teacher.limit = 6
-    with pytest.raises(QuotaExhausted, match=r"2 calls remain\. 4 of 12 samples were bought.*larger quota"):
-        fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
-    assert [len(keys) for _, keys in teacher.sent] == [4, 4]
-    assert teacher.paid == 4
-    assert _plan(teacher, cache, samples).cached == 4
-    teacher.limit = 12
-    assert _run(teacher, cache, samples) == 8
-    assert teacher.paid == 12
-
-
-def test_failure_sends_nothing_more_and_keeps_what_was_in_flight(cache: CrashingCache, samples: Samples) -> None:
-    """The first of two requests is refused; the second is answered only after that was taken in."""
-
-    class Slow(FakeTeacher):
-        def buy(
-            self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str
-        ) -> NDArray[np.float32]:
-            outputs = super().buy(images, description=description, idempotency_key=idempotency_key)
-            assert cache.voided.wait(timeout=10)
-            return outputs
-
-    teacher = Slow(faults=[("before", TeacherRefused("too large"))])
-    with pytest.raises(TeacherRefused, match=r"2 of 12"):
-        _run(teacher, cache, samples, request_size=2, concurrency=2)
-    assert len(teacher.sent) == 2
-    assert _plan(teacher, cache, samples).cached == 2
-
-
-def test_unaffordable_plan_is_refused_and_nothing_is_sent(cache: CrashingCache, samples: Samples) -> None:
-    teacher = FakeTeacher(limit=7)
-    made = _plan(teacher, cache, samples)
-    assert made.shortfall == 5
-    with pytest.raises(PlanRefused, match=r"12 samples .* 7 calls remain of 7.*Lower n by 5"):
-        fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
-    assert teacher.sent == []
-    assert cache.open_purchases(made.stream_id) == []
-
-
-def test_repeating_charged_purchases_needs_no_quota(cache: CrashingCache, samples: Samples) -> None:
-    """Everything was charged and the answer lost: nothing remains, and nothing more is needed."""
-    teacher = FakeTeacher(limit=12, faults=[("after", Crash())])
-    with pytest.raises(Crash):
-        _run(teacher, cache, samples, request_size=12)
-    assert teacher.quota().remaining == 0  # type: ignore[union-attr]
-    assert _run(teacher, cache, samples, request_size=12) == 12
-    _assert_bought_once(teacher, cache, samples)
-
-
-def test_open_purchase_of_another_payer_is_refused_until_abandoned(cache: CrashingCache, samples: Samples) -> None:
-    """Alice may have paid: with Bob's key the same Idempotency-Key would be another purchase."""
-    alice = FakeTeacher(faults=[("after", Crash())])
-    with pytest.raises(Crash):
-        _run(alice, cache, samples)
-    bob = FakeTeacher(payer="bob")
-    with pytest.raises(PlanRefused, match=r"another API key.*--abandon"):
-        _run(bob, cache, samples)
-    assert bob.sent == []
-    locked_out = FakeTeacher(payer="mistyped", quota_error=TeacherError("401"))
-    with pytest.raises(TeacherError, match="401"):
-        abandon("other-keys", locked_out, bob.description, cache, samples)
-    abandon("other-keys", bob, bob.description, cache, samples)
-    assert _run(bob, cache, samples) == 12
-    assert bob.paid == 12
-
-
-def test_refused_repetition_stays_open_because_the_first_attempt_may_have_paid(
-    cache: CrashingCache, samples: Samples
-) -> None:
-    """The answer was lost, and the teacher came back with a smaller limit: closing the purchase would pay twice."""
-    teacher = FakeTeacher(faults=[("after", Crash())])
-    with pytest.raises(Crash):
-        _run(teacher, cache, samples, request_size=12)
-    teacher.will(("before", TeacherRefused("400 too many samples")))
-    with pytest.raises(TeacherRefused, match=r"may have been paid.*--abandon all"):
-        _run(teacher, cache, samples, request_size=12)
-    abandon("other-keys", teacher, teacher.description, cache, samples)
-    assert _run(teacher, cache, samples, request_size=4) == 12
-    assert teacher.paid == 12
-
-
-def test_abandoning_leaves_purchases_of_other_samples(cache: CrashingCache, samples: Samples) -> None:
-    stream_id = cache.stream("t", "logits")
-    keys = list(samples)
-    mine, other = (cache.intend(stream_id, part, payer="alice") for part in (keys[:3], keys[3:6]))
-    abandon("all", FakeTeacher(payer="alice"), describe(), cache, {key: samples[key] for key in keys[2:3]})
-    assert cache.open_purchases(stream_id) == [other]
-    assert mine != other
-
-
-def test_open_purchase_is_repeated_whole_when_fewer_samples_are_wanted(cache: CrashingCache, samples: Samples) -> None:
-    """The same key needs the same request; its other samples come from the rest of the data set."""
-    teacher = FakeTeacher(faults=[("after", Crash())])
-    with pytest.raises(Crash):
-        _run(teacher, cache, samples)
-    fewer = dict(list(samples.items())[:1])
-    made = _plan(teacher, cache, fewer)
-    fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
-    assert teacher.sent[0] == teacher.sent[1]
-    assert _plan(teacher, cache, samples).cached == 4
-
-
-def test_open_purchase_of_another_data_set_is_explained(cache: CrashingCache, samples: Samples) -> None:
-    teacher = FakeTeacher(faults=[("after", Crash())])
-    with pytest.raises(Crash):
-        _run(teacher, cache, samples)
-    with pytest.raises(WorkerError, match="another data set"):
-        _run(teacher, cache, dict(list(samples.items())[:1]))
-    assert teacher.paid == 4
-
-
-def test_images_of_another_shape_are_refused_before_anything_is_sent(cache: CrashingCache, samples: Samples) -> None:
-    teacher = FakeTeacher(description=describe(shape=(3, 32, 32)))
-    with pytest.raises(WorkerError, match=r"\[3, 32, 32\].*\[1, 2, 2\]"):
-        _plan(teacher, cache, samples)
-
-
-def test_another_teacher_is_bought_from_anew(cache: CrashingCache, samples: Samples) -> None:
-    for teacher in (FakeTeacher(), FakeTeacher(description=describe("u"))):
-        assert _run(teacher, cache, samples) == 12
-        _assert_bought_once(teacher, cache, samples)
-
-
-_faults = st.sampled_from([None, "before", "after"])
-_cache_crashes = st.none() | st.tuples(
-    st.sampled_from(["intend", "complete"]), st.sampled_from(["before", "after"]), st.integers(0, 4)
-)
-
-
-@given(
-    runs=st.lists(st.tuples(st.lists(_faults, max_size=6), _cache_crashes), max_size=4),
-    request_size=st.integers(1, 7),
-    concurrency=st.integers(1, 3),
-)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_schedule_of_crashes_pays_once(
-    samples: Samples,
-    runs: list[tuple[list[str | None], tuple[str, str, int] | None]],
-    request_size: int,
-    concurrency: int,
-) -> None:
-    """However many runs fail wherever they fail, at the end paid == n."""
-    teacher = FakeTeacher(limit=len(samples))
-    with TemporaryDirectory() as folder, CrashingCache(Path(folder) / "cache.sqlite") as cache:
-        for whens, crash in [*runs, ([], None)]:
-            faults: list[Fault] = [
-                when and ("before" if when == "before" else "after", TeacherUnavailable("lost"))  # type: ignore[misc]
-                for when in whens
-            ]
-            teacher.will(*faults)
-            cache.crash_at = crash
-            try:
-                _run(teacher, cache, samples, request_size=request_size, concurrency=concurrency)
-            except (Crash, TeacherUnavailable):
-                continue
-        _assert_bought_once(teacher, cache, samples)
+    assert_bought_once(teacher, cache, samples)

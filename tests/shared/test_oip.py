@@ -208,6 +208,8 @@ def test_lying_header_length_is_refused(length: str) -> None:
         ("UINT8", [1], [1.0], "expected UINT8 numbers"),
         ("UINT8", [1], ["1"], "expected UINT8 numbers"),
         ("UINT8", [1], [True], "expected UINT8 numbers"),
+        ("UINT8", [2], [True, 2], "expected UINT8 numbers"),
+        ("FP32", [2, 1], [[0.5], [False]], "expected FP32 numbers"),
         ("UINT8", [1], [None], "expected UINT8 numbers"),
         ("BOOL", [1], [1], "expected BOOL numbers"),
         ("FP32", [1], [{}], "expected FP32 numbers"),

@@ -1,0 +1,92 @@
+"""What the tests of buying share: a cache that fails when told to, one whole purchase, and the count at its end."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_worker.cache import Cache, Purchase
+from distill_worker.fetch import Plan, Progress, fetch, plan
+from tests.distill_worker.fake_teacher import Crash, FakeTeacher, answer
+
+Samples = Mapping[bytes, NDArray[np.uint8]]
+
+
+class CrashingCache(Cache):
+    """A cache that fails at one step, before or after it was written."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.crash_at: tuple[str, str, int] | None = None
+        self.error: BaseException = Crash()
+        self.voided = Event()
+
+    def _step(self, name: str, when: str) -> None:
+        if self.crash_at is None or self.crash_at[:2] != (name, when):
+            return
+        left = self.crash_at[2]
+        self.crash_at = (name, when, left - 1) if left else None
+        if not left:
+            raise self.error
+
+    def intend(self, stream_id: int, sample_keys: Sequence[bytes], *, payer: str) -> Purchase:
+        """See `Cache`."""
+        self._step("intend", "before")
+        purchase = super().intend(stream_id, sample_keys, payer=payer)
+        self._step("intend", "after")
+        return purchase
+
+    def complete(self, stream_id: int, purchase: Purchase, outputs: NDArray[np.float32]) -> None:
+        """See `Cache`."""
+        self._step("complete", "before")
+        super().complete(stream_id, purchase, outputs)
+        self._step("complete", "after")
+
+    def void(self, purchase: Purchase) -> None:
+        """See `Cache`; `voided` is set afterwards."""
+        super().void(purchase)
+        self.voided.set()
+
+
+def plan_for(teacher: FakeTeacher, cache: Cache, samples: Samples, request_size: int = 4) -> Plan:
+    """What these samples would take."""
+    return plan(teacher, teacher.description, cache, samples, request_size=request_size)
+
+
+def carry_out(
+    teacher: FakeTeacher,
+    cache: Cache,
+    samples: Samples,
+    *,
+    request_size: int = 4,
+    concurrency: int = 1,
+    progress: Progress = lambda _done, _plan: None,
+) -> int:
+    """Plan and fetch, as one command does."""
+    return fetch(
+        teacher,
+        teacher.description,
+        cache,
+        plan_for(teacher, cache, samples, request_size),
+        samples,
+        concurrency=concurrency,
+        progress=progress,
+    )
+
+
+def assert_bought_once(teacher: FakeTeacher, cache: Cache, samples: Samples) -> None:
+    """Paid == n, no sample under two keys, nothing left open, and each output is its own sample's."""
+    assert teacher.paid == len(samples)
+    keys_of: dict[bytes, set[str]] = {}
+    for idempotency_key, sent in teacher.sent:
+        for key in sent:
+            keys_of.setdefault(key, set()).add(idempotency_key)
+    assert all(len(idempotency_keys) == 1 for idempotency_keys in keys_of.values())
+    stream_id = cache.stream(teacher.description.id, "logits")
+    assert cache.open_purchases(stream_id) == []
+    held = cache.outputs(stream_id, samples)
+    assert {key: row.tolist() for key, row in held.items()} == {
+        key: answer(image[None])[0].tolist() for key, image in samples.items()
+    }
