@@ -1,7 +1,8 @@
 """The weights file: a safetensors file that describes itself, so that one path is enough to serve or evaluate it.
 
 Invariant: the fingerprint depends on everything that changes an output or its meaning (network, tensors, preprocessing,
-class names) and on nothing else (not on where the weights came from, nor on how the file was written).
+class names) and on nothing else (not on where the weights came from, nor on how the file was written). One exception:
+of a network from a factory (`<module>:<factory>`) it covers the name, not the code, which the file does not hold.
 """
 
 import json
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from shared.networks import build_network
+from shared.networks import build_network, runs_code
 
 _CARD: Final = "tuition"
 FINGERPRINT_LENGTH: Final = 16
@@ -58,16 +59,23 @@ class WeightsCard(BaseModel):
 
 
 def weights_bytes(network: nn.Module, card: WeightsCard) -> bytes:
-    """The file's content; the caller writes it."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    """The file's content; the caller writes it. Tensors that share memory are written each by itself."""
+    state = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
     return save(state, metadata={_CARD: card.model_dump_json()})
 
 
-def load_weights(path: Path) -> tuple[WeightsCard, nn.Module, str]:
+def load_weights(path: Path, *, trust_code: bool = False) -> tuple[WeightsCard, nn.Module, str]:
     """The card, the network in evaluation mode on the CPU, and the fingerprint.
 
+    Args:
+        path: the file.
+        trust_code: whether the file may name a factory (`<module>:<factory>`), whose code is then run.
+
     Raises:
-        WeightsError: the file is missing, damaged, or does not describe itself.
+        WeightsError: the file is missing, damaged, does not describe itself, or names code that is not trusted.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
@@ -84,11 +92,19 @@ def load_weights(path: Path) -> tuple[WeightsCard, nn.Module, str]:
         )
     try:
         card = WeightsCard.model_validate_json(metadata[_CARD])
+    except ValidationError as error:
+        raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
+    if runs_code(card.network) and not trust_code:
+        raise WeightsError(
+            f"{path}: its network {card.network!r} is code from elsewhere, which would run when the file is loaded; "
+            "pass --trust-code if you trust the file's author"
+        )
+    try:
         with torch.random.fork_rng(devices=[]):
             network = build_network(card.network, num_classes=card.num_classes, in_channels=card.in_channels)
         network.load_state_dict(state)
         identity = fingerprint(card, state)
-    except (ValidationError, ValueError, RuntimeError, TypeError) as error:
+    except (ValueError, RuntimeError, TypeError) as error:
         raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
     return card, network.eval(), identity
 

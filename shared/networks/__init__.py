@@ -8,10 +8,17 @@ from collections.abc import Callable
 
 from torch import nn
 
+from shared.networks.foreign import factory_network, torchvision_network
+from shared.networks.mobilenetv2 import mobilenetv2
 from shared.networks.resnet import resnet
+from shared.networks.shufflenetv1 import shufflenetv1
+from shared.networks.shufflenetv2 import shufflenetv2
+from shared.networks.vgg import vgg
 from shared.networks.wrn import wide_resnet
 
 _Builder = Callable[[re.Match[str], int, int], nn.Module]
+
+_FACTORY = re.compile(r"(.+\.py|[a-zA-Z_]\w*(?:\.\w+)*):([a-zA-Z_]\w*)")
 
 _FAMILIES: tuple[tuple[str, re.Pattern[str], _Builder], ...] = (
     (
@@ -24,6 +31,24 @@ _FAMILIES: tuple[tuple[str, re.Pattern[str], _Builder], ...] = (
         re.compile(r"wrn_(\d{1,4})_(\d{1,2})"),
         lambda match, classes, channels: wide_resnet(int(match[1]), int(match[2]), classes, channels),
     ),
+    (
+        "vgg<depth> (8, 11, 13, 16, 19)",
+        re.compile(r"vgg(\d{1,4})"),
+        lambda match, classes, channels: vgg(int(match[1]), classes, channels),
+    ),
+    ("mobilenetv2", re.compile("mobilenetv2"), lambda _, classes, channels: mobilenetv2(classes, channels)),
+    ("shufflenetv1", re.compile("shufflenetv1"), lambda _, classes, channels: shufflenetv1(classes, channels)),
+    ("shufflenetv2", re.compile("shufflenetv2"), lambda _, classes, channels: shufflenetv2(classes, channels)),
+    (
+        "torchvision:<name> (torchvision's classifiers)",
+        re.compile(r"torchvision:(\w+)"),
+        lambda match, classes, channels: torchvision_network(match[1], classes, channels),
+    ),
+    (
+        "<module>:<factory> or path/to/file.py:<factory> (called with num_classes and in_channels)",
+        _FACTORY,
+        lambda match, classes, channels: factory_network(match[1], match[2], classes, channels),
+    ),
 )
 
 
@@ -31,10 +56,11 @@ def build_network(name: str, *, num_classes: int, in_channels: int) -> nn.Module
     """A freshly initialised network; draws from torch's global random state.
 
     The network maps float `[batch, in_channels, height, width]`, height and width at least 8, to logits
-    `[batch, num_classes]`.
+    `[batch, num_classes]`; a network made elsewhere (a name with a colon) may ask for larger images. A factory's name
+    runs the factory's code: see `runs_code`.
 
     Raises:
-        ValueError: no family knows the name, or the family has no such depth.
+        ValueError: no family knows the name, the family has no such depth, or a network made elsewhere cannot be had.
     """
     if num_classes < 2:
         raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
@@ -45,3 +71,8 @@ def build_network(name: str, *, num_classes: int, in_channels: int) -> nn.Module
             return build(match, num_classes, in_channels)
     known = "; ".join(description for description, _, _ in _FAMILIES)
     raise ValueError(f"network: no network is called {name!r}; known: {known}")
+
+
+def runs_code(name: str) -> bool:
+    """Whether `build_network` would import and call code that the name picks: a factory, and nothing else."""
+    return next((pattern is _FACTORY for _, pattern, _ in _FAMILIES if pattern.fullmatch(name)), False)

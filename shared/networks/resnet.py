@@ -8,6 +8,8 @@ Departs: pooling is global rather than over a fixed 8x8 window, so any input fro
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from shared.networks.initialisation import initialise
+
 
 def resnet(depth: int, width: int, num_classes: int, in_channels: int) -> nn.Module:
     """`resnet<depth>` (width 1: stages of 16, 32, 64) or `resnet<depth>x4` (64, 128, 256 behind a stem of 32)."""
@@ -33,6 +35,7 @@ class _ResNet(nn.Module):
             previous = channels
         self.stages = nn.Sequential(*layers)
         self.classifier = nn.Linear(previous, num_classes)
+        self.taps = {f"stage{index + 1}": f"stages.{index}" for index in range(3)} | {"pooled": "classifier:input"}
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -57,13 +60,3 @@ class _Block(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         hidden = relu(self.norm1(self.conv1(images)))
         return relu(self.norm2(self.conv2(hidden)) + self.shortcut(images))
-
-
-def initialise(network: nn.Module) -> None:
-    """He initialisation (fan-out, ReLU) for convolutions; batch normalisation starts as the identity."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)

@@ -7,7 +7,7 @@ Departs: pooling is global rather than over a fixed 8x8 window, so any input fro
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from shared.networks.resnet import initialise
+from shared.networks.initialisation import initialise
 
 
 def wide_resnet(depth: int, width: int, num_classes: int, in_channels: int) -> nn.Module:
@@ -32,6 +32,8 @@ class _WideResNet(nn.Module):
         self.blocks = nn.Sequential(*layers)
         self.norm = nn.BatchNorm2d(previous)
         self.classifier = nn.Linear(previous, num_classes)
+        self.taps = {f"stage{index + 1}": f"blocks.{(index + 1) * blocks - 1}" for index in range(3)}
+        self.taps["pooled"] = "classifier:input"
         initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:

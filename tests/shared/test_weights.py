@@ -183,3 +183,71 @@ def test_load_refuses_a_missing_file(tmp_path: Path) -> None:
 def test_card_refuses_facts_that_contradict_each_other(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         _card(**changes)
+
+
+_FACTORY = """
+from pathlib import Path
+from torch import nn
+
+Path("was_run").touch()
+
+class Tied(nn.Module):
+    def __init__(self, width, num_classes):
+        super().__init__()
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+        self.second.weight = self.first.weight
+        self.classifier = nn.Linear(width, num_classes)
+
+    def forward(self, images):
+        return self.classifier(self.second(self.first(images.mean(dim=(2, 3)))))
+
+def make(num_classes, in_channels):
+    return Tied(in_channels, num_classes)
+"""
+
+
+@pytest.mark.parametrize("name", ["vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2", "torchvision:resnet18"])
+def test_every_family_comes_back_without_trust_and_answers_alike(tmp_path: Path, name: str) -> None:
+    network = build_network(name, num_classes=2, in_channels=1)
+    network(torch.randn(4, 1, 32, 32))  # so that the statistics of the normalisations are not those of a new network
+    path = _written(tmp_path, weights_bytes(network, _card(network=name)))
+    card, loaded, _ = load_weights(path)
+    images = torch.randn(2, 1, 32, 32)
+    assert card.network == name
+    with torch.no_grad():
+        assert loaded(images).equal(network.eval()(images))
+
+
+def test_factory_network_comes_back_when_its_code_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two layers share one weight, which a safetensors file cannot say: both are written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tied.py").write_text(_FACTORY)
+    network, card = build_network("tied.py:make", num_classes=2, in_channels=1), _card(network="tied.py:make")
+    loaded_card, loaded, found = load_weights(_written(tmp_path, weights_bytes(network, card)), trust_code=True)
+    assert loaded_card == card
+    assert found == fingerprint(card, network.state_dict())
+    images = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        assert loaded(images).equal(network(images))
+
+
+@pytest.mark.parametrize("name", ["untrusted.py:make", "untrusted:make", "package.untrusted:make"])
+def test_code_is_not_run_unless_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "package").mkdir()
+    for file in ("untrusted.py", "package/untrusted.py"):
+        (tmp_path / file).write_text(_FACTORY)
+    path = _written(tmp_path, save(_state(), metadata={"tuition": _card(network=name).model_dump_json()}))
+    with pytest.raises(WeightsError, match="pass --trust-code if you trust the file's author") as refused:
+        load_weights(path)
+    assert str(path) in str(refused.value)
+    assert repr(name) in str(refused.value)
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_trusted_code_that_is_missing_is_a_weights_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = _written(tmp_path, save(_state(), metadata={"tuition": _card(network="gone.py:make").model_dump_json()}))
+    with pytest.raises(WeightsError, match=r"there is no file .*gone\.py"):
+        load_weights(path, trust_code=True)

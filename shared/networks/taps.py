@@ -1,0 +1,83 @@
+"""Feature taps: what a layer of a network gives (or takes), by a name that both sides of the wire use.
+
+A network may name its taps (`taps`, from name to place); in any other network a tap is its place: a module path such
+as `layer3` for what the module gives, or `fc:input` for what it takes.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+_INPUT: Final = ":input"
+
+
+def named_taps(network: nn.Module) -> Mapping[str, str]:
+    """The taps that the network names, from name to place, in the order of the forward pass."""
+    taps = getattr(network, "taps", {})
+    return taps if isinstance(taps, Mapping) else {}
+
+
+def forward_with_features(
+    network: nn.Module, images: Tensor, layers: Sequence[str]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The logits of one forward pass, and each layer's features `[batch, ...]`, in the order of `layers`.
+
+    The features are copies, so that a layer behind which works in place does not change them; gradients flow through.
+
+    Raises:
+        ValueError: the network has no such layer, or the layer does not handle exactly one tensor, once.
+    """
+    found: dict[str, Tensor] = {}
+    with ExitStack() as hooks:
+        for layer in dict.fromkeys(layers):
+            hooks.enter_context(_attach(network, layer, found))
+        logits: Tensor = network(images)
+    absent = [layer for layer in layers if layer not in found]
+    if absent:
+        raise ValueError(f"layer: {absent[0]!r} takes no part in the forward pass")
+    return logits, {layer: found[layer] for layer in layers}
+
+
+def feature_shapes(
+    network: nn.Module, image_shape: tuple[int, int, int], layers: Sequence[str] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """The shape of one sample's features at each layer (by default: at every named tap); leaves the modes as they were.
+
+    Raises:
+        ValueError: as `forward_with_features`.
+    """
+    modes = {module: module.training for module in network.modules()}
+    images = torch.zeros(1, *image_shape, device=next(network.parameters()).device)
+    try:
+        with torch.inference_mode():
+            _, features = forward_with_features(
+                network.eval(), images, tuple(named_taps(network)) if layers is None else layers
+            )
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return {layer: tuple(values.shape[1:]) for layer, values in features.items()}
+
+
+def _attach(network: nn.Module, layer: str, found: dict[str, Tensor]) -> Any:
+    place = named_taps(network).get(layer, layer)
+    path = place.removesuffix(_INPUT)
+    try:
+        module = network.get_submodule(path)
+    except AttributeError:
+        module = network
+    if module is network:
+        known = ", ".join(named_taps(network) or [name for name, _ in network.named_children()])
+        raise ValueError(f"layer: the network has no layer {layer!r}; known: {known}, or any module's path")
+    if place.endswith(_INPUT):
+        return module.register_forward_pre_hook(lambda _, inputs: _keep(found, layer, inputs))
+    return module.register_forward_hook(lambda _, __, output: _keep(found, layer, (output,)))
+
+
+def _keep(found: dict[str, Tensor], layer: str, values: tuple[object, ...]) -> None:
+    if len(values) != 1 or not isinstance(values[0], Tensor) or layer in found:
+        raise ValueError(f"layer: {layer!r} does not handle exactly one tensor, once a forward pass")
+    found[layer] = values[0].clone()

@@ -1,0 +1,206 @@
+"""Networks made elsewhere: torchvision's, and those of a factory in a module or file of the user's."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from shared.networks import build_network
+from shared.networks.taps import feature_shapes, forward_with_features
+
+_CODE = """
+from torch import nn
+
+class Nothing:
+    pass
+
+def make(*, num_classes, in_channels):
+    return nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+
+class Network(nn.Linear):
+    def __init__(self, num_classes, in_channels):
+        super().__init__(in_channels, num_classes)
+
+def narrow(num_classes):
+    return nn.Linear(1, num_classes)
+
+def wrong(**_):
+    return Nothing()
+
+def forgetful(**_):
+    pass
+
+def broken(**_):
+    raise KeyError("the factory's own fault")
+
+constant = 3
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current directory; what a test imports from it is forgotten again."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in _modules_from(tmp_path):
+        del sys.modules[name]
+
+
+def _modules_from(folder: Path) -> list[str]:
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    return [name for name, file in files.items() if file and Path(file).is_relative_to(folder)]
+
+
+@pytest.mark.parametrize("in_channels", [1, 3, 5])
+def test_torchvision_network_takes_any_channels(in_channels: int) -> None:
+    """Only the first convolution and the classifier differ from torchvision's own; every parameter learns."""
+    network = build_network("torchvision:resnet18", num_classes=7, in_channels=in_channels)
+    own = models.resnet18(weights=None).state_dict()
+    differing = {name for name, values in network.state_dict().items() if values.shape != own[name].shape}
+    assert differing == {"fc.weight", "fc.bias"} | ({"conv1.weight"} if in_channels != 3 else set())
+    assert network.state_dict().keys() == own.keys()
+    logits = network(torch.randn(2, in_channels, 32, 32))
+    assert logits.shape == (2, 7)
+    logits.square().sum().backward()
+    assert [name for name, values in network.named_parameters() if values.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
+def test_first_convolution_is_found_wherever_it_is(name: str) -> None:
+    network = build_network(f"torchvision:{name}", num_classes=3, in_channels=2).eval()
+    with torch.no_grad():
+        assert network(torch.randn(1, 2, 64, 64)).shape == (1, 3)
+
+
+def test_renewed_convolution_is_initialised_as_torch_does() -> None:
+    """Uniform within 1 / sqrt(inputs of an output), and so is the bias: nothing is left of the old one or of memory."""
+    network = build_network("torchvision:squeezenet1_1", num_classes=3, in_channels=1)
+    convolution = network.get_submodule("features.0")
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
+    assert convolution.in_channels == 1
+    for values in (convolution.weight, convolution.bias):
+        assert values.abs().max() <= 1 / 3
+        assert values.abs().mean() > 0.1
+
+
+def test_torchvision_features_are_tapped_by_place() -> None:
+    network = build_network("torchvision:resnet18", num_classes=7, in_channels=1).eval()
+    assert feature_shapes(network, (1, 32, 32), ["layer2", "fc:input"]) == {"layer2": (128, 4, 4), "fc:input": (512,)}
+    with torch.no_grad():
+        logits, features = forward_with_features(network, torch.randn(2, 1, 32, 32), ["bn1", "fc:input"])
+        assert network.get_submodule("fc")(features["fc:input"]).equal(logits)
+    assert (features["bn1"] < 0).any(), "the ReLU behind it works in place"
+
+
+def test_torchvision_network_draws_from_the_global_seed() -> None:
+    def weights(seed: int) -> list[float]:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = build_network("torchvision:squeezenet1_1", num_classes=3, in_channels=1)
+            return [values.sum().item() for values in network.parameters()]
+
+    assert weights(1) == weights(1) != weights(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet19", "network: torchvision has no classifier 'resnet19'; known: alexnet, "),
+        ("fasterrcnn_resnet50_fpn", "network: torchvision has no classifier 'fasterrcnn_resnet50_fpn'"),
+        ("list_models", "network: torchvision has no classifier"),
+        ("googlenet", "network: torchvision's googlenet gives several outputs in training"),
+        ("inception_v3", "network: torchvision's inception_v3 gives several outputs in training"),
+    ],
+)
+def test_torchvision_network_that_is_no_plain_classifier_is_refused(name: str, message: str) -> None:
+    """Detectors among them: torchvision would download weights for their trunk."""
+    with pytest.raises(ValueError, match=message):
+        build_network(f"torchvision:{name}", num_classes=7, in_channels=3)
+
+
+def test_factory_in_a_file(here: Path) -> None:
+    """By relative and by absolute path; the file may have the name of an installed module."""
+    (here / "nets").mkdir()
+    (here / "nets" / "torch.py").write_text(_CODE)
+    for name in ("nets/torch.py:make", f"{here}/nets/torch.py:make"):
+        network = build_network(name, num_classes=3, in_channels=2)
+        assert network(torch.zeros(5, 2, 8, 8)).shape == (5, 3)
+    assert sys.modules["torch"] is torch
+
+
+def test_factory_in_a_module_of_the_current_directory(here: Path) -> None:
+    (here / "own_nets").mkdir()
+    (here / "own_nets" / "deep.py").write_text(_CODE)
+    before = list(sys.path)
+    network = build_network("own_nets.deep:make", num_classes=3, in_channels=2)
+    assert network(torch.zeros(5, 2, 8, 8)).shape == (5, 3)
+    assert sys.path == before
+
+
+def test_factory_may_be_a_class(here: Path) -> None:
+    (here / "own_class.py").write_text(_CODE)
+    network = build_network("own_class:Network", num_classes=3, in_channels=2)
+    assert isinstance(network, nn.Linear)
+    assert (network.in_features, network.out_features) == (2, 3)
+
+
+def test_file_may_import_its_neighbours_in_the_current_directory_even_late(here: Path) -> None:
+    (here / "neighbour_of_late.py").write_text(_CODE)
+    (here / "late.py").write_text(
+        "def make(**arguments):\n    import neighbour_of_late\n    return neighbour_of_late.make(**arguments)\n"
+    )
+    assert build_network("late.py:make", num_classes=3, in_channels=2)(torch.zeros(1, 2, 8, 8)).shape == (1, 3)
+
+
+def test_file_is_run_anew_and_a_dataclass_in_it_finds_its_module(here: Path) -> None:
+    """A file changed between two experiments of one process counts as changed."""
+    path = here / "changing.py"
+    for width in (4, 16):
+        path.write_text(
+            "from __future__ import annotations\nfrom dataclasses import dataclass, KW_ONLY\nfrom torch import nn\n"
+            f"@dataclass\nclass Plan:\n    _: KW_ONLY\n    width: int = {width}\n"
+            "def make(num_classes, in_channels):\n    return nn.Linear(Plan().width, num_classes)\n"
+        )
+        network = build_network("changing.py:make", num_classes=3, in_channels=2)
+        assert isinstance(network, nn.Linear)
+        assert network.in_features == width
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:make", "network: 'no_such_module' cannot be imported .*No module named 'no_such_module'"),
+        ("faulty.make:make", "network: 'faulty.make' cannot be imported .*not a package"),
+        ("nowhere.py:make", "network: 'nowhere.py' cannot be imported .*there is no file .*nowhere.py"),
+        ("folder.py:make", "network: 'folder.py' cannot be imported .*there is no file"),
+        ("needy:make", "network: 'needy' cannot be imported .*No module named 'no_such_dependency'"),
+        ("needy.py:make", "network: 'needy.py' cannot be imported .*No module named 'no_such_dependency'"),
+        ("faulty:nothing", "network: 'faulty' has no 'nothing'"),
+        ("faulty.py:nothing", "network: 'faulty.py' has no 'nothing'"),
+        ("faulty:constant", "network: expected 'faulty:constant' to be a function or class, got int"),
+        ("faulty:narrow", "network: 'faulty:narrow' failed when called with num_classes=3 and in_channels=2 .*keyword"),
+        ("faulty:wrong", "network: expected 'faulty:wrong' to return a torch.nn.Module, got Nothing"),
+        ("faulty:forgetful", "network: expected 'faulty:forgetful' to return a torch.nn.Module, got NoneType"),
+    ],
+)
+def test_factory_that_gives_no_network_is_refused(here: Path, name: str, message: str) -> None:
+    (here / "faulty.py").write_text(_CODE)
+    (here / "needy.py").write_text("import no_such_dependency\n")
+    (here / "folder.py").mkdir()
+    paths = list(sys.path)
+    with pytest.raises(ValueError, match=message):
+        build_network(name, num_classes=3, in_channels=2)
+    assert sys.path == paths
+    if name.startswith("needy"):
+        assert _modules_from(here) == []
+
+
+def test_errors_of_the_factory_itself_pass_through(here: Path) -> None:
+    (here / "own_fault.py").write_text(_CODE)
+    with pytest.raises(KeyError, match="the factory's own fault"):
+        build_network("own_fault:broken", num_classes=3, in_channels=2)
