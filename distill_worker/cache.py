@@ -11,7 +11,7 @@ output kind or sample.
 import fcntl
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ class Purchase:
     payer: str
     """Which account may have been charged; the same Idempotency-Key under another account is another purchase."""
     sample_keys: tuple[bytes, ...]
+    kinds: tuple[str, ...] = ("logits",)
+    """What is asked of each sample, sorted."""
 
 
 class Cache:
@@ -80,12 +82,25 @@ class Cache:
     def stream(self, teacher_id: str, output_kind: str) -> int:
         """The id under which one teacher's outputs of one kind are kept."""
         with self._writing() as connection:
-            here = (schema.streams.c.teacher_id == teacher_id) & (schema.streams.c.output_kind == output_kind)
-            known = connection.scalar(select(schema.streams.c.id).where(here))
-            if known is not None:
-                return int(known)
-            added = connection.execute(insert(schema.streams).values(teacher_id=teacher_id, output_kind=output_kind))
-            return _new_id(added)
+            return self._stream(connection, teacher_id, output_kind)
+
+    def order(self, teacher_id: str, kinds: Sequence[str]) -> int:
+        """The id under which purchases of these kinds at once are written down."""
+        return self.stream(teacher_id, schema.KIND_SEPARATOR.join(sorted(kinds)))
+
+    def orders(self, teacher_id: str) -> dict[tuple[str, ...], int]:
+        """The ids of all purchases ever begun with this teacher, by the kinds that they asked for."""
+        with self._reading() as connection:
+            rows = connection.execute(select(schema.streams).where(schema.streams.c.teacher_id == teacher_id)).all()
+        return {_kinds(row.output_kind): row.id for row in rows}
+
+    def shape(self, stream_id: int) -> tuple[int, ...] | None:
+        """The shape of one sample's output, where it is more than a plain vector."""
+        with self._reading() as connection:
+            known = connection.scalar(
+                select(schema.stream_shapes.c.shape).where(schema.stream_shapes.c.stream_id == stream_id)
+            )
+        return None if known is None else tuple(int(size) for size in known.split(","))
 
     def streams(self, output_kind: str) -> dict[str, int]:
         """Stream ids by teacher id, for every teacher that outputs of this kind were ever asked of."""
@@ -127,42 +142,72 @@ class Cache:
                     created_at=self._clock(),
                 )
             )
-            return Purchase(_new_id(added), idempotency_key, payer, tuple(sample_keys))
+            kind = connection.scalar(select(schema.streams.c.output_kind).where(schema.streams.c.id == stream_id))
+            return Purchase(_new_id(added), idempotency_key, payer, tuple(sample_keys), _kinds(str(kind)))
 
     def open_purchases(self, stream_id: int) -> list[Purchase]:
         """Purchases whose end is not known: they may have been charged."""
         with self._reading() as connection:
             rows = connection.execute(
-                select(schema.purchases)
+                select(schema.purchases, schema.streams.c.output_kind)
+                .join(schema.streams)
                 .where(schema.is_open, schema.purchases.c.stream_id == stream_id)
                 .order_by(schema.purchases.c.id)
             ).all()
-        return [Purchase(row.id, row.idempotency_key, row.payer, _split(row.sample_keys)) for row in rows]
+        return [
+            Purchase(row.id, row.idempotency_key, row.payer, _split(row.sample_keys), _kinds(row.output_kind))
+            for row in rows
+        ]
 
-    def complete(self, stream_id: int, purchase: Purchase, outputs: NDArray[np.float32]) -> None:
-        """Keep what a purchase brought, float32 `[samples, values]` in its order, and close it."""
-        packed = np.ascontiguousarray(outputs, dtype="<f4")
+    def complete(self, purchase: Purchase, outputs: Mapping[str, NDArray[np.float32]]) -> None:
+        """Keep what a purchase brought, float32 `[samples, ...]` in its order by kind, and close it."""
         with self._writing() as connection:
             self._close(connection, purchase, "done")
-            held = set(
-                connection.scalars(
-                    select(schema.outputs.c.sample_key).where(
-                        schema.outputs.c.stream_id == stream_id, schema.outputs.c.sample_key.in_(purchase.sample_keys)
-                    )
-                )
+            teacher_id = connection.scalar(
+                select(schema.streams.c.teacher_id)
+                .join(schema.purchases, schema.purchases.c.stream_id == schema.streams.c.id)
+                .where(schema.purchases.c.id == purchase.id)
             )
-            rows = [
-                {"stream_id": stream_id, "sample_key": key, "purchase_id": purchase.id, "vector": row.tobytes()}
-                for key, row in zip(purchase.sample_keys, packed, strict=True)
-                if key not in held
-            ]
-            if rows:
-                connection.execute(insert(schema.outputs), rows)
+            for kind, values in outputs.items():
+                stream_id = self._stream(connection, str(teacher_id), kind, values.shape[1:])
+                self._keep(connection, stream_id, purchase, values)
 
     def void(self, purchase: Purchase) -> None:
         """Close a purchase that the teacher refused and did not charge."""
         with self._writing() as connection:
             self._close(connection, purchase, "void")
+
+    def _stream(
+        self, connection: Connection, teacher_id: str, output_kind: str, shape: tuple[int, ...] | None = None
+    ) -> int:
+        here = (schema.streams.c.teacher_id == teacher_id) & (schema.streams.c.output_kind == output_kind)
+        stream_id = connection.scalar(select(schema.streams.c.id).where(here))
+        if stream_id is None:
+            values = {"teacher_id": teacher_id, "output_kind": output_kind}
+            stream_id = _new_id(connection.execute(insert(schema.streams).values(values)))
+        if shape is not None and len(shape) > 1:
+            known = schema.stream_shapes.c.stream_id == stream_id
+            if connection.scalar(select(schema.stream_shapes.c.shape).where(known)) is None:
+                told = ",".join(map(str, shape))
+                connection.execute(insert(schema.stream_shapes).values(stream_id=stream_id, shape=told))
+        return int(stream_id)
+
+    def _keep(self, connection: Connection, stream_id: int, purchase: Purchase, values: NDArray[np.float32]) -> None:
+        packed = np.ascontiguousarray(values, dtype="<f4")
+        held = set(
+            connection.scalars(
+                select(schema.outputs.c.sample_key).where(
+                    schema.outputs.c.stream_id == stream_id, schema.outputs.c.sample_key.in_(purchase.sample_keys)
+                )
+            )
+        )
+        rows = [
+            {"stream_id": stream_id, "sample_key": key, "purchase_id": purchase.id, "vector": row.tobytes()}
+            for key, row in zip(purchase.sample_keys, packed, strict=True)
+            if key not in held
+        ]
+        if rows:
+            connection.execute(insert(schema.outputs), rows)
 
     def _close(self, connection: Connection, purchase: Purchase, status: str) -> None:
         connection.execute(
@@ -195,6 +240,10 @@ class Cache:
 
 def _split(packed: bytes) -> tuple[bytes, ...]:
     return tuple(packed[start : start + KEY_BYTES] for start in range(0, len(packed), KEY_BYTES))
+
+
+def _kinds(joined: str) -> tuple[str, ...]:
+    return tuple(joined.split(schema.KIND_SEPARATOR))
 
 
 def _vector(path: Path, packed: bytes) -> NDArray[np.float32]:

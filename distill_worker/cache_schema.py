@@ -32,7 +32,19 @@ streams = Table(
     Column("output_kind", String(40), nullable=False),
     UniqueConstraint("teacher_id", "output_kind"),
 )
-"""One row for each teacher and output kind, so that an output's row need not repeat them."""
+"""One row for each teacher and output kind, so that an output's row need not repeat them.
+
+A purchase of several kinds at once has a row of its own, whose kind is theirs joined by `KIND_SEPARATOR`.
+"""
+KIND_SEPARATOR = "+"
+
+stream_shapes = Table(
+    "stream_shapes",
+    metadata,
+    Column("stream_id", ForeignKey("streams.id"), primary_key=True),
+    Column("shape", String(80), nullable=False),
+)
+"""The shape of one sample's output, as numbers with commas between; absent where it is a plain vector."""
 
 purchases = Table(
     "purchases",

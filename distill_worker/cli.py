@@ -14,15 +14,22 @@ import typer
 
 from distill_worker import pipeline
 from distill_worker.cache import Cache
-from distill_worker.config import RunConfig, load_config
+from distill_worker.config import RunConfig
+from distill_worker.config_file import load_config
 from distill_worker.console import progress_bar, say, show_plan
-from distill_worker.datasets import load_dataset
+from distill_worker.datasets import DATASETS, load_dataset
 from distill_worker.demo import Demo, run_demo
 from distill_worker.demo_summary import show_demo
 from distill_worker.errors import ConfigError, WorkerError
 from distill_worker.evaluate import count_correct
+from distill_worker.experiments.comparison import load_comparison
+from distill_worker.experiments.run_comparison import run_comparison
 from distill_worker.fetch import Abandoned, Plan
+from distill_worker.listing import show_comparison, show_list
+from distill_worker.methods import described
+from distill_worker.samples import Samples
 from distill_worker.targets import find_teacher, load_targets
+from distill_worker.train import most_steps
 from shared.weights import WeightsError, load_weights
 
 app = typer.Typer(
@@ -66,10 +73,10 @@ def demo(
 def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Say what a run would cost, and spend nothing. Exit status 2 when the quota cannot pay for it."""
     config = load_config(config_file, overrides or ())
-    if not config.method.needs_teacher:
+    if not config.needs_teacher:
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{config.method.name} asks no teacher: 0 calls")
         return
-    samples = pipeline.Samples.of(config)
+    samples = Samples.of(config)
     with pipeline.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
         made = pipeline.make_plan(config, samples, teacher, description, cache)
     if as_json:
@@ -91,9 +98,9 @@ def fetch(
 ) -> None:
     """Buy what is missing into the cache. Interrupted or killed, it goes on where it was and pays nothing twice."""
     config = load_config(config_file, overrides or ())
-    if not config.method.needs_teacher:
+    if not config.needs_teacher:
         raise ConfigError(f"method.name: {config.method.name} asks no teacher, so there is nothing to fetch")
-    made, bought, _ = _buy(config, pipeline.Samples.of(config), abandon=abandon)
+    made, bought, _ = _buy(config, Samples.of(config), abandon=abandon)
     if as_json:
         print(json.dumps({**_plan_facts(made), "bought": bought}))
     else:
@@ -110,13 +117,13 @@ def train(
 ) -> None:
     """Train a student on what the cache holds; asks no teacher. Killed, it goes on from its last checkpoint."""
     config = load_config(config_file, overrides or ())
-    samples = pipeline.Samples.of(config)
-    targets, owner = None, None
-    if config.method.needs_teacher:
-        keys = list(samples.wanted)
+    samples = Samples.of(config)
+    targets: dict[str, torch.Tensor] = {}
+    owner = None
+    if config.needs_teacher:
         with Cache(config.output.cache) as cache:
-            owner, stream_id = find_teacher(cache, keys, teacher_id)
-            targets = load_targets(cache, stream_id, keys)
+            owner = find_teacher(cache, samples.keys, teacher_id, config.teacher_kinds)
+            targets = load_targets(cache, owner, samples.keys, config.teacher_kinds)
     _show_result(config, _train(config, samples, targets, owner, fresh=fresh), as_json=as_json)
 
 
@@ -124,12 +131,56 @@ def train(
 def run(config_file: ConfigFile, overrides: Overrides = None, fresh: Fresh = False, as_json: AsJson = False) -> None:
     """Plan, buy what is missing, train and evaluate. Killed, it goes on where it was."""
     config = load_config(config_file, overrides or ())
-    samples = pipeline.Samples.of(config)
-    targets, teacher_id = None, None
-    if config.method.needs_teacher:
+    samples = Samples.of(config)
+    targets: dict[str, torch.Tensor] = {}
+    teacher_id = None
+    if config.needs_teacher:
         made, _, targets = _buy(config, samples)
         teacher_id = made.teacher_id
     _show_result(config, _train(config, samples, targets, teacher_id, fresh=fresh), as_json=as_json)
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the methods: what each needs, where it comes from, and its default parameters with --json."""
+    rows = described()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        show_list(
+            ("method", "access", "what it does", "source", "needs"),
+            [(row["name"], row["access"], row["summary"], row["paper"], ", ".join(row["needs"])) for row in rows],
+        )
+
+
+@app.command()
+def datasets(as_json: AsJson = False) -> None:
+    """List the data sets, and what of your own can be read."""
+    if as_json:
+        print(json.dumps(dict(DATASETS)))
+    else:
+        show_list(("data set", "what it is"), list(DATASETS.items()))
+
+
+@app.command()
+def compare(
+    comparison_file: Annotated[
+        Path, typer.Argument(metavar="COMPARISON.toml", help="What to compare; see examples/compare-digits.toml.")
+    ],
+    jobs: Annotated[int | None, typer.Option(min=1, help="Students trained at once, whatever the file says.")] = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train many methods on the same bought samples, over several n and seeds, and print the table with paired tests.
+
+    Each student is a run of its own: killed, the same command goes on from what is done and pays nothing twice.
+    """
+    comparison = load_comparison(comparison_file, jobs=jobs)
+    facts = run_comparison(comparison)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_comparison(facts, as_markdown=as_markdown)
 
 
 @app.command()
@@ -166,8 +217,8 @@ def main() -> None:
 
 
 def _buy(
-    config: RunConfig, samples: pipeline.Samples, *, abandon: Abandoned | None = None
-) -> tuple[Plan, int, torch.Tensor]:
+    config: RunConfig, samples: Samples, *, abandon: Abandoned | None = None
+) -> tuple[Plan, int, dict[str, torch.Tensor]]:
     with (
         pipeline.connect(config, say) as (teacher, description),
         Cache(config.output.cache) as cache,
@@ -184,13 +235,13 @@ def _buy(
             progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} held", plan.outstanding),
             abandon=abandon,
         )
-        return made, bought, load_targets(cache, made.stream_id, list(samples.wanted))
+        return made, bought, load_targets(cache, made.teacher_id, samples.keys, config.teacher_kinds)
 
 
 def _train(
-    config: RunConfig, samples: pipeline.Samples, targets: torch.Tensor | None, teacher_id: str | None, *, fresh: bool
+    config: RunConfig, samples: Samples, targets: dict[str, torch.Tensor], teacher_id: str | None, *, fresh: bool
 ) -> dict[str, Any]:
-    with progress_bar(f"training {config.method.name}", config.training.steps) as move:
+    with progress_bar(f"training {config.method.name}", most_steps(config.training, len(samples.images))) as move:
         return pipeline.train_student(
             config,
             samples,
@@ -220,6 +271,8 @@ def _plan_facts(plan: Plan) -> dict[str, Any]:
         "cached": plan.cached,
         "begun_earlier": plan.reopened_samples,
         "to_buy": len(plan.to_buy),
+        "paid_again": plan.again,
+        "kinds": list(plan.kinds),
         "requests": plan.requests,
         "remaining": quota.remaining if quota else None,
         "limit": quota.limit if quota else None,

@@ -4,14 +4,13 @@ A key that is not listed here is an error that names it. Secrets are never here:
 environment (TEACHER_API_KEY, or the file that TEACHER_API_KEY_FILE names).
 """
 
-import tomllib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from distill_worker.errors import ConfigError
+from distill_worker.datasets import DATASETS
+from distill_worker.methods import AnyMethod, Method, method_name, why_not_together
 
 
 class _Section(BaseModel):
@@ -21,8 +20,21 @@ class _Section(BaseModel):
 class Data(_Section):
     """Which data set, and where its files are kept."""
 
-    name: Literal["digits", "fashion-mnist"]
+    name: str
+    """One of `distill-worker datasets`."""
     root: Path = Path("data")
+    """The folder that data sets with a fixed home live in."""
+    path: Path | None = None
+    """The file or folder, for data of your own: npz, image-folder, medmnist, hugging-face."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that image files are resized to, where they differ."""
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in DATASETS:
+            raise ValueError(f"expected one of {', '.join(DATASETS)}")
+        return name
 
 
 class TeacherAddress(_Section):
@@ -55,45 +67,28 @@ class Student(_Section):
     network: str
 
 
-class CE(_Section):
-    """Cross-entropy on the labels: no teacher, no calls."""
+class LabelNoise(_Section):
+    """Wrong labels among the training set's."""
 
-    name: Literal["ce"] = "ce"
-    needs_teacher: Literal[False] = Field(default=False, exclude=True)
-
-
-class KD(_Section):
-    """Knowledge distillation (Hinton et al. 2015), weighted as in Tian et al. 2020, arXiv 1910.10699."""
-
-    name: Literal["kd"] = "kd"
-    needs_teacher: Literal[True] = Field(default=True, exclude=True)
-    temperature: float = Field(default=4.0, gt=0)
-    label_weight: float = Field(default=0.1, ge=0)
-    weight: float = Field(default=0.9, ge=0)
+    kind: Literal["symmetric", "pairwise"] = "symmetric"
+    """`symmetric`: any other class. `pairwise`: the next class."""
+    rate: float = Field(gt=0, le=1)
 
 
-class CKD(_Section):
-    """Comparative knowledge distillation (Wilf et al. 2023, arXiv 2311.02253) with the difference comparison."""
+class Imbalance(_Section):
+    """Classes that become rarer than others."""
 
-    name: Literal["ckd"] = "ckd"
-    needs_teacher: Literal[True] = Field(default=True, exclude=True)
-    temperature: float = Field(default=4.0, gt=0)
-    label_weight: float = Field(default=1.0, ge=0)
-    beta: float = Field(default=1.0, ge=0)
-    pairing: Literal["all", "drawn"] = "all"
-    """`all`: every ordered pair of the batch (k = 2). `drawn`: `comparisons` random groups of `k` a step."""
-    k: int = Field(default=2, ge=2)
-    comparisons: int = Field(default=1024, ge=1)
-
-    @model_validator(mode="after")
-    def _pairs_are_pairs(self) -> "CKD":
-        if self.pairing == "all" and self.k != 2:
-            raise ValueError(f"pairing 'all' compares pairs (k = 2), got k = {self.k}; set pairing = 'drawn'")
-        return self
+    kind: Literal["exponential", "step"] = "exponential"
+    ratio: float = Field(gt=1)
+    """Samples of the largest class for each sample of the smallest."""
 
 
-_METHODS: dict[str, type[_Section]] = {"ce": CE, "kd": KD, "ckd": CKD}
-Method = Annotated[CE | KD | CKD, Field(discriminator="name")]
+class Corruption(_Section):
+    """What is deliberately wrong with the training data; the test data stay as they are."""
+
+    label_noise: LabelNoise | None = None
+    imbalance: Imbalance | None = None
+    seed: int = 0
 
 
 class Augmentation(_Section):
@@ -102,14 +97,29 @@ class Augmentation(_Section):
     crop_padding: int | None = Field(default=None, ge=0)
     """Pixels of zero padding before a random crop to the old size."""
     horizontal_flip: bool | None = None
+    query_view: Literal["original", "augmented"] = "original"
+    """What the teacher is asked about: the image itself, or one augmented view of it, as in the paper. The student sees
+    fresh crops and flips of the image against that stored output."""
 
 
 class Training(_Section):
-    """The optimisation: SGD with momentum over a fixed number of steps, learning rate on a cosine to zero."""
+    """The optimisation: SGD with momentum."""
 
     seed: int = 0
     """Initial weights, batch order, augmentation, drawn groups."""
+    protocol: Literal["steps", "paper"] = "steps"
+    """`steps`: a fixed number of steps whatever n is. `paper`: epochs of n samples; when validation accuracy has not
+    risen for `patience_epochs`, back to the best weights with a tenth of the learning rate, three times."""
     steps: int = Field(default=600, ge=1)
+    """For `steps`."""
+    stop_after_steps: int | None = Field(default=None, ge=1)
+    """For `steps`: end here, with the schedule of `steps` unfinished; a half-trained teacher is made so."""
+    schedule: Literal["cosine", "one-cycle"] = "cosine"
+    """For `steps`."""
+    patience_epochs: int = Field(default=50, ge=1)
+    max_epochs: int = Field(default=1000, ge=1)
+    validation_share: float | None = Field(default=None, ge=0, lt=1)
+    """Of the n samples and the validation samples together; the latter are not bought. 0.2 for `paper`, else 0."""
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=0.05, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -117,8 +127,24 @@ class Training(_Section):
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between two checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    channels_last: bool = False
+    """The layout of images in memory. Often faster where channels are many or a GPU does the work; measure it. Part of
+    the run, like `threads`: the last bits differ."""
     threads: int = Field(default=1, ge=1)
     """CPU threads. Part of the run: another number may change the last bits."""
+
+    @model_validator(mode="after")
+    def _protocol_can_be_followed(self) -> "Training":
+        if self.protocol == "paper" and self.validation_share == 0:
+            raise ValueError("validation_share: expected more than 0, for the paper's protocol stops by validation")
+        return self
+
+    @property
+    def validated_share(self) -> float:
+        """The validation share, filled in."""
+        if self.validation_share is not None:
+            return self.validation_share
+        return 0.2 if self.protocol == "paper" else 0.0
 
 
 class Output(_Section):
@@ -129,80 +155,57 @@ class Output(_Section):
     """The store of bought outputs; share it between runs."""
 
 
+Track = Literal["queried", "labelled-pool", "unlabelled-pool"]
+"""What the student may train on besides the n queried samples with their labels: nothing; all training images with
+their labels; or all training images without labels."""
+
+
 class RunConfig(_Section):
     """One run, whole."""
 
+    track: Track = "queried"
     data: Data
     student: Student
-    method: Method
+    method: AnyMethod
+    plus: tuple[AnyMethod, ...] = ()
+    """Methods whose terms are added to the method's own: [[plus]] sections."""
     teacher: TeacherAddress = TeacherAddress()
     budget: Budget = Budget()
+    corruption: Corruption = Corruption()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
     output: Output = Output()
 
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The method and those added to it."""
+        return (self.method, *self.plus)
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a TOML file; each override is `section.key=value` with a TOML value (bare words are strings).
+    @property
+    def teacher_kinds(self) -> tuple[str, ...]:
+        """The kinds of teacher output to buy, in order; none when no method asks a teacher."""
+        return tuple(sorted({kind for method in self.methods for kind in method.teacher_kinds}))
 
-    Raises:
-        ConfigError: names the file, the key, what was expected and what came.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the configuration ({error})") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: expected TOML, got a syntax error ({error})") from error
-    for override in overrides:
-        _override(document, override)
-    return parse_config(document, source=str(path))
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether outputs have to be bought."""
+        return bool(self.teacher_kinds)
 
-
-def parse_config(document: Mapping[str, Any], *, source: str) -> RunConfig:
-    """Check a document that was read from `source`; raises `ConfigError` as `load_config` does."""
-    try:
-        return RunConfig.model_validate(document)
-    except ValidationError as error:
-        problems = [_explain(problem) for problem in error.errors(include_url=False)]
-        raise ConfigError(f"{source}: " + "; ".join(problems)) from error
-
-
-def _override(document: dict[str, Any], override: str) -> None:
-    key, separator, raw = override.partition("=")
-    parts = key.strip().split(".")
-    if not separator or not all(parts):
-        raise ConfigError(f"--set: expected section.key=value, got {override!r}")
-    try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw
-    table = document
-    for part in parts[:-1]:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set: {part!r} in {key!r} is a value, not a section")
-    table[parts[-1]] = value
-
-
-def _explain(problem: Any) -> str:
-    place = list(problem["loc"])
-    if place[:1] == ["method"] and len(place) > 1 and place[1] in _METHODS:
-        place[:2] = ["method"]  # the method's name is no key of the file
-    where = ".".join(str(part) for part in place) or "document"
-    if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key; known there: {', '.join(_known_keys(problem['loc'][:-1]))}"
-    if problem["type"] == "missing":
-        return f"{where}: required, but absent"
-    return f"{where}: {problem['msg']}, got {problem['input']!r}"
-
-
-def _known_keys(place: Sequence[str | int]) -> list[str]:
-    """The keys of the section at `place`; a method's place holds its name."""
-    sections: dict[str, type[_Section]] = _METHODS | {
-        name: field.annotation
-        for name, field in RunConfig.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section)
-    }
-    section = sections[str(place[-1])] if place else RunConfig
-    return [name for name, field in section.model_fields.items() if not field.exclude]
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "RunConfig":
+        for added in self.plus:
+            if "label_weight" in added.model_fields_set:
+                raise ValueError("plus: label_weight is the first method's to say; leave it out of [[plus]]")
+        if (reason := why_not_together(self.methods)) is not None:
+            raise ValueError(f"plus: {reason}")
+        uses_pool = any(method.needs_pool for method in self.methods)
+        if uses_pool != (self.track == "unlabelled-pool"):
+            raise ValueError(
+                "track: 'unlabelled-pool' and a method that learns from such a pool (pseudo-label) go together, got "
+                f"{self.track!r} with {', '.join(method_name(method) for method in self.methods)}"
+            )
+        widest = max((getattr(method, "k", 2) for method in self.methods), default=2)
+        smallest = min(self.training.batch_size, self.budget.n or self.training.batch_size)
+        if widest > smallest:
+            raise ValueError(f"method.k: expected at most the batch ({smallest} samples), got {widest}")
+        return self

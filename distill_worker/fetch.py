@@ -33,12 +33,17 @@ class Plan:
 
     teacher_id: str
     stream_id: int
+    """Under which purchases of these kinds are written down."""
+    kinds: tuple[str, ...]
+    """What is bought of each sample, with one call."""
     wanted: int
     cached: int
     reopened: tuple[Purchase, ...]
     """Purchases begun earlier whose end is unknown; repeating them costs nothing if they were charged."""
     to_buy: tuple[bytes, ...]
-    """Sample keys to ask for the first time."""
+    """Sample keys to ask for the first time, or again for kinds that are not held."""
+    again: int
+    """How many of them are paid for again, because only some of the kinds are held."""
     request_size: int
     """Samples in a request that asks for the first time."""
     quota: Quota | None
@@ -74,18 +79,30 @@ class Plan:
 
 
 def plan(
-    teacher: Teacher, description: Description, cache: Cache, samples: Mapping[bytes, Images], *, request_size: int
+    teacher: Teacher,
+    description: Description,
+    cache: Cache,
+    samples: Mapping[bytes, Images],
+    *,
+    request_size: int,
+    kinds: tuple[str, ...] = ("logits",),
 ) -> Plan:
-    """What buying the outputs of `samples` (images by sample key) would take.
+    """What buying these kinds of output of `samples` (images by sample key) would take, one call a sample.
 
     Raises:
-        WorkerError: the images do not fit the teacher, or it cannot be asked.
+        WorkerError: the images do not fit the teacher, it does not sell that, or it cannot be asked.
     """
     _check_shape(description, samples)
-    stream_id = cache.stream(description.id, "logits")
-    missing = cache.missing(stream_id, samples)
-    wanted = set(missing)
-    reopened = tuple(purchase for purchase in cache.open_purchases(stream_id) if wanted & set(purchase.sample_keys))
+    _check_offer(description, kinds)
+    kinds = tuple(sorted(kinds))
+    lacking = [set(cache.missing(cache.stream(description.id, kind), samples)) for kind in kinds]
+    wanted = set.union(*lacking)
+    missing = [key for key in samples if key in wanted]
+    quota = teacher.quota() if missing else None
+    _check_permission(quota, kinds)
+    reopened = tuple(
+        purchase for purchase in _open_purchases(cache, description.id, kinds) if wanted & set(purchase.sample_keys)
+    )
     if any(purchase.payer != teacher.payer for purchase in reopened):
         raise PlanRefused(
             "some of these samples were asked for with another API key, in a purchase whose end is not known: they may "
@@ -97,13 +114,15 @@ def plan(
     to_buy = tuple(key for key in missing if key not in begun)
     return Plan(
         teacher_id=description.id,
-        stream_id=stream_id,
+        stream_id=cache.order(description.id, kinds),
+        kinds=kinds,
         wanted=len(samples),
         cached=len(samples) - len(missing),
         reopened=reopened,
         to_buy=to_buy,
+        again=sum(any(key not in absent for absent in lacking) for key in to_buy),
         request_size=min(request_size, description.max_request_size or request_size),
-        quota=teacher.quota() if missing else None,
+        quota=quota,
     )
 
 
@@ -135,7 +154,7 @@ def fetch(
     todo.reverse()
     bought = 0
     failure: WorkerError | None = None
-    flying: dict[Future[NDArray[np.float32]], Purchase] = {}
+    flying: dict[Future[dict[str, NDArray[np.float32]]], Purchase] = {}
     with ThreadPoolExecutor(concurrency, thread_name_prefix="purchase") as pool:
         while flying or (todo and failure is None):
             while todo and failure is None and len(flying) < concurrency:
@@ -147,7 +166,11 @@ def fetch(
                 )
                 batch = np.stack([_image(images, key) for key in purchase.sample_keys])
                 future = pool.submit(
-                    teacher.buy, batch, description=description, idempotency_key=purchase.idempotency_key
+                    teacher.buy,
+                    batch,
+                    description=description,
+                    idempotency_key=purchase.idempotency_key,
+                    outputs=purchase.kinds,
                 )
                 flying[future] = purchase
             landed, _ = wait(flying, return_when=FIRST_COMPLETED)
@@ -165,7 +188,7 @@ def fetch(
                 except TeacherError as error:
                     failure = failure or error
                 else:
-                    cache.complete(plan.stream_id, purchase, outputs)
+                    cache.complete(purchase, outputs)
                     bought += len(purchase.sample_keys)
                     progress(bought, plan)
     if failure is not None:
@@ -174,7 +197,13 @@ def fetch(
 
 
 def abandon(
-    whose: Abandoned, teacher: Teacher, description: Description, cache: Cache, samples: Mapping[bytes, Images]
+    whose: Abandoned,
+    teacher: Teacher,
+    description: Description,
+    cache: Cache,
+    samples: Mapping[bytes, Images],
+    *,
+    kinds: tuple[str, ...] = ("logits",),
 ) -> None:
     """Give up purchases of these samples whose end is not known: what they may have paid for is bought again.
 
@@ -182,9 +211,19 @@ def abandon(
         TeacherError: the present key is not accepted; nothing was given up.
     """
     teacher.quota()
-    for opened in cache.open_purchases(cache.stream(description.id, "logits")):
+    for opened in _open_purchases(cache, description.id, kinds):
         if (whose == "all" or opened.payer != teacher.payer) and samples.keys() & set(opened.sample_keys):
             cache.void(opened)
+
+
+def _open_purchases(cache: Cache, teacher_id: str, kinds: tuple[str, ...]) -> list[Purchase]:
+    """Those that bring all of these kinds. One that brings fewer has nothing to give here that is not bought anyway."""
+    return [
+        purchase
+        for brought, stream_id in cache.orders(teacher_id).items()
+        if set(kinds) <= set(brought)
+        for purchase in cache.open_purchases(stream_id)
+    ]
 
 
 def _refused_again(error: TeacherRefused) -> TeacherRefused:
@@ -212,6 +251,22 @@ def _check_shape(description: Description, samples: Mapping[bytes, Images]) -> N
                 f"{list(image.shape)}; is this the right teacher?"
             )
         return
+
+
+def _check_offer(description: Description, kinds: tuple[str, ...]) -> None:
+    for kind in kinds:
+        if kind != "logits" and kind not in description.outputs:
+            offered = ", ".join(["logits", *description.outputs])
+            raise PlanRefused(f"method: {kind!r} is wanted, and the teacher offers {offered}. Nothing was spent")
+
+
+def _check_permission(quota: Quota | None, kinds: tuple[str, ...]) -> None:
+    hidden = [kind for kind in kinds if kind != "logits"]
+    if hidden and quota is not None and quota.features is False:
+        raise PlanRefused(
+            f"method: {', '.join(hidden)} is wanted, and this API key may see logits alone. Nothing was spent. Ask for "
+            "a key that may see features (`teacher-service keys create --features`)"
+        )
 
 
 def _image(images: Mapping[bytes, Images], key: bytes) -> Images:

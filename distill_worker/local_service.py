@@ -13,11 +13,11 @@ _COMMAND = (sys.executable, "-m", "teacher_service")
 _STOP_SECONDS = 40
 
 
-def create_key(data_dir: Path, *, name: str, quota: int, key_file: Path) -> None:
+def create_key(data_dir: Path, *, name: str, quota: int, key_file: Path, features: bool = False) -> None:
     """Have the service's own command make a key in `key_file`, unless the file is there already."""
     arguments = ("keys", "create", "--name", name, "--quota", str(quota), "--key-file", str(key_file))
     made = subprocess.run(
-        [*_COMMAND, *arguments, "--data-dir", str(data_dir)],
+        [*_COMMAND, *arguments, *(["--features"] if features else []), "--data-dir", str(data_dir)],
         env=_environment(),
         capture_output=True,
         text=True,

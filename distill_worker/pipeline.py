@@ -2,61 +2,31 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from distill_worker import fetch as purchase
 from distill_worker.cache import Cache
 from distill_worker.config import RunConfig
-from distill_worker.datasets import Dataset, load_dataset
+from distill_worker.datasets import Dataset, Split
 from distill_worker.errors import ConfigError
 from distill_worker.evaluate import count_correct
-from distill_worker.methods import objective
+from distill_worker.methods import Objective, Setting, method_name
+from distill_worker.methods.base import LOGITS
+from distill_worker.methods.representation import FEATURES
 from distill_worker.run_directory import RunDirectory
-from distill_worker.selection import select
+from distill_worker.samples import Samples, preprocessing
 from distill_worker.teachers.base import Description, Teacher
 from distill_worker.teachers.oip import OipTeacher
-from distill_worker.train import Progress, TrainingSet, train
+from distill_worker.train import Progress, Validated, most_steps, train
+from distill_worker.training_set import TrainingSet
 from shared.networks import build_network
-from shared.sample_key import sample_keys
+from shared.networks.taps import feature_shapes
 from shared.weights import WeightsCard, weights_bytes
-
-TRACK = "queried"
-"""What the student may train on: the n queried samples, with their labels."""
-
-
-@dataclass(frozen=True)
-class Samples:
-    """A data set, the keys of its training images, and the chosen ones."""
-
-    dataset: Dataset
-    keys: list[bytes]
-    chosen: list[int]
-
-    @classmethod
-    def of(cls, config: RunConfig) -> "Samples":
-        """Load the data set and choose `budget.n` of its training samples."""
-        dataset = load_dataset(config.data.name, config.data.root)
-        keys = sample_keys(dataset.train.images.numpy())
-        return cls(dataset, keys, select(keys, config.budget.n, config.budget.seed))
-
-    @cached_property
-    def images(self) -> dict[bytes, NDArray[np.uint8]]:
-        """Every training image by its key."""
-        return dict(zip(self.keys, self.dataset.train.images.numpy(), strict=True))
-
-    @cached_property
-    def wanted(self) -> dict[bytes, NDArray[np.uint8]]:
-        """The chosen images by their keys, in order."""
-        return {self.keys[index]: self.images[self.keys[index]] for index in self.chosen}
 
 
 @contextmanager
@@ -99,7 +69,14 @@ def make_plan(
     config: RunConfig, samples: Samples, teacher: Teacher, description: Description, cache: Cache
 ) -> purchase.Plan:
     """What buying the chosen samples' outputs would take."""
-    return purchase.plan(teacher, description, cache, samples.wanted, request_size=config.teacher.request_size)
+    return purchase.plan(
+        teacher,
+        description,
+        cache,
+        samples.wanted,
+        request_size=config.teacher.request_size,
+        kinds=config.teacher_kinds,
+    )
 
 
 def buy(
@@ -117,7 +94,7 @@ def buy(
     """Buy what is missing as the cache's sole buyer; the plan that was carried out and the number of samples bought."""
     with cache.sole_buyer(on_wait):
         if abandon is not None:
-            purchase.abandon(abandon, teacher, description, cache, samples.wanted)
+            purchase.abandon(abandon, teacher, description, cache, samples.wanted, kinds=config.teacher_kinds)
         plan = make_plan(config, samples, teacher, description, cache)
         on_plan(plan)
         bought = purchase.fetch(
@@ -125,7 +102,7 @@ def buy(
             description,
             cache,
             plan,
-            samples.images,
+            samples.images_by_key(),
             concurrency=config.teacher.concurrency,
             progress=progress,
         )
@@ -135,74 +112,120 @@ def buy(
 def train_student(
     config: RunConfig,
     samples: Samples,
-    targets: torch.Tensor | None,
+    targets: Mapping[str, torch.Tensor],
     teacher_id: str | None,
     *,
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
 ) -> dict[str, Any]:
-    """Train the configured student, going on from what its run directory holds; the result as JSON-able facts."""
-    training, dataset = config.training, samples.dataset
+    """Train the configured student, going on from what its run directory holds; the result as JSON-able facts.
+
+    `targets` are the bought outputs by kind, row by row as `samples.keys`; empty when no method asks a teacher.
+    """
+    training = config.training
     device = _device(training.device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
-    with directory.opened(_identity(config, teacher_id), fresh=fresh):
+    with directory.opened(_identity(config, samples, teacher_id), fresh=fresh):
         if (known := directory.result()) is not None:
             return known
         started = time.perf_counter()
-        network = _new_network(config, dataset).to(device)
-        crop, flip = config.augmentation.crop_padding, config.augmentation.horizontal_flip
-        chosen = torch.tensor(samples.chosen)
-        data = TrainingSet(
-            images=dataset.train.images[chosen].to(device),
-            labels=dataset.train.labels[chosen].to(device),
-            targets=targets.to(device) if targets is not None else None,
-            mean=dataset.mean,
-            std=dataset.std,
-            crop_padding=dataset.crop_padding if crop is None else crop,
-            horizontal_flip=dataset.horizontal_flip if flip is None else flip,
-        )
-        train(network, data, objective(config.method), training, directory, progress)
-        test = dataset.test
-        correct = count_correct(
-            network, test.images.to(device), test.labels.to(device), mean=dataset.mean, std=dataset.std
-        )
+        data = _training_set(config, samples, targets, device)
+        network, objective = _made(config, samples.dataset, data)
+        if training.channels_last:
+            network = network.to(memory_format=torch.channels_last)
+        best = train(network.to(device), objective.to(device), data, training, directory, progress)
+        weights = weights_bytes(network, _card(config, samples.dataset, teacher_id))
+        test = samples.dataset.test
+        correct = _count(network, data, test.images.to(device), test.labels.to(device))
         result = {
-            "method": config.method.name,
-            "track": TRACK,
-            "data": dataset.name,
+            "method": "+".join(method_name(method) for method in config.methods),
+            "track": config.track,
+            "data": samples.dataset.name,
             "network": config.student.network,
             "n": len(samples.chosen),
+            "calls": len(samples.wanted) if config.needs_teacher else 0,
+            "protocol": training.protocol,
             "seed": training.seed,
-            "steps": training.steps,
+            "steps": most_steps(training, len(data)),
             "teacher_id": teacher_id,
             "accuracy": correct / len(test.labels),
             "correct": correct,
             "test_samples": len(test.labels),
+            "best_validation": _best(best, network, data, test),
             "seconds": round(time.perf_counter() - started, 3),
             "device": str(device),
         }
-        directory.finish(weights_bytes(network, _card(config, dataset, teacher_id)), result)
+        directory.finish(weights, result)
         return result
 
 
-def _identity(config: RunConfig, teacher_id: str | None) -> dict[str, Any]:
-    """Everything that a result depends on: not where the teacher lives, nor where files are written."""
+def _best(best: Validated | None, network: torch.nn.Module, data: TrainingSet, test: Split) -> dict[str, Any] | None:
+    """The test accuracy of the weights with the best validation accuracy, beside the last ones that are reported."""
+    if best is None:
+        return None
+    network.load_state_dict(best.network)
+    device = data.images.device
+    correct = _count(network, data, test.images.to(device), test.labels.to(device))
+    return {
+        "step": best.step,
+        "validation_accuracy": best.accuracy,
+        "accuracy": correct / len(test.labels),
+    }
+
+
+def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, labels: torch.Tensor) -> int:
+    return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
+
+
+def _identity(config: RunConfig, samples: Samples, teacher_id: str | None) -> dict[str, Any]:
+    """Everything that a result depends on: not where the teacher lives, nor where files are kept."""
     identity = config.model_dump(
-        mode="json", exclude={"teacher": True, "output": True, "data": {"root"}, "training": {"checkpoint_every"}}
+        mode="json",
+        exclude={"teacher": True, "output": True, "data": {"root", "path"}, "training": {"checkpoint_every"}},
     )
-    return {**identity, "teacher_id": teacher_id, "track": TRACK}
+    return {**identity, "samples": samples.digest(), "teacher_id": teacher_id}
 
 
-def _new_network(config: RunConfig, dataset: Dataset) -> torch.nn.Module:
+def _training_set(
+    config: RunConfig, samples: Samples, targets: Mapping[str, torch.Tensor], device: torch.device
+) -> TrainingSet:
+    chosen, held_out = torch.tensor(samples.chosen), torch.tensor(samples.validation, dtype=torch.int64)
+    train_split, pool = samples.dataset.train, samples.pool(config.track)
+    return TrainingSet(
+        images=samples.images.to(device),
+        label_probabilities=samples.label_probabilities.to(device),
+        labels=samples.labels[chosen].to(device) if len(samples.images) == len(chosen) else None,
+        preprocessing=preprocessing(samples.dataset, config),
+        targets={kind: outputs.to(device) for kind, outputs in targets.items()},
+        pool=None if pool is None else pool.to(device),
+        validation=(train_split.images[held_out].to(device), samples.labels[held_out].to(device))
+        if samples.validation
+        else None,
+    )
+
+
+def _made(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
+    """The student and its objective, both initialised from the run's seed."""
+    classes = len(dataset.class_names)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         try:
-            return build_network(
-                config.student.network, num_classes=len(dataset.class_names), in_channels=dataset.image_shape[0]
-            )
+            network = build_network(config.student.network, num_classes=classes, in_channels=dataset.image_shape[0])
         except ValueError as error:
             raise ConfigError(f"student.{error}") from error
+        layers = tuple(dict.fromkeys(layer for method in config.methods for layer in method.student_layers))
+        try:
+            shapes = feature_shapes(network, dataset.image_shape, layers)
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(f"student.network: {config.student.network} on {dataset.name}: {error}") from error
+        setting = Setting(
+            num_classes=classes,
+            steps=most_steps(config.training, len(data)),
+            student_shapes={LOGITS: (classes,)} | {FEATURES + layer: shape for layer, shape in shapes.items()},
+            targets={kind: outputs.cpu() for kind, outputs in data.targets.items()},
+        )
+        return network, Objective(config.methods, setting)
 
 
 def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None) -> WeightsCard:
@@ -218,7 +241,8 @@ def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None) -> Weight
         provenance={
             "data": dataset.name,
             "n": config.budget.n,
-            "method": config.method.model_dump(),
+            "track": config.track,
+            "methods": [method.model_dump(mode="json") for method in config.methods],
             "seed": config.training.seed,
             "steps": config.training.steps,
             "teacher_id": teacher_id,

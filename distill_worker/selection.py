@@ -11,19 +11,29 @@ from hashlib import sha256
 from distill_worker.errors import ConfigError
 
 
-def select(keys: Sequence[bytes], n: int | None, seed: int) -> list[int]:
-    """Indices of `n` samples with distinct keys, in ascending order; every distinct sample when `n` is None.
-
-    Raises:
-        ConfigError: there are fewer than n distinct samples.
-    """
+def rank(keys: Sequence[bytes], seed: int) -> list[int]:
+    """Indices of the samples with distinct keys (the first of equals), in the order in which they are chosen."""
     first: dict[bytes, int] = {}
     for index, key in enumerate(keys):
         first.setdefault(key, index)
-    if n is None:
-        return sorted(first.values())
-    if n > len(first):
-        raise ConfigError(f"budget.n: expected at most {len(first)}, the distinct samples of the data set, got {n}")
     head = f"random:{seed}:".encode()
-    ranked = sorted(first, key=lambda key: sha256(head + key).digest())
-    return sorted(first[key] for key in ranked[:n])
+    return [first[key] for key in sorted(first, key=lambda key: sha256(head + key).digest())]
+
+
+def divide(ranked: Sequence[int], n: int | None, validation_share: float) -> tuple[list[int], list[int]]:
+    """The first `n` of the ranked samples, and the next ones for validation, each in ascending order.
+
+    Validation samples are `validation_share` of both together. Without `n`, all samples are divided so.
+
+    Raises:
+        ConfigError: there are too few.
+    """
+    if n is None:
+        n = len(ranked) - round(len(ranked) * validation_share)
+    validation = round(n * validation_share / (1 - validation_share))
+    if n + validation > len(ranked):
+        beside = f" besides {validation} for validation" if validation else ""
+        raise ConfigError(
+            f"budget.n: expected at most {len(ranked)}, the distinct samples of the data set, got {n}{beside}"
+        )
+    return sorted(ranked[:n]), sorted(ranked[n : n + validation])

@@ -1,7 +1,5 @@
 """The one training loop: a student on stored targets, or a teacher-to-be on labels alone.
 
-Images live on the device as uint8 and targets as one aligned tensor, so a step waits for neither disk nor network.
-
 Invariant: on the CPU, a run that was killed and resumed ends with the same bits as one that was not.
 """
 
@@ -13,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill_worker.augment import augment
+from distill_worker.batches import Batches
 from distill_worker.config import Training
 from distill_worker.errors import RunError
-from distill_worker.methods import Objective
+from distill_worker.evaluate import count_correct
+from distill_worker.methods.objective import Objective
 from distill_worker.run_directory import RunDirectory
-from shared.normalise import normalise
+from distill_worker.schedule import Patience, cosine_rate, one_cycle_rate
+from distill_worker.training_set import TrainingSet
 
 _LOGGED_STEPS = 50
 
@@ -27,129 +27,154 @@ Progress = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
-class TrainingSet:
-    """What a student learns from, on one device."""
+class Validated:
+    """The weights with the best validation accuracy so far: the first ones, where several are equal."""
 
-    images: Tensor
-    """uint8 `[samples, channels, height, width]`."""
-    labels: Tensor
-    """int64 `[samples]`."""
-    targets: Tensor | None
-    """The teacher's outputs, float32 `[samples, classes]`, or None."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_padding: int
-    horizontal_flip: bool
+    step: int
+    accuracy: float
+    network: dict[str, Tensor]
+    objective: dict[str, Tensor]
+
+
+def most_steps(training: Training, samples: int) -> int:
+    """Where a training on so many samples ends at the latest."""
+    if training.protocol == "paper":
+        return training.max_epochs * _epoch_steps(training, samples)
+    return min(training.steps, training.stop_after_steps or training.steps)
 
 
 def train(
     network: nn.Module,
-    data: TrainingSet,
     objective: Objective,
+    data: TrainingSet,
     training: Training,
     directory: RunDirectory,
     progress: Progress = lambda _step, _loss: None,
-) -> None:
-    """Train `network` in place for `training.steps` steps, going on from the directory's checkpoint if it has one.
+) -> Validated | None:
+    """Train `network` in place, going on from the directory's checkpoint if it has one.
+
+    Returns:
+        The best weights by validation accuracy, or None where nothing is validated. `network` has the last ones.
 
     Raises:
         RunError: the loss is not finite, or the directory cannot be used.
     """
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        lr=training.learning_rate,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-    )
-    generator = torch.Generator().manual_seed(training.seed)
-    order = _BatchOrder(len(data.images), training.batch_size, generator)
-    done = _resume(directory, network, optimizer, order)
-    log_every = max(1, training.steps // _LOGGED_STEPS)
-    loss_value = math.nan
-    network.train()
-    for step in range(done + 1, training.steps + 1):
-        for group in optimizer.param_groups:
-            group["lr"] = cosine_rate(training.learning_rate, step, training.steps)
-        terms = _step(network, data, objective, optimizer, order)
-        if step % log_every == 0 or step == training.steps:
-            values = {name: float(term.detach()) for name, term in terms.items()}
-            loss_value = sum(values.values())
-            if not math.isfinite(loss_value):
-                raise RunError(f"step {step}: the loss is {loss_value} ({values}); lower training.learning_rate")
-            directory.log({"step": step, "loss": loss_value, **values, "learning_rate": group["lr"]})
-            progress(step, loss_value)
-        if step % training.checkpoint_every == 0 and step < training.steps:
-            directory.save_checkpoint(
-                {
-                    "step": step,
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "order": order.state(),
-                }
-            )
-
-
-def cosine_rate(base: float, step: int, steps: int) -> float:
-    """The learning rate of a step counted from 1: `base` at the first, towards 0 after the last."""
-    return base * 0.5 * (1 + math.cos(math.pi * (step - 1) / steps))
-
-
-def _step(
-    network: nn.Module, data: TrainingSet, objective: Objective, optimizer: torch.optim.Optimizer, order: "_BatchOrder"
-) -> dict[str, Tensor]:
-    chosen = order.next_batch().to(data.images.device)
-    images = augment(
-        data.images[chosen],
-        crop_padding=data.crop_padding,
-        horizontal_flip=data.horizontal_flip,
-        generator=order.generator,
-    )
-    logits = network(normalise(images, data.mean, data.std))
-    targets = data.targets[chosen] if data.targets is not None else None
-    terms = objective(logits, targets, data.labels[chosen], order.generator)
-    optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return terms
-
-
-def _resume(directory: RunDirectory, network: nn.Module, optimizer: torch.optim.Optimizer, order: "_BatchOrder") -> int:
+    run = _Run(network, objective, data, training)
     state = directory.load_checkpoint()
-    done = 0
     if state is not None:
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        order.restore(state["order"])
-        done = int(state["step"])
-    directory.forget_after(done)
-    return done
+        run.restore(state)
+    directory.forget_after(run.done)
+    last = most_steps(training, len(data))
+    log_every = max(1, last // _LOGGED_STEPS) if training.protocol == "steps" else run.epoch_steps
+    network.train()
+    while run.done < last and not run.patience.is_over:
+        terms = run.step()
+        if run.done % log_every == 0 or run.done == last:
+            values = {name: float(term.detach()) for name, term in terms.items()}
+            loss = sum(values.values())
+            if not math.isfinite(loss):
+                raise RunError(f"step {run.done}: the loss is {loss} ({values}); lower training.learning_rate")
+            seen = {} if run.validation_accuracy is None else {"validation_accuracy": run.validation_accuracy}
+            directory.log({"step": run.done, "loss": loss, **values, **seen, "learning_rate": run.rate})
+            progress(run.done, loss)
+        if run.done % training.checkpoint_every == 0 and run.done < last:
+            directory.save_checkpoint(run.state())
+    return run.best
 
 
-class _BatchOrder:
-    """Shuffled passes over the samples in full batches; all of a run's randomness comes from its one generator.
+class _Run:
+    """A training between two steps: all that goes into a checkpoint."""
 
-    A last batch that is not full is left out; the next pass shuffles anew. A set smaller than a batch is one batch.
-    """
+    def __init__(self, network: nn.Module, objective: Objective, data: TrainingSet, training: Training) -> None:
+        self._network = network
+        self._objective = objective
+        self._data = data
+        self._training = training
+        self._batches = Batches(data, training.batch_size, training.seed)
+        # What a method learns (a projection, a variance) is trained with the student.
+        self._optimizer = torch.optim.SGD(
+            [*network.parameters(), *objective.parameters()],
+            lr=training.learning_rate,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+        )
+        self.patience = Patience(training.patience_epochs)
+        self.epoch_steps = _epoch_steps(training, len(data))
+        self._look_every = self.epoch_steps
+        if training.protocol == "steps":
+            self._look_every = max(self.epoch_steps, training.steps // _LOGGED_STEPS)
+        self.best: Validated | None = None
+        self.validation_accuracy: float | None = None
+        self.done = 0
+        self.rate = math.nan
 
-    def __init__(self, samples: int, batch_size: int, generator: torch.Generator) -> None:
-        self.generator = generator
-        self._samples = samples
-        self._batch_size = min(batch_size, samples)
-        self._pass = torch.empty(0, dtype=torch.int64)
-        self._next = 0
-
-    def next_batch(self) -> Tensor:
-        if self._next + self._batch_size > len(self._pass):
-            self._pass = torch.randperm(self._samples, generator=self.generator)
-            self._next = 0
-        batch = self._pass[self._next : self._next + self._batch_size]
-        self._next += self._batch_size
-        return batch
+    def step(self) -> dict[str, Tensor]:
+        """One step of the optimiser, and a look at the validation samples where it is time for one."""
+        self.rate = self._rate(self.done + 1)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.rate
+        terms: dict[str, Tensor] = self._objective(self._batches.next(self._network, self._objective, self.done + 1))
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self.done += 1
+        last = self.done == most_steps(self._training, len(self._data))
+        if self._data.validation is not None and (self.done % self._look_every == 0 or last):
+            self._validate(*self._data.validation)
+        return terms
 
     def state(self) -> dict[str, Any]:
-        return {"generator": self.generator.get_state(), "pass": self._pass, "next": self._next}
+        return {
+            "step": self.done,
+            "network": self._network.state_dict(),
+            "objective": self._objective.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "batches": self._batches.state(),
+            "patience": self.patience.state(),
+            "best": None if self.best is None else vars(self.best),
+            "validation_accuracy": self.validation_accuracy,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.generator.set_state(state["generator"])
-        self._pass = state["pass"]
-        self._next = state["next"]
+        self._network.load_state_dict(state["network"])
+        self._objective.load_state_dict(state["objective"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._batches.restore(state["batches"])
+        self.patience.restore(state["patience"])
+        self.best = None if state["best"] is None else Validated(**state["best"])
+        self.validation_accuracy = state["validation_accuracy"]
+        self.done = int(state["step"])
+
+    def _rate(self, step: int) -> float:
+        training = self._training
+        if training.protocol == "paper":
+            return training.learning_rate * self.patience.factor
+        rate = cosine_rate if training.schedule == "cosine" else one_cycle_rate
+        return rate(training.learning_rate, step, training.steps)
+
+    def _validate(self, images: Tensor, labels: Tensor) -> None:
+        preprocessing = self._data.preprocessing
+        correct = count_correct(self._network, images, labels, mean=preprocessing.mean, std=preprocessing.std)
+        self._network.train()
+        self.validation_accuracy = correct / len(labels)
+        improved = self.best is None or self.validation_accuracy > self.best.accuracy
+        if improved:
+            kept = [_copied(module.state_dict()) for module in (self._network, self._objective)]
+            self.best = Validated(self.done, self.validation_accuracy, *kept)
+        if self._training.protocol == "paper" and self.patience.after_epoch(improved=improved):
+            self._return_to_best()
+
+    def _return_to_best(self) -> None:
+        if self.patience.is_over or self.best is None:
+            return
+        self._network.load_state_dict(self.best.network)
+        self._objective.load_state_dict(self.best.objective)
+        self._optimizer.state.clear()  # the momentum belongs to the weights that were left
+
+
+def _epoch_steps(training: Training, samples: int) -> int:
+    return math.ceil(samples / training.batch_size)
+
+
+def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: values.detach().clone() for name, values in state.items()}

@@ -4,6 +4,7 @@ from typing import Final
 
 QUOTA_EXCEEDED: Final = "quota-exceeded"
 IDEMPOTENCY_MISMATCH: Final = "idempotency-key-reused"
+OUTPUT_NOT_ALLOWED: Final = "output-not-allowed"
 UNKNOWN_MODEL: Final = "unknown-model"
 
 TYPE_PREFIX: Final = "/problems/"

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from shared.degradation import Degradation
 from shared.networks import build_network, runs_code
 
 _CARD: Final = "tuition"
@@ -42,6 +43,8 @@ class WeightsCard(BaseModel):
     """Per channel, in units of pixel / 255: the network sees (pixel / 255 - mean) / std."""
     std: tuple[float, ...]
     class_names: tuple[str, ...]
+    degradation: Degradation | None = None
+    """What is done to the network's logits before anybody sees them, where the teacher is made worse on purpose."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """Where the weights came from: data set, method, seed. Not part of the fingerprint."""
 
@@ -111,7 +114,8 @@ def load_weights(path: Path, *, trust_code: bool = False) -> tuple[WeightsCard, 
 
 def fingerprint(card: WeightsCard, state: Mapping[str, Tensor]) -> str:
     """The first 16 hexadecimal digits of the SHA-256 over card (less its provenance) and tensors, sorted by name."""
-    digest = sha256(json.dumps(card.model_dump(mode="json", exclude={"provenance"}), sort_keys=True).encode())
+    left_out = {"provenance"} if card.degradation is not None else {"provenance", "degradation"}
+    digest = sha256(json.dumps(card.model_dump(mode="json", exclude=left_out), sort_keys=True).encode())
     for name in sorted(state):
         array = state[name].detach().cpu().contiguous().numpy()
         digest.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from teacher_service.errors import Overloaded, PredictionFailed
 
 Images = NDArray[np.uint8]
-Logits = NDArray[np.float32]
+Rows = NDArray[np.float32]
+"""`[samples, values]`: the outputs that were asked for, one behind the other."""
 
 _log = structlog.get_logger(__name__)
 
@@ -28,15 +29,19 @@ _log = structlog.get_logger(__name__)
 @dataclass(frozen=True)
 class _Waiter:
     images: Images
-    future: "asyncio.Future[Logits]"
+    outputs: tuple[str, ...]
+    future: "asyncio.Future[Rows]"
 
 
 class MicroBatcher:
-    """Gathers requests for `predict`, which maps images `[samples, C, H, W]` to logits `[samples, num_classes]`."""
+    """Gathers requests for `predict`, which maps images `[samples, C, H, W]` and the outputs wanted to their rows.
+
+    Requests that want the same outputs share a pass; the others wait for theirs.
+    """
 
     def __init__(
         self,
-        predict: Callable[[Images], Logits],
+        predict: Callable[[Images, tuple[str, ...]], Rows],
         *,
         max_batch_size: int,
         batch_timeout_seconds: float,
@@ -70,13 +75,13 @@ class MicroBatcher:
         finally:
             self._admitted_samples -= samples
 
-    async def predict(self, images: Images) -> Logits:
-        """The logits of these images, computed together with whatever else is waiting.
+    async def predict(self, images: Images, outputs: tuple[str, ...] = ("logits",)) -> Rows:
+        """These outputs of these images, computed together with whatever else is waiting for the same ones.
 
         Raises:
             PredictionFailed: the model raised, or its values are not finite.
         """
-        waiter = _Waiter(images, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(images, outputs, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
         self._arrival.set()
         return await waiter.future
@@ -96,7 +101,7 @@ class MicroBatcher:
             samples = sum(len(waiter.images) for waiter in batch)
             try:
                 images = np.concatenate([waiter.images for waiter in batch]) if len(batch) > 1 else batch[0].images
-                logits = await loop.run_in_executor(self._model_thread, self._one_row_each, images)
+                found = await loop.run_in_executor(self._model_thread, self._one_row_each, images, batch[0].outputs)
             except Exception as error:
                 # The edge of the model's task: whatever it raised, every waiter has to hear of it.
                 _log.error("prediction_failed", samples=samples, error=repr(error))
@@ -105,18 +110,18 @@ class MicroBatcher:
                 continue
             start = 0
             for waiter in batch:
-                rows = logits[start : start + len(waiter.images)]
+                rows = found[start : start + len(waiter.images)]
                 start += len(waiter.images)
                 if not np.isfinite(rows).all():
                     _fail(waiter, "The model gave values that are not finite. Nothing was charged.")
                 elif not waiter.future.done():
                     waiter.future.set_result(rows)
 
-    def _one_row_each(self, images: Images) -> Logits:
-        logits = self._predict(images)
-        if len(logits) != len(images):
-            raise ValueError(f"the model gave {len(logits)} rows for {len(images)} images")
-        return logits
+    def _one_row_each(self, images: Images, outputs: tuple[str, ...]) -> Rows:
+        rows = self._predict(images, outputs)
+        if len(rows) != len(images):
+            raise ValueError(f"the model gave {len(rows)} rows for {len(images)} images")
+        return rows
 
     async def _wait_for_company(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._batch_timeout_seconds
@@ -131,7 +136,11 @@ class MicroBatcher:
     def _take_batch(self) -> list[_Waiter]:
         batch = [self._waiting.popleft()]
         samples = len(batch[0].images)
-        while self._waiting and samples + len(self._waiting[0].images) <= self._max_batch_size:
+        while (
+            self._waiting
+            and self._waiting[0].outputs == batch[0].outputs
+            and samples + len(self._waiting[0].images) <= self._max_batch_size
+        ):
             samples += len(self._waiting[0].images)
             batch.append(self._waiting.popleft())
         if self._waiting:

@@ -58,13 +58,19 @@ def serve(
     port: Annotated[int | None, typer.Option(help="0 takes any free port [env TEACHER_PORT; default 8000]")] = None,
     data_dir: DataDir = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [env TEACHER_DEVICE]")] = None,
+    trust_code: Annotated[
+        bool | None,
+        typer.Option(
+            "--trust-code", help="Run the code that the weights file names as its network [env TEACHER_TRUST_CODE]."
+        ),
+    ] = None,
 ) -> None:
     """Serve a model until SIGTERM; the address is printed once the service listens.
 
     Every option has an environment variable; TEACHER_MAX_BATCH_SIZE, TEACHER_BATCH_TIMEOUT_SECONDS,
     TEACHER_DATABASE_URL and TEACHER_MODEL_NAME have no option.
     """
-    settings = _settings(weights=weights, host=host, port=port, data_dir=data_dir, device=device)
+    settings = _settings(weights=weights, host=host, port=port, data_dir=data_dir, device=device, trust_code=trust_code)
     if settings.weights is None:
         _fail("weights: expected --weights FILE or TEACHER_WEIGHTS, got neither")
     from shared.weights import WeightsError  # torch takes seconds to import; `keys` does without it
@@ -73,7 +79,7 @@ def serve(
 
     _log_to_stderr()
     try:
-        teacher = Teacher(settings.weights, settings.device)
+        teacher = Teacher(settings.weights, settings.device, trust_code=settings.trust_code)
     except (WeightsError, ValueError) as error:
         _fail(str(error))
     with _explained_errors(settings):
@@ -102,15 +108,18 @@ def create_key(
         Path | None,
         typer.Option(help="Write the key to this file (mode 600) instead; do nothing when the file exists."),
     ] = None,
+    features: Annotated[
+        bool, typer.Option("--features", help="Let the key see intermediate features, not the logits alone.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create a key and show it, once: only its hash is stored."""
     with _key_ring(data_dir) as ring:
         if key_file is None:
-            key = ring.create(name, quota)
+            key = ring.create(name, quota, features=features)
             print(json.dumps({"id": key.id, "key": key.token}) if as_json else f"id: {key.id}\nkey: {key.token}")
             return
-        key_id = keep_key(ring, name, quota, key_file)
+        key_id = keep_key(ring, name, quota, key_file, features=features)
     if key_id is None:
         print(f"{key_file} exists; no key was created", file=sys.stderr)
         return
@@ -153,6 +162,7 @@ def _key_facts(quota: Quota, revoked: bool) -> dict[str, Any]:
         "used": quota.used,
         "reserved": quota.reserved,
         "remaining": quota.remaining,
+        "features": quota.features,
         "revoked": revoked,
     }
 

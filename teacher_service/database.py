@@ -47,6 +47,9 @@ api_keys = Table(
     CheckConstraint("used >= 0 AND reserved >= 0 AND used + reserved <= quota", name="never_over_admitted"),
 )
 
+feature_keys = Table("feature_keys", metadata, Column("key_id", ForeignKey("api_keys.id"), primary_key=True))
+"""The keys that may see intermediate features besides the logits."""
+
 queries = Table(
     "queries",
     metadata,

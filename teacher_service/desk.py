@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import structlog
 
 from shared.oip import Body
-from teacher_service.batcher import Images, Logits, MicroBatcher
+from teacher_service.batcher import Images, MicroBatcher, Rows
 from teacher_service.errors import LedgerUnavailable
 from teacher_service.ledger import Ledger, Query, Reservation, Settled
 
@@ -30,13 +30,15 @@ class Desk:
         self._queries: set[asyncio.Task[Any]] = set()
         self._late_releases: set[asyncio.Task[Any]] = set()
 
-    async def answer(self, query: Query, images: Images, encode: Callable[[Logits], Body]) -> Settled:
+    async def answer(
+        self, query: Query, images: Images, encode: Callable[[Rows], Body], outputs: tuple[str, ...] = ("logits",)
+    ) -> Settled:
         """The paid-for answer to a query.
 
         Raises:
             ServiceError: the query was refused or failed; nothing was charged for it.
         """
-        task = _start(self._answer(query, images, encode), self._queries)
+        task = _start(self._answer(query, images, encode, outputs), self._queries)
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
@@ -46,13 +48,15 @@ class Desk:
             task.cancel()
         await asyncio.gather(*self._late_releases, return_exceptions=True)
 
-    async def _answer(self, query: Query, images: Images, encode: Callable[[Logits], Body]) -> Settled:
+    async def _answer(
+        self, query: Query, images: Images, encode: Callable[[Rows], Body], outputs: tuple[str, ...]
+    ) -> Settled:
         with self._batcher.room(query.samples):
             held = await asyncio.wrap_future(self._ledger.reserve(query))
             if isinstance(held, Settled):
                 return held
             try:
-                answer = encode(await self._batcher.predict(images))
+                answer = encode(await self._batcher.predict(images, outputs))
                 return await asyncio.wrap_future(self._ledger.settle(held, answer))
             except BaseException:
                 await self._release(held)

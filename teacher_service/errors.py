@@ -3,6 +3,7 @@
     ServiceError
     ├── InvalidRequest        400   the body or its tensors are not what the model takes
     ├── Unauthorized          401   no key, an unknown key, a revoked key
+    ├── OutputNotAllowed      403   the key may not see an output that was asked for
     ├── NotFound              404   no such path
     │   └── UnknownModel      404   no such model or version
     ├── MethodNotAllowed      405
@@ -74,6 +75,12 @@ class Unauthorized(ServiceError):
     def headers(self) -> Mapping[str, str]:
         """How to authenticate."""
         return {"WWW-Authenticate": 'Bearer realm="teacher"'}
+
+
+class OutputNotAllowed(ServiceError):
+    """The key may not see an output that was asked for."""
+
+    status, kind = 403, problem.OUTPUT_NOT_ALLOWED
 
 
 class NotFound(ServiceError):

@@ -16,7 +16,7 @@ class KeyFileError(Exception):
     """The file cannot be written; no key was created."""
 
 
-def keep_key(ring: KeyRing, name: str, quota: int, path: Path) -> str | None:
+def keep_key(ring: KeyRing, name: str, quota: int, path: Path, *, features: bool = False) -> str | None:
     """Make a key and write it to `path`, mode 600; its id, or None when the file is there already.
 
     Raises:
@@ -32,7 +32,7 @@ def keep_key(ring: KeyRing, name: str, quota: int, path: Path) -> str | None:
     key = new_key()
     _write(partial, key, path)
     try:
-        ring.create(name, quota, key)
+        ring.create(name, quota, key, features=features)
     except NameTaken:
         partial.unlink()
         raise

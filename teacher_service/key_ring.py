@@ -7,10 +7,12 @@ from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from teacher_service import api_key
-from teacher_service.database import api_keys, reading
+from teacher_service.database import api_keys, feature_keys, reading
 from teacher_service.errors import INVALID_KEY, LedgerUnavailable, NameTaken, Unauthorized
 from teacher_service.group_commit import GroupCommit
 from teacher_service.quota import Quota, quota_of
+
+_WITH_FEATURES = select(api_keys, feature_keys.c.key_id.is_not(None).label("features")).outerjoin(feature_keys)
 
 
 class KeyRing:
@@ -32,7 +34,7 @@ class KeyRing:
         stored = row.secret_sha256 if row is not None else "0" * 64
         if not api_key.matches(token, stored) or row is None or row.revoked_at is not None:
             raise Unauthorized(INVALID_KEY)
-        return quota_of(row)
+        return quota_of(row, features=row.features)
 
     def is_reachable(self) -> bool:
         """Whether the database can be read."""
@@ -42,8 +44,10 @@ class KeyRing:
             return False
         return True
 
-    def create(self, name: str, quota: int, key: api_key.NewKey | None = None) -> api_key.NewKey:
-        """A new key worth `quota` samples: the one given, or a fresh one.
+    def create(
+        self, name: str, quota: int, key: api_key.NewKey | None = None, *, features: bool = False
+    ) -> api_key.NewKey:
+        """A new key worth `quota` samples: the one given, or a fresh one; `features` lets it see them.
 
         Raises:
             NameTaken: there is a key of this name.
@@ -59,6 +63,8 @@ class KeyRing:
                 )
             except IntegrityError as error:
                 raise NameTaken(f"name: a key called {name!r} exists; choose another name") from error
+            if features:
+                connection.execute(insert(feature_keys).values(key_id=key.id))
 
         self._commits.submit(operation).result()
         return key
@@ -66,8 +72,8 @@ class KeyRing:
     def all(self) -> list[tuple[Quota, bool]]:
         """Every key's quota, oldest first, and whether it is revoked."""
         with reading(self._engine) as connection:
-            rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)).all()
-        return [(quota_of(row), row.revoked_at is not None) for row in rows]
+            rows = connection.execute(_WITH_FEATURES.order_by(api_keys.c.created_at, api_keys.c.id)).all()
+        return [(quota_of(row, features=row.features), row.revoked_at is not None) for row in rows]
 
     def revoke(self, key_id: str) -> bool:
         """Refuse this key from the next request on; whether there was such a key."""
@@ -86,6 +92,6 @@ class KeyRing:
     def _key_row(self, key_id: str) -> Row[Any] | None:
         try:
             with reading(self._engine) as connection:
-                return connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
+                return connection.execute(_WITH_FEATURES.where(api_keys.c.id == key_id)).first()
         except SQLAlchemyError as error:
             raise LedgerUnavailable("The ledger cannot be read, so nothing was admitted. Try again soon.") from error

@@ -17,6 +17,8 @@ class Quota:
     limit: int
     used: int
     reserved: int
+    features: bool = False
+    """Whether the key may see intermediate features."""
 
     @property
     def remaining(self) -> int:
@@ -29,6 +31,6 @@ def read_quota(connection: Connection, key_id: str) -> Quota:
     return quota_of(connection.execute(select(api_keys).where(api_keys.c.id == key_id)).one())
 
 
-def quota_of(row: Row[Any]) -> Quota:
+def quota_of(row: Row[Any], *, features: bool = False) -> Quota:
     """A whole row of `api_keys` as a quota."""
-    return Quota(row.id, row.name, row.quota, row.used, row.reserved)
+    return Quota(row.id, row.name, row.quota, row.used, row.reserved, features)

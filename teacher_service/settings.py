@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """0 takes any free port; the address is printed on standard output."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    trust_code: bool = False
+    """Whether the weights file may name a network of its own (`module:factory`), whose code is then run."""
     max_batch_size: int = Field(default=256, ge=1)
     """Samples the model sees at once, and the most that one request may hold."""
     batch_timeout_seconds: float = Field(default=0.002, ge=0, le=1)

@@ -1,76 +1,197 @@
 """Comparative knowledge distillation: the student learns how the teacher's outputs differ between samples.
 
-`n` bought outputs give O(n^2) comparisons of pairs and O(n^k) of groups, at no further call.
+`n` bought outputs give O(n^2) comparisons of pairs and O(n^k) of groups, at no further call. What is compared:
 
-Source: Wilf et al. 2023, arXiv 2311.02253, section 3 (the difference comparison).
-Departs: the paper draws every comparison by itself; `ckd_loss` compares all ordered pairs of a batch at once, by four
-matrix products, which is the mean that the drawn comparisons estimate.
+    ckd_loss           every sample of the batch with every other (k = 2)
+    centroid_ckd_loss  means of drawn groups, every A with every B that shares no sample with it (any k)
+    drawn_ckd_loss     means of drawn groups, each A with its own B alone, as the authors do (any k)
+    cross_ckd_loss     the batch with samples outside it: past student outputs, or the teacher's own as anchors
+
+Source: Wilf et al. 2023, arXiv 2311.02253, section 3.
+Departs: the paper draws every comparison by itself; all but `drawn_ckd_loss` compare all with all at once by matrix
+products, which gives the mean that drawn comparisons estimate.
 """
+
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from distill_worker.losses.pairs import Rows, mean_divergence_of_concatenations, mean_divergence_of_sums
 from distill_worker.losses.shapes import at_least_float32, check_logits, check_temperature
 
-_CHUNK_ELEMENTS = 2**24
+Comparison = Literal["difference", "addition", "interpolation", "concatenation"]
+"""How two vectors a and b become one: a - b; (a + b) / 2; share * a + (1 - share) * b; both, one behind the other."""
 
 
-def ckd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:
-    """`T^2 KL(softmax((z_i - z_j) / T) || softmax((s_i - s_j) / T))`, averaged over all ordered pairs i != j.
+def ckd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    temperature: float = 4.0,
+    comparison: Comparison = "difference",
+    share: float = 0.5,
+) -> Tensor:
+    """`T^2 KL(softmax(c(z_i, z_j) / T) || softmax(c(s_i, s_j) / T))`, averaged over all ordered pairs i != j.
 
-    Zero exactly when the student equals the teacher up to a constant for each sample and one vector, shared by all
-    samples, over the classes. Log-probabilities in place of logits, on either side, give the same value.
+    By difference it is zero exactly when the student equals the teacher up to a constant for each sample and one
+    vector, shared by all samples, over the classes. Log-probabilities in place of logits, on either side, give the same
+    value with every comparison.
 
     Args:
         student_logits: float `[batch, classes]`, unnormalised; a batch of at least 2.
         teacher_logits: float `[batch, classes]`, unnormalised; no gradient flows into it.
         temperature: positive.
+        comparison: the function c.
+        share: of the first sample, from 0 to 1; for `interpolation` alone.
 
     Returns:
         Scalar, in nats times `temperature ** 2`.
 
     Raises:
-        ValueError: a wrong shape or a temperature that is not positive.
+        ValueError: a wrong shape, or an argument outside its domain.
     """
     check_logits(student_logits, teacher_logits, at_least=2)
-    check_temperature(temperature)
-    with torch.autocast(student_logits.device.type, enabled=False):
-        teacher = _centre(at_least_float32(teacher_logits.detach()) / temperature)
-        student = _centre(at_least_float32(student_logits) / temperature)
-        if _exponentials_fit(teacher) and _exponentials_fit(student):
-            divergence = _sum_by_products(teacher, student)
-        else:
-            divergence = _sum_in_log_space(teacher, student)
-    batch = len(student_logits)
-    return temperature**2 * divergence / (batch * (batch - 1))
+    permitted = ~torch.eye(len(student_logits), dtype=torch.bool, device=student_logits.device)
+    sides = (student_logits, teacher_logits.detach())
+    return _all_with_all(sides, sides, permitted, temperature, comparison, share)
+
+
+def centroid_ckd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    groups: Tensor,
+    *,
+    temperature: float = 4.0,
+    comparison: Comparison = "difference",
+    share: float = 0.5,
+) -> Tensor:
+    """`T^2 KL(softmax(c(z_A, z_B) / T) || softmax(c(s_A, s_B) / T))`, averaged over all A and B that share no sample.
+
+    z_A is the mean over the first `ceil(k / 2)` samples of a drawn group, z_B that over the rest of it; the A of one
+    group is also compared with the B of all others.
+
+    Args:
+        student_logits: float `[batch, classes]`, unnormalised.
+        teacher_logits: float `[batch, classes]`, unnormalised; no gradient flows into it.
+        groups: int64 `[groups, k]`, k >= 2: indices into the batch, as `draw_groups` gives them.
+        temperature: positive.
+        comparison: the function c.
+        share: of A, from 0 to 1; for `interpolation` alone.
+
+    Returns:
+        Scalar, in nats times `temperature ** 2`.
+
+    Raises:
+        ValueError: a wrong shape, or an argument outside its domain.
+    """
+    check_logits(student_logits, teacher_logits, at_least=2)
+    group_a, group_b = _split(groups)
+    sides = [at_least_float32(logits) for logits in (student_logits, teacher_logits.detach())]
+    first, second = ([logits[group].mean(dim=1) for logits in sides] for group in (group_a, group_b))
+    permitted = ~share_a_sample(group_a, group_b)
+    return _all_with_all((first[0], first[1]), (second[0], second[1]), permitted, temperature, comparison, share)
+
+
+def cross_ckd_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    other_student_logits: Tensor,
+    other_teacher_logits: Tensor,
+    *,
+    same_sample: Tensor | None = None,
+    temperature: float = 4.0,
+    comparison: Comparison = "difference",
+    share: float = 0.5,
+) -> Tensor:
+    """`T^2 KL(softmax(c(z_i, z'_j) / T) || softmax(c(s_i, s'_j) / T))`, averaged over the batch i and the others j.
+
+    With past student outputs as s' it compares with a memory. With the teacher's outputs as s' and z' both (anchors) it
+    also fixes the vector over the classes that comparisons by difference within the student's outputs leave free.
+
+    Args:
+        student_logits: float `[batch, classes]`, unnormalised.
+        teacher_logits: float `[batch, classes]`, unnormalised; no gradient flows into it.
+        other_student_logits: float `[others, classes]`: what stands for the student's outputs on other samples.
+        other_teacher_logits: float `[others, classes]`: the teacher's outputs on them; no gradient flows into it.
+        same_sample: bool `[batch, others]`: pairs to leave out, because both are one sample.
+        temperature: positive.
+        comparison: the function c.
+        share: of the batch's sample, from 0 to 1; for `interpolation` alone.
+
+    Returns:
+        Scalar, in nats times `temperature ** 2`.
+
+    Raises:
+        ValueError: a wrong shape, or an argument outside its domain.
+    """
+    check_logits(student_logits, teacher_logits)
+    check_logits(other_student_logits, other_teacher_logits)
+    if student_logits.shape[1] != other_student_logits.shape[1]:
+        raise ValueError(
+            f"other_student_logits: expected {student_logits.shape[1]} classes, got {other_student_logits.shape[1]}"
+        )
+    pairs = (len(student_logits), len(other_student_logits))
+    if same_sample is None:
+        same_sample = torch.zeros(pairs, dtype=torch.bool, device=student_logits.device)
+    if same_sample.shape != pairs or same_sample.dtype != torch.bool:
+        raise ValueError(f"same_sample: expected bool {list(pairs)}, got {same_sample.dtype} {list(same_sample.shape)}")
+    first = (student_logits, teacher_logits.detach())
+    second = (other_student_logits, other_teacher_logits.detach())
+    return _all_with_all(first, second, ~same_sample, temperature, comparison, share)
 
 
 def drawn_ckd_loss(
-    student_logits: Tensor, teacher_logits: Tensor, groups: Tensor, *, temperature: float = 4.0
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    groups: Tensor,
+    *,
+    temperature: float = 4.0,
+    comparison: Comparison = "difference",
+    share: float | Tensor = 0.5,
 ) -> Tensor:
-    """`T^2 KL(softmax((g(z_A) - g(z_B)) / T) || softmax((g(s_A) - g(s_B)) / T))`, averaged over drawn groups.
+    """`T^2 KL(softmax(c(z_A, z_B) / T) || softmax(c(s_A, s_B) / T))`, averaged over drawn groups.
 
-    `g` is the mean over a group; of the `k` samples of a comparison the first `ceil(k / 2)` are A, the rest are B.
+    z_A is the mean over the first `ceil(k / 2)` samples of a group, z_B that over the rest of it.
 
     Args:
         student_logits: float `[batch, classes]`, unnormalised.
         teacher_logits: float `[batch, classes]`, unnormalised; no gradient flows into it.
         groups: int64 `[comparisons, k]`, k >= 2: indices into the batch, as `draw_groups` gives them.
         temperature: positive.
+        comparison: the function c.
+        share: of A, from 0 to 1, one for all or float `[comparisons]`; for `interpolation` alone.
 
     Returns:
         Scalar, in nats times `temperature ** 2`.
 
     Raises:
-        ValueError: a wrong shape or a temperature that is not positive.
+        ValueError: a wrong shape, or an argument outside its domain.
     """
     check_logits(student_logits, teacher_logits, at_least=2)
     check_temperature(temperature)
-    if groups.ndim != 2 or len(groups) < 1 or groups.shape[1] < 2 or groups.dtype != torch.int64:
-        raise ValueError(f"groups: expected int64 [comparisons >= 1, k >= 2], got {groups.dtype} {list(groups.shape)}")
-    log_p = log_softmax(_compare(at_least_float32(teacher_logits.detach()), groups) / temperature, dim=1)
-    log_q = log_softmax(_compare(at_least_float32(student_logits), groups) / temperature, dim=1)
+    parts = _split(groups)
+    if isinstance(share, Tensor):
+        if share.shape != (len(groups),):
+            raise ValueError(f"share: expected one number, or one for each of {len(groups)}, got {list(share.shape)}")
+        share = share[:, None]
+    _check_comparison(comparison, share)
+
+    def log_probabilities(logits: Tensor) -> Tensor:
+        mean_a, mean_b = (at_least_float32(logits)[part].mean(dim=1) for part in parts)
+        match comparison:
+            case "difference":
+                compared = mean_a - mean_b
+            case "addition":
+                compared = (mean_a + mean_b) / 2
+            case "interpolation":
+                compared = share * mean_a + (1 - share) * mean_b
+            case "concatenation":
+                compared = torch.cat([mean - mean.mean(dim=1, keepdim=True) for mean in (mean_a, mean_b)], dim=1)
+        return log_softmax(compared / temperature, dim=1)
+
+    log_p, log_q = log_probabilities(teacher_logits.detach()), log_probabilities(student_logits)
     return temperature**2 * kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 
@@ -87,52 +208,46 @@ def draw_groups(batch: int, k: int, comparisons: int, generator: torch.Generator
     return torch.rand(comparisons, batch, generator=generator).topk(k, dim=1).indices
 
 
-def _compare(logits: Tensor, groups: Tensor) -> Tensor:
+def share_a_sample(group_a: Tensor, group_b: Tensor) -> Tensor:
+    """Whether group i of A, int64 `[a, size of A]`, and group j of B have an index in common; bool `[a, b]`."""
+    return (group_a[:, None, :, None] == group_b[None, :, None, :]).flatten(2).any(dim=2)
+
+
+def _all_with_all(
+    first: tuple[Tensor, Tensor],
+    second: tuple[Tensor, Tensor],
+    permitted: Tensor,
+    temperature: float,
+    comparison: Comparison,
+    share: float,
+) -> Tensor:
+    check_temperature(temperature)
+    _check_comparison(comparison, share)
+    weight_a, weight_b = {
+        "difference": (1.0, -1.0),
+        "addition": (0.5, 0.5),
+        "interpolation": (share, 1 - share),
+        "concatenation": (1.0, 1.0),
+    }[comparison]
+    with torch.autocast(permitted.device.type, enabled=False):
+        dtype = torch.promote_types(torch.promote_types(first[0].dtype, first[1].dtype), torch.float32)
+        rows_a, rows_b = (
+            Rows(*(logits.to(dtype) * (weight / temperature) for logits in sides))
+            for sides, weight in ((first, weight_a), (second, weight_b))
+        )
+        mean = mean_divergence_of_concatenations if comparison == "concatenation" else mean_divergence_of_sums
+        return temperature**2 * mean(rows_a, rows_b, permitted)
+
+
+def _split(groups: Tensor) -> tuple[Tensor, Tensor]:
+    if groups.ndim != 2 or len(groups) < 1 or groups.shape[1] < 2 or groups.dtype != torch.int64:
+        raise ValueError(f"groups: expected int64 [comparisons >= 1, k >= 2], got {groups.dtype} {list(groups.shape)}")
     group_a_size = (groups.shape[1] + 1) // 2
-    chosen = logits[groups]
-    return chosen[:, :group_a_size].mean(dim=1) - chosen[:, group_a_size:].mean(dim=1)
+    return groups[:, :group_a_size], groups[:, group_a_size:]
 
 
-def _centre(scaled: Tensor) -> Tensor:
-    return scaled - scaled.mean(dim=1, keepdim=True)
-
-
-def _exponentials_fit(scaled: Tensor) -> bool:
-    """Whether a product of two exponentials, each scaled to a maximum of 1, stays a normal number."""
-    widest = float((scaled.detach().amax(dim=1) - scaled.detach().amin(dim=1)).max())
-    return 2 * widest < -0.95 * float(torch.log(torch.tensor(torch.finfo(scaled.dtype).tiny, dtype=torch.float64)))
-
-
-def _sum_by_products(teacher: Tensor, student: Tensor) -> Tensor:
-    """The sum over all ordered pairs, each pair's log-partition and expectation read off matrix products.
-
-    With a, b the scaled logits and d = a - b, for every (i, j):
-    KL = (sum_c p_c (d_i - d_j)_c) - log Z_a + log Z_b, where Z_a = exp(a) exp(-a)^T, and p_c Z_a = exp(a_i - a_j)_c.
-    """
-    rising_a, falling_a, offset_a = _factors(teacher)
-    rising_b, falling_b, offset_b = _factors(student)
-    partition_a = rising_a @ falling_a.T
-    partition_b = rising_b @ falling_b.T
-    difference = teacher - student
-    expectation = (rising_a * difference) @ falling_a.T - rising_a @ (falling_a * difference).T
-    pairs = expectation / partition_a - partition_a.log() - offset_a + partition_b.log() + offset_b
-    return pairs.sum() - pairs.diagonal().sum()
-
-
-def _factors(scaled: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """exp(a) and exp(-a), each row scaled to a maximum of 1, and the logarithm `[batch, batch]` of what that took."""
-    highest = scaled.detach().amax(dim=1, keepdim=True)
-    lowest = scaled.detach().amin(dim=1, keepdim=True)
-    return (scaled - highest).exp(), (lowest - scaled).exp(), highest - lowest.T
-
-
-def _sum_in_log_space(teacher: Tensor, student: Tensor) -> Tensor:
-    """The same sum pair by pair, in chunks: for logits too far apart for the products above."""
-    batch, classes = teacher.shape
-    rows = max(1, _CHUNK_ELEMENTS // (batch * classes))
-    total = student.new_zeros(())
-    for start in range(0, batch, rows):
-        log_p = log_softmax(teacher[start : start + rows, None] - teacher[None], dim=2)
-        log_q = log_softmax(student[start : start + rows, None] - student[None], dim=2)
-        total = total + kl_div(log_q, log_p, reduction="sum", log_target=True)
-    return total
+def _check_comparison(comparison: str, share: float | Tensor) -> None:
+    if comparison not in get_args(Comparison):
+        raise ValueError(f"comparison: expected one of {', '.join(get_args(Comparison))}, got {comparison!r}")
+    if not isinstance(share, Tensor) and not 0 <= share <= 1:
+        raise ValueError(f"share: expected a number from 0 to 1, got {share}")

@@ -27,3 +27,9 @@ def check_temperature(temperature: float) -> None:
 def at_least_float32(logits: Tensor) -> Tensor:
     """Half-precision logits in float32: a divergence is a small difference of large terms."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def check_labels(labels: Tensor, logits: Tensor) -> None:
+    """Raise `ValueError` unless labels are int64, one for each row of the logits; their range is not looked at."""
+    if labels.dtype != torch.int64 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"labels: expected int64 [{len(logits)}], got {labels.dtype} {list(labels.shape)}")

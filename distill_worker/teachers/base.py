@@ -1,6 +1,7 @@
 """What a teacher is to the rest of the worker."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,12 @@ class Description:
     num_classes: int
     max_request_size: int | None
     """Samples a request may hold, when the teacher says."""
+    outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    """The shape of one sample's output, by name, of what besides `logits` it offers."""
+
+    def shape_of(self, output: str) -> tuple[int, ...]:
+        """The shape of one sample's output. Raises `KeyError` for what is not offered."""
+        return (self.num_classes,) if output == "logits" else self.outputs[output]
 
 
 @dataclass(frozen=True)
@@ -27,10 +34,12 @@ class Quota:
     limit: int
     used: int
     remaining: int
+    features: bool | None = None
+    """Whether the key may see intermediate features, when the teacher says."""
 
 
 class Teacher(Protocol):
-    """A black box that answers images with logits, for money. Its methods may be called from several threads."""
+    """A black box that answers images for money. Its methods may be called from several threads."""
 
     @property
     def payer(self) -> str:
@@ -42,10 +51,17 @@ class Teacher(Protocol):
     def quota(self) -> Quota | None:
         """Free; None when this teacher does not tell. Raises `TeacherError`."""
 
-    def buy(self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str) -> NDArray[np.float32]:
-        """Logits, float32 `[samples, num_classes]`, of uint8 `[samples, channels, height, width]`.
+    def buy(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        description: Description,
+        idempotency_key: str,
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> dict[str, NDArray[np.float32]]:
+        """The outputs asked for, float32 `[samples, ...]`, of uint8 `[samples, channels, height, width]`.
 
-        Costs one call a sample; repeating it with the same key and images costs nothing more.
+        Costs one call a sample; repeating it with the same key, images and outputs costs nothing more.
 
         Raises:
             TeacherRefused: nothing was charged.

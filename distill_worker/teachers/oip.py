@@ -78,6 +78,11 @@ class OipTeacher:
             version = str(metadata["versions"][-1])
             channels, height, width = (int(size) for size in _tensor(metadata["inputs"], "images")["shape"][1:])
             num_classes = int(_tensor(metadata["outputs"], "logits")["shape"][-1])
+            outputs = {
+                str(tensor["name"]): tuple(int(size) for size in tensor["shape"][1:])
+                for tensor in metadata["outputs"]
+                if tensor["name"] != "logits"
+            }
             largest = (metadata.get("parameters") or {}).get("max_batch_size")
             max_request_size = int(largest) if largest is not None and int(largest) > 0 else None
             is_fingerprint = oip.FINGERPRINT_EXTENSION in server.get("extensions", [])
@@ -88,7 +93,7 @@ class OipTeacher:
             ) from error
         # A version that is a fingerprint names the same teacher wherever it is served; any other only at this address.
         identity = version if is_fingerprint else f"{self._url}/{self._model}/{version}"
-        return Description(identity, (channels, height, width), num_classes, max_request_size)
+        return Description(identity, (channels, height, width), num_classes, max_request_size, outputs)
 
     def quota(self) -> Quota | None:
         """What `GET /v1/quota` says; None where there is no such endpoint."""
@@ -99,13 +104,26 @@ class OipTeacher:
                 return None
             raise
         try:
-            return Quota(int(body["limit"]), int(body["used"]), int(body["remaining"]))
+            features = body.get("features")
+            return Quota(
+                int(body["limit"]),
+                int(body["used"]),
+                int(body["remaining"]),
+                features if isinstance(features, bool) else None,
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise TeacherError(f"{self._url}/v1/quota: expected limit, used and remaining, got {body}") from error
 
-    def buy(self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str) -> NDArray[np.float32]:
+    def buy(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        description: Description,
+        idempotency_key: str,
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> dict[str, NDArray[np.float32]]:
         """See `Teacher.buy`. The request names the version, so a changed model refuses instead of answering."""
-        body = oip.encode_request({"images": images}, outputs=["logits"], request_id=idempotency_key)
+        body = oip.encode_request({"images": images}, outputs=outputs, request_id=idempotency_key)
         version = description.id.rsplit("/", 1)[-1]
         response = self._send(
             "POST",
@@ -116,7 +134,7 @@ class OipTeacher:
         )
         try:
             head, tensors = oip.decode_response(response.content, response.headers.get(oip.HEADER_LENGTH))
-            logits = tensors["logits"]
+            answered = {output: tensors[output] for output in outputs}
         except (oip.ProtocolError, KeyError) as error:
             raise TeacherError(f"{self._url}: the answer cannot be read ({error}); it was not kept") from error
         if head.id not in (None, idempotency_key) or head.model_version not in (None, "", version):
@@ -124,16 +142,21 @@ class OipTeacher:
                 f"{self._url}: expected the answer of version {version} to request {idempotency_key}, got that of "
                 f"version {head.model_version} to request {head.id}; it was not kept"
             )
-        expected = (len(images), description.num_classes)
-        floating = logits.dtype.kind == "f"
+        return {
+            output: self._checked(output, values, (len(images), *description.shape_of(output)))
+            for output, values in answered.items()
+        }
+
+    def _checked(self, output: str, values: NDArray[Any], expected: tuple[int, ...]) -> NDArray[np.float32]:
+        floating = values.dtype.kind == "f"
         with np.errstate(over="ignore"):
-            logits = logits.astype(np.float32)
-        if not floating or logits.shape != expected or not np.isfinite(logits).all():
+            values = values.astype(np.float32)
+        if not floating or values.shape != expected or not np.isfinite(values).all():
             raise TeacherError(
-                f"{self._url}: expected finite logits of shape {list(expected)}, got {logits.dtype} "
-                f"{list(logits.shape)}; they were not kept"
+                f"{self._url}: expected finite {output} of shape {list(expected)}, got {values.dtype} "
+                f"{list(values.shape)}; they were not kept"
             )
-        return logits
+        return values
 
     def _json(self, method: str, path: str) -> dict[str, Any]:
         patience_seconds = min(_QUESTION_PATIENCE_SECONDS, self._give_up_after_seconds)
@@ -190,6 +213,8 @@ class OipTeacher:
         refusal: TeacherError
         if kind == problem.QUOTA_EXCEEDED:
             refusal = QuotaExhausted(message)
+        elif kind == problem.OUTPUT_NOT_ALLOWED:
+            refusal = TeacherRefused(message)
         elif response.status_code in _TRANSIENT_STATUSES:
             refusal = TeacherUnavailable(message, retry_after_seconds=_retry_after_seconds(response))
         elif response.status_code in _CONTENT_REFUSALS:

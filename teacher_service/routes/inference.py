@@ -1,5 +1,6 @@
 """The Open Inference Protocol v2: health, metadata, and `infer`, the one route that costs anything."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Any, Final
@@ -11,19 +12,21 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from shared import oip
-from teacher_service.batcher import Images, Logits
+from teacher_service.batcher import Images, Rows
 from teacher_service.errors import (
     BodyTooLarge,
     InvalidRequest,
     LedgerUnavailable,
+    OutputNotAllowed,
     UnknownModel,
     UnsupportedEncoding,
 )
 from teacher_service.ledger import Query, Settled
+from teacher_service.quota import Quota
 from teacher_service.routes.service import Caller, RunningService, Service, quota_headers
+from teacher_service.teacher import LOGITS
 
 INPUT: Final = "images"
-OUTPUT: Final = "logits"
 _MAX_IDEMPOTENCY_KEY: Final = 255
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
@@ -56,7 +59,10 @@ async def ready(service: RunningService) -> dict[str, bool]:
 @router.get("/models/{model}")
 @router.get("/models/{model}/versions/{model_version}")
 async def model_metadata(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
-    """The model's inputs and outputs. Costs nothing, needs no key. 404: no such model or version."""
+    """The model's inputs and outputs. Costs nothing, needs no key. 404: no such model or version.
+
+    Outputs called `features.<layer>` are for keys that may see them; `GET /v1/quota` says whether one may.
+    """
     _check_model(service, model, model_version)
     teacher = service.teacher
     return {
@@ -64,7 +70,9 @@ async def model_metadata(service: RunningService, model: str, model_version: str
         "versions": [teacher.fingerprint],
         "platform": "pytorch",
         "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *teacher.image_shape]}],
-        "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, teacher.card.num_classes]}],
+        "outputs": [
+            {"name": name, "datatype": "FP32", "shape": [-1, *shape]} for name, shape in teacher.outputs.items()
+        ],
         "parameters": {"max_batch_size": service.settings.max_batch_size},
     }
 
@@ -83,23 +91,25 @@ async def model_ready(service: RunningService, model: str, model_version: str | 
 async def infer(
     request: Request, service: RunningService, caller: Caller, model: str, model_version: str | None = None
 ) -> Response:
-    """The logits of raw images. Costs one sample of quota an image; every refusal costs nothing.
+    """The logits of raw images, or whichever outputs are asked for. Costs one sample of quota an image, whatever the
+    outputs; every refusal costs nothing.
 
     With an `Idempotency-Key` a repetition of the same payload is free and gets the same bytes, so every retry is
     safe. Without one, a retry after a lost answer is a new query and is charged again.
 
-    400 malformed body; 401 no valid key; 404 no such model or version; 409 the same key is being answered (retry);
-    413 body too large; 415 unknown Content-Encoding; 422 Idempotency-Key used with another payload; 429 quota
-    exhausted (do not retry); 500 the model failed; 503 overloaded or ledger down (retry).
+    400 malformed body; 401 no valid key; 403 an output that this key may not see; 404 no such model or version; 409 the
+    same key is being answered (retry); 413 body too large; 415 unknown Content-Encoding; 422 Idempotency-Key used with
+    another payload; 429 quota exhausted (do not retry); 500 the model failed; 503 overloaded or ledger down (retry).
     """
     idempotency_key = _idempotency_key(request)
     content = await _read_body(request, service.settings.max_body_bytes)
     try:
         head, tensors = oip.decode_request(content, request.headers.get(oip.HEADER_LENGTH))
-        binary = head.wants_binary(OUTPUT)
+        outputs = tuple(dict.fromkeys(output.name for output in head.outputs)) or (LOGITS,)
+        binary = [output for output in outputs if head.wants_binary(output)]
     except oip.ProtocolError as error:
         raise InvalidRequest(str(error)) from error
-    payload_sha256 = _payload_sha256(model_version, head, binary, tensors)
+    payload_sha256 = _payload_sha256(model_version, head, outputs, binary, tensors)
     if idempotency_key is not None:
         # Before anything that settings or another model may have changed since: what was paid for is given.
         known = await run_in_threadpool(service.ledger.replay, caller.key_id, idempotency_key, payload_sha256)
@@ -107,12 +117,12 @@ async def infer(
             return _answer(known)
     _check_model(service, model, model_version)
     images = _images(service, tensors)
-    _check_outputs(head)
+    _check_outputs(service, caller, outputs)
 
-    def encode(logits: Logits) -> oip.Body:
+    def encode(rows: Rows) -> oip.Body:
         return oip.encode_response(
-            {OUTPUT: logits},
-            binary={OUTPUT} if binary else (),
+            service.teacher.unpack(rows, outputs),
+            binary=binary,
             model_name=model,
             model_version=service.teacher.fingerprint,
             request_id=head.id,
@@ -127,7 +137,7 @@ async def infer(
         payload_sha256=payload_sha256,
         idempotency_key=idempotency_key,
     )
-    return _answer(await service.desk.answer(query, images, encode))
+    return _answer(await service.desk.answer(query, images, encode, outputs))
 
 
 def _answer(settled: Settled) -> Response:
@@ -192,21 +202,33 @@ def _images(service: Service, tensors: dict[str, NDArray[Any]]) -> Images:
     return images
 
 
-def _check_outputs(head: oip.RequestHead) -> None:
-    unknown = [output.name for output in head.outputs if output.name != OUTPUT]
-    if unknown:
-        raise InvalidRequest(f"outputs: this key may ask for {OUTPUT!r}, got {unknown[0][:80]!r}")
+def _check_outputs(service: Service, caller: Quota, outputs: Sequence[str]) -> None:
+    known = service.teacher.outputs
+    for output in outputs:
+        if output not in known:
+            raise InvalidRequest(f"outputs: expected names among {', '.join(known)}, got {output[:80]!r}")
+        if output != LOGITS and not caller.features:
+            raise OutputNotAllowed(
+                f"outputs: this key may see {LOGITS!r} alone, and {output!r} was asked for. Nothing was charged; ask "
+                "the service's operator for a key that may see features (`teacher-service keys create --features`)."
+            )
 
 
 def _payload_sha256(
-    model_version: str | None, head: oip.RequestHead, binary: bool, tensors: dict[str, NDArray[Any]]
+    model_version: str | None,
+    head: oip.RequestHead,
+    outputs: Sequence[str],
+    binary: Sequence[str],
+    tensors: dict[str, NDArray[Any]],
 ) -> str:
     """What makes two requests the same: all that the answer's bytes depend on, however it was written down.
 
-    The version that was asked for counts; the name under which the model happens to be served does not.
+    The version that was asked for counts; the name under which the model happens to be served does not. For logits
+    alone the form is that of the first release, whose stored answers are still replayed.
     """
-    outputs = [output.name for output in head.outputs]
-    digest = sha256(repr((model_version, head.id, binary, outputs)).encode())
+    asked = [output.name for output in head.outputs]
+    form = (bool(binary), asked) if tuple(outputs) == (LOGITS,) else (list(binary), asked)
+    digest = sha256(repr((model_version, head.id, *form)).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(repr((name, tensor.dtype.str, tensor.shape)).encode())
         digest.update(np.ascontiguousarray(tensor).tobytes())

@@ -18,6 +18,8 @@ class QuotaBody(BaseModel):
     used: int
     reserved: int
     remaining: int
+    features: bool
+    """Whether the key may ask for intermediate features besides the logits."""
 
 
 @router.get("/v1/quota")
@@ -34,4 +36,5 @@ async def quota(response: Response, caller: Caller) -> QuotaBody:
         used=caller.used,
         reserved=caller.reserved,
         remaining=caller.remaining,
+        features=caller.features,
     )

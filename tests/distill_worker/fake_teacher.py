@@ -1,6 +1,6 @@
 """A teacher at the Protocol seam: it charges each Idempotency-Key once, remembers all, and fails when told to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Literal
@@ -26,9 +26,10 @@ def describe(
     shape: tuple[int, int, int] = (1, 2, 2),
     num_classes: int = 3,
     max_request_size: int | None = None,
+    outputs: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Description:
     """A description of `FakeTeacher`."""
-    return Description(teacher_id, shape, num_classes, max_request_size)
+    return Description(teacher_id, shape, num_classes, max_request_size, outputs or {})
 
 
 def answer(images: NDArray[np.uint8], num_classes: int = 3) -> NDArray[np.float32]:
@@ -47,6 +48,8 @@ class FakeTeacher:
     description: Description = field(default_factory=describe)
     sent: list[tuple[str, list[bytes]]] = field(default_factory=list)
     charged: dict[str, list[bytes]] = field(default_factory=dict)
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    features: bool | None = None
 
     def __post_init__(self) -> None:
         self._lock = Lock()
@@ -69,14 +72,22 @@ class FakeTeacher:
         """Of its limit."""
         if self.quota_error is not None:
             raise self.quota_error
-        return None if self.limit is None else Quota(self.limit, self.paid, self.limit - self.paid)
+        return None if self.limit is None else Quota(self.limit, self.paid, self.limit - self.paid, self.features)
 
-    def buy(self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str) -> NDArray[np.float32]:
+    def buy(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        description: Description,
+        idempotency_key: str,
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> dict[str, NDArray[np.float32]]:
         """Charge, unless this key was charged; the request must be the same then."""
         assert description == self.description
         keys = sample_keys(images)
         with self._lock:
             self.sent.append((idempotency_key, keys))
+            self.asked.append(outputs)
             when, error = next(self._faults, None) or (None, None)
             if error is not None and when == "before":
                 raise error
@@ -87,4 +98,10 @@ class FakeTeacher:
             assert self.charged[idempotency_key] == keys, "one key, two requests"
             if error is not None:
                 raise error
-        return answer(images, description.num_classes)
+        logits = answer(images, description.num_classes)
+        return {
+            output: logits
+            if output == "logits"
+            else np.stack([np.full(description.outputs[output], row[0] / 2, np.float32) for row in logits])
+            for output in outputs
+        }

@@ -36,7 +36,7 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
             content = self.rfile.read(int(self.headers["Content-Length"]))
             _, tensors = oip.decode_request(content, self.headers[oip.HEADER_LENGTH])
             try:
-                logits = teacher.buy(
+                bought = teacher.buy(
                     tensors["images"],
                     description=teacher.description,
                     idempotency_key=self.headers["Idempotency-Key"].strip('"'),
@@ -45,7 +45,7 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
                 refusal = {"type": problem.TYPE_PREFIX + problem.QUOTA_EXCEEDED, "detail": str(error)}
                 self._answer(429, json.dumps(refusal).encode(), {})
                 return
-            body = oip.encode_response({"logits": logits}, binary={"logits"}, model_name="teacher", model_version="")
+            body = oip.encode_response(bought, binary=set(bought), model_name="teacher", model_version="")
             self._answer(200, body.content, body.headers)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's

@@ -38,10 +38,10 @@ class CrashingCache(Cache):
         self._step("intend", "after")
         return purchase
 
-    def complete(self, stream_id: int, purchase: Purchase, outputs: NDArray[np.float32]) -> None:
+    def complete(self, purchase: Purchase, outputs: Mapping[str, NDArray[np.float32]]) -> None:
         """See `Cache`."""
         self._step("complete", "before")
-        super().complete(stream_id, purchase, outputs)
+        super().complete(purchase, outputs)
         self._step("complete", "after")
 
     def void(self, purchase: Purchase) -> None:

@@ -30,7 +30,8 @@ def cache(path: Path) -> Iterator[Cache]:
 
 
 def _buy(cache: Cache, stream_id: int, keys: list[bytes], rows: np.ndarray) -> None:
-    cache.complete(stream_id, cache.intend(stream_id, keys, payer="alice"), rows)
+    purchase = cache.intend(stream_id, keys, payer="alice")
+    cache.complete(purchase, dict.fromkeys(purchase.kinds, rows))
 
 
 def _held(cache: Cache, stream_id: int) -> dict[bytes, list[float]]:
@@ -88,7 +89,7 @@ def test_purchase_is_open_until_its_end(cache: Cache, path: Path, end: str) -> N
         assert reader.open_purchases(stream_id) == [first, second]
         assert reader.open_purchases(other) == []
         if end == "complete":
-            cache.complete(stream_id, first, ROWS[2:])
+            cache.complete(first, {"logits": ROWS[2:]})
         else:
             cache.void(first)
         assert reader.open_purchases(stream_id) == [second]
@@ -100,7 +101,7 @@ def test_answer_of_the_wrong_length_leaves_the_purchase_open(cache: Cache) -> No
     stream_id = cache.stream("t", "logits")
     purchase = cache.intend(stream_id, KEYS, payer="alice")
     with pytest.raises(ValueError, match="zip"):
-        cache.complete(stream_id, purchase, ROWS[:3])
+        cache.complete(purchase, {"logits": ROWS[:3]})
     assert cache.open_purchases(stream_id) == [purchase]
     assert _held(cache, stream_id) == {}
 

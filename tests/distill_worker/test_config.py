@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from distill_worker.config import CKD, KD, RunConfig, load_config
+from distill_worker.config import RunConfig
+from distill_worker.config_file import load_config
 from distill_worker.errors import ConfigError
+from distill_worker.experiments.comparison import load_comparison
+from distill_worker.methods.ckd import CKD
+from distill_worker.methods.single_sample import KD
 
 MINIMAL = 'data.name = "digits"\nstudent.network = "resnet8"\nmethod.name = "ckd"\n'
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("*.toml"))
 
 
 def _load(tmp_path: Path, text: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -24,7 +28,10 @@ def test_examples_are_there() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_loads(path: Path) -> None:
-    assert load_config(path).data.name
+    if path.name.startswith("compare-"):
+        assert load_comparison(path).cells
+    else:
+        assert load_config(path).data.name
 
 
 def test_defaults_are_the_papers(tmp_path: Path) -> None:
@@ -36,9 +43,9 @@ def test_defaults_are_the_papers(tmp_path: Path) -> None:
     assert (config.training.momentum, config.training.weight_decay, config.training.batch_size) == (0.9, 5e-4, 64)
 
 
-@pytest.mark.parametrize(("name", "needs_teacher"), [("ce", False), ("kd", True), ("ckd", True)])
+@pytest.mark.parametrize(("name", "needs_teacher"), [("ce", False), ("kd", True), ("ckd", True), ("at", True)])
 def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, needs_teacher: bool) -> None:
-    assert _load(tmp_path, MINIMAL, [f"method.name={name}"]).method.needs_teacher is needs_teacher
+    assert _load(tmp_path, MINIMAL, [f"method.name={name}"]).needs_teacher is needs_teacher
 
 
 @pytest.mark.parametrize(
@@ -54,11 +61,23 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("training.momentum=1", ["training.momentum", "less than 1", "got 1"]),
         ("training.device=tpu", ["training.device", "'cpu'", "'tpu'"]),
         ("training=5", ["training", "got 5"]),
-        ("data.name=imagenet", ["data.name", "'digits'", "'imagenet'"]),
+        ("data.name=imagenet", ["data.name", "digits, ", "'imagenet'"]),
         ("teacher.url=localhost:8000", ["teacher.url", "https?://", "'localhost:8000'"]),
         ("augmentation.horizontal_flip=maybe", ["augmentation.horizontal_flip", "bool", "'maybe'"]),
-        ("method.name=dkd", ["method", "'dkd'", "'ce', 'kd', 'ckd'"]),
-        ("method.k=3", ["method", "k = 2", "k = 3", "pairing = 'drawn'"]),
+        ("method.name=mkd", ["method", "'mkd'", "'ce', 'kd', 'ckd'"]),
+        ("method.k=65", ["method.k", "at most the batch (64 samples)", "got 65"]),
+        ("method.label_term=comparative", ["label_term 'comparative'", "on = 'features'"]),
+        ("track=unlabelled-pool", ["track", "pseudo-label", "'unlabelled-pool'", "ckd"]),
+        ('plus=[{name="kd", label_weight=1}]', ["plus", "label_weight", "[[plus]]"]),
+        ('plus=[{name="ckd"}]', ["plus", "different methods", "ckd, ckd"]),
+        ('plus=[{name="mixup"}, {name="dkd"}]', ["plus", "dkd needs one true label a sample"]),
+        ('plus=[{name="mixup"}, {name="crd"}]', ["plus", "crd needs samples that it meets again"]),
+        ('plus=[{name="mixup"}, {name="cutmix"}]', ["plus", "at most one method that mixes"]),
+        ('plus=[{name="mixup", mixtures=5}]', ["plus.0", "mixtures", "targets = 'requeried'", "got 5"]),
+        ('plus=[{name="kd", alpha=1}]', ["plus.0.alpha", "unknown key", "temperature"]),
+        ("training={protocol='paper', validation_share=0}", ["training", "validation_share", "more than 0"]),
+        ("corruption.label_noise.rate=2", ["corruption.label_noise.rate", "less than or equal to 1", "got 2"]),
+        ("corruption.imbalance={ratio=1}", ["corruption.imbalance.ratio", "greater than 1", "got 1"]),
         ("training.learning_rate=inf", ["training.learning_rate", "finite", "inf"]),
         ("method.temperature=inf", ["temperature", "finite", "inf"]),
         ("method.temperature=nan", ["temperature", "nan"]),
@@ -68,7 +87,7 @@ def test_bad_value_is_told_with_key_expectation_and_finding(
     tmp_path: Path, override: str, needles: Sequence[str]
 ) -> None:
     with pytest.raises(ConfigError) as raised:
-        _load(tmp_path, MINIMAL, [override])
+        _load(tmp_path, MINIMAL, ["method.on=features", override] if "label_term" in override else [override])
     message = str(raised.value)
     assert message.startswith(f"{tmp_path / 'run.toml'}: ")
     assert [needle for needle in needles if needle not in message] == []
@@ -85,16 +104,6 @@ def test_key_of_a_method_is_named_as_it_is_written(tmp_path: Path, key: str, val
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"student: required.*budget\.n.*budget\.x|budget\.n.*budget\.x.*student"):
         _load(tmp_path, 'data.name = "digits"\nmethod.name = "ce"\nbudget = {n = 1, x = 1}\n')
-
-
-@pytest.mark.parametrize("pairing", ["drawn", "all"])
-def test_larger_groups_must_be_drawn(tmp_path: Path, pairing: str) -> None:
-    overrides = [f"method.pairing={pairing}", "method.k=3"]
-    if pairing == "all":
-        with pytest.raises(ConfigError, match="pairing 'all'"):
-            _load(tmp_path, MINIMAL, overrides)
-    else:
-        assert _load(tmp_path, MINIMAL, overrides).method == CKD(pairing="drawn", k=3)
 
 
 def test_overrides_win_over_the_file_and_the_last_wins(tmp_path: Path) -> None:
@@ -132,3 +141,21 @@ def test_saved_configuration_loads_again(tmp_path: Path) -> None:
     """What a run directory keeps is the configuration, whole."""
     config = _load(tmp_path, MINIMAL, ["method.pairing=drawn", "method.k=4", "budget.n=9"])
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_kinds_to_buy_are_those_of_all_methods(tmp_path: Path) -> None:
+    """One call buys them all, so they are bought together."""
+    config = _load(tmp_path, MINIMAL, ['plus=[{name="fitnet", teacher_layer="stage3"}]'])
+    assert config.teacher_kinds == ("features.stage3", "logits")
+    assert _load(tmp_path, MINIMAL, ["method.name=ce", 'plus=[{name="rkd", on="features"}]']).teacher_kinds == (
+        "features.pooled",
+        "logits",
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "share"),
+    [([], 0.0), (["training.protocol=paper"], 0.2), (["training.validation_share=0.5"], 0.5)],
+)
+def test_validation_share_goes_with_the_protocol(tmp_path: Path, overrides: list[str], share: float) -> None:
+    assert _load(tmp_path, MINIMAL, overrides).training.validated_share == share

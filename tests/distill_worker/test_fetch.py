@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from threading import Barrier
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill_worker.fetch import Plan
+from distill_worker.cache import Cache
+from distill_worker.errors import PlanRefused, TeacherUnavailable
+from distill_worker.fetch import Plan, fetch, plan
 from distill_worker.teachers.base import Description
 from shared.sample_key import sample_key
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
@@ -85,16 +88,23 @@ class MeetingTeacher(FakeTeacher):
     together = 3
     most = flying = 0
 
-    def buy(self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str) -> NDArray[np.float32]:
+    def buy(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        description: Description,
+        idempotency_key: str,
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> dict[str, NDArray[np.float32]]:
         """Wait for the others first."""
         with self._lock:
             self.flying += 1
             self.most = max(self.most, self.flying)
         self.meeting.wait(timeout=10)
-        outputs = super().buy(images, description=description, idempotency_key=idempotency_key)
+        answered = super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
         with self._lock:
             self.flying -= 1
-        return outputs
+        return answered
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,3 +117,85 @@ def test_as_many_requests_fly_as_allowed_and_no_more(cache: CrashingCache, sampl
     carry_out(teacher, cache, samples, request_size=2, concurrency=3)
     assert teacher.most == 3
     assert_bought_once(teacher, cache, samples)
+
+
+BOTH = ("features.a", "logits")
+
+
+def _white_box(**given: Any) -> FakeTeacher:
+    return FakeTeacher(description=describe(outputs={"features.a": (2, 1, 3)}), **given)
+
+
+def _plan(teacher: FakeTeacher, cache: Cache, samples: Samples, *kinds: str) -> Plan:
+    return plan(teacher, teacher.description, cache, samples, request_size=4, kinds=kinds)
+
+
+def _fetch(teacher: FakeTeacher, cache: Cache, samples: Samples, *kinds: str) -> int:
+    made = _plan(teacher, cache, samples, *kinds)
+    return fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
+
+
+def test_several_kinds_cost_one_call_a_sample_and_serve_each_alone(cache: CrashingCache, samples: Samples) -> None:
+    """The logits that came with the features are found by a run that wants no more."""
+    teacher = _white_box()
+    assert _fetch(teacher, cache, samples, *BOTH) == teacher.paid == len(samples)
+    assert set(teacher.asked) == {BOTH}
+    for kinds in (BOTH, ("logits",), ("features.a",)):
+        assert _plan(teacher, cache, samples, *kinds).cached == len(samples)
+    held = cache.outputs(cache.stream("t", "features.a"), samples)
+    assert {len(row) for row in held.values()} == {6}
+    assert cache.shape(cache.stream("t", "features.a")) == (2, 1, 3)
+    assert cache.shape(cache.stream("t", "logits")) is None
+
+
+def test_features_of_samples_whose_logits_are_held_are_paid_again_and_said_so(
+    cache: CrashingCache, samples: Samples
+) -> None:
+    teacher = _white_box()
+    half = dict(list(samples.items())[:5])
+    _fetch(teacher, cache, half, "logits")
+    before = cache.outputs(cache.stream("t", "logits"), half)
+    made = _plan(teacher, cache, samples, *BOTH)
+    assert (len(made.to_buy), made.again, made.cached) == (12, 5, 0)
+    _fetch(teacher, cache, samples, *BOTH)
+    assert teacher.paid == 5 + 12
+    after = cache.outputs(cache.stream("t", "logits"), half)
+    assert {key: row.tobytes() for key, row in after.items()} == {key: row.tobytes() for key, row in before.items()}
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_white_box_purchase_that_broke_off_is_repeated_as_it_was(
+    cache: CrashingCache, samples: Samples, when: Literal["before", "after"]
+) -> None:
+    """The same key asks for the same outputs, also for a run that wants the logits alone by now."""
+    teacher = _white_box(faults=[(when, TeacherUnavailable("lost"))])
+    with pytest.raises(TeacherUnavailable):
+        _fetch(teacher, cache, samples, *BOTH)
+    made = _plan(teacher, cache, samples, "logits")
+    assert made.reopened_samples == 4
+    _fetch(teacher, cache, samples, "logits")
+    assert teacher.asked[0] == teacher.asked[1] == BOTH
+    assert teacher.sent[0] == teacher.sent[1]
+    assert teacher.paid == len(samples)
+    assert cache.missing(cache.stream("t", "logits"), samples) == []
+
+
+def test_open_purchase_of_logits_is_no_purchase_of_features(cache: CrashingCache, samples: Samples) -> None:
+    """It stays open, for it may have been charged; the features are asked for under keys of their own."""
+    teacher = _white_box(faults=[("after", TeacherUnavailable("lost"))])
+    with pytest.raises(TeacherUnavailable):
+        _fetch(teacher, cache, samples, "logits")
+    assert _plan(teacher, cache, samples, *BOTH).reopened == ()
+    _fetch(teacher, cache, samples, *BOTH)
+    assert len(cache.open_purchases(cache.stream("t", "logits"))) == 1
+    assert _plan(teacher, cache, samples, "logits").cached == len(samples)
+
+
+def test_features_that_are_not_sold_are_refused_before_anything_is_spent(
+    cache: CrashingCache, samples: Samples
+) -> None:
+    with pytest.raises(PlanRefused, match=r"'features.b' is wanted.*offers logits, features.a"):
+        _plan(_white_box(), cache, samples, "features.b", "logits")
+    with pytest.raises(PlanRefused, match=r"this API key may see logits alone.*keys create --features"):
+        _plan(_white_box(limit=100, features=False), cache, samples, *BOTH)
+    assert len(_plan(_white_box(limit=100, features=True), cache, samples, *BOTH).to_buy) == 12

@@ -117,11 +117,16 @@ def test_failure_sends_nothing_more_and_keeps_what_was_in_flight(cache: Crashing
 
     class Slow(FakeTeacher):
         def buy(
-            self, images: NDArray[np.uint8], *, description: Description, idempotency_key: str
-        ) -> NDArray[np.float32]:
-            outputs = super().buy(images, description=description, idempotency_key=idempotency_key)
+            self,
+            images: NDArray[np.uint8],
+            *,
+            description: Description,
+            idempotency_key: str,
+            outputs: tuple[str, ...] = ("logits",),
+        ) -> dict[str, NDArray[np.float32]]:
+            answered = super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
             assert cache.voided.wait(timeout=10)
-            return outputs
+            return answered
 
     teacher = Slow(faults=[("before", TeacherRefused("too large"))])
     with pytest.raises(TeacherRefused, match=r"2 of 12"):

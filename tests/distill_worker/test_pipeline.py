@@ -14,9 +14,11 @@ import torch
 
 from distill_worker import pipeline
 from distill_worker.cache import Cache
-from distill_worker.config import RunConfig, parse_config
+from distill_worker.config import RunConfig
+from distill_worker.config_file import parse_config
 from distill_worker.errors import ConfigError, RunError, TeacherUnavailable, WorkerError
 from distill_worker.evaluate import count_correct
+from distill_worker.samples import Samples
 from distill_worker.targets import load_targets
 from distill_worker.train import Progress
 from shared.sample_key import sample_keys
@@ -49,8 +51,8 @@ def run(folder: str | Path, progress: Progress = lambda _step, _loss: None, **se
     """Train the test's student on targets that are drawn, not bought."""
     config = _config(Path(folder), **sections)
     targets = 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))
-    samples = pipeline.Samples.of(config)
-    return pipeline.train_student(config, samples, targets, "t", progress=progress)
+    samples = Samples.of(config)
+    return pipeline.train_student(config, samples, {"logits": targets}, "t", progress=progress)
 
 
 def _left_in(folder: Path) -> list[bytes]:
@@ -136,7 +138,7 @@ def test_result_says_what_was_run_and_the_weights_agree(finished: Path) -> None:
     known = {"method": "ckd", "track": "queried", "data": "digits", "network": "resnet8", "n": N, "seed": 0}
     assert {key: result[key] for key in known} == known
     card, network, _ = load_weights(finished / "run" / "student.safetensors")
-    test = pipeline.Samples.of(_config(finished)).dataset.test
+    test = Samples.of(_config(finished)).dataset.test
     assert count_correct(network, test.images, test.labels, mean=card.mean, std=card.std) == result["correct"]
     assert result["accuracy"] == result["correct"] / result["test_samples"] == result["correct"] / 500
     assert card.provenance["teacher_id"] == "t"
@@ -156,20 +158,20 @@ def test_unknown_network_is_refused_by_its_key(tmp_path: Path) -> None:
 def test_bought_targets_are_aligned_with_the_chosen_images(tmp_path: Path, cache: Cache) -> None:
     """Bought in other batches and another order, row i is still the answer to image i; a second purchase is free."""
     config = _config(tmp_path, teacher={"request_size": 7, "concurrency": 3})
-    samples = pipeline.Samples.of(config)
+    samples = Samples.of(config)
     teacher = FakeTeacher(description=describe(shape=(1, 8, 8)))
     plan, bought = pipeline.buy(config, samples, teacher, teacher.description, cache)
     assert (bought, teacher.paid, plan.requests) == (N, N, 4)
     images = samples.dataset.train.images[torch.tensor(samples.chosen)].numpy()
     assert list(samples.wanted) == sample_keys(images)
-    assert np.array_equal(load_targets(cache, plan.stream_id, list(samples.wanted)).numpy(), answer(images))
+    assert np.array_equal(load_targets(cache, "t", samples.keys)["logits"].numpy(), answer(images))
     again, bought = pipeline.buy(config, samples, teacher, teacher.description, cache)
     assert (bought, again.cached, teacher.paid) == (0, N, N)
 
 
 def test_abandoned_purchases_are_bought_anew(tmp_path: Path, cache: Cache) -> None:
     config = _config(tmp_path)
-    samples, description = pipeline.Samples.of(config), describe(shape=(1, 8, 8))
+    samples, description = Samples.of(config), describe(shape=(1, 8, 8))
     alice = FakeTeacher(description=description, faults=[("after", TeacherUnavailable("lost"))])
     with pytest.raises(TeacherUnavailable):
         pipeline.buy(config, samples, alice, description, cache)

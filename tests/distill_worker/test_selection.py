@@ -6,9 +6,16 @@ from itertools import pairwise
 import pytest
 
 from distill_worker.errors import ConfigError
-from distill_worker.selection import select
+from distill_worker.selection import divide, rank
 
 KEYS = [sha256(bytes([index])).digest() for index in range(100)]
+
+
+def select(keys: list[bytes], n: int | None, seed: int) -> list[int]:
+    """The samples to buy, without validation."""
+    chosen, validation = divide(rank(keys, seed), n, 0.0)
+    assert validation == []
+    return chosen
 
 
 def test_choice_is_that_of_the_smallest_ranks() -> None:
@@ -41,3 +48,18 @@ def test_equal_samples_are_chosen_once(n: int | None) -> None:
 def test_more_than_there_are_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"budget\.n: expected at most 2.*got 3"):
         select([KEYS[0], KEYS[1], KEYS[0]], 3, 0)
+
+
+def test_validation_comes_from_the_next_ranks() -> None:
+    """A share of 0.2 goes with 80 bought as 20: four to one."""
+    ranked = rank(KEYS, 3)
+    chosen, validation = divide(ranked, 40, 0.2)
+    assert chosen == sorted(ranked[:40])
+    assert validation == sorted(ranked[40:50])
+    chosen, validation = divide(ranked, None, 0.2)
+    assert (len(chosen), len(validation)) == (80, 20)
+
+
+def test_too_few_for_validation_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"budget\.n: expected at most 100.*got 90 besides 22 for validation"):
+        divide(rank(KEYS, 0), 90, 0.2)

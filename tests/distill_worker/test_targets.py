@@ -22,50 +22,50 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
         yield opened
 
 
-def _fill(cache: Cache, teacher_id: str, samples: int, kind: str = "logits") -> int:
-    stream_id = cache.stream(teacher_id, kind)
-    cache.complete(stream_id, cache.intend(stream_id, KEYS[:samples], payer=""), ROWS[:samples])
-    return stream_id
+def _fill(cache: Cache, teacher_id: str, samples: int, kind: str = "logits") -> None:
+    purchase = cache.intend(cache.stream(teacher_id, kind), KEYS[:samples], payer="")
+    cache.complete(purchase, {kind: ROWS[:samples]})
 
 
 def test_row_i_is_the_output_of_key_i(cache: Cache) -> None:
     """Whatever the order, and a key may come twice."""
-    stream_id = _fill(cache, "t", 4)
-    targets = load_targets(cache, stream_id, [KEYS[2], KEYS[0], KEYS[2]])
+    _fill(cache, "t", 4)
+    targets = load_targets(cache, "t", [KEYS[2], KEYS[0], KEYS[2]])["logits"]
     assert torch.equal(targets, torch.tensor([[6.0, 7, 8], [0, 1, 2], [6, 7, 8]]))
     assert targets.dtype == torch.float32
 
 
 def test_absent_outputs_are_counted_and_the_purchase_named(cache: Cache) -> None:
+    _fill(cache, "t", 2)
     with pytest.raises(WorkerError, match=r"2 of 4 teacher outputs are not in the cache.*distill-worker fetch"):
-        load_targets(cache, _fill(cache, "t", 2), KEYS)
+        load_targets(cache, "t", KEYS)
 
 
 def test_output_cut_short_in_the_file_is_reported(cache: Cache, tmp_path: Path) -> None:
     """A vector that lost a number is still float32; it must not end in a traceback."""
-    stream_id = _fill(cache, "t", 4)
+    _fill(cache, "t", 4)
     with sqlite3.connect(tmp_path / "cache.sqlite") as connection:
         connection.execute("UPDATE outputs SET vector = substr(vector, 1, 8) WHERE sample_key = ?", (KEYS[1],))
     connection.close()
     with pytest.raises(WorkerError, match="damaged"):
-        load_targets(cache, stream_id, KEYS)
+        load_targets(cache, "t", KEYS)
 
 
 def test_the_only_complete_teacher_is_found(cache: Cache) -> None:
     """Other output kinds and half-bought teachers do not count."""
     _fill(cache, "half", 3)
     _fill(cache, "other", 4, kind="probabilities")
-    stream_id = _fill(cache, "whole", 4)
-    assert find_teacher(cache, KEYS, None) == ("whole", stream_id)
-    assert find_teacher(cache, KEYS, "whole") == ("whole", stream_id)
+    _fill(cache, "whole", 4)
+    assert find_teacher(cache, KEYS, None) == "whole"
+    assert find_teacher(cache, KEYS, "whole") == "whole"
 
 
 def test_several_complete_teachers_need_a_choice(cache: Cache) -> None:
     _fill(cache, "t", 4)
-    stream_id = _fill(cache, "u", 4)
+    _fill(cache, "u", 4)
     with pytest.raises(WorkerError, match=r"several.*--teacher-id.*t.*u"):
         find_teacher(cache, KEYS, None)
-    assert find_teacher(cache, KEYS, "u") == ("u", stream_id)
+    assert find_teacher(cache, KEYS, "u") == "u"
 
 
 @pytest.mark.parametrize(("teacher_id", "whose"), [(None, "of any teacher"), ("v", "of teacher v"), ("half", "half")])
@@ -73,3 +73,22 @@ def test_incomplete_outputs_are_refused_and_the_known_named(cache: Cache, teache
     _fill(cache, "half", 3)
     with pytest.raises(WorkerError, match=rf"all 4 outputs .*{whose}.*known: half.*distill-worker fetch"):
         find_teacher(cache, KEYS, teacher_id)
+
+
+def test_features_come_back_in_their_shape(cache: Cache) -> None:
+    """The cache keeps flat vectors, and the shape beside them."""
+    maps = np.arange(48, dtype=np.float32).reshape(4, 3, 2, 2)
+    purchase = cache.intend(cache.order("t", ["logits", "features.a"]), KEYS, payer="")
+    cache.complete(purchase, {"logits": ROWS, "features.a": maps})
+    targets = load_targets(cache, "t", [KEYS[3], KEYS[1]], ("features.a", "logits"))
+    assert torch.equal(targets["features.a"], torch.from_numpy(maps[[3, 1]]))
+    assert torch.equal(targets["logits"], torch.from_numpy(ROWS[[3, 1]]))
+
+
+def test_teacher_needs_every_kind(cache: Cache) -> None:
+    _fill(cache, "logits alone", 4)
+    purchase = cache.intend(cache.order("both", ["logits", "features.a"]), KEYS, payer="")
+    cache.complete(purchase, {"logits": ROWS, "features.a": ROWS})
+    assert find_teacher(cache, KEYS, None, ("logits", "features.a")) == "both"
+    with pytest.raises(WorkerError, match="several"):
+        find_teacher(cache, KEYS, None)

@@ -1,7 +1,8 @@
 """The loop alone: order of batches, rate, logs, and going on where it was."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from math import cos, pi
 from pathlib import Path
@@ -11,13 +12,33 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill_worker.config import CE, CKD, KD, Method, Training
+from distill_worker.config import Training
 from distill_worker.errors import RunError
-from distill_worker.methods import objective
+from distill_worker.methods import Batch, Method, Objective, Setting
+from distill_worker.methods.base import LOGITS, probabilities_of
+from distill_worker.methods.ckd import CKD
+from distill_worker.methods.single_sample import CE, KD
 from distill_worker.run_directory import RunDirectory
-from distill_worker.train import TrainingSet, cosine_rate, train
+from distill_worker.schedule import cosine_rate
+from distill_worker.train import Validated, train
+from distill_worker.training_set import Preprocessing, TrainingSet
 
 SAMPLES, CLASSES = 13, 3
+PREPROCESSING = Preprocessing(mean=(0.5,), std=(0.5,), crop_padding=1, horizontal_flip=True)
+
+
+class Probe(Objective):
+    """An objective of the test's own."""
+
+    def __init__(self, loss: Callable[[Batch], dict[str, Tensor]]) -> None:
+        nn.Module.__init__(self)
+        self.student_layers = ()
+        self._mixing = None
+        self._loss = loss
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """What the test says."""
+        return self._loss(batch)
 
 
 class Stopped(BaseException):
@@ -37,18 +58,23 @@ def _network() -> nn.Module:
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 4, CLASSES))
 
 
-def _data(*, targets: bool = True) -> TrainingSet:
-    """Sample i has target (i, i, i) + noise, so that a misaligned target shows."""
+def _data(*, targets: bool = True, validation: int = 0) -> TrainingSet:
+    """Random images and targets, and labels in turn."""
     generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (SAMPLES + validation, 1, 4, 4), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(SAMPLES + validation) % CLASSES
     return TrainingSet(
-        images=torch.randint(0, 256, (SAMPLES, 1, 4, 4), dtype=torch.uint8, generator=generator),
-        labels=torch.arange(SAMPLES) % CLASSES,
-        targets=torch.randn(SAMPLES, CLASSES, generator=generator) if targets else None,
-        mean=(0.5,),
-        std=(0.5,),
-        crop_padding=1,
-        horizontal_flip=True,
+        images=images[:SAMPLES],
+        label_probabilities=probabilities_of(labels[:SAMPLES], CLASSES),
+        labels=labels[:SAMPLES],
+        preprocessing=PREPROCESSING,
+        targets={LOGITS: torch.randn(SAMPLES, CLASSES, generator=generator)} if targets else {},
+        validation=(images[SAMPLES:], labels[SAMPLES:]) if validation else None,
     )
+
+
+def _objective(method: Method, data: TrainingSet) -> Objective:
+    return Objective([method], Setting(CLASSES, 12, {LOGITS: (CLASSES,)}, data.targets))
 
 
 def _metrics(directory: RunDirectory) -> list[dict[str, Any]]:
@@ -62,16 +88,17 @@ def _bits(network: nn.Module) -> dict[str, bytes]:
 def test_every_pass_takes_full_batches_of_distinct_samples(directory: RunDirectory) -> None:
     """Thirteen samples in batches of four: three batches a pass, one sample left out, each pass in another order."""
     data, seen = _data(), list[list[int]]()
-    data = TrainingSet(**{**vars(data), "labels": torch.arange(SAMPLES)})
 
-    def remember(student: Tensor, teacher: Tensor | None, labels: Tensor, _: torch.Generator) -> dict[str, Tensor]:
-        assert data.targets is not None
-        assert teacher is not None
-        assert torch.equal(teacher, data.targets[labels])
-        seen.append(labels.tolist())
-        return {"loss": student.square().mean()}
+    def remember(batch: Batch) -> dict[str, Tensor]:
+        assert data.labels is not None
+        assert batch.labels is not None
+        assert torch.equal(batch.teacher[LOGITS], data.targets[LOGITS][batch.samples])
+        assert torch.equal(batch.labels, data.labels[batch.samples])
+        assert torch.equal(batch.label_probabilities, data.label_probabilities[batch.samples])
+        seen.append(batch.samples.tolist())
+        return {"loss": batch.student[LOGITS].square().mean()}
 
-    train(_network(), data, remember, Training(steps=9, batch_size=4), directory)
+    train(_network(), Probe(remember), data, Training(steps=9, batch_size=4), directory)
     passes = [[*chain(*seen[start : start + 3])] for start in (0, 3, 6)]
     assert all(len(batch) == 4 for batch in seen)
     assert all(len(set(taken)) == 12 and set(taken) <= set(range(SAMPLES)) for taken in passes)
@@ -81,20 +108,12 @@ def test_every_pass_takes_full_batches_of_distinct_samples(directory: RunDirecto
 def test_set_smaller_than_a_batch_is_one_batch(directory: RunDirectory) -> None:
     sizes = []
 
-    def remember(student: Tensor, _t: Tensor | None, labels: Tensor, _: torch.Generator) -> dict[str, Tensor]:
-        sizes.append(len(set(labels.tolist())))
-        return {"loss": student.square().mean()}
+    def remember(batch: Batch) -> dict[str, Tensor]:
+        sizes.append(len(set(batch.samples.tolist())))
+        return {"loss": batch.student[LOGITS].square().mean()}
 
-    data = TrainingSet(**{**vars(_data()), "labels": torch.arange(SAMPLES)})
-    train(_network(), data, remember, Training(steps=2, batch_size=64), directory)
+    train(_network(), Probe(remember), _data(), Training(steps=2, batch_size=64), directory)
     assert sizes == [SAMPLES, SAMPLES]
-
-
-def test_rate_falls_on_a_cosine_from_the_first_step() -> None:
-    assert cosine_rate(0.4, 1, 10) == 0.4
-    assert cosine_rate(0.4, 6, 10) == pytest.approx(0.2)
-    assert cosine_rate(0.4, 10, 10) == pytest.approx(0.2 * (1 + cos(0.9 * pi)))
-    assert cosine_rate(0.4, 1, 1) == 0.4
 
 
 def test_step_is_sgd_with_momentum_and_decay(directory: RunDirectory) -> None:
@@ -110,7 +129,7 @@ def test_step_is_sgd_with_momentum_and_decay(directory: RunDirectory) -> None:
 
     network = Bias()
     training = Training(steps=2, learning_rate=0.1, momentum=0.5, weight_decay=0.01)
-    train(network, _data(), lambda student, *_: {"loss": 3 * student.mean()}, training, directory)
+    train(network, Probe(lambda batch: {"loss": 3 * batch.student[LOGITS].mean()}), _data(), training, directory)
     velocity = 3 + 0.01 * 1.0
     weight = 1.0 - 0.1 * velocity
     velocity = 0.5 * velocity + 3 + 0.01 * weight
@@ -121,7 +140,8 @@ def test_step_is_sgd_with_momentum_and_decay(directory: RunDirectory) -> None:
 def test_metrics_name_every_term_and_the_last_step(directory: RunDirectory) -> None:
     told = list[tuple[int, float]]()
     training = Training(steps=101, learning_rate=0.1)
-    train(_network(), _data(), objective(KD()), training, directory, lambda step, loss: told.append((step, loss)))
+    data = _data()
+    train(_network(), _objective(KD(), data), data, training, directory, lambda *seen: told.append(seen))
     lines = _metrics(directory)
     assert [line["step"] for line in lines] == [*range(2, 101, 2), 101]
     assert all(line["loss"] == pytest.approx(line["label"] + line["kd"]) for line in lines)
@@ -137,7 +157,8 @@ def test_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path, meth
         torch.manual_seed(index)
         network, directory = _network(), RunDirectory(tmp_path / str(index))
         with directory.opened({}):
-            train(network, _data(), objective(method), Training(steps=7, batch_size=4, seed=seed), directory)
+            data = _data()
+            train(network, _objective(method, data), data, Training(steps=7, batch_size=4, seed=seed), directory)
         ends.append((_bits(network), (directory.path / "metrics.jsonl").read_bytes()))
     assert ends[0] == ends[1]
     assert ends[0] != ends[2]
@@ -154,13 +175,13 @@ def test_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path: Path, method:
             raise Stopped
 
     whole, halves = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "halves")
-    networks = [_network() for _ in range(3)]
+    networks, data = [_network() for _ in range(3)], _data()
     with whole.opened({}):
-        train(networks[0], _data(), objective(method), training, whole)
+        train(networks[0], _objective(method, data), data, training, whole)
     with pytest.raises(Stopped), halves.opened({}):
-        train(networks[1], _data(), objective(method), training, halves, stop)
+        train(networks[1], _objective(method, data), data, training, halves, stop)
     with halves.opened({}):
-        train(networks[2], _data(), objective(method), training, halves)
+        train(networks[2], _objective(method, data), data, training, halves)
     assert _bits(networks[2]) == _bits(networks[0])
     assert _metrics(halves) == _metrics(whole)
 
@@ -169,15 +190,93 @@ def test_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path: Path, method:
 def test_loss_that_is_not_finite_ends_the_run_and_says_what_to_lower(directory: RunDirectory, bad: float) -> None:
     """And it is not logged as if it were a figure."""
 
-    def diverge(student: Tensor, *_: Any) -> dict[str, Tensor]:
-        return {"label": student.square().mean(), "kd": bad * student.square().mean()}
+    def diverge(batch: Batch) -> dict[str, Tensor]:
+        size = batch.student[LOGITS].square().mean()
+        return {"label": size, "kd": bad * size}
 
     with pytest.raises(RunError, match=r"step 1: the loss is (nan|inf).*kd.*lower training\.learning_rate"):
-        train(_network(), _data(), diverge, Training(steps=3), directory)
+        train(_network(), Probe(diverge), _data(), Training(steps=3), directory)
     assert not (directory.path / "metrics.jsonl").exists()
 
 
-@pytest.mark.parametrize("method", [KD(), CKD()])
-def test_methods_with_a_teacher_refuse_to_train_without_its_outputs(directory: RunDirectory, method: Method) -> None:
-    with pytest.raises(ValueError, match="teacher outputs"):
-        train(_network(), _data(targets=False), objective(method), Training(steps=1), directory)
+PAPER = Training(protocol="paper", batch_size=4, patience_epochs=2, max_epochs=40, checkpoint_every=3)
+
+
+def test_papers_protocol_drops_the_rate_three_times_and_ends(directory: RunDirectory) -> None:
+    """Nothing is learned at a rate of almost nothing: the first epoch is best, and patience runs out every 2 epochs."""
+    training = PAPER.model_copy(update={"learning_rate": 1e-12})
+    network, data = _network(), _data(validation=6)
+    best = train(network, _objective(CE(), data), data, training, directory)
+    lines = _metrics(directory)
+    assert [line["step"] for line in lines] == [4 * epoch for epoch in range(1, 10)], "an epoch is ceil(13 / 4) steps"
+    rates = [line["learning_rate"] / 1e-12 for line in lines]
+    assert rates == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3])
+    assert best is not None
+    assert (best.step, best.accuracy) == (4, lines[0]["validation_accuracy"])
+
+
+def test_papers_protocol_returns_to_the_best_weights(directory: RunDirectory) -> None:
+    """A step that does nothing but decay shows where a drop starts from: at the best weights again."""
+    network, data = nn.Sequential(nn.Flatten(), nn.Linear(16, CLASSES)), _data(validation=6)
+    starts: list[dict[str, bytes]] = []
+
+    def watch(batch: Batch) -> dict[str, Tensor]:
+        if batch.step % 4 == 1:
+            starts.append(_bits(network))
+        return {"loss": 0 * batch.student[LOGITS].sum()}
+
+    training = PAPER.model_copy(update={"weight_decay": 1e-3, "learning_rate": 1e-3, "momentum": 0.0})
+    best = train(network, Probe(watch), data, training, directory)
+    assert best is not None
+    kept = {name: values.numpy().tobytes() for name, values in best.network.items()}
+    assert best.step == 4
+    assert [start == kept for start in starts] == [False, True, False, True, False, True, False, True, False]
+
+
+def test_papers_protocol_ends_at_the_most_epochs(directory: RunDirectory) -> None:
+    data = _data(validation=6)
+    training = PAPER.model_copy(update={"max_epochs": 2, "patience_epochs": 50})
+    train(_network(), _objective(CE(), data), data, training, directory)
+    assert _metrics(directory)[-1]["step"] == 8
+
+
+@pytest.mark.parametrize("protocol", ["paper", "steps"])
+@pytest.mark.parametrize("stop_at", [4, 8, 12, 16, 20])
+def test_validated_run_that_is_stopped_and_resumed_ends_with_the_same_bits(
+    tmp_path: Path, protocol: str, stop_at: int
+) -> None:
+    """The best weights, the patience and the drops are in the checkpoint too."""
+    training = PAPER.model_copy(update={"protocol": protocol, "steps": 24, "learning_rate": 0.3, "max_epochs": 30})
+    data = _data(validation=6)
+
+    def stop(step: int, _loss: float) -> None:
+        if step == stop_at:
+            raise Stopped
+
+    ends = []
+    for name, progresses in (("whole", [_ignore]), ("halves", [stop, _ignore])):
+        directory = RunDirectory(tmp_path / name)
+        for progress in progresses:
+            network, best = _network(), None
+            with directory.opened({}), suppress(Stopped):
+                best = train(network, _objective(CE(), data), data, training, directory, progress)
+        ends.append((_bits(network), _metrics(directory), _described(best)))
+    assert ends[0] == ends[1]
+
+
+def _ignore(_step: int, _loss: float) -> None:
+    """Take no notice."""
+
+
+def _described(best: Validated | None) -> tuple[int, float, dict[str, bytes]] | None:
+    if best is None:
+        return None
+    return best.step, best.accuracy, {name: values.numpy().tobytes() for name, values in best.network.items()}
+
+
+def test_half_trained_network_keeps_the_schedule_of_the_whole(directory: RunDirectory) -> None:
+    training = Training(steps=20, stop_after_steps=10, batch_size=4)
+    data = _data()
+    train(_network(), _objective(KD(), data), data, training, directory)
+    last = _metrics(directory)[-1]
+    assert (last["step"], last["learning_rate"]) == (10, cosine_rate(0.05, 10, 20))

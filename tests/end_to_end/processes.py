@@ -6,15 +6,18 @@ import runpy
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["distill_worker.cli", "teacher_service.app", "sklearn.datasets", "httpx"])
+_CONTEXT.set_forkserver_preload(
+    ["distill_worker.cli", "teacher_service.app", "sklearn.datasets", "httpx", "pytest", "torch._dynamo"]
+)
 _START_SECONDS = 60
 
 
@@ -24,6 +27,14 @@ def start(
     """Run `python -m module arguments...` in a new process, its output going to `log`."""
     process = _CONTEXT.Process(target=_run_module, args=(module, list(arguments), log, dict(environment or {})))
     process.start()
+    return process
+
+
+def call(function: Callable[..., None], *arguments: Any) -> ForkServerProcess:
+    """Run a function in a new process, to its end."""
+    process = _CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    process.join()
     return process
 
 

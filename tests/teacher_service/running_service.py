@@ -1,7 +1,7 @@
 """The whole application, started on a real ledger with a small real teacher that a test may hold back or spoil."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from shared import oip
 from teacher_service.api_key import NewKey
 from teacher_service.app import create_app
-from teacher_service.batcher import Images, Logits
+from teacher_service.batcher import Images, Rows
 from teacher_service.key_ring import KeyRing
 from teacher_service.settings import Settings
 from teacher_service.teacher import Teacher
@@ -36,13 +36,13 @@ class ScriptedTeacher(Teacher):
     def __init__(self, weights: Path) -> None:
         super().__init__(weights, "cpu")
         self.passes: list[int] = []
-        self.instead: Callable[[Images], Logits] | None = None
+        self.instead: Callable[[Images], Rows] | None = None
         self._free = Event()
 
-    def predict(self, images: Images) -> Logits:
-        """Logits, unless the test said what happens instead."""
+    def predict(self, images: Images, outputs: Sequence[str] = ("logits",)) -> Rows:
+        """What was asked for, unless the test said what happens instead."""
         self.passes.append(len(images))
-        return self.instead(images) if self.instead is not None else super().predict(images)
+        return self.instead(images) if self.instead is not None else super().predict(images, outputs)
 
     @contextmanager
     def held(self) -> Iterator[Event]:
@@ -50,7 +50,7 @@ class ScriptedTeacher(Teacher):
         entered = Event()
         self._free.clear()
 
-        def predict(images: Images) -> Logits:
+        def predict(images: Images) -> Rows:
             entered.set()
             assert self._free.wait(WAIT_SECONDS)
             return super(ScriptedTeacher, self).predict(images)

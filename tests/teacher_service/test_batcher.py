@@ -7,7 +7,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from teacher_service.batcher import Images, Logits, MicroBatcher
+from teacher_service.batcher import Images, MicroBatcher, Rows
 from teacher_service.errors import Overloaded, PredictionFailed
 from tests.teacher_service.ledger_file import WAIT_SECONDS
 
@@ -20,7 +20,7 @@ class _Model:
         self.entered, self.free = Event(), Event()
         self.free.set()
 
-    def __call__(self, images: Images) -> Logits:
+    def __call__(self, images: Images, outputs: tuple[str, ...] = ("logits",)) -> Rows:
         self.passes.append([int(image.flat[0]) for image in images])
         self.entered.set()
         assert self.free.wait(WAIT_SECONDS)
@@ -28,7 +28,7 @@ class _Model:
             raise RuntimeError("a kernel failed")
         logits = images.reshape(len(images), -1)[:, :1].astype(np.float32)
         logits[logits == 99] = np.nan
-        return logits
+        return np.repeat(logits, len(outputs), axis=1)
 
 
 def _images(*pixels: int) -> Images:
@@ -37,7 +37,7 @@ def _images(*pixels: int) -> Images:
 
 def _run(
     test: Callable[[MicroBatcher], Awaitable[None]],
-    model: Callable[[Images], Logits],
+    model: Callable[[Images, tuple[str, ...]], Rows],
     max_batch_size: int = 4,
     batch_timeout_seconds: float = 0.0,
 ) -> None:
@@ -56,7 +56,7 @@ def _run(
 
 async def _gather_behind_a_pass(
     model: _Model, batcher: MicroBatcher, *waiting: Images
-) -> tuple[list["asyncio.Task[Logits]"], "asyncio.Task[Logits]"]:
+) -> tuple[list["asyncio.Task[Rows]"], "asyncio.Task[Rows]"]:
     """While the model works on a first request, the others gather."""
     model.free.clear()
     first = asyncio.create_task(batcher.predict(_images(1)))
@@ -155,7 +155,7 @@ def test_values_that_are_not_finite_fail_only_the_request_they_belong_to() -> No
 
 
 @pytest.mark.parametrize("spoil", [lambda logits: logits[:-1], lambda logits: logits[:0], lambda _: None])
-def test_model_that_gives_no_row_for_an_image_fails_the_request(spoil: Callable[[Logits], Logits]) -> None:
+def test_model_that_gives_no_row_for_an_image_fails_the_request(spoil: Callable[[Rows], Rows]) -> None:
     """Its own rows or an error: a short answer would be charged in full, and waiting for one would never end."""
     model = _Model()
 
@@ -163,7 +163,7 @@ def test_model_that_gives_no_row_for_an_image_fails_the_request(spoil: Callable[
         with pytest.raises(PredictionFailed):
             await asyncio.wait_for(batcher.predict(_images(1, 2)), 2)
 
-    _run(test, lambda images: spoil(model(images)))
+    _run(test, lambda images, _: spoil(model(images)))
 
 
 def test_cancelled_request_does_not_disturb_its_neighbours() -> None:
@@ -196,3 +196,24 @@ def test_room_is_refused_when_too_much_is_admitted_and_given_back() -> None:
             pass
 
     _run(test, _Model())
+
+
+def test_requests_that_want_other_outputs_do_not_share_a_pass() -> None:
+    """Each gets rows of what it asked for; the order of arrival is kept."""
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        model.free.clear()
+        first = asyncio.create_task(batcher.predict(_images(1)))
+        await asyncio.to_thread(model.entered.wait, WAIT_SECONDS)
+        wanted = [("logits",), ("logits", "features.a"), ("logits", "features.a"), ("logits",)]
+        tasks = [
+            asyncio.create_task(batcher.predict(_images(2 + index), outputs)) for index, outputs in enumerate(wanted)
+        ]
+        await asyncio.sleep(0)
+        model.free.set()
+        await first
+        assert [(await task).tolist() for task in tasks] == [[[2.0]], [[3.0, 3.0]], [[4.0, 4.0]], [[5.0]]]
+
+    _run(test, model)
+    assert model.passes == [[1], [2], [3, 4], [5]]

@@ -60,7 +60,8 @@ def test_create_prints_lines_for_people(tmp_path: Path) -> None:
 def test_list_shows_numbers_as_they_are_in_the_ledger(tmp_path: Path) -> None:
     key_id = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "50", "--json").stdout)["id"]
     rows(tmp_path / "ledger.sqlite", "UPDATE api_keys SET used = 7, reserved = 2")
-    facts = {"id": key_id, "name": "lab", "limit": 50, "used": 7, "reserved": 2, "remaining": 41, "revoked": False}
+    facts = {"id": key_id, "name": "lab", "limit": 50, "used": 7, "reserved": 2, "remaining": 41}
+    facts |= {"features": False, "revoked": False}
     assert json.loads(_keys(tmp_path, "list", "--json").stdout) == {"keys": [facts]}
     assert "lab" in _keys(tmp_path, "list").stdout
 

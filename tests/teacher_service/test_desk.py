@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shared.oip import Body
-from teacher_service.batcher import Images, Logits, MicroBatcher
+from teacher_service.batcher import Images, MicroBatcher, Rows
 from teacher_service.desk import Desk
 from teacher_service.errors import LedgerUnavailable, Overloaded, PredictionFailed, QuotaExceeded, RequestInProgress
 from teacher_service.ledger import Ledger, Settled
@@ -55,7 +55,7 @@ class _Counter:
         """Samples used and reserved."""
         return self.books.counts(self.key)
 
-    def _predict(self, images: Images) -> Logits:
+    def _predict(self, images: Images, _outputs: tuple[str, ...]) -> Rows:
         self.passes += 1
         self.entered.set()
         assert self.free.wait(WAIT_SECONDS)
@@ -63,7 +63,7 @@ class _Counter:
             raise self.error
         return images.reshape(-1, 1).astype(np.float32)
 
-    def _encode(self, logits: Logits) -> Body:
+    def _encode(self, logits: Rows) -> Body:
         self.on_encode()
         self.encoded.set()
         return Body(logits.tobytes(), 0)

@@ -18,7 +18,13 @@ def test_metadata_names_the_model_and_its_tensors(patient_service: ServiceUnderT
             "versions": [version],
             "platform": "pytorch",
             "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 3, 8, 8]}],
-            "outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1, 4]}],
+            "outputs": [
+                {"name": "logits", "datatype": "FP32", "shape": [-1, 4]},
+                {"name": "features.stage1", "datatype": "FP32", "shape": [-1, 16, 8, 8]},
+                {"name": "features.stage2", "datatype": "FP32", "shape": [-1, 32, 4, 4]},
+                {"name": "features.stage3", "datatype": "FP32", "shape": [-1, 64, 2, 2]},
+                {"name": "features.pooled", "datatype": "FP32", "shape": [-1, 64]},
+            ],
             "parameters": {"max_batch_size": 8},
         }
         assert patient_service.send("GET", f"{path}/ready").status_code == 200

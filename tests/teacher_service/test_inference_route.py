@@ -11,7 +11,7 @@ import torch
 
 from shared import oip
 from shared.weights import load_weights
-from teacher_service.batcher import Images, Logits
+from teacher_service.batcher import Images, Rows
 from teacher_service.database import instances_folder, open_database
 from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import Instance
@@ -29,14 +29,14 @@ from tests.teacher_service.wire import (
 )
 
 
-def _logits(response: httpx.Response) -> Logits:
+def _logits(response: httpx.Response) -> Rows:
     assert response.status_code == 200, response.text
     _, outputs = oip.decode_response(response.content, response.headers.get(oip.HEADER_LENGTH))
     assert list(outputs) == ["logits"]
     return outputs["logits"]
 
 
-def _expected(weights: Path, pixels: Images) -> Logits:
+def _expected(weights: Path, pixels: Images) -> Rows:
     """One image at a time, each pixel normalised by the formula in double precision."""
     card, network, _ = load_weights(weights)
     answers = []
@@ -246,23 +246,23 @@ def test_exhausted_quota_is_final(service: ServiceUnderTest) -> None:
     assert counts(service.ledger_path, key.id) == (5, 0)
 
 
-def _not_a_number(batch: Images) -> Logits:
+def _not_a_number(batch: Images) -> Rows:
     return np.full((len(batch), 4), np.nan, np.float32)
 
 
-def _one_infinity(batch: Images) -> Logits:
+def _one_infinity(batch: Images) -> Rows:
     logits = np.zeros((len(batch), 4), np.float32)
     logits[-1, -1] = np.inf
     return logits
 
 
-def _raise(_batch: Images) -> Logits:
+def _raise(_batch: Images) -> Rows:
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
 @pytest.mark.parametrize("failure", [_raise, _not_a_number, _one_infinity])
 def test_failing_model_charges_nothing_and_frees_the_key(
-    service: ServiceUnderTest, failure: Callable[[Images], Logits]
+    service: ServiceUnderTest, failure: Callable[[Images], Rows]
 ) -> None:
     service.teacher.instead = failure
     refused = service.infer(images(3), {"Idempotency-Key": "i"})

@@ -22,10 +22,10 @@ class _DyingRing(KeyRing):
         super().__init__(books.engine, books.commits, books.clock)
         self._after = after
 
-    def create(self, name: str, quota: int, key: NewKey | None = None) -> NewKey:
+    def create(self, name: str, quota: int, key: NewKey | None = None, *, features: bool = False) -> NewKey:
         """Die."""
         if self._after:
-            super().create(name, quota, key)
+            super().create(name, quota, key, features=features)
         raise _Died
 
 

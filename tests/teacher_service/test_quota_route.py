@@ -18,6 +18,7 @@ def test_quota_headers_agree_with_the_quota(service: ServiceUnderTest) -> None:
             "used": used,
             "reserved": 0,
             "remaining": 100 - used,
+            "features": False,
         }
 
 

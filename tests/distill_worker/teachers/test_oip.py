@@ -70,7 +70,7 @@ class Server:
     def buy(self, *, give_up_after: float = 120) -> Any:
         """The logits that a client gets for `IMAGES`."""
         with self.teacher(give_up_after=give_up_after) as teacher:
-            return teacher.buy(IMAGES, description=DESCRIPTION, idempotency_key="k1")
+            return teacher.buy(IMAGES, description=DESCRIPTION, idempotency_key="k1")["logits"]
 
 
 def _logits(
@@ -321,7 +321,7 @@ def test_answer_that_is_not_logits_is_refused_and_not_kept(answer: httpx.Respons
 
 
 def test_description_is_read_from_the_metadata() -> None:
-    assert _describe() == Description("abc123", (3, 2, 2), 5, 16)
+    assert _describe() == Description("abc123", (3, 2, 2), 5, 16, {"label": ()})
 
 
 @pytest.mark.parametrize("url", [URL, URL + "/"])

@@ -1,0 +1,77 @@
+"""One training batch: drawn, augmented, mixed where the method mixes, and passed through the student.
+
+Invariant: all of a run's randomness comes from one generator, so its state and the orders' are enough to go on.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from distill_worker.methods.base import LOGITS, Batch
+from distill_worker.methods.objective import Objective
+from distill_worker.methods.representation import FEATURES
+from distill_worker.training_set import BatchOrder, TrainingSet
+from shared.networks.taps import forward_with_features
+
+
+class Batches:
+    """The batches of one run. The queried samples and the pool, where there is one, are passed through together."""
+
+    def __init__(self, data: TrainingSet, batch_size: int, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self._data = data
+        self._order = BatchOrder(len(data), batch_size, self.generator)
+        self._pool_order = None if data.pool is None else BatchOrder(len(data.pool.images), batch_size, self.generator)
+
+    def next(self, network: nn.Module, objective: Objective, step: int) -> Batch:
+        """Draw a batch and compute the student's outputs on it."""
+        data, device = self._data, self._data.images.device
+        chosen = self._order.next_batch().to(device)
+        images = data.preprocessing.augmented(data.images[chosen], self.generator)
+        targets = {kind: outputs[chosen] for kind, outputs in data.targets.items()}
+        probabilities = data.label_probabilities[chosen]
+        labels = None if data.labels is None else data.labels[chosen]
+        mixture = objective.mixture(images, self.generator)
+        if mixture is not None:
+            images, probabilities, labels = mixture.images(images), mixture.probabilities(probabilities), None
+            targets = {kind: mixture.log_probabilities(outputs) for kind, outputs in targets.items()}
+        inputs = [data.preprocessing.normalised(images)]
+        pool_labels = self._add_pool(inputs)
+        logits, features = forward_with_features(network, torch.cat(inputs), objective.student_layers)
+        parts = torch.split(logits, [len(part) for part in inputs])
+        return Batch(
+            student={LOGITS: parts[0]}
+            | {FEATURES + layer: values[: len(chosen)] for layer, values in features.items()},
+            teacher=targets,
+            label_probabilities=probabilities,
+            labels=labels,
+            samples=chosen,
+            generator=self.generator,
+            step=step,
+            labelled=(parts[1], pool_labels) if pool_labels is not None else None,
+            views=(parts[1], parts[2]) if len(parts) == 3 else None,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        pool = None if self._pool_order is None else self._pool_order.state()
+        return {"generator": self.generator.get_state(), "order": self._order.state(), "pool_order": pool}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.generator.set_state(state["generator"])
+        self._order.restore(state["order"])
+        if self._pool_order is not None:
+            self._pool_order.restore(state["pool_order"])
+
+    def _add_pool(self, inputs: list[Tensor]) -> Tensor | None:
+        """Put the pool's batch behind the queried one: once with its labels, which are returned, or in two views."""
+        pool = self._data.pool
+        if pool is None or self._pool_order is None:
+            return None
+        chosen = self._pool_order.next_batch().to(pool.images.device)
+        for _ in range(2 if pool.labels is None else 1):
+            view = self._data.preprocessing.augmented(pool.images[chosen], self.generator)
+            inputs.append(self._data.preprocessing.normalised(view))
+        return None if pool.labels is None else pool.labels[chosen]

@@ -1,0 +1,49 @@
+"""What a data set is once it has been read.
+
+Invariant: `images` hold the canonical pixels, the ones that are hashed, sent to the teacher and augmented.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples and their labels, in a fixed order."""
+
+    images: Tensor
+    """uint8 `[samples, channels, height, width]`."""
+    labels: Tensor
+    """int64 `[samples]`."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set and what is known of it."""
+
+    name: str
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    """Per channel, in units of pixel / 255, over the training images."""
+    std: tuple[float, ...]
+    crop_padding: int
+    horizontal_flip: bool
+    validation: Split | None = None
+    """The samples that a data set's makers set aside for validation; part of neither `train` nor `test`."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+def split_of(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Split:
+    """A split from uint8 `[samples, channels, height, width]` and integers `[samples]`."""
+    return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))

@@ -1,0 +1,109 @@
+"""Encoded pictures, as canonical pixels of one shape.
+
+The pixels of a JPEG, and of any picture that is resized, depend on the Pillow that decodes it; those of a PNG do not.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from distill_worker.errors import DataError
+
+Result = TypeVar("Result")
+
+_GREY = {"1", "L", "LA"}
+_COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
+# What Pillow raises for files that are damaged in one way or another.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An encoded picture that can be opened, any number of times."""
+
+    name: str
+    """For messages."""
+    open: Callable[[], IO[bytes]]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What all pictures of a data set become."""
+
+    mode: str
+    """`L` or `RGB`."""
+    height: int
+    width: int
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        return 1 if self.mode == "L" else 3
+
+
+def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None, *, where: str) -> Shape:
+    """Grey if all pictures are; of `image_size` (height, width), or of the one size that they all have.
+
+    Only the heads of the files are read.
+
+    Raises:
+        DataError: a picture cannot be read, or they differ in size and no `image_size` is given.
+    """
+    if image_size is not None and min(image_size) < 1:
+        raise DataError(f"data.image_size: expected a positive height and width, got {list(image_size)}")
+    grey, sizes = True, dict[tuple[int, int], str]()
+    for picture in pictures:
+        mode, size = _read(picture, lambda image: (image.mode, (image.height, image.width)), where)
+        if mode not in _GREY | _COLOUR:
+            raise DataError(
+                f"{where}: {picture.name}: expected 8 bits a channel, grey or colour, got mode {mode}; convert it"
+            )
+        grey = grey and mode in _GREY
+        sizes.setdefault(size, picture.name)
+    if not sizes:
+        raise DataError(f"{where}: expected pictures, got none")
+    if image_size is None and len(sizes) > 1:
+        (one, first), (other, second) = list(sizes.items())[:2]
+        raise DataError(
+            f"{where}: expected data.image_size, for the pictures differ: {first} is {one[0]}x{one[1]} and {second} is "
+            f"{other[0]}x{other[1]} (height x width); say for example data.image_size = [32, 32]"
+        )
+    return Shape("L" if grey else "RGB", *(image_size or next(iter(sizes))))
+
+
+def read_pictures(pictures: Sequence[Picture], shape: Shape, *, where: str) -> NDArray[np.uint8]:
+    """uint8 `[pictures, channels, height, width]`; resized, where they differ, with antialiasing to the whole shape.
+
+    Transparency is dropped, and pictures are not turned: what counts is the pixels as they are stored.
+
+    Raises:
+        DataError: names the picture that cannot be read.
+    """
+    pixels = np.empty((len(pictures), shape.channels, shape.height, shape.width), dtype=np.uint8)
+    for position, picture in enumerate(pictures):
+        decoded = _read(picture, lambda image: _decoded(image, shape), where)
+        pixels[position] = decoded.reshape(shape.height, shape.width, -1).transpose(2, 0, 1)
+    return pixels
+
+
+def _decoded(image: Image.Image, shape: Shape) -> NDArray[np.uint8]:
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")  # Pillow warns of a palette's transparency that is lost at once
+    image = image.convert(shape.mode)
+    if image.size != (shape.width, shape.height):
+        image = image.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def _read(picture: Picture, take: Callable[[Image.Image], Result], where: str) -> Result:
+    try:
+        with picture.open() as file, Image.open(file) as image:
+            return take(image)
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{where}: {picture.name}: expected a picture, got what cannot be read ({error}); replace or remove it"
+        ) from error

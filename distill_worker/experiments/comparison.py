@@ -1,0 +1,152 @@
+"""Many methods on the same samples: one file says what is compared, one command runs it and prints the table.
+
+    [compare]           sizes, seeds, jobs, the baseline, and the teacher to train and serve, unless there is one
+    [[compare.methods]] each a label, a method and what is added to it
+    everything else     as in the file of a single run
+
+Each cell is a run of its own in its own directory, so a comparison that was killed goes on where it was.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from distill_worker.config import RunConfig
+from distill_worker.config_file import explained, parse_config, read_toml
+from distill_worker.errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ComparedMethod(_Section):
+    """One row of the table."""
+
+    label: str = Field(pattern=r"^[\w+.,=() -]+$")
+    method: dict[str, Any]
+    plus: tuple[dict[str, Any], ...] = ()
+
+
+class LocalTeacher(_Section):
+    """A network that is trained on all labels and served on this machine."""
+
+    network: str
+    steps: int = Field(ge=1)
+
+
+class Compare(_Section):
+    """What is compared."""
+
+    directory: Path
+    n: tuple[int, ...] = Field(min_length=1)
+    seeds: int = Field(default=5, ge=1)
+    """Seed s draws the samples, the initial weights and the order alike."""
+    same_samples: bool = False
+    """Whether every seed learns from the samples of seed 0."""
+    jobs: int = Field(default=1, ge=1)
+    """Students trained at once, each in a process of its own."""
+    baseline: str | None = None
+    """The label that all others are tested against."""
+    teacher: LocalTeacher | None = None
+    """Absent: the teacher that the [teacher] section names."""
+    quota: int | None = Field(default=None, ge=0)
+    """Of the local teacher's key; absent: exactly what the comparison needs."""
+    methods: tuple[ComparedMethod, ...] = Field(min_length=1)
+
+    @field_validator("methods")
+    @classmethod
+    def _labels_differ(cls, methods: tuple[ComparedMethod, ...]) -> tuple[ComparedMethod, ...]:
+        labels = [method.label for method in methods]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"expected different labels, got {', '.join(labels)}")
+        return methods
+
+
+class Cell(BaseModel):
+    """One run of the comparison."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    n: int
+    seed: int
+    config: RunConfig
+
+
+class Comparison:
+    """A comparison, checked whole before anything is spent."""
+
+    def __init__(self, compare: Compare, base: Mapping[str, Any], source: str) -> None:
+        """Raises `ConfigError` when a run of it would not be valid."""
+        self.compare = compare
+        self._base = base
+        self._source = source
+        labels = [method.label for method in compare.methods]
+        if compare.baseline is not None and compare.baseline not in labels:
+            raise ConfigError(
+                f"{source}: compare.baseline: expected one of {', '.join(labels)}, got {compare.baseline!r}"
+            )
+        self.cells = [
+            Cell(label=method.label, n=n, seed=seed, config=self._run(method, n, seed))
+            for n in compare.n
+            for method in compare.methods
+            for seed in range(compare.seeds)
+        ]
+
+    def teacher_run(self, teacher: LocalTeacher) -> RunConfig:
+        """The training of the local teacher."""
+        kept = {name: self._base[name] for name in ("data",) if name in self._base}
+        return parse_config(
+            {
+                **kept,
+                "student": {"network": teacher.network},
+                "method": {"name": "ce"},
+                "training": {"steps": teacher.steps, "threads": 2, "checkpoint_every": 50},
+                "output": {"directory": self.compare.directory / "teacher"},
+            },
+            source=self._source,
+        )
+
+    def _run(self, method: ComparedMethod, n: int, seed: int) -> RunConfig:
+        compare = self.compare
+        name = "".join(letter if letter.isalnum() or letter in "+-.=" else "-" for letter in method.label)
+        return parse_config(
+            {
+                **self._base,
+                "method": method.method,
+                "plus": method.plus,
+                "budget": {**self._base.get("budget", {}), "n": n, "seed": 0 if compare.same_samples else seed},
+                "training": {**self._base.get("training", {}), "seed": seed},
+                "output": {
+                    "directory": compare.directory / "students" / f"{name}-n{n}-seed{seed}",
+                    "cache": compare.directory / "cache.sqlite",
+                },
+            },
+            source=f"{self._source}, {method.label!r}",
+        )
+
+
+def load_comparison(path: Path, *, jobs: int | None = None) -> Comparison:
+    """Read a comparison's TOML file; `jobs` wins over its own. Raises `ConfigError`."""
+    document = read_toml(path)
+    if jobs is not None and isinstance(document.get("compare"), dict):
+        document["compare"]["jobs"] = jobs
+    return parse_comparison(document, source=str(path))
+
+
+def parse_comparison(document: Mapping[str, Any], *, source: str) -> Comparison:
+    """Check a document that was read from `source`. Raises `ConfigError`."""
+    base = {name: section for name, section in document.items() if name != "compare"}
+    if "compare" not in document:
+        raise ConfigError(f"{source}: compare: required, but absent; this is the file of a single run")
+    for name in ("method", "plus", "output"):
+        if name in base:
+            raise ConfigError(f"{source}: {name}: unknown key; a comparison says it in [compare]")
+    try:
+        compare = Compare.model_validate(document["compare"])
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explained(error, Compare, within='compare')}") from error
+    return Comparison(compare, base, source)

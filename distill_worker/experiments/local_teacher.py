@@ -1,0 +1,66 @@
+"""A teacher of one's own: trained on all labels, and served on this machine behind a real quota."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_worker import pipeline
+from distill_worker.config import RunConfig
+from distill_worker.console import notes, progress_bar
+from distill_worker.errors import TeacherError
+from distill_worker.local_service import create_key, served
+from distill_worker.samples import Samples
+from distill_worker.teachers.base import Quota
+from distill_worker.teachers.oip import OipTeacher
+
+
+@dataclass(frozen=True)
+class TrainedTeacher:
+    """Its weights file and what it is worth."""
+
+    network: str
+    accuracy: float
+    weights: Path
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON-able facts."""
+        return {"network": self.network, "accuracy": self.accuracy, "weights": str(self.weights)}
+
+
+def train_teacher(config: RunConfig) -> TrainedTeacher:
+    """Train it, or find it where an earlier run left it."""
+    title = f"teacher ({config.student.network} on {config.data.name})"
+    with progress_bar(title, config.training.steps) as move:
+        result = pipeline.train_student(
+            config, Samples.of(config), {}, None, progress=lambda step, loss: move(step, f"loss {loss:.4f}")
+        )
+        move(config.training.steps, "")
+    return TrainedTeacher(config.student.network, result["accuracy"], config.output.directory / "student.safetensors")
+
+
+@contextmanager
+def serving(teacher: TrainedTeacher, directory: Path, *, quota: int, features: bool = False) -> Iterator[OipTeacher]:
+    """Serve it and yield a client with a key of that quota; ledger, log and key stay in `directory`."""
+    service, key_file = directory / "service", directory / "api-key"
+    create_key(service, name="local", quota=quota, key_file=key_file, features=features)
+    with served(teacher.weights, service) as url:
+        notes.print(f"serving it at {url}; its ledger and log are in {service}")
+        address = RunConfig.model_fields["teacher"].default
+        with OipTeacher(
+            url,
+            model=address.model,
+            api_key=key_file.read_text(encoding="ascii").strip(),
+            timeout_seconds=address.timeout_seconds,
+            give_up_after_seconds=address.give_up_after_seconds,
+        ) as client:
+            yield client
+
+
+def quota_of(client: OipTeacher) -> Quota:
+    """What the local service says of its key."""
+    quota = client.quota()
+    if quota is None:
+        raise TeacherError("the local service has no /v1/quota")
+    return quota

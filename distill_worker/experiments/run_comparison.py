@@ -1,0 +1,180 @@
+"""Carry a comparison out: the teacher, the purchase, the students, the facts.
+
+Everything is bought before the first student is trained, so that a comparison which the quota cannot pay for says so at
+once.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import lru_cache
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from distill_worker import pipeline
+from distill_worker.cache import Cache
+from distill_worker.config import RunConfig
+from distill_worker.console import progress_bar, say
+from distill_worker.datasets import Dataset, load_dataset
+from distill_worker.experiments.comparison import Cell, Comparison
+from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
+from distill_worker.samples import Samples
+from distill_worker.targets import load_targets
+from distill_worker.teachers.base import Description, Quota
+from distill_worker.teachers.oip import OipTeacher
+
+
+def run_comparison(comparison: Comparison, *, fresh: bool = False) -> dict[str, Any]:
+    """The comparison's facts: `teacher`, `calls_paid`, `cache_hits`, `quota`, `results`, `seconds`.
+
+    Args:
+        comparison: what to compare.
+        fresh: train every student again, even where a result is found.
+    """
+    started = time.perf_counter()
+    compare = comparison.compare
+    asking = _distinct_purchases(comparison.cells)
+    with _teacher(comparison, asking) as (client, teacher_facts):
+        description = client.describe()
+        before = client.quota()
+        held = sum(_buy(cell.config, client, description) for cell in asking)
+        after = client.quota()
+    results = _train_all(comparison.cells, description.id, jobs=compare.jobs, fresh=fresh)
+    base = comparison.cells[0].config
+    return {
+        "data": base.data.name,
+        "student": base.student.network,
+        "track": base.track,
+        "n": list(compare.n),
+        "seeds": compare.seeds,
+        "baseline": compare.baseline,
+        "teacher": {"id": description.id, **teacher_facts},
+        "calls_paid": after.used - before.used if before and after else None,
+        "cache_hits": held,
+        "quota": _quota_facts(after),
+        "results": results,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def _distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
+    """One cell for each different set of samples to buy, the largest first, for smaller ones are among them."""
+    found: dict[str, Cell] = {}
+    for cell in sorted(cells, key=lambda cell: -cell.n):
+        if cell.config.needs_teacher:
+            found.setdefault(_purchase_identity(cell.config), cell)
+    return list(found.values())
+
+
+def _purchase_identity(config: RunConfig) -> str:
+    mixing = [method.model_dump() for method in config.methods if getattr(method, "mixtures", 0)]
+    return repr((config.budget, config.teacher_kinds, config.corruption, config.augmentation, mixing))
+
+
+@contextmanager
+def _teacher(comparison: Comparison, asking: Sequence[Cell]) -> Iterator[tuple[OipTeacher, dict[str, Any]]]:
+    compare = comparison.compare
+    if compare.teacher is None:
+        with pipeline.connect(comparison.cells[0].config, say) as (client, _):
+            yield client, {}
+        return
+    teacher = train_teacher(comparison.teacher_run(compare.teacher))
+    quota = compare.quota
+    if quota is None:
+        quota = len({key for cell in asking for key in _samples(cell.config).wanted})
+    features = any(len(cell.config.teacher_kinds) > 1 for cell in asking)
+    with serving(teacher, compare.directory, quota=quota, features=features) as client:
+        quota_of(client)
+        yield client, teacher.facts()
+
+
+def _buy(config: RunConfig, client: OipTeacher, description: Description) -> int:
+    with Cache(config.output.cache) as cache, progress_bar(f"buying, n = {config.budget.n}") as move:
+        plan, _ = pipeline.buy(
+            config,
+            _samples(config),
+            client,
+            description,
+            cache,
+            on_wait=lambda: say(f"another worker is buying into {config.output.cache}; waiting for it"),
+            progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} held", plan.outstanding),
+        )
+    return plan.cached
+
+
+def _train_all(cells: Sequence[Cell], teacher_id: str, *, jobs: int, fresh: bool) -> list[dict[str, Any]]:
+    results: dict[int, dict[str, Any]] = {}
+    title = f"students ({cells[0].config.student.network})"
+    # Each student in a process that has loaded torch by itself: threads of a forked one may hang.
+    context = multiprocessing.get_context("spawn")
+    with (
+        progress_bar(title, len(cells)) as move,
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_live_with_the_parent) as pool,
+    ):
+        move(0, "")
+        running = {
+            pool.submit(_train_cell, cell.config.model_dump(mode="json"), teacher_id, fresh): index
+            for index, cell in enumerate(cells)
+        }
+        try:
+            for future in as_completed(running):
+                index = running[future]
+                results[index] = future.result()
+                move(len(results), f"{cells[index].label}, n = {cells[index].n}, seed {cells[index].seed}")
+        except BaseException:
+            # What was not begun must not hold up the end.
+            say("ending the students in training; what is done is kept, and the same command goes on from there")
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [
+        {"method": cell.label, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
+        for index, cell in enumerate(cells)
+    ]
+
+
+def _kept(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: result[name] for name in ("accuracy", "calls", "steps", "best_validation")}
+
+
+def _train_cell(document: dict[str, Any], teacher_id: str, fresh: bool) -> dict[str, Any]:
+    """One student, in a process of its own."""
+    config = RunConfig.model_validate(document)
+    samples = _samples(config)
+    if not config.needs_teacher:
+        return pipeline.train_student(config, samples, {}, None, fresh=fresh)
+    with Cache(config.output.cache) as cache:
+        targets = load_targets(cache, teacher_id, samples.keys, config.teacher_kinds)
+    return pipeline.train_student(config, samples, targets, teacher_id, fresh=fresh)
+
+
+def _samples(config: RunConfig) -> Samples:
+    data = config.data
+    return Samples.among(_dataset(data.name, data.root, data.path, data.image_size), config)
+
+
+@lru_cache(maxsize=1)
+def _dataset(name: str, root: Path, path: Path | None, image_size: tuple[int, int] | None) -> Dataset:
+    return load_dataset(name, root, path=path, image_size=image_size)
+
+
+def _live_with_the_parent() -> None:
+    """Leave interrupts to it, and end when it ends, however that happens."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
+def _quota_facts(quota: Quota | None) -> dict[str, int] | None:
+    return None if quota is None else {"limit": quota.limit, "used": quota.used, "remaining": quota.remaining}

@@ -1,0 +1,67 @@
+"""Means over seeds, and tests of one method against another on the same seeds."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import ttest_rel
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A method against the baseline, seed by seed."""
+
+    difference: float
+    """Mean of method less baseline, in the unit of the values."""
+    wins: int
+    """Seeds on which the method is strictly better."""
+    seeds: int
+    p_value: float
+    """Two-sided paired t-test, not corrected."""
+    holm_p_value: float
+    """Corrected for all the methods tested beside it (Holm 1979)."""
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean and the sample standard deviation, which one value does not have."""
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def against_baseline(values: Mapping[str, Sequence[float]], baseline: str) -> dict[str, Paired]:
+    """Every other method against the baseline; values are aligned by seed.
+
+    Differences that are all equal have no spread to test with: their p-value is 1 when they are 0, else 0.
+    """
+    raw: dict[str, float] = {}
+    base = values[baseline]
+    for name, own in values.items():
+        if name != baseline and len(own) == len(base) > 1:
+            raw[name] = _p_value(own, base)
+    corrected = holm(raw)
+    return {
+        name: Paired(
+            difference=statistics.mean(values[name]) - statistics.mean(base),
+            wins=sum(a > b for a, b in zip(values[name], base, strict=True)),
+            seeds=len(base),
+            p_value=p,
+            holm_p_value=corrected[name],
+        )
+        for name, p in raw.items()
+    }
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction: the i-th smallest of m times m - i + 1, never falling, at most 1."""
+    corrected: dict[str, float] = {}
+    running = 0.0
+    for index, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        running = max(running, min(1.0, (len(p_values) - index) * p_values[name]))
+        corrected[name] = running
+    return corrected
+
+
+def _p_value(own: Sequence[float], base: Sequence[float]) -> float:
+    differences = {a - b for a, b in zip(own, base, strict=True)}
+    if len(differences) == 1:
+        return 1.0 if differences == {0.0} else 0.0
+    return float(ttest_rel(own, base).pvalue)

@@ -1,0 +1,64 @@
+"""A comparison's facts as a table, in a terminal or in Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from distill_worker.experiments.statistics import Paired, against_baseline, mean_and_deviation
+
+Rows = list[tuple[str, ...]]
+
+
+def accuracy_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    """The heading, and one row a method: mean and standard deviation of test accuracy in percent, and calls, by n."""
+    heading = ("method", *(part for n in facts["n"] for part in (f"n = {n}", "calls")))
+    rows: Rows = []
+    for method in _methods(facts):
+        cells: list[str] = [method]
+        for n in facts["n"]:
+            mean, deviation = mean_and_deviation(_accuracies(facts, method, n))
+            cells.append(f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}")
+            calls = sorted(
+                {result["calls"] for result in facts["results"] if (result["method"], result["n"]) == (method, n)}
+            )
+            cells.append("-".join(str(number) for number in dict.fromkeys((calls[0], calls[-1]))))
+        rows.append(tuple(cells))
+    return heading, rows
+
+
+def paired_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
+    """The heading, and one row a method: its difference to the baseline in points, seeds won, and corrected p, by n."""
+    baseline = facts["baseline"]
+    heading = (f"against {baseline}", *(f"n = {n}: points (seeds won) p, Holm's p" for n in facts["n"]))
+    tests = {n: paired_tests(facts, n) for n in facts["n"]}
+    rows: Rows = []
+    for method in _methods(facts):
+        if method != baseline:
+            rows.append((method, *(_told(tests[n].get(method)) for n in facts["n"])))
+    return heading, rows
+
+
+def paired_tests(facts: Mapping[str, Any], n: int) -> dict[str, Paired]:
+    """Every method against the baseline at one n, in points of accuracy."""
+    return against_baseline({method: _accuracies(facts, method, n) for method in _methods(facts)}, facts["baseline"])
+
+
+def markdown(heading: tuple[str, ...], rows: Rows) -> str:
+    """A Markdown table."""
+    lines = [heading, tuple("---" for _ in heading), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _methods(facts: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(result["method"] for result in facts["results"]))
+
+
+def _accuracies(facts: Mapping[str, Any], method: str, n: int) -> list[float]:
+    """In percent, by seed."""
+    chosen = [result for result in facts["results"] if (result["method"], result["n"]) == (method, n)]
+    return [100 * result["accuracy"] for result in sorted(chosen, key=lambda result: result["seed"])]
+
+
+def _told(test: Paired | None) -> str:
+    if test is None:
+        return "-"
+    return f"{test.difference:+.2f} ({test.wins}/{test.seeds}) {test.p_value:.3f}, {test.holm_p_value:.3f}"

@@ -1,0 +1,91 @@
+"""Methods that train on mixtures of samples.
+
+Against stored outputs a mixture's target is the mixture of its samples' targets and costs nothing. Asking the teacher
+about mixtures is another method and costs one call a mixture: `targets = "requeried"`.
+"""
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from distill_worker.losses import kd_loss
+from distill_worker.methods.base import LogitTerm, Method, Setting
+from distill_worker.mixing import Mixture, draw_cutmix, draw_mixup
+
+
+class Mixing(Method):
+    """What all of them have: a KD term, and how a batch is mixed."""
+
+    label_weight: float = Field(default=0.1, ge=0)
+    weight: float = Field(default=0.9, ge=0)
+    temperature: float = Field(default=4.0, gt=0)
+    alpha: float = Field(default=1.0, gt=0)
+    """Of the Beta (or Dirichlet) distribution that the shares are drawn from."""
+    targets: Literal["stored", "requeried"] = "stored"
+    mixtures: int = Field(default=0, ge=0)
+    """For `requeried`: how many mixtures the teacher is asked about, one call each, besides the n samples."""
+
+    @model_validator(mode="after")
+    def _calls_are_said(self) -> "Mixing":
+        if (self.targets == "requeried") != (self.mixtures > 0):
+            raise ValueError(
+                "mixtures: expected a positive number of calls with targets = 'requeried', and none with 'stored', got "
+                f"{self.mixtures} with {self.targets!r}"
+            )
+        return self
+
+    @abstractmethod
+    def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture:
+        """How a batch of images `[batch, channels, height, width]` is mixed."""
+
+    def asked_mixtures(self, images: Tensor, probabilities: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        """Mixtures to ask about, rounded to whole pixel values; asking about more later keeps these."""
+        generator = torch.Generator().manual_seed(seed)
+        pictures, labels, made = [], [], 0
+        while made < self.mixtures:
+            mixture = self.mixture(images, generator)
+            pictures.append(mixture.images(images).round().to(torch.uint8))
+            labels.append(mixture.probabilities(probabilities))
+            made += len(images)
+        return torch.cat(pictures)[: self.mixtures], torch.cat(labels)[: self.mixtures]
+
+    def make_term(self, _setting: Setting) -> nn.Module:
+        """KD of the batch's logits, mixed or bought for mixtures."""
+        return LogitTerm(kd_loss, temperature=self.temperature)
+
+
+class Mixup(Mixing):
+    """KD on convex mixtures of two images."""
+
+    name: Literal["mixup"] = "mixup"
+    paper: ClassVar = "Zhang et al. 2018, arXiv 1710.09412"
+
+    def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture:
+        """Pairs of the batch."""
+        return draw_mixup(len(images), parts=2, alpha=self.alpha, generator=generator)
+
+
+class Mixup3(Mixing):
+    """KD on convex mixtures of three images."""
+
+    name: Literal["mixup3"] = "mixup3"
+    paper: ClassVar = "as in Wilf et al. 2023, arXiv 2311.02253"
+
+    def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture:
+        """Triplets of the batch."""
+        return draw_mixup(len(images), parts=3, alpha=self.alpha, generator=generator)
+
+
+class CutMix(Mixing):
+    """KD on images with a box of another image in them."""
+
+    name: Literal["cutmix"] = "cutmix"
+    paper: ClassVar = "Yun et al. 2019, arXiv 1905.04899"
+
+    def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture:
+        """Pairs of the batch."""
+        height, width = images.shape[2:]
+        return draw_cutmix(len(images), height=height, width=width, alpha=self.alpha, generator=generator)

@@ -1,0 +1,40 @@
+"""What is minimised: the label term and the weighted terms of one method and of those added to it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from distill_worker.methods.base import Batch, Method, Setting, method_name
+from distill_worker.methods.mixed import Mixing
+from distill_worker.mixing import Mixture
+
+
+class Objective(nn.Module):
+    """A method's terms, with what they learn and remember.
+
+    Its forward maps a batch to weighted terms by name, whose sum is minimised.
+    """
+
+    def __init__(self, methods: Sequence[Method], setting: Setting) -> None:
+        """`methods` are the method itself, whose label term counts, and those added to it."""
+        super().__init__()
+        self.student_layers = tuple(dict.fromkeys(layer for method in methods for layer in method.student_layers))
+        self._mixing = next(
+            (method for method in methods if isinstance(method, Mixing) and method.targets == "stored"), None
+        )
+        self._weights = {"label": methods[0].label_weight}
+        self.terms = nn.ModuleDict({"label": methods[0].make_label_term(setting)})
+        for method in methods:
+            if (term := method.make_term(setting)) is not None:
+                name = method_name(method)
+                self.terms[name] = term
+                self._weights[name] = method.term_weight
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The weighted terms; what has no weight is not computed."""
+        return {name: self._weights[name] * term(batch) for name, term in self.terms.items() if self._weights[name]}
+
+    def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture | None:
+        """How this batch of images is to be mixed, or None."""
+        return None if self._mixing is None else self._mixing.mixture(images, generator)

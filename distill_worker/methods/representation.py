@@ -1,0 +1,63 @@
+"""Which representation of a sample a relational method looks at: its logits, or features of one layer."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from distill_worker.methods.base import LOGITS, Batch, Method, Setting
+
+FEATURES = "features."
+
+
+class OnRepresentation(Method):
+    """The part of a configuration that chooses the representation."""
+
+    on: Literal["logits", "log_probabilities", "features"] = "logits"
+    """`features` needs a key that may see them."""
+    teacher_layer: str = Field(default="pooled", min_length=1)
+    """For `features`: maps are averaged over their area."""
+    student_layer: str = Field(default="pooled", min_length=1)
+
+    @property
+    def teacher_kinds(self) -> tuple[str, ...]:
+        """Logits, and the layer's features where they are looked at."""
+        return (LOGITS, FEATURES + self.teacher_layer) if self.on == "features" else (LOGITS,)
+
+    @property
+    def student_layers(self) -> tuple[str, ...]:
+        """The layer looked at, if any."""
+        return (self.student_layer,) if self.on == "features" else ()
+
+
+class Representation(nn.Module):
+    """Student and teacher rows `[batch, dims]` of a batch; where asked, a learned projection makes their dims equal."""
+
+    def __init__(self, method: OnRepresentation, setting: Setting, *, equal_dims: bool) -> None:
+        super().__init__()
+        self._on = method.on
+        self.student_kind, self.teacher_kind = (
+            (FEATURES + method.student_layer, FEATURES + method.teacher_layer)
+            if method.on == "features"
+            else (LOGITS, LOGITS)
+        )
+        student_dims = setting.student_shapes[self.student_kind][0]
+        teacher_dims = setting.targets[self.teacher_kind].shape[1]
+        self.projection: nn.Module = nn.Identity()
+        if equal_dims and student_dims != teacher_dims:
+            self.projection = nn.Linear(student_dims, teacher_dims, bias=False)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The rows of the batch."""
+        student = self.projection(self._rows(batch.student[self.student_kind]))
+        return student, self.of_teacher(batch.teacher[self.teacher_kind])
+
+    def of_teacher(self, outputs: Tensor) -> Tensor:
+        """The rows of stored teacher outputs."""
+        return self._rows(outputs)
+
+    def _rows(self, outputs: Tensor) -> Tensor:
+        if outputs.ndim > 2:
+            outputs = outputs.flatten(2).mean(dim=2)
+        return torch.log_softmax(outputs, dim=1) if self._on == "log_probabilities" else outputs

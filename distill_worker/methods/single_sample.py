@@ -1,0 +1,122 @@
+"""Methods that look at one sample at a time."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from distill_worker.losses import dist_loss, dkd_loss, kd_loss, lskd_loss, ttm_loss, wttm_loss
+from distill_worker.methods.base import LOGITS, Batch, LogitTerm, Method, Setting
+
+
+class CE(Method):
+    """Cross-entropy on the labels: no teacher, no calls."""
+
+    name: Literal["ce"] = "ce"
+    paper: ClassVar = "the student alone"
+    access: ClassVar = "none"
+
+
+class KD(Method):
+    """Knowledge distillation: the teacher's softened distribution is the target."""
+
+    name: Literal["kd"] = "kd"
+    paper: ClassVar = "Hinton et al. 2015, arXiv 1503.02531; weights of Tian et al. 2020, arXiv 1910.10699"
+    temperature: float = Field(default=4.0, gt=0)
+    label_weight: float = Field(default=0.1, ge=0)
+    weight: float = Field(default=0.9, ge=0)
+
+    def make_term(self, _setting: Setting) -> nn.Module:
+        """KD of the batch's logits."""
+        return LogitTerm(kd_loss, temperature=self.temperature)
+
+
+class DKD(Method):
+    """Decoupled KD: what the teacher says of the true class, and of the others, weighted apart."""
+
+    name: Literal["dkd"] = "dkd"
+    paper: ClassVar = "Zhao et al. 2022, arXiv 2203.08679"
+    needs_labels: ClassVar = True
+    temperature: float = Field(default=4.0, gt=0)
+    weight: float = Field(default=1.0, ge=0)
+    alpha: float = Field(default=1.0, ge=0)
+    beta: float = Field(default=6.0, ge=0)
+    warm_up: float = Field(default=1 / 12, ge=0, le=1)
+    """The share of the training over which the weight grows from 0: 20 of 240 epochs in the paper."""
+
+    def make_term(self, setting: Setting) -> nn.Module:
+        """DKD of the batch's logits, warmed up."""
+        return _Decoupled(self, warm_up_steps=self.warm_up * setting.steps)
+
+
+class LSKD(Method):
+    """KD on logits that are standardised sample by sample."""
+
+    name: Literal["lskd"] = "lskd"
+    paper: ClassVar = "Sun et al. 2024, arXiv 2403.01427"
+    temperature: float = Field(default=2.0, gt=0)
+    label_weight: float = Field(default=0.1, ge=0)
+    weight: float = Field(default=9.0, ge=0)
+
+    def make_term(self, _setting: Setting) -> nn.Module:
+        """LSKD of the batch's logits."""
+        return LogitTerm(lskd_loss, temperature=self.temperature)
+
+
+class DIST(Method):
+    """Correlation between the predictions, over the classes of a sample and over the samples of a class."""
+
+    name: Literal["dist"] = "dist"
+    paper: ClassVar = "Huang et al. 2022, arXiv 2205.10536"
+    temperature: float = Field(default=4.0, gt=0)
+    weight: float = Field(default=2.0, ge=0)
+
+    def make_term(self, _setting: Setting) -> nn.Module:
+        """DIST of the batch's logits."""
+        return LogitTerm(dist_loss, temperature=self.temperature)
+
+
+class TTM(Method):
+    """Transformed teacher matching: only the teacher is softened."""
+
+    name: Literal["ttm"] = "ttm"
+    paper: ClassVar = "Zheng and Yang 2024, arXiv 2402.11148"
+    temperature: float = Field(default=4.0, gt=0)
+    weight: float = Field(default=1.0, ge=0)
+
+    def make_term(self, _setting: Setting) -> nn.Module:
+        """TTM of the batch's logits."""
+        return LogitTerm(ttm_loss, temperature=self.temperature)
+
+
+class WTTM(Method):
+    """Transformed teacher matching, with more weight on samples of which the teacher is unsure."""
+
+    name: Literal["wttm"] = "wttm"
+    paper: ClassVar = "Zheng and Yang 2024, arXiv 2402.11148"
+    temperature: float = Field(default=4.0, gt=0)
+    weight: float = Field(default=1.0, ge=0)
+
+    def make_term(self, _setting: Setting) -> nn.Module:
+        """WTTM of the batch's logits."""
+        return LogitTerm(wttm_loss, temperature=self.temperature)
+
+
+class _Decoupled(nn.Module):
+    def __init__(self, method: DKD, *, warm_up_steps: float) -> None:
+        super().__init__()
+        self._method = method
+        self._warm_up_steps = warm_up_steps
+
+    def forward(self, batch: Batch) -> Tensor:
+        if batch.labels is None:
+            raise ValueError("labels: dkd needs one true label for each sample, got mixtures")
+        loss = dkd_loss(
+            batch.student[LOGITS],
+            batch.teacher[LOGITS],
+            batch.labels,
+            temperature=self._method.temperature,
+            alpha=self._method.alpha,
+            beta=self._method.beta,
+        )
+        return loss * min(1.0, batch.step / self._warm_up_steps) if self._warm_up_steps else loss

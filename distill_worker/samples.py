@@ -1,0 +1,136 @@
+"""Which samples a run is about: what is bought, what is trained on, what is only looked at.
+
+Choices depend on sample keys and seeds alone, and the n smallest ranks are among the n + 1 smallest: asking for more
+later buys the difference alone.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from distill_worker.config import RunConfig, Track
+from distill_worker.corruption import imbalanced, noisy_labels
+from distill_worker.datasets import Dataset, load_dataset
+from distill_worker.methods import Mixing
+from distill_worker.methods.base import probabilities_of
+from distill_worker.selection import divide, rank
+from distill_worker.training_set import Pool, Preprocessing
+from shared.sample_key import sample_key, sample_keys
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A run's samples. What is asked of the teacher and what the student sees are aligned, row by row."""
+
+    dataset: Dataset
+    labels: Tensor
+    """int64, of every training image, with whatever noise the run has."""
+    chosen: list[int]
+    """Positions in the training split, ascending: the samples to query."""
+    validation: list[int]
+    """Positions that are only looked at."""
+    candidates: list[int]
+    """Positions that there are to choose from: one of each distinct image, less what an imbalance leaves out."""
+    queried: Tensor
+    """uint8 `[queries, channels, height, width]`: what the teacher is asked about, mixtures last."""
+    images: Tensor
+    """uint8, like `queried`: what the student sees, before augmentation."""
+    label_probabilities: Tensor
+    """float32 `[queries, classes]`."""
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Samples":
+        """Load the data set and choose `budget.n` of its training samples.
+
+        Raises:
+            DataError: the data cannot be read.
+            ConfigError: there are too few samples.
+        """
+        data = config.data
+        return cls.among(load_dataset(data.name, data.root, path=data.path, image_size=data.image_size), config)
+
+    @classmethod
+    def among(cls, dataset: Dataset, config: RunConfig) -> "Samples":
+        """Choose from a data set that is loaded already."""
+        classes = len(dataset.class_names)
+        labels, corruption = dataset.train.labels, config.corruption
+        candidates = list(range(len(labels)))
+        if (imbalance := corruption.imbalance) is not None:
+            kept = imbalanced(
+                labels, kind=imbalance.kind, ratio=imbalance.ratio, num_classes=classes, seed=corruption.seed
+            )
+            candidates = kept.tolist()
+        if (noise := corruption.label_noise) is not None:
+            labels = noisy_labels(labels, kind=noise.kind, rate=noise.rate, num_classes=classes, seed=corruption.seed)
+        keys = sample_keys(dataset.train.images[torch.tensor(candidates)].numpy())
+        ranked = [candidates[position] for position in rank(keys, config.budget.seed)]
+        chosen, validation = divide(ranked, config.budget.n, config.training.validated_share)
+        here = torch.tensor(chosen)
+        images = dataset.train.images[here]
+        probabilities = probabilities_of(labels[here], classes)
+        queried = images
+        if config.augmentation.query_view == "augmented":
+            queried = _views(images, preprocessing(dataset, config), config.budget.seed)
+        mixing = next((method for method in config.methods if isinstance(method, Mixing)), None)
+        if mixing is not None and mixing.mixtures:
+            mixtures, mixed = mixing.asked_mixtures(images, probabilities, seed=config.budget.seed)
+            queried, images = torch.cat([queried, mixtures]), torch.cat([images, mixtures])
+            probabilities = torch.cat([probabilities, mixed])
+        return cls(dataset, labels, chosen, validation, sorted(ranked), queried, images, probabilities)
+
+    @cached_property
+    def keys(self) -> list[bytes]:
+        """The sample keys of what the teacher is asked about, row by row."""
+        return sample_keys(np.ascontiguousarray(self.queried.numpy()))
+
+    def images_by_key(self) -> dict[bytes, NDArray[np.uint8]]:
+        """Whatever a purchase of this data set may hold: every training image, and what is asked now."""
+        images = self.dataset.train.images.numpy()
+        return dict(zip(sample_keys(images), images, strict=True)) | self.wanted
+
+    @cached_property
+    def wanted(self) -> dict[bytes, NDArray[np.uint8]]:
+        """What to buy: images by sample key."""
+        return dict(zip(self.keys, self.queried.numpy(), strict=True))
+
+    def digest(self) -> str:
+        """What tells these samples, with their labels, from others."""
+        digest = sha256(b"".join(self.keys))
+        digest.update(self.label_probabilities.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def pool(self, track: Track) -> Pool | None:
+        """What the track adds to the queried samples: all candidates that are not for validation."""
+        if track == "queried":
+            return None
+        held_out = set(self.validation)
+        here = torch.tensor([position for position in self.candidates if position not in held_out])
+        return Pool(self.dataset.train.images[here], self.labels[here] if track == "labelled-pool" else None)
+
+
+def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
+    """What a training image goes through: the run's choice, or else the data set's own."""
+    crop, flip = config.augmentation.crop_padding, config.augmentation.horizontal_flip
+    return Preprocessing(
+        mean=dataset.mean,
+        std=dataset.std,
+        crop_padding=dataset.crop_padding if crop is None else crop,
+        horizontal_flip=dataset.horizontal_flip if flip is None else flip,
+        channels_last=config.training.channels_last,
+    )
+
+
+def _views(images: Tensor, view: Preprocessing, seed: int) -> Tensor:
+    """One augmented view of each image, which depends on nothing but the image and the seed."""
+    head = f"view:{seed}:".encode()
+    views = []
+    for image in images:
+        digest = sha256(head + sample_key(image.numpy())).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        views.append(view.augmented(image[None], generator))
+    return torch.cat(views).contiguous()

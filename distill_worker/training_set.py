@@ -1,0 +1,102 @@
+"""What a student learns from, on one device, and the order in which it sees it.
+
+Images live on the device as uint8 and targets as aligned tensors, so a step waits for neither disk nor network.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill_worker.augment import augment
+from shared.normalise import normalise
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From stored pixels to what a network sees."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_padding: int
+    horizontal_flip: bool
+    channels_last: bool = False
+
+    def augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Fresh crops and flips, still pixels."""
+        return augment(
+            images, crop_padding=self.crop_padding, horizontal_flip=self.horizontal_flip, generator=generator
+        )
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """What the network is given."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return normalise(images, self.mean, self.std).contiguous(memory_format=layout)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Training images that nothing was bought for."""
+
+    images: Tensor
+    """uint8 `[samples, channels, height, width]`."""
+    labels: Tensor | None
+    """int64 `[samples]`, in the track labelled-pool."""
+
+    def to(self, device: torch.device) -> "Pool":
+        """The same on another device."""
+        return Pool(self.images.to(device), None if self.labels is None else self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The queried samples and what goes with them."""
+
+    images: Tensor
+    """uint8 `[samples, channels, height, width]`."""
+    label_probabilities: Tensor
+    """float32 `[samples, classes]`: one-hot, or mixed where an image is a bought mixture."""
+    labels: Tensor | None
+    """int64 `[samples]`; None when some images are mixtures."""
+    preprocessing: Preprocessing
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    """Stored teacher outputs, float32 `[samples, ...]` by kind."""
+    pool: Pool | None = None
+    validation: tuple[Tensor, Tensor] | None = None
+    """uint8 images and int64 labels that are only looked at."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class BatchOrder:
+    """Shuffled passes over so many samples, in full batches.
+
+    A last batch that is not full is left out; the next pass shuffles anew. A set smaller than a batch is one batch.
+    """
+
+    def __init__(self, samples: int, batch_size: int, generator: torch.Generator) -> None:
+        self._generator = generator
+        self._samples = samples
+        self._batch_size = min(batch_size, samples)
+        self._pass = torch.empty(0, dtype=torch.int64)
+        self._next = 0
+
+    def next_batch(self) -> Tensor:
+        """Positions of the next batch, int64 on the CPU."""
+        if self._next + self._batch_size > len(self._pass):
+            self._pass = torch.randperm(self._samples, generator=self._generator)
+            self._next = 0
+        batch = self._pass[self._next : self._next + self._batch_size]
+        self._next += self._batch_size
+        return batch
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"pass": self._pass, "next": self._next}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self._pass, self._next = state["pass"], state["next"]
