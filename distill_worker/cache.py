@@ -160,7 +160,7 @@ class Cache:
         ]
 
     def complete(self, purchase: Purchase, outputs: Mapping[str, NDArray[np.float32]]) -> None:
-        """Keep what a purchase brought, float32 `[samples, ...]` in its order by kind, and close it."""
+        """Keep all that a purchase asked for, float32 `[samples, ...]` in its order by kind, and close it."""
         with self._writing() as connection:
             self._close(connection, purchase, "done")
             teacher_id = connection.scalar(
@@ -168,9 +168,9 @@ class Cache:
                 .join(schema.purchases, schema.purchases.c.stream_id == schema.streams.c.id)
                 .where(schema.purchases.c.id == purchase.id)
             )
-            for kind, values in outputs.items():
-                stream_id = self._stream(connection, str(teacher_id), kind, values.shape[1:])
-                self._keep(connection, stream_id, purchase, values)
+            for kind in purchase.kinds:
+                stream_id = self._stream(connection, str(teacher_id), kind, outputs[kind].shape[1:])
+                self._keep(connection, stream_id, purchase, outputs[kind])
 
     def void(self, purchase: Purchase) -> None:
         """Close a purchase that the teacher refused and did not charge."""

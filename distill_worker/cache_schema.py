@@ -29,7 +29,7 @@ streams = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("teacher_id", String(200), nullable=False),
-    Column("output_kind", String(40), nullable=False),
+    Column("output_kind", String(1000), nullable=False),
     UniqueConstraint("teacher_id", "output_kind"),
 )
 """One row for each teacher and output kind, so that an output's row need not repeat them.

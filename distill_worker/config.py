@@ -194,7 +194,7 @@ class RunConfig(_Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> "RunConfig":
         for added in self.plus:
-            if "label_weight" in added.model_fields_set:
+            if added.label_weight != type(added).model_fields["label_weight"].default:
                 raise ValueError("plus: label_weight is the first method's to say; leave it out of [[plus]]")
         if (reason := why_not_together(self.methods)) is not None:
             raise ValueError(f"plus: {reason}")

@@ -3,7 +3,8 @@
     plan()   what is wanted, held, to buy and remaining: asked before anything is spent, and spends nothing
     fetch()  open purchases again first, then the missing samples, several requests in flight
 
-Invariant: a sample is never sent under a second Idempotency-Key while the fate of the first is unknown.
+Invariant: a sample is never sent under a second Idempotency-Key while the fate of a first, which would bring all that
+it lacks, is unknown.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import Cache, Purchase
+from distill_worker.cache_schema import KIND_SEPARATOR
 from distill_worker.errors import PlanRefused, QuotaExhausted, TeacherError, TeacherRefused, WorkerError
 from distill_worker.teachers.base import Description, Quota, Teacher
 
@@ -43,7 +45,8 @@ class Plan:
     to_buy: tuple[bytes, ...]
     """Sample keys to ask for the first time, or again for kinds that are not held."""
     again: int
-    """How many of them are paid for again, because only some of the kinds are held."""
+    """How many of them are paid for again, because only some of the kinds are held, or on their way in a purchase begun
+    earlier that would not bring the others."""
     request_size: int
     """Samples in a request that asks for the first time."""
     quota: Quota | None
@@ -94,15 +97,12 @@ def plan(
     """
     _check_shape(description, samples)
     _check_offer(description, kinds)
-    kinds = tuple(sorted(kinds))
-    lacking = [set(cache.missing(cache.stream(description.id, kind), samples)) for kind in kinds]
-    wanted = set.union(*lacking)
-    missing = [key for key in samples if key in wanted]
-    quota = teacher.quota() if missing else None
+    kinds = tuple(sorted(set(kinds)))
+    lacking = _lacking(cache, description.id, kinds, samples)
+    quota = teacher.quota() if lacking else None
     _check_permission(quota, kinds)
-    reopened = tuple(
-        purchase for purchase in _open_purchases(cache, description.id, kinds) if wanted & set(purchase.sample_keys)
-    )
+    opened = _open_purchases(cache, description.id)
+    reopened, covered = _to_repeat(sorted(opened, key=lambda purchase: purchase.payer != teacher.payer), lacking)
     if any(purchase.payer != teacher.payer for purchase in reopened):
         raise PlanRefused(
             "some of these samples were asked for with another API key, in a purchase whose end is not known: they may "
@@ -110,17 +110,17 @@ def plan(
             "other-keys` "
             "to buy them again with this one"
         )
-    begun = {key for purchase in reopened for key in purchase.sample_keys}
-    to_buy = tuple(key for key in missing if key not in begun)
+    to_buy = tuple(key for key in lacking if key not in covered)
+    begun = {(key, kind) for purchase in opened for key in purchase.sample_keys for kind in purchase.kinds}
     return Plan(
         teacher_id=description.id,
         stream_id=cache.order(description.id, kinds),
         kinds=kinds,
         wanted=len(samples),
-        cached=len(samples) - len(missing),
+        cached=len(samples) - len(lacking),
         reopened=reopened,
         to_buy=to_buy,
-        again=sum(any(key not in absent for absent in lacking) for key in to_buy),
+        again=sum(any(kind not in lacking[key] or (key, kind) in begun for kind in kinds) for key in to_buy),
         request_size=min(request_size, description.max_request_size or request_size),
         quota=quota,
     )
@@ -211,19 +211,46 @@ def abandon(
         TeacherError: the present key is not accepted; nothing was given up.
     """
     teacher.quota()
-    for opened in _open_purchases(cache, description.id, kinds):
-        if (whose == "all" or opened.payer != teacher.payer) and samples.keys() & set(opened.sample_keys):
+    lacking = _lacking(cache, description.id, kinds, samples)
+    for opened in _open_purchases(cache, description.id):
+        if (whose == "all" or opened.payer != teacher.payer) and _covered(opened, lacking):
             cache.void(opened)
 
 
-def _open_purchases(cache: Cache, teacher_id: str, kinds: tuple[str, ...]) -> list[Purchase]:
-    """Those that bring all of these kinds. One that brings fewer has nothing to give here that is not bought anyway."""
-    return [
-        purchase
-        for brought, stream_id in cache.orders(teacher_id).items()
-        if set(kinds) <= set(brought)
-        for purchase in cache.open_purchases(stream_id)
-    ]
+def _lacking(
+    cache: Cache, teacher_id: str, kinds: Sequence[str], samples: Mapping[bytes, Images]
+) -> dict[bytes, frozenset[str]]:
+    """The kinds that are not held of each sample, for those samples that lack any."""
+    absent = {kind: set(cache.missing(cache.stream(teacher_id, kind), samples)) for kind in kinds}
+    lacking = {key: frozenset(kind for kind in kinds if key in absent[kind]) for key in samples}
+    return {key: lacked for key, lacked in lacking.items() if lacked}
+
+
+def _open_purchases(cache: Cache, teacher_id: str) -> list[Purchase]:
+    """All of this teacher's, whatever they ask for, in the order in which they were begun."""
+    opened = [purchase for order in cache.orders(teacher_id).values() for purchase in cache.open_purchases(order)]
+    return sorted(opened, key=lambda purchase: purchase.id)
+
+
+def _covered(purchase: Purchase, lacking: Mapping[bytes, frozenset[str]]) -> set[bytes]:
+    """The samples that lack nothing when this purchase is finished.
+
+    For the others it is not worth repeating: what they lack besides is bought with a call that brings everything.
+    """
+    return {key for key in purchase.sample_keys if key in lacking and lacking[key] <= set(purchase.kinds)}
+
+
+def _to_repeat(
+    opened: Sequence[Purchase], lacking: Mapping[bytes, frozenset[str]]
+) -> tuple[tuple[Purchase, ...], set[bytes]]:
+    """The purchases to finish, of which none is for samples that one before covers, and the samples they cover."""
+    chosen: list[Purchase] = []
+    covered: set[bytes] = set()
+    for purchase in opened:
+        if brought := _covered(purchase, lacking) - covered:
+            chosen.append(purchase)
+            covered |= brought
+    return tuple(chosen), covered
 
 
 def _refused_again(error: TeacherRefused) -> TeacherRefused:
@@ -255,6 +282,8 @@ def _check_shape(description: Description, samples: Mapping[bytes, Images]) -> N
 
 def _check_offer(description: Description, kinds: tuple[str, ...]) -> None:
     for kind in kinds:
+        if KIND_SEPARATOR in kind:
+            raise PlanRefused(f"method: expected outputs without {KIND_SEPARATOR!r} in their names, got {kind!r}")
         if kind != "logits" and kind not in description.outputs:
             offered = ", ".join(["logits", *description.outputs])
             raise PlanRefused(f"method: {kind!r} is wanted, and the teacher offers {offered}. Nothing was spent")

@@ -24,14 +24,25 @@ class Teacher:
     """A network in evaluation mode on one device. Not thread-safe: one thread runs it."""
 
     def __init__(self, weights: Path, device: str = "auto", *, trust_code: bool = False) -> None:
-        """Raises `WeightsError` for a bad file, `ValueError` when CUDA is asked for and absent."""
+        """Load a weights file onto a device.
+
+        Raises:
+            WeightsError: a bad file, or one that names code which is not trusted.
+            ValueError: CUDA is asked for and absent, or the network cannot see images of the file's size.
+        """
         if device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device: expected a CUDA device, found none; use `auto` or `cpu`")
         self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         self.card: WeightsCard
         self.card, network, self.fingerprint = load_weights(weights, trust_code=trust_code)
         self._network = network.to(self.device)
-        layers = feature_shapes(self._network, self.image_shape)
+        try:
+            layers = feature_shapes(self._network, self.image_shape)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{weights}: {self.card.network} cannot see images of shape {list(self.image_shape)}, which is what "
+                f"the file says it takes ({error})"
+            ) from error
         self.outputs: Mapping[str, tuple[int, ...]] = {LOGITS: (self.card.num_classes,)} | {
             FEATURES + layer: shape for layer, shape in layers.items()
         }

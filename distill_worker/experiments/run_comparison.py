@@ -130,7 +130,8 @@ def _train_all(cells: Sequence[Cell], teacher_id: str, *, jobs: int, fresh: bool
         except BaseException:
             # What was not begun must not hold up the end.
             say("ending the students in training; what is done is kept, and the same command goes on from there")
-            pool.shutdown(wait=False, cancel_futures=True)
+            for future in running:
+                future.cancel()
             raise
     return [
         {"method": cell.label, "n": cell.n, "seed": cell.seed, **_kept(results[index])}

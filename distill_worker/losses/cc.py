@@ -28,7 +28,7 @@ def cc_loss(student_logits: Tensor, teacher_logits: Tensor, *, gamma: float = 0.
     Raises:
         ValueError: a wrong shape, or an argument outside its domain.
 
-    Source: Peng et al. 2019, arXiv 1904.01802, equations (7), (11) and (12).
+    Source: Peng et al. 2019, arXiv 1904.01802, equations (7) and (12).
     Departs: a re-implementation in wide use multiplies differences of neighbours in the batch instead; the weight 0.02
     comes from there.
     """

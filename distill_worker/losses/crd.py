@@ -42,7 +42,7 @@ def crd_loss(
     Raises:
         ValueError: a wrong shape or a temperature that is not positive.
 
-    Source: Tian et al. 2020, arXiv 1910.10699, equations (17) to (19); constants as in their code.
+    Source: Tian et al. 2020, arXiv 1910.10699, equations (10) and (19); constants as in their code.
     """
     for name, rows in (("student_embeddings", student_embeddings), ("teacher_embeddings", teacher_embeddings)):
         if rows.ndim != 2 or not rows.is_floating_point() or rows.shape != student_embeddings.shape:

@@ -35,7 +35,7 @@ def dist_loss(
     Raises:
         ValueError: a wrong shape or a temperature that is not positive.
 
-    Source: Huang et al. 2022, arXiv 2205.10536, equations (6), (8) and (9); the factor `T ** 2` as in their code.
+    Source: Huang et al. 2022, arXiv 2205.10536, equations (5), (7), (9) and (10); the factor `T ** 2` as in their code.
     """
     check_logits(student_logits, teacher_logits, at_least=2)
     check_temperature(temperature)

@@ -35,7 +35,7 @@ def dkd_loss(
     Raises:
         ValueError: a wrong shape or a temperature that is not positive.
 
-    Source: Zhao et al. 2022, arXiv 2203.08679, equations (5) to (7).
+    Source: Zhao et al. 2022, arXiv 2203.08679, equations (1), (2), (6) and (7).
     """
     check_logits(student_logits, teacher_logits)
     check_labels(labels, student_logits)

@@ -26,7 +26,7 @@ def pkt_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     Raises:
         ValueError: a wrong shape.
 
-    Source: Passalis and Tefas 2018, arXiv 1803.10837, equations (3) to (6); the mean and the constant 1e-7 as in their
+    Source: Passalis and Tefas 2018, arXiv 1803.10837, equations (3), (4), (6) and (7); the mean and the constant 1e-7 as in their
     code.
     """
     check_representations(student_logits, teacher_logits)

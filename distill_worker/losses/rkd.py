@@ -33,7 +33,7 @@ def rkd_loss(
     Raises:
         ValueError: a wrong shape.
 
-    Source: Park et al. 2019, arXiv 1904.05068, equations (4) to (9); means and weights as in Tian et al. 2020, arXiv
+    Source: Park et al. 2019, arXiv 1904.05068, equations (5) to (10); means and weights as in Tian et al. 2020, arXiv
     1910.10699.
     """
     check_representations(student_logits, teacher_logits)

@@ -22,7 +22,7 @@ def ttm_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: flo
     Raises:
         ValueError: a wrong shape or a temperature that is not positive.
 
-    Source: Zheng and Yang 2024, arXiv 2402.11148, equation (10).
+    Source: Zheng and Yang 2024, arXiv 2402.11148, section 3.
     """
     return _divergences(student_logits, teacher_logits, temperature).mean()
 
@@ -44,7 +44,7 @@ def wttm_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: fl
     Raises:
         ValueError: a wrong shape or a temperature that is not positive.
 
-    Source: Zheng and Yang 2024, arXiv 2402.11148, equation (14).
+    Source: Zheng and Yang 2024, arXiv 2402.11148, section 4.
     """
     divergences = _divergences(student_logits, teacher_logits, temperature)
     log_p = log_softmax(at_least_float32(teacher_logits.detach()), dim=1)

@@ -22,10 +22,6 @@ class Description:
     outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
     """The shape of one sample's output, by name, of what besides `logits` it offers."""
 
-    def shape_of(self, output: str) -> tuple[int, ...]:
-        """The shape of one sample's output. Raises `KeyError` for what is not offered."""
-        return (self.num_classes,) if output == "logits" else self.outputs[output]
-
 
 @dataclass(frozen=True)
 class Quota:

@@ -27,6 +27,7 @@ _LONGEST_WAIT_SECONDS = 10.0
 _QUESTION_PATIENCE_SECONDS = 10.0
 """How long a question that costs nothing is retried: whoever asks is waiting, and has nothing to lose yet."""
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
+_FLOATING = frozenset({"FP16", "FP32", "FP64"})
 _CONTENT_REFUSALS = frozenset({400, 413, 415})
 """What a server says of the content itself, so it never charged for it. A 401 or 404 may follow a charge."""
 
@@ -78,11 +79,7 @@ class OipTeacher:
             version = str(metadata["versions"][-1])
             channels, height, width = (int(size) for size in _tensor(metadata["inputs"], "images")["shape"][1:])
             num_classes = int(_tensor(metadata["outputs"], "logits")["shape"][-1])
-            outputs = {
-                str(tensor["name"]): tuple(int(size) for size in tensor["shape"][1:])
-                for tensor in metadata["outputs"]
-                if tensor["name"] != "logits"
-            }
+            outputs = _offered(metadata["outputs"])
             largest = (metadata.get("parameters") or {}).get("max_batch_size")
             max_request_size = int(largest) if largest is not None and int(largest) > 0 else None
             is_fingerprint = oip.FINGERPRINT_EXTENSION in server.get("extensions", [])
@@ -142,8 +139,10 @@ class OipTeacher:
                 f"{self._url}: expected the answer of version {version} to request {idempotency_key}, got that of "
                 f"version {head.model_version} to request {head.id}; it was not kept"
             )
+        # What is not offered any more was offered when this purchase began, and its answer is kept for it.
+        offered = {"logits": (description.num_classes,), **description.outputs}
         return {
-            output: self._checked(output, values, (len(images), *description.shape_of(output)))
+            output: self._checked(output, values, (len(images), *offered.get(output, values.shape[1:])))
             for output, values in answered.items()
         }
 
@@ -251,6 +250,17 @@ def _problem(response: httpx.Response) -> tuple[str, str]:
         return response.text[:200] or response.reason_phrase, ""
     said = body.get("detail") or body.get("error") if isinstance(body, dict) else None
     return str(said or response.reason_phrase), problem.type_of(body)
+
+
+def _offered(tensors: list[dict[str, Any]]) -> dict[str, tuple[int, ...]]:
+    """The shape of one sample's output by name, of all but the logits whose values could be kept."""
+    offered = {}
+    for tensor in tensors:
+        shape, datatype = tensor.get("shape"), tensor.get("datatype", "FP32")
+        fixed = isinstance(shape, list) and all(isinstance(size, int) and size > 0 for size in shape[1:])
+        if fixed and datatype in _FLOATING and tensor["name"] != "logits":
+            offered[str(tensor["name"])] = tuple(shape[1:])
+    return offered
 
 
 def _tensor(tensors: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -37,6 +37,14 @@ def answer(images: NDArray[np.uint8], num_classes: int = 3) -> NDArray[np.float3
     return images.reshape(len(images), -1)[:, :num_classes].astype(np.float32)
 
 
+def features(
+    output: str, images: NDArray[np.uint8], shape: tuple[int, ...], num_classes: int = 3
+) -> NDArray[np.float32]:
+    """The fake's features: other values for each output, image and place."""
+    places = np.arange(np.prod(shape)).reshape(shape) + sum(output.encode())
+    return np.stack([places + 1000 * row[0] for row in answer(images, num_classes)]).astype(np.float32)
+
+
 @dataclass
 class FakeTeacher:
     """See the module; `limit` is its quota in samples, unlimited and untold when None."""
@@ -49,6 +57,7 @@ class FakeTeacher:
     sent: list[tuple[str, list[bytes]]] = field(default_factory=list)
     charged: dict[str, list[bytes]] = field(default_factory=dict)
     asked: list[tuple[str, ...]] = field(default_factory=list)
+    paid_for: dict[str, tuple[str, ...]] = field(default_factory=dict)
     features: bool | None = None
 
     def __post_init__(self) -> None:
@@ -95,13 +104,14 @@ class FakeTeacher:
                 if self.limit is not None and self.paid + len(keys) > self.limit:
                     raise QuotaExhausted(f"{self.limit - self.paid} calls remain")
                 self.charged[idempotency_key] = keys
+                self.paid_for[idempotency_key] = outputs
             assert self.charged[idempotency_key] == keys, "one key, two requests"
+            assert self.paid_for[idempotency_key] == outputs, "one key, two requests"
             if error is not None:
                 raise error
-        logits = answer(images, description.num_classes)
         return {
-            output: logits
+            output: answer(images, description.num_classes)
             if output == "logits"
-            else np.stack([np.full(description.outputs[output], row[0] / 2, np.float32) for row in logits])
+            else features(output, images, description.outputs[output], description.num_classes)
             for output in outputs
         }

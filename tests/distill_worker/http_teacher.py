@@ -24,7 +24,10 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
                 "/v2/models/teacher": {
                     "versions": [description.id],
                     "inputs": [{"name": "images", "shape": [-1, *description.image_shape]}],
-                    "outputs": [{"name": "logits", "shape": [-1, description.num_classes]}],
+                    "outputs": [
+                        {"name": name, "datatype": "FP32", "shape": [-1, *shape]}
+                        for name, shape in {"logits": (description.num_classes,), **description.outputs}.items()
+                    ],
                 },
             }
             if quota is not None:
@@ -34,12 +37,13 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
 
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["Content-Length"]))
-            _, tensors = oip.decode_request(content, self.headers[oip.HEADER_LENGTH])
+            head, tensors = oip.decode_request(content, self.headers[oip.HEADER_LENGTH])
             try:
                 bought = teacher.buy(
                     tensors["images"],
                     description=teacher.description,
                     idempotency_key=self.headers["Idempotency-Key"].strip('"'),
+                    outputs=tuple(output.name for output in head.outputs),
                 )
             except QuotaExhausted as error:
                 refusal = {"type": problem.TYPE_PREFIX + problem.QUOTA_EXCEEDED, "detail": str(error)}

@@ -68,7 +68,7 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("method.k=65", ["method.k", "at most the batch (64 samples)", "got 65"]),
         ("method.label_term=comparative", ["label_term 'comparative'", "on = 'features'"]),
         ("track=unlabelled-pool", ["track", "pseudo-label", "'unlabelled-pool'", "ckd"]),
-        ('plus=[{name="kd", label_weight=1}]', ["plus", "label_weight", "[[plus]]"]),
+        ('plus=[{name="kd", label_weight=0.5}]', ["plus", "label_weight", "[[plus]]"]),
         ('plus=[{name="ckd"}]', ["plus", "different methods", "ckd, ckd"]),
         ('plus=[{name="mixup"}, {name="dkd"}]', ["plus", "dkd needs one true label a sample"]),
         ('plus=[{name="mixup"}, {name="crd"}]', ["plus", "crd needs samples that it meets again"]),
@@ -139,7 +139,8 @@ def test_absent_file_is_named(tmp_path: Path) -> None:
 
 def test_saved_configuration_loads_again(tmp_path: Path) -> None:
     """What a run directory keeps is the configuration, whole."""
-    config = _load(tmp_path, MINIMAL, ["method.pairing=drawn", "method.k=4", "budget.n=9"])
+    overrides = ["method.pairing=drawn", "method.k=4", "budget.n=9", 'plus=[{name="kd"}]']
+    config = _load(tmp_path, MINIMAL, overrides)
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
 
 

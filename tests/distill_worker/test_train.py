@@ -225,7 +225,7 @@ def test_papers_protocol_returns_to_the_best_weights(directory: RunDirectory) ->
             starts.append(_bits(network))
         return {"loss": 0 * batch.student[LOGITS].sum()}
 
-    training = PAPER.model_copy(update={"weight_decay": 1e-3, "learning_rate": 1e-3, "momentum": 0.0})
+    training = PAPER.model_copy(update={"weight_decay": 0.5, "learning_rate": 1e-3, "momentum": 0.0})
     best = train(network, Probe(watch), data, training, directory)
     assert best is not None
     kept = {name: values.numpy().tobytes() for name, values in best.network.items()}

@@ -108,10 +108,11 @@ class RunningService:
         if self.process is not None:
             kill(self.process)
 
-    def create_key(self, name: str, quota: int) -> str:
+    def create_key(self, name: str, quota: int, *, features: bool = False) -> str:
         """An API key, made by the command line as an operator would."""
         key_file = self.data_dir / f"{name}.key"
         arguments = ["keys", "create", "--name", name, "--quota", str(quota), "--key-file", str(key_file)]
+        arguments += ["--features"] if features else []
         maker = start("teacher_service", [*arguments, "--data-dir", str(self.data_dir)], self.log)
         maker.join()
         assert maker.exitcode == 0, self.log.read_text()

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import record
 from distill_worker.cache import Cache
-from distill_worker.config import load_config
-from distill_worker.pipeline import Samples
+from distill_worker.config_file import load_config
+from distill_worker.samples import Samples
 from shared.weights import load_weights
 from teacher_service.teacher import Teacher
 from tests.end_to_end.conftest import StartService

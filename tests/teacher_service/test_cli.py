@@ -66,6 +66,16 @@ def test_list_shows_numbers_as_they_are_in_the_ledger(tmp_path: Path) -> None:
     assert "lab" in _keys(tmp_path, "list").stdout
 
 
+def test_key_that_may_see_features_is_listed_as_such(tmp_path: Path) -> None:
+    """Made on the terminal or into a file; for machines and for people."""
+    _keys(tmp_path, "create", "--name", "seeing", "--quota", "5", "--features")
+    _keys(tmp_path, "create", "--name", "filed", "--quota", "5", "--features", "--key-file", str(tmp_path / "key"))
+    _keys(tmp_path, "create", "--name", "plain", "--quota", "5")
+    listed = json.loads(_keys(tmp_path, "list", "--json").stdout)["keys"]
+    assert {key["name"]: key["features"] for key in listed} == {"seeing": True, "filed": True, "plain": False}
+    assert "features" in _keys(tmp_path, "list").stdout
+
+
 def test_list_of_an_empty_ledger_says_what_to_do(tmp_path: Path) -> None:
     assert "no keys yet" in _keys(tmp_path, "list").stdout
     assert _listed(tmp_path) == []

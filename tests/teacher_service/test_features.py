@@ -11,8 +11,9 @@ from shared import oip
 from shared.networks.taps import forward_with_features
 from shared.normalise import normalise
 from shared.weights import load_weights
+from teacher_service.batcher import Images
 from teacher_service.database import feature_keys, metadata, open_database
-from tests.teacher_service.running_service import INFER, Images, ServiceUnderTest, images, start_service
+from tests.teacher_service.running_service import INFER, ServiceUnderTest, images, start_service
 from tests.teacher_service.wire import assert_refused
 
 WANTED = ("features.pooled", "logits", "features.stage2")

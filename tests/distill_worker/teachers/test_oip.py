@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Any
 
@@ -19,7 +20,7 @@ URL = "http://teacher.test:8000"
 IMAGES = np.arange(2 * 12, dtype=np.uint8).reshape(2, 3, 2, 2)
 LOGITS = np.array([[1, 2, 3, 4, 5], [-1, 0, 1, 0, 0.5]], dtype=np.float32)
 DESCRIPTION = Description("abc123", (3, 2, 2), 5, 16)
-METADATA = {
+METADATA: dict[str, Any] = {
     "name": "m",
     "versions": ["1", "abc123"],
     "inputs": [{"name": "images", "datatype": "UINT8", "shape": [-1, 3, 2, 2]}],
@@ -211,6 +212,15 @@ def test_other_statuses_leave_the_charge_unknown_and_are_not_retried(status: int
     assert len(server.requests) == 1
 
 
+def test_output_that_the_key_may_not_see_was_never_charged() -> None:
+    """On a first attempt, that is; an earlier one may have been charged under another policy."""
+    with pytest.raises(TeacherRefused, match="403 because"):
+        Server(_refusal(403, kind=problem.OUTPUT_NOT_ALLOWED)).buy()
+    with pytest.raises(TeacherError) as raised:
+        Server(httpx.ReadTimeout("lost"), _refusal(403, kind=problem.OUTPUT_NOT_ALLOWED)).buy()
+    assert not isinstance(raised.value, TeacherRefused)
+
+
 def test_refusal_without_a_problem_body_shows_its_text() -> None:
     with pytest.raises(TeacherError, match=f"{URL}: 403 <h1>Forbidden"):
         Server(httpx.Response(403, text="<h1>Forbidden</h1>")).buy()
@@ -320,8 +330,63 @@ def test_answer_that_is_not_logits_is_refused_and_not_kept(answer: httpx.Respons
     assert len(server.requests) == 1
 
 
+def _buy_with_map(features: np.ndarray, described: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    body = oip.encode_response(
+        {"logits": LOGITS, "features.a": features}, binary={"features.a"}, model_name="m", model_version="abc123"
+    )
+    server = Server(httpx.Response(200, content=body.content, headers=body.headers))
+    with server.teacher() as teacher:
+        bought = teacher.buy(
+            IMAGES,
+            description=replace(DESCRIPTION, outputs=described),
+            idempotency_key="k1",
+            outputs=("features.a", "logits"),
+        )
+    head, _ = oip.decode_request(server.requests[0].content, server.requests[0].headers[oip.HEADER_LENGTH])
+    assert [output.name for output in head.outputs] == ["features.a", "logits"]
+    return bought
+
+
+@pytest.mark.parametrize("described", [{"features.a": (3, 1, 2)}, {}], ids=["offered", "offered no more"])
+def test_several_outputs_come_in_one_answer_each_in_its_shape(described: Mapping[str, tuple[int, ...]]) -> None:
+    """One that is offered no more was paid for when it was, in a purchase that is repeated now."""
+    features = np.arange(12, dtype=np.float32).reshape(2, 3, 1, 2)
+    bought = _buy_with_map(features, described)
+    assert list(bought) == ["features.a", "logits"]
+    assert np.array_equal(bought["features.a"], features)
+    assert np.array_equal(bought["logits"], LOGITS)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [np.zeros((2, 3, 2, 1), np.float32), np.zeros((2, 6), np.float32), np.full((2, 3, 1, 2), np.nan, np.float32)],
+    ids=["transposed", "flat", "NaN"],
+)
+def test_features_of_another_shape_or_not_finite_are_not_kept(features: np.ndarray) -> None:
+    with pytest.raises(TeacherError, match=r"finite features\.a of shape \[2, 3, 1, 2\].*not kept"):
+        _buy_with_map(features, {"features.a": (3, 1, 2)})
+
+
+def test_answer_without_an_output_that_was_asked_for_is_not_kept() -> None:
+    with pytest.raises(TeacherError, match="features"), Server(_logits()).teacher() as teacher:
+        teacher.buy(IMAGES, description=DESCRIPTION, idempotency_key="k1", outputs=("features.a", "logits"))
+
+
 def test_description_is_read_from_the_metadata() -> None:
     assert _describe() == Description("abc123", (3, 2, 2), 5, 16, {"label": ()})
+
+
+def test_outputs_that_could_not_be_kept_are_not_offered() -> None:
+    """Whatever they look like, they are no reason to refuse the logits beside them."""
+    features = {"name": "features.a", "datatype": "FP32", "shape": [-1, 8, 2, 2]}
+    odd: list[dict[str, Any]] = [
+        {"name": "boxes", "datatype": "FP32", "shape": [-1, -1, 4]},
+        {"name": "label", "datatype": "BYTES", "shape": [-1, 1]},
+        {"name": "index", "datatype": "INT64", "shape": [-1, 1]},
+        {"name": "scores", "datatype": "FP32"},
+    ]
+    described = _describe({**METADATA, "outputs": [*METADATA["outputs"][1:], features, *odd]})
+    assert described.outputs == {"features.a": (8, 2, 2)}
 
 
 @pytest.mark.parametrize("url", [URL, URL + "/"])
@@ -370,6 +435,13 @@ def test_quota_is_read() -> None:
     body = {"limit": 100, "used": 30, "reserved": 10, "remaining": 60}
     with Server(httpx.Response(200, json=body)).teacher() as teacher:
         assert teacher.quota() == Quota(100, 30, 60)
+
+
+@pytest.mark.parametrize(("told", "features"), [(True, True), (False, False), (None, None), ("yes", None)])
+def test_quota_says_whether_the_key_may_see_features(told: object, features: bool | None) -> None:
+    body = {"limit": 100, "used": 30, "remaining": 60, "features": told}
+    with Server(httpx.Response(200, json=body)).teacher() as teacher:
+        assert teacher.quota() == Quota(100, 30, 60, features)
 
 
 def test_quota_is_unknown_where_there_is_no_such_endpoint() -> None:
