@@ -18,6 +18,7 @@ from distill_worker.config import RunConfig
 from distill_worker.config_file import load_config
 from distill_worker.console import progress_bar, say, show_plan
 from distill_worker.datasets import DATASETS, load_dataset
+from distill_worker.degrade import degrade_weights
 from distill_worker.demo import Demo, run_demo
 from distill_worker.demo_summary import show_demo
 from distill_worker.errors import ConfigError, WorkerError
@@ -30,6 +31,7 @@ from distill_worker.methods import described
 from distill_worker.samples import Samples
 from distill_worker.targets import find_teacher, load_targets
 from distill_worker.train import most_steps
+from shared.degradation import Degradation
 from shared.weights import WeightsError, load_weights
 
 app = typer.Typer(
@@ -46,6 +48,9 @@ Overrides = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value of the file; may be repeated."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the code that the weights file names as its network.")
+]
 Fresh = Annotated[bool, typer.Option(help="Train again even if the run directory holds a result.")]
 
 
@@ -188,23 +193,55 @@ def evaluate(
     weights: Annotated[Path, typer.Argument(help="A weights file, for example runs/.../student.safetensors.")],
     data: Annotated[str | None, typer.Option(help="The data set; by default the one it was trained on.")] = None,
     root: Annotated[Path, typer.Option(help="Where data sets are kept.")] = Path("data"),
+    path: Annotated[Path | None, typer.Option(help="The file or folder, for data of your own.")] = None,
+    trust_code: TrustCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Top-1 accuracy of a trained network on the test split."""
     try:
-        card, network, fingerprint = load_weights(weights)
+        card, network, fingerprint = load_weights(weights, trust_code=trust_code)
     except WeightsError as error:
         raise WorkerError(str(error)) from error
-    dataset = load_dataset(data or str(card.provenance.get("data", "")), root)
+    name = data or str(card.provenance.get("data", ""))
+    size = card.image_size if name in ("image-folder", "hugging-face") else None
+    dataset = load_dataset(name, root, path=path, image_size=size)
     if dataset.image_shape != (card.in_channels, *card.image_size) or len(dataset.class_names) != card.num_classes:
         raise WorkerError(f"data: {dataset.name} does not fit this network, which takes {card.image_size} images")
-    correct = count_correct(network, dataset.test.images, dataset.test.labels, mean=card.mean, std=card.std)
-    total = len(dataset.test.labels)
+    test = dataset.test
+    correct = count_correct(
+        network, test.images, test.labels, mean=card.mean, std=card.std, degradation=card.degradation
+    )
+    total = len(test.labels)
     facts = {"data": dataset.name, "accuracy": correct / total, "correct": correct, "test_samples": total}
     if as_json:
         print(json.dumps({"fingerprint": fingerprint, **facts}))
     else:
         print(f"{card.network} ({fingerprint}) on {dataset.name}: {correct / total:.2%}, {correct} of {total}")
+
+
+@app.command()
+def degrade(
+    weights: Annotated[Path, typer.Argument(help="A weights file.")],
+    output: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")],
+    prune: Annotated[float, typer.Option(min=0, max=1, help="Share of the smallest weights that become 0.")] = 0.0,
+    noise: Annotated[float, typer.Option(min=0, help="Standard deviation of noise on the logits.")] = 0.0,
+    decimals: Annotated[int | None, typer.Option(min=0, max=6, help="Digits of the logits that are left.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the noise, which is the same for the same image for ever.")] = 0,
+    trust_code: TrustCode = False,
+) -> None:
+    """Make a worse teacher, to see how much a method minds: serve the file as any other.
+
+    For a half-trained teacher set training.stop_after_steps.
+    """
+    degradation = Degradation(noise=noise, decimals=decimals, seed=seed)
+    fingerprint = degrade_weights(
+        weights,
+        output,
+        prune=prune,
+        degradation=None if degradation == Degradation(seed=seed) else degradation,
+        trust_code=trust_code,
+    )
+    print(f"{output} ({fingerprint})")
 
 
 def main() -> None:

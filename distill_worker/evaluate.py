@@ -5,19 +5,34 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from shared.degradation import Degradation, degrade
 from shared.normalise import normalise
 
 _BATCH_SIZE = 500
 
 
 def count_correct(
-    network: nn.Module, images: Tensor, labels: Tensor, *, mean: Sequence[float], std: Sequence[float]
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    degradation: Degradation | None = None,
 ) -> int:
-    """How many images, uint8 `[samples, channels, height, width]`, get their label; leaves eval mode on."""
+    """How many images, uint8 `[samples, channels, height, width]`, get their label; leaves eval mode on.
+
+    `degradation` is what the network's outputs go through before anybody sees them.
+    """
     network.eval()
     correct = 0
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH_SIZE):
-            logits = network(normalise(images[start : start + _BATCH_SIZE], mean, std))
+            batch = images[start : start + _BATCH_SIZE]
+            logits = network(normalise(batch, mean, std))
+            if degradation is not None:
+                logits = torch.from_numpy(degrade(logits.cpu().numpy(), batch.cpu().numpy(), degradation)).to(
+                    labels.device
+                )
             correct += int((logits.argmax(dim=1) == labels[start : start + _BATCH_SIZE]).sum())
     return correct

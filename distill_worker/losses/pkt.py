@@ -26,8 +26,8 @@ def pkt_loss(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     Raises:
         ValueError: a wrong shape.
 
-    Source: Passalis and Tefas 2018, arXiv 1803.10837, equations (3), (4), (6) and (7); the mean and the constant 1e-7 as in their
-    code.
+    Source: Passalis and Tefas 2018, arXiv 1803.10837, equations (3), (4), (6) and (7); the mean and the constant 1e-7
+    as in their code.
     """
     check_representations(student_logits, teacher_logits)
     with torch.autocast(student_logits.device.type, enabled=False):

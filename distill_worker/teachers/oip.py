@@ -256,10 +256,11 @@ def _offered(tensors: list[dict[str, Any]]) -> dict[str, tuple[int, ...]]:
     """The shape of one sample's output by name, of all but the logits whose values could be kept."""
     offered = {}
     for tensor in tensors:
-        shape, datatype = tensor.get("shape"), tensor.get("datatype", "FP32")
-        fixed = isinstance(shape, list) and all(isinstance(size, int) and size > 0 for size in shape[1:])
-        if fixed and datatype in _FLOATING and tensor["name"] != "logits":
-            offered[str(tensor["name"])] = tuple(shape[1:])
+        name, shape = str(tensor["name"]), tensor.get("shape")
+        if name == "logits" or tensor.get("datatype", "FP32") not in _FLOATING or not isinstance(shape, list):
+            continue
+        if all(isinstance(size, int) and size > 0 for size in shape[1:]):
+            offered[name] = tuple(shape[1:])
     return offered
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from shared.degradation import Degradation
 from shared.networks import build_network
@@ -94,10 +93,9 @@ def test_degraded_teacher_spoils_its_logits_and_not_its_features(weights: Path, 
     path = tmp_path / "worse.safetensors"
     path.write_bytes(weights_bytes(network, worse))
     names, pixels = ("logits", "features.pooled"), images(3)
-    with torch.inference_mode():
-        true, spoilt = (
-            teacher.unpack(teacher.predict(pixels, names), names)
-            for teacher in (Teacher(weights, "cpu"), Teacher(path, "cpu"))
-        )
+    true, spoilt = (
+        teacher.unpack(teacher.predict(pixels, names), names)
+        for teacher in (Teacher(weights, "cpu"), Teacher(path, "cpu"))
+    )
     np.testing.assert_array_equal(spoilt["logits"], np.round(true["logits"]))
     np.testing.assert_array_equal(spoilt["features.pooled"], true["features.pooled"])
