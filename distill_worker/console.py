@@ -49,7 +49,7 @@ def show_plan(plan: Plan) -> None:
         table.add_row("begun earlier, asked again under the same key", str(plan.reopened_samples))
     table.add_row("to buy", str(len(plan.to_buy)), style="bold")
     if plan.again:
-        table.add_row("of these, held but without the features", str(plan.again))
+        table.add_row("of these, held in part and paid for again", str(plan.again))
     if plan.quota is not None:
         table.add_row("remaining", f"{plan.quota.remaining} of {plan.quota.limit}")
     notes.print(table)

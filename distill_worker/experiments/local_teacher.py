@@ -43,8 +43,9 @@ def train_teacher(config: RunConfig) -> TrainedTeacher:
 @contextmanager
 def serving(teacher: TrainedTeacher, directory: Path, *, quota: int, features: bool = False) -> Iterator[OipTeacher]:
     """Serve it and yield a client with a key of that quota; ledger, log and key stay in `directory`."""
-    service, key_file = directory / "service", directory / "api-key"
-    create_key(service, name="local", quota=quota, key_file=key_file, features=features)
+    name = "api-key-with-features" if features else "api-key"
+    service, key_file = directory / "service", directory / name
+    create_key(service, name=name, quota=quota, key_file=key_file, features=features)
     with served(teacher.weights, service) as url:
         notes.print(f"serving it at {url}; its ledger and log are in {service}")
         address = RunConfig.model_fields["teacher"].default

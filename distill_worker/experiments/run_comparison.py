@@ -39,7 +39,7 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False) -> dict[str, 
     """
     started = time.perf_counter()
     compare = comparison.compare
-    asking = _distinct_purchases(comparison.cells)
+    asking = distinct_purchases(comparison.cells)
     with _teacher(comparison, asking) as (client, teacher_facts):
         description = client.describe()
         before = client.quota()
@@ -63,7 +63,7 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False) -> dict[str, 
     }
 
 
-def _distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
+def distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
     """One cell for each different set of samples to buy, the largest first, for smaller ones are among them."""
     found: dict[str, Cell] = {}
     for cell in sorted(cells, key=lambda cell: -cell.n):

@@ -204,3 +204,36 @@ def test_results_for_people_are_one_line_on_standard_output(command: Command, co
     assert ended.status == 0
     assert ended.stdout.count("\n") == 1
     assert "of 500" in ended.stdout
+
+
+def test_methods_are_listed_with_their_defaults(command: Command) -> None:
+    """Text names every method; JSON holds what the text has no room for."""
+    text, rows = command("methods").stdout, json.loads(command("methods", "--json").stdout)
+    assert all(f" {row['name']} " in f" {text} " for row in rows)
+    ckd = next(row for row in rows if row["name"] == "ckd")
+    assert ckd["defaults"]["temperature"] == 4.0
+    assert "2311.02253" in ckd["paper"]
+
+
+def test_data_sets_are_listed(command: Command) -> None:
+    known = json.loads(command("datasets", "--json").stdout)
+    assert {"digits", "cifar100", "npz", "image-folder"} <= set(known)
+    assert all(name in command("datasets").stdout for name in known)
+
+
+def test_comparison_that_is_none_is_refused(command: Command, config: Path) -> None:
+    ended = command("compare", config)
+    assert ended.status == 2
+    assert "compare: required, but absent; this is the file of a single run" in ended.stderr
+
+
+def test_degraded_teacher_is_written_and_evaluated(command: Command, config: Path, tmp_path: Path) -> None:
+    """All weights gone, it says one class for everything."""
+    assert command("train", config, "--set", "method.name=ce").status == 0
+    worse = tmp_path / "worse.safetensors"
+    made = command("degrade", tmp_path / "run/student.safetensors", worse, "--prune", 1)
+    assert made.stdout.startswith(str(worse))
+    assert json.loads(command("evaluate", worse, "--json").stdout)["accuracy"] < 0.2
+    again = command("degrade", tmp_path / "run/student.safetensors", worse, "--prune", 1)
+    assert again.status == 2
+    assert "not there yet" in again.stderr

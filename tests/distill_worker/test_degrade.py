@@ -57,7 +57,7 @@ def test_service_answers_with_the_degraded_logits(source: Path, tmp_path: Path) 
 
 
 def test_evaluation_sees_what_the_service_would_say() -> None:
-    """A network that knows the answer by a margin of 1 forgets it under noise, and not under rounding to whole numbers."""
+    """A network that knows the answer by a margin of 1 forgets it under noise, not under rounding to whole numbers."""
 
     class Knows(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

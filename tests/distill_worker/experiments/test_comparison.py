@@ -1,0 +1,80 @@
+"""What a comparison's file says: every cell a run of its own, checked whole before anything is spent."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_worker.errors import ConfigError
+from distill_worker.experiments.comparison import load_comparison, parse_comparison
+from distill_worker.experiments.run_comparison import distinct_purchases
+
+COMPARE: dict[str, Any] = {
+    "directory": "runs/c",
+    "n": [20, 10],
+    "seeds": 2,
+    "baseline": "KD",
+    "methods": [
+        {"label": "CE", "method": {"name": "ce"}},
+        {"label": "KD", "method": {"name": "kd"}},
+        {"label": "CKD + KD", "method": {"name": "ckd"}, "plus": [{"name": "kd"}]},
+    ],
+}
+BASE: dict[str, Any] = {"data": {"name": "digits"}, "student": {"network": "resnet8"}, "training": {"steps": 5}}
+
+
+def test_cells_are_every_method_n_and_seed_each_in_its_own_directory() -> None:
+    comparison = parse_comparison({**BASE, "compare": COMPARE}, source="c.toml")
+    assert len(comparison.cells) == 3 * 2 * 2
+    assert len({cell.config.output.directory for cell in comparison.cells}) == 12
+    assert {cell.config.output.cache for cell in comparison.cells} == {Path("runs/c/cache.sqlite")}
+    last = comparison.cells[-1].config
+    assert [method.__class__.__name__ for method in last.methods] == ["CKD", "KD"]
+    assert (last.budget.n, last.budget.seed, last.training.seed, last.training.steps) == (10, 1, 1, 5)
+
+
+@pytest.mark.parametrize(("same_samples", "seeds"), [(False, {0, 1}), (True, {0})])
+def test_seeds_draw_the_samples_unless_they_are_to_be_the_same(same_samples: bool, seeds: set[int]) -> None:
+    compare = {**COMPARE, "same_samples": same_samples}
+    cells = parse_comparison({**BASE, "compare": compare}, source="c.toml").cells
+    assert {cell.config.budget.seed for cell in cells} == seeds
+    assert {cell.config.training.seed for cell in cells} == {0, 1}
+
+
+def test_same_samples_are_bought_once_for_all_methods_the_largest_n_first() -> None:
+    cells = parse_comparison({**BASE, "compare": COMPARE}, source="c.toml").cells
+    bought = distinct_purchases(cells)
+    assert [(cell.n, cell.seed) for cell in bought] == [(20, 0), (20, 1), (10, 0), (10, 1)]
+    assert all(cell.config.needs_teacher for cell in bought)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"baseline": "RKD"}, r"compare\.baseline: expected one of CE, KD, CKD \+ KD, got 'RKD'"),
+        ({"methods": [COMPARE["methods"][1]] * 2}, r"compare\.methods: expected different labels, got KD, KD"),
+        ({"seeds": 0}, r"compare\.seeds: .*greater than or equal to 1, got 0"),
+        ({"repeats": 3}, r"compare\.repeats: unknown key; known there: directory, n, seeds"),
+        (
+            {"methods": [{"label": "X", "method": {"name": "kd", "temperature": 0}}], "baseline": None},
+            r"'X'.*method\.temp",
+        ),
+        ({"methods": [{"label": "X/Y", "method": {"name": "kd"}}], "baseline": None}, r"compare\.methods\.0\.label"),
+        ({"n": []}, r"compare\.n: "),
+    ],
+)
+def test_mistake_is_told_with_its_key(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=r"^c\.toml.*" + message):
+        parse_comparison({**BASE, "compare": {**COMPARE, **change}}, source="c.toml")
+
+
+@pytest.mark.parametrize("section", ["method", "plus", "output"])
+def test_what_a_comparison_says_itself_is_not_said_again(section: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{section}: unknown key; a comparison says it in \[compare\]"):
+        parse_comparison({**BASE, section: {}, "compare": COMPARE}, source="c.toml")
+
+
+def test_file_of_a_single_run_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('[data]\nname = "digits"\n')
+    with pytest.raises(ConfigError, match="this is the file of a single run"):
+        load_comparison(tmp_path / "run.toml")

@@ -1,0 +1,61 @@
+"""Tables of a comparison, with figures worked out by hand."""
+
+from typing import Any
+
+import pytest
+
+from distill_worker.experiments.table import accuracy_rows, markdown, paired_rows
+
+FACTS: dict[str, Any] = {
+    "n": [50, 100],
+    "baseline": "KD",
+    "results": [
+        {"method": method, "n": n, "seed": seed, "accuracy": accuracy, "calls": 0 if method == "CE" else n}
+        for method, by_n in {
+            "CE": {50: [0.5, 0.7], 100: [0.6, 0.6]},
+            "KD": {50: [0.6, 0.6], 100: [0.7, 0.8]},
+            "CKD": {50: [0.62, 0.64], 100: [0.8, 0.7]},
+        }.items()
+        for n, values in by_n.items()
+        for seed, accuracy in reversed(list(enumerate(values)))
+    ],
+}
+
+
+def test_accuracies_are_mean_and_deviation_in_percent_with_calls() -> None:
+    heading, rows = accuracy_rows(FACTS)
+    assert heading == ("method", "n = 50", "calls", "n = 100", "calls")
+    assert rows == [
+        ("CE", "60.00 ± 14.14", "0", "60.00 ± 0.00", "0"),
+        ("KD", "60.00 ± 0.00", "50", "75.00 ± 7.07", "100"),
+        ("CKD", "63.00 ± 1.41", "50", "75.00 ± 7.07", "100"),
+    ]
+
+
+def test_differences_are_paired_by_seed_whatever_the_order() -> None:
+    """CKD at 50: +2 and +4 points: t = 3, one degree of freedom, p = 1 - 2 atan(3) / pi = 0.205; Holm doubles it."""
+    heading, rows = paired_rows(FACTS)
+    assert heading[0] == "against KD"
+    by_method = {row[0]: row[1:] for row in rows}
+    assert by_method["CKD"][0] == "+3.00 (2/2) 0.205, 0.410"
+    assert by_method["CKD"][1].startswith("+0.00 (1/2) 1.000")
+    assert set(by_method) == {"CE", "CKD"}
+
+
+def test_one_seed_has_no_deviation() -> None:
+    facts = {**FACTS, "results": [result for result in FACTS["results"] if result["seed"] == 0]}
+    assert accuracy_rows(facts)[1][0] == ("CE", "50.00", "0", "60.00", "0")
+
+
+def test_markdown_is_a_table() -> None:
+    assert markdown(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+
+
+@pytest.mark.parametrize("calls", [[50, 60], [50, 50]])
+def test_calls_that_differ_are_a_range(calls: list[int]) -> None:
+    """Two samples may have the same mixture, and are then bought once."""
+    results = [
+        {"method": "m", "n": 50, "seed": seed, "accuracy": 0.5, "calls": paid} for seed, paid in enumerate(calls)
+    ]
+    cell = accuracy_rows({"n": [50], "results": results})[1][0][2]
+    assert cell == ("50-60" if calls[1] == 60 else "50")
