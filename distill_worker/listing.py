@@ -9,6 +9,8 @@ from rich.table import Table
 from distill_worker.console import result_table
 from distill_worker.experiments.table import accuracy_rows, markdown, paired_rows
 
+_UNREAD_WIDTH = 240
+
 
 def show_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Text in columns, as wide as it must be where nobody reads it in a terminal."""
@@ -18,7 +20,9 @@ def show_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else 200)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_UNREAD_WIDTH)
+    console.print(table)
 
 
 def show_comparison(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
