@@ -19,7 +19,7 @@ def main() -> None:
     edge = photographs[0].shape[1] * 2 // 3
     parts = {"train": (0, edge, PATCHES), "test": (edge, photographs[0].shape[1], PATCHES // 3)}
     random = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, (left, right, count) in parts.items():
         labels = np.arange(count) % len(photographs)
         tops = random.integers(0, photographs[0].shape[0] - SIZE, count)
@@ -30,7 +30,7 @@ def main() -> None:
         ]
         arrays |= {f"{name}_images": np.stack(patches), f"{name}_labels": labels}
     target = Path(__file__).with_name("patches.npz")
-    np.savez_compressed(target, class_names=np.array(["temple", "flower"]), **arrays)
+    np.savez_compressed(target, allow_pickle=False, class_names=np.array(["temple", "flower"]), **arrays)
     print(target)
 
 

@@ -5,7 +5,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.end_to_end.processes import RunningService
 
@@ -36,12 +38,14 @@ def test_own_network_and_own_data_are_taught_by_configuration_alone(tmp_path: Pa
 
 
 def _worker(folder: Path, *arguments: str, **environment: str) -> dict[str, object]:
-    done = _run(folder, "-m", "distill_worker", *arguments, "--json", **environment)
+    done = _run(folder, "-m", "distill_worker", *arguments, "--json", environment=environment)
     facts: dict[str, object] = json.loads(done.stdout)
     return facts
 
 
-def _run(folder: Path, *arguments: str, fails: bool = False, **environment: str) -> "subprocess.CompletedProcess[str]":
+def _run(
+    folder: Path, *arguments: str, environment: Mapping[str, str] = MappingProxyType({}), fails: bool = False
+) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,

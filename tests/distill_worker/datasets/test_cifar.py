@@ -35,12 +35,13 @@ def _python2_pickle(value: Any) -> bytes:
             return b"](" + b"".join(_python2_pickle(item) for item in value) + b"e"
         case dict():
             return b"}(" + b"".join(_python2_pickle(item) for pair in value.items() for item in pair) + b"u"
+    assert isinstance(value, np.ndarray)
     rows, columns = value.shape
     empty = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
     shape = b"J" + struct.pack("<i", rows) + b"J" + struct.pack("<i", columns) + b"\x86"
     dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    data = b"T" + struct.pack("<I", value.size) + value.tobytes()
-    return empty + b"(K\x01" + shape + dtype + b"\x89" + data + b"tb"
+    pixels: bytes = b"T" + struct.pack("<I", value.size) + value.tobytes()
+    return empty + b"(K\x01" + shape + dtype + b"\x89" + pixels + b"tb"
 
 
 def _write(folder: Path, name: str, content: dict[str, Any]) -> str:

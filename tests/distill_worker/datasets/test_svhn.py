@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.io import savemat  # type: ignore[import-untyped]
+from scipy.io import savemat
 from torchvision.datasets import SVHN
 
 from distill_worker.datasets import load_dataset

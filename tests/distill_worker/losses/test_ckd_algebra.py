@@ -1,9 +1,11 @@
 """What CKD is, as algebra: what it sees, what it is blind to, and what it becomes."""
 
+from collections.abc import Callable
 from math import sqrt
 
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
 from distill_worker.losses import centroid_ckd_loss, ckd_loss, cross_ckd_loss, draw_groups, drawn_ckd_loss, kd_loss
@@ -20,12 +22,13 @@ GROUPS = draw_groups(8, 3, 20, torch.Generator().manual_seed(0))
 @pytest.mark.parametrize("comparison", ["difference", "addition", "interpolation", "concatenation"])
 def test_log_probabilities_are_as_good_as_logits(comparison: Comparison) -> None:
     """A constant a sample is seen by no comparison, in no pairing, on neither side."""
-    for loss in (
+    pairings: list[Callable[[Tensor, Tensor], Tensor]] = [
         lambda s, z: ckd_loss(s, z, comparison=comparison),
         lambda s, z: centroid_ckd_loss(s, z, GROUPS, comparison=comparison),
         lambda s, z: drawn_ckd_loss(s, z, GROUPS, comparison=comparison),
         lambda s, z: cross_ckd_loss(s, z, z, z, comparison=comparison),
-    ):
+    ]
+    for loss in pairings:
         expected = loss(STUDENT, TEACHER)
         assert_close(loss(STUDENT.log_softmax(1), TEACHER), expected)
         assert_close(loss(STUDENT, TEACHER.log_softmax(1)), expected)
@@ -60,7 +63,7 @@ def test_matching_all_differences_fixes_all_but_constants_and_one_vector() -> No
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     left = student.detach() - TEACHER
     left = left - left.mean(dim=1, keepdim=True)
     assert (left - left.mean(dim=0)).abs().max() < 1e-3

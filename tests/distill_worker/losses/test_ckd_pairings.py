@@ -104,12 +104,8 @@ def test_all_centroids_that_share_no_sample_equal_the_loop(
         if not set(first[:half]) & set(second[half:])
     ]
     assert 6 <= len(pairs) < 36, "some pairs share a sample, and a group's own never do"
-    expected = _by_loop(
-        *([(_centroid(side, a), _centroid(side, b)) for a, b in pairs] for side in (student, teacher)),
-        comparison,
-        share,
-        2.0,
-    )
+    ours, theirs = ([(_centroid(side, a), _centroid(side, b)) for a, b in pairs] for side in (student, teacher))
+    expected = _by_loop(ours, theirs, comparison, share, 2.0)
     loss = centroid_ckd_loss(student, teacher, groups, temperature=2.0, comparison=comparison, share=share)
     _assert_equal(loss, expected, student)
 
@@ -121,15 +117,11 @@ def test_drawn_groups_equal_the_loop(comparison: Comparison, share: float, k: in
     student, teacher = rows(7, 4, seed=1, scale=scale).requires_grad_(), rows(7, 4, seed=2, scale=scale)
     groups = draw_groups(7, k, 9, torch.Generator().manual_seed(0))
     half = -(-k // 2)
-    expected = _by_loop(
-        *(
-            [(_centroid(side, group[:half]), _centroid(side, group[half:])) for group in groups.tolist()]
-            for side in (student, teacher)
-        ),
-        comparison,
-        share,
-        2.0,
+    ours, theirs = (
+        [(_centroid(side, group[:half]), _centroid(side, group[half:])) for group in groups.tolist()]
+        for side in (student, teacher)
     )
+    expected = _by_loop(ours, theirs, comparison, share, 2.0)
     loss = drawn_ckd_loss(student, teacher, groups, temperature=2.0, comparison=comparison, share=share)
     _assert_equal(loss, expected, student)
 
@@ -208,8 +200,9 @@ def test_nothing_to_compare_is_zero_with_no_slope() -> None:
     """Every drawn B may share a sample with every A, and every memory be empty."""
     student, teacher = rows(3, 4, seed=1).requires_grad_(), rows(3, 4, seed=2)
     everything = torch.ones(3, 3, dtype=torch.bool)
-    for comparison in ("difference", "concatenation"):
-        loss = cross_ckd_loss(student, teacher, teacher, teacher, same_sample=everything, comparison=comparison)  # type: ignore[arg-type]
+    comparisons: tuple[Comparison, ...] = ("difference", "concatenation")
+    for comparison in comparisons:
+        loss = cross_ckd_loss(student, teacher, teacher, teacher, same_sample=everything, comparison=comparison)
         value, gradient = value_and_gradient(loss, student)
         assert float(value) == 0
         assert not gradient.any()
@@ -225,7 +218,7 @@ def test_student_and_teacher_may_differ_in_dtype(
     assert_close(mixed.double(), ckd_loss(student, teacher, comparison=comparison, share=share), rtol=1e-5, atol=1e-6)
 
 
-class _Largest(TorchDispatchMode):
+class _Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the size of the largest tensor that is made."""
 
     elements = 0
@@ -240,7 +233,7 @@ class _Largest(TorchDispatchMode):
 def test_all_pairs_of_a_large_batch_never_hold_a_vector_a_pair() -> None:
     """B^2 values, not B^2 C: 512 samples of 100 classes would be 26 million."""
     student, teacher = rows(512, 100, seed=1).float().requires_grad_(), rows(512, 100, seed=2).float()
-    with _Largest() as seen:
+    with _Largest() as seen:  # type: ignore[no-untyped-call]
         ckd_loss(student, teacher).backward()  # type: ignore[no-untyped-call]
     assert 512 * 100 <= seen.elements <= 512 * 512
 

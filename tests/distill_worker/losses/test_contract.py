@@ -33,11 +33,13 @@ class Case:
 
 
 def _crd(student: Tensor, teacher: Tensor) -> Tensor:
-    memories = [torch.nn.functional.normalize(_random(10, CLASSES, seed=seed)).to(student.dtype) for seed in (8, 9)]
+    memory, other = (
+        torch.nn.functional.normalize(_random(10, CLASSES, seed=seed)).to(student.dtype) for seed in (8, 9)
+    )
     if student.ndim == teacher.ndim == 2 and teacher.is_floating_point():
         student, teacher = (torch.nn.functional.normalize(rows) for rows in (student, teacher))
     return losses.crd_loss(
-        student, teacher, *memories, CONTRAST, student_normaliser=20.0, teacher_normaliser=30.0, temperature=0.5
+        student, teacher, memory, other, CONTRAST, student_normaliser=20.0, teacher_normaliser=30.0, temperature=0.5
     )
 
 

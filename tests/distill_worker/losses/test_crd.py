@@ -20,8 +20,8 @@ CONTRAST = torch.tensor([[0, 3, 8, 3, 5], [4, 1, 2, 0, 7], [8, 8, 1, 6, 2]])
 
 def _given(dims: int = 4) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     student, teacher = (normalize(rows(3, dims, seed=seed)) for seed in (1, 2))
-    memories = (normalize(rows(SAMPLES, dims, seed=seed)) for seed in (3, 4))
-    return student.requires_grad_(), teacher, *memories
+    student_memory, teacher_memory = (normalize(rows(SAMPLES, dims, seed=seed)) for seed in (3, 4))
+    return student.requires_grad_(), teacher, student_memory, teacher_memory
 
 
 def _by_loop(

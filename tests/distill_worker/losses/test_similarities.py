@@ -145,7 +145,7 @@ def test_bad_shape_is_refused_by_name(loss: Loss, student: Tensor, teacher: Tens
         loss(student, teacher)
 
 
-@pytest.mark.parametrize(("arguments", "name"), [({"gamma": 0.0}, "gamma"), ({"order": 0}, "order")])
-def test_bad_argument_of_cc_is_refused_by_name(arguments: dict[str, float], name: str) -> None:
+@pytest.mark.parametrize(("arguments", "name"), [((0.0, 2), "gamma"), ((0.4, 0), "order")])
+def test_bad_argument_of_cc_is_refused_by_name(arguments: tuple[float, int], name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: expected"):
-        cc_loss(rows(4, 3), rows(4, 3), **arguments)
+        cc_loss(rows(4, 3), rows(4, 3), gamma=arguments[0], order=arguments[1])
