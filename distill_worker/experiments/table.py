@@ -61,4 +61,8 @@ def _accuracies(facts: Mapping[str, Any], method: str, n: int) -> list[float]:
 def _told(test: Paired | None) -> str:
     if test is None:
         return "-"
-    return f"{test.difference:+.2f} ({test.wins}/{test.seeds}) {test.p_value:.3f}, {test.holm_p_value:.3f}"
+    return f"{test.difference:+.2f} ({test.wins}/{test.seeds}) {_probability(test.p_value)}, {_probability(test.holm_p_value)}"
+
+
+def _probability(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,6 +1,5 @@
 """The whole application, started on a real ledger with a small real teacher that a test may hold back or spoil."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,9 +8,10 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
-import httpx
 import numpy as np
 from fastapi import FastAPI
+from httpx2 import Response
+from starlette.testclient import TestClient
 
 from shared import oip
 from teacher_service.api_key import NewKey
@@ -21,10 +21,6 @@ from teacher_service.key_ring import KeyRing
 from teacher_service.settings import Settings
 from teacher_service.teacher import Teacher
 from tests.teacher_service.ledger_file import WAIT_SECONDS, FakeClock, counts
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Starlette prefers httpx2 from 1.0 on; with httpx it works and warns
-    from starlette.testclient import TestClient
 
 QUOTA: Final = 100
 INFER: Final = "/v2/models/teacher/infer"
@@ -87,14 +83,12 @@ class ServiceUnderTest:
         ring: KeyRing = self.app.state.service.keys
         return ring.create(name, quota)
 
-    def send(
-        self, method: str, path: str, headers: dict[str, str] | None = None, content: bytes = b""
-    ) -> httpx.Response:
+    def send(self, method: str, path: str, headers: dict[str, str] | None = None, content: bytes = b"") -> Response:
         """Any request, as it is."""
-        response: httpx.Response = self.http.request(method, path, headers=headers or {}, content=content)
+        response: Response = self.http.request(method, path, headers=headers or {}, content=content)
         return response
 
-    def infer(self, images: Images, headers: dict[str, str] | None = None, path: str = INFER) -> httpx.Response:
+    def infer(self, images: Images, headers: dict[str, str] | None = None, path: str = INFER) -> Response:
         """A paid request for the logits of `images`, binary both ways."""
         body = oip.encode_request({"images": images}, outputs=["logits"])
         return self.send("POST", path, {**self.authorization, **body.headers, **(headers or {})}, body.content)
@@ -138,7 +132,7 @@ def images(samples: int, seed: int = 0) -> Images:
 @contextmanager
 def in_progress(
     service: ServiceUnderTest, samples: int, headers: dict[str, str] | None = None
-) -> Iterator["Future[httpx.Response]"]:
+) -> Iterator["Future[Response]"]:
     """A request whose answer the model is working on for as long as the context lasts."""
     with ThreadPoolExecutor(1) as client, service.teacher.held() as entered:
         request = client.submit(service.infer, images(samples), headers)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 import torch
@@ -29,7 +29,7 @@ from tests.teacher_service.wire import (
 )
 
 
-def _logits(response: httpx.Response) -> Rows:
+def _logits(response: httpx2.Response) -> Rows:
     assert response.status_code == 200, response.text
     _, outputs = oip.decode_response(response.content, response.headers.get(oip.HEADER_LENGTH))
     assert list(outputs) == ["logits"]

@@ -4,10 +4,13 @@ import json
 from typing import Any
 
 import httpx
+import httpx2
 import numpy as np
 
 
-def assert_refused(response: httpx.Response, status: int, kind: str, media_type: str = "application/json") -> None:
+def assert_refused(
+    response: httpx.Response | httpx2.Response, status: int, kind: str, media_type: str = "application/json"
+) -> None:
     """A problem document with an `error` string, of the type that this path answers in, under a request id."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == media_type
