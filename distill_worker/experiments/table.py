@@ -61,7 +61,8 @@ def _accuracies(facts: Mapping[str, Any], method: str, n: int) -> list[float]:
 def _told(test: Paired | None) -> str:
     if test is None:
         return "-"
-    return f"{test.difference:+.2f} ({test.wins}/{test.seeds}) {_probability(test.p_value)}, {_probability(test.holm_p_value)}"
+    probabilities = f"{_probability(test.p_value)}, {_probability(test.holm_p_value)}"
+    return f"{test.difference:+.2f} ({test.wins}/{test.seeds}) {probabilities}"
 
 
 def _probability(value: float) -> str:
