@@ -1,16 +1,17 @@
 """One writer thread that lets concurrent operations share a commit.
 
-A durable commit waits for the disk; a hundred operations that wait together wait no longer than one. Each operation
-runs in a savepoint of its own, so a refused one leaves no trace and does not disturb its neighbours.
+A durable commit waits for the disk; a hundred operations that wait together wait no longer than one. Operations of one
+kind are handed over together, so that they can share statements too.
 
 Invariant: a future resolves only after the commit that holds its operation is on disk, or fails when it is not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from itertools import groupby
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -18,10 +19,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from teacher_service.errors import LedgerUnavailable, ServiceError
 
+Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
-_Job = tuple[Callable[[Connection], Any], "Future[Any]"]
+Together = Callable[[Connection, Sequence[Item]], Sequence[Outcome | ServiceError]]
+"""Does what some items ask for, in their order; one result or refusal each. A refused item must leave no trace."""
 
 _log = structlog.get_logger(__name__)
+
+
+class _Job(NamedTuple):
+    together: Together[Any, Any]
+    item: Any
+    future: "Future[Any]"
 
 
 class GroupCommit:
@@ -35,13 +44,17 @@ class GroupCommit:
         self._thread.start()
 
     def submit(self, operation: Callable[[Connection], Outcome]) -> "Future[Outcome]":
-        """Run `operation` in a shared transaction.
+        """Run `operation` in a shared transaction, in a savepoint of its own.
 
         The future carries its result, the `ServiceError` that it raised, or `LedgerUnavailable` when the database
         could not do or keep the work. An operation may run inside a commit that fails: it must not act elsewhere.
         """
+        return self.submit_item(_each_by_itself, operation)
+
+    def submit_item(self, together: "Together[Item, Outcome]", item: Item) -> "Future[Outcome]":
+        """Hand `item` to `together`, with whichever of its kind have gathered. The future is as in `submit`."""
         future: Future[Outcome] = Future()
-        self._jobs.put((operation, future))
+        self._jobs.put(_Job(together, item, future))
         return future
 
     def close(self) -> None:
@@ -68,27 +81,43 @@ class GroupCommit:
 
     def _commit(self, group: list[_Job]) -> None:
         # A caller may have given up; from here on it cannot, or resolving its future would end this thread.
-        group = [job for job in group if job[1].set_running_or_notify_cancel()]
-        outcomes: list[tuple[Any, ServiceError | None]] = []
+        group = [job for job in group if job.future.set_running_or_notify_cancel()]
+        outcomes: list[Any] = []
         try:
             with self._engine.begin() as connection:
-                for operation, _ in group:
-                    try:
-                        with connection.begin_nested():
-                            outcomes.append((operation(connection), None))
-                    except ServiceError as refusal:
-                        outcomes.append((None, refusal))
+                for together, jobs in groupby(group, key=lambda job: job.together):
+                    items = [job.item for job in jobs]
+                    outcomes += _as_many(together(connection, items), items)
         except Exception as error:
             # The edge of the writer's task: whatever went wrong, every waiter has to hear of it.
             _log.error("ledger_commit_failed", operations=len(group), error=str(getattr(error, "orig", None) or error))
-            for _, future in group:
-                future.set_exception(_translate(error))
+            for job in group:
+                job.future.set_exception(_translate(error))
             return
-        for (_, future), (result, refused) in zip(group, outcomes, strict=True):
-            if refused is None:
-                future.set_result(result)
+        for job, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, ServiceError):
+                job.future.set_exception(outcome)
             else:
-                future.set_exception(refused)
+                job.future.set_result(outcome)
+
+
+def _each_by_itself(
+    connection: Connection, operations: Sequence[Callable[[Connection], Any]]
+) -> Sequence[Any | ServiceError]:
+    outcomes: list[Any] = []
+    for operation in operations:
+        try:
+            with connection.begin_nested():
+                outcomes.append(operation(connection))
+        except ServiceError as refusal:
+            outcomes.append(refusal)
+    return outcomes
+
+
+def _as_many(outcomes: Sequence[Any], items: Sequence[Any]) -> Sequence[Any]:
+    if len(outcomes) != len(items):
+        raise ValueError(f"{len(items)} operations had {len(outcomes)} outcomes")
+    return outcomes
 
 
 def _translate(error: Exception) -> Exception:

@@ -6,16 +6,16 @@ before the model runs; it is settled, and its answer stored, in one transaction 
 Invariant, kept by the database itself: `used + reserved <= quota`, whatever runs at the same time and whatever dies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.oip import Body
-from teacher_service.database import answers, api_keys, queries, reading
+from teacher_service.database import answers, queries, reading
 from teacher_service.errors import (
     INVALID_KEY,
     IdempotencyMismatch,
@@ -27,7 +27,8 @@ from teacher_service.errors import (
 )
 from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import Instance
-from teacher_service.quota import Quota, quota_of, read_quota
+from teacher_service.page import Page
+from teacher_service.quota import Quota, read_quota
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""
@@ -64,6 +65,20 @@ class Settled:
     replayed: bool
 
 
+@dataclass(frozen=True)
+class _Settlement:
+    reservation: Reservation
+    answer: Body
+
+
+@dataclass(frozen=True)
+class _Release:
+    reservation: Reservation
+
+
+_Entry = Query | _Settlement | _Release
+
+
 class Ledger:
     """Counts on one database. Writing operations return futures; see `GroupCommit` for what these carry."""
 
@@ -78,7 +93,14 @@ class Ledger:
 
         Call it before the first reservation of this process.
         """
-        return self._commits.submit(self._free_the_dead).result()
+
+        def operation(connection: Connection) -> int:
+            page = Page(connection)
+            released = self._free_the_dead(page, connection)
+            page.write()
+            return released
+
+        return self._commits.submit(operation).result()
 
     def replay(self, key_id: str, idempotency_key: str, payload_sha256: str) -> Settled | None:
         """The stored answer to exactly this request, or None; changes nothing.
@@ -100,141 +122,82 @@ class Ledger:
 
         The future may carry QuotaExceeded, Unauthorized (revoked meanwhile), RequestInProgress, IdempotencyMismatch.
         """
-
-        def operation(connection: Connection) -> Reservation | Settled:
-            try:
-                return self._admit(connection, query)
-            except (RequestInProgress, QuotaExceeded):
-                # What stands in the way may be the hold of a process that died since the last look.
-                if not self._free_the_dead(connection):
-                    raise
-                return self._admit(connection, query)
-
-        return self._commits.submit(operation)
+        return self._commits.submit_item(self._count, query)
 
     def settle(self, reservation: Reservation, answer: Body) -> "Future[Settled]":
-        """Charge what was held and keep the answer for replay."""
-        query = reservation.query
+        """Charge what was held and keep the answer for replay.
 
-        def operation(connection: Connection) -> Settled:
-            settled = connection.execute(
-                update(queries)
-                .where(queries.c.id == reservation.query_id, queries.c.status == "held")
-                .values(status="settled", finished_at=self._clock())
-            )
-            if settled.rowcount != 1:
-                raise LedgerUnavailable("The hold on this request was lost, so its answer was not charged. Try again.")
-            connection.execute(
-                update(api_keys)
-                .where(api_keys.c.id == query.key_id)
-                .values(used=api_keys.c.used + query.samples, reserved=api_keys.c.reserved - query.samples)
-            )
-            connection.execute(
-                update(answers)
-                .where(answers.c.query_id == reservation.query_id)
-                .values(content=answer.content, header_length=answer.header_length)
-            )
-            return Settled(answer, read_quota(connection, query.key_id), replayed=False)
-
-        return self._commits.submit(operation)
+        The future carries LedgerUnavailable when the hold was lost: nothing is charged then.
+        """
+        return self._commits.submit_item(self._count, _Settlement(reservation, answer))
 
     def release(self, reservation: Reservation) -> "Future[None]":
         """Give back what was held, and free the Idempotency-Key. Releasing twice changes nothing."""
+        return self._commits.submit_item(self._count, _Release(reservation))
 
-        def operation(connection: Connection) -> None:
-            self._free(connection, reservation.query_id, reservation.query.key_id, reservation.query.samples)
+    def _count(self, connection: Connection, entries: Sequence[_Entry]) -> list[Any]:
+        page = Page(connection)
+        asked = [entry for entry in entries if isinstance(entry, Query)]
+        ends = [entry.reservation for entry in entries if not isinstance(entry, Query)]
+        page.read(
+            keys={query.key_id for query in asked} | {reservation.query.key_id for reservation in ends},
+            holds={reservation.query_id for reservation in ends},
+            known={(query.key_id, query.idempotency_key) for query in asked if query.idempotency_key is not None},
+        )
+        outcomes: list[Any] = []
+        for entry in entries:
+            try:
+                outcomes.append(self._outcome(page, connection, entry))
+            except ServiceError as refusal:
+                outcomes.append(refusal)
+        page.write()
+        return outcomes
 
-        return self._commits.submit(operation)
+    def _outcome(self, page: Page, connection: Connection, entry: _Entry) -> Reservation | Settled | None:
+        match entry:
+            case Query():
+                try:
+                    return self._admit(page, entry)
+                except (RequestInProgress, QuotaExceeded):
+                    # What stands in the way may be the hold of a process that died since the last look.
+                    if not self._free_the_dead(page, connection):
+                        raise
+                    return self._admit(page, entry)
+            case _Settlement(reservation, answer):
+                if not page.settle(reservation.query_id, answer, self._clock()):
+                    raise LedgerUnavailable(
+                        "The hold on this request was lost, so its answer was not charged. Try again."
+                    )
+                return Settled(answer, page.quota(reservation.query.key_id), replayed=False)
+            case _Release(reservation):
+                page.free(reservation.query_id, self._clock())
+                return None
 
-    def _admit(self, connection: Connection, query: Query) -> Reservation | Settled:
-        known = self._known_answer(connection, query)
+    def _admit(self, page: Page, query: Query) -> Reservation | Settled:
+        """Hold, or find the answer; a refusal is raised before anything is changed."""
+        key = page.key(query.key_id)
+        known = page.known(query.key_id, query.idempotency_key) if query.idempotency_key is not None else None
         if known is not None:
-            return known
-        charge = (
-            update(api_keys)
-            .where(
-                api_keys.c.id == query.key_id,
-                api_keys.c.revoked_at.is_(None),
-                api_keys.c.used + api_keys.c.reserved + query.samples <= api_keys.c.quota,
-            )
-            .values(reserved=api_keys.c.reserved + query.samples)
-        )
-        if connection.execute(charge).rowcount != 1:
-            raise self._refusal(connection, query)
-        query_id = self._log(connection, query)
-        return Reservation(query_id, query, read_quota(connection, query.key_id))
-
-    def _free_the_dead(self, connection: Connection) -> int:
-        held = queries.c.status == "held"
-        owners = connection.scalars(select(queries.c.instance_id).where(held).distinct()).all()
-        released = 0
-        for owner in owners:
-            if self._instance.is_alive(owner):
-                continue
-            for row in connection.execute(select(queries).where(held, queries.c.instance_id == owner)).all():
-                self._free(connection, row.id, row.key_id, row.samples)
-                released += row.samples
-        return released
-
-    def _known_answer(self, connection: Connection, query: Query) -> Settled | None:
-        if query.idempotency_key is None:
-            return None
-        row = _answer_row(connection, query.key_id, query.idempotency_key)
-        if row is None:
-            return None
-        if row.payload_sha256 != query.payload_sha256:
-            raise IdempotencyMismatch(
-                "Idempotency-Key: this key was used with another payload. Repeat that payload, or use a new key."
-            )
-        if row.content is None:
-            raise RequestInProgress("Idempotency-Key: the same request is being answered now. Repeat it in a moment.")
-        return Settled(Body(row.content, row.header_length), read_quota(connection, query.key_id), replayed=True)
-
-    def _refusal(self, connection: Connection, query: Query) -> ServiceError:
-        row = connection.execute(select(api_keys).where(api_keys.c.id == query.key_id)).first()
-        if row is None or row.revoked_at is not None:
-            return Unauthorized(INVALID_KEY)
-        return QuotaExceeded(quota_of(row), query.samples)
-
-    def _log(self, connection: Connection, query: Query) -> int:
-        inserted = connection.execute(
-            insert(queries).values(
-                request_id=query.request_id,
-                key_id=query.key_id,
-                model_name=query.model_name,
-                model_version=query.model_version,
-                samples=query.samples,
-                payload_sha256=query.payload_sha256,
-                idempotency_key=query.idempotency_key,
-                status="held",
-                instance_id=self._instance.id,
-                created_at=self._clock(),
-            )
-        )
-        query_id = int(inserted.inserted_primary_key.id)  # type: ignore[union-attr]  # one row was inserted
-        if query.idempotency_key is not None:
-            connection.execute(
-                insert(answers).values(
-                    key_id=query.key_id,
-                    idempotency_key=query.idempotency_key,
-                    payload_sha256=query.payload_sha256,
-                    query_id=query_id,
+            if known.payload_sha256 != query.payload_sha256:
+                raise IdempotencyMismatch(
+                    "Idempotency-Key: this key was used with another payload. Repeat that payload, or use a new key."
                 )
-            )
-        return query_id
+            if known.answer is None:
+                raise RequestInProgress(
+                    "Idempotency-Key: the same request is being answered now. Repeat it in a moment."
+                )
+            return Settled(known.answer, page.quota(query.key_id), replayed=True)
+        if key is None or key.revoked:
+            raise Unauthorized(INVALID_KEY)
+        if key.used + key.reserved + query.samples > key.limit:
+            raise QuotaExceeded(page.quota(query.key_id), query.samples)
+        query_id = page.admit({**asdict(query), "instance_id": self._instance.id, "created_at": self._clock()})
+        return Reservation(query_id, query, page.quota(query.key_id))
 
-    def _free(self, connection: Connection, query_id: int, key_id: str, samples: int) -> None:
-        released = connection.execute(
-            update(queries)
-            .where(queries.c.id == query_id, queries.c.status == "held")
-            .values(status="released", finished_at=self._clock())
-        )
-        if released.rowcount != 1:
-            return
-        connection.execute(
-            update(api_keys).where(api_keys.c.id == key_id).values(reserved=api_keys.c.reserved - samples)
-        )
-        connection.execute(delete(answers).where(answers.c.query_id == query_id))
+    def _free_the_dead(self, page: Page, connection: Connection) -> int:
+        owners = connection.scalars(select(queries.c.instance_id).where(queries.c.status == "held").distinct()).all()
+        dead = [owner for owner in owners if not self._instance.is_alive(owner)]
+        return sum(page.free(query_id, self._clock()) for owner in dead for query_id in page.held_by(owner))
 
 
 def _answer_row(connection: Connection, key_id: str, idempotency_key: str) -> Row[Any] | None:

@@ -4,12 +4,12 @@ import subprocess
 import sys
 from concurrent.futures import Future
 from threading import Barrier, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
 from shared.oip import Body
-from teacher_service.errors import LedgerUnavailable, QuotaExceeded, RequestInProgress
+from teacher_service.errors import IdempotencyMismatch, LedgerUnavailable, QuotaExceeded, RequestInProgress
 from teacher_service.ledger import Ledger, Reservation, Settled
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, open_books, query, rows, writer_busy
 
@@ -130,6 +130,40 @@ def test_reservations_of_one_group_do_not_overdraw(books: Books) -> None:
     outcomes = [future.exception(WAIT_SECONDS) for future in futures]
     assert [type(outcome) for outcome in outcomes] == [type(None)] * 33 + [QuotaExceeded] * 7
     assert books.counts(key) == (0, 99)
+
+
+def test_operations_of_one_group_see_each_other(books: Books) -> None:
+    """A repetition gathered with its answer replays it; one gathered with its release begins anew."""
+    key = books.key(5)
+    answered, failed = _reserve(books, key, 2, "answered"), _reserve(books, key, 2, "failed")
+    ledger = books.ledger
+    with writer_busy(books.commits):
+        futures: list[Future[Any]] = [
+            ledger.settle(answered, _ANSWER),
+            ledger.reserve(query(key, 2, idempotency_key="answered")),
+            ledger.reserve(query(key, 2, idempotency_key="answered", payload="another")),
+            ledger.reserve(query(key, 3, idempotency_key="fresh")),
+            ledger.release(failed),
+            ledger.reserve(query(key, 3, idempotency_key="failed")),
+            ledger.reserve(query(key, 3, idempotency_key="failed")),
+        ]
+    charged, replayed, other, refused, released, again, twin = (
+        future.exception(WAIT_SECONDS) or future.result() for future in futures
+    )
+    assert isinstance(charged, Settled)
+    assert replayed == Settled(_ANSWER, charged.quota, replayed=True)
+    assert isinstance(other, IdempotencyMismatch)
+    assert isinstance(refused, QuotaExceeded)
+    assert refused.facts == {"limit": 5, "remaining": 1, "cost": 3}
+    assert released is None
+    assert isinstance(again, Reservation)
+    assert isinstance(twin, RequestInProgress)
+    assert books.counts(key) == (2, 3)
+    assert rows(books.path, "SELECT id, status FROM queries") == [(1, "settled"), (2, "released"), (3, "held")]
+    assert rows(books.path, "SELECT idempotency_key, query_id FROM answers ORDER BY 2") == [
+        ("answered", 1),
+        ("failed", 3),
+    ]
 
 
 def test_reservations_of_two_processes_do_not_overdraw(books: Books) -> None:
