@@ -19,9 +19,9 @@ from distill_worker.local_service import create_key, served
 from distill_worker.teachers.oip import OipTeacher
 from shared.networks import build_network
 from shared.weights import WeightsCard, weights_bytes
-from teacher_service.database import instances_folder, open_database
+from teacher_service.database import open_database
 from teacher_service.group_commit import GroupCommit
-from teacher_service.instance import Instance
+from teacher_service.instance import open_instance
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Ledger, Query
 
@@ -37,7 +37,7 @@ def reservations_per_second(folder: Path, in_flight: int) -> float:
         stack.callback(engine.dispose)
         commits = GroupCommit(engine)
         stack.callback(commits.close)
-        instance = stack.enter_context(Instance(instances_folder(engine)))
+        instance = stack.enter_context(open_instance(engine))
         key_id = KeyRing(engine, commits, time.time).create("benchmark", 2**40).id
         ledger = Ledger(engine, commits, instance, time.time)
         total = RESERVATIONS if in_flight > 1 else RESERVATIONS // 10

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from teacher_service.batcher import MicroBatcher
-from teacher_service.database import instances_folder, open_database
+from teacher_service.database import open_database
 from teacher_service.desk import Desk
 from teacher_service.errors import (
     InternalError,
@@ -21,7 +21,7 @@ from teacher_service.errors import (
     ServiceError,
 )
 from teacher_service.group_commit import GroupCommit
-from teacher_service.instance import Instance
+from teacher_service.instance import open_instance
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Clock, Ledger
 from teacher_service.request_id import RequestIds
@@ -37,7 +37,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = open_database(settings.ledger)
-        with Instance(instances_folder(engine)) as instance:
+        with open_instance(engine) as instance:
             commits = GroupCommit(engine)
             ledger = Ledger(engine, commits, instance, clock)
             ledger.recover()

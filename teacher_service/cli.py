@@ -5,6 +5,7 @@ Results go to standard output, logs and errors to standard error; exit status 2 
 
 import json
 import logging
+import re
 import socket
 import sys
 import time
@@ -26,6 +27,7 @@ from teacher_service.errors import ServiceError
 from teacher_service.group_commit import GroupCommit
 from teacher_service.key_file import KeyFileError, keep_key
 from teacher_service.key_ring import KeyRing
+from teacher_service.migrations import LedgerTooNew
 from teacher_service.quota import Quota
 from teacher_service.settings import Settings
 
@@ -189,9 +191,18 @@ def _explained_errors(settings: Settings) -> Iterator[None]:
         _fail(error.detail)
     except KeyFileError as error:
         _fail(str(error))
+    except LedgerTooNew as error:
+        _fail(f"{_shown(settings.ledger)}: {error}")
     except (SQLAlchemyError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error)
-        _fail(f"{settings.ledger}: the ledger cannot be opened ({reason}); check that the folder can be written")
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        on_server = str(settings.ledger).startswith("postgresql:")
+        remedy = "the server runs and TEACHER_DATABASE_URL is right" if on_server else "the folder can be written"
+        _fail(f"{_shown(settings.ledger)}: the ledger cannot be opened ({reason}); check that {remedy}")
+
+
+def _shown(url: object) -> str:
+    """Without the password that it may hold."""
+    return re.sub(r"//[^/]*@", "//***@", str(url))
 
 
 def _settings(**given: Any) -> Settings:
@@ -199,7 +210,7 @@ def _settings(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        _fail(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}, got {first['input']!r}")
+        _fail(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}, got {_shown(repr(first['input']))}")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,6 +1,6 @@
 """The ledger's tables and the engine they live in.
 
-Everything here is plain SQL that SQLite and PostgreSQL both speak; what is SQLite's own is in `_prepare_sqlite`.
+Everything here is plain SQL that SQLite and PostgreSQL both speak, but for `_prepare_...` and `_begin_...`.
 Times are seconds since the epoch, UTC.
 """
 
@@ -29,7 +29,12 @@ from sqlalchemy import (
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from teacher_service.migrations import migrate
+
 metadata = MetaData()
+
+_WRITER = (0x7475, 1)
+"""The advisory lock of whoever writes: PostgreSQL's space of two 32-bit numbers, apart from that of instances."""
 
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in a column called INTEGER
 
@@ -87,26 +92,36 @@ answers = Table(
 
 
 def open_database(ledger: str | Path) -> Engine:
-    """An engine on the ledger (a SQLAlchemy URL, or a SQLite file), its tables created if they are missing.
+    """An engine on the ledger (a SQLAlchemy URL, or a SQLite file), its tables created or brought up to date.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database cannot be opened or written.
+        LedgerTooNew: a later version of the service has changed its tables.
         OSError: the folder of a SQLite file cannot be created.
     """
     url = URL.create("sqlite", database=str(ledger)) if isinstance(ledger, Path) else make_url(ledger)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
     engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
+    if is_sqlite(engine):
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    with engine.begin() as connection:
-        metadata.create_all(connection)
+    else:
+        event.listen(engine, "connect", _prepare_postgresql)
+        event.listen(engine, "begin", _begin_postgresql)
+    try:
+        with engine.begin() as connection:
+            migrate(connection)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine
 
 
-def instances_folder(engine: Engine) -> Path:
-    """Where the processes that share this ledger hold their locks: beside the SQLite file."""
-    return Path(f"{Path(str(engine.url.database)).resolve()}.instances")
+def is_sqlite(engine: Engine) -> bool:
+    """Whether the ledger is a file; else it is a PostgreSQL server's."""
+    return engine.dialect.name == "sqlite"
 
 
 def reading(engine: Engine) -> Connection:
@@ -126,5 +141,25 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
 
 def _begin_sqlite(connection: Connection) -> None:
     # Taking the write lock at once: a transaction that reads first and writes later could fail half-way.
-    reading_only = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading_only else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if _only_reads(connection) else "BEGIN IMMEDIATE")
+
+
+def _prepare_postgresql(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SET synchronous_commit = on")  # a charge survives a power cut, whatever the server's default
+    cursor.execute("SET lock_timeout = '5s'")  # as long as SQLite's busy_timeout
+    cursor.execute("SET tcp_keepalives_idle = 10")  # the server notices within half a minute that a replica's machine
+    cursor.execute("SET tcp_keepalives_interval = 5")  # is gone, and drops the lock that says it lives
+    cursor.execute("SET tcp_keepalives_count = 4")
+    cursor.close()
+    connection.commit()
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    # One writer at a time, as in SQLite: what was read in a writing transaction cannot change before it is written.
+    if not _only_reads(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER[0]}, {_WRITER[1]})")
+
+
+def _only_reads(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("reading", False))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,7 +19,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("teacher-data")
     """Where the default SQLite ledger lives."""
     database_url: str | None = None
-    """SQLAlchemy URL of the ledger; by default a SQLite file in `data_dir`."""
+    """URL of the ledger, `sqlite:///file` or `postgresql://user:password@host/name`; by default a SQLite file in
+    `data_dir`. On PostgreSQL, several services on several machines may share one."""
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     """0 takes any free port; the address is printed on standard output."""
@@ -41,12 +43,25 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _is_a_sqlite_file(cls, url: str | None) -> str | None:
-        if url is not None and (not url.startswith("sqlite:///") or ":memory:" in url or len(url) <= 10):
-            raise ValueError("expected the URL of a SQLite file (sqlite:///folder/ledger.sqlite)")
+    def _is_durable(cls, url: str | None) -> str | None:
+        a_file = url is not None and url.startswith("sqlite:///") and ":memory:" not in url and len(url) > 10
+        if url is not None and not a_file and not _names_a_server(url):
+            raise ValueError(
+                "expected the URL of a SQLite file (sqlite:///folder/ledger.sqlite) or of a PostgreSQL database "
+                "(postgresql://user:password@host/name)"
+            )
         return url
 
     @property
     def ledger(self) -> str | Path:
         """`database_url`, or the SQLite file in `data_dir`."""
         return self.database_url or self.data_dir / "ledger.sqlite"
+
+
+def _names_a_server(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:  # it is no number
+        return False
+    return parts.scheme == "postgresql" and len(parts.path) > 1 and port != 0

@@ -113,7 +113,7 @@ class RunningService:
         key_file = self.data_dir / f"{name}.key"
         arguments = ["keys", "create", "--name", name, "--quota", str(quota), "--key-file", str(key_file)]
         arguments += ["--features"] if features else []
-        maker = start("teacher_service", [*arguments, "--data-dir", str(self.data_dir)], self.log)
+        maker = start("teacher_service", [*arguments, "--data-dir", str(self.data_dir)], self.log, self.environment)
         maker.join()
         assert maker.exitcode == 0, self.log.read_text()
         return key_file.read_text().strip()

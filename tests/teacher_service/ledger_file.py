@@ -1,4 +1,4 @@
-"""A ledger on a real SQLite file: opened as a process opens it, broken on demand, and read as a stranger reads it."""
+"""A ledger on a real database: opened as a process opens it, broken on demand, and read as a stranger reads it."""
 
 import os
 import sqlite3
@@ -9,12 +9,13 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from teacher_service.database import instances_folder, open_database
+from teacher_service.database import open_database
 from teacher_service.group_commit import GroupCommit
-from teacher_service.instance import Instance
+from teacher_service.instance import Instance, open_instance
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Ledger, Query
 
@@ -35,9 +36,10 @@ class FakeClock:
 
 @dataclass
 class Books:
-    """A ledger file, opened as one service process opens it."""
+    """A ledger, opened as one service process opens it."""
 
-    path: Path
+    path: Path | str
+    """A SQLite file, or the URL of a PostgreSQL database."""
     engine: Engine
     commits: GroupCommit
     instance: Instance
@@ -63,11 +65,11 @@ class Books:
 
 
 @contextmanager
-def open_books(path: Path, clock: FakeClock | None = None) -> Iterator[Books]:
-    """Open a ledger file, and close it in order."""
-    engine = open_database(f"sqlite:///{path}")
+def open_books(path: Path | str, clock: FakeClock | None = None) -> Iterator[Books]:
+    """Open a ledger, and close it in order."""
+    engine = open_database(path)
     commits = GroupCommit(engine)
-    with Instance(instances_folder(engine)) as instance:
+    with open_instance(engine) as instance:
         try:
             yield Books(path, engine, commits, instance, clock or FakeClock())
         finally:
@@ -75,13 +77,17 @@ def open_books(path: Path, clock: FakeClock | None = None) -> Iterator[Books]:
             engine.dispose()
 
 
-def rows(path: Path, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-    """What a stranger's connection reads from (or does to) a ledger file."""
+def rows(path: Path | str, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """What a stranger's connection reads from (or does to) a ledger."""
+    if isinstance(path, str):
+        with psycopg.connect(path) as session:
+            cursor = session.execute(sql.replace("?", "%s"), parameters)
+            return cursor.fetchall() if cursor.description else []
     with closing(sqlite3.connect(path)) as connection, connection:
         return connection.execute(sql, parameters).fetchall()
 
 
-def counts(path: Path, key_id: str) -> tuple[int, int]:
+def counts(path: Path | str, key_id: str) -> tuple[int, int]:
     """Samples used and reserved, as the file has them; checked against the log."""
     [(used, reserved)] = rows(path, "SELECT used, reserved FROM api_keys WHERE id = ?", key_id)
     logged = dict(
@@ -134,7 +140,7 @@ class Commits:
 
 
 @contextmanager
-def table_gone(path: Path, table: str) -> Iterator[None]:
+def table_gone(path: Path | str, table: str) -> Iterator[None]:
     """The ledger is broken: one of its tables cannot be found."""
     rows(path, f"ALTER TABLE {table} RENAME TO {table}_gone")
     try:

@@ -175,6 +175,26 @@ def test_failing_ledger_leaves_standard_output_to_results(tmp_path: Path) -> Non
     assert "ledger cannot be written" in log
 
 
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("host:port/ledger", "expected the URL of"),
+        ("127.0.0.1:1/ledger", "Connection refused.* check that the server runs"),
+    ],
+)
+def test_ledger_that_cannot_be_reached_is_named_without_its_password(
+    place: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEACHER_DATABASE_URL", f"postgresql://teacher:sesame@{place}")
+    with _killed_at_the_end(_command("keys", "list")) as process:
+        out, log = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert re.search(told, log)
+    assert "Traceback" not in log
+    assert "***" in log
+    assert "sesame" not in log
+
+
 def _command(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "teacher_service", *arguments],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from sqlalchemy import text
 
 from shared import oip
 from shared.networks.taps import forward_with_features
@@ -109,6 +110,8 @@ def test_ledger_from_before_features_goes_on_working(weights: Path, tmp_path: Pa
         key = service.key
     engine = open_database(tmp_path / "ledger.sqlite")
     feature_keys.drop(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE alembic_version"))  # the first release wrote none
     engine.dispose()
     assert feature_keys in metadata.sorted_tables
     with start_service(weights, tmp_path, key) as service:

@@ -12,9 +12,9 @@ import torch
 from shared import oip
 from shared.weights import load_weights
 from teacher_service.batcher import Images, Rows
-from teacher_service.database import instances_folder, open_database
+from teacher_service.database import open_database
 from teacher_service.group_commit import GroupCommit
-from teacher_service.instance import Instance
+from teacher_service.instance import open_instance
 from teacher_service.ledger import Ledger
 from tests.teacher_service.ledger_file import WAIT_SECONDS, FakeClock, counts, query, rows, table_gone
 from tests.teacher_service.running_service import INFER, QUOTA, ServiceUnderTest, images, in_progress, start_service
@@ -195,7 +195,7 @@ def test_start_releases_what_a_dead_process_held(weights: Path, tmp_path: Path) 
         pass
     engine = open_database(f"sqlite:///{tmp_path}/ledger.sqlite")
     commits = GroupCommit(engine)
-    with Instance(instances_folder(engine)) as dying:
+    with open_instance(engine) as dying:
         Ledger(engine, commits, dying, FakeClock()).reserve(query(before.key.id, 30)).result(WAIT_SECONDS)
     commits.close()
     engine.dispose()

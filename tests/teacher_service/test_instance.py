@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from teacher_service.instance import Instance
+from teacher_service.instance import FileInstance
 
 _PEER = """
 import sys
 from pathlib import Path
-from teacher_service.instance import Instance
-instance = Instance(Path(sys.argv[1]))
+from teacher_service.instance import FileInstance
+instance = FileInstance(Path(sys.argv[1]))
 print(instance.id, flush=True)
 sys.stdin.read()
 """
@@ -33,7 +33,7 @@ def _peer(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
 
 def test_killed_process_is_dead_at_once_and_a_live_one_is_not(tmp_path: Path) -> None:
     """SIGKILL: no handler runs, no file is removed, and still no timeout is waited for."""
-    with Instance(tmp_path) as self_, _peer(tmp_path) as (killed, killed_id), _peer(tmp_path) as (_, live_id):
+    with FileInstance(tmp_path) as self_, _peer(tmp_path) as (killed, killed_id), _peer(tmp_path) as (_, live_id):
         assert self_.is_alive(killed_id)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
@@ -46,8 +46,8 @@ def test_killed_process_is_dead_at_once_and_a_live_one_is_not(tmp_path: Path) ->
 
 
 def test_instance_is_alive_to_itself_and_its_peers_until_it_leaves(tmp_path: Path) -> None:
-    with Instance(tmp_path) as first:
-        with Instance(tmp_path) as second:
+    with FileInstance(tmp_path) as first:
+        with FileInstance(tmp_path) as second:
             assert first.id != second.id
             assert first.is_alive(first.id)
             assert first.is_alive(second.id)
@@ -58,5 +58,5 @@ def test_instance_is_alive_to_itself_and_its_peers_until_it_leaves(tmp_path: Pat
 
 
 def test_unknown_instance_is_dead(tmp_path: Path) -> None:
-    with Instance(tmp_path / "made" / "here") as instance:
+    with FileInstance(tmp_path / "made" / "here") as instance:
         assert not instance.is_alive("0123456789abcdef")

@@ -1,5 +1,7 @@
 """The keys of a ledger: recognised, listed, revoked, and never readable from the file."""
 
+from pathlib import Path
+
 import pytest
 
 from teacher_service.api_key import new_key
@@ -22,10 +24,10 @@ def test_remaining_is_the_limit_less_used_and_reserved(books: Books) -> None:
     assert (quota.used, quota.reserved, quota.remaining) == (3, 5, 2)
 
 
-def test_secret_is_nowhere_in_the_file(books: Books) -> None:
+def test_secret_is_nowhere_in_the_file(books: Books, tmp_path: Path) -> None:
     secret = books.keys.create("mine", 1).token.rsplit("_", 1)[1].encode()
-    assert b"mine" in b"".join(file.read_bytes() for file in books.path.parent.glob("ledger.sqlite*") if file.is_file())
-    assert all(secret not in file.read_bytes() for file in books.path.parent.glob("ledger.sqlite*") if file.is_file())
+    assert b"mine" in b"".join(file.read_bytes() for file in tmp_path.glob("ledger.sqlite*") if file.is_file())
+    assert all(secret not in file.read_bytes() for file in tmp_path.glob("ledger.sqlite*") if file.is_file())
 
 
 def test_wrong_tokens_are_refused_alike(books: Books) -> None:

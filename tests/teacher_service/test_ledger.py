@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future
+from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any, TypeVar
 
@@ -15,6 +17,13 @@ from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, open
 
 _T = TypeVar("_T")
 _ANSWER = Body(b'{"outputs":[]}\x00\x01', 14)
+
+
+@pytest.fixture
+def books(ledger_place: Path | str) -> Iterator[Books]:
+    """An empty ledger of each kind."""
+    with open_books(ledger_place) as opened:
+        yield opened
 
 
 def _result(future: "Future[_T]") -> _T:
@@ -189,12 +198,13 @@ def test_reservations_of_two_processes_do_not_overdraw(books: Books) -> None:
 
 _BUYER = """
 import sys, time
-from teacher_service.database import instances_folder, open_database
+from pathlib import Path
+from teacher_service.database import open_database
 from teacher_service.group_commit import GroupCommit
-from teacher_service.instance import Instance
+from teacher_service.instance import open_instance
 from teacher_service.ledger import Ledger, Query
-engine = open_database("sqlite:///" + sys.argv[1])
-ledger = Ledger(engine, GroupCommit(engine), Instance(instances_folder(engine)), time.time)
+engine = open_database(Path(sys.argv[1]) if sys.argv[1].startswith("/") else sys.argv[1])
+ledger = Ledger(engine, GroupCommit(engine), open_instance(engine), time.time)
 for samples in (3, 4):
     ledger.reserve(Query("r", sys.argv[2], "teacher", "v", samples, "p", f"i{samples}")).result()
 print("reserved", flush=True)

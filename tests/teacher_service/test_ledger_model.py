@@ -20,7 +20,7 @@ from teacher_service.errors import (
     ServiceError,
     Unauthorized,
 )
-from teacher_service.instance import Instance
+from teacher_service.instance import FileInstance
 from teacher_service.ledger import Ledger, Reservation, Settled
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Commits, counts, open_books, query
 
@@ -163,7 +163,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def start_a_peer(self) -> None:
         """A replica that starts beside a living process takes nothing from it."""
-        with Instance(Path(f"{self.path}.instances")) as peer:
+        with FileInstance(Path(f"{self.path}.instances")) as peer:
             assert Ledger(self.books.engine, self.books.commits, peer, self.books.clock).recover() == 0
 
     @invariant()

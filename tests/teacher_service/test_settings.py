@@ -42,7 +42,8 @@ def test_what_is_passed_in_wins_over_the_environment(monkeypatch: pytest.MonkeyP
 
 
 def test_database_url_wins_over_the_data_dir() -> None:
-    assert Settings(database_url="sqlite:///other/file.sqlite").ledger == "sqlite:///other/file.sqlite"
+    for url in ("sqlite:///other/file.sqlite", "postgresql://teacher:secret@db/ledger"):
+        assert Settings(database_url=url).ledger == url
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,8 @@ def test_database_url_wins_over_the_data_dir() -> None:
         {"batch_timeout_seconds": -0.1},
         {"max_body_bytes": 10},
         {"database_url": "mysql://host/ledger"},
+        {"database_url": "postgresql://host:port/ledger"},
+        {"database_url": "postgresql://host/"},
         {"database_url": "sqlite://"},
         {"database_url": "sqlite:///"},
         {"database_url": "sqlite:///:memory:"},

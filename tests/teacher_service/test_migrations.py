@@ -1,0 +1,89 @@
+"""A ledger of any release opens, keeps what was paid for, and ends with the tables that the code expects."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from shared.oip import Body
+from teacher_service.database import metadata, open_database
+from teacher_service.ledger import Reservation, Settled
+from teacher_service.migrations import LedgerTooNew
+from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
+
+TOKEN = "tk_1e491977ba8d_d739ba0c71a04379c67f700abf4406e2a0bc60ad51d645d3917272ff9f648b26"
+"""Of `ledger_0001.sql`, which the first release wrote: 5 of 100 samples used, and 3 held by a process now dead."""
+KEY_ID = "1e491977ba8d"
+
+
+@pytest.fixture
+def first_release(tmp_path: Path) -> Path:
+    """A ledger as the first release left it."""
+    path = tmp_path / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(Path(__file__).with_name("ledger_0001.sql").read_text())
+    return path
+
+
+def test_tables_are_those_that_the_code_expects(ledger_place: Path | str) -> None:
+    engine = open_database(ledger_place)
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_ledger_of_the_first_release_keeps_what_was_paid_for(first_release: Path) -> None:
+    with open_books(first_release) as books:
+        quota = books.keys.authenticate(TOKEN)
+        assert (quota.limit, quota.used, quota.reserved, quota.features) == (100, 5, 3, False)
+        assert [revoked for _, revoked in books.keys.all()] == [False, True]
+        assert books.ledger.recover() == 3
+        repeated = books.ledger.reserve(query(KEY_ID, 5, idempotency_key="once", payload="sha-1")).result(WAIT_SECONDS)
+        assert isinstance(repeated, Settled)
+        assert repeated.answer == Body(b'{"outputs":[]}\x00\xff', 14)
+        fresh = books.ledger.reserve(query(KEY_ID, 1)).result(WAIT_SECONDS)
+        assert isinstance(fresh, Reservation)
+        assert fresh.query_id == 4
+        assert books.counts(KEY_ID) == (5, 1)
+
+
+def test_opening_again_changes_nothing(first_release: Path) -> None:
+    open_database(first_release).dispose()
+    written = rows(first_release, "SELECT sql FROM sqlite_master ORDER BY name")
+    open_database(first_release).dispose()
+    assert rows(first_release, "SELECT sql FROM sqlite_master ORDER BY name") == written
+
+
+def test_processes_that_start_together_migrate_once(ledger_place: Path | str) -> None:
+    """Each makes the tables, or finds them made."""
+    start, failures = Barrier(4), list[BaseException]()
+
+    def begin() -> None:
+        start.wait(WAIT_SECONDS)
+        try:
+            open_database(ledger_place).dispose()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [Thread(target=begin) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_ledger_of_a_later_release_is_refused_and_left_alone(ledger_place: Path | str) -> None:
+    engine = open_database(ledger_place)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(LedgerTooNew, match=r"the ledger has version 9999, .*start the service that wrote it"):
+        open_database(ledger_place)
+    assert rows(ledger_place, "SELECT version_num FROM alembic_version") == [("9999",)]
