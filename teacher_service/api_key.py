@@ -20,9 +20,9 @@ class NewKey:
     secret_sha256: str
 
 
-def new_key() -> NewKey:
-    """A fresh random key."""
-    key_id = secrets.token_hex(6)
+def new_key(key_id: str | None = None) -> NewKey:
+    """A fresh random key, or a fresh secret for the key of this id."""
+    key_id = key_id or secrets.token_hex(6)
     secret = secrets.token_hex(32)
     return NewKey(key_id, f"{_PREFIX}_{key_id}_{secret}", _hash(secret))
 

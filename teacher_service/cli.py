@@ -9,8 +9,9 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,7 +20,7 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from teacher_service.database import open_database
@@ -28,11 +29,11 @@ from teacher_service.group_commit import GroupCommit
 from teacher_service.key_file import KeyFileError, keep_key
 from teacher_service.key_ring import KeyRing
 from teacher_service.migrations import LedgerTooNew
-from teacher_service.quota import Quota
+from teacher_service.quota import MAX_QUOTA, Quota
 from teacher_service.settings import Settings
 
 _GRACEFUL_SHUTDOWN_SECONDS = 30
-_MAX_QUOTA = 10**15 - 1  # the largest integer that a structured header field can say (RFC 9651)
+_MAX_REASON = 200
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,13 +41,16 @@ app = typer.Typer(
     add_completion=False,
     help="Serve a model's logits behind a call quota, with every query logged.",
 )
-keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys. Takes effect on the next request.")
+keys = typer.Typer(
+    no_args_is_help=True, help="API keys: made, shown, granted more, revoked. Takes effect on the next request."
+)
 app.add_typer(keys, name="keys")
 
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of the SQLite ledger [env TEACHER_DATA_DIR; default teacher-data]."),
 ]
+KeyId = Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -104,7 +108,7 @@ def serve(
 @keys.command("create")
 def create_key(
     name: Annotated[str, typer.Option(help="Whose key it is; unique.")],
-    quota: Annotated[int, typer.Option(min=0, max=_MAX_QUOTA, help="Lifetime quota, in samples.")],
+    quota: Annotated[int, typer.Option(min=0, max=MAX_QUOTA, help="Lifetime quota, in samples.")],
     data_dir: DataDir = None,
     key_file: Annotated[
         Path | None,
@@ -136,14 +140,61 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps({"keys": rows}))
         return
-    table = Table(*(list(rows[0]) if rows else ["no keys yet: teacher-service keys create --help"]))
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+    _print_table(rows, empty="no keys yet: teacher-service keys create --help")
+
+
+@keys.command("show")
+def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show one key's quota, and the grants that it is the sum of."""
+    with _key_ring(data_dir) as ring:
+        history = ring.show(key_id)
+    facts = _key_facts(history.quota, history.revoked)
+    given = [
+        {
+            "at": datetime.fromtimestamp(grant.created_at, UTC).isoformat(timespec="seconds"),
+            "samples": grant.samples,
+            "reason": grant.reason,
+        }
+        for grant in history.grants
+    ]
+    if as_json:
+        print(json.dumps({**facts, "grants": given}))
+        return
+    for name, value in facts.items():
+        print(f"{name}: {value}")
+    _print_table(given, empty="no grants")
+
+
+@keys.command("grant")
+def grant_samples(
+    key_id: KeyId,
+    samples: Annotated[int, typer.Option(min=1, max=MAX_QUOTA, help="How many more samples the key may ask.")],
+    reason: Annotated[str, typer.Option(help="What for; kept in the key's history.")] = "granted",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add to a key's quota, from its next request on. The history keeps every grant."""
+    if not 1 <= len(reason) <= _MAX_REASON:
+        _fail(f"reason: expected 1 to {_MAX_REASON} characters, got {len(reason)}")
+    with _key_ring(data_dir) as ring:
+        quota = ring.grant(key_id, samples, reason)
+    facts = {"id": key_id, "limit": quota.limit, "remaining": quota.remaining}
+    print(json.dumps(facts) if as_json else "\n".join(f"{name}: {value}" for name, value in facts.items()))
+
+
+@keys.command("rotate")
+def rotate_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Give a key another secret and show it, once; the old one is refused from the next request on.
+
+    The key's id, quota and history stay, and so do the answers that it may repeat.
+    """
+    with _key_ring(data_dir) as ring:
+        key = ring.rotate(key_id)
+    print(json.dumps({"id": key.id, "key": key.token}) if as_json else f"id: {key.id}\nkey: {key.token}")
 
 
 @keys.command("revoke")
-def revoke_key(key_id: Annotated[str, typer.Argument(help="The key's id.")], data_dir: DataDir = None) -> None:
+def revoke_key(key_id: KeyId, data_dir: DataDir = None) -> None:
     """Refuse a key from the next request on. What it bought stays in the log."""
     with _key_ring(data_dir) as ring:
         if not ring.revoke(key_id):
@@ -154,6 +205,14 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="The key's id.")], dat
 def main() -> None:
     """Run the command."""
     app()
+
+
+def _print_table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+    """Values are broken over lines in a narrow terminal, never cut: an id is there to be copied."""
+    table = Table(*(Column(name, overflow="fold") for name in (rows[0] if rows else [empty])))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
 
 
 def _key_facts(quota: Quota, revoked: bool) -> dict[str, Any]:

@@ -55,6 +55,20 @@ api_keys = Table(
 feature_keys = Table("feature_keys", metadata, Column("key_id", ForeignKey("api_keys.id"), primary_key=True))
 """The keys that may see intermediate features besides the logits."""
 
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("key_id", ForeignKey("api_keys.id"), nullable=False),
+    Column("samples", BigInteger, nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    CheckConstraint("samples > 0", name="grants_something"),
+    sqlite_autoincrement=True,
+)
+"""How each key came by its quota, which is their sum. Rows are added, never changed."""
+Index("grants_by_key", grants.c.key_id, grants.c.id)
+
 queries = Table(
     "queries",
     metadata,

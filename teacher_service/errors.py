@@ -2,9 +2,11 @@
 
     ServiceError
     ├── InvalidRequest        400   the body or its tensors are not what the model takes
+    │   └── QuotaTooLarge     400   a grant beyond what a quota may be
     ├── Unauthorized          401   no key, an unknown key, a revoked key
     ├── OutputNotAllowed      403   the key may not see an output that was asked for
     ├── NotFound              404   no such path
+    │   ├── UnknownKey        404   no API key of this id
     │   └── UnknownModel      404   no such model or version
     ├── MethodNotAllowed      405
     ├── RequestInProgress     409   the same Idempotency-Key is being answered now
@@ -67,6 +69,10 @@ class InvalidRequest(ServiceError):
     status, kind = 400, "invalid-request"
 
 
+class QuotaTooLarge(InvalidRequest):
+    """A grant beyond what a quota may be."""
+
+
 class Unauthorized(ServiceError):
     """No key, an unknown key, or a revoked key: the answer does not say which of the last two."""
 
@@ -93,6 +99,15 @@ class UnknownModel(NotFound):
     """No such model, or not in that version."""
 
     kind = problem.UNKNOWN_MODEL
+
+
+class UnknownKey(NotFound):
+    """No API key of this id."""
+
+    kind = "unknown-key"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"key_id: there is no key {key_id[:80]!r} in use; see `teacher-service keys list`")
 
 
 class MethodNotAllowed(ServiceError):

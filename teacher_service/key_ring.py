@@ -1,18 +1,44 @@
 """The API keys: made, listed, revoked, and recognised."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from teacher_service import api_key
-from teacher_service.database import api_keys, feature_keys, reading
-from teacher_service.errors import INVALID_KEY, LedgerUnavailable, NameTaken, Unauthorized
+from teacher_service.database import api_keys, feature_keys, grants, reading
+from teacher_service.errors import (
+    INVALID_KEY,
+    LedgerUnavailable,
+    NameTaken,
+    QuotaTooLarge,
+    Unauthorized,
+    UnknownKey,
+)
 from teacher_service.group_commit import GroupCommit
-from teacher_service.quota import Quota, quota_of
+from teacher_service.quota import MAX_QUOTA, Quota, quota_of
 
 _WITH_FEATURES = select(api_keys, feature_keys.c.key_id.is_not(None).label("features")).outerjoin(feature_keys)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Samples that were added to a key's quota, and when, in seconds since the epoch."""
+
+    samples: int
+    reason: str
+    created_at: float
+
+
+@dataclass(frozen=True)
+class KeyHistory:
+    """A key as it stands, and the grants that its quota is the sum of, oldest first."""
+
+    quota: Quota
+    revoked: bool
+    grants: Sequence[Grant]
 
 
 class KeyRing:
@@ -65,9 +91,72 @@ class KeyRing:
                 raise NameTaken(f"name: a key called {name!r} exists; choose another name") from error
             if features:
                 connection.execute(insert(feature_keys).values(key_id=key.id))
+            if quota:
+                self._note_grant(connection, key.id, quota, "created")
 
         self._commits.submit(operation).result()
         return key
+
+    def grant(self, key_id: str, samples: int, reason: str) -> Quota:
+        """Add `samples` (at least 1) to a key's quota, from the next request on; the quota afterwards.
+
+        Raises:
+            UnknownKey: there is no such key.
+            QuotaTooLarge: the quota would be larger than a header field can say.
+        """
+
+        def operation(connection: Connection) -> Quota:
+            row = connection.execute(_WITH_FEATURES.where(api_keys.c.id == key_id)).first()
+            if row is None:
+                raise UnknownKey(key_id)
+            if row.quota + samples > MAX_QUOTA:
+                most = MAX_QUOTA - row.quota
+                raise QuotaTooLarge(
+                    f"samples: expected at most {most} more (a quota may be {MAX_QUOTA}), got {samples}"
+                )
+            more = api_keys.c.quota + samples
+            connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(quota=more))
+            self._note_grant(connection, key_id, samples, reason)
+            return replace(quota_of(row, features=row.features), limit=row.quota + samples)
+
+        return self._commits.submit(operation).result()
+
+    def rotate(self, key_id: str) -> api_key.NewKey:
+        """Another secret for a key, which keeps its id, quota and history; the old one is refused at once.
+
+        Raises:
+            UnknownKey: there is no such key, or it is revoked.
+        """
+        key = api_key.new_key(key_id)
+
+        def operation(connection: Connection) -> None:
+            changed = connection.execute(
+                update(api_keys)
+                .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+                .values(secret_sha256=key.secret_sha256)
+            )
+            if changed.rowcount != 1:
+                raise UnknownKey(key_id)
+
+        self._commits.submit(operation).result()
+        return key
+
+    def show(self, key_id: str) -> KeyHistory:
+        """A key's quota, and how it came by it.
+
+        Raises:
+            UnknownKey: there is no such key.
+        """
+        with reading(self._engine) as connection:
+            row = connection.execute(_WITH_FEATURES.where(api_keys.c.id == key_id)).first()
+            if row is None:
+                raise UnknownKey(key_id)
+            given = connection.execute(select(grants).where(grants.c.key_id == key_id).order_by(grants.c.id)).all()
+        return KeyHistory(
+            quota_of(row, features=row.features),
+            row.revoked_at is not None,
+            [Grant(grant.samples, grant.reason, grant.created_at) for grant in given],
+        )
 
     def all(self) -> list[tuple[Quota, bool]]:
         """Every key's quota, oldest first, and whether it is revoked."""
@@ -88,6 +177,11 @@ class KeyRing:
             return known
 
         return self._commits.submit(operation).result()
+
+    def _note_grant(self, connection: Connection, key_id: str, samples: int, reason: str) -> None:
+        connection.execute(
+            insert(grants).values(key_id=key_id, samples=samples, reason=reason, created_at=self._clock())
+        )
 
     def _key_row(self, key_id: str) -> Row[Any] | None:
         try:

@@ -1,11 +1,14 @@
 """A key's allowance as it stands: the one way in which rows of `api_keys` become numbers that are shown."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
 
 from teacher_service.database import api_keys
+
+MAX_QUOTA: Final = 10**15 - 1
+"""The largest integer that a structured header field can say (RFC 9651)."""
 
 
 @dataclass(frozen=True)

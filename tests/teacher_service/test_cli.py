@@ -16,7 +16,8 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from teacher_service.cli import app
-from tests.teacher_service.ledger_file import rows
+from teacher_service.errors import Unauthorized
+from tests.teacher_service.ledger_file import open_books, rows
 
 
 @pytest.fixture(autouse=True)
@@ -118,8 +119,40 @@ def test_revoke_refuses_the_key_and_keeps_it_listed(tmp_path: Path) -> None:
     assert _listed(tmp_path) == [("lab", 5, True)]
 
 
-def test_revoking_an_unknown_key_is_a_wrong_call(tmp_path: Path) -> None:
-    _assert_wrong_call(_keys(tmp_path, "revoke", "nobody"), "there is no key 'nobody'")
+def test_grant_and_its_reason_are_shown_with_the_key(tmp_path: Path) -> None:
+    key_id = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "5", "--json").stdout)["id"]
+    granted = _keys(tmp_path, "grant", key_id, "--samples", "7", "--reason", "second term", "--json")
+    assert json.loads(granted.stdout) == {"id": key_id, "limit": 12, "remaining": 12}
+    shown = json.loads(_keys(tmp_path, "show", key_id, "--json").stdout)
+    assert (shown["name"], shown["limit"], shown["remaining"], shown["revoked"]) == ("lab", 12, 12, False)
+    assert [(grant["samples"], grant["reason"]) for grant in shown["grants"]] == [(5, "created"), (7, "second term")]
+    assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", grant["at"]) for grant in shown["grants"])
+    text = _keys(tmp_path, "show", key_id).stdout
+    assert "limit: 12" in text
+    assert "second term" in text
+
+
+def test_rotated_key_is_printed_once_and_the_old_one_refused(tmp_path: Path) -> None:
+    old = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "5", "--json").stdout)
+    new = json.loads(_keys(tmp_path, "rotate", old["id"], "--json").stdout)
+    assert new["id"] == old["id"]
+    with open_books(tmp_path / "ledger.sqlite") as books:
+        assert books.keys.authenticate(new["key"]).limit == 5
+        with pytest.raises(Unauthorized):
+            books.keys.authenticate(old["key"])
+
+
+def test_list_never_cuts_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However narrow the terminal: it is there to be copied."""
+    monkeypatch.setenv("COLUMNS", "40")
+    key_id = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "5", "--json").stdout)["id"]
+    lines = [line.split("│") for line in _keys(tmp_path, "list").stdout.splitlines()]
+    assert key_id in "".join(cells[1].strip() for cells in lines if len(cells) > 1)
+
+
+@pytest.mark.parametrize("arguments", [("revoke",), ("show",), ("rotate",), ("grant", "--samples", "5")])
+def test_naming_an_unknown_key_is_a_wrong_call(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    _assert_wrong_call(_keys(tmp_path, *arguments, "nobody"), "there is no key 'nobody'")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +163,8 @@ def test_revoking_an_unknown_key_is_a_wrong_call(tmp_path: Path) -> None:
         ["keys", "create", "--name", "lab", "--quota", "many"],
         ["keys", "create", "--name", "lab", "--quota", str(10**15)],
         ["keys", "revoke"],
+        ["keys", "grant", "k", "--samples", "0"],
+        ["keys", "grant", "k", "--samples", "5", "--reason", ""],
         ["keys", "burn"],
         ["serve", "--port", "70000"],
         ["serve", "--device", "tpu"],

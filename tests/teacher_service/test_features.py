@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from sqlalchemy import text
 
 from shared import oip
 from shared.networks.taps import forward_with_features
 from shared.normalise import normalise
 from shared.weights import load_weights
 from teacher_service.batcher import Images
-from teacher_service.database import feature_keys, metadata, open_database
-from tests.teacher_service.running_service import INFER, ServiceUnderTest, images, start_service
+from tests.teacher_service.running_service import INFER, ServiceUnderTest, images
 from tests.teacher_service.wire import assert_refused
 
 WANTED = ("features.pooled", "logits", "features.stage2")
@@ -102,18 +100,3 @@ def test_metadata_list_every_output_with_its_shape(service: ServiceUnderTest) ->
         "features.stage3": [-1, 64, 2, 2],
         "features.pooled": [-1, 64],
     }
-
-
-def test_ledger_from_before_features_goes_on_working(weights: Path, tmp_path: Path) -> None:
-    """It lacks the table; its keys may see logits alone."""
-    with start_service(weights, tmp_path) as service:
-        key = service.key
-    engine = open_database(tmp_path / "ledger.sqlite")
-    feature_keys.drop(engine)
-    with engine.begin() as connection:
-        connection.execute(text("DROP TABLE alembic_version"))  # the first release wrote none
-    engine.dispose()
-    assert feature_keys in metadata.sorted_tables
-    with start_service(weights, tmp_path, key) as service:
-        assert service.quota()["features"] is False
-        assert service.infer(images(1)).status_code == 200

@@ -1,12 +1,22 @@
 """The keys of a ledger: recognised, listed, revoked, and never readable from the file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from teacher_service.api_key import new_key
-from teacher_service.errors import LedgerUnavailable, NameTaken, Unauthorized
-from tests.teacher_service.ledger_file import Books, rows, table_gone
+from teacher_service.errors import (
+    LedgerUnavailable,
+    NameTaken,
+    QuotaExceeded,
+    QuotaTooLarge,
+    Unauthorized,
+    UnknownKey,
+)
+from teacher_service.key_ring import Grant
+from teacher_service.quota import MAX_QUOTA
+from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, open_books, query, rows, table_gone
 
 
 def test_key_is_recognised_with_its_quota(books: Books) -> None:
@@ -28,6 +38,65 @@ def test_secret_is_nowhere_in_the_file(books: Books, tmp_path: Path) -> None:
     secret = books.keys.create("mine", 1).token.rsplit("_", 1)[1].encode()
     assert b"mine" in b"".join(file.read_bytes() for file in tmp_path.glob("ledger.sqlite*") if file.is_file())
     assert all(secret not in file.read_bytes() for file in tmp_path.glob("ledger.sqlite*") if file.is_file())
+
+
+@pytest.fixture
+def either(ledger_place: Path | str) -> Iterator[Books]:
+    """An empty ledger of each kind of database."""
+    with open_books(ledger_place) as opened:
+        yield opened
+
+
+def test_grants_add_up_to_the_quota_and_are_kept(either: Books) -> None:
+    either.clock.now = 100.0
+    key = either.keys.create("mine", 5)
+    either.clock.now = 200.0
+    assert either.keys.grant(key.id, 7, "second term").limit == 12
+    either.keys.grant(key.id, 1, "a gift")
+    history = either.keys.show(key.id)
+    assert history.grants == [Grant(5, "created", 100.0), Grant(7, "second term", 200.0), Grant(1, "a gift", 200.0)]
+    assert (history.quota.limit, history.quota.remaining, history.revoked) == (13, 13, False)
+    assert either.keys.authenticate(key.token).limit == 13
+
+
+def test_grant_counts_at_once_and_takes_nothing_from_what_is_held(either: Books) -> None:
+    key = either.key(3)
+    either.ledger.reserve(query(key, 3)).result(WAIT_SECONDS)
+    with pytest.raises(QuotaExceeded):
+        either.ledger.reserve(query(key, 1)).result(WAIT_SECONDS)
+    assert either.keys.grant(key, 2, "more").remaining == 2
+    either.ledger.reserve(query(key, 2)).result(WAIT_SECONDS)
+    assert either.counts(key) == (0, 5)
+
+
+def test_grant_beyond_the_largest_quota_or_to_nobody_is_refused(either: Books) -> None:
+    key = either.key(5)
+    with pytest.raises(QuotaTooLarge, match=rf"^samples: expected at most {MAX_QUOTA - 5} more .* got {MAX_QUOTA}$"):
+        either.keys.grant(key, MAX_QUOTA, "too much")
+    assert either.keys.grant(key, MAX_QUOTA - 5, "all there is").limit == MAX_QUOTA
+    for call in (lambda: either.keys.grant("nobody", 1, "lost"), lambda: either.keys.show("nobody")):
+        with pytest.raises(UnknownKey, match="'nobody'"):
+            call()
+    assert sum(grant.samples for grant in either.keys.show(key).grants) == MAX_QUOTA
+
+
+def test_rotating_changes_the_secret_alone(either: Books) -> None:
+    key = either.keys.create("mine", 5, features=True)
+    fresh = either.keys.rotate(key.id)
+    assert (fresh.id, fresh.token != key.token) == (key.id, True)
+    with pytest.raises(Unauthorized):
+        either.keys.authenticate(key.token)
+    quota = either.keys.authenticate(fresh.token)
+    assert (quota.key_id, quota.limit, quota.features) == (key.id, 5, True)
+
+
+def test_revoked_or_unknown_key_cannot_be_rotated(either: Books) -> None:
+    """A new secret would bring it back to life."""
+    key = either.keys.create("mine", 5)
+    either.keys.revoke(key.id)
+    for key_id in (key.id, "nobody"):
+        with pytest.raises(UnknownKey):
+            either.keys.rotate(key_id)
 
 
 def test_wrong_tokens_are_refused_alike(books: Books) -> None:
