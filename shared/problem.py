@@ -6,6 +6,8 @@ QUOTA_EXCEEDED: Final = "quota-exceeded"
 IDEMPOTENCY_MISMATCH: Final = "idempotency-key-reused"
 OUTPUT_NOT_ALLOWED: Final = "output-not-allowed"
 UNKNOWN_MODEL: Final = "unknown-model"
+RATE_LIMITED: Final = "rate-limited"
+ANSWER_EXPIRED: Final = "answer-expired"
 
 TYPE_PREFIX: Final = "/problems/"
 

@@ -28,6 +28,7 @@ from teacher_service.errors import ServiceError
 from teacher_service.group_commit import GroupCommit
 from teacher_service.key_file import KeyFileError, keep_key
 from teacher_service.key_ring import KeyRing
+from teacher_service.key_terms import KeyTerms
 from teacher_service.migrations import LedgerTooNew
 from teacher_service.quota import MAX_QUOTA, Quota
 from teacher_service.settings import Settings
@@ -120,12 +121,13 @@ def create_key(
     as_json: AsJson = False,
 ) -> None:
     """Create a key and show it, once: only its hash is stored."""
+    terms = KeyTerms(outputs="logits,features") if features else KeyTerms()
     with _key_ring(data_dir) as ring:
         if key_file is None:
-            key = ring.create(name, quota, features=features)
+            key = ring.create(name, quota, terms=terms)
             print(json.dumps({"id": key.id, "key": key.token}) if as_json else f"id: {key.id}\nkey: {key.token}")
             return
-        key_id = keep_key(ring, name, quota, key_file, features=features)
+        key_id = keep_key(ring, name, quota, key_file, terms)
     if key_id is None:
         print(f"{key_file} exists; no key was created", file=sys.stderr)
         return

@@ -2,7 +2,8 @@
 
     ServiceError
     ├── InvalidRequest        400   the body or its tensors are not what the model takes
-    │   └── QuotaTooLarge     400   a grant beyond what a quota may be
+    │   ├── QuotaTooLarge     400   a grant beyond what a quota may be
+    │   └── TooManySamples    400   more samples than the key may ever ask at once
     ├── Unauthorized          401   no key, an unknown key, a revoked key
     ├── OutputNotAllowed      403   the key may not see an output that was asked for
     ├── NotFound              404   no such path
@@ -10,11 +11,15 @@
     │   └── UnknownModel      404   no such model or version
     ├── MethodNotAllowed      405
     ├── RequestInProgress     409   the same Idempotency-Key is being answered now
+    ├── KeyChanged            409   the key's terms changed while the request was looked at
     ├── NameTaken             409   a key of this name exists
+    ├── AnswerExpired         410   the answer was kept for as long as was promised
     ├── BodyTooLarge          413
     ├── UnsupportedEncoding   415
     ├── IdempotencyMismatch   422   the same Idempotency-Key came with another payload
     ├── QuotaExceeded         429   the key's lifetime quota cannot pay for the request
+    ├── RateLimited           429   the key asks faster than it may
+    │   └── TooManyAtOnce     429   as many of its requests as may be are being answered
     ├── PredictionFailed      500   the model raised, or gave values that are not finite
     ├── InternalError         500   a defect of the service
     ├── Overloaded            503   too much is queued
@@ -24,6 +29,7 @@ A refusal costs nothing. `retry_after_seconds` is set exactly where the same req
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
@@ -38,7 +44,9 @@ class ServiceError(Exception):
 
     status: ClassVar[int]
     kind: ClassVar[str]
-    retry_after_seconds: ClassVar[int | None] = None
+    retry_after_seconds: int | None = None
+    quota: Quota | None = None
+    """How the key that asked stands, where the refusal knows."""
 
     def __init__(self, detail: str, **facts: Any) -> None:
         super().__init__(detail)
@@ -71,6 +79,17 @@ class InvalidRequest(ServiceError):
 
 class QuotaTooLarge(InvalidRequest):
     """A grant beyond what a quota may be."""
+
+
+class TooManySamples(InvalidRequest):
+    """More samples in one request than the key's burst limit ever lets pass."""
+
+    def __init__(self, quota: Quota, cost: int) -> None:
+        most = quota.samples.per_minute if quota.samples else 0
+        super().__init__(
+            f"images.shape: this key may ask {most} samples a minute, so at most that many a request, got {cost}"
+        )
+        self.quota = quota
 
 
 class Unauthorized(ServiceError):
@@ -122,10 +141,32 @@ class RequestInProgress(ServiceError):
     status, kind, retry_after_seconds = 409, "request-in-progress", 1
 
 
+class KeyChanged(ServiceError):
+    """The key's secret or terms are not those on which the request was let pass: look at the key again."""
+
+    status, kind, retry_after_seconds = 409, "key-changed", 1
+
+    def __init__(self) -> None:
+        super().__init__("The API key was changed while the request was looked at. Nothing was charged; try again.")
+
+
 class NameTaken(ServiceError):
     """A key of this name exists already."""
 
     status, kind = 409, "name-taken"
+
+
+class AnswerExpired(ServiceError):
+    """The answer under this Idempotency-Key was charged, and kept for as long as was promised."""
+
+    status, kind = 410, problem.ANSWER_EXPIRED
+
+    def __init__(self, kept_until: float) -> None:
+        until = datetime.fromtimestamp(kept_until, UTC).isoformat(timespec="seconds")
+        super().__init__(
+            f"Idempotency-Key: this request was answered and charged, and its answer was kept until {until}. Nothing "
+            "was charged now; use a new key to buy it again."
+        )
 
 
 class BodyTooLarge(ServiceError):
@@ -164,6 +205,25 @@ class QuotaExceeded(ServiceError):
     def headers(self) -> Mapping[str, str]:
         """No Retry-After: there is no time after which it would succeed."""
         return {"x-should-retry": "false"}
+
+
+class RateLimited(ServiceError):
+    """The key asks faster than it may: waiting helps."""
+
+    status, kind = 429, problem.RATE_LIMITED
+
+    def __init__(self, quota: Quota, limit: str, retry_after_seconds: int) -> None:
+        super().__init__(f"Too fast: {limit}. Nothing was charged; try again in {max(1, retry_after_seconds)} s.")
+        self.quota = quota
+        self.retry_after_seconds = max(1, retry_after_seconds)
+
+
+class TooManyAtOnce(RateLimited):
+    """As many of the key's requests are being answered as may be at the same time."""
+
+    def __init__(self, quota: Quota) -> None:
+        most = quota.terms.max_concurrent
+        super().__init__(quota, f"{quota.in_flight} requests are being answered, and at most {most} may", 1)
 
 
 class PredictionFailed(ServiceError):

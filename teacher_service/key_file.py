@@ -10,13 +10,14 @@ from pathlib import Path
 from teacher_service.api_key import NewKey, key_id_of, new_key
 from teacher_service.errors import NameTaken, Unauthorized
 from teacher_service.key_ring import KeyRing
+from teacher_service.key_terms import PLAIN, KeyTerms
 
 
 class KeyFileError(Exception):
     """The file cannot be written; no key was created."""
 
 
-def keep_key(ring: KeyRing, name: str, quota: int, path: Path, *, features: bool = False) -> str | None:
+def keep_key(ring: KeyRing, name: str, quota: int, path: Path, terms: KeyTerms = PLAIN) -> str | None:
     """Make a key and write it to `path`, mode 600; its id, or None when the file is there already.
 
     Raises:
@@ -32,7 +33,7 @@ def keep_key(ring: KeyRing, name: str, quota: int, path: Path, *, features: bool
     key = new_key()
     _write(partial, key, path)
     try:
-        ring.create(name, quota, key, features=features)
+        ring.create(name, quota, key, terms)
     except NameTaken:
         partial.unlink()
         raise

@@ -1,14 +1,15 @@
 """The API keys: made, listed, revoked, and recognised."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from teacher_service import api_key
-from teacher_service.database import api_keys, feature_keys, grants, reading
+from teacher_service.database import api_keys, grants, reading
 from teacher_service.errors import (
     INVALID_KEY,
     LedgerUnavailable,
@@ -18,9 +19,10 @@ from teacher_service.errors import (
     UnknownKey,
 )
 from teacher_service.group_commit import GroupCommit
-from teacher_service.quota import MAX_QUOTA, Quota, quota_of
+from teacher_service.key_terms import PLAIN, KeyTerms
+from teacher_service.quota import MAX_QUOTA, Quota, quota_of, read_quota
 
-_WITH_FEATURES = select(api_keys, feature_keys.c.key_id.is_not(None).label("features")).outerjoin(feature_keys)
+_MOST_REMEMBERED: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,34 @@ class KeyRing:
         self._engine = engine
         self._commits = commits
         self._clock = clock
+        self._remembered: dict[bytes, Quota] = {}
 
     def authenticate(self, token: str) -> Quota:
-        """The quota of the key that the token belongs to.
+        """The quota of the key that the token belongs to, as it stands now.
 
         Raises:
-            Unauthorized: the token is malformed, unknown or revoked.
+            Unauthorized: the token is malformed, unknown, revoked or expired.
             LedgerUnavailable: the database cannot be read.
         """
+        remembered_as = sha256(token.encode()).digest()
         row = self._key_row(api_key.key_id_of(token))
         stored = row.secret_sha256 if row is not None else "0" * 64
-        if not api_key.matches(token, stored) or row is None or row.revoked_at is not None:
+        now = self._clock()
+        if not api_key.matches(token, stored) or row is None or _is_over(row, now):
+            self._remembered.pop(remembered_as, None)
             raise Unauthorized(INVALID_KEY)
-        return quota_of(row, features=row.features)
+        quota = quota_of(row, now)
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[remembered_as] = quota
+        return quota
+
+    def remembered(self, token: str) -> Quota | None:
+        """The key as it was when the token was last recognised, without a look at the database.
+
+        What is let pass on its terms must name its revision to the ledger, which knows better.
+        """
+        return self._remembered.get(sha256(token.encode()).digest())
 
     def is_reachable(self) -> bool:
         """Whether the database can be read."""
@@ -71,9 +88,9 @@ class KeyRing:
         return True
 
     def create(
-        self, name: str, quota: int, key: api_key.NewKey | None = None, *, features: bool = False
+        self, name: str, quota: int, key: api_key.NewKey | None = None, terms: KeyTerms = PLAIN
     ) -> api_key.NewKey:
-        """A new key worth `quota` samples: the one given, or a fresh one; `features` lets it see them.
+        """A new key worth `quota` samples on these terms: the one given, or a fresh one.
 
         Raises:
             NameTaken: there is a key of this name.
@@ -84,13 +101,16 @@ class KeyRing:
             try:
                 connection.execute(
                     insert(api_keys).values(
-                        id=key.id, name=name, secret_sha256=key.secret_sha256, quota=quota, created_at=self._clock()
+                        id=key.id,
+                        name=name,
+                        secret_sha256=key.secret_sha256,
+                        quota=quota,
+                        created_at=self._clock(),
+                        **asdict(terms),
                     )
                 )
             except IntegrityError as error:
                 raise NameTaken(f"name: a key called {name!r} exists; choose another name") from error
-            if features:
-                connection.execute(insert(feature_keys).values(key_id=key.id))
             if quota:
                 self._note_grant(connection, key.id, quota, "created")
 
@@ -106,7 +126,7 @@ class KeyRing:
         """
 
         def operation(connection: Connection) -> Quota:
-            row = connection.execute(_WITH_FEATURES.where(api_keys.c.id == key_id)).first()
+            row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
             if row is None:
                 raise UnknownKey(key_id)
             if row.quota + samples > MAX_QUOTA:
@@ -117,7 +137,7 @@ class KeyRing:
             more = api_keys.c.quota + samples
             connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(quota=more))
             self._note_grant(connection, key_id, samples, reason)
-            return replace(quota_of(row, features=row.features), limit=row.quota + samples)
+            return replace(quota_of(row, self._clock()), limit=row.quota + samples)
 
         return self._commits.submit(operation).result()
 
@@ -133,13 +153,32 @@ class KeyRing:
             changed = connection.execute(
                 update(api_keys)
                 .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-                .values(secret_sha256=key.secret_sha256)
+                .values(secret_sha256=key.secret_sha256, revision=api_keys.c.revision + 1)
             )
             if changed.rowcount != 1:
                 raise UnknownKey(key_id)
 
         self._commits.submit(operation).result()
         return key
+
+    def change(self, key_id: str, terms: KeyTerms) -> Quota:
+        """Give a key other terms, from the next request on; its quota.
+
+        Raises:
+            UnknownKey: there is no such key, or it is revoked.
+        """
+
+        def operation(connection: Connection) -> Quota:
+            changed = connection.execute(
+                update(api_keys)
+                .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+                .values(**asdict(terms), revision=api_keys.c.revision + 1)
+            )
+            if changed.rowcount != 1:
+                raise UnknownKey(key_id)
+            return read_quota(connection, key_id, self._clock())
+
+        return self._commits.submit(operation).result()
 
     def show(self, key_id: str) -> KeyHistory:
         """A key's quota, and how it came by it.
@@ -148,12 +187,12 @@ class KeyRing:
             UnknownKey: there is no such key.
         """
         with reading(self._engine) as connection:
-            row = connection.execute(_WITH_FEATURES.where(api_keys.c.id == key_id)).first()
+            row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
             if row is None:
                 raise UnknownKey(key_id)
             given = connection.execute(select(grants).where(grants.c.key_id == key_id).order_by(grants.c.id)).all()
         return KeyHistory(
-            quota_of(row, features=row.features),
+            quota_of(row, self._clock()),
             row.revoked_at is not None,
             [Grant(grant.samples, grant.reason, grant.created_at) for grant in given],
         )
@@ -161,8 +200,8 @@ class KeyRing:
     def all(self) -> list[tuple[Quota, bool]]:
         """Every key's quota, oldest first, and whether it is revoked."""
         with reading(self._engine) as connection:
-            rows = connection.execute(_WITH_FEATURES.order_by(api_keys.c.created_at, api_keys.c.id)).all()
-        return [(quota_of(row, features=row.features), row.revoked_at is not None) for row in rows]
+            rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)).all()
+        return [(quota_of(row, self._clock()), row.revoked_at is not None) for row in rows]
 
     def revoke(self, key_id: str) -> bool:
         """Refuse this key from the next request on; whether there was such a key."""
@@ -186,6 +225,10 @@ class KeyRing:
     def _key_row(self, key_id: str) -> Row[Any] | None:
         try:
             with reading(self._engine) as connection:
-                return connection.execute(_WITH_FEATURES.where(api_keys.c.id == key_id)).first()
+                return connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
         except SQLAlchemyError as error:
             raise LedgerUnavailable("The ledger cannot be read, so nothing was admitted. Try again soon.") from error
+
+
+def _is_over(row: Row[Any], now: float) -> bool:
+    return row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now)

@@ -9,25 +9,31 @@ Invariant, kept by the database itself: `used + reserved <= quota`, whatever run
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from math import ceil, isinf
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, select
+from sqlalchemy import Connection, Engine, Row, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.oip import Body
 from teacher_service.database import answers, queries, reading
 from teacher_service.errors import (
     INVALID_KEY,
+    AnswerExpired,
     IdempotencyMismatch,
+    KeyChanged,
     LedgerUnavailable,
     QuotaExceeded,
+    RateLimited,
     RequestInProgress,
     ServiceError,
+    TooManyAtOnce,
+    TooManySamples,
     Unauthorized,
 )
 from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import Instance
-from teacher_service.page import Page
+from teacher_service.page import Known, Page
 from teacher_service.quota import Quota, read_quota
 
 Clock = Callable[[], float]
@@ -45,6 +51,8 @@ class Query:
     samples: int
     payload_sha256: str
     idempotency_key: str | None
+    outputs: str = "logits"
+    """The names of what is asked of each sample, with commas between."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,20 @@ class Settled:
     answer: Body
     quota: Quota
     replayed: bool
+    kept_until: float | None = None
+    """How long it can be replayed, in seconds since the epoch; None without an Idempotency-Key, or for ever."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    query: Query
+    key_revision: int
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    key_id: str
+    key_revision: int
 
 
 @dataclass(frozen=True)
@@ -76,17 +98,29 @@ class _Release:
     reservation: Reservation
 
 
-_Entry = Query | _Settlement | _Release
+_Entry = _Request | _Refusal | _Settlement | _Release
 
 
 class Ledger:
-    """Counts on one database. Writing operations return futures; see `GroupCommit` for what these carry."""
+    """Counts on one database. Writing operations return futures; see `GroupCommit` for what these carry.
 
-    def __init__(self, engine: Engine, commits: GroupCommit, instance: Instance, clock: Clock) -> None:
+    An answer is kept for `retention_seconds` (`inf`: for ever), so that its Idempotency-Key can replay it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        commits: GroupCommit,
+        instance: Instance,
+        clock: Clock,
+        *,
+        retention_seconds: float = 86_400.0,
+    ) -> None:
         self._engine = engine
         self._commits = commits
         self._instance = instance
         self._clock = clock
+        self._retention_seconds = retention_seconds
 
     def recover(self) -> int:
         """Release every hold of a process that is no longer alive; the number of samples released.
@@ -95,7 +129,7 @@ class Ledger:
         """
 
         def operation(connection: Connection) -> int:
-            page = Page(connection)
+            page = Page(connection, self._clock())
             released = self._free_the_dead(page, connection)
             page.write()
             return released
@@ -110,19 +144,35 @@ class Ledger:
         """
         try:
             with reading(self._engine) as connection:
+                now = self._clock()
                 row = _answer_row(connection, key_id, idempotency_key)
                 if row is None or row.content is None or row.payload_sha256 != payload_sha256:
                     return None
-                return Settled(Body(row.content, row.header_length), read_quota(connection, key_id), replayed=True)
+                if row.kept_until is not None and row.kept_until <= now:
+                    return None
+                answer, quota = Body(row.content, row.header_length), read_quota(connection, key_id, now)
+                return Settled(answer, quota, replayed=True, kept_until=row.kept_until)
         except SQLAlchemyError as error:
             raise LedgerUnavailable("The ledger cannot be read, so nothing was admitted. Try again soon.") from error
 
-    def reserve(self, query: Query) -> "Future[Reservation | Settled]":
+    def reserve(self, query: Query, key_revision: int = 0) -> "Future[Reservation | Settled]":
         """Hold the query's samples; or, when its Idempotency-Key was answered before, that answer.
 
-        The future may carry QuotaExceeded, Unauthorized (revoked meanwhile), RequestInProgress, IdempotencyMismatch.
+        Args:
+            query: what is asked.
+            key_revision: that of the terms on which the caller let the query pass.
+
+        The future may carry QuotaExceeded, RateLimited, TooManySamples, RequestInProgress, IdempotencyMismatch,
+        AnswerExpired, Unauthorized (revoked or expired meanwhile), KeyChanged (other terms meanwhile: look again).
         """
-        return self._commits.submit_item(self._count, query)
+        return self._commits.submit_item(self._count, _Request(query, key_revision))
+
+    def count_refusal(self, key_id: str, key_revision: int) -> "Future[Quota]":
+        """Count a request that was refused for what it is against the burst limit alone; the quota afterwards.
+
+        The future may carry RateLimited, Unauthorized, KeyChanged.
+        """
+        return self._commits.submit_item(self._count, _Refusal(key_id, key_revision))
 
     def settle(self, reservation: Reservation, answer: Body) -> "Future[Settled]":
         """Charge what was held and keep the answer for replay.
@@ -135,12 +185,28 @@ class Ledger:
         """Give back what was held, and free the Idempotency-Key. Releasing twice changes nothing."""
         return self._commits.submit_item(self._count, _Release(reservation))
 
+    def forget_answers(self, at_most: int = 1000) -> "Future[int]":
+        """Empty answers that were kept for as long as was promised; how many. That they were given stays known."""
+
+        def operation(connection: Connection) -> int:
+            ended = select(answers.c.query_id).where(
+                answers.c.kept_until <= self._clock(), answers.c.content.is_not(None)
+            )
+            found = connection.scalars(ended.order_by(answers.c.kept_until).limit(at_most)).all()
+            connection.execute(update(answers).where(answers.c.query_id.in_(found)).values(content=None))
+            return len(found)
+
+        return self._commits.submit(operation)
+
     def _count(self, connection: Connection, entries: Sequence[_Entry]) -> list[Any]:
-        page = Page(connection)
-        asked = [entry for entry in entries if isinstance(entry, Query)]
-        ends = [entry.reservation for entry in entries if not isinstance(entry, Query)]
+        page = Page(connection, self._clock())
+        asked = [entry.query for entry in entries if isinstance(entry, _Request)]
+        refused = [entry for entry in entries if isinstance(entry, _Refusal)]
+        ends = [entry.reservation for entry in entries if isinstance(entry, _Settlement | _Release)]
         page.read(
-            keys={query.key_id for query in asked} | {reservation.query.key_id for reservation in ends},
+            keys={query.key_id for query in asked}
+            | {entry.key_id for entry in refused}
+            | {reservation.query.key_id for reservation in ends},
             holds={reservation.query_id for reservation in ends},
             known={(query.key_id, query.idempotency_key) for query in asked if query.idempotency_key is not None},
         )
@@ -153,51 +219,87 @@ class Ledger:
         page.write()
         return outcomes
 
-    def _outcome(self, page: Page, connection: Connection, entry: _Entry) -> Reservation | Settled | None:
+    def _outcome(self, page: Page, connection: Connection, entry: _Entry) -> Reservation | Settled | Quota | None:
         match entry:
-            case Query():
+            case _Request():
                 try:
                     return self._admit(page, entry)
-                except (RequestInProgress, QuotaExceeded):
+                except (RequestInProgress, QuotaExceeded, TooManyAtOnce):
                     # What stands in the way may be the hold of a process that died since the last look.
                     if not self._free_the_dead(page, connection):
                         raise
                     return self._admit(page, entry)
+            case _Refusal(key_id, key_revision):
+                _check_pace(_key(page, key_id, key_revision), requests=1, samples=0)
+                page.spend(key_id, requests=1)
+                return page.quota(key_id)
             case _Settlement(reservation, answer):
-                if not page.settle(reservation.query_id, answer, self._clock()):
+                query = reservation.query
+                kept_until = None if query.idempotency_key is None else self._end_of_retention(page)
+                if not page.settle(reservation.query_id, answer, kept_until):
                     raise LedgerUnavailable(
                         "The hold on this request was lost, so its answer was not charged. Try again."
                     )
-                return Settled(answer, page.quota(reservation.query.key_id), replayed=False)
+                return Settled(answer, page.quota(query.key_id), replayed=False, kept_until=kept_until)
             case _Release(reservation):
-                page.free(reservation.query_id, self._clock())
+                page.free(reservation.query_id)
                 return None
 
-    def _admit(self, page: Page, query: Query) -> Reservation | Settled:
+    def _admit(self, page: Page, request: _Request) -> Reservation | Settled:
         """Hold, or find the answer; a refusal is raised before anything is changed."""
-        key = page.key(query.key_id)
+        query = request.query
+        key = _key(page, query.key_id, request.key_revision)
         known = page.known(query.key_id, query.idempotency_key) if query.idempotency_key is not None else None
         if known is not None:
-            if known.payload_sha256 != query.payload_sha256:
-                raise IdempotencyMismatch(
-                    "Idempotency-Key: this key was used with another payload. Repeat that payload, or use a new key."
-                )
-            if known.answer is None:
-                raise RequestInProgress(
-                    "Idempotency-Key: the same request is being answered now. Repeat it in a moment."
-                )
-            return Settled(known.answer, page.quota(query.key_id), replayed=True)
-        if key is None or key.revoked:
-            raise Unauthorized(INVALID_KEY)
+            answer = _kept_answer(known, query.payload_sha256)
+            return Settled(answer, key, replayed=True, kept_until=known.kept_until)
         if key.used + key.reserved + query.samples > key.limit:
-            raise QuotaExceeded(page.quota(query.key_id), query.samples)
-        query_id = page.admit({**asdict(query), "instance_id": self._instance.id, "created_at": self._clock()})
+            raise QuotaExceeded(key, query.samples)
+        _check_pace(key, requests=1, samples=query.samples)
+        if key.terms.max_concurrent is not None and key.in_flight >= key.terms.max_concurrent:
+            raise TooManyAtOnce(key)
+        page.spend(query.key_id, requests=1, samples=query.samples)
+        query_id = page.admit({**asdict(query), "instance_id": self._instance.id})
         return Reservation(query_id, query, page.quota(query.key_id))
+
+    def _end_of_retention(self, page: Page) -> float | None:
+        return None if isinf(self._retention_seconds) else page.now + self._retention_seconds
 
     def _free_the_dead(self, page: Page, connection: Connection) -> int:
         owners = connection.scalars(select(queries.c.instance_id).where(queries.c.status == "held").distinct()).all()
         dead = [owner for owner in owners if not self._instance.is_alive(owner)]
-        return sum(page.free(query_id, self._clock()) for owner in dead for query_id in page.held_by(owner))
+        return sum(page.free(query_id) for owner in dead for query_id in page.held_by(owner))
+
+
+def _key(page: Page, key_id: str, revision: int) -> Quota:
+    key = page.key(key_id)
+    if key is None:
+        raise Unauthorized(INVALID_KEY)
+    if key.revision != revision:
+        raise KeyChanged
+    return key
+
+
+def _check_pace(key: Quota, *, requests: int, samples: int) -> None:
+    for bucket, cost, unit in ((key.requests, requests, "requests"), (key.samples, samples, "samples")):
+        if bucket is None or cost <= bucket.remaining:
+            continue
+        if cost > bucket.per_minute:
+            raise TooManySamples(key, cost)
+        limit = f"the key may ask {bucket.per_minute} {unit} a minute, and {bucket.remaining} are left"
+        raise RateLimited(key, limit, ceil(bucket.seconds_until(cost)))
+
+
+def _kept_answer(known: Known, payload_sha256: str) -> Body:
+    if known.payload_sha256 != payload_sha256:
+        raise IdempotencyMismatch(
+            "Idempotency-Key: this key was used with another payload. Repeat that payload, or use a new key."
+        )
+    if known.answer is not None:
+        return known.answer
+    if known.kept_until is not None:
+        raise AnswerExpired(known.kept_until)
+    raise RequestInProgress("Idempotency-Key: the same request is being answered now. Repeat it in a moment.")
 
 
 def _answer_row(connection: Connection, key_id: str, idempotency_key: str) -> Row[Any] | None:

@@ -1,19 +1,23 @@
 """The rows that the operations of one commit touch: read together, changed in memory, written together.
 
 A hundred reservations cost a handful of statements, not a hundred handfuls. The caller holds the database's one write
-lock, so nothing that was read can change before it is written; and `used`, `reserved` are written as differences, under
-the table's own constraint.
+lock, so nothing that was read can change before it is written; and what a key has used, reserved and in flight is
+written as differences, under the table's own constraint.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, tuple_, update
 
 from shared.oip import Body
-from teacher_service.database import answers, api_keys, queries
-from teacher_service.quota import Quota
+from teacher_service.database import answers, api_keys, chain_head, queries, query_events
+from teacher_service.query_chain import ADMITTED, link
+from teacher_service.quota import Quota, quota_of
+
+SECONDS_A_DAY: Final = 86_400
 
 _KEYS = select(api_keys).where(api_keys.c.id.in_(bindparam("ids", expanding=True)))
 _QUERIES = select(queries.c.id, queries.c.key_id, queries.c.samples, queries.c.status, queries.c.idempotency_key)
@@ -25,32 +29,39 @@ _LAST_ID = select(func.max(queries.c.id))
 _CHARGE = (
     update(api_keys)
     .where(api_keys.c.id == bindparam("key"))
-    .values(used=api_keys.c.used + bindparam("more_used"), reserved=api_keys.c.reserved + bindparam("more_reserved"))
+    .values(
+        used=api_keys.c.used + bindparam("more_used"),
+        reserved=api_keys.c.reserved + bindparam("more_reserved"),
+        in_flight=api_keys.c.in_flight + bindparam("more_in_flight"),
+    )
+)
+_SLOW_DOWN = (
+    update(api_keys)
+    .where(api_keys.c.id == bindparam("key"))
+    .values(
+        requests_debt=bindparam("requests"),
+        requests_debt_at_ms=bindparam("requests_at"),
+        samples_debt=bindparam("samples"),
+        samples_debt_at_ms=bindparam("samples_at"),
+    )
 )
 _CLOSE = (
     update(queries)
     .where(queries.c.id == bindparam("query"), queries.c.status == "held")
-    .values(status=bindparam("outcome"), finished_at=bindparam("at"))
+    .values(status=bindparam("outcome"), finished_at=bindparam("at"), answer_sha256=bindparam("digest"))
 )
 _KEEP_ANSWER = (
     update(answers)
     .where(answers.c.query_id == bindparam("query"))
-    .values(content=bindparam("bytes"), header_length=bindparam("head"))
+    .values(content=bindparam("bytes"), header_length=bindparam("head"), kept_until=bindparam("until"))
 )
 _FORGET_ANSWER = delete(answers).where(answers.c.query_id == bindparam("query"))
-
-
-@dataclass
-class Key:
-    """An API key as it will be after this commit."""
-
-    name: str
-    limit: int
-    used: int
-    reserved: int
-    revoked: bool
-    was_used: int
-    was_reserved: int
+_CHAIN_ON = update(chain_head).where(chain_head.c.id == 1)
+_ADD_USAGE = text(
+    "INSERT INTO daily_usage (key_id, day, queries, samples) VALUES (:key, :day, :queries, :samples) "
+    "ON CONFLICT (key_id, day) DO UPDATE SET "
+    "queries = daily_usage.queries + excluded.queries, samples = daily_usage.samples + excluded.samples"
+)
 
 
 @dataclass
@@ -65,27 +76,43 @@ class Hold:
 
 @dataclass
 class Known:
-    """What is stored under an Idempotency-Key; no answer while the request is being answered."""
+    """What is stored under an Idempotency-Key.
+
+    No answer, and no end: the request is being answered. No answer, and an end: it was kept until then.
+    """
 
     query_id: int
     payload_sha256: str
-    answer: Body | None
+    answer: Body | None = None
+    kept_until: float | None = None
+
+
+@dataclass
+class _Written:
+    """What this commit will write, by statement."""
+
+    admitted: list[dict[str, Any]] = field(default_factory=list)
+    awaited: dict[int, dict[str, Any]] = field(default_factory=dict)
+    closed: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    forgotten: list[dict[str, Any]] = field(default_factory=list)
+    events: list[tuple[str, float, int, Mapping[str, Any]]] = field(default_factory=list)
+    usage: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
 
 class Page:
-    """Rows of keys, queries and answers, for one commit."""
+    """Rows of keys, queries and answers, for one commit at `now`, in seconds since the epoch."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, now: float) -> None:
         self._connection = connection
-        self._keys: dict[str, Key] = {}
+        self.now = now
+        self._keys: dict[str, Quota] = {}
+        self._keys_before: dict[str, Quota] = {}
+        self._refused: set[str] = set()
         self._holds: dict[int, Hold] = {}
         self._known: dict[tuple[str, str], Known] = {}
         self._last_id: int | None = None
-        self._admitted: list[dict[str, Any]] = []
-        self._awaited: dict[int, dict[str, Any]] = {}
-        self._closed: list[dict[str, Any]] = []
-        self._kept: list[dict[str, Any]] = []
-        self._forgotten: list[dict[str, Any]] = []
+        self._written = _Written()
 
     def read(
         self, keys: Collection[str] = (), holds: Collection[int] = (), known: Collection[tuple[str, str]] = ()
@@ -93,14 +120,18 @@ class Page:
         """Read those of these rows that are there; before anything is changed, or for rows not read yet."""
         if keys:
             for row in self._connection.execute(_KEYS, {"ids": list(keys)}):
-                revoked = row.revoked_at is not None
-                self._keys[row.id] = Key(row.name, row.quota, row.used, row.reserved, revoked, row.used, row.reserved)
+                self._keys[row.id] = self._keys_before[row.id] = quota_of(row, self.now)
+                if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= self.now):
+                    self._refused.add(row.id)
         if holds:
             self.take(self._connection.execute(_QUERIES_BY_ID, {"ids": list(holds)}))
         if known:
             for row in self._connection.execute(_ANSWERS, {"pairs": list(known)}):
-                answer = None if row.content is None else Body(row.content, row.header_length)
-                self._known[row.key_id, row.idempotency_key] = Known(row.query_id, row.payload_sha256, answer)
+                gone = row.content is None or (row.kept_until is not None and row.kept_until <= self.now)
+                answer = None if gone else Body(row.content, row.header_length)
+                self._known[row.key_id, row.idempotency_key] = Known(
+                    row.query_id, row.payload_sha256, answer, row.kept_until
+                )
 
     def take(self, rows: Iterable[Any]) -> list[int]:
         """Queries that were read elsewhere, and their keys; the ids of the queries."""
@@ -114,18 +145,26 @@ class Page:
         held = _QUERIES.where(queries.c.status == "held", queries.c.instance_id == instance_id)
         return self.take(self._connection.execute(held))
 
-    def key(self, key_id: str) -> Key | None:
-        """A key, or None when there is no such."""
-        return self._keys.get(key_id)
+    def key(self, key_id: str) -> Quota | None:
+        """A key as it will be after this commit; None when there is no such, or it is revoked or expired."""
+        return None if key_id in self._refused else self._keys.get(key_id)
 
     def quota(self, key_id: str) -> Quota:
-        """The quota of a key that exists."""
-        key = self._keys[key_id]
-        return Quota(key_id, key.name, key.limit, key.used, key.reserved)
+        """The quota of a key that was read, refused or not."""
+        return self._keys[key_id]
 
     def known(self, key_id: str, idempotency_key: str) -> Known | None:
         """What is stored under an Idempotency-Key."""
         return self._known.get((key_id, idempotency_key))
+
+    def spend(self, key_id: str, *, requests: int = 0, samples: int = 0) -> None:
+        """Count what is asked against the key's burst limits, if it has any."""
+        key = self._keys[key_id]
+        self._keys[key_id] = replace(
+            key,
+            requests=key.requests and key.requests.spend(requests),
+            samples=key.samples and key.samples.spend(samples),
+        )
 
     def admit(self, facts: Mapping[str, Any]) -> int:
         """Hold the samples of a query that the key can pay for, and log it; its id. `facts` are its columns."""
@@ -133,11 +172,13 @@ class Page:
             self._last_id = self._connection.scalar(_LAST_ID) or 0
         self._last_id += 1
         query_id, key_id, idempotency_key = self._last_id, facts["key_id"], facts["idempotency_key"]
-        self._keys[key_id].reserved += facts["samples"]
-        self._admitted.append({**facts, "id": query_id, "status": "held"})
+        key = self._keys[key_id]
+        self._keys[key_id] = replace(key, reserved=key.reserved + facts["samples"], in_flight=key.in_flight + 1)
+        self._written.admitted.append({**facts, "id": query_id, "status": "held", "created_at": self.now})
+        self._written.events.append((ADMITTED, self.now, query_id, facts))
         if idempotency_key is not None:
-            self._known[key_id, idempotency_key] = Known(query_id, facts["payload_sha256"], None)
-            self._awaited[query_id] = {
+            self._known[key_id, idempotency_key] = Known(query_id, facts["payload_sha256"])
+            self._written.awaited[query_id] = {
                 "key_id": key_id,
                 "idempotency_key": idempotency_key,
                 "payload_sha256": facts["payload_sha256"],
@@ -145,52 +186,110 @@ class Page:
             }
         return query_id
 
-    def settle(self, query_id: int, answer: Body, at: float) -> bool:
+    def settle(self, query_id: int, answer: Body, kept_until: float | None) -> bool:
         """Charge what is held and keep the answer; False, and nothing done, when it is not held."""
-        hold = self._close(query_id, "settled", at)
+        hold = self._close(query_id, "settled", sha256(answer.content).hexdigest())
         if hold is None:
             return False
-        self._keys[hold.key_id].used += hold.samples
+        key = self._keys[hold.key_id]
+        self._keys[hold.key_id] = replace(key, used=key.used + hold.samples)
+        total = self._written.usage.setdefault((hold.key_id, int(self.now // SECONDS_A_DAY)), [0, 0])
+        total[0] += 1
+        total[1] += hold.samples
         if hold.idempotency_key is not None:
-            self._kept.append({"query": query_id, "bytes": answer.content, "head": answer.header_length})
+            self._written.kept.append(
+                {"query": query_id, "bytes": answer.content, "head": answer.header_length, "until": kept_until}
+            )
             known = self._known.get((hold.key_id, hold.idempotency_key))
             if known is not None:
-                known.answer = answer
+                known.answer, known.kept_until = answer, kept_until
         return True
 
-    def free(self, query_id: int, at: float) -> int:
+    def free(self, query_id: int) -> int:
         """Give back what is held, and free the Idempotency-Key; the number of samples, 0 when it is not held."""
-        hold = self._close(query_id, "released", at)
+        hold = self._close(query_id, "released", None)
         if hold is None:
             return 0
         if hold.idempotency_key is not None:
-            self._forgotten.append({"query": query_id})
+            self._written.forgotten.append({"query": query_id})
             self._known.pop((hold.key_id, hold.idempotency_key), None)
         return hold.samples
 
     def write(self) -> None:
         """Write every change, in as few statements as there are kinds."""
-        charged = [
-            {"key": key_id, "more_used": key.used - key.was_used, "more_reserved": key.reserved - key.was_reserved}
-            for key_id, key in self._keys.items()
-            if (key.used, key.reserved) != (key.was_used, key.was_reserved)
-        ]
+        written = self._written
         for statement, changes in (
-            (_CHARGE, charged),
-            (_CLOSE, self._closed),
-            (_FORGET_ANSWER, self._forgotten),
-            (insert(queries), self._admitted),
-            (insert(answers), list(self._awaited.values())),
-            (_KEEP_ANSWER, self._kept),
+            (_CHARGE, self._charges()),
+            (_SLOW_DOWN, self._debts()),
+            (_CLOSE, written.closed),
+            (_FORGET_ANSWER, written.forgotten),
+            (insert(queries), written.admitted),
+            (insert(answers), list(written.awaited.values())),
+            (_KEEP_ANSWER, written.kept),
+            (_ADD_USAGE, _usage_rows(written.usage)),
         ):
             if changes:
                 self._connection.execute(statement, changes)
+        if written.events:
+            self._chain()
 
-    def _close(self, query_id: int, outcome: str, at: float) -> Hold | None:
+    def _close(self, query_id: int, outcome: str, digest: str | None) -> Hold | None:
         hold = self._holds.get(query_id)
         if hold is None or hold.status != "held":
             return None
         hold.status = outcome
-        self._keys[hold.key_id].reserved -= hold.samples
-        self._closed.append({"query": query_id, "outcome": outcome, "at": at})
+        key = self._keys[hold.key_id]
+        self._keys[hold.key_id] = replace(key, reserved=key.reserved - hold.samples, in_flight=key.in_flight - 1)
+        self._written.closed.append({"query": query_id, "outcome": outcome, "at": self.now, "digest": digest})
+        self._written.events.append((outcome, self.now, query_id, {"answer_sha256": digest}))
         return hold
+
+    def _charges(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "key": key_id,
+                "more_used": key.used - before.used,
+                "more_reserved": key.reserved - before.reserved,
+                "more_in_flight": key.in_flight - before.in_flight,
+            }
+            for key_id, key, before in self._changed()
+            if (key.used, key.reserved, key.in_flight) != (before.used, before.reserved, before.in_flight)
+        ]
+
+    def _debts(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "key": key_id,
+                "requests": key.requests.debt if key.requests else 0,
+                "requests_at": key.requests.at_ms if key.requests else 0,
+                "samples": key.samples.debt if key.samples else 0,
+                "samples_at": key.samples.at_ms if key.samples else 0,
+            }
+            for key_id, key, before in self._changed()
+            if (key.requests, key.samples) != (before.requests, before.samples)
+        ]
+
+    def _changed(self) -> list[tuple[str, Quota, Quota]]:
+        return [
+            (key_id, key, self._keys_before[key_id])
+            for key_id, key in self._keys.items()
+            if key is not self._keys_before[key_id]
+        ]
+
+    def _chain(self) -> None:
+        head = self._connection.execute(select(chain_head)).one()
+        sequence, digest = head.sequence, head.sha256
+        entries = []
+        for event, at, query_id, facts in self._written.events:
+            sequence += 1
+            digest = link(digest, sequence, event, at, query_id, facts)
+            entries.append({"sequence": sequence, "query_id": query_id, "event": event, "at": at, "sha256": digest})
+        self._connection.execute(insert(query_events), entries)
+        self._connection.execute(_CHAIN_ON, {"sequence": sequence, "sha256": digest})
+
+
+def _usage_rows(usage: Mapping[tuple[str, int], list[int]]) -> list[dict[str, Any]]:
+    return [
+        {"key": key_id, "day": day, "queries": count, "samples": samples}
+        for (key_id, day), (count, samples) in usage.items()
+    ]

@@ -12,6 +12,7 @@ from shared.networks.taps import forward_with_features
 from shared.normalise import normalise
 from shared.weights import load_weights
 from teacher_service.batcher import Images
+from teacher_service.key_terms import KeyTerms
 from tests.teacher_service.running_service import INFER, ServiceUnderTest, images
 from tests.teacher_service.wire import assert_refused
 
@@ -21,7 +22,7 @@ WANTED = ("features.pooled", "logits", "features.stage2")
 @pytest.fixture
 def seeing(service: ServiceUnderTest) -> dict[str, str]:
     """The headers of a key that may see features."""
-    key = service.app.state.service.keys.create("seeing", 50, features=True)
+    key = service.app.state.service.keys.create("seeing", 50, terms=KeyTerms(outputs="logits,features"))
     return {"Authorization": f"Bearer {key.token}"}
 
 

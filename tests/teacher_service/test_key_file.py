@@ -8,6 +8,7 @@ from teacher_service.api_key import NewKey
 from teacher_service.errors import NameTaken
 from teacher_service.key_file import KeyFileError, keep_key
 from teacher_service.key_ring import KeyRing
+from teacher_service.key_terms import PLAIN, KeyTerms
 from tests.teacher_service.ledger_file import Books
 
 
@@ -22,10 +23,10 @@ class _DyingRing(KeyRing):
         super().__init__(books.engine, books.commits, books.clock)
         self._after = after
 
-    def create(self, name: str, quota: int, key: NewKey | None = None, *, features: bool = False) -> NewKey:
+    def create(self, name: str, quota: int, key: NewKey | None = None, terms: KeyTerms = PLAIN) -> NewKey:
         """Die."""
         if self._after:
-            super().create(name, quota, key, features=features)
+            super().create(name, quota, key, terms)
         raise _Died
 
 

@@ -15,6 +15,7 @@ from teacher_service.errors import (
     UnknownKey,
 )
 from teacher_service.key_ring import Grant
+from teacher_service.key_terms import KeyTerms
 from teacher_service.quota import MAX_QUOTA
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, open_books, query, rows, table_gone
 
@@ -81,7 +82,7 @@ def test_grant_beyond_the_largest_quota_or_to_nobody_is_refused(either: Books) -
 
 
 def test_rotating_changes_the_secret_alone(either: Books) -> None:
-    key = either.keys.create("mine", 5, features=True)
+    key = either.keys.create("mine", 5, terms=KeyTerms(outputs="logits,features"))
     fresh = either.keys.rotate(key.id)
     assert (fresh.id, fresh.token != key.token) == (key.id, True)
     with pytest.raises(Unauthorized):

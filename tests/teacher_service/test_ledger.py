@@ -160,7 +160,7 @@ def test_operations_of_one_group_see_each_other(books: Books) -> None:
         future.exception(WAIT_SECONDS) or future.result() for future in futures
     )
     assert isinstance(charged, Settled)
-    assert replayed == Settled(_ANSWER, charged.quota, replayed=True)
+    assert replayed == Settled(_ANSWER, charged.quota, replayed=True, kept_until=charged.kept_until)
     assert isinstance(other, IdempotencyMismatch)
     assert isinstance(refused, QuotaExceeded)
     assert refused.facts == {"limit": 5, "remaining": 1, "cost": 3}

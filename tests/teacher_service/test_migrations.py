@@ -43,6 +43,7 @@ def test_ledger_of_the_first_release_keeps_what_was_paid_for(first_release: Path
         quota = books.keys.authenticate(TOKEN)
         assert (quota.limit, quota.used, quota.reserved, quota.features) == (100, 5, 3, False)
         assert [revoked for _, revoked in books.keys.all()] == [False, True]
+        assert quota.in_flight == 1
         assert books.ledger.recover() == 3
         repeated = books.ledger.reserve(query(KEY_ID, 5, idempotency_key="once", payload="sha-1")).result(WAIT_SECONDS)
         assert isinstance(repeated, Settled)
@@ -51,6 +52,18 @@ def test_ledger_of_the_first_release_keeps_what_was_paid_for(first_release: Path
         assert isinstance(fresh, Reservation)
         assert fresh.query_id == 4
         assert books.counts(KEY_ID) == (5, 1)
+    usage = rows(first_release, "SELECT key_id, queries, samples FROM daily_usage")
+    assert usage == [(KEY_ID, 1, 5)]
+    settled = "SELECT event, COUNT(*) FROM query_events WHERE query_id < 4 GROUP BY event ORDER BY event"
+    assert rows(first_release, settled) == [("admitted", 3), ("released", 2), ("settled", 1)]
+
+
+def test_key_that_could_see_features_still_may(first_release: Path) -> None:
+    """A table of their own said so, between two releases."""
+    rows(first_release, "CREATE TABLE feature_keys (key_id VARCHAR(32) PRIMARY KEY)")
+    rows(first_release, "INSERT INTO feature_keys VALUES (?)", KEY_ID)
+    with open_books(first_release) as books:
+        assert books.keys.authenticate(TOKEN).terms.outputs == "logits,features"
 
 
 def test_opening_again_changes_nothing(first_release: Path) -> None:
