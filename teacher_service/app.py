@@ -1,5 +1,6 @@
 """The FastAPI application: what is opened when the service starts, closed when it stops, and how refusals look."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,6 @@ from teacher_service.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
-    QuotaExceeded,
     ServiceError,
 )
 from teacher_service.group_commit import GroupCommit
@@ -25,6 +25,7 @@ from teacher_service.instance import open_instance
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Clock, Ledger
 from teacher_service.request_id import RequestIds
+from teacher_service.retention import forget_answers
 from teacher_service.routes import inference, quota
 from teacher_service.routes.service import Service, quota_headers
 from teacher_service.settings import Settings
@@ -39,7 +40,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
         engine = open_database(settings.ledger)
         with open_instance(engine) as instance:
             commits = GroupCommit(engine)
-            ledger = Ledger(engine, commits, instance, clock)
+            ledger = Ledger(engine, commits, instance, clock, retention_seconds=3600 * settings.answer_retention_hours)
             ledger.recover()
             teacher.predict(np.zeros((1, *teacher.image_shape), np.uint8))
             batcher = MicroBatcher(
@@ -49,10 +50,12 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
                 max_queued_samples=settings.max_queued_samples,
             )
             desk = Desk(ledger, batcher)
+            sweeper = asyncio.create_task(forget_answers(ledger), name="retention")
             app.state.service = Service(settings, teacher, KeyRing(engine, commits, clock), ledger, desk)
             try:
                 yield
             finally:
+                sweeper.cancel()
                 await desk.drain()
                 await batcher.close()
                 commits.close()
@@ -78,7 +81,7 @@ async def _render(request: Request, error: Exception) -> JSONResponse:
     # KServe's client parses nothing but application/json, so /v2 answers in it unless asked otherwise.
     wants_problem = "application/problem+json" in request.headers.get("accept", "")
     plain = request.url.path.startswith("/v2") and not wants_problem
-    quota = error.quota if isinstance(error, QuotaExceeded) else getattr(request.state, "quota", None)
+    quota = error.quota or getattr(request.state, "quota", None)
     return JSONResponse(
         error.document(),
         status_code=error.status,

@@ -31,14 +31,19 @@ class Desk:
         self._late_releases: set[asyncio.Task[Any]] = set()
 
     async def answer(
-        self, query: Query, images: Images, encode: Callable[[Rows], Body], outputs: tuple[str, ...] = ("logits",)
+        self,
+        query: Query,
+        images: Images,
+        encode: Callable[[Rows], Body],
+        outputs: tuple[str, ...] = ("logits",),
+        key_revision: int = 0,
     ) -> Settled:
         """The paid-for answer to a query.
 
         Raises:
             ServiceError: the query was refused or failed; nothing was charged for it.
         """
-        task = _start(self._answer(query, images, encode, outputs), self._queries)
+        task = _start(self._answer(query, images, encode, outputs, key_revision), self._queries)
         return await asyncio.shield(task)
 
     async def drain(self) -> None:
@@ -49,10 +54,15 @@ class Desk:
         await asyncio.gather(*self._late_releases, return_exceptions=True)
 
     async def _answer(
-        self, query: Query, images: Images, encode: Callable[[Rows], Body], outputs: tuple[str, ...]
+        self,
+        query: Query,
+        images: Images,
+        encode: Callable[[Rows], Body],
+        outputs: tuple[str, ...],
+        key_revision: int,
     ) -> Settled:
         with self._batcher.room(query.samples):
-            held = await asyncio.wrap_future(self._ledger.reserve(query))
+            held = await asyncio.wrap_future(self._ledger.reserve(query, key_revision))
             if isinstance(held, Settled):
                 return held
             try:

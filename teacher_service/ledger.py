@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from math import ceil, isinf
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, select, update
+from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.oip import Body
@@ -34,7 +34,7 @@ from teacher_service.errors import (
 from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import Instance
 from teacher_service.page import Known, Page
-from teacher_service.quota import Quota, read_quota
+from teacher_service.quota import Quota
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""
@@ -136,22 +136,22 @@ class Ledger:
 
         return self._commits.submit(operation).result()
 
-    def replay(self, key_id: str, idempotency_key: str, payload_sha256: str) -> Settled | None:
+    def replay(self, key_id: str, idempotency_key: str, payload_sha256: str, key_revision: int = 0) -> Settled | None:
         """The stored answer to exactly this request, or None; changes nothing.
 
         Raises:
+            Unauthorized: the key was revoked, or expired.
+            KeyChanged: it is on other terms now.
             LedgerUnavailable: the database cannot be read.
         """
         try:
             with reading(self._engine) as connection:
-                now = self._clock()
-                row = _answer_row(connection, key_id, idempotency_key)
-                if row is None or row.content is None or row.payload_sha256 != payload_sha256:
+                page = Page(connection, self._clock())
+                page.read(keys=[key_id], known=[(key_id, idempotency_key)])
+                key, known = _key(page, key_id, key_revision), page.known(key_id, idempotency_key)
+                if known is None or known.answer is None or known.payload_sha256 != payload_sha256:
                     return None
-                if row.kept_until is not None and row.kept_until <= now:
-                    return None
-                answer, quota = Body(row.content, row.header_length), read_quota(connection, key_id, now)
-                return Settled(answer, quota, replayed=True, kept_until=row.kept_until)
+                return Settled(known.answer, key, replayed=True, kept_until=known.kept_until)
         except SQLAlchemyError as error:
             raise LedgerUnavailable("The ledger cannot be read, so nothing was admitted. Try again soon.") from error
 
@@ -300,9 +300,3 @@ def _kept_answer(known: Known, payload_sha256: str) -> Body:
     if known.kept_until is not None:
         raise AnswerExpired(known.kept_until)
     raise RequestInProgress("Idempotency-Key: the same request is being answered now. Repeat it in a moment.")
-
-
-def _answer_row(connection: Connection, key_id: str, idempotency_key: str) -> Row[Any] | None:
-    return connection.execute(
-        select(answers).where(answers.c.key_id == key_id, answers.c.idempotency_key == idempotency_key)
-    ).first()

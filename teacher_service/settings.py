@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     """How long the first sample of a batch waits for company."""
     max_queued_samples: int = Field(default=4096, ge=1)
     """Samples admitted and not yet answered; beyond it requests get 503."""
+    answer_retention_hours: float = Field(default=24, gt=0)
+    """How long an answer is kept for its Idempotency-Key to replay; `inf` for ever."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024)
 
     @model_validator(mode="after")

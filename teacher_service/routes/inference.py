@@ -1,7 +1,11 @@
 """The Open Inference Protocol v2: health, metadata, and `infer`, the one route that costs anything."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -16,18 +20,24 @@ from teacher_service.batcher import Images, Rows
 from teacher_service.errors import (
     BodyTooLarge,
     InvalidRequest,
+    KeyChanged,
     LedgerUnavailable,
     OutputNotAllowed,
+    RateLimited,
+    ServiceError,
+    Unauthorized,
     UnknownModel,
     UnsupportedEncoding,
 )
 from teacher_service.ledger import Query, Settled
 from teacher_service.quota import Quota
-from teacher_service.routes.service import Caller, RunningService, Service, quota_headers
+from teacher_service.routes.service import RunningService, Service, Token, current_quota, quota_headers
 from teacher_service.teacher import LOGITS
 
 INPUT: Final = "images"
 _MAX_IDEMPOTENCY_KEY: Final = 255
+_LOOKS_AT_THE_KEY: Final = 3
+"""How often a key may be changed while one request is looked at, before the request is sent back."""
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
@@ -89,18 +99,62 @@ async def model_ready(service: RunningService, model: str, model_version: str | 
 @router.post("/models/{model}/infer")
 @router.post("/models/{model}/versions/{model_version}/infer")
 async def infer(
-    request: Request, service: RunningService, caller: Caller, model: str, model_version: str | None = None
+    request: Request, service: RunningService, token: Token, model: str, model_version: str | None = None
 ) -> Response:
     """The logits of raw images, or whichever outputs are asked for. Costs one sample of quota an image, whatever the
-    outputs; every refusal costs nothing.
+    outputs; every refusal costs nothing, but counts as a request against a burst limit.
 
     With an `Idempotency-Key` a repetition of the same payload is free and gets the same bytes, so every retry is
-    safe. Without one, a retry after a lost answer is a new query and is charged again.
+    safe, for as long as `X-Answer-Kept-Until` says. Without one, a retry after a lost answer is a new query and is
+    charged again.
 
     400 malformed body; 401 no valid key; 403 an output that this key may not see; 404 no such model or version; 409 the
-    same key is being answered (retry); 413 body too large; 415 unknown Content-Encoding; 422 Idempotency-Key used with
-    another payload; 429 quota exhausted (do not retry); 500 the model failed; 503 overloaded or ledger down (retry).
+    same key is being answered (retry); 410 the answer is not kept any more; 413 body too large; 415 unknown
+    Content-Encoding; 422 Idempotency-Key used with another payload; 429 quota exhausted (do not retry) or too fast
+    (retry); 500 the model failed; 503 overloaded or ledger down (retry).
     """
+    # On the terms of the last time, which spares a look at the ledger: it refuses whatever was let pass on old ones.
+    caller = service.keys.remembered(token) or await current_quota(request, service, token)
+    asked: _Asked | ServiceError
+    try:
+        asked = await _read(request, service, model, model_version)
+    except ServiceError as refusal:
+        asked = refusal
+    for _ in range(_LOOKS_AT_THE_KEY):
+        try:
+            if isinstance(asked, ServiceError):
+                raise asked
+            return _answer(await _sell(request, service, caller, asked))
+        except KeyChanged:
+            caller = await current_quota(request, service, token)
+        except ServiceError as refusal:
+            if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(refusal, RateLimited | Unauthorized):
+                raise
+            try:
+                counted = service.ledger.count_refusal(caller.key_id, caller.revision)
+                request.state.quota = await asyncio.wrap_future(counted)
+            except KeyChanged:
+                caller = await current_quota(request, service, token)
+            else:
+                raise
+    raise KeyChanged
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request whose body could be read."""
+
+    model: str
+    model_version: str | None
+    idempotency_key: str | None
+    head: oip.RequestHead
+    tensors: dict[str, NDArray[Any]]
+    outputs: tuple[str, ...]
+    binary: list[str]
+    payload_sha256: str
+
+
+async def _read(request: Request, service: Service, model: str, model_version: str | None) -> _Asked:
     idempotency_key = _idempotency_key(request)
     content = await _read_body(request, service.settings.max_body_bytes)
     try:
@@ -110,41 +164,58 @@ async def infer(
     except oip.ProtocolError as error:
         raise InvalidRequest(str(error)) from error
     payload_sha256 = _payload_sha256(model_version, head, outputs, binary, tensors)
-    if idempotency_key is not None:
-        # Before anything that settings or another model may have changed since: what was paid for is given.
-        known = await run_in_threadpool(service.ledger.replay, caller.key_id, idempotency_key, payload_sha256)
-        if known is not None:
-            return _answer(known)
-    _check_model(service, model, model_version)
-    images = _images(service, tensors)
-    _check_outputs(service, caller, outputs)
+    return _Asked(model, model_version, idempotency_key, head, tensors, outputs, binary, payload_sha256)
+
+
+async def _sell(request: Request, service: Service, caller: Quota, asked: _Asked) -> Settled:
+    try:
+        _check_model(service, asked.model, asked.model_version)
+        images = _images(service, asked.tensors)
+        _check_outputs(service, caller, asked.outputs)
+    except ServiceError:
+        # Settings or another model may have changed since it was paid for: then it is given.
+        known = await _replay(service, caller, asked)
+        if known is None:
+            raise
+        return known
 
     def encode(rows: Rows) -> oip.Body:
         return oip.encode_response(
-            service.teacher.unpack(rows, outputs),
-            binary=binary,
-            model_name=model,
+            service.teacher.unpack(rows, asked.outputs),
+            binary=asked.binary,
+            model_name=asked.model,
             model_version=service.teacher.fingerprint,
-            request_id=head.id,
+            request_id=asked.head.id,
         )
 
     query = Query(
         request_id=request.state.request_id,
         key_id=caller.key_id,
-        model_name=model,
+        model_name=asked.model,
         model_version=service.teacher.fingerprint,
         samples=len(images),
-        payload_sha256=payload_sha256,
-        idempotency_key=idempotency_key,
+        payload_sha256=asked.payload_sha256,
+        idempotency_key=asked.idempotency_key,
+        outputs=",".join(asked.outputs),
     )
-    return _answer(await service.desk.answer(query, images, encode, outputs))
+    return await service.desk.answer(query, images, encode, asked.outputs, caller.revision)
+
+
+async def _replay(service: Service, caller: Quota, asked: _Asked) -> Settled | None:
+    if asked.idempotency_key is None:
+        return None
+    return await run_in_threadpool(
+        service.ledger.replay, caller.key_id, asked.idempotency_key, asked.payload_sha256, caller.revision
+    )
 
 
 def _answer(settled: Settled) -> Response:
-    replayed = {"Idempotency-Replayed": "true"} if settled.replayed else {}
-    return Response(
-        settled.answer.content, headers={**settled.answer.headers, **quota_headers(settled.quota), **replayed}
-    )
+    headers = {**settled.answer.headers, **quota_headers(settled.quota)}
+    if settled.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if settled.kept_until is not None:
+        headers["X-Answer-Kept-Until"] = datetime.fromtimestamp(settled.kept_until, UTC).isoformat(timespec="seconds")
+    return Response(settled.answer.content, headers=headers)
 
 
 def _check_model(service: Service, model: str, model_version: str | None) -> None:

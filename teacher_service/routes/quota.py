@@ -1,40 +1,84 @@
 """`GET /v1/quota`: what this key may still ask."""
 
+from datetime import UTC, datetime
+from typing import Self
+
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from teacher_service.quota import Quota
+from teacher_service.rate_limit import Bucket
 from teacher_service.routes.service import Caller, quota_headers
 
 router = APIRouter(tags=["quota"])
 
 
+class LimitBody(BaseModel):
+    """A burst limit, and what is left of it now."""
+
+    limit: int
+    remaining: int
+    whole_in_seconds: float
+    """After how long all of it remains again."""
+
+    @classmethod
+    def of(cls, bucket: Bucket | None) -> Self | None:
+        """None for a limit that does not apply."""
+        if bucket is None:
+            return None
+        return cls(limit=bucket.per_minute, remaining=bucket.remaining, whole_in_seconds=bucket.whole_in_seconds)
+
+
 class QuotaBody(BaseModel):
-    """A key's lifetime quota. `remaining` is what enforcement would admit next."""
+    """A key's lifetime quota and limits, as enforcement would apply them to the next request."""
 
     key_id: str
     name: str
+    holder: str
     unit: str = "samples"
     limit: int
     used: int
     reserved: int
     remaining: int
+    requests_per_minute: LimitBody | None
+    samples_per_minute: LimitBody | None
+    max_concurrent: int | None
+    in_flight: int
+    """Requests that are being answered now."""
+    expires_at: datetime | None
+    outputs: str
+    """What the key may see."""
     features: bool
     """Whether the key may ask for intermediate features besides the logits."""
+
+    @classmethod
+    def of(cls, quota: Quota) -> Self:
+        """A quota, as JSON says it."""
+        terms = quota.terms
+        return cls(
+            key_id=quota.key_id,
+            name=quota.name,
+            holder=terms.holder,
+            limit=quota.limit,
+            used=quota.used,
+            reserved=quota.reserved,
+            remaining=quota.remaining,
+            requests_per_minute=LimitBody.of(quota.requests),
+            samples_per_minute=LimitBody.of(quota.samples),
+            max_concurrent=terms.max_concurrent,
+            in_flight=quota.in_flight,
+            expires_at=None if terms.expires_at is None else datetime.fromtimestamp(terms.expires_at, UTC),
+            outputs=str(terms.outputs),
+            features=quota.features,
+        )
 
 
 @router.get("/v1/quota")
 async def quota(response: Response, caller: Caller) -> QuotaBody:
-    """The caller's lifetime quota, in samples.
+    """The caller's lifetime quota, in samples, and its burst limits.
 
-    Costs nothing and is safe to repeat. 401: no valid key. 503: the ledger cannot be read; try again.
+    Costs nothing, counts against no limit, and is safe to repeat. 401: no valid key. 503: the ledger cannot be read;
+    try again.
     """
     response.headers.update(quota_headers(caller))
-    return QuotaBody(
-        key_id=caller.key_id,
-        name=caller.name,
-        limit=caller.limit,
-        used=caller.used,
-        reserved=caller.reserved,
-        remaining=caller.remaining,
-        features=caller.features,
-    )
+    return QuotaBody.of(caller)

@@ -1,6 +1,7 @@
 """What every route is given: the running service, and the key that asks."""
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,7 +11,8 @@ from teacher_service.desk import Desk
 from teacher_service.errors import Unauthorized
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Ledger
-from teacher_service.quota import Quota
+from teacher_service.quota import MAX_QUOTA, Quota
+from teacher_service.rate_limit import WINDOW_SECONDS
 from teacher_service.settings import Settings
 from teacher_service.teacher import Teacher
 
@@ -34,24 +36,41 @@ def running_service(request: Request) -> Service:
     return service
 
 
-async def caller(request: Request, service: Annotated[Service, Depends(running_service)]) -> Quota:
-    """The quota of the key in `Authorization: Bearer <key>` or `X-API-Key: <key>`; 401 without a valid one."""
+def token(request: Request) -> str:
+    """What `Authorization: Bearer <key>` or `X-API-Key: <key>` says; 401 without."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    token = credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    if not token:
+    offered = credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    if not offered:
         raise Unauthorized("An API key is required. Send it as `Authorization: Bearer <key>`.")
+    return offered
+
+
+RunningService = Annotated[Service, Depends(running_service)]
+Token = Annotated[str, Depends(token)]
+
+
+async def current_quota(request: Request, service: RunningService, token: Token) -> Quota:
+    """The quota of the key that asks, as it stands now; 401 when it is not a valid one."""
     quota = await run_in_threadpool(service.keys.authenticate, token)
     request.state.quota = quota  # for the headers of a refusal
     return quota
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:
-    """The quota as structured fields (draft-ietf-httpapi-ratelimit-headers); a lifetime quota has no window."""
-    return {
-        "RateLimit-Policy": f'"quota";q={quota.limit};qu="samples"',
-        "RateLimit": f'"quota";r={quota.remaining}',
-    }
+    """The quota and the burst limits as structured fields (draft-ietf-httpapi-ratelimit-headers).
+
+    A lifetime quota has no window, and never resets.
+    """
+    policy = [f'"quota";q={min(quota.limit, MAX_QUOTA)};qu="samples"']
+    left = [f'"quota";r={min(quota.remaining, MAX_QUOTA)}']
+    for name, bucket in (("requests", quota.requests), ("samples", quota.samples)):
+        if bucket is not None:
+            policy.append(f'"{name}-per-minute";q={bucket.per_minute};w={WINDOW_SECONDS};qu="{name}"')
+            left.append(f'"{name}-per-minute";r={bucket.remaining};t={ceil(bucket.whole_in_seconds)}')
+    if quota.terms.max_concurrent is not None:
+        policy.append(f'"concurrent";q={quota.terms.max_concurrent};qu="concurrent-requests"')
+        left.append(f'"concurrent";r={max(0, quota.terms.max_concurrent - quota.in_flight)}')
+    return {"RateLimit-Policy": ", ".join(policy), "RateLimit": ", ".join(left)}
 
 
-RunningService = Annotated[Service, Depends(running_service)]
-Caller = Annotated[Quota, Depends(caller)]
+Caller = Annotated[Quota, Depends(current_quota)]

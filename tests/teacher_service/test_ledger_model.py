@@ -69,6 +69,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self, key: int, samples: int, idempotency_key: str | None, payload: str
     ) -> type[ServiceError] | _Entry | None:
         """What a reservation must meet: a refusal, an entry to replay, or nothing in its way."""
+        if key in self.revoked:
+            return Unauthorized
         known = [
             entry
             for entry in self.entries[key]
@@ -78,8 +80,6 @@ class LedgerMachine(RuleBasedStateMachine):
             if known[0].payload != payload:
                 return IdempotencyMismatch
             return RequestInProgress if known[0].status == "held" else known[0]
-        if key in self.revoked:
-            return Unauthorized
         if self.total(key, "settled") + self.total(key, "held") + samples > self.quotas[key]:
             return QuotaExceeded
         return None

@@ -13,11 +13,18 @@ def test_quota_headers_agree_with_the_quota(service: ServiceUnderTest) -> None:
         assert asked.json() == {
             "key_id": service.key.id,
             "name": "tester",
+            "holder": "",
             "unit": "samples",
             "limit": 100,
             "used": used,
             "reserved": 0,
             "remaining": 100 - used,
+            "requests_per_minute": None,
+            "samples_per_minute": None,
+            "max_concurrent": None,
+            "in_flight": 0,
+            "expires_at": None,
+            "outputs": "logits",
             "features": False,
         }
 
