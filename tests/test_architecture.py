@@ -22,7 +22,7 @@ ONLY_IN = {
     "httpx": ["distill_worker/teachers/"],
     "tenacity": ["distill_worker/teachers/"],
     "sqlalchemy": [
-        "teacher_service/cli.py",
+        "teacher_service/console.py",
         "teacher_service/database.py",
         "teacher_service/group_commit.py",
         "teacher_service/key_ring.py",
@@ -37,7 +37,7 @@ ONLY_IN = {
     "torchvision": ["shared/networks/foreign.py", "distill_worker/datasets/"],
     "scipy": ["distill_worker/experiments/statistics.py"],
     "rich": [
-        "teacher_service/cli.py",
+        "teacher_service/console.py",
         "distill_worker/console.py",
         "distill_worker/demo_summary.py",
         "distill_worker/listing.py",

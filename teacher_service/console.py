@@ -1,0 +1,106 @@
+"""What every command shares: its settings, how its errors look, and where it prints.
+
+Results go to standard output, logs and errors to standard error; exit status 2 means that the call was wrong.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Column, Table
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from teacher_service.database import open_database
+from teacher_service.errors import ServiceError
+from teacher_service.key_file import KeyFileError
+from teacher_service.migrations import LedgerTooNew
+from teacher_service.settings import Settings
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of the SQLite ledger [env TEACHER_DATA_DIR; default teacher-data]."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@contextmanager
+def open_ledger(data_dir: Path | None) -> Iterator[Engine]:
+    """The ledger that the settings name; what goes wrong meanwhile ends the command with a message."""
+    log_to_stderr()
+    settings = read_settings(data_dir=data_dir)
+    with explained_errors(settings):
+        engine = open_database(settings.ledger)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def explained_errors(settings: Settings) -> Iterator[None]:
+    """End the command with a message on whatever is not a defect."""
+    try:
+        yield
+    except ServiceError as error:
+        fail(error.detail)
+    except KeyFileError as error:
+        fail(str(error))
+    except LedgerTooNew as error:
+        fail(f"{_shown(settings.ledger)}: {error}")
+    except (SQLAlchemyError, OSError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        on_server = str(settings.ledger).startswith("postgresql:")
+        remedy = "the server runs and TEACHER_DATABASE_URL is right" if on_server else "the folder can be written"
+        fail(f"{_shown(settings.ledger)}: the ledger cannot be opened ({reason}); check that {remedy}")
+
+
+def _shown(url: object) -> str:
+    """Without the password that it may hold."""
+    return re.sub(r"//[^/]*@", "//***@", str(url))
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings of the environment, and of the options that were given (not None)."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        fail(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}, got {_shown(repr(first['input']))}")
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+    """Values are broken over lines in a narrow terminal, never cut: an id is there to be copied."""
+    table = Table(*(Column(name, overflow="fold") for name in (rows[0] if rows else [empty])))
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    Console().print(table)
+
+
+def log_to_stderr() -> None:
+    """One event a line, key=value."""
+    logging.basicConfig(level=logging.WARNING, format="event=%(message)r logger=%(name)s level=%(levelname)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def fail(message: str) -> NoReturn:
+    """End the command as a wrong call."""
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(2)
