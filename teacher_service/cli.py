@@ -12,6 +12,7 @@ import typer
 import uvicorn
 
 from teacher_service.cli_keys import keys
+from teacher_service.cli_log import log
 from teacher_service.console import DataDir, explained_errors, fail, log_to_stderr, read_settings
 from teacher_service.database import open_database
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     help="Serve a model's logits behind a call quota, with every query logged.",
 )
 app.add_typer(keys, name="keys")
+app.add_typer(log, name="log")
 
 
 @app.command()

@@ -33,10 +33,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 
 @contextmanager
-def open_ledger(data_dir: Path | None) -> Iterator[Engine]:
-    """The ledger that the settings name; what goes wrong meanwhile ends the command with a message."""
+def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[Engine]:
+    """The ledger that the settings name; what goes wrong meanwhile ends the command with a message.
+
+    One that is not there is made, unless it has to be an existing one.
+    """
     log_to_stderr()
     settings = read_settings(data_dir=data_dir)
+    file = Path(str(settings.ledger).removeprefix("sqlite:///"))
+    if existing and "://" not in str(file) and not file.exists():
+        fail(f"{file}: expected a ledger, found none; name its folder with --data-dir")
     with explained_errors(settings):
         engine = open_database(settings.ledger)
         try:

@@ -193,6 +193,14 @@ def reading(engine: Engine) -> Connection:
     return engine.connect().execution_options(reading=True)
 
 
+def snapshot(engine: Engine) -> Connection:
+    """A connection for reading alone, to which the ledger stands still from its first look on."""
+    connection = reading(engine)
+    if not is_sqlite(engine):  # where a transaction that reads sees a snapshot anyway
+        connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return connection
+
+
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # the driver must not begin transactions behind our back
     cursor = connection.cursor()

@@ -25,10 +25,10 @@ class PostgresServer:
         self.url = self._server.get_uri()
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """The URL of an empty database, which is dropped afterwards."""
+    def database(self, copy_of: str | None = None) -> Iterator[str]:
+        """The URL of a database, empty or a copy of another that nobody has open; it is dropped afterwards."""
         name = f"t{secrets.token_hex(6)}"
-        self._say(f"CREATE DATABASE {name}")
+        self._say(f"CREATE DATABASE {name}" + (f" TEMPLATE {make_url(copy_of).database}" if copy_of else ""))
         try:
             yield make_url(self.url).set(database=name).render_as_string(hide_password=False)
         finally:

@@ -22,6 +22,9 @@ ONLY_IN = {
     "httpx": ["distill_worker/teachers/"],
     "tenacity": ["distill_worker/teachers/"],
     "sqlalchemy": [
+        "teacher_service/audit/verify.py",
+        "teacher_service/audit/chain.py",
+        "teacher_service/audit/tables.py",
         "teacher_service/console.py",
         "teacher_service/database.py",
         "teacher_service/group_commit.py",

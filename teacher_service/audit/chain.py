@@ -1,0 +1,109 @@
+"""The log entry by entry: whether each hashes to what is written, and what its queries sum to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row, text
+
+from teacher_service.audit.report import Head, Report
+from teacher_service.query_chain import ADMITTED, GENESIS, link
+
+STRANGE_VALUE: Final = "it holds a value of another type than its column's"
+"""SQLite lets any into any."""
+
+_SECONDS_A_DAY: Final = 86_400
+
+ENTRIES = text(
+    "SELECT e.sequence, e.query_id, e.event, e.at, e.sha256, q.id, q.request_id, q.key_id, q.model_name, "
+    "q.model_version, q.samples, q.payload_sha256, q.idempotency_key, q.status, q.instance_id, q.created_at, "
+    "q.finished_at, q.outputs, q.answer_sha256 "
+    "FROM query_events e LEFT JOIN queries q ON q.id = e.query_id ORDER BY e.sequence"
+)
+"""Every entry with its query, in order."""
+
+
+@dataclass
+class Totals:
+    """What a key must have used, reserved and in flight."""
+
+    used: int = 0
+    reserved: int = 0
+    in_flight: int = 0
+
+
+class Log:
+    """The log entry by entry, and what it sums to."""
+
+    def __init__(self, report: Report, expect: Head | None) -> None:
+        self._report = report
+        self._expect = expect
+        self._last_admitted = 0
+        self.totals: dict[str, Totals] = {}
+        self.usage: dict[tuple[str, int], list[int]] = {}
+
+    def look_at(self, row: Row[Any]) -> None:
+        """The next entry, with its query."""
+        report = self._report
+        report.entries += 1
+        if row.sequence != report.head.sequence + 1:
+            report.tell(f"entries {report.head.sequence + 1} to {row.sequence - 1} are missing")
+        elif row.sha256 != _hash(report.head.sha256, row):
+            report.tell(
+                f"entry {row.sequence}: it does not hash to what is written; it, or what it covers of query "
+                f"{row.query_id}, was altered"
+            )
+        report.head = Head(row.sequence, row.sha256 if isinstance(row.sha256, bytes) else GENESIS)
+        for problem in self._problems_of(row):
+            report.tell(f"entry {row.sequence}: {problem}")
+        if self._expect is not None and row.sequence == self._expect.sequence and report.head != self._expect:
+            report.tell(f"entry {row.sequence}: expected {self._expect}, as was noted, got {report.head}")
+
+    def end(self) -> None:
+        """There are no more entries."""
+        if self._expect is not None and self._expect.sequence > self._report.head.sequence:
+            self._report.tell(f"the log ends at {self._report.head}; expected it to go through {self._expect}")
+        if self._expect is not None and self._expect.sequence == 0 and self._expect != Head():
+            self._report.tell(f"nothing stands before the log; expected {self._expect}")
+
+    def _problems_of(self, row: Row[Any]) -> Iterator[str]:
+        if row.id is None:
+            yield f"query {row.query_id}, of which it speaks, is missing"
+            return
+        if row.event == ADMITTED:
+            if row.query_id <= self._last_admitted:
+                yield f"query {row.query_id} was admitted out of order"
+            self._last_admitted = max(self._last_admitted, row.query_id)
+            if row.created_at != row.at:
+                yield f"query {row.query_id} says created_at = {row.created_at}, and the log {row.at}"
+            if row.status == "held" and (row.finished_at, row.answer_sha256) != (None, None):
+                yield f"query {row.query_id} is held, and yet finished or answered"
+        else:
+            if row.query_id > self._last_admitted:
+                yield f"query {row.query_id} ended before it was admitted"
+            if (row.status, row.finished_at) != (row.event, row.at):
+                yield (
+                    f"query {row.query_id} says {row.status} at {row.finished_at}, and the log {row.event} at {row.at}"
+                )
+        try:
+            self._add_up(row)
+        except (TypeError, ValueError, OverflowError):
+            yield f"query {row.query_id}: {STRANGE_VALUE}"
+
+    def _add_up(self, row: Row[Any]) -> None:
+        totals = self.totals.setdefault(row.key_id, Totals())
+        if row.event == ADMITTED and row.status == "held":
+            totals.reserved += row.samples
+            totals.in_flight += 1
+        elif row.event == "settled":
+            totals.used += row.samples
+            day = self.usage.setdefault((row.key_id, int(row.at // _SECONDS_A_DAY)), [0, 0])
+            day[0] += 1
+            day[1] += row.samples
+
+
+def _hash(previous: bytes, row: Row[Any]) -> bytes | None:
+    try:
+        return link(previous, row.sequence, row.event, row.at, row.query_id, row._asdict())
+    except (TypeError, ValueError):
+        return None

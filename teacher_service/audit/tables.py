@@ -1,0 +1,140 @@
+"""The tables beside the log: whether each says what the log sums to, and each answer is the one that was sent."""
+
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, text
+
+from teacher_service.audit.chain import STRANGE_VALUE, Log, Totals
+from teacher_service.audit.report import Head
+
+_ROWS: Final = 2000
+_ANSWERS_AT_ONCE: Final = 20
+
+_MISCOUNTED = text(
+    "SELECT id, status, admitted, ended FROM (SELECT q.id, q.status, "
+    "SUM(CASE WHEN e.event = 'admitted' THEN 1 ELSE 0 END) AS admitted, "
+    "SUM(CASE WHEN e.event IN ('settled', 'released') THEN 1 ELSE 0 END) AS ended "
+    "FROM queries q LEFT JOIN query_events e ON e.query_id = q.id GROUP BY q.id, q.status) AS counted "
+    "WHERE admitted <> 1 OR ended <> CASE WHEN status = 'held' THEN 0 ELSE 1 END ORDER BY id"
+)
+_ANSWERS = text(
+    "SELECT a.key_id, a.idempotency_key, a.payload_sha256, a.query_id, a.content, a.header_length, a.kept_until, "
+    "q.id, q.status, q.answer_sha256, q.key_id AS asked_by, q.idempotency_key AS asked_as, q.payload_sha256 AS asked "
+    "FROM answers a LEFT JOIN queries q ON q.id = a.query_id ORDER BY a.query_id"
+)
+_UNANSWERED = text(
+    "SELECT q.id FROM queries q LEFT JOIN answers a ON a.query_id = q.id "
+    "WHERE q.idempotency_key IS NOT NULL AND q.status <> 'released' AND a.query_id IS NULL ORDER BY q.id"
+)
+_KEYS = text(
+    "SELECT k.id, k.quota, k.used, k.reserved, k.in_flight, "
+    "(SELECT SUM(g.samples) FROM grants g WHERE g.key_id = k.id) AS granted FROM api_keys k ORDER BY k.id"
+)
+_STRAY_GRANTS = text("SELECT id, key_id FROM grants WHERE key_id NOT IN (SELECT id FROM api_keys) ORDER BY id")
+_USAGE = text("SELECT key_id, day, queries, samples FROM daily_usage ORDER BY key_id, day")
+
+
+def problems_of_head(connection: Connection, head: Head) -> Iterator[str]:
+    """The head that is noted must be the last entry."""
+    noted = [tuple(row) for row in connection.execute(text("SELECT id, sequence, sha256 FROM chain_head ORDER BY id"))]
+    if noted != [(1, head.sequence, head.sha256)]:
+        said = ", ".join(f"{sequence}:{_shown(digest)}" for _, sequence, digest in noted) or "nothing"
+        yield f"chain_head: expected {head}, where the log ends, got {said}"
+
+
+def problems_of_counts(connection: Connection) -> Iterator[str]:
+    """Each query was admitted once, and ended once unless it is held."""
+    for row in _streamed(connection, _MISCOUNTED, _ROWS):
+        yield (
+            f"query {row.id}: it is {row.status}, and the log says that it was admitted {row.admitted} times and ended "
+            f"{row.ended} times"
+        )
+
+
+def problems_of_answers(connection: Connection, now: float) -> Iterator[str]:
+    """Each answer is that of its query, there for as long as it must be."""
+    for row in _streamed(connection, _ANSWERS, _ANSWERS_AT_ONCE):
+        try:
+            problems = list(_problems_of_answer(row, now))
+        except TypeError:
+            problems = [STRANGE_VALUE]
+        for problem in problems:
+            yield f"answer to query {row.query_id}: {problem}"
+    for row in _streamed(connection, _UNANSWERED, _ROWS):
+        yield f"answer to query {row.id}: it has an Idempotency-Key, and its row of answers is missing"
+
+
+def _problems_of_answer(row: Row[Any], now: float) -> Iterator[str]:
+    if row.id is None:
+        yield "there is no such query"
+        return
+    if (row.key_id, row.idempotency_key, row.payload_sha256) != (row.asked_by, row.asked_as, row.asked):
+        yield "its key, Idempotency-Key or payload is not that of the query"
+    if row.status == "settled":
+        if row.content is not None and not _is_the_answer(row):
+            yield "its bytes are not those that were sent"
+        elif row.content is None and (row.kept_until is None or row.kept_until > now):
+            yield "its bytes are gone before their time"
+    elif row.status == "released" or (row.content, row.header_length, row.kept_until) != (None, None, None):
+        yield f"it is there, though the query is {row.status}"
+
+
+def _is_the_answer(row: Row[Any]) -> bool:
+    content, head = row.content, row.header_length
+    if not isinstance(content, bytes):
+        return False
+    if row.answer_sha256 is not None and sha256(content).hexdigest() != row.answer_sha256:
+        return False
+    try:  # the hash covers the bytes, not where their head ends
+        json.loads(content[:head])
+    except (TypeError, ValueError):
+        return False
+    return head is None or 0 < head < len(content)
+
+
+def problems_of_keys(connection: Connection, log: Log) -> Iterator[str]:
+    """Each key's numbers are the sums of its queries and grants."""
+    unseen = dict(log.totals)
+    for row in _streamed(connection, _KEYS, _ROWS):
+        logged = unseen.pop(row.id, Totals())
+        for column, stored, summed in (
+            ("used", row.used, logged.used),
+            ("reserved", row.reserved, logged.reserved),
+            ("in_flight", row.in_flight, logged.in_flight),
+            ("quota", row.quota, int(row.granted or 0)),
+        ):
+            if stored != summed:
+                source = "its grants sum" if column == "quota" else "the log sums"
+                yield f"key {row.id}: {column} is {stored}, and {source} to {summed}"
+        if logged.used + logged.reserved > int(row.granted or 0):
+            yield f"key {row.id}: more was admitted than granted"
+    for key_id in unseen:
+        yield f"key {key_id}: the log speaks of it, and it is missing"
+    for row in connection.execute(_STRAY_GRANTS):
+        yield f"grant {row.id}: its key {row.key_id} is missing"
+
+
+def problems_of_usage(connection: Connection, log: Log) -> Iterator[str]:
+    """Each day's numbers are the sums of its queries."""
+    unseen = dict(log.usage)
+    for row in _streamed(connection, _USAGE, _ROWS):
+        logged = unseen.pop((row.key_id, row.day), None)
+        if [row.queries, row.samples] != logged:
+            queries, samples = logged or (0, 0)
+            yield (
+                f"daily_usage of key {row.key_id}, day {row.day}: {row.queries} queries of {row.samples} samples, and "
+                f"the log sums to {queries} of {samples}"
+            )
+    for key_id, day in unseen:
+        yield f"daily_usage of key {key_id}, day {day}: it is missing"
+
+
+def _shown(digest: object) -> str:
+    return digest.hex() if isinstance(digest, bytes) else repr(digest)
+
+
+def _streamed(connection: Connection, statement: Any, rows: int) -> Iterator[Row[Any]]:
+    yield from connection.execute(statement, execution_options={"yield_per": rows})

@@ -1,0 +1,70 @@
+"""`teacher-service log`: what it prints, and how it exits."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from typer.testing import CliRunner, Result
+
+from teacher_service.cli import app
+from tests.teacher_service.ledger_file import rows
+from tests.teacher_service.told_ledger import EVENTS, tell
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_the_command_end_with_it() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Path:
+    """The folder of a ledger to which everything has happened."""
+    tell(tmp_path / "ledger.sqlite")
+    return tmp_path
+
+
+def _log(data_dir: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["log", *arguments, "--data-dir", str(data_dir)])
+
+
+def test_verify_prints_the_head_that_is_to_be_noted(told: Path) -> None:
+    [(digest,)] = rows(told / "ledger.sqlite", "SELECT sha256 FROM chain_head")
+    head = f"{EVENTS}:{digest.hex()}"
+    for arguments in ([], ["--expect", head]):
+        whole = _log(told, "verify", *arguments)
+        assert (whole.exit_code, whole.stdout) == (0, f"entries: {EVENTS}\nhead: {head}\nproblems: 0\n")
+    shown = json.loads(_log(told, "verify", "--json").stdout)
+    assert shown == {"entries": EVENTS, "head": head, "problems": [], "problem_count": 0}
+
+
+def test_verify_tells_each_problem_and_exits_with_1(told: Path) -> None:
+    rows(told / "ledger.sqlite", "UPDATE queries SET samples = 1 WHERE id = 2")
+    broken = _log(told, "verify")
+    assert broken.exit_code == 1
+    assert broken.stdout.startswith("problem: entry 3: it does not hash to what is written")
+    shown = _log(told, "verify", "--json")
+    assert shown.exit_code == 1
+    assert json.loads(shown.stdout)["problem_count"] == len(json.loads(shown.stdout)["problems"]) == 3
+
+
+def test_verify_counts_the_problems_after_the_first_twenty(told: Path) -> None:
+    rows(told / "ledger.sqlite", "UPDATE query_events SET at = at + 1")
+    assert "\nand 4 more\n" in _log(told, "verify").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verify", "--expect", "5"], "expect: expected SEQUENCE:HASH"),
+        (["verify", "--data-dir", "nowhere"], "nowhere/ledger.sqlite: expected a ledger, found none"),
+    ],
+)
+def test_wrong_call_is_explained(told: Path, arguments: list[str], message: str) -> None:
+    """A mistyped folder is not made, and not called whole."""
+    result = CliRunner().invoke(app, ["log", *arguments], env={"TEACHER_DATA_DIR": str(told)})
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert not Path("nowhere").exists()
