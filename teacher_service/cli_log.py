@@ -1,17 +1,24 @@
-"""`teacher-service log`: whether the log is whole."""
+"""`teacher-service log`: whether the log is whole, and what is in it."""
 
 import json
+import os
 import sys
 import time
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO, Literal
 
 import typer
 
 from teacher_service.audit.report import Head
 from teacher_service.audit.verify import verify
 from teacher_service.console import AsJson, DataDir, fail, open_ledger
+from teacher_service.export_formats import FORMATS, MissingExtra
+from teacher_service.moment import parse_moment
+from teacher_service.query_export import exported
 
-log = typer.Typer(no_args_is_help=True, help="The log of every query: checked.")
+log = typer.Typer(no_args_is_help=True, help="The log of every query: checked, and given to other programs.")
 
 
 @log.command("verify")
@@ -48,6 +55,58 @@ def verify_log(
         print(f"entries: {report.entries}\nhead: {report.head}\nproblems: {report.problem_count}")
     if report.problem_count:
         raise typer.Exit(1)
+
+
+@log.command("export")
+def export_log(
+    file_format: Annotated[Literal["jsonl", "csv", "parquet"], typer.Option("--format")] = "jsonl",
+    output: Annotated[Path | None, typer.Option(help="The file to write, else standard output.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="ID", help="The queries of this key alone.")] = None,
+    since: Annotated[str | None, typer.Option(help="Admitted from then on: an ISO 8601 date or time, UTC.")] = None,
+    until: Annotated[str | None, typer.Option(help="Admitted before then.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write one row a query, oldest first: its facts, and the sequence and hash of its entries in the log.
+
+    In CSV, text that a spreadsheet would run as a formula (it begins with = + - @, and a caller may have chosen it) has
+    a ' before it. Parquet needs the extra `parquet`.
+    """
+    first, last = _moment("since", since), _moment("until", until)
+    with open_ledger(data_dir, existing=True) as engine:
+        try:
+            with _opened(output) as file:
+                FORMATS[file_format](exported(engine, key_id=key, since=first, until=last), file)
+        except MissingExtra as error:
+            fail(str(error))
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            fail(f"{output or 'standard output'}: cannot be written ({error.strerror or error})")
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[BinaryIO]:
+    """A file that takes its place when it is whole, or standard output."""
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    partial = output.with_name(f".{output.name}.part")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _moment(option: str, said: str | None) -> float | None:
+    try:
+        return None if said is None else parse_moment(said)
+    except ValueError as error:
+        fail(f"{option}: {error}")
 
 
 def _tell_progress(done: int, total: int) -> None:

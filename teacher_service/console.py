@@ -62,6 +62,8 @@ def explained_errors(settings: Settings) -> Iterator[None]:
         fail(str(error))
     except LedgerTooNew as error:
         fail(f"{_shown(settings.ledger)}: {error}")
+    except BrokenPipeError:  # whoever read the results has enough of them
+        raise
     except (SQLAlchemyError, OSError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         on_server = str(settings.ledger).startswith("postgresql:")

@@ -33,10 +33,12 @@ ONLY_IN = {
         "teacher_service/ledger.py",
         "teacher_service/migrations/",
         "teacher_service/page.py",
+        "teacher_service/query_export.py",
         "teacher_service/quota.py",
         "distill_worker/cache.py",
         "distill_worker/cache_schema.py",
     ],
+    "pyarrow": ["teacher_service/export_formats.py"],
     "torchvision": ["shared/networks/foreign.py", "distill_worker/datasets/"],
     "scipy": ["distill_worker/experiments/statistics.py"],
     "rich": [

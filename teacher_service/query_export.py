@@ -1,0 +1,71 @@
+"""The query log as rows for other programs, one a query, in the order in which they were admitted.
+
+Memory does not grow with the log. The rows are of one snapshot, taken while the service runs.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from sqlalchemy import Engine, select
+
+from teacher_service.database import queries, query_events, snapshot
+from teacher_service.query_chain import ADMITTED
+
+_ROWS: Final = 2000
+_FACTS: Final = (
+    "id",
+    "request_id",
+    "key_id",
+    "model_name",
+    "model_version",
+    "samples",
+    "outputs",
+    "payload_sha256",
+    "idempotency_key",
+    "status",
+    "instance_id",
+    "created_at",
+    "finished_at",
+    "answer_sha256",
+)
+COLUMNS: Final = (*_FACTS, "admitted_sequence", "admitted_sha256", "finished_sequence", "finished_sha256")
+"""The facts of a query, and its two entries in the chain."""
+TIMES: Final = frozenset({"created_at", "finished_at"})
+"""In seconds since the epoch."""
+NUMBERS: Final = frozenset({"id", "samples", "admitted_sequence", "finished_sequence"})
+
+
+def exported(
+    engine: Engine, *, key_id: str | None = None, since: float | None = None, until: float | None = None
+) -> Iterator[dict[str, Any]]:
+    """Each query's `COLUMNS`; of one key, if it is named, and admitted from `since` on and before `until`.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be read.
+    """
+    facts = [queries.c[name] for name in _FACTS]
+    statement = (
+        select(*facts, query_events.c.sequence, query_events.c.event, query_events.c.sha256)
+        .select_from(queries.outerjoin(query_events, query_events.c.query_id == queries.c.id))
+        .order_by(queries.c.id, query_events.c.sequence)
+    )
+    if key_id is not None:
+        statement = statement.where(queries.c.key_id == key_id)
+    if since is not None:
+        statement = statement.where(queries.c.created_at >= since)
+    if until is not None:
+        statement = statement.where(queries.c.created_at < until)
+    with snapshot(engine) as connection:
+        found = connection.execute(statement, execution_options={"yield_per": _ROWS})
+        for _, entries in groupby(found, key=lambda row: row.id):
+            yield _exported(list(entries))
+
+
+def _exported(entries: Sequence[Any]) -> dict[str, Any]:
+    row = {name: getattr(entries[0], name) for name in _FACTS} | dict.fromkeys(COLUMNS[len(_FACTS) :])
+    for entry in entries:
+        if entry.event is not None:
+            when = "admitted" if entry.event == ADMITTED else "finished"
+            row[f"{when}_sequence"], row[f"{when}_sha256"] = entry.sequence, entry.sha256.hex()
+    return row
