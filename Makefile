@@ -2,18 +2,26 @@
 PYTHON ?= python3
 UV := .venv/bin/uv
 INSTALLED := .venv/.installed
+BENCH_INSTALLED := .venv-bench/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench figures lock clean
+.PHONY: help demo test check format bench bench-service bench-memory figures lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 $(INSTALLED): requirements-dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
 	test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet uv==0.13.9; }
 	$(UV) pip sync --quiet --python .venv/bin/python --require-hashes requirements-dev.lock
 	$(UV) pip install --quiet --python .venv/bin/python --no-deps --editable .
+	touch $@
+
+# What ours is compared with; never among the project's own dependencies.
+$(BENCH_INSTALLED): requirements-bench.lock $(INSTALLED)
+	test -x .venv-bench/bin/python || $(UV) venv --quiet --python .venv/bin/python .venv-bench
+	$(UV) pip sync --quiet --python .venv-bench/bin/python --require-hashes requirements-bench.lock
+	$(UV) pip install --quiet --python .venv-bench/bin/python --no-deps --editable .
 	touch $@
 
 demo: $(INSTALLED) ## train a teacher, serve it, buy 50 outputs, compare CE, KD and CKD
@@ -32,9 +40,14 @@ format: $(INSTALLED) ## let ruff format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: $(INSTALLED) ## measure; figures go to benchmarks/results
+bench: $(INSTALLED) bench-service ## measure; figures go to benchmarks/results
 	.venv/bin/python -m benchmarks.losses
+
+bench-service: $(BENCH_INSTALLED) ## the service beside a bare loop, FastAPI and LitServe (5 minutes)
 	.venv/bin/python -m benchmarks.service
+
+bench-memory: $(INSTALLED) ## how the service's memory grows over 200,000 requests
+	.venv/bin/python -m benchmarks.memory
 
 figures: $(INSTALLED) ## the latest of every figure, misses first
 	@.venv/bin/python -m benchmarks.figures
@@ -43,7 +56,8 @@ lock: ## resolve the dependencies again (hashes, no index named)
 	test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet uv==0.13.9; }
 	$(UV) pip compile pyproject.toml --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 	$(UV) pip compile pyproject.toml --extra dev --extra hugging-face --extra parquet -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-dev.lock
+	$(UV) pip compile pyproject.toml --extra bench -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-bench.lock
 
 clean: ## remove .venv and caches; what was bought (runs/) stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

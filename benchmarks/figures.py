@@ -18,6 +18,9 @@ from rich.table import Table
 RESULTS = Path(__file__).parent / "results"
 _TABLE_WIDTH = 110
 
+Figure = dict[str, Any]
+"""One line of a suite's file."""
+
 
 def record(
     suite: str,
@@ -27,9 +30,24 @@ def record(
     unit: str,
     better: Literal["higher", "lower"],
     target: float | None = None,
-) -> dict[str, Any]:
-    """Append the median of `values`, with their spread, to the suite's file; the figure that was written."""
-    figure = {
+) -> Figure:
+    """Append the figure of these values to the suite's file; the figure that was written."""
+    found = figure(suite, name, values, unit=unit, better=better, target=target)
+    write(found)
+    return found
+
+
+def figure(
+    suite: str,
+    name: str,
+    values: Sequence[float],
+    *,
+    unit: str,
+    better: Literal["higher", "lower"],
+    target: float | None = None,
+) -> Figure:
+    """The median of `values`, with their spread; not written anywhere yet."""
+    return {
         "suite": suite,
         "name": name,
         "value": _rounded(statistics.median(values)),
@@ -42,13 +60,16 @@ def record(
         "hardware": _hardware(),
         "at": datetime.now(UTC).date().isoformat(),
     }
+
+
+def write(figure: Figure) -> None:
+    """Append a figure to its suite's file."""
     RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{suite}.jsonl").open("a", encoding="utf-8") as file:
+    with (RESULTS / f"{figure['suite']}.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(figure) + "\n")
-    return figure
 
 
-def misses_target(figure: dict[str, Any]) -> bool:
+def misses_target(figure: Figure) -> bool:
     """Whether a figure falls short of its target."""
     target = figure["target"]
     if target is None:
@@ -56,13 +77,13 @@ def misses_target(figure: dict[str, Any]) -> bool:
     return bool(figure["value"] < target if figure["better"] == "higher" else figure["value"] > target)
 
 
-def latest() -> list[dict[str, Any]]:
+def latest() -> list[Figure]:
     """The last line of every figure in every suite, misses first."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    found: dict[tuple[str, str], Figure] = {}
     for path in sorted(RESULTS.glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
-            figure = json.loads(line)
-            found[figure["suite"], figure["name"]] = figure
+            read = json.loads(line)
+            found[read["suite"], read["name"]] = read
     return sorted(found.values(), key=lambda figure: (not misses_target(figure), figure["suite"], figure["name"]))
 
 
