@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StrictInt, ValidationError
 
+from shared import oip_bytes
+
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 BINARY_EXTENSION: Final = "binary_tensor_data"
 FINGERPRINT_EXTENSION: Final = "model_version_is_fingerprint"
@@ -38,6 +40,8 @@ DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
+BYTES: Final = "BYTES"
+"""Elements of any length, in an array of Python `bytes` (see `oip_bytes`)."""
 _NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
 
 Array = NDArray[Any]
@@ -207,16 +211,19 @@ def _decode_tensors(field: str, heads: Sequence[TensorHead], payload: memoryview
         if head.name in arrays:
             raise ProtocolError(f"{where}: this name comes twice")
         dtype = DTYPES.get(head.datatype)
-        if dtype is None:
-            raise ProtocolError(f"{where}.datatype: expected one of {', '.join(DTYPES)}, got {_short(head.datatype)}")
+        if dtype is None and head.datatype != BYTES:
+            known = ", ".join([*DTYPES, BYTES])
+            raise ProtocolError(f"{where}.datatype: expected one of {known}, got {_short(head.datatype)}")
         if any(size < 0 for size in head.shape):
             raise ProtocolError(f"{where}.shape: expected sizes of 0 or more, got {_short(head.shape)}")
         size = head.parameters.get("binary_data_size")
-        if size is None:
+        if dtype is None:
+            arrays[head.name] = _elements(where, head, size, payload[offset:])
+        elif size is None:
             arrays[head.name] = _from_json(where, head, dtype)
         else:
             arrays[head.name] = _from_bytes(where, head, dtype, size, payload[offset:])
-            offset += int(size)
+        offset += 0 if size is None else int(size)
     if offset != len(payload):
         raise ProtocolError(f"{field}: the tensors take {offset} binary bytes, but {len(payload)} came")
     return arrays
@@ -234,6 +241,27 @@ def _from_bytes(where: str, head: TensorHead, dtype: np.dtype[Any], size: object
     if len(payload) < size:
         raise ProtocolError(f"{where}: expected {size} binary bytes, got {len(payload)}; was the body cut short?")
     return _shaped(where, head, np.frombuffer(payload[:size], dtype=dtype))
+
+
+def _elements(where: str, head: TensorHead, size: object, payload: memoryview) -> Array:
+    count, came = prod(head.shape), len(payload)
+    if (size is None) == (head.data is None):
+        raise ProtocolError(f"{where}: expected either data or binary_data_size, got {'both' if size else 'neither'}")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= came):
+        raise ProtocolError(
+            f"{where}.parameters.binary_data_size: expected 0 to the {came} bytes that came, got {_short(size)}"
+        )
+    try:
+        elements = (
+            oip_bytes.from_json(head.data) if head.data is not None else oip_bytes.from_binary(payload[:size], count)
+        )
+    except ValueError as error:
+        raise ProtocolError(f"{where}: expected {BYTES} elements, but {error}") from error
+    if len(elements) != count:
+        raise ProtocolError(
+            f"{where}.data: expected {count} values for shape {_short(head.shape)}, got {len(elements)}"
+        )
+    return _shaped(where, head, oip_bytes.as_array(elements))
 
 
 def _from_json(where: str, head: TensorHead, dtype: np.dtype[Any]) -> Array:

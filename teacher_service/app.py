@@ -26,7 +26,7 @@ from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Clock, Ledger
 from teacher_service.request_id import RequestIds
 from teacher_service.retention import forget_answers
-from teacher_service.routes import inference, quota
+from teacher_service.routes import inference, model, quota
 from teacher_service.routes.service import Service, quota_headers
 from teacher_service.settings import Settings
 from teacher_service.teacher import Teacher
@@ -66,6 +66,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
         summary="A model's logits behind a call quota, over the Open Inference Protocol v2.",
         lifespan=lifespan,
     )
+    app.include_router(model.router)
     app.include_router(inference.router)
     app.include_router(quota.router)
     app.add_exception_handler(ServiceError, _render)

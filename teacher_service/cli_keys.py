@@ -16,6 +16,7 @@ from teacher_service.group_commit import GroupCommit
 from teacher_service.key_file import keep_key
 from teacher_service.key_ring import KeyRing
 from teacher_service.key_terms import KeyTerms
+from teacher_service.output_policy import OutputPolicy
 from teacher_service.quota import MAX_QUOTA, Quota
 
 _MAX_REASON = 200
@@ -42,7 +43,7 @@ def create_key(
     as_json: AsJson = False,
 ) -> None:
     """Create a key and show it, once: only its hash is stored."""
-    terms = KeyTerms(outputs="logits,features") if features else KeyTerms()
+    terms = KeyTerms(outputs=OutputPolicy.parse("logits,features")) if features else KeyTerms()
     with _key_ring(data_dir) as ring:
         if key_file is None:
             key = ring.create(name, quota, terms=terms)
@@ -133,7 +134,7 @@ def _key_facts(quota: Quota, revoked: bool) -> dict[str, Any]:
         "used": quota.used,
         "reserved": quota.reserved,
         "remaining": quota.remaining,
-        "features": quota.features,
+        "outputs": str(quota.terms.outputs),
         "revoked": revoked,
     }
 

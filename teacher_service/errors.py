@@ -10,6 +10,7 @@
     │   ├── UnknownKey        404   no API key of this id
     │   └── UnknownModel      404   no such model or version
     ├── MethodNotAllowed      405
+    ├── BodyTooSlow           408   the body did not come in time
     ├── RequestInProgress     409   the same Idempotency-Key is being answered now
     ├── KeyChanged            409   the key's terms changed while the request was looked at
     ├── NameTaken             409   a key of this name exists
@@ -133,6 +134,16 @@ class MethodNotAllowed(ServiceError):
     """The path exists, but not with this method."""
 
     status, kind = 405, "method-not-allowed"
+
+
+class BodyTooSlow(ServiceError):
+    """The body did not come in time."""
+
+    status, kind = 408, "body-too-slow"
+
+    def headers(self) -> Mapping[str, str]:
+        """What is still on its way is not read: the connection ends."""
+        return {"Connection": "close"}
 
 
 class RequestInProgress(ServiceError):

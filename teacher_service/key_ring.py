@@ -1,7 +1,7 @@
 """The API keys: made, listed, revoked, and recognised."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -106,7 +106,7 @@ class KeyRing:
                         secret_sha256=key.secret_sha256,
                         quota=quota,
                         created_at=self._clock(),
-                        **asdict(terms),
+                        **terms.columns,
                     )
                 )
             except IntegrityError as error:
@@ -172,7 +172,7 @@ class KeyRing:
             changed = connection.execute(
                 update(api_keys)
                 .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-                .values(**asdict(terms), revision=api_keys.c.revision + 1)
+                .values(**terms.columns, revision=api_keys.c.revision + 1)
             )
             if changed.rowcount != 1:
                 raise UnknownKey(key_id)

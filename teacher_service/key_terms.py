@@ -1,7 +1,9 @@
 """On what terms a key is given: whose it is, what it may see, how fast it may ask, and until when."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from teacher_service.output_policy import LOGITS_ALONE, OutputPolicy
 
 
 @dataclass(frozen=True)
@@ -10,14 +12,18 @@ class KeyTerms:
 
     holder: str = ""
     """Whose key it is. One holder's keys have nothing in common: no quota, no limit, no Idempotency-Key."""
-    outputs: str = "logits"
-    """What the key may see, as `OutputPolicy` reads it."""
+    outputs: OutputPolicy = LOGITS_ALONE
     expires_at: float | None = None
     """From when on it is refused, in seconds since the epoch."""
     requests_per_minute: int | None = None
     samples_per_minute: int | None = None
     max_concurrent: int | None = None
     """Requests that may be answered at the same time."""
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of `api_keys` that say so."""
+        return {**vars(self), "outputs": str(self.outputs)}
 
 
 PLAIN: Final = KeyTerms()

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Row, select
 
 from teacher_service.database import api_keys
 from teacher_service.key_terms import PLAIN, KeyTerms
+from teacher_service.output_policy import OutputPolicy
 from teacher_service.rate_limit import Bucket
 
 MAX_QUOTA: Final = 10**15 - 1
@@ -32,11 +33,6 @@ class Quota:
     samples: Bucket | None = None
 
     @property
-    def features(self) -> bool:
-        """Whether the key may see intermediate features."""
-        return "features" in self.terms.outputs
-
-    @property
     def remaining(self) -> int:
         """What the next request may cost at most, in all."""
         return self.limit - self.used - self.reserved
@@ -56,7 +52,9 @@ def quota_of(row: Row[Any], now: float) -> Quota:
         limit=row.quota,
         used=row.used,
         reserved=row.reserved,
-        terms=KeyTerms(row.holder, row.outputs, row.expires_at, requests, samples, row.max_concurrent),
+        terms=KeyTerms(
+            row.holder, OutputPolicy.parse(row.outputs), row.expires_at, requests, samples, row.max_concurrent
+        ),
         revision=row.revision,
         in_flight=row.in_flight,
         requests=None if requests is None else Bucket(requests, row.requests_debt, row.requests_debt_at_ms).at(now),

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     answer_retention_hours: float = Field(default=24, gt=0)
     """How long an answer is kept for its Idempotency-Key to replay; `inf` for ever."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024)
+    """As it comes and, where it is compressed, inflated."""
+    body_timeout_seconds: float = Field(default=30, gt=0, le=3600)
+    """How long a request's body may take to arrive."""
 
     @model_validator(mode="after")
     def _a_full_request_fits_the_queue(self) -> Self:

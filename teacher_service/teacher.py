@@ -14,14 +14,16 @@ from shared.degradation import degrade
 from shared.networks.taps import feature_shapes, forward_with_features
 from shared.normalise import normalise
 from shared.weights import WeightsCard, load_weights
+from teacher_service.output_policy import LOGITS
 
-LOGITS: Final = "logits"
 FEATURES: Final = "features."
 """What the name of an output that only some keys may see begins with; the layer follows."""
 
 
 class Teacher:
     """A network in evaluation mode on one device. Not thread-safe: one thread runs it."""
+
+    platform = "pytorch"
 
     def __init__(self, weights: Path, device: str = "auto", *, trust_code: bool = False) -> None:
         """Load a weights file onto a device.

@@ -40,7 +40,7 @@ ONLY_IN = {
     ],
     "pyarrow": ["teacher_service/export_formats.py"],
     "torchvision": ["shared/networks/foreign.py", "distill_worker/datasets/"],
-    "scipy": ["distill_worker/experiments/statistics.py"],
+    "scipy": ["distill_worker/experiments/statistics.py", "teacher_service/derived_outputs.py"],
     "rich": [
         "teacher_service/console.py",
         "distill_worker/console.py",

@@ -69,7 +69,7 @@ class QuotaBody(BaseModel):
             in_flight=quota.in_flight,
             expires_at=None if terms.expires_at is None else datetime.fromtimestamp(terms.expires_at, UTC),
             outputs=str(terms.outputs),
-            features=quota.features,
+            features=terms.outputs.sees_features,
         )
 
 

@@ -62,7 +62,7 @@ def test_list_shows_numbers_as_they_are_in_the_ledger(tmp_path: Path) -> None:
     key_id = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "50", "--json").stdout)["id"]
     rows(tmp_path / "ledger.sqlite", "UPDATE api_keys SET used = 7, reserved = 2")
     facts = {"id": key_id, "name": "lab", "limit": 50, "used": 7, "reserved": 2, "remaining": 41}
-    facts |= {"features": False, "revoked": False}
+    facts |= {"outputs": "logits", "revoked": False}
     assert json.loads(_keys(tmp_path, "list", "--json").stdout) == {"keys": [facts]}
     assert "lab" in _keys(tmp_path, "list").stdout
 
@@ -73,8 +73,12 @@ def test_key_that_may_see_features_is_listed_as_such(tmp_path: Path) -> None:
     _keys(tmp_path, "create", "--name", "filed", "--quota", "5", "--features", "--key-file", str(tmp_path / "key"))
     _keys(tmp_path, "create", "--name", "plain", "--quota", "5")
     listed = json.loads(_keys(tmp_path, "list", "--json").stdout)["keys"]
-    assert {key["name"]: key["features"] for key in listed} == {"seeing": True, "filed": True, "plain": False}
-    assert "features" in _keys(tmp_path, "list").stdout
+    assert {key["name"]: key["outputs"] for key in listed} == {
+        "seeing": "logits,features",
+        "filed": "logits,features",
+        "plain": "logits",
+    }
+    assert "outputs" in _keys(tmp_path, "list").stdout
 
 
 def test_list_of_an_empty_ledger_says_what_to_do(tmp_path: Path) -> None:

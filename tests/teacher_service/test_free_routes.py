@@ -24,6 +24,11 @@ def test_metadata_names_the_model_and_its_tensors(patient_service: ServiceUnderT
                 {"name": "features.stage2", "datatype": "FP32", "shape": [-1, 32, 4, 4]},
                 {"name": "features.stage3", "datatype": "FP32", "shape": [-1, 64, 2, 2]},
                 {"name": "features.pooled", "datatype": "FP32", "shape": [-1, 64]},
+                {"name": "log_probabilities", "datatype": "FP32", "shape": [-1, 4]},
+                {"name": "probabilities", "datatype": "FP32", "shape": [-1, 4]},
+                {"name": "top_k", "datatype": "FP32", "shape": [-1, -1]},
+                {"name": "top_k_indices", "datatype": "INT64", "shape": [-1, -1]},
+                {"name": "label", "datatype": "INT64", "shape": [-1]},
             ],
             "parameters": {"max_batch_size": 8},
         }

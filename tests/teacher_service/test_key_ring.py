@@ -16,8 +16,11 @@ from teacher_service.errors import (
 )
 from teacher_service.key_ring import Grant
 from teacher_service.key_terms import KeyTerms
+from teacher_service.output_policy import OutputPolicy
 from teacher_service.quota import MAX_QUOTA
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, open_books, query, rows, table_gone
+
+SEEING = KeyTerms(outputs=OutputPolicy.parse("logits,features"))
 
 
 def test_key_is_recognised_with_its_quota(books: Books) -> None:
@@ -82,13 +85,13 @@ def test_grant_beyond_the_largest_quota_or_to_nobody_is_refused(either: Books) -
 
 
 def test_rotating_changes_the_secret_alone(either: Books) -> None:
-    key = either.keys.create("mine", 5, terms=KeyTerms(outputs="logits,features"))
+    key = either.keys.create("mine", 5, terms=SEEING)
     fresh = either.keys.rotate(key.id)
     assert (fresh.id, fresh.token != key.token) == (key.id, True)
     with pytest.raises(Unauthorized):
         either.keys.authenticate(key.token)
     quota = either.keys.authenticate(fresh.token)
-    assert (quota.key_id, quota.limit, quota.features) == (key.id, 5, True)
+    assert (quota.key_id, quota.limit, str(quota.terms.outputs)) == (key.id, 5, "logits,features")
 
 
 def test_revoked_or_unknown_key_cannot_be_rotated(either: Books) -> None:

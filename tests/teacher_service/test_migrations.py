@@ -14,6 +14,7 @@ from shared.oip import Body
 from teacher_service.database import metadata, open_database
 from teacher_service.ledger import Reservation, Settled
 from teacher_service.migrations import LedgerTooNew
+from teacher_service.output_policy import OutputPolicy
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
 
 TOKEN = "tk_1e491977ba8d_d739ba0c71a04379c67f700abf4406e2a0bc60ad51d645d3917272ff9f648b26"
@@ -41,7 +42,7 @@ def test_tables_are_those_that_the_code_expects(ledger_place: Path | str) -> Non
 def test_ledger_of_the_first_release_keeps_what_was_paid_for(first_release: Path) -> None:
     with open_books(first_release) as books:
         quota = books.keys.authenticate(TOKEN)
-        assert (quota.limit, quota.used, quota.reserved, quota.features) == (100, 5, 3, False)
+        assert (quota.limit, quota.used, quota.reserved, str(quota.terms.outputs)) == (100, 5, 3, "logits")
         assert [revoked for _, revoked in books.keys.all()] == [False, True]
         assert quota.in_flight == 1
         assert books.ledger.recover() == 3
@@ -63,7 +64,7 @@ def test_key_that_could_see_features_still_may(first_release: Path) -> None:
     rows(first_release, "CREATE TABLE feature_keys (key_id VARCHAR(32) PRIMARY KEY)")
     rows(first_release, "INSERT INTO feature_keys VALUES (?)", KEY_ID)
     with open_books(first_release) as books:
-        assert books.keys.authenticate(TOKEN).terms.outputs == "logits,features"
+        assert books.keys.authenticate(TOKEN).terms.outputs == OutputPolicy.parse("logits,features")
 
 
 def test_opening_again_changes_nothing(first_release: Path) -> None:

@@ -37,7 +37,7 @@ _MALFORMED = {
     ),
     "unknown_output": binary_request(request_head() | {"outputs": [{"name": "features.2"}]}),
     "unknown_output_beside_a_known": binary_request(
-        request_head() | {"outputs": [{"name": "logits"}, {"name": "label"}]}
+        request_head() | {"outputs": [{"name": "logits"}, {"name": "labels"}]}
     ),
     "binary_flag": binary_request(request_head() | {"parameters": {"binary_data_output": "yes"}, "outputs": []}),
     "binary_cut_short": (GOOD[:-1], GOOD_HEADERS),
@@ -71,7 +71,7 @@ _MALFORMED = {
 }
 _REFUSED = {name: (*request, 400, "invalid-request") for name, request in _MALFORMED.items()} | {
     "body_too_large": (GOOD + bytes(8193 - len(GOOD)), GOOD_HEADERS, 413, "body-too-large"),
-    "gzip": (GOOD, GOOD_HEADERS | {"Content-Encoding": "gzip"}, 415, "unsupported-encoding"),
+    "gzip_that_is_none": (GOOD, GOOD_HEADERS | {"Content-Encoding": "gzip"}, 400, "invalid-request"),
     "unknown_encoding": (GOOD, GOOD_HEADERS | {"Content-Encoding": "rot13"}, 415, "unsupported-encoding"),
 }
 

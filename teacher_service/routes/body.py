@@ -1,0 +1,107 @@
+"""The bytes of a request: at most so many, in at most so much time, inflated where they came compressed."""
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from teacher_service.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, UnsupportedEncoding
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
+_RAW: Final = -zlib.MAX_WBITS
+
+
+async def read_body(request: Request, *, max_bytes: int, timeout_seconds: float) -> bytes:
+    """The whole body, inflated.
+
+    Raises:
+        BodyTooLarge: it has more than `max_bytes`, as it came or inflated; it is read no further than that.
+        BodyTooSlow: it did not come within `timeout_seconds`.
+        UnsupportedEncoding: it is compressed otherwise than by gzip or deflate.
+        InvalidRequest: it is not what its encoding says, or the client hung up.
+    """
+    receive = _receiver(request.headers.get("content-encoding", "identity").strip().lower(), max_bytes)
+    size = 0
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > max_bytes:
+                    raise _too_large(max_bytes)
+                receive.take(chunk)
+    except ClientDisconnect as error:
+        raise InvalidRequest(f"body: the client hung up after {size} bytes") from error
+    except TimeoutError as error:
+        raise BodyTooSlow(
+            f"body: expected all of it within {timeout_seconds:g} s, got {size} bytes; send fewer samples a request"
+        ) from error
+    return receive.finish()
+
+
+def _receiver(encoding: str, max_bytes: int) -> "_Plain | _Inflating":
+    if encoding == "identity":
+        return _Plain()
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        return _Inflating(_gzip if encoding != "deflate" else _zlib_or_raw, max_bytes)
+    raise UnsupportedEncoding(f"Content-Encoding: expected gzip, deflate or no compression, got {encoding[:40]!r}")
+
+
+class _Plain:
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+
+    def take(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+
+    def finish(self) -> bytes:
+        return b"".join(self._chunks)
+
+
+class _Inflating:
+    """Never holds more than `max_bytes` of inflated content, however little came."""
+
+    def __init__(self, begin: "Callable[[bytes], zlib._Decompress]", max_bytes: int) -> None:
+        self._begin = begin
+        self._max_bytes = max_bytes
+        self._start = b""
+        self._stream: zlib._Decompress | None = None
+        self._inflated = bytearray()
+
+    def take(self, chunk: bytes) -> None:
+        if self._stream is None:
+            self._start += chunk
+            if len(self._start) < 2:  # deflate shows in two bytes whether it is wrapped
+                return
+            self._stream, chunk = self._begin(self._start), self._start
+        if self._stream.eof and chunk:
+            raise InvalidRequest("body: expected one compressed stream, got bytes after its end")
+        try:
+            self._inflated += self._stream.decompress(chunk, self._max_bytes - len(self._inflated) + 1)
+        except zlib.error as error:
+            raise InvalidRequest(f"body: expected what Content-Encoding says, got other bytes ({error})") from error
+        if len(self._inflated) > self._max_bytes:
+            raise _too_large(self._max_bytes)
+        if self._stream.unused_data:
+            raise InvalidRequest("body: expected one compressed stream, got bytes after its end")
+
+    def finish(self) -> bytes:
+        if self._stream is None or not self._stream.eof:
+            raise InvalidRequest("body: the compressed stream ends too early; was the body cut short?")
+        return bytes(self._inflated)
+
+
+def _gzip(_start: bytes) -> "zlib._Decompress":
+    return zlib.decompressobj(_GZIP)
+
+
+def _zlib_or_raw(start: bytes) -> "zlib._Decompress":
+    # HTTP's deflate is a zlib stream (RFC 9110, section 8.4.1.2), but clients send bare deflate too.
+    wrapped = start[0] & 0x0F == zlib.DEFLATED and int.from_bytes(start[:2]) % 31 == 0
+    return zlib.decompressobj(zlib.MAX_WBITS if wrapped else _RAW)
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"body: expected at most {max_bytes} bytes, got more; send fewer samples a request")

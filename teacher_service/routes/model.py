@@ -1,0 +1,93 @@
+"""The Open Inference Protocol v2, all that costs nothing: health, and what the model is."""
+
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+
+from shared import oip
+from teacher_service.errors import LedgerUnavailable, UnknownModel
+from teacher_service.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
+from teacher_service.routes.service import RunningService, Service
+from teacher_service.teacher import Teacher
+
+INPUT: Final = "images"
+
+router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+
+
+@router.get("")
+async def server_metadata() -> dict[str, Any]:
+    """The server's name, version and protocol extensions. Costs nothing, needs no key."""
+    return {
+        "name": "tuition-teacher",
+        "version": version("tuition"),
+        "extensions": [oip.BINARY_EXTENSION, oip.FINGERPRINT_EXTENSION],
+    }
+
+
+@router.get("/health/live")
+async def live(service: RunningService) -> dict[str, bool]:
+    """Whether the process answers, and whether it is ready. Costs nothing, needs no key."""
+    return {"live": True, "ready": await run_in_threadpool(service.keys.is_reachable)}
+
+
+@router.get("/health/ready")
+async def ready(service: RunningService) -> dict[str, bool]:
+    """Whether the next query would be counted and answered. 503 when the ledger is down. Costs nothing."""
+    if not await run_in_threadpool(service.keys.is_reachable):
+        raise LedgerUnavailable("The ledger cannot be read, so no query would be admitted.")
+    return {"live": True, "ready": True}
+
+
+@router.get("/models/{model}")
+@router.get("/models/{model}/versions/{model_version}")
+async def model_metadata(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
+    """The model's inputs and outputs. Costs nothing, needs no key. 404: no such model or version.
+
+    `GET /v1/quota` says which of the outputs a key may see. Images may be raw pixels (UINT8) in this shape, or encoded
+    as PNG or JPEG (BYTES, `[samples]`).
+    """
+    check_model(service, model, model_version)
+    teacher = service.teacher
+    return {
+        "name": model,
+        "versions": [teacher.fingerprint],
+        "platform": teacher.platform,
+        "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *teacher.image_shape]}],
+        "outputs": [
+            {"name": name, "datatype": "FP32", "shape": [-1, *shape]} for name, shape in teacher.outputs.items()
+        ]
+        + _derived(teacher),
+        "parameters": {"max_batch_size": service.settings.max_batch_size},
+    }
+
+
+@router.get("/models/{model}/ready")
+@router.get("/models/{model}/versions/{model_version}/ready")
+async def model_ready(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
+    """Whether the model would answer. 404: no such model or version; 503: the ledger is down. Costs nothing."""
+    check_model(service, model, model_version)
+    await ready(service)
+    return {"name": model, "ready": True}
+
+
+def check_model(service: Service, model: str, model_version: str | None) -> None:
+    """Raise UnknownModel unless the model is served under this name, in this version when one is named."""
+    served, fingerprint = service.settings.model_name, service.teacher.fingerprint
+    if model != served:
+        raise UnknownModel(f"model: expected {served!r}, got {model[:80]!r}")
+    if model_version not in (None, fingerprint):
+        raise UnknownModel(f"version: {served!r} is served in version {fingerprint!r}, not {str(model_version)[:80]!r}")
+
+
+def _derived(teacher: Teacher) -> list[dict[str, Any]]:
+    classes = teacher.card.num_classes
+    return [
+        {"name": LOG_PROBABILITIES, "datatype": "FP32", "shape": [-1, classes]},
+        {"name": PROBABILITIES, "datatype": "FP32", "shape": [-1, classes]},
+        {"name": TOP_K, "datatype": "FP32", "shape": [-1, -1]},
+        {"name": TOP_K_INDICES, "datatype": "INT64", "shape": [-1, -1]},
+        {"name": LABEL, "datatype": "INT64", "shape": [-1]},
+    ]
