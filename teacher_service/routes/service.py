@@ -28,7 +28,7 @@ class Service:
     desk: Desk
 
 
-def running_service(request: Request) -> Service:
+async def running_service(request: Request) -> Service:  # async: FastAPI sends every other kind through a thread
     """The service that the application's lifespan opened."""
     service = request.app.state.service
     if not isinstance(service, Service):
@@ -36,7 +36,7 @@ def running_service(request: Request) -> Service:
     return service
 
 
-def token(request: Request) -> str:
+async def token(request: Request) -> str:
     """What `Authorization: Bearer <key>` or `X-API-Key: <key>` says; 401 without."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     offered = credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
