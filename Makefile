@@ -55,7 +55,7 @@ figures: $(INSTALLED) ## the latest of every figure, misses first
 lock: ## resolve the dependencies again (hashes, no index named)
 	test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet uv==0.13.9; }
 	$(UV) pip compile pyproject.toml --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
-	$(UV) pip compile pyproject.toml --extra dev --extra hugging-face --extra parquet -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-dev.lock
+	$(UV) pip compile pyproject.toml --extra dev --extra hugging-face --extra onnx --extra parquet -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-dev.lock
 	$(UV) pip compile pyproject.toml --extra bench -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-bench.lock
 
 clean: ## remove .venv and caches; what was bought (runs/) stays

@@ -209,7 +209,13 @@ def evaluate(
         raise WorkerError(f"data: {dataset.name} does not fit this network, which takes {card.image_size} images")
     test = dataset.test
     correct = count_correct(
-        network, test.images, test.labels, mean=card.mean, std=card.std, degradation=card.degradation
+        network,
+        test.images,
+        test.labels,
+        mean=card.mean,
+        std=card.std,
+        resize=card.resize,
+        degradation=card.degradation,
     )
     total = len(test.labels)
     facts = {"data": dataset.name, "accuracy": correct / total, "correct": correct, "test_samples": total}

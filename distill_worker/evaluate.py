@@ -18,18 +18,20 @@ def count_correct(
     *,
     mean: Sequence[float],
     std: Sequence[float],
+    resize: tuple[int, int] | None = None,
     degradation: Degradation | None = None,
 ) -> int:
     """How many images, uint8 `[samples, channels, height, width]`, get their label; leaves eval mode on.
 
-    `degradation` is what the network's outputs go through before anybody sees them.
+    `resize` is the height and width that the network sees, and `degradation` what its outputs go through before
+    anybody sees them.
     """
     network.eval()
     correct = 0
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH_SIZE):
             batch = images[start : start + _BATCH_SIZE]
-            logits = network(normalise(batch, mean, std))
+            logits = network(normalise(batch, mean, std, size=resize))
             if degradation is not None:
                 logits = torch.from_numpy(degrade(logits.cpu().numpy(), batch.cpu().numpy(), degradation)).to(
                     labels.device

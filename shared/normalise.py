@@ -4,13 +4,20 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalise(
+    images: Tensor, mean: Sequence[float], std: Sequence[float], size: tuple[int, int] | None = None
+) -> Tensor:
     """uint8 `[batch, channels, height, width]` to float32: `(pixel / 255 - mean) / std`, per channel.
 
+    With a `size`, the images are resized to that height and width first: bilinear, antialiased where they shrink.
     Teacher and student must agree on this to the last bit, or a served network is not the network that was trained.
     """
     mean_pixels = torch.tensor([255.0 * value for value in mean], device=images.device).view(1, -1, 1, 1)
     scale = torch.tensor([1.0 / (255.0 * value) for value in std], device=images.device).view(1, -1, 1, 1)
-    return (images.to(torch.float32) - mean_pixels) * scale
+    pixels = images.to(torch.float32)
+    if size is not None:
+        pixels = interpolate(pixels, size, mode="bilinear", antialias=True)
+    return (pixels - mean_pixels) * scale

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from shared.degradation import Degradation
 from shared.networks import build_network, runs_code
 
-_CARD: Final = "tuition"
+CARD: Final = "tuition"
+"""Where a file's metadata keep its card, as JSON."""
 FINGERPRINT_LENGTH: Final = 16
 
 
@@ -39,6 +40,8 @@ class WeightsCard(BaseModel):
     in_channels: int = Field(ge=1)
     image_size: tuple[int, int]
     """Height and width in pixels."""
+    resize: tuple[PositiveInt, PositiveInt] | None = None
+    """Height and width that the network sees, where that is not the images' own size."""
     mean: tuple[float, ...]
     """Per channel, in units of pixel / 255: the network sees (pixel / 255 - mean) / std."""
     std: tuple[float, ...]
@@ -67,7 +70,7 @@ def weights_bytes(network: nn.Module, card: WeightsCard) -> bytes:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()
     }
-    return save(state, metadata={_CARD: card.model_dump_json()})
+    return save(state, metadata={CARD: card.model_dump_json()})
 
 
 def load_weights(path: Path, *, trust_code: bool = False) -> tuple[WeightsCard, nn.Module, str]:
@@ -88,15 +91,12 @@ def load_weights(path: Path, *, trust_code: bool = False) -> tuple[WeightsCard, 
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: expected a safetensors file, got one that cannot be read ({error})") from error
-    if _CARD not in metadata:
+    if CARD not in metadata:
         raise WeightsError(
-            f"{path}: the file does not describe itself (no {_CARD!r} entry in its metadata); "
+            f"{path}: the file does not describe itself (no {CARD!r} entry in its metadata); "
             "write it with `distill-worker train`"
         )
-    try:
-        card = WeightsCard.model_validate_json(metadata[_CARD])
-    except ValidationError as error:
-        raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
+    card = read_card(path, metadata[CARD])
     if runs_code(card.network) and not trust_code:
         raise WeightsError(
             f"{path}: its network {card.network!r} is code from elsewhere, which would run when the file is loaded; "
@@ -112,10 +112,30 @@ def load_weights(path: Path, *, trust_code: bool = False) -> tuple[WeightsCard, 
     return card, network.eval(), identity
 
 
+def read_card(path: Path, text: str) -> WeightsCard:
+    """The card of the file at `path`, from its JSON.
+
+    Raises:
+        WeightsError: the text is no card.
+    """
+    try:
+        return WeightsCard.model_validate_json(text)
+    except ValidationError as error:
+        raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
+
+
+def canonical_card(card: WeightsCard) -> bytes:
+    """What of the card changes an output or its meaning, written in one way.
+
+    What the first cards did not have is left out where it is absent, so that it changed no fingerprint when it came.
+    """
+    left_out = {"provenance"} | {name for name in ("degradation", "resize") if getattr(card, name) is None}
+    return json.dumps(card.model_dump(mode="json", exclude=left_out), sort_keys=True).encode()
+
+
 def fingerprint(card: WeightsCard, state: Mapping[str, Tensor]) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 over card (less its provenance) and tensors, sorted by name."""
-    left_out = {"provenance"} if card.degradation is not None else {"provenance", "degradation"}
-    digest = sha256(json.dumps(card.model_dump(mode="json", exclude=left_out), sort_keys=True).encode())
+    """The first 16 hexadecimal digits of the SHA-256 over the canonical card and the tensors, sorted by name."""
+    digest = sha256(canonical_card(card))
     for name in sorted(state):
         array = state[name].detach().cpu().contiguous().numpy()
         digest.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())

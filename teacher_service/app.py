@@ -29,7 +29,7 @@ from teacher_service.retention import forget_answers
 from teacher_service.routes import inference, model, quota
 from teacher_service.routes.service import Service, quota_headers
 from teacher_service.settings import Settings
-from teacher_service.teacher import Teacher
+from teacher_service.teachers import Teacher
 
 
 def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -> FastAPI:

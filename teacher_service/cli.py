@@ -32,7 +32,10 @@ app.add_typer(log, name="log")
 def serve(
     weights: Annotated[
         Path | None,
-        typer.Option(help="A self-describing weights file, as `distill-worker train` writes [env TEACHER_WEIGHTS]."),
+        typer.Option(
+            help="A self-describing weights file, as `distill-worker train` writes, or an ONNX model [env "
+            "TEACHER_WEIGHTS]."
+        ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="[env TEACHER_HOST; default 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="0 takes any free port [env TEACHER_PORT; default 8000]")] = None,
@@ -53,15 +56,13 @@ def serve(
     settings = read_settings(
         weights=weights, host=host, port=port, data_dir=data_dir, device=device, trust_code=trust_code
     )
-    if settings.weights is None:
-        fail("weights: expected --weights FILE or TEACHER_WEIGHTS, got neither")
     from shared.weights import WeightsError  # torch takes seconds to import; `keys` does without it
     from teacher_service.app import create_app
-    from teacher_service.teacher import Teacher
+    from teacher_service.teachers import open_teacher
 
     log_to_stderr()
     try:
-        teacher = Teacher(settings.weights, settings.device, trust_code=settings.trust_code)
+        teacher = open_teacher(settings)
     except (WeightsError, ValueError) as error:
         fail(str(error))
     with explained_errors(settings):
@@ -74,7 +75,7 @@ def serve(
         timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
     )
     structlog.get_logger(__name__).info(
-        "serving", model=settings.model_name, version=teacher.fingerprint, device=str(teacher.device)
+        "serving", model=settings.model_name, version=teacher.fingerprint, device=teacher.device
     )
     host_name, bound_port = listener.getsockname()[:2]
     print(f"http://{f'[{host_name}]' if ':' in host_name else host_name}:{bound_port}", flush=True)

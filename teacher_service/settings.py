@@ -14,7 +14,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TEACHER_", frozen=True, env_ignore_empty=True)
 
     weights: Path | None = None
-    """The self-describing weights file to serve."""
+    """The self-describing weights file to serve, or an ONNX model."""
     model_name: str = Field(default="teacher", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     data_dir: Path = Path("teacher-data")
     """Where the default SQLite ledger lives."""
@@ -25,6 +25,11 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """0 takes any free port; the address is printed on standard output."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Other than float32, the network runs under autocast: faster on many GPUs, and another teacher, as its answers
+    are not the same."""
+    pin_memory: bool = True
+    """Whether images reach a GPU through page-locked memory."""
     trust_code: bool = False
     """Whether the weights file may name a network of its own (`module:factory`), whose code is then run."""
     max_batch_size: int = Field(default=256, ge=1)

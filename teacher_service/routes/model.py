@@ -10,7 +10,7 @@ from shared import oip
 from teacher_service.errors import LedgerUnavailable, UnknownModel
 from teacher_service.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
 from teacher_service.routes.service import RunningService, Service
-from teacher_service.teacher import Teacher
+from teacher_service.teachers import Teacher
 
 INPUT: Final = "images"
 

@@ -14,7 +14,7 @@ from teacher_service.ledger import Ledger
 from teacher_service.quota import MAX_QUOTA, Quota
 from teacher_service.rate_limit import WINDOW_SECONDS
 from teacher_service.settings import Settings
-from teacher_service.teacher import Teacher
+from teacher_service.teachers import Teacher
 
 
 @dataclass(frozen=True)

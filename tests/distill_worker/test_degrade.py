@@ -12,7 +12,7 @@ from distill_worker.evaluate import count_correct
 from shared.degradation import Degradation
 from shared.networks import build_network
 from shared.weights import WeightsCard, load_weights, weights_bytes
-from teacher_service.teacher import Teacher
+from teacher_service.teachers import TorchTeacher
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_service_answers_with_the_degraded_logits(source: Path, tmp_path: Path) 
     """Rounded to one decimal, and noisy by the images' own noise, asked together or alone."""
     target = tmp_path / "worse.safetensors"
     degrade_weights(source, target, degradation=Degradation(noise=1.0, decimals=1))
-    good, worse = Teacher(source, "cpu"), Teacher(target, "cpu")
+    good, worse = TorchTeacher(source, "cpu"), TorchTeacher(target, "cpu")
     images = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8).numpy()
     answered = worse.predict(images)
     assert abs(answered - answered.round(1)).max() < 1e-6

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from teacher_service.teacher import Teacher
+from teacher_service.teachers import TorchTeacher
 from tests.end_to_end.conftest import StartService
 
 triton = pytest.importorskip("tritonclient.http")
@@ -30,7 +30,7 @@ def test_tritonclient_gets_the_teachers_logits(start_service: StartService, weig
         images.set_data_from_numpy(IMAGES, binary_data=binary)
         wanted = triton.InferRequestedOutput("logits", binary_data=binary)
         answer = client.infer("teacher", [images], outputs=[wanted], request_id="7", headers=headers)
-        expected = Teacher(weights, "cpu").predict(IMAGES)
+        expected = TorchTeacher(weights, "cpu").predict(IMAGES)
         np.testing.assert_allclose(answer.as_numpy("logits"), expected, rtol=1e-5)
         assert answer.get_response()["id"] == "7"
         assert answer.get_response()["model_version"] == metadata["versions"][0]

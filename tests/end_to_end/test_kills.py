@@ -13,7 +13,7 @@ from distill_worker.cache import Cache
 from distill_worker.config_file import load_config
 from distill_worker.samples import Samples
 from shared.weights import load_weights
-from teacher_service.teacher import Teacher
+from teacher_service.teachers import TorchTeacher
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, kill, start
 
@@ -133,7 +133,7 @@ def _wrong_outputs(weights: Path, tmp_path: Path) -> int:
     with Cache(tmp_path / "cache.sqlite") as cache:
         held = cache.outputs(cache.stream(fingerprint, "logits"), samples.wanted)
     images = np.stack(list(samples.wanted.values()))
-    expected = Teacher(weights, "cpu").predict(images)
+    expected = TorchTeacher(weights, "cpu").predict(images)
     return sum(
         key not in held or not _close(held[key], truth) for key, truth in zip(samples.wanted, expected, strict=True)
     )

@@ -34,3 +34,10 @@ def test_normalise_leaves_its_input_alone() -> None:
     images = torch.full((1, 1, 2, 2), 200, dtype=torch.uint8)
     normalise(images, (0.5,), (0.5,))
     assert images.tolist() == [[[[200, 200], [200, 200]]]]
+
+
+def test_resized_images_are_the_two_nearest_pixels_mixed_by_distance() -> None:
+    """Doubling a row of two pixels: the new centres lie at 0, 1/4, 3/4 and 1 of the way."""
+    images = torch.tensor([0, 200], dtype=torch.uint8).view(1, 1, 1, 2)
+    seen = normalise(images, (0.0,), (1.0,), size=(1, 4))
+    np.testing.assert_allclose(seen.flatten() * 255, [0, 50, 150, 200], rtol=1e-6, atol=1e-4)

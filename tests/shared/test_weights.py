@@ -77,6 +77,7 @@ def test_fingerprint_ignores_provenance_order_and_memory_layout() -> None:
     [
         lambda: (_card(mean=[0.5000001]), _state()),
         lambda: (_card(std=[0.2500001]), _state()),
+        lambda: (_card(resize=[16, 16]), _state()),
         lambda: (_card(network="resnet14"), _state()),
         lambda: (_card(image_size=[8, 9]), _state()),
         lambda: (_card(), _state() | {"bias": torch.tensor([1.0, -2.0000002])}),
@@ -85,7 +86,7 @@ def test_fingerprint_ignores_provenance_order_and_memory_layout() -> None:
         lambda: (_card(), _state() | {"steps": torch.tensor(7, dtype=torch.int32)}),
         lambda: (_card(), _state() | {"extra": torch.tensor(0.0)}),
     ],
-    ids=["mean", "std", "network", "image_size", "one_bit", "order", "shape", "dtype", "extra_tensor"],
+    ids=["mean", "std", "resize", "network", "image_size", "one_bit", "order", "shape", "dtype", "extra_tensor"],
 )
 def test_fingerprint_changes_with_whatever_changes_an_output(
     changed: Callable[[], tuple[WeightsCard, dict[str, Tensor]]],

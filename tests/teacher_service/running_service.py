@@ -19,14 +19,14 @@ from teacher_service.app import create_app
 from teacher_service.batcher import Images, Rows
 from teacher_service.key_ring import KeyRing
 from teacher_service.settings import Settings
-from teacher_service.teacher import Teacher
+from teacher_service.teachers import TorchTeacher
 from tests.teacher_service.ledger_file import WAIT_SECONDS, FakeClock, counts
 
 QUOTA: Final = 100
 INFER: Final = "/v2/models/teacher/infer"
 
 
-class ScriptedTeacher(Teacher):
+class ScriptedTeacher(TorchTeacher):
     """A real teacher that counts its passes, and whose predictions a test may hold back or spoil."""
 
     def __init__(self, weights: Path) -> None:

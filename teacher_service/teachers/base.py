@@ -1,9 +1,9 @@
-"""The model behind the service: weights from a file, preprocessing from its card, on CUDA when there is one."""
+"""What the service asks of a model, whatever runs it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import prod
-from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
@@ -11,49 +11,44 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.degradation import degrade
-from shared.networks.taps import feature_shapes, forward_with_features
-from shared.normalise import normalise
-from shared.weights import WeightsCard, load_weights
+from shared.weights import WeightsCard
 from teacher_service.output_policy import LOGITS
 
 FEATURES: Final = "features."
 """What the name of an output that only some keys may see begins with; the layer follows."""
 
 
-class Teacher:
-    """A network in evaluation mode on one device. Not thread-safe: one thread runs it."""
+class Teacher(ABC):
+    """A model on one device. Not thread-safe: one thread runs it."""
 
-    platform = "pytorch"
+    platform: ClassVar[str]
+    """What runs the model, in the words of the Open Inference Protocol's metadata."""
 
-    def __init__(self, weights: Path, device: str = "auto", *, trust_code: bool = False) -> None:
-        """Load a weights file onto a device.
+    def __init__(self, card: WeightsCard, fingerprint: str, device: str, layers: Mapping[str, tuple[int, ...]]) -> None:
+        """Describe the model.
 
-        Raises:
-            WeightsError: a bad file, or one that names code which is not trusted.
-            ValueError: CUDA is asked for and absent, or the network cannot see images of the file's size.
+        Args:
+            card: what its file says of it.
+            fingerprint: of everything that changes an output.
+            device: `cpu` or `cuda`.
+            layers: the shape of one sample's features at each layer that has a name.
         """
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device: expected a CUDA device, found none; use `auto` or `cpu`")
-        self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-        self.card: WeightsCard
-        self.card, network, self.fingerprint = load_weights(weights, trust_code=trust_code)
-        self._network = network.to(self.device)
-        try:
-            layers = feature_shapes(self._network, self.image_shape)
-        except RuntimeError as error:
-            raise ValueError(
-                f"{weights}: {self.card.network} cannot see images of shape {list(self.image_shape)}, which is what "
-                f"the file says it takes ({error})"
-            ) from error
-        self.outputs: Mapping[str, tuple[int, ...]] = {LOGITS: (self.card.num_classes,)} | {
+        self.card = card
+        self.fingerprint = fingerprint
+        self.device = device
+        self.outputs: Mapping[str, tuple[int, ...]] = {LOGITS: (card.num_classes,)} | {
             FEATURES + layer: shape for layer, shape in layers.items()
         }
         """The shape of one sample's row of each output that there is."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width of the images that the network takes."""
+        """Channels, height, width of the images that a request holds."""
         return (self.card.in_channels, *self.card.image_size)
+
+    @abstractmethod
+    def _forward(self, images: NDArray[np.uint8], layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits `[samples, classes]` and the features at each layer `[samples, ...]`, in inference mode."""
 
     def predict(self, images: NDArray[np.uint8], outputs: Sequence[str] = (LOGITS,)) -> NDArray[np.float32]:
         """The outputs asked for, one behind the other in one row a sample, float32 `[samples, values]`.
@@ -64,10 +59,7 @@ class Teacher:
         """
         layers = [output.removeprefix(FEATURES) for output in outputs if output != LOGITS]
         with torch.inference_mode():
-            pixels = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(self.device)
-            logits, features = forward_with_features(
-                self._network, normalise(pixels, self.card.mean, self.card.std), layers
-            )
+            logits, features = self._forward(images, layers)
             found = {LOGITS: self._degraded(logits, images)}
             found |= {FEATURES + layer: values for layer, values in features.items()}
             rows: NDArray[np.float32] = (

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from shared.degradation import Degradation
 from shared.networks import build_network
+from shared.normalise import normalise
 from shared.weights import WeightsCard, WeightsError, load_weights, weights_bytes
 from teacher_service.settings import Settings
-from teacher_service.teacher import Teacher
+from teacher_service.teachers import TorchTeacher
 from tests.teacher_service.running_service import images
 
 FACTORY = """
@@ -59,8 +61,8 @@ def own(tmp_path: Path) -> _Own:
 
 def test_code_of_others_runs_only_when_trusted(own: _Own) -> None:
     with pytest.raises(WeightsError, match="--trust-code"):
-        Teacher(own.weights(), "cpu")
-    assert Teacher(own.weights(), "cpu", trust_code=True).outputs == {"logits": (4,), "features.hidden": (5,)}
+        TorchTeacher(own.weights(), "cpu")
+    assert TorchTeacher(own.weights(), "cpu", trust_code=True).outputs == {"logits": (4,), "features.hidden": (5,)}
 
 
 def test_trust_is_off_until_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,12 +74,12 @@ def test_trust_is_off_until_the_environment_says_otherwise(monkeypatch: pytest.M
 def test_network_that_cannot_see_the_images_is_refused_at_the_start(own: _Own) -> None:
     """Else every request would be admitted and fail."""
     with pytest.raises(ValueError, match=r"cannot see images of shape \[3, 9, 8\]"):
-        Teacher(own.weights((9, 8)), "cpu", trust_code=True)
+        TorchTeacher(own.weights((9, 8)), "cpu", trust_code=True)
 
 
 def test_outputs_are_unpacked_as_they_were_packed(weights: Path) -> None:
     """Each alone gives what it gives among others, in whatever order."""
-    teacher, pixels = Teacher(weights, "cpu"), images(3)
+    teacher, pixels = TorchTeacher(weights, "cpu"), images(3)
     names = ("features.stage3", "logits", "features.pooled", "features.stage1")
     together = teacher.unpack(teacher.predict(pixels, names), names)
     assert tuple(together) == names
@@ -95,7 +97,28 @@ def test_degraded_teacher_spoils_its_logits_and_not_its_features(weights: Path, 
     names, pixels = ("logits", "features.pooled"), images(3)
     true, spoilt = (
         teacher.unpack(teacher.predict(pixels, names), names)
-        for teacher in (Teacher(weights, "cpu"), Teacher(path, "cpu"))
+        for teacher in (TorchTeacher(weights, "cpu"), TorchTeacher(path, "cpu"))
     )
     np.testing.assert_array_equal(spoilt["logits"], np.round(true["logits"]))
     np.testing.assert_array_equal(spoilt["features.pooled"], true["features.pooled"])
+
+
+def test_network_sees_images_in_the_size_that_its_card_names(weights: Path, tmp_path: Path) -> None:
+    """Callers send 8x8; what is answered is the network's for the same images at 16x12."""
+    card, network, fingerprint = load_weights(weights)
+    path = tmp_path / "resized.safetensors"
+    path.write_bytes(weights_bytes(network, card.model_copy(update={"resize": (16, 12)})))
+    teacher, pixels = TorchTeacher(path, "cpu"), images(3)
+    seen = normalise(torch.from_numpy(pixels), card.mean, card.std, size=(16, 12))
+    with torch.inference_mode():
+        np.testing.assert_array_equal(teacher.predict(pixels), network(seen).numpy())
+    assert teacher.image_shape == (3, 8, 8)
+    assert teacher.outputs["features.stage1"][1:] == (16, 12)
+    assert teacher.fingerprint != fingerprint
+
+
+def test_other_precision_is_another_teacher(weights: Path) -> None:
+    exact, rounded = TorchTeacher(weights, "cpu"), TorchTeacher(weights, "cpu", precision="bfloat16")
+    assert exact.fingerprint != rounded.fingerprint
+    difference = np.abs(exact.predict(images(4)) - rounded.predict(images(4))).max()
+    assert 0 < difference < 0.5

@@ -1,0 +1,129 @@
+"""A model in an ONNX file, run by onnxruntime (the `onnx` extra), on CUDA when its build has that and there is one.
+
+The model takes one float32 input `[batch, channels, height, width]` and gives logits `[batch, classes]` first; further
+outputs are features, by their names. It has a card as every weights file does: JSON under `tuition` among its metadata
+properties, or in a file beside it (`model.onnx.json`).
+"""
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared.normalise import normalise
+from shared.weights import CARD, FINGERPRINT_LENGTH, WeightsCard, WeightsError, canonical_card, read_card
+from teacher_service.teachers.base import Teacher
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_TRIED: Final = 2
+"""Images of the first pass: a batch that is fixed at one shows."""
+_FLOAT: Final = "tensor(float)"
+_LAYER: Final = re.compile(r"[\w./-]{1,100}")
+
+
+class OnnxTeacher(Teacher):
+    """An ONNX model on one device."""
+
+    platform = "onnxruntime_onnx"
+
+    def __init__(
+        self, model: Path, device: str = "auto", *, precision: str = "float32", threads: int | None = None
+    ) -> None:
+        """Load a model onto a device.
+
+        Args:
+            model: the file.
+            device: `auto`, `cpu` or `cuda`.
+            precision: nothing but float32; a model that is faster in another is exported in it.
+            threads: of the processor, for one pass; by default as many as onnxruntime likes.
+
+        Raises:
+            WeightsError: the file is missing, damaged, does not describe itself, or is not such a model.
+            ValueError: onnxruntime is not installed, CUDA is asked for and absent, or a precision not the file's.
+        """
+        if precision != "float32":
+            raise ValueError(f"precision: expected float32, got {precision}: an ONNX model has the file's precision")
+        try:
+            content = model.read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{model}: the model cannot be read ({error.strerror})") from error
+        self._session, on = _session(model, content, device, threads)
+        described = self._session.get_modelmeta().custom_metadata_map.get(CARD)
+        card = read_card(model, described if described is not None else _beside(model))
+        fingerprint = sha256(canonical_card(card) + content).hexdigest()[:FINGERPRINT_LENGTH]
+        self._input = self._session.get_inputs()[0].name
+        logits, *others = self._session.get_outputs()
+        self._logits = logits.name
+        layers = [output.name for output in others if output.type == _FLOAT and _LAYER.fullmatch(output.name)]
+        super().__init__(card, fingerprint, on, self._tried(model, card, layers))
+
+    def _forward(self, images: NDArray[np.uint8], layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        logits, *features = self._run(self.card, images, layers)
+        return logits, dict(zip(layers, features, strict=True))
+
+    def _run(self, card: WeightsCard, images: NDArray[np.uint8], layers: Sequence[str]) -> list[Tensor]:
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        seen = normalise(pixels, card.mean, card.std, size=card.resize).numpy()
+        return [torch.from_numpy(found) for found in self._session.run([self._logits, *layers], {self._input: seen})]
+
+    def _tried(self, model: Path, card: WeightsCard, layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample's features at each layer, by a pass over two black images."""
+        black = np.zeros((_TRIED, card.in_channels, *card.image_size), np.uint8)
+        try:
+            logits, *features = self._run(card, black, layers)
+        except Exception as error:  # onnxruntime's own exceptions share no base of their own
+            raise WeightsError(
+                f"{model}: expected a model that takes float32 [batch, {card.in_channels}, height, width] as its card "
+                f"says, in batches of any size; a pass over {_TRIED} images failed ({error})"
+            ) from error
+        if logits.shape != (_TRIED, card.num_classes):
+            raise WeightsError(
+                f"{model}: expected its first output to be logits [batch, {card.num_classes}], got "
+                f"{list(logits.shape)} for {_TRIED} images"
+            )
+        return {
+            layer: tuple(values.shape[1:])
+            for layer, values in zip(layers, features, strict=True)
+            if values.ndim > 1 and len(values) == _TRIED
+        }
+
+
+def _session(
+    model: Path, content: bytes, device: str, threads: int | None
+) -> "tuple[onnxruntime.InferenceSession, str]":
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ValueError(f"{model}: ONNX models need onnxruntime; install tuition with its `onnx` extra") from error
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise ValueError("device: expected onnxruntime with CUDA, found none; install onnxruntime-gpu, or use `cpu`")
+    on = "cuda" if has_cuda and device != "cpu" else "cpu"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    try:  # from bytes: what the fingerprint covers is what runs, so that weights in files beside it are refused
+        session = onnxruntime.InferenceSession(
+            content, options, providers=["CUDAExecutionProvider", "CPUExecutionProvider"][on == "cpu" :]
+        )
+    except Exception as error:
+        raise WeightsError(f"{model}: expected an ONNX model with its weights in the one file ({error})") from error
+    return session, on
+
+
+def _beside(model: Path) -> str:
+    card = model.with_name(model.name + ".json")
+    try:
+        return card.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(
+            f"{model}: the model does not describe itself (no {CARD!r} among its metadata properties) and there is no "
+            f"{card.name} beside it; the operator's guide shows one"
+        ) from error

@@ -1,0 +1,78 @@
+"""A network in PyTorch: weights from a safetensors file, preprocessing from its card, on CUDA when there is one."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from shared.networks.taps import feature_shapes, forward_with_features
+from shared.normalise import normalise
+from shared.weights import FINGERPRINT_LENGTH, load_weights
+from teacher_service.teachers.base import Teacher
+
+Precision = Literal["float32", "bfloat16", "float16"]
+_AUTOCAST: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class TorchTeacher(Teacher):
+    """A network in evaluation mode on one device."""
+
+    platform = "pytorch"
+
+    def __init__(
+        self,
+        weights: Path,
+        device: str = "auto",
+        *,
+        trust_code: bool = False,
+        precision: Precision = "float32",
+        pin_memory: bool = True,
+    ) -> None:
+        """Load a weights file onto a device.
+
+        Args:
+            weights: a self-describing safetensors file.
+            device: `auto`, `cpu` or `cuda`.
+            trust_code: whether the file may name code of its own.
+            precision: other than float32, the forward pass runs under autocast and the teacher is another one: what it
+                answers is not what it would answer in float32, so neither is its fingerprint.
+            pin_memory: on CUDA, images are copied from page-locked memory.
+
+        Raises:
+            WeightsError: a bad file, or one that names code which is not trusted.
+            ValueError: CUDA is asked for and absent, or the network cannot see images of the file's size.
+        """
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device: expected a CUDA device, found none; use `auto` or `cpu`")
+        self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        self._pins = pin_memory and self._device.type == "cuda"
+        self._autocast = _AUTOCAST.get(precision)
+        card, network, fingerprint = load_weights(weights, trust_code=trust_code)
+        if self._autocast is not None:
+            fingerprint = sha256(f"{fingerprint}:{precision}".encode()).hexdigest()[:FINGERPRINT_LENGTH]
+        self._network = network.to(self._device)
+        seen = (card.in_channels, *(card.resize or card.image_size))
+        try:
+            layers = feature_shapes(self._network, seen)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{weights}: {card.network} cannot see images of shape {list(seen)}, which is what the file says it "
+                f"takes ({error})"
+            ) from error
+        super().__init__(card, fingerprint, self._device.type, layers)
+
+    def _forward(self, images: NDArray[np.uint8], layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        if self._pins:
+            pixels = pixels.pin_memory()
+        seen = normalise(
+            pixels.to(self._device, non_blocking=self._pins), self.card.mean, self.card.std, size=self.card.resize
+        )
+        with nullcontext() if self._autocast is None else torch.autocast(self._device.type, self._autocast):
+            return forward_with_features(self._network, seen, layers)
