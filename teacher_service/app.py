@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
-import numpy as np
+import torch
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -24,11 +25,13 @@ from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import open_instance
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Clock, Ledger
+from teacher_service.readiness import Readiness
 from teacher_service.request_id import RequestIds
 from teacher_service.retention import forget_answers
-from teacher_service.routes import inference, model, quota
+from teacher_service.routes import inference, model, quota, statistics
 from teacher_service.routes.service import Service, quota_headers
 from teacher_service.settings import Settings
+from teacher_service.statistics import Statistics
 from teacher_service.teachers import Teacher
 
 
@@ -42,16 +45,20 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
             commits = GroupCommit(engine)
             ledger = Ledger(engine, commits, instance, clock, retention_seconds=3600 * settings.answer_retention_hours)
             ledger.recover()
-            teacher.predict(np.zeros((1, *teacher.image_shape), np.uint8))
+            numbers = Statistics()
             batcher = MicroBatcher(
                 teacher.predict,
                 max_batch_size=settings.max_batch_size,
                 batch_timeout_seconds=settings.batch_timeout_seconds,
                 max_queued_samples=settings.max_queued_samples,
+                prepare_thread=partial(_use_threads, settings.model_threads),
+                on_pass=numbers.count_pass,
             )
+            await batcher.warm_up(teacher.image_shape)
             desk = Desk(ledger, batcher)
             sweeper = asyncio.create_task(forget_answers(ledger), name="retention")
-            app.state.service = Service(settings, teacher, KeyRing(engine, commits, clock), ledger, desk)
+            keys, readiness = KeyRing(engine, commits, clock), Readiness(ledger, desk, clock)
+            app.state.service = Service(settings, teacher, keys, ledger, desk, readiness, numbers)
             try:
                 yield
             finally:
@@ -66,6 +73,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
         summary="A model's logits behind a call quota, over the Open Inference Protocol v2.",
         lifespan=lifespan,
     )
+    app.include_router(statistics.router)  # before `models/{model}`, or `stats` were a model
     app.include_router(model.router)
     app.include_router(inference.router)
     app.include_router(quota.router)
@@ -76,9 +84,17 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
     return app
 
 
+def _use_threads(threads: int | None) -> None:
+    """Torch counts these for each thread that runs a model."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 async def _render(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, ServiceError):
         raise error
+    if request.scope.get("endpoint") is inference.infer:
+        inference.note_refusal(request, error)
     # KServe's client parses nothing but application/json, so /v2 answers in it unless asked otherwise.
     wants_problem = "application/problem+json" in request.headers.get("accept", "")
     plain = request.url.path.startswith("/v2") and not wants_problem

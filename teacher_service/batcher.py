@@ -1,36 +1,30 @@
 """Micro-batching: requests that arrive together share one pass through the model.
 
-One thread runs the model. While it works, requests gather; the next pass takes as many as fit. An idle model waits
-`batch_timeout_seconds` for company before it starts.
+One thread runs the model. While it works, requests gather; the next pass takes as many as fit. An idle model waits for
+company only while somebody is on the way: admitted, but not waiting yet.
 
-Invariant: every submitted request gets its own rows back, in order, or an error; none waits for ever.
+Invariant: every request that waits gets its own rows back, in order, or an error; none waits for ever. Images that
+were taken are computed, whatever becomes of who asked.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from teacher_service.errors import Overloaded, PredictionFailed
+from teacher_service.errors import Abandoned, Overloaded, PredictionFailed
 
 Images = NDArray[np.uint8]
 Rows = NDArray[np.float32]
 """`[samples, values]`: the outputs that were asked for, one behind the other."""
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class _Waiter:
-    images: Images
-    outputs: tuple[str, ...]
-    future: "asyncio.Future[Rows]"
 
 
 class MicroBatcher:
@@ -46,45 +40,61 @@ class MicroBatcher:
         max_batch_size: int,
         batch_timeout_seconds: float,
         max_queued_samples: int,
+        prepare_thread: Callable[[], object] = lambda: None,
+        on_pass: Callable[[int, float], object] = lambda _samples, _seconds: None,
     ) -> None:
+        """Start to gather.
+
+        Args:
+            predict: the model; only one thread calls it.
+            max_batch_size: samples of one pass; a larger request runs alone.
+            batch_timeout_seconds: how long an idle model waits for those on the way.
+            max_queued_samples: samples admitted and not yet answered.
+            prepare_thread: called in the model's thread before anything else is.
+            on_pass: told of every pass that gave rows, its samples and its seconds.
+        """
         self._predict = predict
         self._max_batch_size = max_batch_size
         self._batch_timeout_seconds = batch_timeout_seconds
         self._max_queued_samples = max_queued_samples
-        self._admitted_samples = 0
-        self._waiting: deque[_Waiter] = deque()
-        self._arrival = asyncio.Event()
-        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._on_pass = on_pass
+        self.admitted_samples = 0
+        self._coming_samples = 0
+        self._waiting_samples = 0
+        self._waiting: deque[Place] = deque()
+        self._changed = asyncio.Event()
+        self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=prepare_thread)
         self._loop_task = asyncio.create_task(self._run(), name="micro-batcher")
 
+    async def warm_up(self, image_shape: tuple[int, ...]) -> None:
+        """Run the smallest and the largest pass on black images `[C, H, W]`, so that no request pays for the first."""
+        for samples in sorted({1, self._max_batch_size}):
+            black = np.zeros((samples, *image_shape), np.uint8)
+            await asyncio.get_running_loop().run_in_executor(self._model_thread, self._predict, black, ("logits",))
+
     @contextmanager
-    def room(self, samples: int) -> Iterator[None]:
+    def room(self, samples: int) -> Iterator["Place"]:
         """Take a place in the queue before anything is paid for.
 
         Raises:
             Overloaded: too many samples are admitted and not yet answered.
         """
-        if self._admitted_samples + samples > self._max_queued_samples:
+        place = self.admit(samples)
+        try:
+            yield place
+        finally:
+            place.leave()
+
+    def admit(self, samples: int) -> "Place":
+        """`room`, for whoever leaves the place by hand."""
+        if self.admitted_samples + samples > self._max_queued_samples:
             raise Overloaded(
-                f"{self._admitted_samples} samples are waiting, and at most {self._max_queued_samples} may. "
+                f"{self.admitted_samples} samples are waiting, and at most {self._max_queued_samples} may. "
                 "Nothing was charged; try again in a moment."
             )
-        self._admitted_samples += samples
-        try:
-            yield
-        finally:
-            self._admitted_samples -= samples
-
-    async def predict(self, images: Images, outputs: tuple[str, ...] = ("logits",)) -> Rows:
-        """These outputs of these images, computed together with whatever else is waiting for the same ones.
-
-        Raises:
-            PredictionFailed: the model raised, or its values are not finite.
-        """
-        waiter = _Waiter(images, outputs, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiter)
-        self._arrival.set()
-        return await waiter.future
+        self.admitted_samples += samples
+        self._coming_samples += samples
+        return Place(self, samples)
 
     async def close(self) -> None:
         """Stop the model thread. Call it when every request has been answered."""
@@ -95,61 +105,120 @@ class MicroBatcher:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._arrival.wait()
+            while not self._waiting:
+                self._changed.clear()
+                await self._changed.wait()
             await self._wait_for_company()
             batch = self._take_batch()
-            samples = sum(len(waiter.images) for waiter in batch)
+            if not batch:
+                continue
             try:
-                images = np.concatenate([waiter.images for waiter in batch]) if len(batch) > 1 else batch[0].images
-                found = await loop.run_in_executor(self._model_thread, self._one_row_each, images, batch[0].outputs)
+                parts, seconds = await loop.run_in_executor(self._model_thread, self._compute, batch)
             except Exception as error:
                 # The edge of the model's task: whatever it raised, every waiter has to hear of it.
-                _log.error("prediction_failed", samples=samples, error=repr(error))
-                for waiter in batch:
-                    _fail(waiter, "The model failed on this batch. Nothing was charged.")
+                _log.error("prediction_failed", samples=sum(place.samples for place in batch), error=repr(error))
+                for place in batch:
+                    place._fail("The model failed on this batch. Nothing was charged.")
                 continue
-            start = 0
-            for waiter in batch:
-                rows = found[start : start + len(waiter.images)]
-                start += len(waiter.images)
-                if not np.isfinite(rows).all():
-                    _fail(waiter, "The model gave values that are not finite. Nothing was charged.")
-                elif not waiter.future.done():
-                    waiter.future.set_result(rows)
-
-    def _one_row_each(self, images: Images, outputs: tuple[str, ...]) -> Rows:
-        rows = self._predict(images, outputs)
-        if len(rows) != len(images):
-            raise ValueError(f"the model gave {len(rows)} rows for {len(images)} images")
-        return rows
+            for place, rows in zip(batch, parts, strict=True):
+                place.compute_seconds = seconds
+                if rows is None:
+                    place._fail("The model gave values that are not finite. Nothing was charged.")
+                elif not place._rows.done():
+                    place._rows.set_result(rows)
+            self._on_pass(sum(place.samples for place in batch), seconds)
 
     async def _wait_for_company(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._batch_timeout_seconds
-        while sum(len(waiter.images) for waiter in self._waiting) < self._max_batch_size:
-            self._arrival.clear()
+        while 0 < self._waiting_samples < self._max_batch_size and self._coming_samples:
+            self._changed.clear()
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._arrival.wait()
+                    await self._changed.wait()
             except TimeoutError:
                 return
 
-    def _take_batch(self) -> list[_Waiter]:
-        batch = [self._waiting.popleft()]
-        samples = len(batch[0].images)
-        while (
-            self._waiting
-            and self._waiting[0].outputs == batch[0].outputs
-            and samples + len(self._waiting[0].images) <= self._max_batch_size
-        ):
-            samples += len(self._waiting[0].images)
+    def _take_batch(self) -> "list[Place]":
+        """As many as fit, in order of arrival; none when all who waited gave up."""
+        batch: list[Place] = []
+        samples, now = 0, perf_counter()
+        while self._waiting:
+            place = self._waiting[0]
+            if batch and (place._outputs != batch[0]._outputs or samples + place.samples > self._max_batch_size):
+                break
+            samples += place.samples
+            place._waiting, place.queue_seconds = False, now - place._since
             batch.append(self._waiting.popleft())
-        if self._waiting:
-            self._arrival.set()
-        else:
-            self._arrival.clear()
+        self._waiting_samples -= samples
         return batch
 
+    def _compute(self, batch: "Sequence[Place]") -> tuple[list[Rows | None], float]:
+        """In the model's thread: everybody's rows, None where they are not finite, and the seconds it took."""
+        started = perf_counter()
+        images = np.concatenate([place._images for place in batch]) if len(batch) > 1 else batch[0]._images
+        rows = self._predict(images, batch[0]._outputs)
+        if len(rows) != len(images):
+            raise ValueError(f"the model gave {len(rows)} rows for {len(images)} images")
+        ends = np.cumsum([place.samples for place in batch])
+        parts = [rows[end - place.samples : end] for place, end in zip(batch, ends, strict=True)]
+        return [part if np.isfinite(part).all() else None for part in parts], perf_counter() - started
 
-def _fail(waiter: _Waiter, detail: str) -> None:
-    if not waiter.future.done():
-        waiter.future.set_exception(PredictionFailed(detail))
+
+class Place:
+    """One request's room in the queue. It is on the way, then waits, then is computed, and leaves at last."""
+
+    def __init__(self, batcher: MicroBatcher, samples: int) -> None:
+        self.samples = samples
+        self.queue_seconds = 0.0
+        """How long the images waited for the model to take them."""
+        self.compute_seconds = 0.0
+        """How long the pass took that they were part of."""
+        self._batcher = batcher
+        self._coming, self._waiting = True, False
+        self._since = 0.0
+        self._images: Images
+        self._outputs: tuple[str, ...]
+        self._rows: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
+
+    async def predict(self, images: Images, outputs: tuple[str, ...] = ("logits",)) -> Rows:
+        """These outputs of these `samples` images, computed together with whatever else waits for the same ones.
+
+        Raises:
+            PredictionFailed: the model raised, or its values are not finite.
+            Abandoned: `give_up` was called before the model took the images.
+        """
+        if self._coming:
+            self._withdraw()
+            self._images, self._outputs, self._since = images, outputs, perf_counter()
+            self._waiting = True
+            self._batcher._waiting.append(self)
+            self._batcher._waiting_samples += self.samples
+        return await self._rows
+
+    def give_up(self) -> None:
+        """Nobody wants the rows any more: if the model has not taken the images, it never will."""
+        if self._coming or self._waiting:
+            self._withdraw()
+            self._rows.set_exception(Abandoned())
+            self._rows.exception()  # it may never be awaited
+
+    def leave(self) -> None:
+        """The request has ended: what it took is free."""
+        self._withdraw()
+        self._batcher.admitted_samples -= self.samples
+
+    def _withdraw(self) -> None:
+        if self._coming:
+            self._coming = False
+            self._batcher._coming_samples -= self.samples
+        elif self._waiting:
+            self._waiting = False
+            self._batcher._waiting.remove(self)
+            self._batcher._waiting_samples -= self.samples
+        else:
+            return
+        self._batcher._changed.set()
+
+    def _fail(self, detail: str) -> None:
+        if not self._rows.done():
+            self._rows.set_exception(PredictionFailed(detail))

@@ -3,20 +3,16 @@
 Results go to standard output, logs and errors to standard error; exit status 2 means that the call was wrong.
 """
 
-import socket
 from pathlib import Path
 from typing import Annotated
 
 import structlog
 import typer
-import uvicorn
 
 from teacher_service.cli_keys import keys
 from teacher_service.cli_log import log
 from teacher_service.console import DataDir, explained_errors, fail, log_to_stderr, read_settings
 from teacher_service.database import open_database
-
-_GRACEFUL_SHUTDOWN_SECONDS = 30
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -58,44 +54,30 @@ def serve(
     )
     from shared.weights import WeightsError  # torch takes seconds to import; `keys` does without it
     from teacher_service.app import create_app
+    from teacher_service.server import address, listen, serve_on
     from teacher_service.teachers import open_teacher
 
-    log_to_stderr()
+    log_to_stderr(settings.log_level, settings.log_format)
     try:
         teacher = open_teacher(settings)
     except (WeightsError, ValueError) as error:
         fail(str(error))
     with explained_errors(settings):
         open_database(settings.ledger).dispose()
-    listener = _listen(settings.host, settings.port)
-    config = uvicorn.Config(
-        create_app(settings, teacher),
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=_GRACEFUL_SHUTDOWN_SECONDS,
-    )
+    try:
+        listener = listen(settings.host, settings.port)
+    except OSError as error:
+        fail(
+            f"{settings.host}:{settings.port}: cannot listen there ({error.strerror or error}); choose another --port "
+            "or --host"
+        )
     structlog.get_logger(__name__).info(
         "serving", model=settings.model_name, version=teacher.fingerprint, device=teacher.device
     )
-    host_name, bound_port = listener.getsockname()[:2]
-    print(f"http://{f'[{host_name}]' if ':' in host_name else host_name}:{bound_port}", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    print(address(listener), flush=True)
+    serve_on(listener, create_app(settings, teacher), settings.drain_seconds)
 
 
 def main() -> None:
     """Run the command."""
     app()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        # The protocol is named because asyncio turns Nagle's algorithm off only on sockets that name it; left on, it
-        # holds every answer back for the client's delayed acknowledgement, some 40 ms.
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(2048)
-    except OSError as error:
-        fail(f"{host}:{port}: cannot listen there ({error.strerror or error}); choose another --port or --host")
-    return listener

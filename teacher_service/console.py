@@ -93,16 +93,19 @@ def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
     Console().print(table)
 
 
-def log_to_stderr() -> None:
-    """One event a line, key=value."""
+def log_to_stderr(level: str = "info", form: str = "logfmt") -> None:
+    """One event a line, as `key=value` or, in the form `json`, as an object."""
     logging.basicConfig(level=logging.WARNING, format="event=%(message)r logger=%(name)s level=%(levelname)s")
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+            structlog.processors.JSONRenderer()
+            if form == "json"
+            else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )

@@ -24,6 +24,8 @@
     ├── PredictionFailed      500   the model raised, or gave values that are not finite
     ├── InternalError         500   a defect of the service
     ├── Overloaded            503   too much is queued
+    ├── Draining              503   the service is about to stop
+    ├── Abandoned             503   the client hung up before the model took its images
     └── LedgerUnavailable     503   what cannot be counted is not answered
 
 A refusal costs nothing. `retry_after_seconds` is set exactly where the same request may succeed later.
@@ -253,6 +255,24 @@ class Overloaded(ServiceError):
     """Too much is queued."""
 
     status, kind, retry_after_seconds = 503, "overloaded", 1
+
+
+class Draining(ServiceError):
+    """The service is about to stop, and begins nothing any more."""
+
+    status, kind, retry_after_seconds = 503, "draining", 1
+
+    def __init__(self) -> None:
+        super().__init__("The service is about to stop and takes no new query. Nothing was charged; try again.")
+
+
+class Abandoned(ServiceError):
+    """The client hung up before the model took its images; it never reads this."""
+
+    status, kind, retry_after_seconds = 503, "abandoned", 1
+
+    def __init__(self) -> None:
+        super().__init__("The client hung up before the model took its images. Nothing was charged; try again.")
 
 
 class LedgerUnavailable(ServiceError):

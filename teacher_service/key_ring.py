@@ -79,14 +79,6 @@ class KeyRing:
         """
         return self._remembered.get(sha256(token.encode()).digest())
 
-    def is_reachable(self) -> bool:
-        """Whether the database can be read."""
-        try:
-            self._key_row("")
-        except LedgerUnavailable:
-            return False
-        return True
-
     def create(
         self, name: str, quota: int, key: api_key.NewKey | None = None, terms: KeyTerms = PLAIN
     ) -> api_key.NewKey:

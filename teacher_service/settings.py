@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -35,9 +35,18 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(default=256, ge=1)
     """Samples the model sees at once, and the most that one request may hold."""
     batch_timeout_seconds: float = Field(default=0.002, ge=0, le=1)
-    """How long the first sample of a batch waits for company."""
+    """How long an idle model waits for requests that are admitted and on their way to it."""
+    model_threads: int | None = Field(default=None, ge=1)
+    """Processor threads that the model may use; by default as many as torch likes."""
     max_queued_samples: int = Field(default=4096, ge=1)
     """Samples admitted and not yet answered; beyond it requests get 503."""
+    drain_seconds: float = Field(default=30, ge=0, le=3600)
+    """How long a service that is told to stop answers what it admitted."""
+    metrics_key: SecretStr | None = Field(default=None, min_length=16)
+    """What `/metrics` and the models' statistics must be asked with; without it they are open."""
+    log_level: Literal["info", "warning", "error"] = "info"
+    """`info` has a line for every query."""
+    log_format: Literal["logfmt", "json"] = "logfmt"
     answer_retention_hours: float = Field(default=24, gt=0)
     """How long an answer is kept for its Idempotency-Key to replay; `inf` for ever."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024)

@@ -3,9 +3,11 @@
 import asyncio
 from datetime import UTC, datetime
 from http import HTTPStatus
+from time import perf_counter, time
 from typing import Any, Final
 
 import numpy as np
+import structlog
 from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from shared import oip
 from teacher_service.batcher import Images, Rows
 from teacher_service.derived_outputs import DERIVED, derive
+from teacher_service.desk import Answered
 from teacher_service.errors import (
     InvalidRequest,
     KeyChanged,
@@ -31,6 +34,8 @@ from teacher_service.routes.service import RunningService, Service, Token, curre
 
 _LOOKS_AT_THE_KEY: Final = 3
 """How often a key may be changed while one request is looked at, before the request is sent back."""
+
+_log = structlog.get_logger(__name__)
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
@@ -52,6 +57,7 @@ async def infer(
     large; 415 unknown Content-Encoding; 422 Idempotency-Key used with another payload; 429 quota exhausted (do not
     retry) or too fast (retry); 500 the model failed; 503 overloaded or ledger down (retry).
     """
+    started = request.state.started = perf_counter()
     # On the terms of the last time, which spares a look at the ledger: it refuses whatever was let pass on old ones.
     caller = service.keys.remembered(token) or await current_quota(request, service, token)
     asked: Asked | ServiceError
@@ -63,7 +69,7 @@ async def infer(
         try:
             if isinstance(asked, ServiceError):
                 raise asked
-            return _answer(await _sell(request, service, caller, asked))
+            return _answer(service, await _sell(request, service, caller, asked), asked, started)
         except KeyChanged:
             caller = await current_quota(request, service, token)
         except ServiceError as refusal:
@@ -79,16 +85,53 @@ async def infer(
     raise KeyChanged
 
 
-def _answer(settled: Settled) -> Response:
+def note_refusal(request: Request, refusal: ServiceError) -> None:
+    """Count a query that gets a problem instead of an answer, and log it."""
+    service: Service = request.app.state.service
+    started = getattr(request.state, "started", None)
+    seconds = perf_counter() - started if started is not None else 0.0
+    service.statistics.refused[refusal.kind].add(seconds)
+    quota = refusal.quota or getattr(request.state, "quota", None)
+    _log.info(
+        "query",
+        outcome=refusal.kind,
+        status=refusal.status,
+        key_id=quota.key_id if quota is not None else None,
+        total_ms=_milliseconds(seconds),
+    )
+
+
+def _answer(service: Service, answered: Answered, asked: Asked, started: float) -> Response:
+    settled, seconds, statistics = answered.settled, perf_counter() - started, service.statistics
     headers = {**settled.answer.headers, **quota_headers(settled.quota)}
     if settled.replayed:
         headers["Idempotency-Replayed"] = "true"
+        statistics.replayed.add(seconds)
+    else:
+        statistics.count_answer(answered.samples, seconds, answered.queue_seconds, answered.compute_seconds)
+    statistics.last_answer_at = time()
     if settled.kept_until is not None:
         headers["X-Answer-Kept-Until"] = datetime.fromtimestamp(settled.kept_until, UTC).isoformat(timespec="seconds")
+    _log.info(
+        "query",
+        outcome="replayed" if settled.replayed else "answered",
+        status=200,
+        key_id=settled.quota.key_id,
+        samples=answered.samples,
+        outputs=",".join(asked.outputs),
+        queue_ms=_milliseconds(answered.queue_seconds),
+        compute_ms=_milliseconds(answered.compute_seconds),
+        total_ms=_milliseconds(seconds),
+        answer_bytes=len(settled.answer.content),
+    )
     return Response(settled.answer.content, headers=headers)
 
 
-async def _sell(request: Request, service: Service, caller: Quota, asked: Asked) -> Settled:
+def _milliseconds(seconds: float) -> float:
+    return round(1000 * seconds, 3)
+
+
+async def _sell(request: Request, service: Service, caller: Quota, asked: Asked) -> Answered:
     try:
         check_model(service, asked.model, asked.model_version)
         outputs = _outputs(service, caller, asked)
@@ -98,7 +141,7 @@ async def _sell(request: Request, service: Service, caller: Quota, asked: Asked)
         known = await _replay(service, caller, asked)
         if known is None:
             raise
-        return known
+        return Answered(known)
     computed = _computed(outputs)
 
     def encode(rows: Rows) -> oip.Body:
@@ -123,7 +166,7 @@ async def _sell(request: Request, service: Service, caller: Quota, asked: Asked)
         idempotency_key=asked.idempotency_key,
         outputs=",".join(outputs),
     )
-    return await service.desk.answer(query, images, encode, computed, caller.revision)
+    return await service.desk.answer(query, images, encode, computed, caller.revision, hung_up=request.receive)
 
 
 async def _replay(service: Service, caller: Quota, asked: Asked) -> Settled | None:

@@ -4,10 +4,9 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import APIRouter
-from starlette.concurrency import run_in_threadpool
 
 from shared import oip
-from teacher_service.errors import LedgerUnavailable, UnknownModel
+from teacher_service.errors import ServiceError, UnknownModel
 from teacher_service.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
 from teacher_service.routes.service import RunningService, Service
 from teacher_service.teachers import Teacher
@@ -30,14 +29,19 @@ async def server_metadata() -> dict[str, Any]:
 @router.get("/health/live")
 async def live(service: RunningService) -> dict[str, bool]:
     """Whether the process answers, and whether it is ready. Costs nothing, needs no key."""
-    return {"live": True, "ready": await run_in_threadpool(service.keys.is_reachable)}
+    try:
+        await service.readiness.check()
+    except ServiceError:
+        return {"live": True, "ready": False}
+    return {"live": True, "ready": True}
 
 
 @router.get("/health/ready")
 async def ready(service: RunningService) -> dict[str, bool]:
-    """Whether the next query would be counted and answered. 503 when the ledger is down. Costs nothing."""
-    if not await run_in_threadpool(service.keys.is_reachable):
-        raise LedgerUnavailable("The ledger cannot be read, so no query would be admitted.")
+    """Whether the next query would be counted and answered. 503 when the ledger cannot be written or the service is
+    about to stop. Costs nothing, needs no key.
+    """
+    await service.readiness.check()
     return {"live": True, "ready": True}
 
 
@@ -67,7 +71,7 @@ async def model_metadata(service: RunningService, model: str, model_version: str
 @router.get("/models/{model}/ready")
 @router.get("/models/{model}/versions/{model_version}/ready")
 async def model_ready(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
-    """Whether the model would answer. 404: no such model or version; 503: the ledger is down. Costs nothing."""
+    """Whether the model would answer. 404: no such model or version; 503: not ready. Costs nothing."""
     check_model(service, model, model_version)
     await ready(service)
     return {"name": model, "ready": True}

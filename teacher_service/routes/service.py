@@ -13,7 +13,9 @@ from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Ledger
 from teacher_service.quota import MAX_QUOTA, Quota
 from teacher_service.rate_limit import WINDOW_SECONDS
+from teacher_service.readiness import Readiness
 from teacher_service.settings import Settings
+from teacher_service.statistics import Statistics
 from teacher_service.teachers import Teacher
 
 
@@ -26,6 +28,8 @@ class Service:
     keys: KeyRing
     ledger: Ledger
     desk: Desk
+    readiness: Readiness
+    statistics: Statistics
 
 
 async def running_service(request: Request) -> Service:  # async: FastAPI sends every other kind through a thread

@@ -140,6 +140,14 @@ class Commits:
 
 
 @contextmanager
+def writer_locked_out(path: Path) -> Iterator[None]:
+    """Another process writes to the SQLite file, and does not end."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@contextmanager
 def table_gone(path: Path | str, table: str) -> Iterator[None]:
     """The ledger is broken: one of its tables cannot be found."""
     rows(path, f"ALTER TABLE {table} RENAME TO {table}_gone")

@@ -72,6 +72,7 @@ class ServiceUnderTest:
     teacher: ScriptedTeacher
     ledger_path: Path
     key: NewKey
+    clock: FakeClock
 
     @property
     def authorization(self) -> dict[str, str]:
@@ -117,11 +118,14 @@ def start_service(
     teacher = ScriptedTeacher(weights)
     limits = {"max_batch_size": 8, "max_queued_samples": 16, "max_body_bytes": 8192, "batch_timeout_seconds": 0}
     chosen = Settings(weights=weights, data_dir=data_dir, **(limits | settings))
-    app = create_app(chosen, teacher, FakeClock())
+    clock = FakeClock()
+    app = create_app(chosen, teacher, clock)
     with TestClient(app, raise_server_exceptions=False) as http:
         teacher.passes.clear()  # the pass that warmed the model up
         ring: KeyRing = app.state.service.keys
-        yield ServiceUnderTest(app, http, teacher, data_dir / "ledger.sqlite", key or ring.create("tester", QUOTA))
+        yield ServiceUnderTest(
+            app, http, teacher, data_dir / "ledger.sqlite", key or ring.create("tester", QUOTA), clock
+        )
 
 
 def images(samples: int, seed: int = 0) -> Images:

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from threading import Event
+from threading import Event, current_thread
 
 import numpy as np
 import pytest
 
 from teacher_service.batcher import Images, MicroBatcher, Rows
-from teacher_service.errors import Overloaded, PredictionFailed
+from teacher_service.errors import Abandoned, Overloaded, PredictionFailed
 from tests.teacher_service.ledger_file import WAIT_SECONDS
 
 
@@ -40,10 +40,14 @@ def _run(
     model: Callable[[Images, tuple[str, ...]], Rows],
     max_batch_size: int = 4,
     batch_timeout_seconds: float = 0.0,
+    max_queued_samples: int = 100,
 ) -> None:
     async def body() -> None:
         batcher = MicroBatcher(
-            model, max_batch_size=max_batch_size, batch_timeout_seconds=batch_timeout_seconds, max_queued_samples=8
+            model,
+            max_batch_size=max_batch_size,
+            batch_timeout_seconds=batch_timeout_seconds,
+            max_queued_samples=max_queued_samples,
         )
         try:
             async with asyncio.timeout(WAIT_SECONDS):
@@ -54,14 +58,19 @@ def _run(
     asyncio.run(body())
 
 
+async def _predict(batcher: MicroBatcher, images: Images, outputs: tuple[str, ...] = ("logits",)) -> Rows:
+    with batcher.room(len(images)) as place:
+        return await place.predict(images, outputs)
+
+
 async def _gather_behind_a_pass(
     model: _Model, batcher: MicroBatcher, *waiting: Images
 ) -> tuple[list["asyncio.Task[Rows]"], "asyncio.Task[Rows]"]:
     """While the model works on a first request, the others gather."""
     model.free.clear()
-    first = asyncio.create_task(batcher.predict(_images(1)))
+    first = asyncio.create_task(_predict(batcher, _images(1)))
     await asyncio.to_thread(model.entered.wait, WAIT_SECONDS)
-    tasks = [asyncio.create_task(batcher.predict(images)) for images in waiting]
+    tasks = [asyncio.create_task(_predict(batcher, images)) for images in waiting]
     await asyncio.sleep(0)  # each task runs until it waits
     return tasks, first
 
@@ -71,7 +80,7 @@ def test_every_request_gets_its_own_rows_in_order() -> None:
 
     async def test(batcher: MicroBatcher) -> None:
         requests = [list(range(20 + 3 * index, 21 + 3 * index + index % 3)) for index in range(20)]
-        answers = await asyncio.gather(*(batcher.predict(_images(*pixels)) for pixels in requests))
+        answers = await asyncio.gather(*(_predict(batcher, _images(*pixels)) for pixels in requests))
         assert [[int(row[0]) for row in rows] for rows in answers] == requests
 
     _run(test, model)
@@ -97,31 +106,101 @@ def test_request_larger_than_a_batch_runs_alone() -> None:
     model = _Model()
 
     async def test(batcher: MicroBatcher) -> None:
-        assert (await batcher.predict(_images(1, 2, 3, 4, 5, 6))).shape == (6, 1)
+        assert (await _predict(batcher, _images(1, 2, 3, 4, 5, 6))).shape == (6, 1)
 
     _run(test, model)
     assert model.passes == [[1, 2, 3, 4, 5, 6]]
 
 
-def test_idle_model_waits_for_company_until_its_batch_is_full() -> None:
-    """With an hour of patience, only a full batch can start it."""
+def test_idle_model_waits_for_those_on_the_way_until_its_batch_is_full() -> None:
+    """With an hour of patience, only the last of four that were admitted can start it."""
     model = _Model()
 
     async def test(batcher: MicroBatcher) -> None:
-        await asyncio.gather(*(batcher.predict(_images(pixel)) for pixel in (1, 2, 3, 4)))
+        places = [batcher.admit(1) for _ in range(5)]
+        tasks = []
+        for pixel, place in enumerate(places[:4], 1):
+            assert model.passes == []
+            tasks.append(asyncio.create_task(place.predict(_images(pixel))))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*tasks)
 
     _run(test, model, batch_timeout_seconds=3600)
     assert model.passes == [[1, 2, 3, 4]]
 
 
-@pytest.mark.parametrize("batch_timeout_seconds", [0.0, 0.01])
-def test_lone_request_starts_when_patience_ends(batch_timeout_seconds: float) -> None:
+@pytest.mark.parametrize("end", ["leave", "give_up"])
+def test_idle_model_starts_when_those_on_the_way_will_not_come(end: str) -> None:
     model = _Model()
 
     async def test(batcher: MicroBatcher) -> None:
-        assert (await batcher.predict(_images(5))).tolist() == [[5.0]]
+        place, refused = batcher.admit(1), batcher.admit(1)
+        task = asyncio.create_task(place.predict(_images(5)))
+        await asyncio.sleep(0.01)
+        assert model.passes == []
+        getattr(refused, end)()
+        assert (await task).tolist() == [[5.0]]
 
-    _run(test, model, batch_timeout_seconds=batch_timeout_seconds)
+    _run(test, model, batch_timeout_seconds=3600)
+
+
+def test_lone_request_starts_at_once() -> None:
+    """Nobody is on the way, so there is nobody to wait for."""
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        assert (await _predict(batcher, _images(5))).tolist() == [[5.0]]
+
+    _run(test, model, batch_timeout_seconds=3600)
+
+
+def test_patience_ends_though_somebody_is_on_the_way() -> None:
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        batcher.admit(1)
+        assert (await _predict(batcher, _images(5))).tolist() == [[5.0]]
+
+    _run(test, model, batch_timeout_seconds=0.01)
+
+
+def test_images_that_were_given_up_are_not_computed() -> None:
+    """Unless the model had them already."""
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        taken, waiting, kept = (batcher.admit(1) for _ in range(3))
+        model.free.clear()
+        first = asyncio.create_task(taken.predict(_images(1)))
+        await asyncio.to_thread(model.entered.wait, WAIT_SECONDS)
+        others = [asyncio.create_task(place.predict(_images(pixel))) for pixel, place in ((2, waiting), (3, kept))]
+        await asyncio.sleep(0)
+        taken.give_up()
+        waiting.give_up()
+        model.free.set()
+        assert (await first).tolist() == [[1.0]]
+        with pytest.raises(Abandoned):
+            await others[0]
+        assert (await others[1]).tolist() == [[3.0]]
+
+    _run(test, model)
+    assert model.passes == [[1], [3]]
+
+
+def test_warming_up_runs_the_smallest_and_the_largest_pass_in_the_models_own_thread() -> None:
+    model = _Model()
+    threads: list[str] = []
+
+    async def test(batcher: MicroBatcher) -> None:
+        await batcher.warm_up((1, 1, 1))
+
+    def noting(images: Images, outputs: tuple[str, ...]) -> Rows:
+        threads.append(current_thread().name)
+        return model(images, outputs)
+
+    _run(test, noting)
+    assert model.passes == [[0], [0, 0, 0, 0]]
+    assert set(threads) == {"model_0"}
 
 
 def test_model_that_raises_fails_its_whole_batch_and_nobody_else() -> None:
@@ -134,7 +213,7 @@ def test_model_that_raises_fails_its_whole_batch_and_nobody_else() -> None:
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes[:3]] == [PredictionFailed] * 3
         assert isinstance(outcomes[3], np.ndarray)
-        assert (await batcher.predict(_images(7))).tolist() == [[7.0]]
+        assert (await _predict(batcher, _images(7))).tolist() == [[7.0]]
 
     _run(test, model)
 
@@ -161,7 +240,7 @@ def test_model_that_gives_no_row_for_an_image_fails_the_request(spoil: Callable[
 
     async def test(batcher: MicroBatcher) -> None:
         with pytest.raises(PredictionFailed):
-            await asyncio.wait_for(batcher.predict(_images(1, 2)), 2)
+            await asyncio.wait_for(_predict(batcher, _images(1, 2)), 2)
 
     _run(test, lambda images, _: spoil(model(images)))
 
@@ -195,7 +274,7 @@ def test_room_is_refused_when_too_much_is_admitted_and_given_back() -> None:
         with batcher.room(8):
             pass
 
-    _run(test, _Model())
+    _run(test, _Model(), max_queued_samples=8)
 
 
 def test_requests_that_want_other_outputs_do_not_share_a_pass() -> None:
@@ -204,11 +283,11 @@ def test_requests_that_want_other_outputs_do_not_share_a_pass() -> None:
 
     async def test(batcher: MicroBatcher) -> None:
         model.free.clear()
-        first = asyncio.create_task(batcher.predict(_images(1)))
+        first = asyncio.create_task(_predict(batcher, _images(1)))
         await asyncio.to_thread(model.entered.wait, WAIT_SECONDS)
         wanted = [("logits",), ("logits", "features.a"), ("logits", "features.a"), ("logits",)]
         tasks = [
-            asyncio.create_task(batcher.predict(_images(2 + index), outputs)) for index, outputs in enumerate(wanted)
+            asyncio.create_task(_predict(batcher, _images(2 + index), outputs)) for index, outputs in enumerate(wanted)
         ]
         await asyncio.sleep(0)
         model.free.set()

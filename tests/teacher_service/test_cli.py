@@ -263,7 +263,7 @@ def test_serve_prints_its_address_answers_and_stops_on_sigterm(weights: Path, tm
         assert httpx.get(f"{address}/v2/health/ready", timeout=30).json() == {"live": True, "ready": True}
         process.send_signal(signal.SIGTERM)
         rest, log = process.communicate(timeout=30)
-    assert process.returncode in (0, -signal.SIGTERM), "uvicorn raises the signal again once all is closed"
+    assert process.returncode == 0
     assert rest == ""
     assert "event=serving" in log
     assert "Traceback" not in log

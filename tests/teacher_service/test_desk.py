@@ -11,7 +11,15 @@ import pytest
 from shared.oip import Body
 from teacher_service.batcher import Images, MicroBatcher, Rows
 from teacher_service.desk import Desk
-from teacher_service.errors import LedgerUnavailable, Overloaded, PredictionFailed, QuotaExceeded, RequestInProgress
+from teacher_service.errors import (
+    Abandoned,
+    Draining,
+    LedgerUnavailable,
+    Overloaded,
+    PredictionFailed,
+    QuotaExceeded,
+    RequestInProgress,
+)
 from teacher_service.ledger import Ledger, Settled
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, open_books, query, writer_busy
 
@@ -26,6 +34,7 @@ class _Counter:
         self.books = books
         self.key = books.key(10)
         self.passes = 0
+        self.spent = 0
         self.error: Exception | None = None
         self.entered, self.free = Event(), Event()
         self.free.set()
@@ -39,7 +48,11 @@ class _Counter:
     def ask(self, idempotency_key: str | None = "i") -> "asyncio.Task[Settled]":
         """A caller who waits for the answer to three images."""
         asked = query(self.key, _SAMPLES, idempotency_key=idempotency_key)
-        return asyncio.create_task(self.desk.answer(asked, _IMAGES, self._encode))
+
+        async def settled() -> Settled:
+            return (await self.desk.answer(asked, _IMAGES, self._encode)).settled
+
+        return asyncio.create_task(settled())
 
     @contextmanager
     def model_held(self) -> Iterator[None]:
@@ -153,10 +166,38 @@ async def _cancel_everyone_twice(counter: _Counter) -> None:
             await _turns(2)
 
 
-@pytest.mark.parametrize(
-    "cancel", [_cancel_while_reserving, _cancel_while_predicting, _cancel_while_settling, _cancel_everyone_twice]
-)
-def test_query_whose_caller_hangs_up_is_finished_charged_once_and_replayable(
+async def _cancel_while_queued(counter: _Counter) -> None:
+    with counter.model_held():
+        first = counter.ask("first")
+        await _wait(counter.entered)
+        with writer_busy(counter.books.commits):
+            task = counter.ask()
+            await _turns(3)
+        await asyncio.to_thread(counter.books.commits.submit(lambda _: None).result, WAIT_SECONDS)  # it is admitted
+        await _turns(3)
+        task.cancel()
+        await _turns(3)
+    await first
+    counter.spent = 3
+
+
+@pytest.mark.parametrize("cancel", [_cancel_while_reserving, _cancel_while_queued])
+def test_query_whose_caller_hangs_up_before_the_model_takes_it_costs_nothing(
+    books: Books, cancel: Callable[[_Counter], Awaitable[None]]
+) -> None:
+    async def test(counter: _Counter) -> None:
+        await cancel(counter)
+        await counter.desk.drain()
+        assert (counter.counts, counter.passes) == ((counter.spent, 0), counter.spent // 3)
+        again = await counter.ask()
+        assert (again.replayed, again.answer.content) == (False, np.array([0, 1, 2], np.float32).tobytes())
+        assert counter.counts == (counter.spent + 3, 0)
+
+    _run(books, test)
+
+
+@pytest.mark.parametrize("cancel", [_cancel_while_predicting, _cancel_while_settling, _cancel_everyone_twice])
+def test_query_whose_caller_hangs_up_later_is_finished_charged_once_and_replayable(
     books: Books, cancel: Callable[[_Counter], Awaitable[None]]
 ) -> None:
     async def test(counter: _Counter) -> None:
@@ -172,7 +213,7 @@ def test_query_whose_caller_hangs_up_is_finished_charged_once_and_replayable(
 
 @pytest.mark.parametrize("turns", range(12))
 def test_hanging_up_after_any_number_of_turns_loses_no_reservation(books: Books, turns: int) -> None:
-    """Wherever the query is after that many turns of the loop, it was either never begun or is charged in full."""
+    """Wherever the query is after that many turns of the loop, it is charged exactly when the model saw it."""
 
     async def test(counter: _Counter) -> None:
         task = counter.ask()
@@ -180,9 +221,53 @@ def test_hanging_up_after_any_number_of_turns_loses_no_reservation(books: Books,
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await counter.desk.drain()
-        assert counter.counts == ((3, 0) if turns else (0, 0))
+        assert counter.counts == (3 * counter.passes, 0)
         await counter.ask()
         assert (counter.counts, counter.passes) == ((3, 0), 1)
+
+    _run(books, test)
+
+
+@pytest.mark.parametrize("when", ["queued", "computing"])
+def test_client_that_is_gone_gives_its_query_up_unless_the_model_has_it(books: Books, when: str) -> None:
+    async def test(counter: _Counter) -> None:
+        gone = asyncio.Event()
+        asked = query(counter.key, _SAMPLES, idempotency_key="i")
+        with counter.model_held():
+            first = None
+            if when == "queued":
+                first = counter.ask("first")
+                await _wait(counter.entered)
+            task = asyncio.create_task(counter.desk.answer(asked, _IMAGES, bytes_of, hung_up=gone.wait))
+            await _wait(counter.entered)
+            gone.set()
+            await asyncio.sleep(0.1)  # its client is watched only when the answer takes its time
+        outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+        assert isinstance(outcome, Abandoned) == (when == "queued")
+        if first is not None:
+            await first
+        await counter.desk.drain()
+        assert (counter.counts, counter.passes) == ((3, 0), 1)
+
+    def bytes_of(logits: Rows) -> Body:
+        return Body(logits.tobytes(), 0)
+
+    _run(books, test)
+
+
+def test_desk_that_drains_begins_nothing(books: Books) -> None:
+    async def test(counter: _Counter) -> None:
+        with counter.model_held():
+            task = counter.ask()
+            await _wait(counter.entered)
+            counter.desk.stop_admitting()
+            with pytest.raises(Draining):
+                await counter.ask("other")
+            assert not counter.desk.is_idle
+        assert not (await task).replayed
+        await _turns(3)
+        assert counter.desk.is_idle
+        assert counter.counts == (3, 0)
 
     _run(books, test)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.teacher_service.ledger_file import table_gone
+from tests.teacher_service.ledger_file import table_gone, writer_locked_out
 from tests.teacher_service.running_service import ServiceUnderTest, images, start_service
 from tests.teacher_service.wire import assert_refused
 
@@ -36,15 +36,34 @@ def test_metadata_names_the_model_and_its_tensors(patient_service: ServiceUnderT
 
 
 def test_health_follows_the_ledger(service: ServiceUnderTest) -> None:
-    """Alive whatever happens; ready while queries can be counted."""
+    """Alive whatever happens; ready while queries can be counted. The ledger is asked once a second at most."""
     ready = ("/v2/health/ready", "/v2/models/teacher/ready")
     assert service.send("GET", "/v2/health/live").json() == {"live": True, "ready": True}
     assert [service.send("GET", path).status_code for path in ready] == [200, 200]
     with table_gone(service.ledger_path, "api_keys"):
+        assert service.send("GET", "/v2/health/ready").status_code == 200
+        service.clock.now += 1
         assert service.send("GET", "/v2/health/live").json() == {"live": True, "ready": False}
         for path in ready:
             assert_refused(service.send("GET", path), 503, "ledger-unavailable")
+    service.clock.now += 1
     assert service.send("GET", "/v2/health/ready").json() == {"live": True, "ready": True}
+
+
+def test_service_that_may_only_read_its_ledger_is_not_ready(service: ServiceUnderTest) -> None:
+    """On a full disk, keys are read perfectly and nothing can be charged."""
+    with writer_locked_out(service.ledger_path):
+        assert_refused(service.send("GET", "/v2/health/ready"), 503, "ledger-unavailable")
+    service.clock.now += 1
+    assert service.send("GET", "/v2/health/ready").status_code == 200
+
+
+def test_service_that_is_about_to_stop_is_not_ready_and_takes_no_query(service: ServiceUnderTest) -> None:
+    service.app.state.service.desk.stop_admitting()
+    assert service.send("GET", "/v2/health/live").json() == {"live": True, "ready": False}
+    assert_refused(service.send("GET", "/v2/health/ready"), 503, "draining")
+    assert_refused(service.infer(images(1)), 503, "draining")
+    assert service.counts() == (0, 0)
 
 
 def test_model_is_called_what_the_settings_say(weights: Path, tmp_path: Path) -> None:

@@ -154,10 +154,6 @@ def test_revoking_an_unknown_key_says_so(books: Books) -> None:
 
 def test_unreadable_ledger_admits_nobody(books: Books) -> None:
     key = books.keys.create("mine", 1)
-    assert books.keys.is_reachable()
-    with table_gone(books.path, "api_keys"):
-        assert not books.keys.is_reachable()
-        with pytest.raises(LedgerUnavailable):
-            books.keys.authenticate(key.token)
-    assert books.keys.is_reachable()
+    with table_gone(books.path, "api_keys"), pytest.raises(LedgerUnavailable):
+        books.keys.authenticate(key.token)
     assert books.keys.authenticate(key.token).key_id == key.id

@@ -1,0 +1,96 @@
+"""What the service did so far: for Prometheus, and as the protocol's statistics extension. Costs nothing.
+
+Both are open unless TEACHER_METRICS_KEY is set, which must then be sent as `Authorization: Bearer <key>`.
+"""
+
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.concurrency import run_in_threadpool
+
+from teacher_service.errors import Unauthorized
+from teacher_service.metrics import metrics_text
+from teacher_service.routes.model import check_model
+from teacher_service.routes.service import RunningService, Service
+from teacher_service.statistics import Duration
+
+
+async def _may_look(request: Request, service: RunningService) -> None:
+    expected = service.settings.metrics_key
+    scheme, _, offered = request.headers.get("authorization", "").partition(" ")
+    if expected is None:
+        return
+    known = secrets.compare_digest(offered.strip().encode(), expected.get_secret_value().encode())
+    if scheme.lower() != "bearer" or not known:
+        raise Unauthorized("Metrics need the key of TEACHER_METRICS_KEY. Send it as `Authorization: Bearer <key>`.")
+
+
+router = APIRouter(tags=["observation"], dependencies=[Depends(_may_look)])
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(service: RunningService) -> Response:
+    """Counters and gauges in Prometheus' text format, the quota of every key among them."""
+    keys = await run_in_threadpool(service.keys.all)
+    text = metrics_text(
+        service.statistics,
+        (quota for quota, _ in keys),
+        model=service.settings.model_name,
+        version=service.teacher.fingerprint,
+        pending_samples=service.desk.pending_samples,
+    )
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/v2/models/stats")
+async def all_statistics(service: RunningService) -> dict[str, Any]:
+    """Statistics of the one model that there is."""
+    return {"model_stats": [_statistics(service)]}
+
+
+@router.get("/v2/models/{model}/stats")
+@router.get("/v2/models/{model}/versions/{model_version}/stats")
+async def model_statistics(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
+    """Counts and durations (nanoseconds) since the service started, as Triton gives them. 404: no such model."""
+    check_model(service, model, model_version)
+    return {"model_stats": [_statistics(service)]}
+
+
+def _statistics(service: Service) -> dict[str, Any]:
+    found = service.statistics
+    failed = Duration(
+        sum(refused.count for refused in found.refused.values()),
+        sum(refused.seconds for refused in found.refused.values()),
+    )
+    return {
+        "name": service.settings.model_name,
+        "version": service.teacher.fingerprint,
+        "last_inference": int(1000 * found.last_answer_at),
+        "inference_count": found.samples,
+        "execution_count": sum(taken.count for taken in found.passes.values()),
+        "inference_stats": {
+            "success": _nanoseconds(found.answered),
+            "fail": _nanoseconds(failed),
+            "queue": _nanoseconds(found.queued),
+            "compute_input": _nanoseconds(Duration()),
+            "compute_infer": _nanoseconds(found.computed),
+            "compute_output": _nanoseconds(Duration()),
+            "cache_hit": _nanoseconds(found.replayed),
+            "cache_miss": _nanoseconds(Duration()),
+        },
+        "batch_stats": [
+            {
+                "batch_size": size,
+                "compute_input": _nanoseconds(Duration()),
+                "compute_infer": _nanoseconds(taken),
+                "compute_output": _nanoseconds(Duration()),
+            }
+            for size, taken in sorted(found.passes.items())
+        ],
+    }
+
+
+def _nanoseconds(duration: Duration) -> dict[str, int]:
+    return {"count": duration.count, "ns": round(1e9 * duration.seconds)}

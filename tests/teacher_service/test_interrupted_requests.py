@@ -1,0 +1,119 @@
+"""A request that is interrupted wherever it waits: afterwards nothing is held, and all that was not charged can be spent.
+
+The coroutine that answers it is driven by hand, so that the interruption falls exactly on its first, second, third ...
+suspension, until there is none left.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from shared import oip
+from teacher_service.app import create_app
+from teacher_service.settings import Settings
+from tests.teacher_service.ledger_file import WAIT_SECONDS, FakeClock
+from tests.teacher_service.running_service import ScriptedTeacher, images
+
+_BODY = oip.encode_request({"images": images(2)}, outputs=["logits"])
+
+
+class _Interrupted:
+    """Awaits `work`, and raises `error` in it at its suspension number `at`, counted from 0."""
+
+    def __init__(self, work: Coroutine[Any, Any, None], at: int, error: BaseException) -> None:
+        self.happened = False
+        self._work, self._at, self._error = work, at, error
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        for _ in range(self._at):
+            try:
+                awaited = self._work.send(None)
+            except StopIteration:
+                return
+            yield awaited
+        try:
+            self._work.send(None)
+        except StopIteration:
+            return
+        self.happened = True
+        try:
+            awaited = self._work.throw(self._error)
+            while True:
+                yield awaited
+                awaited = self._work.send(None)
+        except StopIteration:
+            return
+
+
+class _Client:
+    """One request, as a server would hand it to the application."""
+
+    def __init__(self, token: str, idempotency_key: str) -> None:
+        self.status = 0
+        sent = {"authorization": f"Bearer {token}", "idempotency-key": idempotency_key, **_BODY.headers}
+        self.scope: dict[str, Any] = {
+            "type": "http",
+            "method": "POST",
+            "path": "/v2/models/teacher/infer",
+            "query_string": b"",
+            "headers": [(name.lower().encode(), value.encode()) for name, value in sent.items()],
+        }
+        self._received = False
+
+    async def receive(self) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        if self._received:
+            await asyncio.Event().wait()  # it stays, and says nothing more
+        self._received = True
+        return {"type": "http.request", "body": _BODY.content, "more_body": False}
+
+    async def send(self, message: Any) -> None:
+        await asyncio.sleep(0)
+        self.status = message.get("status", self.status)
+
+
+async def _ask(app: FastAPI, token: str, idempotency_key: str) -> int:
+    client = _Client(token, idempotency_key)
+    await app(client.scope, client.receive, client.send)
+    return client.status
+
+
+async def _interrupt_everywhere(app: FastAPI, error: type[BaseException]) -> int:
+    """How many suspensions a request has. Each key is worth two requests, and has to remain so."""
+    service, at = app.state.service, 0
+    while True:
+        key = service.keys.create(f"interrupted-{at}", 4)
+        client = _Client(key.token, "first")
+        request = _Interrupted(app(client.scope, client.receive, client.send), at, error())
+        await asyncio.gather(_awaited(request), return_exceptions=True)
+        while not service.desk.is_idle:
+            await asyncio.sleep(0.001)
+        quota = service.keys.authenticate(key.token)
+        assert (quota.reserved, quota.in_flight, service.desk.pending_samples) == (0, 0, 0), at
+        assert quota.used in (0, 2), at
+        assert await _ask(app, key.token, "first") == 200, at
+        assert service.keys.authenticate(key.token).used == 2, at
+        assert [await _ask(app, key.token, other) for other in ("second", "third")] == [200, 429], at
+        if not request.happened:
+            return at
+        at += 1
+
+
+async def _awaited(request: _Interrupted) -> None:
+    await request
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, TimeoutError, OSError])
+def test_request_interrupted_anywhere_holds_nothing_and_is_charged_at_most_once(
+    error: type[BaseException], weights: Path, tmp_path: Path
+) -> None:
+    async def test() -> int:
+        app = create_app(Settings(weights=weights, data_dir=tmp_path), ScriptedTeacher(weights), FakeClock())
+        async with asyncio.timeout(6 * WAIT_SECONDS), app.router.lifespan_context(app):
+            return await _interrupt_everywhere(app, error)
+
+    assert asyncio.run(test()) >= 5  # the body, the key, the ledger and the model, both parts of the answer
