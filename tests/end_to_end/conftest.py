@@ -14,14 +14,42 @@ from tests.end_to_end.processes import RunningService
 StartService = Callable[..., RunningService]
 
 
+_SLOW = """
+import os, time
+from shared.networks import build_network
+
+def network(num_classes, in_channels):
+    made = build_network("resnet8", num_classes=num_classes, in_channels=in_channels)
+    made.register_forward_pre_hook(wait)
+    return made
+
+def wait(*_):
+    time.sleep(float(os.environ.get("SECONDS_A_PASS", "0")))
+    while os.path.exists(os.environ.get("GATE", "")):
+        time.sleep(0.005)
+"""
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained resnet8 for digits: as good as any where only the counting matters."""
+    return _write_weights(tmp_path_factory.mktemp("weights") / "teacher.safetensors", "resnet8")
+
+
+@pytest.fixture(scope="session")
+def slow_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network, which takes SECONDS_A_PASS longer, and stands still while the file GATE is there."""
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "slow.py").write_text(_SLOW)
+    return _write_weights(folder / "teacher.safetensors", f"{folder / 'slow.py'}:network")
+
+
+def _write_weights(path: Path, name: str) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        network = build_network("resnet8", num_classes=10, in_channels=1)
+        network = build_network(name, num_classes=10, in_channels=1)
     card = WeightsCard(
-        network="resnet8",
+        network=name,
         num_classes=10,
         in_channels=1,
         image_size=(8, 8),
@@ -29,25 +57,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         std=(0.4,),
         class_names=tuple("0123456789"),
     )
-    path = tmp_path_factory.mktemp("weights") / "teacher.safetensors"
     path.write_bytes(weights_bytes(network, card))
     return path
-
-
-_GATED = """
-import os, time
-from torch import nn
-
-class Network(nn.Module):
-    def __init__(self, num_classes, in_channels):
-        super().__init__()
-        self.last = nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 64, num_classes))
-
-    def forward(self, images):
-        while os.path.exists(os.environ["GATE"]):
-            time.sleep(0.005)
-        return self.last(images)
-"""
 
 
 @dataclass
@@ -67,35 +78,15 @@ class GatedService:
 
 
 @pytest.fixture
-def gated(tmp_path: Path) -> Iterator[GatedService]:
-    """A service that runs, its gate open."""
-    (tmp_path / "gated.py").write_text(_GATED)
-    network = f"{tmp_path / 'gated.py'}:Network"
-    card = WeightsCard(
-        network=network,
-        num_classes=10,
-        in_channels=1,
-        image_size=(8, 8),
-        mean=(0.3,),
-        std=(0.4,),
-        class_names=tuple("0123456789"),
-    )
-    weights = tmp_path / "gated.safetensors"
-    weights.write_bytes(weights_bytes(build_network(network, num_classes=10, in_channels=1), card))
-    environment = {"GATE": str(tmp_path / "gate"), "TEACHER_TRUST_CODE": "true"}
-    service = RunningService(weights, tmp_path / "gated", environment)
-    service.start()
-    yield GatedService(service, tmp_path / "gate")
-    service.kill()
-
-
-@pytest.fixture
-def start_service(weights: Path, tmp_path: Path) -> Iterator[StartService]:
+def start_service(weights: Path, slow_weights: Path, tmp_path: Path) -> Iterator[StartService]:
     """Start a service; its keyword arguments are environment variables. All are killed at the end."""
     services: list[RunningService] = []
 
     def begin(**environment: str) -> RunningService:
-        service = RunningService(weights, tmp_path / f"service-{len(services)}", environment)
+        slow = environment.keys() & {"SECONDS_A_PASS", "GATE"}
+        trusting = {"TEACHER_TRUST_CODE": "true"} if slow else {}
+        folder = tmp_path / f"service-{len(services)}"
+        service = RunningService(slow_weights if slow else weights, folder, environment | trusting)
         services.append(service)
         service.start()
         return service
@@ -103,3 +94,10 @@ def start_service(weights: Path, tmp_path: Path) -> Iterator[StartService]:
     yield begin
     for service in services:
         service.kill()
+
+
+@pytest.fixture
+def gated(start_service: StartService, tmp_path: Path) -> GatedService:
+    """A service that runs, its gate open."""
+    gate = tmp_path / "gate"
+    return GatedService(start_service(GATE=str(gate)), gate)

@@ -26,7 +26,7 @@ BODY = oip.encode_request({"images": np.zeros((SAMPLES, 1, 8, 8), np.uint8)}, ou
 def test_paid_answer_is_replayed_after_the_settings_changed(
     start_service: StartService, weights: Path, environment: dict[str, str]
 ) -> None:
-    _, _, version = load_weights(weights)
+    _, _, version = load_weights(weights, trust_code=True)
     service = start_service()
     api_key = service.create_key("patient", quota=100)
     first = _ask(service, api_key, "teacher", version)
@@ -42,7 +42,7 @@ def test_paid_answer_of_the_old_model_is_never_given_for_the_new_one(
     start_service: StartService, weights: Path, tmp_path: Path
 ) -> None:
     """Asked for by its version the old answer is still there; the new version is a new query, and is charged."""
-    card, _, old = load_weights(weights)
+    card, _, old = load_weights(weights, trust_code=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(8)
         network = build_network(card.network, num_classes=10, in_channels=1)
@@ -65,8 +65,8 @@ def test_paid_answer_of_the_old_model_is_never_given_for_the_new_one(
 
 def test_live_service_frees_the_holds_of_a_dead_peer(start_service: StartService, weights: Path) -> None:
     """Two services on one ledger; one dies with a hold. The other answers the repetition, charged once."""
-    _, _, version = load_weights(weights)
-    dying = start_service(TEACHER_BATCH_TIMEOUT_SECONDS="1")
+    _, _, version = load_weights(weights, trust_code=True)
+    dying = start_service(SECONDS_A_PASS="1")
     api_key = dying.create_key("patient", quota=SAMPLES)
     living = RunningService(weights, dying.data_dir)
     living.start()

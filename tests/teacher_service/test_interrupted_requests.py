@@ -1,4 +1,4 @@
-"""A request that is interrupted wherever it waits: afterwards nothing is held, and all that was not charged can be spent.
+"""A request that is interrupted wherever it waits: afterwards nothing is held, and what was not charged can be spent.
 
 The coroutine that answers it is driven by hand, so that the interruption falls exactly on its first, second, third ...
 suspension, until there is none left.
@@ -90,8 +90,7 @@ async def _interrupt_everywhere(app: FastAPI, error: type[BaseException]) -> int
         client = _Client(key.token, "first")
         request = _Interrupted(app(client.scope, client.receive, client.send), at, error())
         await asyncio.gather(_awaited(request), return_exceptions=True)
-        while not service.desk.is_idle:
-            await asyncio.sleep(0.001)
+        await service.desk.drain()
         quota = service.keys.authenticate(key.token)
         assert (quota.reserved, quota.in_flight, service.desk.pending_samples) == (0, 0, 0), at
         assert quota.used in (0, 2), at

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.teacher_service.running_service import QUOTA, ServiceUnderTest, images, start_service
 from tests.teacher_service.wire import assert_refused
 
+_TELLING = ("reason", "key_id", "le")
 KEY = {"Idempotency-Key": "once"}
 
 
@@ -18,10 +19,7 @@ def _metrics(service: ServiceUnderTest, **headers: str) -> dict[tuple[str, str],
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain; version=")
     return {
-        (
-            sample.name,
-            next((sample.labels[name] for name in ("reason", "key_id", "le") if name in sample.labels), ""),
-        ): (sample.value)
+        (sample.name, next((sample.labels[name] for name in _TELLING if name in sample.labels), "")): sample.value
         for family in text_string_to_metric_families(response.text)
         for sample in family.samples
     }
