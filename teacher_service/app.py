@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import version
 
 import torch
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
@@ -29,6 +31,7 @@ from teacher_service.readiness import Readiness
 from teacher_service.request_id import RequestIds
 from teacher_service.retention import forget_answers
 from teacher_service.routes import inference, model, quota, statistics
+from teacher_service.routes.openapi import openapi_document
 from teacher_service.routes.service import Service, quota_headers
 from teacher_service.settings import Settings
 from teacher_service.statistics import Statistics
@@ -70,6 +73,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
 
     app = FastAPI(
         title="Teacher service",
+        version=version("tuition"),
         summary="A model's logits behind a call quota, over the Open Inference Protocol v2.",
         lifespan=lifespan,
     )
@@ -78,9 +82,11 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
     app.include_router(inference.router)
     app.include_router(quota.router)
     app.add_exception_handler(ServiceError, _render)
+    app.add_exception_handler(RequestValidationError, _render_validation)
     app.add_exception_handler(HTTPException, _render_http)
     app.add_exception_handler(Exception, _render_crash)
     app.add_middleware(RequestIds)
+    app.openapi = cache(partial(openapi_document, app, settings.model_name, teacher.image_shape))  # type: ignore[method-assign]
     return app
 
 
@@ -105,6 +111,15 @@ async def _render(request: Request, error: Exception) -> JSONResponse:
         headers={**error.headers(), **(quota_headers(quota) if quota is not None else {})},
         media_type="application/json" if plain else "application/problem+json",
     )
+
+
+async def _render_validation(request: Request, error: Exception) -> JSONResponse:
+    """FastAPI's refusal of a parameter or a body, in the same form as ours."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or first["loc"][0]
+    return await _render(request, InvalidRequest(f"{where}: {first['msg']}, got {str(first.get('input'))[:60]!r}"))
 
 
 async def _render_http(request: Request, error: Exception) -> JSONResponse:

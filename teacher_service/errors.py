@@ -32,13 +32,19 @@ A refusal costs nothing. `retry_after_seconds` is set exactly where the same req
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from inspect import cleandoc
+from typing import Any, ClassVar, Final, Self
 
 from shared import problem
+from teacher_service.key_terms import KeyTerms
 from teacher_service.quota import Quota
+from teacher_service.rate_limit import Bucket
 
+_KEY: Final = Quota("3f9a1c", "alice", limit=500, used=498, reserved=0)
+"""Whose refusals the examples are."""
 INVALID_KEY: Final = "The API key is unknown or revoked. Send a valid one as `Authorization: Bearer <key>`."
 
 
@@ -55,6 +61,16 @@ class ServiceError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.facts = facts
+
+    @classmethod
+    def meaning(cls) -> str:
+        """What it means, in a sentence or two."""
+        return " ".join(cleandoc(cls.__doc__ or "").partition("\n\n")[0].split())
+
+    @classmethod
+    def example(cls) -> Self:
+        """One such refusal, as the documentation shows it."""
+        return cls(cls.meaning())
 
     def document(self) -> dict[str, Any]:
         """The RFC 9457 problem, with the `error` string that Open Inference Protocol clients read."""
@@ -94,6 +110,11 @@ class TooManySamples(InvalidRequest):
         )
         self.quota = quota
 
+    @classmethod
+    def example(cls) -> Self:
+        """Of a key that may ask 60 samples a minute."""
+        return cls(replace(_KEY, samples=Bucket(60)), cost=100)
+
 
 class Unauthorized(ServiceError):
     """No key, an unknown key, or a revoked key: the answer does not say which of the last two."""
@@ -131,6 +152,11 @@ class UnknownKey(NotFound):
     def __init__(self, key_id: str) -> None:
         super().__init__(f"key_id: there is no key {key_id[:80]!r} in use; see `teacher-service keys list`")
 
+    @classmethod
+    def example(cls) -> Self:
+        """Of an id that nobody has."""
+        return cls("no-such-key")
+
 
 class MethodNotAllowed(ServiceError):
     """The path exists, but not with this method."""
@@ -162,6 +188,11 @@ class KeyChanged(ServiceError):
     def __init__(self) -> None:
         super().__init__("The API key was changed while the request was looked at. Nothing was charged; try again.")
 
+    @classmethod
+    def example(cls) -> Self:
+        """The only one that there is."""
+        return cls()
+
 
 class NameTaken(ServiceError):
     """A key of this name exists already."""
@@ -180,6 +211,11 @@ class AnswerExpired(ServiceError):
             f"Idempotency-Key: this request was answered and charged, and its answer was kept until {until}. Nothing "
             "was charged now; use a new key to buy it again."
         )
+
+    @classmethod
+    def example(cls) -> Self:
+        """Of an answer that was kept until the last second of 2025."""
+        return cls(datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
 class BodyTooLarge(ServiceError):
@@ -215,6 +251,11 @@ class QuotaExceeded(ServiceError):
         )
         self.quota = quota
 
+    @classmethod
+    def example(cls) -> Self:
+        """Of a key that has 2 samples left."""
+        return cls(_KEY, cost=8)
+
     def headers(self) -> Mapping[str, str]:
         """No Retry-After: there is no time after which it would succeed."""
         return {"x-should-retry": "false"}
@@ -230,6 +271,11 @@ class RateLimited(ServiceError):
         self.quota = quota
         self.retry_after_seconds = max(1, retry_after_seconds)
 
+    @classmethod
+    def example(cls) -> Self:
+        """Of a key that may ask 60 samples a minute."""
+        return cls(replace(_KEY, samples=Bucket(60)), "60 samples a minute", 3)
+
 
 class TooManyAtOnce(RateLimited):
     """As many of the key's requests are being answered as may be at the same time."""
@@ -237,6 +283,11 @@ class TooManyAtOnce(RateLimited):
     def __init__(self, quota: Quota) -> None:
         most = quota.terms.max_concurrent
         super().__init__(quota, f"{quota.in_flight} requests are being answered, and at most {most} may", 1)
+
+    @classmethod
+    def example(cls) -> Self:
+        """Of a key that may have 4 requests answered at a time."""
+        return cls(replace(_KEY, terms=KeyTerms(max_concurrent=4), in_flight=4))
 
 
 class PredictionFailed(ServiceError):
@@ -265,6 +316,11 @@ class Draining(ServiceError):
     def __init__(self) -> None:
         super().__init__("The service is about to stop and takes no new query. Nothing was charged; try again.")
 
+    @classmethod
+    def example(cls) -> Self:
+        """The only one that there is."""
+        return cls()
+
 
 class Abandoned(ServiceError):
     """The client hung up before the model took its images; it never reads this."""
@@ -273,6 +329,11 @@ class Abandoned(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("The client hung up before the model took its images. Nothing was charged; try again.")
+
+    @classmethod
+    def example(cls) -> Self:
+        """The only one that there is."""
+        return cls()
 
 
 class LedgerUnavailable(ServiceError):

@@ -29,6 +29,7 @@ from teacher_service.output_policy import LOGITS
 from teacher_service.pictures import decode_pictures
 from teacher_service.quota import Quota
 from teacher_service.routes.asked import Asked, read_request
+from teacher_service.routes.infer_document import DOCUMENTED
 from teacher_service.routes.model import INPUT, check_model
 from teacher_service.routes.service import RunningService, Service, Token, current_quota, quota_headers
 
@@ -40,8 +41,8 @@ _log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 
-@router.post("/models/{model}/infer")
-@router.post("/models/{model}/versions/{model_version}/infer")
+@router.post("/models/{model}/infer", **DOCUMENTED)
+@router.post("/models/{model}/versions/{model_version}/infer", **DOCUMENTED)
 async def infer(
     request: Request, service: RunningService, token: Token, model: str, model_version: str | None = None
 ) -> Response:

@@ -6,17 +6,21 @@ from typing import Any, Final
 from fastapi import APIRouter
 
 from shared import oip
-from teacher_service.errors import ServiceError, UnknownModel
+from teacher_service.errors import Draining, LedgerUnavailable, ServiceError, UnknownModel
 from teacher_service.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
+from teacher_service.routes.documented import protocol_refusals
 from teacher_service.routes.service import RunningService, Service
 from teacher_service.teachers import Teacher
 
 INPUT: Final = "images"
 
+_NOT_READY: Final = protocol_refusals(Draining, LedgerUnavailable)
+_UNKNOWN: Final = protocol_refusals(UnknownModel)
+
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 
-@router.get("")
+@router.get("", responses=protocol_refusals())
 async def server_metadata() -> dict[str, Any]:
     """The server's name, version and protocol extensions. Costs nothing, needs no key."""
     return {
@@ -26,7 +30,7 @@ async def server_metadata() -> dict[str, Any]:
     }
 
 
-@router.get("/health/live")
+@router.get("/health/live", responses=protocol_refusals())
 async def live(service: RunningService) -> dict[str, bool]:
     """Whether the process answers, and whether it is ready. Costs nothing, needs no key."""
     try:
@@ -36,7 +40,7 @@ async def live(service: RunningService) -> dict[str, bool]:
     return {"live": True, "ready": True}
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", responses=_NOT_READY)
 async def ready(service: RunningService) -> dict[str, bool]:
     """Whether the next query would be counted and answered. 503 when the ledger cannot be written or the service is
     about to stop. Costs nothing, needs no key.
@@ -45,8 +49,8 @@ async def ready(service: RunningService) -> dict[str, bool]:
     return {"live": True, "ready": True}
 
 
-@router.get("/models/{model}")
-@router.get("/models/{model}/versions/{model_version}")
+@router.get("/models/{model}", responses=_UNKNOWN)
+@router.get("/models/{model}/versions/{model_version}", responses=_UNKNOWN)
 async def model_metadata(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
     """The model's inputs and outputs. Costs nothing, needs no key. 404: no such model or version.
 
@@ -68,8 +72,8 @@ async def model_metadata(service: RunningService, model: str, model_version: str
     }
 
 
-@router.get("/models/{model}/ready")
-@router.get("/models/{model}/versions/{model_version}/ready")
+@router.get("/models/{model}/ready", responses=_UNKNOWN | _NOT_READY)
+@router.get("/models/{model}/versions/{model_version}/ready", responses=_UNKNOWN | _NOT_READY)
 async def model_ready(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
     """Whether the model would answer. 404: no such model or version; 503: not ready. Costs nothing."""
     check_model(service, model, model_version)

@@ -6,8 +6,10 @@ from typing import Self
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from teacher_service.errors import LedgerUnavailable, Unauthorized
 from teacher_service.quota import Quota
 from teacher_service.rate_limit import Bucket
+from teacher_service.routes.documented import KEYED, refusals
 from teacher_service.routes.service import Caller, quota_headers
 
 router = APIRouter(tags=["quota"])
@@ -73,7 +75,7 @@ class QuotaBody(BaseModel):
         )
 
 
-@router.get("/v1/quota")
+@router.get("/v1/quota", responses=refusals(Unauthorized, LedgerUnavailable), openapi_extra=KEYED)
 async def quota(response: Response, caller: Caller) -> QuotaBody:
     """The caller's lifetime quota, in samples, and its burst limits.
 

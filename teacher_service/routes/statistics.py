@@ -4,17 +4,22 @@ Both are open unless TEACHER_METRICS_KEY is set, which must then be sent as `Aut
 """
 
 import secrets
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 
-from teacher_service.errors import Unauthorized
+from teacher_service.errors import LedgerUnavailable, Unauthorized, UnknownModel
 from teacher_service.metrics import metrics_text
+from teacher_service.routes.documented import METRICS_KEYED, Responses, protocol_refusals, refusals
 from teacher_service.routes.model import check_model
 from teacher_service.routes.service import RunningService, Service
 from teacher_service.statistics import Duration
+
+_TEXT: Final[Responses] = {200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}}
+_METRICS: Final = _TEXT | refusals(Unauthorized, LedgerUnavailable)
+_UNKNOWN: Final = protocol_refusals(Unauthorized, UnknownModel)
 
 
 async def _may_look(request: Request, service: RunningService) -> None:
@@ -30,7 +35,7 @@ async def _may_look(request: Request, service: RunningService) -> None:
 router = APIRouter(tags=["observation"], dependencies=[Depends(_may_look)])
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", responses=_METRICS, response_class=Response, openapi_extra=METRICS_KEYED)
 async def metrics(service: RunningService) -> Response:
     """Counters and gauges in Prometheus' text format, the quota of every key among them."""
     keys = await run_in_threadpool(service.keys.all)
@@ -44,14 +49,14 @@ async def metrics(service: RunningService) -> Response:
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/v2/models/stats")
+@router.get("/v2/models/stats", responses=protocol_refusals(Unauthorized), openapi_extra=METRICS_KEYED)
 async def all_statistics(service: RunningService) -> dict[str, Any]:
     """Statistics of the one model that there is."""
     return {"model_stats": [_statistics(service)]}
 
 
-@router.get("/v2/models/{model}/stats")
-@router.get("/v2/models/{model}/versions/{model_version}/stats")
+@router.get("/v2/models/{model}/stats", responses=_UNKNOWN, openapi_extra=METRICS_KEYED)
+@router.get("/v2/models/{model}/versions/{model_version}/stats", responses=_UNKNOWN, openapi_extra=METRICS_KEYED)
 async def model_statistics(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
     """Counts and durations (nanoseconds) since the service started, as Triton gives them. 404: no such model."""
     check_model(service, model, model_version)
