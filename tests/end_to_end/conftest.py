@@ -82,11 +82,14 @@ def start_service(weights: Path, slow_weights: Path, tmp_path: Path) -> Iterator
     """Start a service; its keyword arguments are environment variables. All are killed at the end."""
     services: list[RunningService] = []
 
-    def begin(**environment: str) -> RunningService:
+    def begin(
+        *, database: Path | str | None = None, module: str = "teacher_service", **environment: str
+    ) -> RunningService:
         slow = environment.keys() & {"SECONDS_A_PASS", "GATE"}
         trusting = {"TEACHER_TRUST_CODE": "true"} if slow else {}
         folder = tmp_path / f"service-{len(services)}"
-        service = RunningService(slow_weights if slow else weights, folder, environment | trusting)
+        chosen = slow_weights if slow else weights
+        service = RunningService(chosen, folder, environment | trusting, database, module)
         services.append(service)
         service.start()
         return service
@@ -97,7 +100,7 @@ def start_service(weights: Path, slow_weights: Path, tmp_path: Path) -> Iterator
 
 
 @pytest.fixture
-def gated(start_service: StartService, tmp_path: Path) -> GatedService:
-    """A service that runs, its gate open."""
+def gated(start_service: StartService, tmp_path: Path, ledger_place: Path | str) -> GatedService:
+    """A service that runs, its gate open; on a ledger of each kind."""
     gate = tmp_path / "gate"
-    return GatedService(start_service(GATE=str(gate)), gate)
+    return GatedService(start_service(database=ledger_place, GATE=str(gate)), gate)

@@ -6,13 +6,21 @@ import runpy
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from teacher_service.api_key import NewKey
+from teacher_service.database import open_database
+from teacher_service.group_commit import GroupCommit
+from teacher_service.key_ring import KeyRing
+from teacher_service.key_terms import KeyTerms
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -22,10 +30,17 @@ _START_SECONDS = 60
 
 
 def start(
-    module: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    module: str,
+    arguments: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    daemon: bool | None = None,
 ) -> ForkServerProcess:
-    """Run `python -m module arguments...` in a new process, its output going to `log`."""
-    process = _CONTEXT.Process(target=_run_module, args=(module, list(arguments), log, dict(environment or {})))
+    """Run `python -m module arguments...` in a new process, its output going to `log`; a daemon ends with the tests."""
+    process = _CONTEXT.Process(
+        target=_run_module, args=(module, list(arguments), log, dict(environment or {})), daemon=daemon
+    )
     process.start()
     return process
 
@@ -50,6 +65,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@cache
+def http() -> httpx.Client:
+    """Makes a connection for each request, so that none is left over from a process that was killed."""
+    return httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=30, trust_env=False)
+
+
 def _run_module(module: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
@@ -61,11 +82,14 @@ def _run_module(module: str, arguments: list[str], log: Path, environment: dict[
 
 @dataclass
 class RunningService:
-    """A teacher service on one port and one data directory, which may be killed and started again."""
+    """A teacher service on one port and one ledger, which may be killed and started again."""
 
     weights: Path
     data_dir: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    database: Path | str | None = None
+    """Where its ledger is, if not in its data directory: a SQLite file, or the URL of a PostgreSQL database."""
+    module: str = "teacher_service"
     port: int = field(default_factory=free_port)
     process: ForkServerProcess | None = None
 
@@ -79,29 +103,43 @@ class RunningService:
         """Its output."""
         return self.data_dir / "service.log"
 
+    @property
+    def ledger(self) -> Path | str:
+        """Where its ledger is: a SQLite file, or the URL of a PostgreSQL database."""
+        return self.database or self.data_dir / "ledger.sqlite"
+
+    @property
+    def pid(self) -> int:
+        """Of the process, which was started."""
+        assert self.process is not None
+        assert self.process.pid is not None
+        return self.process.pid
+
     def start(self) -> None:
         """Start the process and wait until it is ready."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start the process, and wait for nothing."""
         self.data_dir.mkdir(exist_ok=True)
-        arguments = [
-            "serve",
-            "--weights",
-            str(self.weights),
-            "--data-dir",
-            str(self.data_dir),
-            "--port",
-            str(self.port),
-        ]
-        self.process = start("teacher_service", arguments, self.log, self.environment)
+        self.process = start(self.module, ["serve"], self.log, self._whole_environment(), daemon=True)
+
+    def wait_until_ready(self) -> None:
+        """Wait until it says that it is ready."""
+        assert self.process is not None
         deadline = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                if httpx.get(f"{self.url}/v2/health/ready", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
+        while not self.is_ready():
             if not self.process.is_alive() or time.monotonic() > deadline:
                 raise AssertionError(f"the service did not start:\n{self.log.read_text()}")
             time.sleep(0.02)
+
+    def is_ready(self) -> bool:
+        """What `/v2/health/ready` says; False when nobody answers."""
+        try:
+            return http().get(f"{self.url}/v2/health/ready", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
 
     def kill(self) -> None:
         """SIGKILL, if it was started."""
@@ -113,14 +151,45 @@ class RunningService:
         key_file = self.data_dir / f"{name}.key"
         arguments = ["keys", "create", "--name", name, "--quota", str(quota), "--key-file", str(key_file)]
         arguments += ["--features"] if features else []
-        maker = start("teacher_service", [*arguments, "--data-dir", str(self.data_dir)], self.log, self.environment)
+        maker = start("teacher_service", arguments, self.log, self._whole_environment())
         maker.join()
         assert maker.exitcode == 0, self.log.read_text()
         return key_file.read_text().strip()
 
-    def quota(self, api_key: str) -> dict[str, int]:
+    def new_key(self, name: str, quota: int, **terms: Any) -> NewKey:
+        """A key on these `KeyTerms`, made in the test's own process."""
+        with self.keys() as ring:
+            return ring.create(name, quota, terms=KeyTerms(**terms))
+
+    @contextmanager
+    def keys(self, clock: Callable[[], float] = time.time) -> Iterator[KeyRing]:
+        """The keys in its ledger, as the test's own process sees and changes them."""
+        engine = open_database(self.ledger)
+        commits = GroupCommit(engine)
+        try:
+            yield KeyRing(engine, commits, clock)
+        finally:
+            commits.close()
+            engine.dispose()
+
+    def quota(self, api_key: str) -> dict[str, Any]:
         """What `GET /v1/quota` says."""
-        answer = httpx.get(f"{self.url}/v1/quota", headers={"Authorization": f"Bearer {api_key}"}, timeout=30)
+        answer = http().get(f"{self.url}/v1/quota", headers={"Authorization": f"Bearer {api_key}"})
         answer.raise_for_status()
-        body: dict[str, int] = answer.json()
+        body: dict[str, Any] = answer.json()
         return body
+
+    def _whole_environment(self) -> dict[str, str]:
+        place = {} if self.database is None else {"TEACHER_DATABASE_URL": ledger_url(self.database)}
+        return {
+            "TEACHER_WEIGHTS": str(self.weights),
+            "TEACHER_DATA_DIR": str(self.data_dir),
+            "TEACHER_PORT": str(self.port),
+            **place,
+            **self.environment,
+        }
+
+
+def ledger_url(place: Path | str) -> str:
+    """A SQLite file, or the URL of a database, as a URL."""
+    return place if isinstance(place, str) else f"sqlite:///{place}"

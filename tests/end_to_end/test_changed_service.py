@@ -63,19 +63,19 @@ def test_paid_answer_of_the_old_model_is_never_given_for_the_new_one(
     assert used == 2 * SAMPLES
 
 
-def test_live_service_frees_the_holds_of_a_dead_peer(start_service: StartService, weights: Path) -> None:
+def test_live_service_frees_the_holds_of_a_dead_peer(
+    start_service: StartService, slow_weights: Path, ledger_place: Path | str
+) -> None:
     """Two services on one ledger; one dies with a hold. The other answers the repetition, charged once."""
-    _, _, version = load_weights(weights, trust_code=True)
-    dying = start_service(SECONDS_A_PASS="1")
+    _, _, version = load_weights(slow_weights, trust_code=True)
+    dying = start_service(database=ledger_place, SECONDS_A_PASS="1")
     api_key = dying.create_key("patient", quota=SAMPLES)
-    living = RunningService(weights, dying.data_dir)
-    living.start()
+    living = start_service(database=ledger_place, SECONDS_A_PASS="0")
     with pytest.raises(httpx.TransportError):
         _ask(dying, api_key, "teacher", version, timeout=0.3)
     dying.kill()
     answer = _ask(living, api_key, "teacher", version)
     quota = living.quota(api_key)
-    living.kill()
     assert answer.status_code == 200
     assert (quota["used"], quota["reserved"]) == (SAMPLES, 0)
 

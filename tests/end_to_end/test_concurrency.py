@@ -24,8 +24,7 @@ def test_exactly_the_remaining_samples_are_answered_when_64_clients_race(
     too many is answered.
     """
     kind = "postgresql" if isinstance(ledger_place, str) else "sqlite"
-    url = ledger_place if isinstance(ledger_place, str) else f"sqlite:///{ledger_place}"
-    services = [start_service(TEACHER_DATABASE_URL=url) for _ in range(2)]
+    services = [start_service(database=ledger_place) for _ in range(2)]
     api_key = services[0].create_key("racers", quota=remaining)
     context = multiprocessing.get_context("forkserver")
     totals = [tmp_path / f"answered-{index}" for index in range(2)]

@@ -4,20 +4,18 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 
 import httpx
-import numpy as np
-import pytest
 
-from shared import oip
+from tests.end_to_end.asking import INFER, ask, body, outcome, paying, wait_until
 from tests.end_to_end.conftest import GatedService, StartService
 from tests.end_to_end.processes import RunningService
+from tests.teacher_service.ledger_file import rows
 
 SAMPLES = 5
-BODY = oip.encode_request({"images": np.zeros((SAMPLES, 1, 8, 8), np.uint8)}, outputs=["logits"])
-PATH = "/v2/models/teacher/infer"
+BODY = body(SAMPLES)
 
 
 def test_service_that_is_told_to_stop_answers_what_it_admitted_and_takes_no_more(gated: GatedService) -> None:
@@ -25,15 +23,14 @@ def test_service_that_is_told_to_stop_answers_what_it_admitted_and_takes_no_more
     service = gated.service
     api_key = service.create_key("stopped", quota=1000)
     assert service.process is not None
-    assert service.process.pid is not None
     gated.shut()
     with ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(_post, service.url, _headers(api_key)) for _ in range(8)]
+        answers = [pool.submit(_post, service, api_key) for _ in range(8)]
         _wait_for_holds(service, api_key, 8 * SAMPLES)
-        os.kill(service.process.pid, signal.SIGTERM)
-        _wait_until(lambda: httpx.get(f"{service.url}/v2/health/ready").status_code == 503)
-        late = httpx.post(service.url + PATH, content=BODY.content, headers=_headers(api_key))
-        assert (late.status_code, late.json()["type"]) == (503, "/problems/draining")
+        os.kill(service.pid, signal.SIGTERM)
+        wait_until(lambda: not service.is_ready())
+        late = ask(service, api_key, SAMPLES)
+        assert (late.status_code, outcome(late)) == (503, "draining")
         assert late.headers["retry-after"]
         gated.open()
         assert [answer.result() for answer in answers] == [200] * 8
@@ -48,29 +45,32 @@ def test_service_does_not_wait_for_ever_when_told_to_stop(start_service: StartSe
     """It ends within seconds though a client holds a connection with half a request."""
     service = start_service()
     api_key = service.create_key("half", quota=1000)
-    with _send(service, _headers(api_key), BODY.content[:40]):
+    with _send(service, paying(api_key), BODY.content[:40]):
         assert service.process is not None
-        assert service.process.pid is not None
-        os.kill(service.process.pid, signal.SIGTERM)
+        os.kill(service.pid, signal.SIGTERM)
         service.process.join(15)
         assert service.process.exitcode == 0
 
 
 def test_client_that_hangs_up_while_the_model_runs_is_charged_once_and_can_replay(gated: GatedService) -> None:
+    """The log has its row, and what is stored is what the replay gives."""
     service = gated.service
-    api_key = service.create_key("gone", quota=1000)
-    headers = {**_headers(api_key), "Idempotency-Key": "once"}
+    key = service.new_key("gone", 1000)
     gated.shut()
-    with _send(service, headers, BODY.content):
-        _wait_for_holds(service, api_key, SAMPLES)
+    with _send(service, paying(key.token, "once"), BODY.content):
+        _wait_for_holds(service, key.token, SAMPLES)
         time.sleep(0.1)  # nobody else is there: the model takes the images within milliseconds of the hold
     gated.open()
-    _wait_until(lambda: not service.quota(api_key)["reserved"])
-    assert service.quota(api_key)["used"] == SAMPLES
-    replay = httpx.post(service.url + PATH, content=BODY.content, headers=headers)
-    assert replay.status_code == 200
-    assert replay.headers["idempotency-replayed"] == "true"
-    assert service.quota(api_key)["used"] == SAMPLES
+    wait_until(lambda: not service.quota(key.token)["reserved"])
+    assert service.quota(key.token)["used"] == SAMPLES
+    [(samples, status, digest)] = rows(
+        service.ledger, "SELECT samples, status, answer_sha256 FROM queries WHERE key_id = ?", key.id
+    )
+    assert (samples, status) == (SAMPLES, "settled")
+    replay = ask(service, key.token, SAMPLES, "once")
+    assert outcome(replay) == "replayed"
+    assert sha256(replay.content).hexdigest() == digest
+    assert service.quota(key.token)["used"] == SAMPLES
 
 
 def test_client_that_hangs_up_before_the_model_took_its_images_pays_nothing(gated: GatedService) -> None:
@@ -79,9 +79,9 @@ def test_client_that_hangs_up_before_the_model_took_its_images_pays_nothing(gate
     api_key = service.create_key("gone", quota=1000)
     gated.shut()
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(_post, service.url, _headers(api_key))
+        first = pool.submit(_post, service, api_key)
         _wait_for_holds(service, api_key, SAMPLES)
-        with _send(service, _headers(api_key), BODY.content):
+        with _send(service, paying(api_key), BODY.content):
             _wait_for_holds(service, api_key, 2 * SAMPLES)
         _wait_for_holds(service, api_key, SAMPLES)
         gated.open()
@@ -94,40 +94,28 @@ def test_client_that_hangs_up_while_sending_costs_nothing(start_service: StartSe
     """Half a body is no request, and no traceback in the log either."""
     service = start_service()
     api_key = service.create_key("half", quota=1000)
-    _send(service, _headers(api_key), BODY.content[:40]).close()
+    _send(service, paying(api_key), BODY.content[:40]).close()
     quota = service.quota(api_key)
     assert (quota["used"], quota["reserved"]) == (0, 0)
     assert "Traceback" not in service.log.read_text()
 
 
-def _headers(api_key: str) -> dict[str, str]:
-    return {**BODY.headers, "Authorization": f"Bearer {api_key}"}
-
-
-def _post(url: str, headers: dict[str, str]) -> int:
+def _post(service: RunningService, api_key: str) -> int:
     """The answer's status; 0 when the service was already gone."""
     try:
-        return httpx.post(url + PATH, content=BODY.content, headers=headers, timeout=30).status_code
+        return ask(service, api_key, SAMPLES).status_code
     except httpx.TransportError:
         return 0
 
 
 def _send(service: RunningService, headers: dict[str, str], content: bytes) -> socket.socket:
     """A connection on which a request was sent, of which perhaps not all."""
-    lines = [f"POST {PATH} HTTP/1.1", "Host: test", f"Content-Length: {len(BODY.content)}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines = [f"POST {INFER} HTTP/1.1", "Host: test", f"Content-Length: {len(BODY.content)}"]
+    lines += [f"{name}: {value}" for name, value in {**BODY.headers, **headers}.items()]
     connection = socket.create_connection(("127.0.0.1", service.port))
     connection.sendall("\r\n".join([*lines, "", ""]).encode() + content)
     return connection
 
 
 def _wait_for_holds(service: RunningService, api_key: str, samples: int) -> None:
-    _wait_until(lambda: service.quota(api_key)["reserved"] == samples)
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail("it did not happen within 10 s")
-        time.sleep(0.01)
+    wait_until(lambda: bool(service.quota(api_key)["reserved"] == samples))
