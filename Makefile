@@ -3,6 +3,7 @@ PYTHON ?= python3
 UV := .venv/bin/uv
 INSTALLED := .venv/.installed
 BENCH_INSTALLED := .venv-bench/.installed
+KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format bench bench-service bench-memory figures lock clean
@@ -24,10 +25,16 @@ $(BENCH_INSTALLED): requirements-bench.lock $(INSTALLED)
 	$(UV) pip install --quiet --python .venv-bench/bin/python --no-deps --editable .
 	touch $@
 
+# KServe's own client, which is tested against the service but does not resolve together with it.
+$(KSERVE_INSTALLED): requirements-kserve.lock $(INSTALLED)
+	test -x .venv-kserve/bin/python || $(UV) venv --quiet --python .venv/bin/python .venv-kserve
+	$(UV) pip sync --quiet --python .venv-kserve/bin/python --require-hashes requirements-kserve.lock
+	touch $@
+
 demo: $(INSTALLED) ## train a teacher, serve it, buy 50 outputs, compare CE, KD and CKD
 	@.venv/bin/distill-worker demo
 
-test: $(INSTALLED) ## run the tests
+test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests
 	.venv/bin/pytest
 
 check: $(INSTALLED) ## ruff, mypy --strict, and the import arrows
@@ -57,7 +64,8 @@ lock: ## resolve the dependencies again (hashes, no index named)
 	$(UV) pip compile pyproject.toml --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 	$(UV) pip compile pyproject.toml --extra dev --extra hugging-face --extra onnx --extra parquet -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-dev.lock
 	$(UV) pip compile pyproject.toml --extra bench -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-bench.lock
+	$(UV) pip compile --group kserve --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-kserve.lock
 
 clean: ## remove .venv and caches; what was bought (runs/) stays
-	rm -rf .venv .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-kserve .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
