@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 _PREFIX = "tk"
+_MAX_ID = 32
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,12 @@ def new_key(key_id: str | None = None) -> NewKey:
 def key_id_of(token: str) -> str:
     """The id inside a token, or `""` when the token has not the form of one."""
     parts = token.split("_")
-    return parts[1] if len(parts) == 3 and parts[0] == _PREFIX else ""
+    return parts[1] if len(parts) == 3 and parts[0] == _PREFIX and is_id(parts[1]) else ""
+
+
+def is_id(said: str) -> bool:
+    """Whether it has the form of a key's id; no database refuses to look for one that has."""
+    return said.isascii() and said.isalnum() and len(said) <= _MAX_ID
 
 
 def matches(token: str, secret_sha256: str) -> bool:

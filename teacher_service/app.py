@@ -24,18 +24,20 @@ from teacher_service.errors import (
     ServiceError,
 )
 from teacher_service.group_commit import GroupCommit
+from teacher_service.history import History
 from teacher_service.instance import open_instance
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Clock, Ledger
 from teacher_service.readiness import Readiness
 from teacher_service.request_id import RequestIds
 from teacher_service.retention import forget_answers
-from teacher_service.routes import inference, model, quota, statistics
+from teacher_service.routes import admin, history_admin, inference, model, own_history, quota, statistics
 from teacher_service.routes.openapi import openapi_document
 from teacher_service.routes.service import Service, quota_headers
 from teacher_service.settings import Settings
 from teacher_service.statistics import Statistics
 from teacher_service.teachers import Teacher
+from teacher_service.validation import complaint
 
 
 def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -> FastAPI:
@@ -61,7 +63,8 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
             desk = Desk(ledger, batcher)
             sweeper = asyncio.create_task(forget_answers(ledger), name="retention")
             keys, readiness = KeyRing(engine, commits, clock), Readiness(ledger, desk, clock)
-            app.state.service = Service(settings, teacher, keys, ledger, desk, readiness, numbers)
+            history = History(engine, clock)
+            app.state.service = Service(settings, teacher, keys, ledger, desk, readiness, numbers, history)
             try:
                 yield
             finally:
@@ -81,6 +84,9 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
     app.include_router(model.router)
     app.include_router(inference.router)
     app.include_router(quota.router)
+    app.include_router(own_history.router)
+    app.include_router(admin.router)
+    app.include_router(history_admin.router)
     app.add_exception_handler(ServiceError, _render)
     app.add_exception_handler(RequestValidationError, _render_validation)
     app.add_exception_handler(HTTPException, _render_http)
@@ -118,8 +124,7 @@ async def _render_validation(request: Request, error: Exception) -> JSONResponse
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or first["loc"][0]
-    return await _render(request, InvalidRequest(f"{where}: {first['msg']}, got {str(first.get('input'))[:60]!r}"))
+    return await _render(request, InvalidRequest(complaint(first, first["loc"][1:])))
 
 
 async def _render_http(request: Request, error: Exception) -> JSONResponse:

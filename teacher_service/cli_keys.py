@@ -1,28 +1,42 @@
-"""`teacher-service keys`: API keys, made, shown, granted more, revoked."""
+"""`teacher-service keys`: API keys, made, shown, granted more, changed, revoked."""
 
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from teacher_service.console import AsJson, DataDir, fail, open_ledger, print_table
 from teacher_service.group_commit import GroupCommit
+from teacher_service.key_facts import KeyFacts
 from teacher_service.key_file import keep_key
+from teacher_service.key_form import ChangedTermsForm, NewKeyForm, ReferredGrantForm
 from teacher_service.key_ring import KeyRing
 from teacher_service.key_terms import KeyTerms
-from teacher_service.output_policy import OutputPolicy
-from teacher_service.quota import MAX_QUOTA, Quota
+from teacher_service.moment import iso
+from teacher_service.quota import MAX_QUOTA
+from teacher_service.terms_options import (
+    Expires,
+    Features,
+    Holder,
+    MaxConcurrent,
+    Outputs,
+    RequestsPerMinute,
+    SamplesPerMinute,
+    checked,
+    outputs_with_features,
+)
 
-_MAX_REASON = 200
+_LISTED: Final = ("id", "name", "limit", "used", "reserved", "remaining", "outputs", "revoked")
+"""What a terminal has room for; `show` and `--json` tell the rest."""
 
 keys = typer.Typer(
-    no_args_is_help=True, help="API keys: made, shown, granted more, revoked. Takes effect on the next request."
+    no_args_is_help=True,
+    help="API keys: made, shown, granted more, changed, revoked. Takes effect on the next request.",
 )
 
 KeyId = Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")]
@@ -30,62 +44,79 @@ KeyId = Annotated[str, typer.Argument(help="The key's id, as `keys list` shows i
 
 @keys.command("create")
 def create_key(
-    name: Annotated[str, typer.Option(help="Whose key it is; unique.")],
+    name: Annotated[str, typer.Option(help="What the key is called; unique.")],
     quota: Annotated[int, typer.Option(min=0, max=MAX_QUOTA, help="Lifetime quota, in samples.")],
     data_dir: DataDir = None,
     key_file: Annotated[
         Path | None,
         typer.Option(help="Write the key to this file (mode 600) instead; do nothing when the file exists."),
     ] = None,
-    features: Annotated[
-        bool, typer.Option("--features", help="Let the key see intermediate features, not the logits alone.")
-    ] = False,
+    holder: Holder = None,
+    outputs: Outputs = None,
+    features: Features = False,
+    expires: Expires = None,
+    requests_per_minute: RequestsPerMinute = None,
+    samples_per_minute: SamplesPerMinute = None,
+    max_concurrent: MaxConcurrent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a key and show it, once: only its hash is stored."""
-    terms = KeyTerms(outputs=OutputPolicy.parse("logits,features")) if features else KeyTerms()
+    """Create a key and show it, once: only its hash is stored. A key that was not seen gets another by `rotate`."""
+    form = checked(
+        NewKeyForm,
+        name=name,
+        quota=quota,
+        holder=holder,
+        outputs=outputs_with_features(outputs, features),
+        expires_at=expires,
+        requests_per_minute=requests_per_minute,
+        samples_per_minute=samples_per_minute,
+        max_concurrent=max_concurrent,
+    )
+    terms = KeyTerms(**form.named)
     with _key_ring(data_dir) as ring:
         if key_file is None:
             key = ring.create(name, quota, terms=terms)
-            print(json.dumps({"id": key.id, "key": key.token}) if as_json else f"id: {key.id}\nkey: {key.token}")
+            _print({"id": key.id, "key": key.token}, as_json)
             return
         key_id = keep_key(ring, name, quota, key_file, terms)
     if key_id is None:
         print(f"{key_file} exists; no key was created", file=sys.stderr)
         return
-    print(json.dumps({"id": key_id, "key_file": str(key_file)}) if as_json else f"id: {key_id}\nkey_file: {key_file}")
+    _print({"id": key_id, "key_file": str(key_file)}, as_json)
 
 
 @keys.command("list")
 def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show every key's quota and what is left of it."""
+    """Show every key's quota and what is left of it; as JSON, with all of its terms."""
     with _key_ring(data_dir) as ring:
-        rows = [_key_facts(quota, revoked) for quota, revoked in ring.all()]
+        rows = [_told(KeyFacts.of(quota, revoked)) for quota, revoked in ring.all()]
     if as_json:
         print(json.dumps({"keys": rows}))
         return
-    print_table(rows, empty="no keys yet: teacher-service keys create --help")
+    print_table(
+        [{name: row[name] for name in _LISTED} for row in rows], empty="no keys yet: teacher-service keys create --help"
+    )
 
 
 @keys.command("show")
 def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show one key's quota, and the grants that it is the sum of."""
+    """Show one key's quota and terms, and the grants that its quota is the sum of."""
     with _key_ring(data_dir) as ring:
         history = ring.show(key_id)
-    facts = _key_facts(history.quota, history.revoked)
+    facts = _told(KeyFacts.of(history.quota, history.revoked))
     given = [
         {
-            "at": datetime.fromtimestamp(grant.created_at, UTC).isoformat(timespec="seconds"),
+            "at": iso(grant.created_at),
             "samples": grant.samples,
             "reason": grant.reason,
+            "reference": grant.reference,
         }
         for grant in history.grants
     ]
     if as_json:
         print(json.dumps({**facts, "grants": given}))
         return
-    for name, value in facts.items():
-        print(f"{name}: {value}")
+    _print(facts, as_json=False)
     print_table(given, empty="no grants")
 
 
@@ -94,16 +125,55 @@ def grant_samples(
     key_id: KeyId,
     samples: Annotated[int, typer.Option(min=1, max=MAX_QUOTA, help="How many more samples the key may ask.")],
     reason: Annotated[str, typer.Option(help="What for; kept in the key's history.")] = "granted",
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Your own word for this grant: repeated under it, it is granted once."),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add to a key's quota, from its next request on. The history keeps every grant."""
-    if not 1 <= len(reason) <= _MAX_REASON:
-        fail(f"reason: expected 1 to {_MAX_REASON} characters, got {len(reason)}")
+    """Add to a key's quota, from its next request on. The history keeps every grant.
+
+    Without a --reference, a repetition grants again.
+    """
+    form = checked(ReferredGrantForm, samples=samples, reason=reason, reference=reference)
     with _key_ring(data_dir) as ring:
-        quota = ring.grant(key_id, samples, reason)
-    facts = {"id": key_id, "limit": quota.limit, "remaining": quota.remaining}
-    print(json.dumps(facts) if as_json else "\n".join(f"{name}: {value}" for name, value in facts.items()))
+        granted = ring.grant(key_id, form.samples, form.reason, form.reference)
+    _print({"id": key_id, "limit": granted.quota.limit, "remaining": granted.quota.remaining}, as_json)
+    if granted.repeated:
+        print(f"granted before, on {iso(granted.grant.created_at)}; nothing was granted now", file=sys.stderr)
+
+
+@keys.command("change")
+def change_key(
+    key_id: KeyId,
+    data_dir: DataDir = None,
+    holder: Holder = None,
+    outputs: Outputs = None,
+    features: Features = False,
+    expires: Expires = None,
+    requests_per_minute: RequestsPerMinute = None,
+    samples_per_minute: SamplesPerMinute = None,
+    max_concurrent: MaxConcurrent = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a key other terms, from its next request on: those that are named, and no others.
+
+    A limit is taken away by --expires never, --requests-per-minute none, --samples-per-minute none and
+    --max-concurrent none. --features without --outputs is short for --outputs logits,features.
+    """
+    form = checked(
+        ChangedTermsForm,
+        holder=holder,
+        outputs=outputs_with_features(outputs, features),
+        expires_at=expires,
+        requests_per_minute=requests_per_minute,
+        samples_per_minute=samples_per_minute,
+        max_concurrent=max_concurrent,
+    )
+    with _key_ring(data_dir) as ring:
+        quota = ring.change(key_id, **form.named)
+    _print(_told(KeyFacts.of(quota, revoked=False)), as_json)
 
 
 @keys.command("rotate")
@@ -114,7 +184,7 @@ def rotate_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False)
     """
     with _key_ring(data_dir) as ring:
         key = ring.rotate(key_id)
-    print(json.dumps({"id": key.id, "key": key.token}) if as_json else f"id: {key.id}\nkey: {key.token}")
+    _print({"id": key.id, "key": key.token}, as_json)
 
 
 @keys.command("revoke")
@@ -126,17 +196,13 @@ def revoke_key(key_id: KeyId, data_dir: DataDir = None) -> None:
     print(f"revoked {key_id}")
 
 
-def _key_facts(quota: Quota, revoked: bool) -> dict[str, Any]:
-    return {
-        "id": quota.key_id,
-        "name": quota.name,
-        "limit": quota.limit,
-        "used": quota.used,
-        "reserved": quota.reserved,
-        "remaining": quota.remaining,
-        "outputs": str(quota.terms.outputs),
-        "revoked": revoked,
-    }
+def _told(facts: KeyFacts) -> dict[str, Any]:
+    expires_at = facts.expires_at
+    return facts.model_dump() | {"expires_at": expires_at and expires_at.isoformat(timespec="seconds")}
+
+
+def _print(facts: Mapping[str, Any], as_json: bool) -> None:
+    print(json.dumps(facts) if as_json else "\n".join(f"{name}: {value}" for name, value in facts.items()))
 
 
 @contextmanager

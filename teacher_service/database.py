@@ -73,11 +73,24 @@ grants = Table(
     Column("samples", BigInteger, nullable=False),
     Column("reason", String(200), nullable=False),
     Column("created_at", Float(53), nullable=False),
+    Column("reference", String(255)),
     CheckConstraint("samples > 0", name="grants_something"),
     sqlite_autoincrement=True,
 )
-"""How each key came by its quota, which is their sum. Rows are added, never changed."""
+"""How each key came by its quota, which is their sum. Rows are added, never changed.
+
+`reference` is the caller's own word for the grant, by which a repetition of it is known.
+"""
 Index("grants_by_key", grants.c.key_id, grants.c.id)
+_referred_to = grants.c.reference.is_not(None)
+Index(
+    "grants_by_reference",
+    grants.c.key_id,
+    grants.c.reference,
+    unique=True,
+    sqlite_where=_referred_to,
+    postgresql_where=_referred_to,
+)
 
 queries = Table(
     "queries",
@@ -101,7 +114,8 @@ queries = Table(
     sqlite_autoincrement=True,
 )
 """The facts of each query, of which only status, finished_at and answer_sha256 change, once."""
-Index("queries_by_key", queries.c.key_id, queries.c.id)
+Index("queries_by_key", queries.c.key_id, queries.c.status, queries.c.created_at, queries.c.id)
+Index("queries_by_status", queries.c.status, queries.c.created_at, queries.c.id)
 _held = queries.c.status == "held"
 Index("held_queries", queries.c.instance_id, sqlite_where=_held, postgresql_where=_held)
 
@@ -153,6 +167,7 @@ daily_usage = Table(
     Column("samples", BigInteger, nullable=False),
 )
 """What each key was charged on each day, counted in days since the epoch, UTC."""
+Index("daily_usage_by_day", daily_usage.c.day)
 
 
 def open_database(ledger: str | Path) -> Engine:

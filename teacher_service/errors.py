@@ -5,6 +5,7 @@
     │   ├── QuotaTooLarge     400   a grant beyond what a quota may be
     │   └── TooManySamples    400   more samples than the key may ever ask at once
     ├── Unauthorized          401   no key, an unknown key, a revoked key
+    ├── AdminDisabled         403   the service was started without an admin key
     ├── OutputNotAllowed      403   the key may not see an output that was asked for
     ├── NotFound              404   no such path
     │   ├── UnknownKey        404   no API key of this id
@@ -124,6 +125,12 @@ class Unauthorized(ServiceError):
     def headers(self) -> Mapping[str, str]:
         """How to authenticate."""
         return {"WWW-Authenticate": 'Bearer realm="teacher"'}
+
+
+class AdminDisabled(ServiceError):
+    """The service was started without TEACHER_ADMIN_KEY, so nobody may administer it over HTTP."""
+
+    status, kind = 403, "admin-disabled"
 
 
 class OutputNotAllowed(ServiceError):

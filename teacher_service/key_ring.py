@@ -1,37 +1,23 @@
 """The API keys: made, listed, revoked, and recognised."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from sqlalchemy import Connection, Engine, Row, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
 from teacher_service import api_key
-from teacher_service.database import api_keys, grants, reading
-from teacher_service.errors import (
-    INVALID_KEY,
-    LedgerUnavailable,
-    NameTaken,
-    QuotaTooLarge,
-    Unauthorized,
-    UnknownKey,
-)
+from teacher_service.database import api_keys
+from teacher_service.errors import INVALID_KEY, NameTaken, Unauthorized, UnknownKey
+from teacher_service.granting import Grant, Granted, add, grants_of, note_grant
 from teacher_service.group_commit import GroupCommit
-from teacher_service.key_terms import PLAIN, KeyTerms
-from teacher_service.quota import MAX_QUOTA, Quota, quota_of, read_quota
+from teacher_service.key_terms import PLAIN, KeyTerms, NamedTerms
+from teacher_service.ledger_reader import looking
+from teacher_service.quota import Quota, quota_of, read_quota
 
 _MOST_REMEMBERED: Final = 4096
-
-
-@dataclass(frozen=True)
-class Grant:
-    """Samples that were added to a key's quota, and when, in seconds since the epoch."""
-
-    samples: int
-    reason: str
-    created_at: float
 
 
 @dataclass(frozen=True)
@@ -104,32 +90,23 @@ class KeyRing:
             except IntegrityError as error:
                 raise NameTaken(f"name: a key called {name!r} exists; choose another name") from error
             if quota:
-                self._note_grant(connection, key.id, quota, "created")
+                note_grant(connection, key.id, Grant(quota, "created", self._clock()))
 
         self._commits.submit(operation).result()
         return key
 
-    def grant(self, key_id: str, samples: int, reason: str) -> Quota:
-        """Add `samples` (at least 1) to a key's quota, from the next request on; the quota afterwards.
+    def grant(self, key_id: str, samples: int, reason: str, reference: str | None = None) -> Granted:
+        """Add `samples` (at least 1) to a key's quota, from the next request on; once under a reference.
 
         Raises:
             UnknownKey: there is no such key.
             QuotaTooLarge: the quota would be larger than a header field can say.
+            IdempotencyMismatch: something else was granted under this reference.
         """
+        _check_form(key_id)
 
-        def operation(connection: Connection) -> Quota:
-            row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
-            if row is None:
-                raise UnknownKey(key_id)
-            if row.quota + samples > MAX_QUOTA:
-                most = MAX_QUOTA - row.quota
-                raise QuotaTooLarge(
-                    f"samples: expected at most {most} more (a quota may be {MAX_QUOTA}), got {samples}"
-                )
-            more = api_keys.c.quota + samples
-            connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(quota=more))
-            self._note_grant(connection, key_id, samples, reason)
-            return replace(quota_of(row, self._clock()), limit=row.quota + samples)
+        def operation(connection: Connection) -> Granted:
+            return add(connection, key_id, Grant(samples, reason, self._clock(), reference))
 
         return self._commits.submit(operation).result()
 
@@ -139,6 +116,7 @@ class KeyRing:
         Raises:
             UnknownKey: there is no such key, or it is revoked.
         """
+        _check_form(key_id)
         key = api_key.new_key(key_id)
 
         def operation(connection: Connection) -> None:
@@ -153,18 +131,20 @@ class KeyRing:
         self._commits.submit(operation).result()
         return key
 
-    def change(self, key_id: str, terms: KeyTerms) -> Quota:
-        """Give a key other terms, from the next request on; its quota.
+    def change(self, key_id: str, **named: Unpack[NamedTerms]) -> Quota:
+        """Give a key other terms, from the next request on; its quota. Terms that are not named stay as they are.
 
         Raises:
             UnknownKey: there is no such key, or it is revoked.
         """
+        _check_form(key_id)
+        columns = {name: str(term) if name == "outputs" else term for name, term in named.items()}
 
         def operation(connection: Connection) -> Quota:
             changed = connection.execute(
                 update(api_keys)
                 .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-                .values(**terms.columns, revision=api_keys.c.revision + 1)
+                .values(**columns, revision=api_keys.c.revision + 1)
             )
             if changed.rowcount != 1:
                 raise UnknownKey(key_id)
@@ -177,26 +157,29 @@ class KeyRing:
 
         Raises:
             UnknownKey: there is no such key.
+            LedgerUnavailable: the database cannot be read.
         """
-        with reading(self._engine) as connection:
+        _check_form(key_id)
+        with looking(self._engine, standing_still=True) as connection:
             row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
             if row is None:
                 raise UnknownKey(key_id)
-            given = connection.execute(select(grants).where(grants.c.key_id == key_id).order_by(grants.c.id)).all()
-        return KeyHistory(
-            quota_of(row, self._clock()),
-            row.revoked_at is not None,
-            [Grant(grant.samples, grant.reason, grant.created_at) for grant in given],
-        )
+            return KeyHistory(quota_of(row, self._clock()), row.revoked_at is not None, grants_of(connection, key_id))
 
     def all(self) -> list[tuple[Quota, bool]]:
-        """Every key's quota, oldest first, and whether it is revoked."""
-        with reading(self._engine) as connection:
+        """Every key's quota, oldest first, and whether it is revoked.
+
+        Raises:
+            LedgerUnavailable: the database cannot be read.
+        """
+        with looking(self._engine) as connection:
             rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)).all()
         return [(quota_of(row, self._clock()), row.revoked_at is not None) for row in rows]
 
     def revoke(self, key_id: str) -> bool:
         """Refuse this key from the next request on; whether there was such a key."""
+        if not api_key.is_id(key_id):
+            return False
 
         def operation(connection: Connection) -> bool:
             known = connection.execute(select(api_keys.c.id).where(api_keys.c.id == key_id)).first() is not None
@@ -209,17 +192,14 @@ class KeyRing:
 
         return self._commits.submit(operation).result()
 
-    def _note_grant(self, connection: Connection, key_id: str, samples: int, reason: str) -> None:
-        connection.execute(
-            insert(grants).values(key_id=key_id, samples=samples, reason=reason, created_at=self._clock())
-        )
-
     def _key_row(self, key_id: str) -> Row[Any] | None:
-        try:
-            with reading(self._engine) as connection:
-                return connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
-        except SQLAlchemyError as error:
-            raise LedgerUnavailable("The ledger cannot be read, so nothing was admitted. Try again soon.") from error
+        with looking(self._engine) as connection:
+            return connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
+
+
+def _check_form(key_id: str) -> None:
+    if not api_key.is_id(key_id):
+        raise UnknownKey(key_id)
 
 
 def _is_over(row: Row[Any], now: float) -> bool:

@@ -1,7 +1,7 @@
 """On what terms a key is given: whose it is, what it may see, how fast it may ask, and until when."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from teacher_service.output_policy import LOGITS_ALONE, OutputPolicy
 
@@ -24,6 +24,17 @@ class KeyTerms:
     def columns(self) -> dict[str, Any]:
         """The columns of `api_keys` that say so."""
         return {**vars(self), "outputs": str(self.outputs)}
+
+
+class NamedTerms(TypedDict, total=False):
+    """Some of a key's terms, by the names that `KeyTerms` has for them."""
+
+    holder: str
+    outputs: OutputPolicy
+    expires_at: float | None
+    requests_per_minute: int | None
+    samples_per_minute: int | None
+    max_concurrent: int | None
 
 
 PLAIN: Final = KeyTerms()

@@ -21,7 +21,8 @@ def parse_moment(said: str) -> float:
     """
     try:
         moment = datetime.fromisoformat(said)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        # As UTC, which has no year 0 or 10000: what is read here can be written again.
+        return (moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError) as error:
         raise ValueError(f"expected an ISO 8601 date, such as 2027-01-31 or 2027-01-31T12:00Z, got {said!r}") from error
 

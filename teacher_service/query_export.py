@@ -13,7 +13,7 @@ from teacher_service.database import queries, query_events, snapshot
 from teacher_service.query_chain import ADMITTED
 
 _ROWS: Final = 2000
-_FACTS: Final = (
+FACTS: Final = (
     "id",
     "request_id",
     "key_id",
@@ -29,7 +29,7 @@ _FACTS: Final = (
     "finished_at",
     "answer_sha256",
 )
-COLUMNS: Final = (*_FACTS, "admitted_sequence", "admitted_sha256", "finished_sequence", "finished_sha256")
+COLUMNS: Final = (*FACTS, "admitted_sequence", "admitted_sha256", "finished_sequence", "finished_sha256")
 """The facts of a query, and its two entries in the chain."""
 TIMES: Final = frozenset({"created_at", "finished_at"})
 """In seconds since the epoch."""
@@ -44,7 +44,7 @@ def exported(
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database cannot be read.
     """
-    facts = [queries.c[name] for name in _FACTS]
+    facts = [queries.c[name] for name in FACTS]
     statement = (
         select(*facts, query_events.c.sequence, query_events.c.event, query_events.c.sha256)
         .select_from(queries.outerjoin(query_events, query_events.c.query_id == queries.c.id))
@@ -63,7 +63,7 @@ def exported(
 
 
 def _exported(entries: Sequence[Any]) -> dict[str, Any]:
-    row = {name: getattr(entries[0], name) for name in _FACTS} | dict.fromkeys(COLUMNS[len(_FACTS) :])
+    row = {name: getattr(entries[0], name) for name in FACTS} | dict.fromkeys(COLUMNS[len(FACTS) :])
     for entry in entries:
         if entry.event is not None:
             when = "admitted" if entry.event == ADMITTED else "finished"

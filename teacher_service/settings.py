@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """Samples admitted and not yet answered; beyond it requests get 503."""
     drain_seconds: float = Field(default=30, ge=0, le=3600)
     """How long a service that is told to stop answers what it admitted."""
+    admin_key: SecretStr | None = Field(default=None, min_length=16)
+    """What `/v1/admin` must be asked with; without it nobody may."""
     metrics_key: SecretStr | None = Field(default=None, min_length=16)
     """What `/metrics` and the models' statistics must be asked with; without it they are open."""
     log_level: Literal["info", "warning", "error"] = "info"

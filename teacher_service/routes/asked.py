@@ -45,7 +45,7 @@ async def read_request(request: Request, settings: Settings, model: str, model_v
     Raises:
         InvalidRequest, BodyTooLarge, BodyTooSlow, UnsupportedEncoding: the message names the field.
     """
-    idempotency_key = _idempotency_key(request)
+    idempotency_key = idempotency_key_of(request)
     content = await read_body(request, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds)
     header_length = request.headers.get(oip.HEADER_LENGTH)
     try:
@@ -60,8 +60,12 @@ async def read_request(request: Request, settings: Settings, model: str, model_v
     return Asked(model, model_version, idempotency_key, head, tensors, outputs, sha)
 
 
-def _idempotency_key(request: Request) -> str | None:
-    """The header's value, quoted (a structured-field string) or bare."""
+def idempotency_key_of(request: Request) -> str | None:
+    """The header's value, quoted (a structured-field string) or bare.
+
+    Raises:
+        InvalidRequest: it is too long, empty, or not printable ASCII.
+    """
     value = request.headers.get("idempotency-key")
     if value is None:
         return None

@@ -14,6 +14,8 @@ Responses = dict[int | str, dict[str, Any]]
 
 KEYED: Final[dict[str, Any]] = {"security": [{"bearer": []}, {"apiKey": []}]}
 """`openapi_extra=` of a route that asks for an API key."""
+ADMIN_KEYED: Final[dict[str, Any]] = {"security": [{"adminKey": []}]}
+"""The same of one that asks for TEACHER_ADMIN_KEY."""
 METRICS_KEYED: Final[dict[str, Any]] = {"security": [{"metricsKey": []}, {}]}
 """The same of one that asks for TEACHER_METRICS_KEY, where that is set."""
 

@@ -17,6 +17,7 @@ _REFERENCE: Final = "#/components/schemas/{model}"
 _SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key (`teacher-service keys create`)."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+    "adminKey": {"type": "http", "scheme": "bearer", "description": "TEACHER_ADMIN_KEY."},
     "metricsKey": {"type": "http", "scheme": "bearer", "description": "TEACHER_METRICS_KEY, where it is set."},
 }
 _TEXT: Final = {"type": "string"}

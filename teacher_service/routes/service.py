@@ -1,14 +1,17 @@
 """What every route is given: the running service, and the key that asks."""
 
+import secrets
 from dataclasses import dataclass
 from math import ceil
 from typing import Annotated
 
 from fastapi import Depends, Request
+from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
 from teacher_service.desk import Desk
-from teacher_service.errors import Unauthorized
+from teacher_service.errors import AdminDisabled, Unauthorized
+from teacher_service.history import History
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger import Ledger
 from teacher_service.quota import MAX_QUOTA, Quota
@@ -30,6 +33,7 @@ class Service:
     desk: Desk
     readiness: Readiness
     statistics: Statistics
+    history: History
 
 
 async def running_service(request: Request) -> Service:  # async: FastAPI sends every other kind through a thread
@@ -58,6 +62,25 @@ async def current_quota(request: Request, service: RunningService, token: Token)
     quota = await run_in_threadpool(service.keys.authenticate, token)
     request.state.quota = quota  # for the headers of a refusal
     return quota
+
+
+def bears(request: Request, secret: SecretStr) -> bool:
+    """Whether the request says `Authorization: Bearer <secret>`; takes as long for a wrong one as for the right one."""
+    scheme, _, offered = request.headers.get("authorization", "").partition(" ")
+    known = secrets.compare_digest(offered.strip().encode(), secret.get_secret_value().encode())
+    return known and scheme.lower() == "bearer"
+
+
+async def administrator(request: Request, service: RunningService) -> None:
+    """Let nobody pass but who has the admin key."""
+    expected = service.settings.admin_key
+    if expected is None:
+        raise AdminDisabled(
+            "This service was started without an admin key. Set TEACHER_ADMIN_KEY (16 characters or more) and start it "
+            "again, or use `teacher-service keys`."
+        )
+    if not bears(request, expected):
+        raise Unauthorized("This needs the key of TEACHER_ADMIN_KEY. Send it as `Authorization: Bearer <key>`.")
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:

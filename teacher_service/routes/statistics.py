@@ -3,7 +3,6 @@
 Both are open unless TEACHER_METRICS_KEY is set, which must then be sent as `Authorization: Bearer <key>`.
 """
 
-import secrets
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -14,7 +13,7 @@ from teacher_service.errors import LedgerUnavailable, Unauthorized, UnknownModel
 from teacher_service.metrics import metrics_text
 from teacher_service.routes.documented import METRICS_KEYED, Responses, protocol_refusals, refusals
 from teacher_service.routes.model import check_model
-from teacher_service.routes.service import RunningService, Service
+from teacher_service.routes.service import RunningService, Service, bears
 from teacher_service.statistics import Duration
 
 _TEXT: Final[Responses] = {200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}}
@@ -24,11 +23,7 @@ _UNKNOWN: Final = protocol_refusals(Unauthorized, UnknownModel)
 
 async def _may_look(request: Request, service: RunningService) -> None:
     expected = service.settings.metrics_key
-    scheme, _, offered = request.headers.get("authorization", "").partition(" ")
-    if expected is None:
-        return
-    known = secrets.compare_digest(offered.strip().encode(), expected.get_secret_value().encode())
-    if scheme.lower() != "bearer" or not known:
+    if expected is not None and not bears(request, expected):
         raise Unauthorized("Metrics need the key of TEACHER_METRICS_KEY. Send it as `Authorization: Bearer <key>`.")
 
 

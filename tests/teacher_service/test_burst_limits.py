@@ -57,7 +57,7 @@ def test_changed_key_is_noticed_by_the_next_request(limited: ServiceUnderTest) -
     """The service remembers keys; the ledger knows better."""
     ring: KeyRing = limited.app.state.service.keys
     assert limited.infer(images(1)).status_code == 200
-    ring.change(limited.key.id, KeyTerms(max_concurrent=1))
+    ring.change(limited.key.id, requests_per_minute=None, samples_per_minute=None, max_concurrent=1)
     paid = limited.infer(images(1))
     assert paid.headers["ratelimit"] == '"quota";r=48, "concurrent";r=1'
     fresh = ring.rotate(limited.key.id)

@@ -62,7 +62,8 @@ def test_list_shows_numbers_as_they_are_in_the_ledger(tmp_path: Path) -> None:
     key_id = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "50", "--json").stdout)["id"]
     rows(tmp_path / "ledger.sqlite", "UPDATE api_keys SET used = 7, reserved = 2")
     facts = {"id": key_id, "name": "lab", "limit": 50, "used": 7, "reserved": 2, "remaining": 41}
-    facts |= {"outputs": "logits", "revoked": False}
+    facts |= {"in_flight": 0, "holder": "", "outputs": "logits", "revoked": False}
+    facts |= dict.fromkeys(("expires_at", "requests_per_minute", "samples_per_minute", "max_concurrent"))
     assert json.loads(_keys(tmp_path, "list", "--json").stdout) == {"keys": [facts]}
     assert "lab" in _keys(tmp_path, "list").stdout
 

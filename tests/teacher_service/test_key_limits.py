@@ -158,7 +158,7 @@ def test_terms_changed_meanwhile_are_noticed(books: Books) -> None:
     assert books.keys.remembered(key.token) is None
     revision = books.keys.authenticate(key.token).revision
     with open_books(books.path) as peer:
-        peer.keys.change(key.id, KeyTerms(requests_per_minute=1))
+        peer.keys.change(key.id, requests_per_minute=1)
     with pytest.raises(KeyChanged):
         _result(books.ledger.reserve(query(key.id, 1), revision))
     with pytest.raises(KeyChanged):

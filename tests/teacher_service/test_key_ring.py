@@ -14,7 +14,7 @@ from teacher_service.errors import (
     Unauthorized,
     UnknownKey,
 )
-from teacher_service.key_ring import Grant
+from teacher_service.granting import Grant
 from teacher_service.key_terms import KeyTerms
 from teacher_service.output_policy import OutputPolicy
 from teacher_service.quota import MAX_QUOTA
@@ -68,7 +68,7 @@ def test_grant_counts_at_once_and_takes_nothing_from_what_is_held(either: Books)
     either.ledger.reserve(query(key, 3)).result(WAIT_SECONDS)
     with pytest.raises(QuotaExceeded):
         either.ledger.reserve(query(key, 1)).result(WAIT_SECONDS)
-    assert either.keys.grant(key, 2, "more").remaining == 2
+    assert either.keys.grant(key, 2, "more").quota.remaining == 2
     either.ledger.reserve(query(key, 2)).result(WAIT_SECONDS)
     assert either.counts(key) == (0, 5)
 

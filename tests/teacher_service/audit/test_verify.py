@@ -31,7 +31,7 @@ NOT_COVERED = {
         *("requests_per_minute", "samples_per_minute", "max_concurrent"),
         *("requests_debt", "requests_debt_at_ms", "samples_debt", "samples_debt_at_ms"),
     },
-    "grants": {"id", "reason", "created_at"},
+    "grants": {"id", "reason", "created_at", "reference"},
     "answers": {"kept_until"},
 }
 """What may change without a word of the audit."""
