@@ -5,7 +5,6 @@ suspension, until there is none left.
 """
 
 import asyncio
-from collections.abc import Coroutine, Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +14,12 @@ from fastapi import FastAPI
 from shared import oip
 from teacher_service.app import create_app
 from teacher_service.settings import Settings
+from tests.end_to_end.faulty_service import ERRORS, WHENS, Interruptible
+from tests.end_to_end.processes import ledger_url
 from tests.teacher_service.ledger_file import WAIT_SECONDS, FakeClock
 from tests.teacher_service.running_service import ScriptedTeacher, images
 
 _BODY = oip.encode_request({"images": images(2)}, outputs=["logits"])
-
-
-class _Interrupted:
-    """Awaits `work`, and raises `error` in it at its suspension number `at`, counted from 0."""
-
-    def __init__(self, work: Coroutine[Any, Any, None], at: int, error: BaseException) -> None:
-        self.happened = False
-        self._work, self._at, self._error = work, at, error
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        for _ in range(self._at):
-            try:
-                awaited = self._work.send(None)
-            except StopIteration:
-                return
-            yield awaited
-        try:
-            self._work.send(None)
-        except StopIteration:
-            return
-        self.happened = True
-        try:
-            awaited = self._work.throw(self._error)
-            while True:
-                yield awaited
-                awaited = self._work.send(None)
-        except StopIteration:
-            return
 
 
 class _Client:
@@ -82,13 +55,13 @@ async def _ask(app: FastAPI, token: str, idempotency_key: str) -> int:
     return client.status
 
 
-async def _interrupt_everywhere(app: FastAPI, error: type[BaseException]) -> int:
+async def _interrupt_everywhere(app: FastAPI, error: type[BaseException], when: str) -> int:
     """How many suspensions a request has. Each key is worth two requests, and has to remain so."""
     service, at = app.state.service, 0
     while True:
         key = service.keys.create(f"interrupted-{at}", 4)
         client = _Client(key.token, "first")
-        request = _Interrupted(app(client.scope, client.receive, client.send), at, error())
+        request = Interruptible(app(client.scope, client.receive, client.send), at, error(), when)
         await asyncio.gather(_awaited(request), return_exceptions=True)
         await service.desk.drain()
         quota = service.keys.authenticate(key.token)
@@ -102,17 +75,20 @@ async def _interrupt_everywhere(app: FastAPI, error: type[BaseException]) -> int
         at += 1
 
 
-async def _awaited(request: _Interrupted) -> None:
+async def _awaited(request: Interruptible) -> None:
     await request
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError, TimeoutError, OSError])
+@pytest.mark.parametrize("when", WHENS)
+@pytest.mark.parametrize("error", ERRORS.values())
 def test_request_interrupted_anywhere_holds_nothing_and_is_charged_at_most_once(
-    error: type[BaseException], weights: Path, tmp_path: Path
+    error: type[BaseException], when: str, weights: Path, ledger_place: Path | str
 ) -> None:
+    settings = Settings(weights=weights, database_url=ledger_url(ledger_place))
+
     async def test() -> int:
-        app = create_app(Settings(weights=weights, data_dir=tmp_path), ScriptedTeacher(weights), FakeClock())
+        app = create_app(settings, ScriptedTeacher(weights), FakeClock())
         async with asyncio.timeout(6 * WAIT_SECONDS), app.router.lifespan_context(app):
-            return await _interrupt_everywhere(app, error)
+            return await _interrupt_everywhere(app, error, when)
 
     assert asyncio.run(test()) >= 5  # the body, the key, the ledger and the model, both parts of the answer
