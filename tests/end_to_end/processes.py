@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import httpx
 
@@ -20,7 +20,7 @@ from teacher_service.api_key import NewKey
 from teacher_service.database import open_database
 from teacher_service.group_commit import GroupCommit
 from teacher_service.key_ring import KeyRing
-from teacher_service.key_terms import KeyTerms
+from teacher_service.key_terms import KeyTerms, NamedTerms
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -156,7 +156,7 @@ class RunningService:
         assert maker.exitcode == 0, self.log.read_text()
         return key_file.read_text().strip()
 
-    def new_key(self, name: str, quota: int, **terms: Any) -> NewKey:
+    def new_key(self, name: str, quota: int, **terms: Unpack[NamedTerms]) -> NewKey:
         """A key on these `KeyTerms`, made in the test's own process."""
         with self.keys() as ring:
             return ring.create(name, quota, terms=KeyTerms(**terms))
