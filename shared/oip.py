@@ -10,14 +10,15 @@ Source: KServe, "Open Inference Protocol"; Triton Inference Server, "Binary tens
 """
 
 import json
+import reprlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
-from typing import Any, Final, TypeVar
+from math import isfinite, prod
+from typing import Annotated, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, StrictInt, ValidationError
+from pydantic import AfterValidator, BaseModel, FailFast, Field, StrictInt, ValidationError
 
 from shared import oip_bytes
 
@@ -44,6 +45,12 @@ BYTES: Final = "BYTES"
 """Elements of any length, in an array of Python `bytes` (see `oip_bytes`)."""
 _NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
 
+MAX_DIMENSIONS: Final = 64
+"""Of one tensor, as numpy has it."""
+MAX_TENSORS: Final = 256
+"""Of one body, and parameters of one of its parts."""
+_SIZES: Final = range(2**63)
+
 Array = NDArray[Any]
 _Head = TypeVar("_Head", bound=BaseModel)
 
@@ -52,30 +59,49 @@ class ProtocolError(ValueError):
     """A body that does not follow the protocol."""
 
 
+class HeadTooLong(ProtocolError):
+    """More JSON than is read."""
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    if len(parameters) > MAX_TENSORS:
+        raise ValueError(f"expected at most {MAX_TENSORS} parameters, got {len(parameters)}")
+    for name, value in parameters.items():
+        if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not isfinite(value)):
+            raise ValueError(f"expected texts, finite numbers, true and false, and {_short(name)} is none of them")
+    return parameters
+
+
+_Parameters = Annotated[dict[str, Any], AfterValidator(_plain)]
+# Each list ends at its first fault: a report of a million faults takes gigabytes.
+_Shape = Annotated[list[StrictInt], FailFast(), Field(max_length=MAX_DIMENSIONS)]
+_Name = Annotated[str, Field(max_length=1024)]
+
+
 class TensorHead(BaseModel):
     """One tensor of a request or a response, as its JSON head describes it."""
 
-    name: str
-    shape: list[StrictInt]
+    name: _Name
+    shape: _Shape
     datatype: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: _Parameters = Field(default_factory=dict)
     data: list[Any] | None = None
 
 
 class RequestedOutput(BaseModel):
     """One output that a request asks for."""
 
-    name: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    name: _Name
+    parameters: _Parameters = Field(default_factory=dict)
 
 
 class RequestHead(BaseModel):
     """The JSON head of an inference request."""
 
     id: str | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    inputs: list[TensorHead]
-    outputs: list[RequestedOutput] = Field(default_factory=list)
+    parameters: _Parameters = Field(default_factory=dict)
+    inputs: Annotated[list[TensorHead], FailFast(), Field(max_length=MAX_TENSORS)]
+    outputs: Annotated[list[RequestedOutput], FailFast(), Field(max_length=MAX_TENSORS)] = Field(default_factory=list)
 
     def wants_binary(self, output: str) -> bool:
         """Whether `output` travels in binary: its own `binary_data` wins over the request's `binary_data_output`."""
@@ -92,8 +118,8 @@ class ResponseHead(BaseModel):
     model_name: str
     model_version: str | None = None
     id: str | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    outputs: list[TensorHead]
+    parameters: _Parameters = Field(default_factory=dict)
+    outputs: Annotated[list[TensorHead], FailFast(), Field(max_length=MAX_TENSORS)]
 
 
 @dataclass(frozen=True)
@@ -137,22 +163,46 @@ def encode_response(
     return _encode(head, chunks)
 
 
-def decode_request(content: bytes, header_length: str | None) -> tuple[RequestHead, dict[str, Array]]:
+def head_length(size: int, header_length: str | None) -> int:
+    """How many of a body's `size` bytes are its JSON head, as the header says; all of them where there is none."""
+    if header_length is None:
+        return size
+    if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= 19):
+        raise ProtocolError(f"{HEADER_LENGTH}: expected a number of bytes, got {header_length[:40]!r}")
+    length = int(header_length)
+    if length > size:
+        raise ProtocolError(
+            f"{HEADER_LENGTH}: expected at most the body's {size} bytes, got {length}; was the body cut short?"
+        )
+    return length
+
+
+def decode_request(
+    content: bytes, header_length: str | None, *, max_head_bytes: int = 2**63
+) -> tuple[RequestHead, dict[str, Array]]:
     """A request's head and its input tensors by name.
 
     Args:
         content: the whole body.
         header_length: the `Inference-Header-Content-Length` header as it came, or None.
+        max_head_bytes: how much JSON is parsed at most; each byte may become a hundred in memory.
+
+    Raises:
+        ProtocolError: it is no such body; HeadTooLong when it has more JSON than that.
     """
-    raw_head, payload = _split(content, header_length)
-    head = _parse(RequestHead, raw_head)
+    length = head_length(len(content), header_length)
+    if length > max_head_bytes:
+        raise HeadTooLong(
+            f"body: expected at most {max_head_bytes} bytes of JSON, got {length}; send tensors in binary"
+        )
+    head, payload = _parse(RequestHead, content[:length]), memoryview(content)[length:]
     return head, _decode_tensors("inputs", head.inputs, payload)
 
 
 def decode_response(content: bytes, header_length: str | None) -> tuple[ResponseHead, dict[str, Array]]:
     """A response's head and its output tensors by name; the arguments are those of `decode_request`."""
-    raw_head, payload = _split(content, header_length)
-    head = _parse(ResponseHead, raw_head)
+    length = head_length(len(content), header_length)
+    head, payload = _parse(ResponseHead, content[:length]), memoryview(content)[length:]
     return head, _decode_tensors("outputs", head.outputs, payload)
 
 
@@ -181,26 +231,15 @@ def _encode_tensors(arrays: Mapping[str, Array], binary: Collection[str]) -> tup
     return heads, chunks
 
 
-def _split(content: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
-    if header_length is None:
-        return content, memoryview(b"")
-    if not (header_length.isascii() and header_length.isdigit() and len(header_length) <= 19):
-        raise ProtocolError(f"{HEADER_LENGTH}: expected a number of bytes, got {header_length[:40]!r}")
-    length = int(header_length)
-    if length > len(content):
-        raise ProtocolError(
-            f"{HEADER_LENGTH}: expected at most the body's {len(content)} bytes, got {length}; was the body cut short?"
-        )
-    return content[:length], memoryview(content)[length:]
-
-
 def _parse(model: type[_Head], raw_head: bytes) -> _Head:
     try:
         return model.model_validate_json(raw_head)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise ProtocolError(f"{where}: {first['msg']}, got {_short(first['input'])}") from error
+        raise ProtocolError(
+            f"{where}: {first['msg'].removeprefix('Value error, ')}, got {_short(first['input'])}"
+        ) from error
 
 
 def _decode_tensors(field: str, heads: Sequence[TensorHead], payload: memoryview) -> dict[str, Array]:
@@ -214,8 +253,8 @@ def _decode_tensors(field: str, heads: Sequence[TensorHead], payload: memoryview
         if dtype is None and head.datatype != BYTES:
             known = ", ".join([*DTYPES, BYTES])
             raise ProtocolError(f"{where}.datatype: expected one of {known}, got {_short(head.datatype)}")
-        if any(size < 0 for size in head.shape):
-            raise ProtocolError(f"{where}.shape: expected sizes of 0 or more, got {_short(head.shape)}")
+        if any(size not in _SIZES for size in head.shape):
+            raise ProtocolError(f"{where}.shape: expected sizes of 0 or more, below 2**63, got {_short(head.shape)}")
         size = head.parameters.get("binary_data_size")
         if dtype is None:
             arrays[head.name] = _elements(where, head, size, payload[offset:])
@@ -293,11 +332,13 @@ def _from_json(where: str, head: TensorHead, dtype: np.dtype[Any]) -> Array:
 
 
 def _numbers(data: list[Any]) -> Array:
-    values = np.array(data)
     exact = np.array(data, dtype=object)
     types = set(map(type, exact.flat))
-    if bool in types and len(types) > 1:
-        return exact  # numpy would count true as 1
+    if list in types:
+        raise ValueError("ragged")
+    if not types <= {bool, int, float} or (bool in types and len(types) > 1):
+        return exact  # numpy would count true as 1, and give every text the width of the longest
+    values = np.array(data)
     if values.dtype.kind in "fO" and types == {int} and all(0 <= value < 2**64 for value in exact.flat):
         return exact.astype(np.uint64)  # integers on both sides of 2**63 would become floating point and lose digits
     return values
@@ -319,6 +360,11 @@ def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
     return value
 
 
+_SHORT: Final = reprlib.Repr()  # which, unlike repr, looks at no more than it shows
+_SHORT.maxlist = _SHORT.maxtuple = 16
+_SHORT.maxlong = _SHORT.maxstring = _SHORT.maxother = 60
+
+
 def _short(value: object) -> str:
-    text = repr(value)
+    text = repr(value[:60]) if isinstance(value, bytes) else _SHORT.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

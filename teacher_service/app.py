@@ -1,4 +1,4 @@
-"""The FastAPI application: what is opened when the service starts, closed when it stops, and how refusals look."""
+"""The FastAPI application: what is opened when the service starts, and closed when it stops."""
 
 import asyncio
 import time
@@ -8,21 +8,11 @@ from functools import cache, partial
 from importlib.metadata import version
 
 import torch
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 
 from teacher_service.batcher import MicroBatcher
 from teacher_service.database import open_database
 from teacher_service.desk import Desk
-from teacher_service.errors import (
-    InternalError,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
-    ServiceError,
-)
 from teacher_service.group_commit import GroupCommit
 from teacher_service.history import History
 from teacher_service.instance import open_instance
@@ -33,11 +23,11 @@ from teacher_service.request_id import RequestIds
 from teacher_service.retention import forget_answers
 from teacher_service.routes import admin, history_admin, inference, model, own_history, quota, statistics
 from teacher_service.routes.openapi import openapi_document
-from teacher_service.routes.service import Service, quota_headers
+from teacher_service.routes.refused import render_refusals
+from teacher_service.routes.service import Service
 from teacher_service.settings import Settings
 from teacher_service.statistics import Statistics
 from teacher_service.teachers import Teacher
-from teacher_service.validation import complaint
 
 
 def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -> FastAPI:
@@ -87,10 +77,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
     app.include_router(own_history.router)
     app.include_router(admin.router)
     app.include_router(history_admin.router)
-    app.add_exception_handler(ServiceError, _render)
-    app.add_exception_handler(RequestValidationError, _render_validation)
-    app.add_exception_handler(HTTPException, _render_http)
-    app.add_exception_handler(Exception, _render_crash)
+    render_refusals(app)
     app.add_middleware(RequestIds)
     app.openapi = cache(partial(openapi_document, app, settings.model_name, teacher.image_shape))  # type: ignore[method-assign]
     return app
@@ -100,46 +87,3 @@ def _use_threads(threads: int | None) -> None:
     """Torch counts these for each thread that runs a model."""
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-async def _render(request: Request, error: Exception) -> JSONResponse:
-    if not isinstance(error, ServiceError):
-        raise error
-    if request.scope.get("endpoint") is inference.infer:
-        inference.note_refusal(request, error)
-    # KServe's client parses nothing but application/json, so /v2 answers in it unless asked otherwise.
-    wants_problem = "application/problem+json" in request.headers.get("accept", "")
-    plain = request.url.path.startswith("/v2") and not wants_problem
-    quota = error.quota or getattr(request.state, "quota", None)
-    return JSONResponse(
-        error.document(),
-        status_code=error.status,
-        headers={**error.headers(), **(quota_headers(quota) if quota is not None else {})},
-        media_type="application/json" if plain else "application/problem+json",
-    )
-
-
-async def _render_validation(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's refusal of a parameter or a body, in the same form as ours."""
-    if not isinstance(error, RequestValidationError):
-        raise error
-    first = error.errors()[0]
-    return await _render(request, InvalidRequest(complaint(first, first["loc"][1:])))
-
-
-async def _render_http(request: Request, error: Exception) -> JSONResponse:
-    """Starlette's own refusals (no such path, wrong method) in the same form as ours."""
-    if not isinstance(error, HTTPException):
-        raise error
-    refusals: dict[int, type[ServiceError]] = {404: NotFound, 405: MethodNotAllowed}
-    refusal = refusals.get(error.status_code, InvalidRequest)
-    answer = await _render(request, refusal(f"{request.method} {request.url.path}: {error.detail}"))
-    answer.headers.update(error.headers or {})
-    return answer
-
-
-async def _render_crash(request: Request, _error: Exception) -> JSONResponse:
-    """A defect of ours; the server's log has the traceback."""
-    answer = await _render(request, InternalError("The service failed on this request; its log says where."))
-    answer.headers["X-Request-Id"] = request.state.request_id  # this answer leaves outside all middleware
-    return answer

@@ -12,6 +12,7 @@
     │   └── UnknownModel      404   no such model or version
     ├── MethodNotAllowed      405
     ├── BodyTooSlow           408   the body did not come in time
+    ├── HeadTooSlow           408   the headers did not come in time
     ├── RequestInProgress     409   the same Idempotency-Key is being answered now
     ├── KeyChanged            409   the key's terms changed while the request was looked at
     ├── NameTaken             409   a key of this name exists
@@ -19,6 +20,7 @@
     ├── BodyTooLarge          413
     ├── UnsupportedEncoding   415
     ├── IdempotencyMismatch   422   the same Idempotency-Key came with another payload
+    ├── HeadTooLarge          431   the headers have too many bytes
     ├── QuotaExceeded         429   the key's lifetime quota cannot pay for the request
     ├── RateLimited           429   the key asks faster than it may
     │   └── TooManyAtOnce     429   as many of its requests as may be are being answered
@@ -54,6 +56,8 @@ class ServiceError(Exception):
 
     status: ClassVar[int]
     kind: ClassVar[str]
+    remedy: ClassVar[str]
+    """What whoever is refused does about it."""
     retry_after_seconds: int | None = None
     quota: Quota | None = None
     """How the key that asked stands, where the refusal knows."""
@@ -95,14 +99,19 @@ class InvalidRequest(ServiceError):
     """The body or its tensors are not what the model takes."""
 
     status, kind = 400, "invalid-request"
+    remedy = "Read `detail`, which names the field, what was expected and what came; mend the request."
 
 
 class QuotaTooLarge(InvalidRequest):
     """A grant beyond what a quota may be."""
 
+    remedy = "Grant less, or make another key."
+
 
 class TooManySamples(InvalidRequest):
     """More samples in one request than the key's burst limit ever lets pass."""
+
+    remedy = "Split the request; `GET /v1/quota` says what the key may ask in a minute."
 
     def __init__(self, quota: Quota, cost: int) -> None:
         most = quota.samples.per_minute if quota.samples else 0
@@ -121,6 +130,10 @@ class Unauthorized(ServiceError):
     """No key, an unknown key, or a revoked key: the answer does not say which of the last two."""
 
     status, kind = 401, "unauthorized"
+    remedy = (
+        "Send the key as `Authorization: Bearer <key>` or `X-API-Key: <key>`. A key that was lost is replaced "
+        "by `teacher-service keys rotate`."
+    )
 
     def headers(self) -> Mapping[str, str]:
         """How to authenticate."""
@@ -131,30 +144,35 @@ class AdminDisabled(ServiceError):
     """The service was started without TEACHER_ADMIN_KEY, so nobody may administer it over HTTP."""
 
     status, kind = 403, "admin-disabled"
+    remedy = "Set TEACHER_ADMIN_KEY and start the service again, or use `teacher-service keys` where the ledger is."
 
 
 class OutputNotAllowed(ServiceError):
     """The key may not see an output that was asked for."""
 
     status, kind = 403, problem.OUTPUT_NOT_ALLOWED
+    remedy = "Ask for what the key may see (`outputs` in `GET /v1/quota`), or the operator for a key that may see more."
 
 
 class NotFound(ServiceError):
     """No such path."""
 
     status, kind = 404, "not-found"
+    remedy = "Look the path up in `/openapi.json`."
 
 
 class UnknownModel(NotFound):
     """No such model, or not in that version."""
 
     kind = problem.UNKNOWN_MODEL
+    remedy = "Take the name and the version that `GET /v2/models/<name>` says; a version changes with the weights."
 
 
 class UnknownKey(NotFound):
     """No API key of this id."""
 
     kind = "unknown-key"
+    remedy = "Take an id that `teacher-service keys list` shows."
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"key_id: there is no key {key_id[:80]!r} in use; see `teacher-service keys list`")
@@ -169,12 +187,33 @@ class MethodNotAllowed(ServiceError):
     """The path exists, but not with this method."""
 
     status, kind = 405, "method-not-allowed"
+    remedy = "Use a method that the answer's `Allow` header names."
 
 
 class BodyTooSlow(ServiceError):
     """The body did not come in time."""
 
     status, kind = 408, "body-too-slow"
+    remedy = "Send it again, with fewer samples or over a faster connection."
+
+    def headers(self) -> Mapping[str, str]:
+        """What is still on its way is not read: the connection ends."""
+        return {"Connection": "close"}
+
+
+class HeadTooSlow(ServiceError):
+    """The request's line and headers did not come in time."""
+
+    status, kind = 408, "head-too-slow"
+    remedy = "Send it again, in one go."
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"headers: expected all of them within {seconds:g} s; send the request again")
+
+    @classmethod
+    def example(cls) -> Self:
+        """Of a client that dribbled."""
+        return cls(10)
 
     def headers(self) -> Mapping[str, str]:
         """What is still on its way is not read: the connection ends."""
@@ -185,12 +224,17 @@ class RequestInProgress(ServiceError):
     """The same Idempotency-Key is being answered now."""
 
     status, kind, retry_after_seconds = 409, "request-in-progress", 1
+    remedy = (
+        "Wait for `Retry-After`, then repeat the request with the same Idempotency-Key: it gets the answer, "
+        "which is charged once."
+    )
 
 
 class KeyChanged(ServiceError):
     """The key's secret or terms are not those on which the request was let pass: look at the key again."""
 
     status, kind, retry_after_seconds = 409, "key-changed", 1
+    remedy = "Repeat the request."
 
     def __init__(self) -> None:
         super().__init__("The API key was changed while the request was looked at. Nothing was charged; try again.")
@@ -205,12 +249,17 @@ class NameTaken(ServiceError):
     """A key of this name exists already."""
 
     status, kind = 409, "name-taken"
+    remedy = "Choose another name."
 
 
 class AnswerExpired(ServiceError):
     """The answer under this Idempotency-Key was charged, and kept for as long as was promised."""
 
     status, kind = 410, problem.ANSWER_EXPIRED
+    remedy = (
+        "Buy the answer again under a new Idempotency-Key, or ask the operator to keep answers longer "
+        "(TEACHER_ANSWER_RETENTION_HOURS)."
+    )
 
     def __init__(self, kept_until: float) -> None:
         until = datetime.fromtimestamp(kept_until, UTC).isoformat(timespec="seconds")
@@ -229,24 +278,47 @@ class BodyTooLarge(ServiceError):
     """More bytes than the service accepts."""
 
     status, kind = 413, "body-too-large"
+    remedy = "Send fewer samples a request, or tensors in binary."
 
 
 class UnsupportedEncoding(ServiceError):
     """A Content-Encoding that the service does not read."""
 
     status, kind = 415, "unsupported-encoding"
+    remedy = "Compress the body by gzip or deflate, once, or not at all."
 
 
 class IdempotencyMismatch(ServiceError):
     """The same Idempotency-Key came with another payload."""
 
     status, kind = 422, problem.IDEMPOTENCY_MISMATCH
+    remedy = "Repeat the payload that the key was used with, or use a new key for this one."
+
+
+class HeadTooLarge(ServiceError):
+    """The request's line and headers have more bytes than the service reads."""
+
+    status, kind = 431, "headers-too-large"
+    remedy = "Send shorter headers, and fewer; a proxy in between may add some."
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"headers: expected at most {max_bytes} bytes with the request line, got more")
+
+    @classmethod
+    def example(cls) -> Self:
+        """Of the bound that there is."""
+        return cls(32 * 1024)
+
+    def headers(self) -> Mapping[str, str]:
+        """What is still on its way is not read: the connection ends."""
+        return {"Connection": "close"}
 
 
 class QuotaExceeded(ServiceError):
     """The key's lifetime quota cannot pay for the request: waiting does not help."""
 
     status, kind = 429, problem.QUOTA_EXCEEDED
+    remedy = "Ask for fewer samples, or the operator for more (`teacher-service keys grant`). Waiting does not help."
 
     def __init__(self, quota: Quota, cost: int) -> None:
         super().__init__(
@@ -272,6 +344,7 @@ class RateLimited(ServiceError):
     """The key asks faster than it may: waiting helps."""
 
     status, kind = 429, problem.RATE_LIMITED
+    remedy = "Wait for `Retry-After`; the `RateLimit` header says what is left before it comes to that."
 
     def __init__(self, quota: Quota, limit: str, retry_after_seconds: int) -> None:
         super().__init__(f"Too fast: {limit}. Nothing was charged; try again in {max(1, retry_after_seconds)} s.")
@@ -287,6 +360,8 @@ class RateLimited(ServiceError):
 class TooManyAtOnce(RateLimited):
     """As many of the key's requests are being answered as may be at the same time."""
 
+    remedy = "Wait until one of the others is answered."
+
     def __init__(self, quota: Quota) -> None:
         most = quota.terms.max_concurrent
         super().__init__(quota, f"{quota.in_flight} requests are being answered, and at most {most} may", 1)
@@ -301,24 +376,30 @@ class PredictionFailed(ServiceError):
     """The model raised, or gave values that are not finite; nothing was charged."""
 
     status, kind = 500, "prediction-failed"
+    remedy = "Repeat the request; should it fail again, tell the operator its `X-Request-Id`."
 
 
 class InternalError(ServiceError):
     """A defect of the service."""
 
     status, kind = 500, "internal-error"
+    remedy = (
+        "Repeat the request with the same Idempotency-Key; should it fail again, tell the operator its `X-Request-Id`."
+    )
 
 
 class Overloaded(ServiceError):
     """Too much is queued."""
 
     status, kind, retry_after_seconds = 503, "overloaded", 1
+    remedy = "Wait for `Retry-After`, then repeat the request."
 
 
 class Draining(ServiceError):
     """The service is about to stop, and begins nothing any more."""
 
     status, kind, retry_after_seconds = 503, "draining", 1
+    remedy = "Repeat the request: another service, or this one once it is started again, answers it."
 
     def __init__(self) -> None:
         super().__init__("The service is about to stop and takes no new query. Nothing was charged; try again.")
@@ -333,6 +414,7 @@ class Abandoned(ServiceError):
     """The client hung up before the model took its images; it never reads this."""
 
     status, kind, retry_after_seconds = 503, "abandoned", 1
+    remedy = "Repeat the request, and wait longer for its answer."
 
     def __init__(self) -> None:
         super().__init__("The client hung up before the model took its images. Nothing was charged; try again.")
@@ -347,3 +429,4 @@ class LedgerUnavailable(ServiceError):
     """The ledger cannot be reached or written: what cannot be counted is not answered."""
 
     status, kind, retry_after_seconds = 503, "ledger-unavailable", 2
+    remedy = "Wait for `Retry-After`, then repeat the request. The operator finds the reason in the log."

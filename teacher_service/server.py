@@ -13,6 +13,8 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from teacher_service.connection import BoundedConnection
+
 _LAST_BYTES_SECONDS: Final = 5
 """How long answers that are ready may take to leave."""
 _log = structlog.get_logger(__name__)
@@ -20,7 +22,14 @@ _log = structlog.get_logger(__name__)
 
 def serve_on(listener: socket.socket, app: FastAPI, drain_seconds: float) -> None:
     """Serve until a signal comes and everything is done."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_LAST_BYTES_SECONDS)
+    config = uvicorn.Config(
+        app,
+        http=BoundedConnection,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_LAST_BYTES_SECONDS,
+    )
     _DrainingServer(config, app, drain_seconds).run(sockets=[listener])
 
 

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
     """How long an answer is kept for its Idempotency-Key to replay; `inf` for ever."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024)
     """As it comes and, where it is compressed, inflated."""
+    max_json_bytes: int = Field(default=4 * 2**20, ge=1024)
+    """Of a body, the JSON before any binary tensors: parsing more would keep the other requests waiting."""
     body_timeout_seconds: float = Field(default=30, gt=0, le=3600)
     """How long a request's body may take to arrive."""
 

@@ -19,7 +19,7 @@ FORBIDDEN = [
 ONLY_IN = {
     "fastapi": ["teacher_service/app.py", "teacher_service/routes/", "teacher_service/server.py"],
     "prometheus_client": ["teacher_service/metrics.py", "teacher_service/routes/statistics.py"],
-    "uvicorn": ["teacher_service/server.py"],
+    "uvicorn": ["teacher_service/connection.py", "teacher_service/server.py"],
     "httpx": ["distill_worker/teachers/"],
     "tenacity": ["distill_worker/teachers/"],
     "sqlalchemy": [

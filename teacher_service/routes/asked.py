@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from shared import oip
-from teacher_service.errors import InvalidRequest
+from teacher_service.errors import BodyTooLarge, InvalidRequest
 from teacher_service.output_policy import LOGITS
 from teacher_service.routes.body import read_body
 from teacher_service.settings import Settings
@@ -47,14 +47,17 @@ async def read_request(request: Request, settings: Settings, model: str, model_v
     """
     idempotency_key = idempotency_key_of(request)
     content = await read_body(request, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds)
-    header_length = request.headers.get(oip.HEADER_LENGTH)
+    header_length, most = _only(request, oip.HEADER_LENGTH), settings.max_json_bytes
     try:
-        if header_length is None and len(content) > _LONG_HEAD:
-            head, tensors = await run_in_threadpool(oip.decode_request, content, header_length)
+        if oip.head_length(len(content), header_length) > _LONG_HEAD:
+            decoded = run_in_threadpool(oip.decode_request, content, header_length, max_head_bytes=most)
+            head, tensors = await decoded
         else:
-            head, tensors = oip.decode_request(content, header_length)
+            head, tensors = oip.decode_request(content, header_length, max_head_bytes=most)
         outputs = tuple(dict.fromkeys(output.name for output in head.outputs))
         sha = _payload_sha256(model_version, head, outputs or (LOGITS,), tensors)
+    except oip.HeadTooLong as error:
+        raise BodyTooLarge(str(error)) from error
     except oip.ProtocolError as error:
         raise InvalidRequest(str(error)) from error
     return Asked(model, model_version, idempotency_key, head, tensors, outputs, sha)
@@ -64,9 +67,9 @@ def idempotency_key_of(request: Request) -> str | None:
     """The header's value, quoted (a structured-field string) or bare.
 
     Raises:
-        InvalidRequest: it is too long, empty, or not printable ASCII.
+        InvalidRequest: it is too long, empty, not printable ASCII, or there are two.
     """
-    value = request.headers.get("idempotency-key")
+    value = _only(request, "Idempotency-Key")
     if value is None:
         return None
     key = value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value
@@ -75,6 +78,14 @@ def idempotency_key_of(request: Request) -> str | None:
             f"Idempotency-Key: expected 1 to {_MAX_IDEMPOTENCY_KEY} printable ASCII characters, got {key[:40]!r}"
         )
     return key
+
+
+def _only(request: Request, name: str) -> str | None:
+    """A header that may come once, as whoever stands between may read another of two."""
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise InvalidRequest(f"{name}: expected this header once, got it {len(values)} times")
+    return values[0] if values else None
 
 
 def _payload_sha256(

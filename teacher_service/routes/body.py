@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Final
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from teacher_service.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, UnsupportedEncoding
 
+_LONG_CHUNK: Final = 4096
+"""Compressed bytes that, as zlib packs a thousandfold, may take long enough to inflate to keep the others waiting."""
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _RAW: Final = -zlib.MAX_WBITS
 
@@ -31,7 +34,10 @@ async def read_body(request: Request, *, max_bytes: int, timeout_seconds: float)
                 size += len(chunk)
                 if size > max_bytes:
                     raise _too_large(max_bytes)
-                receive.take(chunk)
+                if isinstance(receive, _Inflating) and len(chunk) > _LONG_CHUNK:
+                    await run_in_threadpool(receive.take, chunk)
+                else:
+                    receive.take(chunk)
     except ClientDisconnect as error:
         raise InvalidRequest(f"body: the client hung up after {size} bytes") from error
     except TimeoutError as error:
