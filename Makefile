@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-service bench-memory figures lock clean
+.PHONY: help demo test check format bench bench-service bench-memory bench-history figures lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,6 +55,9 @@ bench-service: $(BENCH_INSTALLED) ## the service beside a bare loop, FastAPI and
 
 bench-memory: $(INSTALLED) ## how the service's memory grows over 200,000 requests
 	.venv/bin/python -m benchmarks.memory
+
+bench-history: $(INSTALLED) ## pages of a log of a million queries, on SQLite and PostgreSQL (10 minutes)
+	.venv/bin/python -m benchmarks.history
 
 figures: $(INSTALLED) ## the latest of every figure, misses first
 	@.venv/bin/python -m benchmarks.figures

@@ -40,8 +40,8 @@ def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[En
     """
     log_to_stderr()
     settings = read_settings(data_dir=data_dir)
-    file = Path(str(settings.ledger).removeprefix("sqlite:///"))
-    if existing and "://" not in str(file) and not file.exists():
+    file = str(settings.ledger).removeprefix("sqlite:///")
+    if existing and "://" not in file and not Path(file).exists():
         fail(f"{file}: expected a ledger, found none; name its folder with --data-dir")
     with explained_errors(settings):
         engine = open_database(settings.ledger)

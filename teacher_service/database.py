@@ -216,6 +216,18 @@ def snapshot(engine: Engine) -> Connection:
     return connection
 
 
+def follow_indexes(connection: Connection) -> None:
+    """Let this transaction find rows in the order of an index, and stop when it has enough.
+
+    PostgreSQL plans by statistics that may be old: it would gather and sort what it takes for a few rows.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            "SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true), "
+            "set_config('enable_seqscan', 'off', true)"
+        )
+
+
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # the driver must not begin transactions behind our back
     cursor = connection.cursor()

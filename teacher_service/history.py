@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, func, select, tuple_, union_all
 
-from teacher_service.database import answers, daily_usage, queries
+from teacher_service.database import answers, daily_usage, follow_indexes, queries
 from teacher_service.errors import InvalidRequest
 from teacher_service.ledger_reader import looking
 from teacher_service.query_export import FACTS
@@ -66,6 +66,7 @@ class History:
             LedgerUnavailable: the database cannot be read.
         """
         with looking(self._engine) as connection:
+            follow_indexes(connection)
             begin = None if cursor is None else (_admitted_at(connection, cursor), cursor)
             found = connection.execute(statement(wanted, limit + 1, begin)).all()
         return QueryPage(found[:limit], found[limit - 1].id if len(found) > limit else None)

@@ -40,6 +40,18 @@ def test_verify_prints_the_head_that_is_to_be_noted(told: Path) -> None:
     assert shown == {"entries": EVENTS, "head": head, "problems": [], "problem_count": 0}
 
 
+def test_log_of_either_database_is_verified_and_exported(
+    ledger_place: Path | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An existing ledger is asked for, and a server's is no file."""
+    tell(ledger_place)
+    place = ledger_place if isinstance(ledger_place, str) else f"sqlite:///{ledger_place}"
+    monkeypatch.setenv("TEACHER_DATABASE_URL", place)
+    verified = CliRunner().invoke(app, ["log", "verify"])
+    assert (verified.exit_code, verified.stdout.splitlines()[-1]) == (0, "problems: 0"), verified.stderr
+    assert len(CliRunner().invoke(app, ["log", "export"]).stdout.splitlines()) == 7
+
+
 def test_verify_tells_each_problem_and_exits_with_1(told: Path) -> None:
     rows(told / "ledger.sqlite", "UPDATE queries SET samples = 1 WHERE id = 2")
     broken = _log(told, "verify")

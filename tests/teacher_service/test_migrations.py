@@ -67,6 +67,17 @@ def test_key_that_could_see_features_still_may(first_release: Path) -> None:
         assert books.keys.authenticate(TOKEN).terms.outputs == OutputPolicy.parse("logits,features")
 
 
+def test_ledger_of_the_first_release_ends_like_a_new_one(first_release: Path, tmp_path: Path) -> None:
+    """With the same indexes, on which the speed of pages rests; and its grants can be repeated."""
+    open_database(first_release).dispose()
+    open_database(tmp_path / "new.sqlite").dispose()
+    indexes = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
+    assert rows(first_release, indexes) == rows(tmp_path / "new.sqlite", indexes)
+    with open_books(first_release) as books:
+        assert [books.keys.grant(KEY_ID, 5, "more", "word").repeated for _ in range(2)] == [False, True]
+        assert books.keys.show(KEY_ID).quota.limit == 105
+
+
 def test_opening_again_changes_nothing(first_release: Path) -> None:
     open_database(first_release).dispose()
     written = rows(first_release, "SELECT sql FROM sqlite_master ORDER BY name")
