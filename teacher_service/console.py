@@ -3,13 +3,14 @@
 Results go to standard output, logs and errors to standard error; exit status 2 means that the call was wrong.
 """
 
+import io
 import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO, cast
 
 import structlog
 import typer
@@ -106,9 +107,25 @@ def log_to_stderr(level: str = "info", form: str = "logfmt") -> None:
             else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, _Expendable(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+class _Expendable(io.TextIOBase):
+    """A log that cannot be written, on a full disk or to a reader that is gone, fails nobody."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, said: str) -> int:
+        with suppress(OSError):
+            self._file.write(said)
+        return len(said)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
 
 
 def fail(message: str) -> NoReturn:

@@ -8,7 +8,7 @@ Invariant, kept by the database itself: `used + reserved <= quota`, whatever run
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import ceil, isinf
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.oip import Body
-from teacher_service.database import answers, api_keys, chain_head, queries, reading
+from teacher_service.database import answers, api_keys, queries, reading, write_a_trace
 from teacher_service.errors import (
     INVALID_KEY,
     AnswerExpired,
@@ -137,11 +137,11 @@ class Ledger:
         return self._commits.submit(operation).result()
 
     def try_to_write(self) -> "Future[None]":
-        """Read the keys and write a row as it is: whether a query could be counted now. Changes nothing."""
+        """Read the keys and write what means nothing: whether a query could be counted now."""
 
         def operation(connection: Connection) -> None:
             connection.execute(select(api_keys.c.id).limit(1))
-            connection.execute(update(chain_head).values(sequence=chain_head.c.sequence))
+            write_a_trace(connection)
 
         return self._commits.submit(operation)
 
@@ -268,7 +268,7 @@ class Ledger:
         if key.terms.max_concurrent is not None and key.in_flight >= key.terms.max_concurrent:
             raise TooManyAtOnce(key)
         page.spend(query.key_id, requests=1, samples=query.samples)
-        query_id = page.admit({**asdict(query), "instance_id": self._instance.id})
+        query_id = page.admit({**vars(query), "instance_id": self._instance.id})
         return Reservation(query_id, query, page.quota(query.key_id))
 
     def _end_of_retention(self, page: Page) -> float | None:

@@ -39,6 +39,7 @@ ONLY_IN = {
         "teacher_service/page.py",
         "teacher_service/query_export.py",
         "teacher_service/quota.py",
+        "teacher_service/sqlite_file.py",
         "distill_worker/cache.py",
         "distill_worker/cache_schema.py",
     ],

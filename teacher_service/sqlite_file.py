@@ -1,0 +1,55 @@
+"""A SQLite ledger is the file at its path, and no other.
+
+Whoever has a file open can write it after it was moved away, deleted or replaced: what is charged there is lost. So
+every transaction looks first whether the path still names the file that its connection has open.
+"""
+
+import sqlite3
+from os import stat_result
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import Dialect, ExceptionContext
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+_FILE: Final = "file"
+
+
+def keep_to_its_file(engine: Engine) -> None:
+    """From now on: no transaction on a file that is not at its path, no other file made there, and no connection used
+    again that met an error, which might remember that the file could not be written.
+    """
+    path = Path(str(engine.url.database))
+
+    def note_file(_dialect: Dialect, entry: ConnectionPoolEntry, _arguments: Any, _options: Any) -> None:
+        # Before it is opened: if it is replaced in between, the next transaction finds it out.
+        try:
+            entry.info[_FILE] = _identity(path.stat())
+        except OSError as error:
+            raise sqlite3.OperationalError(f"{path}: the ledger's file is gone ({error.strerror})") from error
+
+    def look_for_file(connection: Connection) -> None:
+        try:
+            is_there = connection.info.get(_FILE) == _identity(path.stat())
+        except OSError:
+            is_there = False
+        if not is_there:
+            connection.invalidate()
+            problem = sqlite3.OperationalError(f"{path}: the ledger's file was moved, deleted or replaced")
+            raise OperationalError("BEGIN", None, problem)
+
+    engine.dispose()  # the connections that made the file know nothing of this
+    event.listen(engine, "do_connect", note_file)
+    event.listen(engine, "begin", look_for_file, insert=True)
+    event.listen(engine, "handle_error", _forget_connection)
+
+
+def _identity(file: stat_result) -> tuple[int, int]:
+    return file.st_dev, file.st_ino
+
+
+def _forget_connection(context: ExceptionContext) -> None:
+    if isinstance(context.original_exception, sqlite3.OperationalError):
+        context.is_disconnect = True
