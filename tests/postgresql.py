@@ -28,18 +28,27 @@ class PostgresServer:
     def database(self, copy_of: str | None = None) -> Iterator[str]:
         """The URL of a database, empty or a copy of another that nobody has open; it is dropped afterwards."""
         name = f"t{secrets.token_hex(6)}"
-        self._say(f"CREATE DATABASE {name}" + (f" TEMPLATE {make_url(copy_of).database}" if copy_of else ""))
+        self.say(f"CREATE DATABASE {name}" + (f" TEMPLATE {make_url(copy_of).database}" if copy_of else ""))
         try:
             yield make_url(self.url).set(database=name).render_as_string(hide_password=False)
         finally:
-            self._say(f"DROP DATABASE {name} WITH (FORCE)")
+            self.say(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def stop(self) -> None:
+        """Stop the server, and cut off whoever is connected; its data stay."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Start it again, at the same place."""
+        self._server.ensure_postgres_running()
 
     def close(self) -> None:
         """Stop the server and remove its files."""
         self._server.cleanup()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _say(self, sql: str) -> None:
+    def say(self, sql: str) -> None:
+        """Run a statement as the server's administrator, in no transaction."""
         url = make_url(self.url).set(drivername="postgresql+psycopg")
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
