@@ -9,7 +9,7 @@ Invariant, kept by the database itself: `used + reserved <= quota`, whatever run
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from math import ceil, isinf
+from math import ceil
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select, update
@@ -33,6 +33,7 @@ from teacher_service.errors import (
 )
 from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import Instance
+from teacher_service.moment import LAST
 from teacher_service.page import Known, Page
 from teacher_service.quota import Quota
 
@@ -104,7 +105,8 @@ _Entry = _Request | _Refusal | _Settlement | _Release
 class Ledger:
     """Counts on one database. Writing operations return futures; see `GroupCommit` for what these carry.
 
-    An answer is kept for `retention_seconds` (`inf`: for ever), so that its Idempotency-Key can replay it.
+    An answer is kept for `retention_seconds`, so that its Idempotency-Key can replay it: for ever where that is `inf`,
+    or ends beyond the calendar.
     """
 
     def __init__(
@@ -272,7 +274,8 @@ class Ledger:
         return Reservation(query_id, query, page.quota(query.key_id))
 
     def _end_of_retention(self, page: Page) -> float | None:
-        return None if isinf(self._retention_seconds) else page.now + self._retention_seconds
+        end = page.now + self._retention_seconds
+        return end if end <= LAST else None
 
     def _free_the_dead(self, page: Page, connection: Connection) -> int:
         owners = connection.scalars(select(queries.c.instance_id).where(queries.c.status == "held").distinct()).all()

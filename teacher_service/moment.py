@@ -4,6 +4,9 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
+LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+"""What comes later cannot be written."""
+
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 _SPAN = re.compile(r"(\d{1,6})([mhd])")
 
