@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-service bench-memory bench-history figures lock clean
+.PHONY: help demo test check format bench bench-service bench-memory bench-history figures docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -61,6 +61,9 @@ bench-history: $(INSTALLED) ## pages of a log of a million queries, on SQLite an
 
 figures: $(INSTALLED) ## the latest of every figure, misses first
 	@.venv/bin/python -m benchmarks.figures
+
+docs: $(INSTALLED) ## write what of docs/ follows from the code
+	.venv/bin/python -m teacher_service.documents docs
 
 lock: ## resolve the dependencies again (hashes, no index named)
 	test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet uv==0.13.9; }

@@ -49,6 +49,8 @@ MAX_DIMENSIONS: Final = 64
 """Of one tensor, as numpy has it."""
 MAX_TENSORS: Final = 256
 """Of one body, and parameters of one of its parts."""
+MAX_NESTED: Final = 2**16
+"""Lists and objects of a request's head: a row of each channel of 256 images, and more."""
 _SIZES: Final = range(2**63)
 
 Array = NDArray[Any]
@@ -195,7 +197,10 @@ def decode_request(
         raise HeadTooLong(
             f"body: expected at most {max_head_bytes} bytes of JSON, got {length}; send tensors in binary"
         )
-    head, payload = _parse(RequestHead, content[:length]), memoryview(content)[length:]
+    raw_head = content[:length]
+    if raw_head.count(b"[") + raw_head.count(b"{") > MAX_NESTED:
+        raise HeadTooLong(f"body: expected at most {MAX_NESTED} lists and objects in JSON, got more; send flat data")
+    head, payload = _parse(RequestHead, raw_head), memoryview(content)[length:]
     return head, _decode_tensors("inputs", head.inputs, payload)
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from importlib.metadata import version
+from typing import Final
 
 import torch
 from fastapi import FastAPI
@@ -21,13 +22,16 @@ from teacher_service.ledger import Clock, Ledger
 from teacher_service.readiness import Readiness
 from teacher_service.request_id import RequestIds
 from teacher_service.retention import forget_answers
-from teacher_service.routes import admin, history_admin, inference, model, own_history, quota, statistics
+from teacher_service.routes import admin, history_admin, inference, model, own_history, problems, quota, statistics
 from teacher_service.routes.openapi import openapi_document
 from teacher_service.routes.refused import render_refusals
 from teacher_service.routes.service import Service
 from teacher_service.settings import Settings
 from teacher_service.statistics import Statistics
 from teacher_service.teachers import Teacher
+
+_CPU_PASS_SIZE: Final = 16
+"""What one pass computes for 16 images fits a processor's cache; for 64 it does not, and each takes longer."""
 
 
 def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -> FastAPI:
@@ -43,7 +47,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
             numbers = Statistics()
             batcher = MicroBatcher(
                 teacher.predict,
-                max_batch_size=settings.max_batch_size,
+                pass_size=_pass_size(settings, teacher),
                 batch_timeout_seconds=settings.batch_timeout_seconds,
                 max_queued_samples=settings.max_queued_samples,
                 prepare_thread=partial(_use_threads, settings.model_threads),
@@ -74,6 +78,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
     app.include_router(model.router)
     app.include_router(inference.router)
     app.include_router(quota.router)
+    app.include_router(problems.router)
     app.include_router(own_history.router)
     app.include_router(admin.router)
     app.include_router(history_admin.router)
@@ -81,6 +86,11 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
     app.add_middleware(RequestIds)
     app.openapi = cache(partial(openapi_document, app, settings.model_name, teacher.image_shape))  # type: ignore[method-assign]
     return app
+
+
+def _pass_size(settings: Settings, teacher: Teacher) -> int:
+    by_default = _CPU_PASS_SIZE if teacher.device == "cpu" else settings.max_batch_size
+    return min(settings.pass_size or by_default, settings.max_batch_size)
 
 
 def _use_threads(threads: int | None) -> None:

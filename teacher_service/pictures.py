@@ -1,7 +1,8 @@
 """Encoded pictures, as a sender had them on disk, to the pixels that the model's teacher takes.
 
-Invariant: no picture is decoded before its header has said that it is of a format, a kind and a size that is taken; so
-neither a small file that unpacks to gigabytes nor an unknown decoder is ever run.
+Invariant: no picture is decoded before its header has said that it is of a format, a kind and a size that is taken, and
+nothing in the file is unpacked but its pixels; so neither a small file that unpacks to gigabytes nor an unknown decoder
+is ever run.
 """
 
 import struct
@@ -18,6 +19,9 @@ from teacher_service.errors import InvalidRequest
 _FORMATS: Final = ("PNG", "JPEG")
 _KINDS: Final = ("1", "L", "P", "RGB")
 """Pillow's modes of what is taken: black and white, grey, palette and colour, of 8 bits, without transparency."""
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_TOLD: Final = (b"tRNS", b"acTL")
+"""Chunks besides the critical ones that say whether a PNG is taken: it is transparent, it is animated."""
 _NOT_AN_IMAGE: Final = (
     OSError,
     SyntaxError,
@@ -55,7 +59,7 @@ def decode_pictures(encoded: Sequence[bytes], shape: tuple[int, int, int]) -> ND
 def _decode(where: str, content: bytes, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     channels, height, width = shape
     try:
-        with Image.open(BytesIO(content), formats=_FORMATS) as image:
+        with Image.open(BytesIO(_pixels_alone(content)), formats=_FORMATS) as image:
             if image.size != (width, height):
                 raise InvalidRequest(
                     f"{where}: expected a picture of {width} x {height} pixels, got {image.width} x {image.height}"
@@ -69,3 +73,20 @@ def _decode(where: str, content: bytes, shape: tuple[int, int, int]) -> NDArray[
     except _NOT_AN_IMAGE as error:
         raise InvalidRequest(f"{where}: expected a PNG or JPEG file, got one that cannot be read ({error})") from error
     return found.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _pixels_alone(content: bytes) -> bytes:
+    """A PNG without its texts and profiles, each of which Pillow would unpack to as much as 1 MiB."""
+    if not content.startswith(_PNG):
+        return content
+    kept, place = [_PNG], len(_PNG)
+    while place + 12 <= len(content):
+        name, end = content[place + 4 : place + 8], place + 12 + int.from_bytes(content[place : place + 4])
+        if name[:1].isupper() or name in _TOLD:
+            kept.append(content[place:end])
+        place = end
+        if name == b"IEND":
+            break
+    else:
+        raise EOFError("it is cut short")
+    return b"".join(kept)

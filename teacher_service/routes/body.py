@@ -26,7 +26,8 @@ async def read_body(request: Request, *, max_bytes: int, timeout_seconds: float)
         UnsupportedEncoding: it is compressed otherwise than by gzip or deflate.
         InvalidRequest: it is not what its encoding says, or the client hung up.
     """
-    receive = _receiver(request.headers.get("content-encoding", "identity").strip().lower(), max_bytes)
+    named = request.headers.getlist("content-encoding") or ["identity"]
+    receive = _receiver(", ".join(named).strip().lower(), max_bytes)
     size = 0
     try:
         async with asyncio.timeout(timeout_seconds):

@@ -1,0 +1,53 @@
+"""What of docs/ follows from the code is what the code says today."""
+
+from pathlib import Path
+
+import pytest
+
+from teacher_service.connection import HEAD_SECONDS, MAX_HEAD_BYTES
+from teacher_service.documents import settings_table, with_settings
+from teacher_service.errors import HeadTooLarge, HeadTooSlow, ServiceError
+from teacher_service.problem_catalogue import catalogue, html_page, markdown
+from teacher_service.settings import Settings
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def _leaves(error: type[ServiceError]) -> list[type[ServiceError]]:
+    children = error.__subclasses__()
+    return [leaf for child in children for leaf in _leaves(child)] if children else [error]
+
+
+@pytest.mark.parametrize("error", _leaves(ServiceError), ids=lambda error: error.__name__)
+def test_every_refusal_has_a_page_that_says_what_to_do(error: type[ServiceError]) -> None:
+    page = catalogue()[error.kind]
+    assert error in page.cases
+    assert error.meaning()
+    assert "remedy" in vars(error), "its own, not its parent's"
+    assert error.example().document()["status"] == error.status == page.cases[0].status, "one kind, one status"
+    assert f"## {page.title}\n" in markdown()
+    assert "Cost: nothing." in html_page(page)
+
+
+def test_page_says_that_waiting_helps_exactly_where_it_does() -> None:
+    assert "after the seconds" in catalogue()["overloaded"].retry
+    assert catalogue()["quota-exceeded"].retry.startswith("no")
+    assert "charged at most once" in catalogue()["prediction-failed"].retry
+
+
+def test_catalogue_in_docs_is_that_of_the_errors() -> None:
+    assert (DOCS / "problems.md").read_text() == markdown(), "out of date: run `make docs`"
+
+
+def test_guide_has_every_setting_and_its_default() -> None:
+    guide = (DOCS / "operating.md").read_text()
+    assert with_settings(guide) == guide, "out of date: run `make docs`"
+    assert all(field.description for field in Settings.model_fields.values())
+    assert settings_table().count("\n") == 2 + len(Settings.model_fields)
+
+
+def test_bounds_of_a_head_are_those_that_are_told() -> None:
+    told = f"{MAX_HEAD_BYTES // 1024} KiB and {HEAD_SECONDS} s"
+    assert told in (DOCS / "operating.md").read_text()
+    assert str(MAX_HEAD_BYTES) in HeadTooLarge.example().detail
+    assert f"{HEAD_SECONDS} s" in HeadTooSlow.example().detail
