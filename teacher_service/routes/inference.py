@@ -78,7 +78,7 @@ async def infer(
                 raise
             try:
                 counted = service.ledger.count_refusal(caller.key_id, caller.revision)
-                request.state.quota = await asyncio.wrap_future(counted)
+                request.state.quota = refusal.quota = await asyncio.wrap_future(counted)
             except KeyChanged:
                 caller = await current_quota(request, service, token)
             else:
