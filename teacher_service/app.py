@@ -74,9 +74,9 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
         summary="A model's logits behind a call quota, over the Open Inference Protocol v2.",
         lifespan=lifespan,
     )
+    app.include_router(inference.router)  # first, as routes are tried in their order
     app.include_router(statistics.router)  # before `models/{model}`, or `stats` were a model
     app.include_router(model.router)
-    app.include_router(inference.router)
     app.include_router(quota.router)
     app.include_router(problems.router)
     app.include_router(own_history.router)

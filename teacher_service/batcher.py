@@ -37,7 +37,7 @@ class MicroBatcher:
         self,
         predict: Callable[[Images, tuple[str, ...]], Rows],
         *,
-        max_batch_size: int,
+        pass_size: int,
         batch_timeout_seconds: float,
         max_queued_samples: int,
         prepare_thread: Callable[[], object] = lambda: None,
@@ -47,14 +47,14 @@ class MicroBatcher:
 
         Args:
             predict: the model; only one thread calls it.
-            max_batch_size: samples of one pass; a larger request runs alone.
+            pass_size: samples of one pass; a larger request runs alone, in several.
             batch_timeout_seconds: how long an idle model waits for those on the way.
             max_queued_samples: samples admitted and not yet answered.
             prepare_thread: called in the model's thread before anything else is.
             on_pass: told of every pass that gave rows, its samples and its seconds.
         """
         self._predict = predict
-        self._max_batch_size = max_batch_size
+        self._pass_size = pass_size
         self._batch_timeout_seconds = batch_timeout_seconds
         self._max_queued_samples = max_queued_samples
         self._on_pass = on_pass
@@ -68,7 +68,7 @@ class MicroBatcher:
 
     async def warm_up(self, image_shape: tuple[int, ...]) -> None:
         """Run the smallest and the largest pass on black images `[C, H, W]`, so that no request pays for the first."""
-        for samples in sorted({1, self._max_batch_size}):
+        for samples in sorted({1, self._pass_size}):
             black = np.zeros((samples, *image_shape), np.uint8)
             await asyncio.get_running_loop().run_in_executor(self._model_thread, self._predict, black, ("logits",))
 
@@ -113,24 +113,26 @@ class MicroBatcher:
             if not batch:
                 continue
             try:
-                parts, seconds = await loop.run_in_executor(self._model_thread, self._compute, batch)
+                parts, passes = await loop.run_in_executor(self._model_thread, self._compute, batch)
             except Exception as error:
                 # The edge of the model's task: whatever it raised, every waiter has to hear of it.
                 _log.error("prediction_failed", samples=sum(place.samples for place in batch), error=repr(error))
                 for place in batch:
                     place._fail("The model failed on this batch. Nothing was charged.")
                 continue
+            seconds = sum(seconds for _, seconds in passes)
             for place, rows in zip(batch, parts, strict=True):
                 place.compute_seconds = seconds
                 if rows is None:
                     place._fail("The model gave values that are not finite. Nothing was charged.")
                 elif not place._rows.done():
                     place._rows.set_result(rows)
-            self._on_pass(sum(place.samples for place in batch), seconds)
+            for samples, seconds in passes:
+                self._on_pass(samples, seconds)
 
     async def _wait_for_company(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._batch_timeout_seconds
-        while 0 < self._waiting_samples < self._max_batch_size and self._coming_samples:
+        while 0 < self._waiting_samples < self._pass_size and self._coming_samples:
             self._changed.clear()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -144,7 +146,7 @@ class MicroBatcher:
         samples, now = 0, perf_counter()
         while self._waiting:
             place = self._waiting[0]
-            if batch and (place._outputs != batch[0]._outputs or samples + place.samples > self._max_batch_size):
+            if batch and (place._outputs != batch[0]._outputs or samples + place.samples > self._pass_size):
                 break
             samples += place.samples
             place._waiting, place.queue_seconds = False, now - place._since
@@ -152,16 +154,24 @@ class MicroBatcher:
         self._waiting_samples -= samples
         return batch
 
-    def _compute(self, batch: "Sequence[Place]") -> tuple[list[Rows | None], float]:
-        """In the model's thread: everybody's rows, None where they are not finite, and the seconds it took."""
-        started = perf_counter()
+    def _compute(self, batch: "Sequence[Place]") -> tuple[list[Rows | None], list[tuple[int, float]]]:
+        """In the model's thread: everybody's rows, None where they are not finite; and of each pass its samples and
+        its seconds.
+        """
         images = np.concatenate([place._images for place in batch]) if len(batch) > 1 else batch[0]._images
-        rows = self._predict(images, batch[0]._outputs)
-        if len(rows) != len(images):
-            raise ValueError(f"the model gave {len(rows)} rows for {len(images)} images")
+        pieces, passes = [], []
+        for start in range(0, len(images), self._pass_size):
+            piece = images[start : start + self._pass_size]
+            started = perf_counter()
+            rows = self._predict(piece, batch[0]._outputs)
+            passes.append((len(piece), perf_counter() - started))
+            if len(rows) != len(piece):
+                raise ValueError(f"the model gave {len(rows)} rows for {len(piece)} images")
+            pieces.append(rows)
+        rows = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
         ends = np.cumsum([place.samples for place in batch])
         parts = [rows[end - place.samples : end] for place, end in zip(batch, ends, strict=True)]
-        return [part if np.isfinite(part).all() else None for part in parts], perf_counter() - started
+        return [part if np.isfinite(part).all() else None for part in parts], passes
 
 
 class Place:

@@ -213,6 +213,16 @@ def reading(engine: Engine) -> Connection:
     return engine.connect().execution_options(reading=True)
 
 
+def without_waiting_for_the_disk(engine: Engine) -> Engine:
+    """The same, but a power cut may undo its last commits.
+
+    They survive the end of every process, are seen by every other at once, and are on disk after the next commit that
+    waits for it. PostgreSQL waits all the same: its server may fall and forget a hold while the process that took it
+    lives on.
+    """
+    return engine.execution_options(may_be_lost=True)
+
+
 def snapshot(engine: Engine) -> Connection:
     """A connection for reading alone, to which the ledger stands still from its first look on."""
     connection = reading(engine)
@@ -246,14 +256,19 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
     cursor = connection.cursor()
     cursor.execute("PRAGMA busy_timeout = 5000")  # other processes (the command line) write too; wait for them
     cursor.execute("PRAGMA journal_mode = WAL")  # readers never wait for the writer
-    cursor.execute("PRAGMA synchronous = FULL")  # a charge survives a power cut, not only a killed process
+    cursor.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: emptying the log waits for the disk twice
     cursor.execute("PRAGMA foreign_keys = ON")  # off by default
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    if _only_reads(connection):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # NORMAL hands a commit to the operating system and does not wait for the disk; the next FULL one takes it along.
+    connection.exec_driver_sql(f"PRAGMA synchronous = {'NORMAL' if _may_be_lost(connection) else 'FULL'}")
     # Taking the write lock at once: a transaction that reads first and writes later could fail half-way.
-    connection.exec_driver_sql("BEGIN" if _only_reads(connection) else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _prepare_postgresql(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -275,3 +290,7 @@ def _begin_postgresql(connection: Connection) -> None:
 
 def _only_reads(connection: Connection) -> bool:
     return bool(connection.get_execution_options().get("reading", False))
+
+
+def _may_be_lost(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("may_be_lost", False))

@@ -3,7 +3,9 @@
 A durable commit waits for the disk; a hundred operations that wait together wait no longer than one. Operations of one
 kind are handed over together, so that they can share statements too.
 
-Invariant: a future resolves only after the commit that holds its operation is on disk, or fails when it is not.
+Invariant: a future resolves only after the commit that holds its operation is on disk, or fails when it is not. An
+operation that is submitted as one that a power cut may undo does not wait for the disk, unless it shares its commit
+with one that does.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +19,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from teacher_service.database import without_waiting_for_the_disk
 from teacher_service.errors import LedgerUnavailable, ServiceError
 
 Item = TypeVar("Item")
@@ -31,6 +34,7 @@ class _Job(NamedTuple):
     together: Together[Any, Any]
     item: Any
     future: "Future[Any]"
+    may_be_lost: bool
 
 
 class GroupCommit:
@@ -38,6 +42,7 @@ class GroupCommit:
 
     def __init__(self, engine: Engine, *, max_group: int = 256) -> None:
         self._engine = engine
+        self._hasty = without_waiting_for_the_disk(engine)
         self._max_group = max_group
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="ledger", daemon=True)
@@ -51,10 +56,15 @@ class GroupCommit:
         """
         return self.submit_item(_each_by_itself, operation)
 
-    def submit_item(self, together: "Together[Item, Outcome]", item: Item) -> "Future[Outcome]":
-        """Hand `item` to `together`, with whichever of its kind have gathered. The future is as in `submit`."""
+    def submit_item(
+        self, together: "Together[Item, Outcome]", item: Item, *, may_be_lost: bool = False
+    ) -> "Future[Outcome]":
+        """Hand `item` to `together`, with whichever of its kind have gathered. The future is as in `submit`.
+
+        What may be lost in a power cut (never otherwise) does not wait for the disk.
+        """
         future: Future[Outcome] = Future()
-        self._jobs.put(_Job(together, item, future))
+        self._jobs.put(_Job(together, item, future, may_be_lost))
         return future
 
     def close(self) -> None:
@@ -83,8 +93,9 @@ class GroupCommit:
         # A caller may have given up; from here on it cannot, or resolving its future would end this thread.
         group = [job for job in group if job.future.set_running_or_notify_cancel()]
         outcomes: list[Any] = []
+        engine = self._hasty if all(job.may_be_lost for job in group) else self._engine
         try:
-            with self._engine.begin() as connection:
+            with engine.begin() as connection:
                 for together, jobs in groupby(group, key=lambda job: job.together):
                     items = [job.item for job in jobs]
                     outcomes += _as_many(together(connection, items), items)

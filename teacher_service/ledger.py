@@ -1,7 +1,8 @@
 """The one place that counts: reserve, settle, release.
 
 Unit: one sample. A request's allowance is reserved, and its log row and idempotency row written, in one transaction
-before the model runs; it is settled, and its answer stored, in one transaction before the answer leaves.
+before the model runs; it is settled, and its answer stored, in one transaction that is on disk before the answer
+leaves. A reservation by itself may be lost in a power cut, which ends this process too: what it held was not answered.
 
 Invariant, kept by the database itself: `used + reserved <= quota`, whatever runs at the same time and whatever dies.
 """
@@ -176,14 +177,14 @@ class Ledger:
         The future may carry QuotaExceeded, RateLimited, TooManySamples, RequestInProgress, IdempotencyMismatch,
         AnswerExpired, Unauthorized (revoked or expired meanwhile), KeyChanged (other terms meanwhile: look again).
         """
-        return self._commits.submit_item(self._count, _Request(query, key_revision))
+        return self._commits.submit_item(self._count, _Request(query, key_revision), may_be_lost=True)
 
     def count_refusal(self, key_id: str, key_revision: int) -> "Future[Quota]":
         """Count a request that was refused for what it is against the burst limit alone; the quota afterwards.
 
         The future may carry RateLimited, Unauthorized, KeyChanged.
         """
-        return self._commits.submit_item(self._count, _Refusal(key_id, key_revision))
+        return self._commits.submit_item(self._count, _Refusal(key_id, key_revision), may_be_lost=True)
 
     def settle(self, reservation: Reservation, answer: Body) -> "Future[Settled]":
         """Charge what was held and keep the answer for replay.

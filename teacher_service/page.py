@@ -10,23 +10,23 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
 from shared.oip import Body
 from teacher_service.database import answers, api_keys, chain_head, queries, query_events
+from teacher_service.prepared import Change, Lookup
 from teacher_service.query_chain import ADMITTED, link
 from teacher_service.quota import Quota, quota_of
 
 SECONDS_A_DAY: Final = 86_400
 
-_KEYS = select(api_keys).where(api_keys.c.id.in_(bindparam("ids", expanding=True)))
+_KEYS = Lookup(select(api_keys), api_keys.c.id)
 _QUERIES = select(queries.c.id, queries.c.key_id, queries.c.samples, queries.c.status, queries.c.idempotency_key)
-_QUERIES_BY_ID = _QUERIES.where(queries.c.id.in_(bindparam("ids", expanding=True)))
-_ANSWERS = select(answers).where(
-    tuple_(answers.c.key_id, answers.c.idempotency_key).in_(bindparam("pairs", expanding=True))
-)
-_LAST_ID = select(func.max(queries.c.id))
-_CHARGE = (
+_QUERIES_BY_ID = Lookup(_QUERIES, queries.c.id)
+_ANSWERS = Lookup(select(answers), answers.c.key_id, answers.c.idempotency_key)
+_LAST_ID = Lookup(select(func.max(queries.c.id).label("id")))
+_HEAD = Lookup(select(chain_head))
+_CHARGE = Change(
     update(api_keys)
     .where(api_keys.c.id == bindparam("key"))
     .values(
@@ -35,7 +35,7 @@ _CHARGE = (
         in_flight=api_keys.c.in_flight + bindparam("more_in_flight"),
     )
 )
-_SLOW_DOWN = (
+_SLOW_DOWN = Change(
     update(api_keys)
     .where(api_keys.c.id == bindparam("key"))
     .values(
@@ -45,22 +45,34 @@ _SLOW_DOWN = (
         samples_debt_at_ms=bindparam("samples_at"),
     )
 )
-_CLOSE = (
+_CLOSE = Change(
     update(queries)
     .where(queries.c.id == bindparam("query"), queries.c.status == "held")
     .values(status=bindparam("outcome"), finished_at=bindparam("at"), answer_sha256=bindparam("digest"))
 )
-_KEEP_ANSWER = (
+_FORGET_ANSWER = Change(delete(answers).where(answers.c.query_id == bindparam("query")))
+_ADMIT = Change(
+    insert(queries),
+    (column for column in queries.c if column not in (queries.c.finished_at, queries.c.answer_sha256)),
+)
+_AWAIT_ANSWER = Change(
+    insert(answers), (answers.c.key_id, answers.c.idempotency_key, answers.c.payload_sha256, answers.c.query_id)
+)
+_KEEP_ANSWER = Change(
     update(answers)
     .where(answers.c.query_id == bindparam("query"))
     .values(content=bindparam("bytes"), header_length=bindparam("head"), kept_until=bindparam("until"))
 )
-_FORGET_ANSWER = delete(answers).where(answers.c.query_id == bindparam("query"))
-_CHAIN_ON = update(chain_head).where(chain_head.c.id == 1)
-_ADD_USAGE = text(
-    "INSERT INTO daily_usage (key_id, day, queries, samples) VALUES (:key, :day, :queries, :samples) "
-    "ON CONFLICT (key_id, day) DO UPDATE SET "
-    "queries = daily_usage.queries + excluded.queries, samples = daily_usage.samples + excluded.samples"
+_ADD_USAGE = Change(
+    text(
+        "INSERT INTO daily_usage (key_id, day, queries, samples) VALUES (:key, :day, :queries, :samples) "
+        "ON CONFLICT (key_id, day) DO UPDATE SET "
+        "queries = daily_usage.queries + excluded.queries, samples = daily_usage.samples + excluded.samples"
+    )
+)
+_ADD_EVENT = Change(insert(query_events), query_events.c)
+_CHAIN_ON = Change(
+    update(chain_head).where(chain_head.c.id == 1).values(sequence=bindparam("last"), sha256=bindparam("digest"))
 )
 
 
@@ -119,14 +131,14 @@ class Page:
     ) -> None:
         """Read those of these rows that are there; before anything is changed, or for rows not read yet."""
         if keys:
-            for row in self._connection.execute(_KEYS, {"ids": list(keys)}):
+            for row in _KEYS.rows(self._connection, [(key_id,) for key_id in keys]):
                 self._keys[row.id] = self._keys_before[row.id] = quota_of(row, self.now)
                 if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= self.now):
                     self._refused.add(row.id)
         if holds:
-            self.take(self._connection.execute(_QUERIES_BY_ID, {"ids": list(holds)}))
+            self.take(_QUERIES_BY_ID.rows(self._connection, [(query_id,) for query_id in holds]))
         if known:
-            for row in self._connection.execute(_ANSWERS, {"pairs": list(known)}):
+            for row in _ANSWERS.rows(self._connection, list(known)):
                 gone = row.content is None or (row.kept_until is not None and row.kept_until <= self.now)
                 answer = None if gone else Body(row.content, row.header_length)
                 self._known[row.key_id, row.idempotency_key] = Known(
@@ -169,7 +181,8 @@ class Page:
     def admit(self, facts: Mapping[str, Any]) -> int:
         """Hold the samples of a query that the key can pay for, and log it; its id. `facts` are its columns."""
         if self._last_id is None:
-            self._last_id = self._connection.scalar(_LAST_ID) or 0
+            [last] = _LAST_ID.rows(self._connection)
+            self._last_id = last.id or 0
         self._last_id += 1
         query_id, key_id, idempotency_key = self._last_id, facts["key_id"], facts["idempotency_key"]
         key = self._keys[key_id]
@@ -218,18 +231,18 @@ class Page:
     def write(self) -> None:
         """Write every change, in as few statements as there are kinds."""
         written = self._written
-        for statement, changes in (
+        for change, rows in (
             (_CHARGE, self._charges()),
             (_SLOW_DOWN, self._debts()),
             (_CLOSE, written.closed),
             (_FORGET_ANSWER, written.forgotten),
-            (insert(queries), written.admitted),
-            (insert(answers), list(written.awaited.values())),
+            (_ADMIT, written.admitted),
+            (_AWAIT_ANSWER, list(written.awaited.values())),
             (_KEEP_ANSWER, written.kept),
             (_ADD_USAGE, _usage_rows(written.usage)),
         ):
-            if changes:
-                self._connection.execute(statement, changes)
+            if rows:
+                change.run(self._connection, rows)
         if written.events:
             self._chain()
 
@@ -277,15 +290,15 @@ class Page:
         ]
 
     def _chain(self) -> None:
-        head = self._connection.execute(select(chain_head)).one()
+        [head] = _HEAD.rows(self._connection)
         sequence, digest = head.sequence, head.sha256
         entries = []
         for event, at, query_id, facts in self._written.events:
             sequence += 1
             digest = link(digest, sequence, event, at, query_id, facts)
             entries.append({"sequence": sequence, "query_id": query_id, "event": event, "at": at, "sha256": digest})
-        self._connection.execute(insert(query_events), entries)
-        self._connection.execute(_CHAIN_ON, {"sequence": sequence, "sha256": digest})
+        _ADD_EVENT.run(self._connection, entries)
+        _CHAIN_ON.run(self._connection, [{"last": sequence, "digest": digest}])
 
 
 def _usage_rows(usage: Mapping[tuple[str, int], list[int]]) -> list[dict[str, Any]]:

@@ -38,14 +38,14 @@ def _images(*pixels: int) -> Images:
 def _run(
     test: Callable[[MicroBatcher], Awaitable[None]],
     model: Callable[[Images, tuple[str, ...]], Rows],
-    max_batch_size: int = 4,
+    pass_size: int = 4,
     batch_timeout_seconds: float = 0.0,
     max_queued_samples: int = 100,
 ) -> None:
     async def body() -> None:
         batcher = MicroBatcher(
             model,
-            max_batch_size=max_batch_size,
+            pass_size=pass_size,
             batch_timeout_seconds=batch_timeout_seconds,
             max_queued_samples=max_queued_samples,
         )
@@ -102,14 +102,29 @@ def test_requests_that_gather_while_the_model_works_share_the_next_pass() -> Non
     assert model.passes == [[1], [2, 3, 4], [5, 6], [7, 8, 9]]
 
 
-def test_request_larger_than_a_batch_runs_alone() -> None:
+def test_request_larger_than_a_pass_runs_alone_in_several() -> None:
     model = _Model()
 
     async def test(batcher: MicroBatcher) -> None:
-        assert (await _predict(batcher, _images(1, 2, 3, 4, 5, 6))).shape == (6, 1)
+        tasks, first = await _gather_behind_a_pass(model, batcher, _images(2, 3, 4, 5, 6, 7), _images(8))
+        model.free.set()
+        assert (await tasks[0]).tolist() == [[2.0], [3.0], [4.0], [5.0], [6.0], [7.0]]
+        await asyncio.gather(first, *tasks)
 
     _run(test, model)
-    assert model.passes == [[1, 2, 3, 4, 5, 6]]
+    assert model.passes == [[1], [2, 3, 4, 5], [6, 7], [8]]
+
+
+def test_request_in_several_passes_fails_as_one() -> None:
+    """The model fails on the second of them; the next request is not touched."""
+    model = _Model()
+
+    async def test(batcher: MicroBatcher) -> None:
+        with pytest.raises(PredictionFailed):
+            await _predict(batcher, _images(1, 2, 3, 4, 13))
+        assert (await _predict(batcher, _images(5))).tolist() == [[5.0]]
+
+    _run(test, model)
 
 
 def test_idle_model_waits_for_those_on_the_way_until_its_batch_is_full() -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from teacher_service.database import api_keys, open_database, reading
+from teacher_service.database import api_keys, open_database, reading, without_waiting_for_the_disk
 from teacher_service.instance import instances_folder
 from tests.teacher_service.ledger_file import Books, rows
 
@@ -21,13 +21,19 @@ _QUERY = (
 
 @pytest.mark.parametrize(
     ("pragma", "value"),
-    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 5000)],
+    [("journal_mode", "wal"), ("foreign_keys", 1), ("busy_timeout", 5000)],
 )
 def test_every_connection_is_prepared(books: Books, pragma: str, value: object) -> None:
-    """`synchronous` 2 is FULL: a charge survives a power cut."""
     with reading(books.engine) as first, reading(books.engine) as second:
         for connection in (first, second):
             assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
+
+
+def test_commits_are_on_disk_unless_a_power_cut_may_undo_them(books: Books) -> None:
+    """`synchronous` 2 is FULL: a charge survives a power cut. 1 is NORMAL: it survives everything else."""
+    for engine, waits in ((books.engine, 2), (without_waiting_for_the_disk(books.engine), 1), (books.engine, 2)):
+        with engine.begin() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == waits
 
 
 def test_opening_creates_the_folder_and_keeps_what_is_there(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class _Counter:
         self.encoded = asyncio.Event()
         self.on_encode: Callable[[], None] = lambda: None
         self.batcher = MicroBatcher(
-            self._predict, max_batch_size=8, batch_timeout_seconds=0, max_queued_samples=2 * _SAMPLES
+            self._predict, pass_size=8, batch_timeout_seconds=0, max_queued_samples=2 * _SAMPLES
         )
         self.desk = Desk(Ledger(books.engine, books.commits, books.instance, books.clock), self.batcher)
 

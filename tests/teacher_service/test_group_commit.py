@@ -1,6 +1,6 @@
 """Group commit: shared commits, separate fates, and nothing is promised before it is on disk."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event
 
 import pytest
@@ -47,6 +47,22 @@ def test_group_is_bounded(books: Books) -> None:
     assert [future.result(WAIT_SECONDS) for future in futures] == [f"{index}" for index in range(9)]
     assert commits.count == 1 + 3
     small.close()
+
+
+def test_only_a_group_that_a_power_cut_may_undo_does_not_wait_for_the_disk(books: Books) -> None:
+    """`synchronous` 2 is FULL, 1 NORMAL. One that must be on disk takes its whole group along."""
+
+    def synchronous(connection: Connection, items: Sequence[None]) -> list[int]:
+        return [connection.exec_driver_sql("PRAGMA synchronous").scalar_one() for _ in items]
+
+    def waits(*may_be_lost: bool) -> list[int]:
+        with writer_busy(books.commits):
+            futures = [books.commits.submit_item(synchronous, None, may_be_lost=lost) for lost in may_be_lost]
+        return [future.result(WAIT_SECONDS) for future in futures]
+
+    assert waits(True, True) == [1, 1]
+    assert waits(True, False, True) == [2, 2, 2]
+    assert waits(False) == [2]
 
 
 def test_lone_operation_is_committed_without_company(books: Books) -> None:

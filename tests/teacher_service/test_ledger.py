@@ -168,7 +168,11 @@ def test_operations_of_one_group_see_each_other(books: Books) -> None:
     assert isinstance(again, Reservation)
     assert isinstance(twin, RequestInProgress)
     assert books.counts(key) == (2, 3)
-    assert rows(books.path, "SELECT id, status FROM queries") == [(1, "settled"), (2, "released"), (3, "held")]
+    assert rows(books.path, "SELECT id, status FROM queries ORDER BY id") == [
+        (1, "settled"),
+        (2, "released"),
+        (3, "held"),
+    ]
     assert rows(books.path, "SELECT idempotency_key, query_id FROM answers ORDER BY 2") == [
         ("answered", 1),
         ("failed", 3),
