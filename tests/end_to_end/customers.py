@@ -16,6 +16,8 @@ from tests.end_to_end.asking import ask, outcome
 from tests.end_to_end.processes import RunningService
 
 _COMES_BACK_SECONDS: Final = 0.02
+_PATIENCE_SECONDS: Final = 60
+"""How long a client repeats one request; reached only when something is stuck."""
 _LATER: Final = ("request-in-progress", "ledger-unavailable", "key-changed")
 
 
@@ -77,9 +79,12 @@ class Customers:
 
     def _ask_until_answered(self, chance: random.Random, api_key: str, name: str, samples: int) -> bool:
         """Whether the quota sufficed."""
-        attempt = 0
+        attempt, deadline = 0, time.monotonic() + _PATIENCE_SECONDS
         while True:
             attempt += 1
+            if time.monotonic() > deadline:
+                self.problems.append(f"{name}: not answered within {_PATIENCE_SECONDS} s")
+                return False
             try:
                 answer = ask(
                     chance.choice(self.services), api_key, samples, name, {"X-Request-Id": f"{name}-{attempt}"}
