@@ -52,6 +52,7 @@ MAX_TENSORS: Final = 256
 MAX_NESTED: Final = 2**16
 """Lists and objects of a request's head: a row of each channel of 256 images, and more."""
 _SIZES: Final = range(2**63)
+_PLAIN: Final = (str, int, float, type(None))
 
 Array = NDArray[Any]
 _Head = TypeVar("_Head", bound=BaseModel)
@@ -69,7 +70,7 @@ def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
     if len(parameters) > MAX_TENSORS:
         raise ValueError(f"expected at most {MAX_TENSORS} parameters, got {len(parameters)}")
     for name, value in parameters.items():
-        if not isinstance(value, str | int | float | None) or (isinstance(value, float) and not isfinite(value)):
+        if not isinstance(value, _PLAIN) or (isinstance(value, float) and not isfinite(value)):
             raise ValueError(f"expected texts, finite numbers, true and false, and {_short(name)} is none of them")
     return parameters
 

@@ -11,8 +11,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 
 from shared import oip
+from teacher_service.errors import HeadTooLarge, HeadTooSlow
 from teacher_service.routes.infer_document import add_examples
 
+_DESCRIPTION: Final = (
+    "A refusal is a problem document (RFC 9457), costs nothing, and its `type` leads to a page that says what to do. "
+    f"Beside what each operation names, a request whose headers are too long or too slow gets {HeadTooLarge.status} or "
+    f"{HeadTooSlow.status}."
+)
 _REFERENCE: Final = "#/components/schemas/{model}"
 _SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key (`teacher-service keys create`)."},
@@ -46,7 +52,9 @@ class Problem(BaseModel):
 
 def openapi_document(app: FastAPI, model: str, image_shape: tuple[int, ...]) -> dict[str, Any]:
     """The document of a service that serves `model`, which takes images of this shape."""
-    document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    document = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=_DESCRIPTION, routes=app.routes
+    )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
