@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-service bench-memory bench-history figures docs lock clean
+.PHONY: help demo test check format bench bench-service bench-batching bench-memory bench-history figures docs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,6 +52,9 @@ bench: $(INSTALLED) bench-service ## measure; figures go to benchmarks/results
 
 bench-service: $(BENCH_INSTALLED) ## the service beside a bare loop, FastAPI and LitServe (5 minutes)
 	.venv/bin/python -m benchmarks.service
+
+bench-batching: $(INSTALLED) ## how many images a pass should take, how long to wait for company (3 minutes)
+	.venv/bin/python -m benchmarks.service.batching
 
 bench-memory: $(INSTALLED) ## how the service's memory grows over 200,000 requests
 	.venv/bin/python -m benchmarks.memory
