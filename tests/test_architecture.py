@@ -37,6 +37,7 @@ ONLY_IN = {
         "teacher_service/ledger_reader.py",
         "teacher_service/migrations/",
         "teacher_service/page.py",
+        "teacher_service/prepared.py",
         "teacher_service/query_export.py",
         "teacher_service/quota.py",
         "teacher_service/sqlite_file.py",
