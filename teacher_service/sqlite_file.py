@@ -53,3 +53,5 @@ def _identity(file: stat_result) -> tuple[int, int]:
 def _forget_connection(context: ExceptionContext) -> None:
     if isinstance(context.original_exception, sqlite3.OperationalError):
         context.is_disconnect = True
+        if context.execution_context is not None:  # closed under a cursor, a connection keeps its locks for as long
+            context.execution_context.cursor.close()
