@@ -29,25 +29,24 @@ def serve(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="A self-describing weights file, as `distill-worker train` writes, or an ONNX model [env "
-            "TEACHER_WEIGHTS]."
+            help="A self-describing weights file, as `distill-worker train` writes, or an ONNX model. TEACHER_WEIGHTS."
         ),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="[env TEACHER_HOST; default 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="0 takes any free port [env TEACHER_PORT; default 8000]")] = None,
+    host: Annotated[str | None, typer.Option(help="TEACHER_HOST; by default 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes any free port. TEACHER_PORT; by default 8000.")] = None,
     data_dir: DataDir = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda [env TEACHER_DEVICE]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. TEACHER_DEVICE; by default auto.")] = None,
     trust_code: Annotated[
         bool | None,
         typer.Option(
-            "--trust-code", help="Run the code that the weights file names as its network [env TEACHER_TRUST_CODE]."
+            "--trust-code", help="Run the code that the weights file names as its network. TEACHER_TRUST_CODE."
         ),
     ] = None,
 ) -> None:
     """Serve a model until SIGTERM; the address is printed once the service listens.
 
-    Every option has an environment variable; TEACHER_MAX_BATCH_SIZE, TEACHER_BATCH_TIMEOUT_SECONDS,
-    TEACHER_DATABASE_URL and TEACHER_MODEL_NAME have no option.
+    The variable that an option names is read where the option is not given. Everything else that can be set, such as
+    TEACHER_DATABASE_URL and TEACHER_ADMIN_KEY, is a variable alone; docs/operating.md lists them.
     """
     settings = read_settings(
         weights=weights, host=host, port=port, data_dir=data_dir, device=device, trust_code=trust_code

@@ -28,7 +28,7 @@ from teacher_service.settings import Settings
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder of the SQLite ledger [env TEACHER_DATA_DIR; default teacher-data]."),
+    typer.Option("--data-dir", help="Folder of the SQLite ledger. TEACHER_DATA_DIR; by default teacher-data."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
