@@ -213,14 +213,14 @@ def reading(engine: Engine) -> Connection:
     return engine.connect().execution_options(reading=True)
 
 
-def without_waiting_for_the_disk(engine: Engine) -> Engine:
-    """The same, but a power cut may undo its last commits.
+def let_commits_be_lost(connection: Connection, *, may_be_lost: bool) -> None:
+    """Whether a power cut may undo what this connection commits from now on, as it does not wait for the disk.
 
-    They survive the end of every process, are seen by every other at once, and are on disk after the next commit that
-    waits for it. PostgreSQL waits all the same: its server may fall and forget a hold while the process that took it
-    lives on.
+    Such a commit survives the end of every process, is seen by every other at once, and is on disk after the next one
+    that waits for it. PostgreSQL waits all the same: its server may fall and forget a hold while the process that took
+    it lives on.
     """
-    return engine.execution_options(may_be_lost=True)
+    connection.execution_options(may_be_lost=may_be_lost)
 
 
 def snapshot(engine: Engine) -> Connection:

@@ -10,6 +10,7 @@ with one that does.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -19,7 +20,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from teacher_service.database import without_waiting_for_the_disk
+from teacher_service.database import let_commits_be_lost
 from teacher_service.errors import LedgerUnavailable, ServiceError
 
 Item = TypeVar("Item")
@@ -42,7 +43,7 @@ class GroupCommit:
 
     def __init__(self, engine: Engine, *, max_group: int = 256) -> None:
         self._engine = engine
-        self._hasty = without_waiting_for_the_disk(engine)
+        self._connection: Connection | None = None
         self._max_group = max_group
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="ledger", daemon=True)
@@ -87,21 +88,24 @@ class GroupCommit:
                     group.append(job)
             self._commit(group)
             if stop:
-                return
+                break
+        self._disconnect()
 
     def _commit(self, group: list[_Job]) -> None:
         # A caller may have given up; from here on it cannot, or resolving its future would end this thread.
         group = [job for job in group if job.future.set_running_or_notify_cancel()]
         outcomes: list[Any] = []
-        engine = self._hasty if all(job.may_be_lost for job in group) else self._engine
         try:
-            with engine.begin() as connection:
+            connection = self._connection = self._connection or self._engine.connect()
+            let_commits_be_lost(connection, may_be_lost=all(job.may_be_lost for job in group))
+            with connection.begin():
                 for together, jobs in groupby(group, key=lambda job: job.together):
                     items = [job.item for job in jobs]
                     outcomes += _as_many(together(connection, items), items)
         except Exception as error:
             # The edge of the writer's task: whatever went wrong, every waiter has to hear of it.
             _log.error("ledger_commit_failed", operations=len(group), error=str(getattr(error, "orig", None) or error))
+            self._disconnect()
             for job in group:
                 job.future.set_exception(_translate(error))
             return
@@ -110,6 +114,13 @@ class GroupCommit:
                 job.future.set_exception(outcome)
             else:
                 job.future.set_result(outcome)
+
+    def _disconnect(self) -> None:
+        """Take another connection next time: this one met an error, or there is no next time."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):  # whatever a broken one says when it is closed, the writer goes on
+                connection.close()
 
 
 def _each_by_itself(

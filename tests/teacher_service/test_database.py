@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from teacher_service.database import api_keys, open_database, reading, without_waiting_for_the_disk
+from teacher_service.database import api_keys, let_commits_be_lost, open_database, reading
 from teacher_service.instance import instances_folder
 from tests.teacher_service.ledger_file import Books, rows
 
@@ -31,9 +31,13 @@ def test_every_connection_is_prepared(books: Books, pragma: str, value: object) 
 
 def test_commits_are_on_disk_unless_a_power_cut_may_undo_them(books: Books) -> None:
     """`synchronous` 2 is FULL: a charge survives a power cut. 1 is NORMAL: it survives everything else."""
-    for engine, waits in ((books.engine, 2), (without_waiting_for_the_disk(books.engine), 1), (books.engine, 2)):
-        with engine.begin() as connection:
-            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == waits
+    with books.engine.connect() as connection:
+        for may_be_lost, synchronous in ((False, 2), (True, 1), (False, 2)):
+            let_commits_be_lost(connection, may_be_lost=may_be_lost)
+            with connection.begin():
+                assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == synchronous
+    with books.engine.begin() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
 
 
 def test_opening_creates_the_folder_and_keeps_what_is_there(tmp_path: Path) -> None:
