@@ -5,13 +5,15 @@ every transaction looks first whether the path still names the file that its con
 """
 
 import sqlite3
+from collections.abc import Mapping
 from os import stat_result
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import Dialect, ExceptionContext
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 _FILE: Final = "file"
@@ -30,18 +32,25 @@ def keep_to_its_file(engine: Engine) -> None:
         except OSError as error:
             raise sqlite3.OperationalError(f"{path}: the ledger's file is gone ({error.strerror})") from error
 
-    def look_for_file(connection: Connection) -> None:
+    def is_there(info: Mapping[Any, Any]) -> bool:
         try:
-            is_there = connection.info.get(_FILE) == _identity(path.stat())
+            return bool(info.get(_FILE) == _identity(path.stat()))
         except OSError:
-            is_there = False
-        if not is_there:
+            return False
+
+    def pass_over(_connection: DBAPIConnection, entry: ConnectionPoolEntry, _proxy: Any) -> None:
+        if not is_there(entry.info):
+            raise DisconnectionError  # the pool opens another
+
+    def look_for_file(connection: Connection) -> None:
+        if not is_there(connection.info):
             connection.invalidate()
             problem = sqlite3.OperationalError(f"{path}: the ledger's file was moved, deleted or replaced")
             raise OperationalError("BEGIN", None, problem)
 
     engine.dispose()  # the connections that made the file know nothing of this
     event.listen(engine, "do_connect", note_file)
+    event.listen(engine, "checkout", pass_over)
     event.listen(engine, "begin", look_for_file, insert=True)
     event.listen(engine, "handle_error", _forget_connection)
 
