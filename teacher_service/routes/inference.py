@@ -31,7 +31,7 @@ from teacher_service.quota import Quota
 from teacher_service.routes.asked import Asked, read_request
 from teacher_service.routes.infer_document import DOCUMENTED
 from teacher_service.routes.model import INPUT, check_model
-from teacher_service.routes.service import RunningService, Service, Token, current_quota, quota_headers
+from teacher_service.routes.service import Service, current_quota, quota_headers, running_service, token
 
 _LOOKS_AT_THE_KEY: Final = 3
 """How often a key may be changed while one request is looked at, before the request is sent back."""
@@ -43,9 +43,7 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 @router.post("/models/{model}/infer", **DOCUMENTED)
 @router.post("/models/{model}/versions/{model_version}/infer", **DOCUMENTED)
-async def infer(
-    request: Request, service: RunningService, token: Token, model: str, model_version: str | None = None
-) -> Response:
+async def infer(request: Request, model: str, model_version: str | None = None) -> Response:
     """The logits of raw images, or whichever outputs are asked for. Costs one sample of quota an image, whatever the
     outputs; every refusal costs nothing, but counts as a request against a burst limit.
 
@@ -59,8 +57,10 @@ async def infer(
     retry) or too fast (retry); 500 the model failed; 503 overloaded or ledger down (retry).
     """
     started = request.state.started = perf_counter()
+    # Asked for here, not as dependencies, over which FastAPI takes its time on every request.
+    service, offered = await running_service(request), await token(request)
     # On the terms of the last time, which spares a look at the ledger: it refuses whatever was let pass on old ones.
-    caller = service.keys.remembered(token) or await current_quota(request, service, token)
+    caller = service.keys.remembered(offered) or await current_quota(request, service, offered)
     asked: Asked | ServiceError
     try:
         asked = await read_request(request, service.settings, model, model_version)
@@ -72,7 +72,7 @@ async def infer(
                 raise asked
             return _answer(service, await _sell(request, service, caller, asked), asked, started)
         except KeyChanged:
-            caller = await current_quota(request, service, token)
+            caller = await current_quota(request, service, offered)
         except ServiceError as refusal:
             if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(refusal, RateLimited | Unauthorized):
                 raise
@@ -80,7 +80,7 @@ async def infer(
                 counted = service.ledger.count_refusal(caller.key_id, caller.revision)
                 request.state.quota = refusal.quota = await asyncio.wrap_future(counted)
             except KeyChanged:
-                caller = await current_quota(request, service, token)
+                caller = await current_quota(request, service, offered)
             else:
                 raise
     raise KeyChanged
