@@ -50,7 +50,7 @@ format: $(INSTALLED) ## let ruff format the code
 bench: $(INSTALLED) bench-service ## measure; figures go to benchmarks/results
 	.venv/bin/python -m benchmarks.losses
 
-bench-service: $(BENCH_INSTALLED) ## the service beside a bare loop, FastAPI and LitServe (5 minutes)
+bench-service: $(BENCH_INSTALLED) ## the service beside a bare loop, FastAPI and LitServe (8 minutes)
 	.venv/bin/python -m benchmarks.service
 
 bench-batching: $(INSTALLED) ## how many images a pass should take, how long to wait for company (3 minutes)

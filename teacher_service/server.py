@@ -71,7 +71,7 @@ class _DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What was loaded so far stays; looking through it for garbage, a quarter of a second, would stop every query.
+        # What was loaded so far stays; to look through all of it for garbage would stop every query meanwhile.
         gc.collect()
         gc.freeze()
 

@@ -1,6 +1,6 @@
 """Measure everything in one run, print it, and say which targets are missed.
 
-`python -m benchmarks.service` takes about five minutes and records its figures. A short look (`--only`, or less time
+`python -m benchmarks.service` takes about eight minutes and records its figures. A short look (`--only`, or less time
 than by default) prints them alone.
 """
 
