@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from distill_worker.cache import Cache, Purchase
 from distill_worker.cache_schema import KIND_SEPARATOR
 from distill_worker.errors import PlanRefused, QuotaExhausted, TeacherError, TeacherRefused, WorkerError
-from distill_worker.teachers.base import Description, Quota, Teacher
+from distill_worker.teachers.base import Answer, Description, Quota, Teacher
 
 Images = NDArray[np.uint8]
 Abandoned = Literal["other-keys", "all"]
@@ -154,7 +154,7 @@ def fetch(
     todo.reverse()
     bought = 0
     failure: WorkerError | None = None
-    flying: dict[Future[dict[str, NDArray[np.float32]]], Purchase] = {}
+    flying: dict[Future[Answer], Purchase] = {}
     with ThreadPoolExecutor(concurrency, thread_name_prefix="purchase") as pool:
         while flying or (todo and failure is None):
             while todo and failure is None and len(flying) < concurrency:
@@ -177,7 +177,7 @@ def fetch(
             for future in landed:
                 purchase = flying.pop(future)
                 try:
-                    outputs = future.result()
+                    answer = future.result()
                 except TeacherRefused as error:
                     # A purchase begun earlier may have been charged then; only the quota's refusal disproves it.
                     if purchase not in plan.reopened or isinstance(error, QuotaExhausted):
@@ -188,7 +188,7 @@ def fetch(
                 except TeacherError as error:
                     failure = failure or error
                 else:
-                    cache.complete(purchase, outputs)
+                    cache.complete(purchase, answer.outputs)
                     bought += len(purchase.sample_keys)
                     progress(bought, plan)
     if failure is not None:
@@ -284,8 +284,8 @@ def _check_offer(description: Description, kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         if KIND_SEPARATOR in kind:
             raise PlanRefused(f"method: expected outputs without {KIND_SEPARATOR!r} in their names, got {kind!r}")
-        if kind != "logits" and kind not in description.outputs:
-            offered = ", ".join(["logits", *description.outputs])
+        if kind not in description.outputs:
+            offered = ", ".join(description.outputs)
             raise PlanRefused(f"method: {kind!r} is wanted, and the teacher offers {offered}. Nothing was spent")
 
 

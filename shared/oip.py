@@ -27,6 +27,9 @@ BINARY_EXTENSION: Final = "binary_tensor_data"
 FINGERPRINT_EXTENSION: Final = "model_version_is_fingerprint"
 """In `GET /v2`: `model_version` identifies weights and preprocessing, so equal versions give equal outputs anywhere."""
 
+IDEMPOTENCY_EXTENSION: Final = "idempotency_key"
+"""In `GET /v2`: a request that is repeated under its `Idempotency-Key` is charged once and given the same answer."""
+
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "BOOL": np.dtype("?"),
     "UINT8": np.dtype("u1"),

@@ -19,8 +19,22 @@ class Description:
     num_classes: int
     max_request_size: int | None
     """Samples a request may hold, when the teacher says."""
-    outputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
-    """The shape of one sample's output, by name, of what besides `logits` it offers."""
+    outputs: Mapping[str, tuple[int, ...]] = field(hash=False)
+    """The shape of one sample's output, by kind, of all that it offers."""
+    repeats_are_free: bool = True
+    """Whether a request that is repeated under its Idempotency-Key is charged once."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was paid for."""
+
+    outputs: Mapping[str, NDArray[np.float32]]
+    """By kind, float32 `[samples, ...]`."""
+    teacher_id: str
+    """Who answered: another teacher than the one that was described, if it was replaced meanwhile."""
+    query_id: str | None = None
+    """What the teacher calls the request."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +68,11 @@ class Teacher(Protocol):
         description: Description,
         idempotency_key: str,
         outputs: tuple[str, ...] = ("logits",),
-    ) -> dict[str, NDArray[np.float32]]:
-        """The outputs asked for, float32 `[samples, ...]`, of uint8 `[samples, channels, height, width]`.
+    ) -> Answer:
+        """The outputs asked for, of uint8 `[samples, channels, height, width]`.
 
-        Costs one call a sample; repeating it with the same key, images and outputs costs nothing more.
+        Costs one call a sample. Repeating it with the same key, images and outputs costs nothing more, where the
+        description says so.
 
         Raises:
             TeacherRefused: nothing was charged.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay
 
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
-from distill_worker.teachers.base import Description, Quota
+from distill_worker.teachers.base import Answer, Description, Quota
 from shared import oip, problem
 
 _MAX_ATTEMPTS = 30
@@ -79,7 +79,7 @@ class OipTeacher:
             version = str(metadata["versions"][-1])
             channels, height, width = (int(size) for size in _tensor(metadata["inputs"], "images")["shape"][1:])
             num_classes = int(_tensor(metadata["outputs"], "logits")["shape"][-1])
-            outputs = _offered(metadata["outputs"])
+            outputs = {"logits": (num_classes,), **_offered(metadata["outputs"])}
             largest = (metadata.get("parameters") or {}).get("max_batch_size")
             max_request_size = int(largest) if largest is not None and int(largest) > 0 else None
             is_fingerprint = oip.FINGERPRINT_EXTENSION in server.get("extensions", [])
@@ -118,7 +118,7 @@ class OipTeacher:
         description: Description,
         idempotency_key: str,
         outputs: tuple[str, ...] = ("logits",),
-    ) -> dict[str, NDArray[np.float32]]:
+    ) -> Answer:
         """See `Teacher.buy`. The request names the version, so a changed model refuses instead of answering."""
         body = oip.encode_request({"images": images}, outputs=outputs, request_id=idempotency_key)
         version = description.id.rsplit("/", 1)[-1]
@@ -140,11 +140,11 @@ class OipTeacher:
                 f"version {head.model_version} to request {head.id}; it was not kept"
             )
         # What is not offered any more was offered when this purchase began, and its answer is kept for it.
-        offered = {"logits": (description.num_classes,), **description.outputs}
-        return {
-            output: self._checked(output, values, (len(images), *offered.get(output, values.shape[1:])))
+        checked = {
+            output: self._checked(output, values, (len(images), *description.outputs.get(output, values.shape[1:])))
             for output, values in answered.items()
         }
+        return Answer(checked, description.id, response.headers.get("x-request-id"))
 
     def _checked(self, output: str, values: NDArray[Any], expected: tuple[int, ...]) -> NDArray[np.float32]:
         floating = values.dtype.kind == "f"

@@ -26,7 +26,7 @@ async def server_metadata() -> dict[str, Any]:
     return {
         "name": "tuition-teacher",
         "version": version("tuition"),
-        "extensions": [oip.BINARY_EXTENSION, oip.FINGERPRINT_EXTENSION],
+        "extensions": [oip.BINARY_EXTENSION, oip.FINGERPRINT_EXTENSION, oip.IDEMPOTENCY_EXTENSION],
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.errors import QuotaExhausted
-from distill_worker.teachers.base import Description, Quota
+from distill_worker.teachers.base import Answer, Description, Quota
 from shared.sample_key import sample_keys
 
 Fault = tuple[Literal["before", "after"], BaseException] | None
@@ -29,7 +29,7 @@ def describe(
     outputs: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Description:
     """A description of `FakeTeacher`."""
-    return Description(teacher_id, shape, num_classes, max_request_size, outputs or {})
+    return Description(teacher_id, shape, num_classes, max_request_size, {"logits": (num_classes,), **(outputs or {})})
 
 
 def answer(images: NDArray[np.uint8], num_classes: int = 3) -> NDArray[np.float32]:
@@ -90,7 +90,7 @@ class FakeTeacher:
         description: Description,
         idempotency_key: str,
         outputs: tuple[str, ...] = ("logits",),
-    ) -> dict[str, NDArray[np.float32]]:
+    ) -> Answer:
         """Charge, unless this key was charged; the request must be the same then."""
         assert description == self.description
         keys = sample_keys(images)
@@ -109,9 +109,10 @@ class FakeTeacher:
             assert self.paid_for[idempotency_key] == outputs, "one key, two requests"
             if error is not None:
                 raise error
-        return {
+        told = {
             output: answer(images, description.num_classes)
             if output == "logits"
             else features(output, images, description.outputs[output], description.num_classes)
             for output in outputs
         }
+        return Answer(told, self.description.id, f"query-{len(self.sent)}")

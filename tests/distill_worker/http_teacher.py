@@ -26,7 +26,7 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
                     "inputs": [{"name": "images", "shape": [-1, *description.image_shape]}],
                     "outputs": [
                         {"name": name, "datatype": "FP32", "shape": [-1, *shape]}
-                        for name, shape in {"logits": (description.num_classes,), **description.outputs}.items()
+                        for name, shape in description.outputs.items()
                     ],
                 },
             }
@@ -49,7 +49,9 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
                 refusal = {"type": problem.TYPE_PREFIX + problem.QUOTA_EXCEEDED, "detail": str(error)}
                 self._answer(429, json.dumps(refusal).encode(), {})
                 return
-            body = oip.encode_response(bought, binary=set(bought), model_name="teacher", model_version="")
+            body = oip.encode_response(
+                bought.outputs, binary=set(bought.outputs), model_name="teacher", model_version=""
+            )
             self._answer(200, body.content, body.headers)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is http.server's

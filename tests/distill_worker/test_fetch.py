@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distill_worker.cache import Cache
 from distill_worker.errors import PlanRefused, TeacherUnavailable
 from distill_worker.fetch import Plan, fetch, plan
-from distill_worker.teachers.base import Description
+from distill_worker.teachers.base import Answer, Description
 from shared.sample_key import sample_key
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
 from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, plan_for
@@ -95,7 +95,7 @@ class MeetingTeacher(FakeTeacher):
         description: Description,
         idempotency_key: str,
         outputs: tuple[str, ...] = ("logits",),
-    ) -> dict[str, NDArray[np.float32]]:
+    ) -> Answer:
         """Wait for the others first."""
         with self._lock:
             self.flying += 1

@@ -20,7 +20,7 @@ from distill_worker.errors import (
     WorkerError,
 )
 from distill_worker.fetch import abandon, fetch
-from distill_worker.teachers.base import Description
+from distill_worker.teachers.base import Answer, Description
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, describe
 from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, plan_for
 
@@ -123,7 +123,7 @@ def test_failure_sends_nothing_more_and_keeps_what_was_in_flight(cache: Crashing
             description: Description,
             idempotency_key: str,
             outputs: tuple[str, ...] = ("logits",),
-        ) -> dict[str, NDArray[np.float32]]:
+        ) -> Answer:
             answered = super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
             assert cache.voided.wait(timeout=10)
             return answered

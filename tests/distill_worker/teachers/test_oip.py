@@ -19,7 +19,7 @@ from shared import oip, problem
 URL = "http://teacher.test:8000"
 IMAGES = np.arange(2 * 12, dtype=np.uint8).reshape(2, 3, 2, 2)
 LOGITS = np.array([[1, 2, 3, 4, 5], [-1, 0, 1, 0, 0.5]], dtype=np.float32)
-DESCRIPTION = Description("abc123", (3, 2, 2), 5, 16)
+DESCRIPTION = Description("abc123", (3, 2, 2), 5, 16, {"logits": (5,)})
 METADATA: dict[str, Any] = {
     "name": "m",
     "versions": ["1", "abc123"],
@@ -71,7 +71,7 @@ class Server:
     def buy(self, *, give_up_after: float = 120) -> Any:
         """The logits that a client gets for `IMAGES`."""
         with self.teacher(give_up_after=give_up_after) as teacher:
-            return teacher.buy(IMAGES, description=DESCRIPTION, idempotency_key="k1")["logits"]
+            return teacher.buy(IMAGES, description=DESCRIPTION, idempotency_key="k1").outputs["logits"]
 
 
 def _logits(
@@ -330,7 +330,7 @@ def test_answer_that_is_not_logits_is_refused_and_not_kept(answer: httpx.Respons
     assert len(server.requests) == 1
 
 
-def _buy_with_map(features: np.ndarray, described: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def _buy_with_map(features: np.ndarray, described: Mapping[str, tuple[int, ...]]) -> Mapping[str, np.ndarray]:
     body = oip.encode_response(
         {"logits": LOGITS, "features.a": features}, binary={"features.a"}, model_name="m", model_version="abc123"
     )
@@ -344,7 +344,7 @@ def _buy_with_map(features: np.ndarray, described: Mapping[str, tuple[int, ...]]
         )
     head, _ = oip.decode_request(server.requests[0].content, server.requests[0].headers[oip.HEADER_LENGTH])
     assert [output.name for output in head.outputs] == ["features.a", "logits"]
-    return bought
+    return bought.outputs
 
 
 @pytest.mark.parametrize("described", [{"features.a": (3, 1, 2)}, {}], ids=["offered", "offered no more"])
@@ -373,7 +373,7 @@ def test_answer_without_an_output_that_was_asked_for_is_not_kept() -> None:
 
 
 def test_description_is_read_from_the_metadata() -> None:
-    assert _describe() == Description("abc123", (3, 2, 2), 5, 16, {"label": ()})
+    assert _describe() == Description("abc123", (3, 2, 2), 5, 16, {"logits": (5,), "label": ()})
 
 
 def test_outputs_that_could_not_be_kept_are_not_offered() -> None:
@@ -386,7 +386,7 @@ def test_outputs_that_could_not_be_kept_are_not_offered() -> None:
         {"name": "scores", "datatype": "FP32"},
     ]
     described = _describe({**METADATA, "outputs": [*METADATA["outputs"][1:], features, *odd]})
-    assert described.outputs == {"features.a": (8, 2, 2)}
+    assert described.outputs == {"logits": (5,), "features.a": (8, 2, 2)}
 
 
 @pytest.mark.parametrize("url", [URL, URL + "/"])
