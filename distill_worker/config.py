@@ -50,6 +50,9 @@ class TeacherAddress(_Section):
     timeout_seconds: float = Field(default=60, gt=0)
     give_up_after_seconds: float = Field(default=120, ge=0)
     """How long one request is retried through failures that may pass."""
+    price_per_call: float | None = Field(default=None, ge=0)
+    """What the answer for one sample costs, in money."""
+    currency: str = Field(default="USD", min_length=1, max_length=8)
 
 
 class Budget(_Section):

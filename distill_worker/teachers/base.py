@@ -1,8 +1,8 @@
 """What a teacher is to the rest of the worker."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,24 @@ class Quota:
     """Whether the key may see intermediate features, when the teacher says."""
 
 
+@dataclass(frozen=True)
+class LoggedQuery:
+    """A request as the teacher's own log has it. Times are seconds since the epoch."""
+
+    idempotency_key: str | None
+    """None where none came with it. A request that was released gave its key back: several may have had it."""
+    request_id: str
+    """What the teacher calls it: an answer's `query_id`."""
+    samples: int
+    outputs: tuple[str, ...]
+    """What was asked for, as the teacher names it."""
+    status: Literal["held", "settled", "released"]
+    """Being answered, charged, not charged."""
+    model_version: str
+    created_at: float
+    finished_at: float | None
+
+
 class Teacher(Protocol):
     """A black box that answers images for money. Its methods may be called from several threads."""
 
@@ -77,4 +95,11 @@ class Teacher(Protocol):
         Raises:
             TeacherRefused: nothing was charged.
             TeacherError: whether it was charged is not known; repeat it with the same key and images.
+        """
+
+    def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:
+        """What this account asked from that time on (seconds since the epoch), newest first, as the teacher logged it.
+
+        Free; None when this teacher keeps no log that can be read. Queries that are begun meanwhile may be absent.
+        Raises `TeacherError`, on the way too.
         """

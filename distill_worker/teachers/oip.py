@@ -7,7 +7,8 @@ and obeys Retry-After.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from types import TracebackType
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_before_delay
 
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
-from distill_worker.teachers.base import Answer, Description, Quota
+from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota
 from shared import oip, problem
 
 _MAX_ATTEMPTS = 30
@@ -27,6 +28,8 @@ _LONGEST_WAIT_SECONDS = 10.0
 _QUESTION_PATIENCE_SECONDS = 10.0
 """How long a question that costs nothing is retried: whoever asks is waiting, and has nothing to lose yet."""
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
+_LOG_PAGE = 1000
+"""Queries asked for at a time: what a page of ours may hold."""
 _FLOATING = frozenset({"FP16", "FP32", "FP64"})
 _CONTENT_REFUSALS = frozenset({400, 413, 415})
 """What a server says of the content itself, so it never charged for it. A 401 or 404 may follow a charge."""
@@ -97,7 +100,7 @@ class OipTeacher:
         try:
             body = self._json("GET", "/v1/quota")
         except TeacherError as error:
-            if isinstance(error.__cause__, httpx.HTTPStatusError) and error.__cause__.response.status_code == 404:
+            if _status(error) == 404:
                 return None
             raise
         try:
@@ -146,6 +149,36 @@ class OipTeacher:
         }
         return Answer(checked, description.id, response.headers.get("x-request-id"))
 
+    def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:
+        """What `GET /v1/queries` tells, page by page; None where there is no such endpoint."""
+        try:
+            first = self._page(since, None)
+        except TeacherError as error:
+            if _status(error) == 404:
+                return None
+            raise
+        return self._pages(first, since)
+
+    def _pages(self, page: tuple[list[LoggedQuery], int | None], since: float | None) -> Iterator[LoggedQuery]:
+        queries, cursor = page
+        yield from queries
+        while cursor is not None:
+            queries, cursor = self._page(since, cursor)
+            yield from queries
+
+    def _page(self, since: float | None, cursor: int | None) -> tuple[list[LoggedQuery], int | None]:
+        asked: dict[str, Any] = {"limit": _LOG_PAGE}
+        if since is not None:
+            asked["since"] = datetime.fromtimestamp(since, UTC).isoformat()
+        if cursor is not None:
+            asked["cursor"] = cursor
+        body = self._json("GET", "/v1/queries", params=asked)
+        try:
+            following = body["next"]
+            return [_logged(query) for query in body["queries"]], None if following is None else int(following)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TeacherError(f"{self._url}/v1/queries: expected a page of queries, got {str(body)[:300]}") from error
+
     def _checked(self, output: str, values: NDArray[Any], expected: tuple[int, ...]) -> NDArray[np.float32]:
         floating = values.dtype.kind == "f"
         with np.errstate(over="ignore"):
@@ -157,9 +190,9 @@ class OipTeacher:
             )
         return values
 
-    def _json(self, method: str, path: str) -> dict[str, Any]:
+    def _json(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         patience_seconds = min(_QUESTION_PATIENCE_SECONDS, self._give_up_after_seconds)
-        response = self._send(method, path, patience_seconds=patience_seconds)
+        response = self._send(method, path, patience_seconds=patience_seconds, **request)
         try:
             body = response.json()
         except ValueError as error:
@@ -222,6 +255,34 @@ class OipTeacher:
             refusal = TeacherError(message)
         refusal.__cause__ = cause
         return refusal
+
+
+def _status(error: TeacherError) -> int | None:
+    """What the server answered with, where an answer of its own was the failure."""
+    cause = error.__cause__
+    return cause.response.status_code if isinstance(cause, httpx.HTTPStatusError) else None
+
+
+def _logged(query: dict[str, Any]) -> LoggedQuery:
+    status, outputs, key = query["status"], query["outputs"], query["idempotency_key"]
+    if status not in ("held", "settled", "released") or not isinstance(key, str | None):
+        raise ValueError(f"status {status!r}, key {key!r}")
+    return LoggedQuery(
+        idempotency_key=key,
+        request_id=str(query["request_id"]),
+        samples=int(query["samples"]),
+        outputs=tuple(outputs.split(",")) if outputs else (),
+        status=status,
+        model_version=str(query["model_version"]),
+        created_at=_moment(query["created_at"]),
+        finished_at=None if query["finished_at"] is None else _moment(query["finished_at"]),
+    )
+
+
+def _moment(said: str) -> float:
+    """ISO 8601, UTC unless it says otherwise."""
+    moment = datetime.fromisoformat(said)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _wait(state: RetryCallState) -> float:

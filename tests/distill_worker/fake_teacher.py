@@ -1,6 +1,6 @@
 """A teacher at the Protocol seam: it charges each Idempotency-Key once, remembers all, and fails when told to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Literal
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.errors import QuotaExhausted
-from distill_worker.teachers.base import Answer, Description, Quota
+from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota
 from shared.sample_key import sample_keys
 
 Fault = tuple[Literal["before", "after"], BaseException] | None
@@ -116,3 +116,7 @@ class FakeTeacher:
             for output in outputs
         }
         return Answer(told, self.description.id, f"query-{len(self.sent)}")
+
+    def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:  # noqa: ARG002 - there is none
+        """It keeps no log that can be read."""
+        return None
