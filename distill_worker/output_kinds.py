@@ -1,0 +1,121 @@
+"""What a teacher may tell of an image, as texts that a configuration holds, a teacher is asked and a cache keeps.
+
+logits                  the network's logits
+log_probabilities       their log-softmax: logits but for one number a sample
+probabilities[:D]       the softmax, with D digits after the point where D is given
+top_k:K[:D]             the K largest probabilities and their classes
+label                   the class of the largest logit
+features.LAYER          intermediate features of one layer
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+LOGITS: Final = "logits"
+LOG_PROBABILITIES: Final = "log_probabilities"
+PROBABILITIES: Final = "probabilities"
+TOP_K: Final = "top_k"
+LABEL: Final = "label"
+FEATURES: Final = "features."
+
+DISTRIBUTIONS: Final = (LOGITS, LOG_PROBABILITIES, PROBABILITIES, TOP_K, LABEL)
+"""All that says something of every class, the most telling first."""
+
+MAX_DIGITS: Final = 8
+_EXPECTED: Final = "logits, log_probabilities, probabilities[:digits], top_k:k[:digits], label or features.<layer>"
+
+
+@dataclass(frozen=True)
+class OutputKind:
+    """One kind of output. Equal kinds are written alike."""
+
+    name: str
+    """Among `DISTRIBUTIONS`, or `features.<layer>`."""
+    k: int | None = None
+    """How many classes `top_k` tells; None for any other."""
+    digits: int | None = None
+    """After the point, of `probabilities` and `top_k`; None where all that float32 holds are told."""
+
+    def __post_init__(self) -> None:
+        is_named = self.name in DISTRIBUTIONS or (self.is_features and self.name != FEATURES)
+        if not is_named or (self.name == TOP_K) != (self.k is not None):
+            raise ValueError(f"output: expected {_EXPECTED}, got {self}")
+        if self.k is not None and self.k < 1:
+            raise ValueError(f"output: expected top_k of 1 class or more, got {self}")
+        if self.digits is not None and self.name not in (PROBABILITIES, TOP_K):
+            raise ValueError(f"output: expected {_EXPECTED}, got {self}")
+        if self.digits is not None and not 0 <= self.digits <= MAX_DIGITS:
+            raise ValueError(f"output: expected 0 to {MAX_DIGITS} digits, got {self}")
+
+    @classmethod
+    def parse(cls, text: str) -> "OutputKind":
+        """A kind from its text.
+
+        Raises:
+            ValueError: it is none of those, or has a number out of range.
+        """
+        if text.startswith(FEATURES):
+            return cls(text)
+        name, *rest = text.split(":")
+        if len(rest) > 1 + (name == TOP_K) or not all(_is_number(part) for part in rest):
+            raise ValueError(f"output: expected {_EXPECTED}, got {text[:60]!r}")
+        numbers = [int(part) for part in rest]
+        k = numbers.pop(0) if name == TOP_K and numbers else None
+        return cls(name, k, numbers[0] if numbers else None)
+
+    def __str__(self) -> str:
+        """The text that `parse` reads."""
+        return ":".join([self.name, *(str(number) for number in (self.k, self.digits) if number is not None)])
+
+    @property
+    def is_features(self) -> bool:
+        """Whether it is a layer's features; everything else is a distribution over the classes, or a part of one."""
+        return self.name.startswith(FEATURES)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds the softmax of the logits as exactly as logits do."""
+        return self.name in (LOGITS, LOG_PROBABILITIES)
+
+    def shape(self, num_classes: int) -> tuple[int, ...]:
+        """Of one sample's output; a layer's features have the shape that their teacher says.
+
+        Raises:
+            ValueError: it is features.
+        """
+        if self.is_features:
+            raise ValueError(f"output: expected a distribution over {num_classes} classes, got {self}")
+        if self.k is not None:
+            return (min(self.k, num_classes), 2)
+        return (1,) if self.name == LABEL else (num_classes,)
+
+    @property
+    def tells(self) -> tuple[float, ...]:
+        """How much it tells, to be compared: first by its name, then by its classes, then by its digits.
+
+        Raises:
+            ValueError: it is features, which cannot be compared with a distribution.
+        """
+        if self.is_features:
+            raise ValueError(f"output: expected a distribution, got {self}")
+        digits = inf if self.digits is None else self.digits
+        return (-DISTRIBUTIONS.index(self.name), self.k or 0, digits)
+
+
+def best_of(offered: Iterable[str]) -> str | None:
+    """The most telling distribution among these texts, or None; features, and texts of no kind, do not count."""
+    kinds = [kind for kind in map(_known, offered) if kind is not None and not kind.is_features]
+    return str(max(kinds, key=lambda kind: kind.tells)) if kinds else None
+
+
+def _known(text: str) -> OutputKind | None:
+    try:
+        return OutputKind.parse(text)
+    except ValueError:
+        return None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10
