@@ -5,7 +5,7 @@ environment (TEACHER_API_KEY, or the file that TEACHER_API_KEY_FILE names).
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -38,21 +38,65 @@ class Data(_Section):
 
 
 class TeacherAddress(_Section):
-    """Where outputs are bought, and how fast."""
+    """Where outputs are bought, in which protocol, and how fast."""
 
+    protocol: Literal["open-inference", "labelled-scores"] = "open-inference"
+    """`open-inference`: the Open Inference Protocol v2 of our service, Triton, KServe. `labelled-scores`: one image
+    file a request, answered by the likeliest labels with their scores."""
     url: str = Field(default="http://127.0.0.1:8000", pattern=r"^https?://")
-    """TEACHER_URL in the environment wins over it."""
+    """TEACHER_URL in the environment wins over it. For `labelled-scores`, where images are posted to."""
     model: str = "teacher"
+    output: str = "auto"
+    """What is bought in the place of logits, one of `logits`, `log_probabilities`, `probabilities[:digits]`,
+    `top_k:k[:digits]`, `label`; `auto` is what tells most of all that the teacher offers (docs/outputs.md)."""
+    label_smoothing: float = Field(default=0.1, gt=0, lt=0.5)
+    """For `label`: what the other classes get together."""
+    model_version: str | None = Field(default=None, min_length=1)
+    """What the model's version is called, where the teacher does not say before it is paid."""
+    num_classes: int | None = Field(default=None, ge=2)
+    """How many there are, where the teacher does not say."""
     request_size: int = Field(default=32, ge=1)
     """Samples a request."""
-    concurrency: int = Field(default=4, ge=1, le=64)
-    """Requests in flight at once."""
+    concurrency: int = Field(default=16, ge=1, le=64)
+    """Requests in flight at once, at most; how many there are follows from how the teacher takes them."""
     timeout_seconds: float = Field(default=60, gt=0)
     give_up_after_seconds: float = Field(default=120, ge=0)
     """How long one request is retried through failures that may pass."""
+    repeats_are_free: bool | None = None
+    """Whether a request that is repeated under its Idempotency-Key is charged once; absent: as the teacher says."""
+    binary: bool = True
+    """For `open-inference`: images travel in binary, if the teacher can read that; else as JSON."""
+    input_name: str = "images"
+    """For `open-inference`: the tensor that takes the images."""
+    output_name: str = "logits"
+    """For `open-inference`: the tensor that holds the logits."""
+    labels: dict[str, Annotated[int, Field(ge=0)]] = {}
+    """For `labelled-scores`: the class, counted from 0, of each label that the teacher may give."""
+    top_k: int = Field(default=5, ge=1)
+    """For `labelled-scores`: how many labels it gives."""
+    score_digits: int | None = Field(default=None, ge=0, le=8)
+    """For `labelled-scores`: to how many digits after the point its scores are rounded, where that is known."""
     price_per_call: float | None = Field(default=None, ge=0)
     """What the answer for one sample costs, in money."""
     currency: str = Field(default="USD", min_length=1, max_length=8)
+
+    @field_validator("output")
+    @classmethod
+    def _is_a_distribution(cls, output: str) -> str:
+        if output == AUTO:
+            return output
+        kind = OutputKind.parse(output)
+        if kind.is_features:
+            raise ValueError("expected a distribution; a method says which features it needs")
+        return str(kind)
+
+    @model_validator(mode="after")
+    def _labels_say_what_they_mean(self) -> "TeacherAddress":
+        if self.protocol == "labelled-scores" and not self.labels:
+            raise ValueError("labels: expected the class of each label that the teacher may give, got none")
+        if len(set(self.labels.values())) < len(self.labels):
+            raise ValueError("labels: expected one label for each class, and some have several")
+        return self
 
 
 class Budget(_Section):

@@ -9,6 +9,7 @@ WorkerError
 └── TeacherError          the teacher cannot be used
     ├── TeacherRefused    the content was refused: it was never charged, repeating it changes nothing
     │   └── QuotaExhausted
+    ├── TeacherChanged    another model answers now than the one that was described
     └── TeacherUnavailable  a failure that may pass; whether it was charged is not known
 """
 
@@ -49,9 +50,15 @@ class QuotaExhausted(TeacherRefused):
     """The key's quota cannot pay for the request."""
 
 
+class TeacherChanged(TeacherError):
+    """Another model answers now than the one that was described: nothing more may be asked in the old one's name."""
+
+
 class TeacherUnavailable(TeacherError):
     """A failure that may pass. Whether the request was charged is not known, so only the same one may be repeated."""
 
-    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, unpaid: bool = False) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.unpaid = unpaid
+        """That none of its attempts was charged is certain, as far as the teacher can be believed."""

@@ -21,7 +21,7 @@ from distill_worker.methods.representation import FEATURES
 from distill_worker.run_directory import RunDirectory
 from distill_worker.samples import Samples, preprocessing
 from distill_worker.teachers.base import Description, Teacher
-from distill_worker.teachers.oip import OipTeacher
+from distill_worker.teachers.connecting import teacher_at
 from distill_worker.train import Progress, Validated, most_steps, train
 from distill_worker.training_set import TrainingSet
 from shared.networks import build_network
@@ -32,17 +32,11 @@ from shared.weights import WeightsCard, weights_bytes
 @contextmanager
 def connect(
     config: RunConfig, on_retry: Callable[[str], None] = lambda _: None
-) -> Iterator[tuple[OipTeacher, Description]]:
+) -> Iterator[tuple[Teacher, Description]]:
     """The configured teacher and what it says of itself; TEACHER_URL and the API key come from the environment."""
     address = config.teacher
-    with OipTeacher(
-        os.environ.get("TEACHER_URL") or address.url,
-        model=address.model,
-        api_key=api_key(),
-        timeout_seconds=address.timeout_seconds,
-        give_up_after_seconds=address.give_up_after_seconds,
-        on_retry=on_retry,
-    ) as teacher:
+    url = os.environ.get("TEACHER_URL") or address.url
+    with teacher_at(address, url=url, api_key=api_key(), on_retry=on_retry) as teacher:
         yield teacher, teacher.describe()
 
 

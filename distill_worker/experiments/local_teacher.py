@@ -12,8 +12,8 @@ from distill_worker.console import notes, progress_bar
 from distill_worker.errors import TeacherError
 from distill_worker.local_service import create_key, served
 from distill_worker.samples import Samples
-from distill_worker.teachers.base import Quota
-from distill_worker.teachers.oip import OipTeacher
+from distill_worker.teachers.base import Quota, Teacher
+from distill_worker.teachers.connecting import teacher_at
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def train_teacher(config: RunConfig) -> TrainedTeacher:
 
 
 @contextmanager
-def serving(teacher: TrainedTeacher, directory: Path, *, quota: int, features: bool = False) -> Iterator[OipTeacher]:
+def serving(teacher: TrainedTeacher, directory: Path, *, quota: int, features: bool = False) -> Iterator[Teacher]:
     """Serve it and yield a client with a key of that quota; ledger, log and key stay in `directory`."""
     name = "api-key-with-features" if features else "api-key"
     service, key_file = directory / "service", directory / name
@@ -49,17 +49,11 @@ def serving(teacher: TrainedTeacher, directory: Path, *, quota: int, features: b
     with served(teacher.weights, service) as url:
         notes.print(f"serving it at {url}; its ledger and log are in {service}")
         address = RunConfig.model_fields["teacher"].default
-        with OipTeacher(
-            url,
-            model=address.model,
-            api_key=key_file.read_text(encoding="ascii").strip(),
-            timeout_seconds=address.timeout_seconds,
-            give_up_after_seconds=address.give_up_after_seconds,
-        ) as client:
+        with teacher_at(address, url=url, api_key=key_file.read_text(encoding="ascii").strip()) as client:
             yield client
 
 
-def quota_of(client: OipTeacher) -> Quota:
+def quota_of(client: Teacher) -> Quota:
     """What the local service says of its key."""
     quota = client.quota()
     if quota is None:

@@ -26,8 +26,7 @@ from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
 from distill_worker.samples import Samples
 from distill_worker.targets import load_targets
-from distill_worker.teachers.base import Description, Quota
-from distill_worker.teachers.oip import OipTeacher
+from distill_worker.teachers.base import Description, Quota, Teacher
 
 
 def run_comparison(comparison: Comparison, *, fresh: bool = False) -> dict[str, Any]:
@@ -78,7 +77,7 @@ def _purchase_identity(config: RunConfig) -> str:
 
 
 @contextmanager
-def _teacher(comparison: Comparison, asking: Sequence[Cell]) -> Iterator[tuple[OipTeacher, dict[str, Any]]]:
+def _teacher(comparison: Comparison, asking: Sequence[Cell]) -> Iterator[tuple[Teacher, dict[str, Any]]]:
     compare = comparison.compare
     if compare.teacher is None:
         with pipeline.connect(comparison.cells[0].config, say) as (client, _):
@@ -94,7 +93,7 @@ def _teacher(comparison: Comparison, asking: Sequence[Cell]) -> Iterator[tuple[O
         yield client, teacher.facts()
 
 
-def _buy(config: RunConfig, client: OipTeacher, description: Description) -> int:
+def _buy(config: RunConfig, client: Teacher, description: Description) -> int:
     with Cache(config.output.cache) as cache, progress_bar(f"buying, n = {config.budget.n}") as move:
         plan, _ = pipeline.buy(
             config,
@@ -102,7 +101,7 @@ def _buy(config: RunConfig, client: OipTeacher, description: Description) -> int
             client,
             description,
             cache,
-            on_wait=lambda: say(f"another worker is buying into {config.output.cache}; waiting for it"),
+            on_wait=lambda left: say(f"another worker is buying the last {left} samples; waiting for it"),
             progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} held", plan.outstanding),
         )
     return plan.cached

@@ -14,8 +14,8 @@ class Description:
 
     id: str
     """Equal ids give equal outputs: what was bought under one id is never mixed with another's."""
-    image_shape: tuple[int, int, int]
-    """Channels, height, width."""
+    image_shape: tuple[int, int, int] | None
+    """Channels, height, width; None where images of any shape are taken."""
     num_classes: int
     max_request_size: int | None
     """Samples a request may hold, when the teacher says."""
@@ -38,6 +38,16 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """How fast a key may ask: so many at once, which come back evenly in a minute."""
+
+    unit: Literal["samples", "requests"]
+    per_minute: int
+    remaining: int
+    """That would be admitted now."""
+
+
+@dataclass(frozen=True)
 class Quota:
     """What the key may still ask, in samples."""
 
@@ -46,6 +56,14 @@ class Quota:
     remaining: int
     features: bool | None = None
     """Whether the key may see intermediate features, when the teacher says."""
+    rates: tuple[Rate, ...] = ()
+
+    def seconds_for(self, samples: int, requests: int) -> float:
+        """How long so many samples in so many requests take, at the rates that are allowed."""
+        asked = {"samples": samples, "requests": requests}
+        return max(
+            (60 * max(0, asked[rate.unit] - rate.remaining) / rate.per_minute for rate in self.rates), default=0.0
+        )
 
 
 @dataclass(frozen=True)

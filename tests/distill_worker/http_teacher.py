@@ -11,6 +11,8 @@ from distill_worker.errors import QuotaExhausted
 from shared import oip, problem
 from tests.distill_worker.fake_teacher import FakeTeacher
 
+_EXTENSIONS = [oip.BINARY_EXTENSION, oip.FINGERPRINT_EXTENSION, oip.IDEMPOTENCY_EXTENSION]
+
 
 @contextmanager
 def served(teacher: FakeTeacher) -> Iterator[str]:
@@ -19,8 +21,9 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             description, quota = teacher.describe(), teacher.quota()
+            assert description.image_shape is not None
             answers: dict[str, Any] = {
-                "/v2": {"name": "fake", "extensions": [oip.FINGERPRINT_EXTENSION]},
+                "/v2": {"name": "fake", "extensions": _EXTENSIONS},
                 "/v2/models/teacher": {
                     "versions": [description.id],
                     "inputs": [{"name": "images", "shape": [-1, *description.image_shape]}],

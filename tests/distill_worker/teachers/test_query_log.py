@@ -10,6 +10,7 @@ import pytest
 from distill_worker.errors import TeacherError
 from distill_worker.teachers.base import LoggedQuery
 from distill_worker.teachers.oip import OipTeacher
+from distill_worker.teachers.sending import Sender
 
 URL = "http://teacher.test:8000"
 BEGAN = datetime(2027, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -49,14 +50,10 @@ class Log:
 
     def teacher(self) -> OipTeacher:
         """A client of this log."""
-        return OipTeacher(
-            URL,
-            model="m",
-            api_key="secret",
-            timeout_seconds=5,
-            give_up_after_seconds=0,
-            transport=httpx.MockTransport(self),
+        sender = Sender(
+            URL, api_key="secret", timeout_seconds=5, give_up_after_seconds=0, transport=httpx.MockTransport(self)
         )
+        return OipTeacher(sender, model="m")
 
 
 def test_pages_are_followed_to_the_end_and_no_further() -> None:

@@ -1,0 +1,44 @@
+"""The client that a configured teacher needs."""
+
+from collections.abc import Callable
+
+from distill_worker.config import TeacherAddress
+from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
+from distill_worker.teachers.oip import OipTeacher
+from distill_worker.teachers.sending import Sender
+
+
+def teacher_at(
+    address: TeacherAddress, *, url: str, api_key: str | None, on_retry: Callable[[str], None] = lambda _: None
+) -> OipTeacher | LabelledScoresTeacher:
+    """A client of the teacher at `url` by the address's protocol; a context manager."""
+    sender = Sender(
+        url,
+        api_key=api_key,
+        timeout_seconds=address.timeout_seconds,
+        give_up_after_seconds=address.give_up_after_seconds,
+        most_at_once=address.concurrency,
+        on_retry=on_retry,
+    )
+    if address.protocol == "labelled-scores":
+        return LabelledScoresTeacher(
+            sender,
+            url=url,
+            model=address.model,
+            labels=address.labels,
+            top_k=address.top_k,
+            score_digits=address.score_digits,
+            model_version=address.model_version,
+            num_classes=address.num_classes,
+            repeats_are_free=bool(address.repeats_are_free),
+        )
+    return OipTeacher(
+        sender,
+        model=address.model,
+        input_name=address.input_name,
+        logits_name=address.output_name,
+        binary=address.binary,
+        repeats_are_free=address.repeats_are_free,
+        model_version=address.model_version,
+        num_classes=address.num_classes,
+    )

@@ -1,0 +1,172 @@
+"""A teacher as vendors sell them: one image file a request, answered by the likeliest labels with their scores.
+
+    POST <url>, Content-Type: image/png  ->  [{"label": "cat", "score": 0.93}, {"label": "dog", "score": 0.05}, ...]
+
+What is bought is `top_k:K`, where K is what the configuration expects, or the number of labels where those are fewer.
+An answer with more is cut to its K largest; one with fewer is refused, for the rest cannot be made up.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from io import BytesIO
+from math import isfinite
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from distill_worker.errors import TeacherError, TeacherRefused
+from distill_worker.output_kinds import TOP_K, OutputKind
+from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota
+from distill_worker.teachers.sending import Sender
+
+_UNTOLD_DIGITS: Final = 2
+"""To how many digits scores may be rounded, where that is not known."""
+_NO_VERSION: Final = "unversioned"
+
+
+class LabelledScoresTeacher:
+    """A client of one such address. A context manager; safe to use from several threads."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        *,
+        url: str,
+        model: str,
+        labels: Mapping[str, int],
+        top_k: int = 5,
+        score_digits: int | None = None,
+        model_version: str | None = None,
+        num_classes: int | None = None,
+        repeats_are_free: bool = False,
+    ) -> None:
+        """`labels` are the class of each label that may be told, one a class; there may be classes without one."""
+        self.payer = sender.payer
+        self._sender = sender
+        self._url = url
+        self._model = model
+        self._labels = dict(labels)
+        self._digits = score_digits
+        self._version = model_version or _NO_VERSION
+        classes = max(num_classes or 0, 1 + max(labels.values()))
+        kind = OutputKind(TOP_K, min(top_k, len(labels)), score_digits)
+        self._description = Description(
+            id=self._id(self._version),
+            image_shape=None,
+            num_classes=classes,
+            max_request_size=1,
+            outputs={str(kind): kind.shape(classes)},
+            repeats_are_free=repeats_are_free,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._sender.__exit__(kind, error, traceback)
+
+    def describe(self) -> Description:
+        """As it is configured: nothing that such a teacher says is free."""
+        return self._description
+
+    def quota(self) -> Quota | None:
+        """None: such a teacher does not tell."""
+        return None
+
+    def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:  # noqa: ARG002 - there is no log
+        """None: such a teacher keeps no log that can be read."""
+        return None
+
+    def buy(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        description: Description,
+        idempotency_key: str,
+        outputs: tuple[str, ...],
+    ) -> Answer:
+        """See `Teacher.buy`; one image. Who answered follows from the answer's `X-Model-Version`, where it has one."""
+        kinds = {text: _wanted(text) for text in outputs}
+        response = self._sender.buy(
+            self._url,
+            samples=1,
+            repeats_are_free=description.repeats_are_free,
+            content=_png(images),
+            headers={
+                "Content-Type": "image/png",
+                "Accept": "application/json",
+                "Idempotency-Key": f'"{idempotency_key}"',
+            },
+        )
+        try:
+            scores = self._scores(response.json())
+            told = {text: _largest(scores, kind) for text, kind in kinds.items()}
+        except ValueError as error:  # not JSON, too
+            raise TeacherError(
+                f"{self._url}: {error}, in the answer {response.text[:200]!r}; it was not kept"
+            ) from error
+        version = response.headers.get("x-model-version") or self._version
+        return Answer(told, self._id(version), response.headers.get("x-request-id"))
+
+    def _scores(self, body: Any) -> dict[int, float]:
+        """The score of each class that is told."""
+        if not isinstance(body, list) or not all(isinstance(entry, dict) for entry in body):
+            raise ValueError("expected a list of labels with scores")
+        scores: dict[int, float] = {}
+        for entry in body:
+            label, score = entry.get("label"), entry.get("score")
+            if not isinstance(label, str) or label not in self._labels:
+                raise ValueError(f"the label {label!r} is not in [teacher.labels]")
+            if (
+                isinstance(score, bool)
+                or not isinstance(score, int | float)
+                or not (isfinite(score) and 0 <= score <= 1)
+            ):
+                raise ValueError(f"expected a score from 0 to 1 for {label!r}, got {json.dumps(score)[:40]}")
+            if self._labels[label] in scores:
+                raise ValueError(f"the label {label!r} comes twice")
+            scores[self._labels[label]] = float(score)
+        digits = _UNTOLD_DIGITS if self._digits is None else self._digits
+        if sum(scores.values()) > 1 + len(scores) * 0.5 * 10.0**-digits + 1e-6:
+            raise ValueError(f"expected scores that add up to 1 at most, got {sum(scores.values()):.6g}")
+        return scores
+
+    def _id(self, version: str) -> str:
+        return f"{self._url}/{self._model}/{version}"
+
+
+def _wanted(text: str) -> OutputKind:
+    kind = OutputKind.parse(text)
+    if kind.k is None:
+        raise TeacherRefused(f"{text!r} is wanted, and this teacher gives the likeliest labels alone; nothing was sent")
+    return kind
+
+
+def _largest(scores: Mapping[int, float], kind: OutputKind) -> NDArray[np.float32]:
+    """The k likeliest, `[1, k, (class, score)]`; of equal ones the lower class first."""
+    best = sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[: kind.k]
+    if kind.k is None or len(best) < kind.k:
+        raise ValueError(f"expected {kind.k} labels or more (teacher.top_k), got {len(best)}")
+    return np.array([best], np.float32)
+
+
+def _png(images: NDArray[np.uint8]) -> bytes:
+    """The one image as a file that loses nothing.
+
+    Raises:
+        TeacherRefused: it is not one image, grey or RGB.
+    """
+    if len(images) != 1 or images.shape[1] not in (1, 3):
+        raise TeacherRefused(
+            f"expected one image a request, grey or RGB, got {len(images)} of {images.shape[1]} channels; nothing was "
+            "sent"
+        )
+    pixels = np.ascontiguousarray(np.moveaxis(images[0], 0, -1))
+    file = BytesIO()
+    Image.fromarray(pixels[..., 0] if images.shape[1] == 1 else pixels).save(file, format="PNG")
+    return file.getvalue()

@@ -1,0 +1,68 @@
+"""The log of queries that our service keeps, read page by page."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from distill_worker.errors import TeacherError
+from distill_worker.teachers.base import LoggedQuery
+from distill_worker.teachers.sending import Sender, status_of
+
+_PATH = "/v1/queries"
+_PAGE = 1000
+"""Queries asked for at a time: the most that it gives."""
+
+
+def queries(sender: Sender, since: float | None) -> Iterator[LoggedQuery] | None:
+    """See `Teacher.queries`; None where there is no such endpoint."""
+    try:
+        first = _page(sender, since, None)
+    except TeacherError as error:
+        if status_of(error) == 404:
+            return None
+        raise
+    return _pages(sender, since, first)
+
+
+def _pages(sender: Sender, since: float | None, page: tuple[list[LoggedQuery], int | None]) -> Iterator[LoggedQuery]:
+    found, cursor = page
+    yield from found
+    while cursor is not None:
+        found, cursor = _page(sender, since, cursor)
+        yield from found
+
+
+def _page(sender: Sender, since: float | None, cursor: int | None) -> tuple[list[LoggedQuery], int | None]:
+    asked: dict[str, Any] = {"limit": _PAGE}
+    if since is not None:
+        asked["since"] = datetime.fromtimestamp(since, UTC).isoformat()
+    if cursor is not None:
+        asked["cursor"] = cursor
+    body = sender.json(_PATH, params=asked)
+    try:
+        following = body["next"]
+        return [_logged(query) for query in body["queries"]], None if following is None else int(following)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TeacherError(f"{sender.url}{_PATH}: expected a page of queries, got {str(body)[:300]}") from error
+
+
+def _logged(query: dict[str, Any]) -> LoggedQuery:
+    status, outputs, key = query["status"], query["outputs"], query["idempotency_key"]
+    if status not in ("held", "settled", "released") or not isinstance(key, str | None):
+        raise ValueError(f"status {status!r}, key {key!r}")
+    return LoggedQuery(
+        idempotency_key=key,
+        request_id=str(query["request_id"]),
+        samples=int(query["samples"]),
+        outputs=tuple(outputs.split(",")) if outputs else (),
+        status=status,
+        model_version=str(query["model_version"]),
+        created_at=_moment(query["created_at"]),
+        finished_at=None if query["finished_at"] is None else _moment(query["finished_at"]),
+    )
+
+
+def _moment(said: str) -> float:
+    """ISO 8601, UTC unless it says otherwise."""
+    moment = datetime.fromisoformat(said)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,284 @@
+"""Requests to a teacher over HTTP, whatever protocol it speaks: paced, retried where that costs nothing, explained.
+
+One retry layer, for named failures that may pass: no connection, a connection lost half-way, 409 (the same key is
+being answered), 429 for rate (never for an exhausted quota), 502, 503, 504. It is capped in count and time, jittered,
+and obeys Retry-After. A teacher that charges every repetition is asked again only where the attempt before was
+certainly not charged: it could not be connected to, or it said 429, or 503 with the time to wait.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from math import isfinite
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
+
+from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
+from distill_worker.teachers.pace import Pacer, Turn, WaitTooLong
+from distill_worker.teachers.rate_limits import Limits, limits
+from shared import problem
+
+_MAX_ATTEMPTS = 30
+_LONGEST_WAIT_SECONDS = 10.0
+_LONGEST_PACED_WAIT_SECONDS = 120.0
+"""How long a request waits at least for a limit on how fast may be asked, before it gives up."""
+_QUESTION_PATIENCE_SECONDS = 10.0
+"""How long a question that costs nothing is retried: whoever asks is waiting, and has nothing to lose yet."""
+_TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
+_CONTENT_REFUSALS = frozenset({400, 413, 415})
+"""What a server says of the content itself, so it never charged for it. A 401 or 404 may follow a charge."""
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class Sender:
+    """A client of one server. A context manager; safe to use from several threads."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None,
+        timeout_seconds: float,
+        give_up_after_seconds: float,
+        most_at_once: int = 64,
+        on_retry: Callable[[str], None] = lambda _: None,
+        transport: httpx.BaseTransport | None = None,
+        pacer: Pacer | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self.payer = sha256(api_key.encode()).hexdigest()[:16] if api_key else ""
+        self.url = url.rstrip("/")
+        self._give_up_after_seconds = give_up_after_seconds
+        self._on_retry = on_retry
+        self._sleep = sleep
+        self._pacer = pacer or Pacer(most_at_once, max(give_up_after_seconds, _LONGEST_PACED_WAIT_SECONDS))
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout_seconds,
+            transport=transport,
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=most_at_once),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def answers(self, path: str) -> bool:
+        """Whether this page would be given now; asks once."""
+        try:
+            return self._client.get(path).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def buy(self, path: str, *, samples: int, repeats_are_free: bool, **request: Any) -> httpx.Response:
+        """The answer to a POST that costs so many calls.
+
+        Raises:
+            TeacherRefused: nothing was charged.
+            TeacherUnavailable, TeacherError: see there.
+        """
+        attempts = _Attempts(self._pacer.clock, self._give_up_after_seconds, repeats_are_free)
+
+        def attempt() -> httpx.Response:
+            return self._attempt(attempts, lambda: self._admitted(attempts, samples), "POST", path, **request)
+
+        return self._retried(attempts, attempt)
+
+    def json(self, path: str, **request: Any) -> dict[str, Any]:
+        """The JSON object at a path that costs nothing to ask. Raises `TeacherError`."""
+        attempts = _Attempts(self._pacer.clock, min(_QUESTION_PATIENCE_SECONDS, self._give_up_after_seconds))
+
+        def attempt() -> httpx.Response:
+            return self._attempt(attempts, self._pacer.begin_question, "GET", path, **request)
+
+        response = self._retried(attempts, attempt)
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise TeacherError(f"{self.url}{path}: expected JSON, got {response.text[:80]!r}") from error
+        if not isinstance(body, dict):
+            raise TeacherError(f"{self.url}{path}: expected a JSON object, got {response.text[:80]!r}")
+        return body
+
+    def _retried(self, attempts: "_Attempts", attempt: Callable[[], httpx.Response]) -> httpx.Response:
+        def tell(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            self._on_retry(f"{error}; trying again in {state.upcoming_sleep:.1f} s")
+
+        retrying = Retrying(
+            retry=retry_if_exception_type(TeacherUnavailable),
+            stop=attempts.are_over,
+            wait=_wait,
+            before_sleep=tell,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(attempt)
+        except QuotaExhausted:
+            raise
+        except TeacherRefused as error:
+            if not attempts.may_be_charged:
+                raise
+            # An earlier attempt may have been charged and its answer lost, whatever is said of this one.
+            raise TeacherError(str(error)) from error
+
+    def _admitted(self, attempts: "_Attempts", samples: int) -> Turn:
+        began = self._pacer.clock()
+        try:
+            return self._pacer.begin(samples)
+        except WaitTooLong as error:
+            raise TeacherUnavailable(
+                f"{self.url}: the teacher lets nothing more through for {error}",
+                retry_after_seconds=error.seconds,
+                unpaid=not attempts.may_be_charged,
+            ) from error
+        finally:
+            attempts.paced_seconds += self._pacer.clock() - began
+
+    def _attempt(
+        self, attempts: "_Attempts", begin: Callable[[], Turn], method: str, path: str, **request: Any
+    ) -> httpx.Response:
+        turn = begin()
+        told = Limits()
+        failure: TeacherError | None = None
+        try:
+            response = self._asked(method, path, **request)
+            told = limits(response.headers, time.time())
+            failure = None if response.is_success else self._refusal(response)
+        except TeacherError as error:
+            failure = error
+        finally:
+            self._pacer.end(turn, told, pushed_back=_pushes_back(failure), closed_for_seconds=_closed_for(failure))
+        if failure is not None:
+            raise attempts.judged(failure)
+        return response
+
+    def _asked(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            return self._client.request(method, path, **request)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError) as error:
+            raise TeacherError(f"{self.url}: the request or its answer is not valid HTTP ({error})") from error
+        except httpx.TransportError as error:
+            raise TeacherUnavailable(
+                f"{self.url}: the teacher cannot be reached ({str(error) or type(error).__name__}); is it running, "
+                "and is the URL right?",
+                unpaid=isinstance(error, _NEVER_SENT),
+            ) from error
+
+    def _refusal(self, response: httpx.Response) -> TeacherError:
+        detail, kind = _problem(response)
+        message = f"{self.url}: {response.status_code} {detail}"
+        refusal: TeacherError
+        if kind == problem.QUOTA_EXCEEDED:
+            refusal = QuotaExhausted(message)
+        elif kind == problem.OUTPUT_NOT_ALLOWED:
+            refusal = TeacherRefused(message)
+        elif response.status_code in _TRANSIENT_STATUSES:
+            told = _retry_after_seconds(response)
+            told = told if told is None else told + random.uniform(0, 0.25)
+            unpaid = response.status_code == 429 or (response.status_code == 503 and told is not None)
+            refusal = TeacherUnavailable(message, retry_after_seconds=told, unpaid=unpaid)
+        elif response.status_code in _CONTENT_REFUSALS:
+            refusal = TeacherRefused(message)
+        else:
+            refusal = TeacherError(message)
+        refusal.__cause__ = httpx.HTTPStatusError(message, request=response.request, response=response)
+        return refusal
+
+
+class _Attempts:
+    """The attempts of one request: how long they may go on, and whether one of them may have been charged."""
+
+    def __init__(self, clock: Callable[[], float], patience_seconds: float, repeats_are_free: bool = True) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._patience_seconds = patience_seconds
+        self._repeats_are_free = repeats_are_free
+        self.paced_seconds = 0.0
+        """Waited for its turn, which is no failure."""
+        self.may_be_charged = False
+
+    def are_over(self, state: RetryCallState) -> bool:
+        """Whether there were too many, or the next one would begin too late."""
+        failing = self._clock() - self._began - self.paced_seconds
+        return state.attempt_number >= _MAX_ATTEMPTS or failing + state.upcoming_sleep >= self._patience_seconds
+
+    def judged(self, failure: TeacherError) -> TeacherError:
+        """What one attempt's failure is in view of all of them."""
+        if not isinstance(failure, TeacherUnavailable):
+            return failure
+        if not failure.unpaid and not self._repeats_are_free:
+            error = TeacherError(
+                f"{failure}. The request may have been charged, and this teacher charges a repetition again, so it is "
+                "not repeated"
+            )
+            error.__cause__ = failure
+            return error
+        self.may_be_charged |= not failure.unpaid
+        failure.unpaid = not self.may_be_charged
+        return failure
+
+
+def status_of(error: TeacherError) -> int | None:
+    """What the server answered with, where an answer of its own was the failure."""
+    cause = error.__cause__
+    return cause.response.status_code if isinstance(cause, httpx.HTTPStatusError) else None
+
+
+def _pushes_back(failure: TeacherError | None) -> bool:
+    """409 speaks of one request alone."""
+    return isinstance(failure, TeacherUnavailable) and status_of(failure) != 409
+
+
+def _closed_for(failure: TeacherError | None) -> float:
+    if isinstance(failure, TeacherUnavailable) and status_of(failure) in (429, 503):
+        return failure.retry_after_seconds or 0.0
+    return 0.0
+
+
+def _wait(state: RetryCallState) -> float:
+    """What the server says, else a doubling wait with full jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    told = error.retry_after_seconds if isinstance(error, TeacherUnavailable) else None
+    if told is not None:
+        return told
+    return random.uniform(0.05, min(_LONGEST_WAIT_SECONDS, 0.1 * 2.0**state.attempt_number))
+
+
+def _retry_after_seconds(response: httpx.Response) -> float | None:
+    """What Retry-After says; or `estimated_time` in a 503's body, as of a model that is being loaded."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        pass
+    try:
+        seconds = response.json()["estimated_time"] if response.status_code == 503 else None
+    except (ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        return None
+    return float(seconds) if isfinite(seconds) and seconds >= 0 else None
+
+
+def _problem(response: httpx.Response) -> tuple[str, str]:
+    try:
+        body = response.json()
+    except ValueError:
+        return response.text[:200] or response.reason_phrase, ""
+    said = body.get("detail") or body.get("error") if isinstance(body, dict) else None
+    return str(said or response.reason_phrase), problem.type_of(body)

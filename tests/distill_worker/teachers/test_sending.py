@@ -1,0 +1,189 @@
+"""A server that refuses, dawdles and breaks off: what is asked again, when, and what is said of the charge."""
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+
+import httpx
+import numpy as np
+import pytest
+
+from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
+from shared import problem
+from tests.distill_worker.teachers.scripted_server import (
+    LOGITS,
+    URL,
+    Answer,
+    Server,
+    logits,
+    refusal,
+)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        refusal(409, retry_after="1"),
+        refusal(429, kind="rate-limited", retry_after="1"),
+        refusal(502),
+        refusal(503, retry_after="1"),
+        refusal(504),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("broke off"),
+    ],
+    ids=lambda failure: type(failure).__name__ if isinstance(failure, Exception) else str(failure.status_code),
+)
+def test_passing_failure_is_answered_with_the_same_request(failure: Answer) -> None:
+    """Same Idempotency-Key, same bytes: whatever the first attempt cost, the second costs nothing."""
+    server = Server(failure, failure, logits())
+    assert np.array_equal(server.buy(), LOGITS)
+    assert len(server.requests) == 3
+    assert len({(request.headers["Idempotency-Key"], request.content) for request in server.requests}) == 1
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "least", "most"),
+    [
+        (lambda: "7", 7, 7.25),
+        (lambda: "0", 0, 0.25),
+        (lambda: formatdate(time.time() + 30, usegmt=True), 28, 30.25),
+        (lambda: formatdate(time.time() - 30, usegmt=True), 0, 0.25),
+    ],
+    ids=["seconds", "zero", "date", "past date"],
+)
+@pytest.mark.parametrize("status", [409, 429, 503])
+def test_retry_after_is_obeyed(retry_after: Callable[[], str], least: float, most: float, status: int) -> None:
+    server = Server(refusal(status, kind="rate-limited", retry_after=retry_after()), logits())
+    server.buy()
+    (slept,) = server.slept
+    assert least <= slept <= most
+
+
+@pytest.mark.parametrize("retry_after", [None, "soon", "-1", ""])
+def test_wait_without_a_readable_retry_after_is_short_at_first(retry_after: str | None) -> None:
+    server = Server(refusal(503, retry_after=retry_after), logits())
+    server.buy()
+    (slept,) = server.slept
+    assert 0 < slept < 1
+
+
+def test_retries_are_capped_in_count() -> None:
+    """However little time they take; no single wait of ours is longer than ten seconds."""
+    server = Server(refusal(503))
+    with pytest.raises(TeacherUnavailable, match="503 because"):
+        server.buy(give_up_after=10_000)
+    assert len(server.requests) == 30
+    assert max(server.slept) <= 10
+
+
+@pytest.mark.parametrize(("retry_after", "give_up_after"), [("1000", 120.0), (None, 0.0), ("1", 0.5)])
+def test_wait_beyond_the_time_allowed_is_not_begun(retry_after: str | None, give_up_after: float) -> None:
+    server = Server(refusal(503, retry_after=retry_after))
+    with pytest.raises(TeacherUnavailable):
+        server.buy(give_up_after=give_up_after)
+    assert len(server.requests) == 1
+    assert server.slept == []
+
+
+def test_exhausted_quota_is_not_retried() -> None:
+    """Not even when a Retry-After comes with it."""
+    server = Server(refusal(429, kind=problem.QUOTA_EXCEEDED, retry_after="1"))
+    with pytest.raises(QuotaExhausted, match="429 because"):
+        server.buy()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 415])
+def test_refused_content_was_never_charged(status: int) -> None:
+    server = Server(refusal(status))
+    with pytest.raises(TeacherRefused, match=f"{status} because"):
+        server.buy()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [301, 401, 403, 422, 500, 501])
+def test_other_statuses_leave_the_charge_unknown_and_are_not_retried(status: int) -> None:
+    """A key revoked or a model replaced after an attempt that was charged: the purchase must stay open."""
+    server = Server(refusal(status))
+    with pytest.raises(TeacherError, match=f"{status} because") as raised:
+        server.buy()
+    assert not isinstance(raised.value, (TeacherRefused, TeacherUnavailable))
+    assert len(server.requests) == 1
+
+
+def test_output_that_the_key_may_not_see_was_never_charged() -> None:
+    """On a first attempt, that is; an earlier one may have been charged under another policy."""
+    with pytest.raises(TeacherRefused, match="403 because"):
+        Server(refusal(403, kind=problem.OUTPUT_NOT_ALLOWED)).buy()
+    with pytest.raises(TeacherError) as raised:
+        Server(httpx.ReadTimeout("lost"), refusal(403, kind=problem.OUTPUT_NOT_ALLOWED)).buy()
+    assert not isinstance(raised.value, TeacherRefused)
+
+
+def test_refusal_without_a_problem_body_shows_its_text() -> None:
+    with pytest.raises(TeacherError, match=f"{URL}: 403 <h1>Forbidden"):
+        Server(httpx.Response(403, text="<h1>Forbidden</h1>")).buy()
+
+
+def test_lasting_connection_failure_says_what_to_check() -> None:
+    server = Server(httpx.ConnectError("connection refused"))
+    with pytest.raises(TeacherUnavailable, match=f"{URL}: .*connection refused.*is it running, and is the URL right"):
+        server.buy()
+    assert len(server.requests) > 1
+
+
+def test_questions_are_retried_for_less_time_than_purchases() -> None:
+    """Whoever asks for the price is waiting, and has nothing to lose; a purchase may have been charged."""
+    server = Server(refusal(503, retry_after="15"))
+    with server.teacher() as teacher, pytest.raises(TeacherUnavailable):
+        teacher.describe()
+    assert server.slept == []
+    with pytest.raises(TeacherUnavailable):
+        server.buy()
+    assert len(server.slept) > 1
+
+
+def test_every_retry_is_told_before_its_wait() -> None:
+    server, told = Server(refusal(503, retry_after="7"), logits()), list[str]()
+    server.buy(on_retry=told.append)
+    (message,) = told
+    assert message.startswith(f"{URL}: 503 because; trying again in 7.")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [httpx.UnsupportedProtocol("missing an 'http://' protocol"), httpx.LocalProtocolError("illegal header value")],
+    ids=["URL without a scheme", "line break in the API key"],
+)
+def test_request_that_cannot_be_sent_is_not_retried(error: Exception) -> None:
+    """No wait mends TEACHER_URL=localhost:8000, so the command must not sit there."""
+    server = Server(error)
+    with pytest.raises(TeacherError, match=URL):
+        server.buy()
+    assert server.slept == []
+
+
+def test_refused_repetition_does_not_claim_that_nothing_was_charged() -> None:
+    """The first attempt may have been charged and its answer lost."""
+    with pytest.raises(TeacherError) as raised:
+        Server(httpx.ReadTimeout("lost"), refusal(400)).buy()
+    assert not isinstance(raised.value, TeacherRefused)
+
+
+def test_payer_tells_accounts_apart_and_gives_no_key_away() -> None:
+    payers = [Server(logits()).sender(api_key=key).payer for key in ("secret", "secret", "other", None)]
+    assert payers[0] == payers[1]
+    assert len(set(payers)) == 3
+    assert all(len(payer) <= 16 and "secret" not in payer for payer in payers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "ready"),
+    [(httpx.Response(200, json={}), True), (refusal(503), False), (httpx.ConnectError("refused"), False)],
+)
+def test_readiness_asks_once(answer: Answer, ready: bool) -> None:
+    server = Server(answer)
+    with server.teacher() as teacher:
+        assert teacher.is_ready() is ready
+    assert len(server.requests) == 1
