@@ -25,11 +25,12 @@ from distill_worker.errors import ConfigError, WorkerError
 from distill_worker.evaluate import count_correct
 from distill_worker.experiments.comparison import load_comparison
 from distill_worker.experiments.run_comparison import run_comparison
-from distill_worker.fetch import Abandoned, Plan
+from distill_worker.fetch import Abandoned
 from distill_worker.listing import show_comparison, show_list
 from distill_worker.methods import described
+from distill_worker.plan import Plan
 from distill_worker.samples import Samples
-from distill_worker.targets import find_teacher, load_targets
+from distill_worker.targets import find_bought, load_targets
 from distill_worker.train import most_steps
 from shared.degradation import Degradation
 from shared.weights import WeightsError, load_weights
@@ -127,8 +128,9 @@ def train(
     owner = None
     if config.needs_teacher:
         with Cache(config.output.cache) as cache:
-            owner = find_teacher(cache, samples.keys, teacher_id, config.teacher_kinds)
-            targets = load_targets(cache, owner, samples.keys, config.teacher_kinds)
+            output = config.teacher.output
+            owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
+            targets = load_targets(cache, owner, samples.keys, kinds)
     _show_result(config, _train(config, samples, targets, owner, fresh=fresh), as_json=as_json)
 
 
@@ -274,11 +276,11 @@ def _buy(
             description,
             cache,
             on_plan=show_plan,
-            on_wait=lambda: say(f"another worker is buying into {config.output.cache}; waiting for it"),
+            on_wait=lambda left: say(f"another worker is buying the last {left} samples; waiting for it"),
             progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} held", plan.outstanding),
             abandon=abandon,
         )
-        return made, bought, load_targets(cache, made.teacher_id, samples.keys, config.teacher_kinds)
+        return made, bought, load_targets(cache, made.teacher_id, samples.keys, made.kinds)
 
 
 def _train(

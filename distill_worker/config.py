@@ -5,12 +5,14 @@ environment (TEACHER_API_KEY, or the file that TEACHER_API_KEY_FILE names).
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from distill_worker.datasets import DATASETS
-from distill_worker.methods import AnyMethod, Method, method_name, why_not_together
+from distill_worker.methods import AnyMethod, Method, Mixing, method_name, why_not_together, why_not_with
+from distill_worker.output_kinds import AUTO, OutputKind
+from distill_worker.selection import STRATEGIES
 
 
 class _Section(BaseModel):
@@ -105,7 +107,57 @@ class Budget(_Section):
     n: int | None = Field(default=None, ge=2)
     """Samples of the training set; one teacher call each. All of them when absent."""
     seed: int = 0
-    """Which samples: the same seed with a larger n keeps every sample of the smaller n."""
+    """Which samples. The same seed with a larger n keeps every sample of the smaller n, if the strategy is nested."""
+    strategy: str = "random"
+    """One of `distill-worker strategies`."""
+    features: str = "pixels"
+    """What k-center and typical compare samples by: `pixels`, or a weights file, for what its last layer takes."""
+    rounds: int = Field(default=1, ge=1)
+    """For entropy, margin and badge: so many purchases, each chosen with a student that learnt from those before."""
+    first: str = "random"
+    """The strategy of the first round, where there is no student yet."""
+
+    @field_validator("strategy", "first")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in STRATEGIES:
+            raise ValueError(f"expected one of {', '.join(STRATEGIES)}")
+        return name
+
+    @model_validator(mode="after")
+    def _rounds_are_possible(self) -> "Budget":
+        needs_student = STRATEGIES[self.strategy].needs_student
+        if needs_student and self.rounds == 1:
+            raise ValueError(f"rounds: expected at least 2, for {self.strategy} chooses with a student, got 1")
+        if not needs_student and self.rounds > 1:
+            raise ValueError(f"rounds: expected 1, for {self.strategy} chooses without a student, got {self.rounds}")
+        if not needs_student and self.first != "random":
+            raise ValueError(f"first: expected nothing, for {self.strategy} has one round, got {self.first!r}")
+        if STRATEGIES[self.first].needs_student:
+            raise ValueError(f"first: expected a strategy that needs no student, got {self.first!r}")
+        used = self.first if needs_student else self.strategy
+        if self.features != "pixels" and "features" not in STRATEGIES[used].needs:
+            raise ValueError(f"features: expected nothing, for {used} looks at none, got {self.features!r}")
+        if self.rounds > 1 and self.n is None:
+            raise ValueError("n: required with rounds")
+        if self.rounds > 1 and self.rounds >= (self.n or 0):
+            raise ValueError(f"rounds: expected fewer than the {self.n} samples, got {self.rounds}")
+        return self
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Samples that each round buys: equal shares of n, the remainder with the first. Nothing without n."""
+        if self.n is None:
+            return ()
+        share, rest = divmod(self.n, self.rounds)
+        return (share + rest, *[share] * (self.rounds - 1))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on; what does not depart from a random choice is left out, as it was before."""
+        kept = {"n": self.n, "seed": self.seed}
+        changed = self.model_dump(mode="json", exclude_defaults=True, exclude={"features"})
+        return kept | changed
 
 
 class Student(_Section):
@@ -198,8 +250,18 @@ class Output(_Section):
     """Where things are written."""
 
     directory: Path = Path("runs/default")
-    cache: Path = Path("runs/cache.sqlite")
-    """The store of bought outputs; share it between runs."""
+    cache: Path | str = Path("runs/cache.sqlite")
+    """The store of bought outputs, to share between runs: a SQLite file, or the URL of a PostgreSQL database
+    (`postgresql://...`) that several machines share."""
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _file_or_database(cls, cache: object) -> object:
+        if isinstance(cache, str) and "://" in cache:
+            if not cache.startswith(("postgresql://", "postgresql+psycopg://")):
+                raise ValueError(f"expected a file or postgresql://..., got {cache.split('://')[0]}://...")
+            return cache
+        return Path(cache) if isinstance(cache, str) else cache
 
 
 Track = Literal["queried", "labelled-pool", "unlabelled-pool"]
@@ -230,7 +292,10 @@ class RunConfig(_Section):
 
     @property
     def teacher_kinds(self) -> tuple[str, ...]:
-        """The kinds of teacher output to buy, in order; none when no method asks a teacher."""
+        """The kinds of teacher output that methods ask for, in order; none when no method asks a teacher.
+
+        `logits` stands for the distribution that is bought: see `offer.kinds_to_buy`.
+        """
         return tuple(sorted({kind for method in self.methods for kind in method.teacher_kinds}))
 
     @property
@@ -245,6 +310,8 @@ class RunConfig(_Section):
                 raise ValueError("plus: label_weight is the first method's to say; leave it out of [[plus]]")
         if (reason := why_not_together(self.methods)) is not None:
             raise ValueError(f"plus: {reason}")
+        if self.teacher.output != AUTO and (reason := why_not_with(self.methods, self.teacher.output)) is not None:
+            raise ValueError(f"teacher.output: {reason}")
         uses_pool = any(method.needs_pool for method in self.methods)
         if uses_pool != (self.track == "unlabelled-pool"):
             raise ValueError(
@@ -252,7 +319,18 @@ class RunConfig(_Section):
                 f"{self.track!r} with {', '.join(method_name(method) for method in self.methods)}"
             )
         widest = max((getattr(method, "k", 2) for method in self.methods), default=2)
-        smallest = min(self.training.batch_size, self.budget.n or self.training.batch_size)
+        smallest = min(self.training.batch_size, *self.budget.sizes[:1])
         if widest > smallest:
             raise ValueError(f"method.k: expected at most the batch ({smallest} samples), got {widest}")
+        chosen_by = (self.budget.first, self.budget.strategy)
+        if self.track == "unlabelled-pool" and any("labels" in STRATEGIES[name].needs for name in chosen_by):
+            raise ValueError(
+                "budget.strategy: class-balanced looks at the labels of all samples, and in the track unlabelled-pool "
+                "there are none"
+            )
+        if self.budget.rounds > 1 and any(isinstance(method, Mixing) and method.mixtures for method in self.methods):
+            raise ValueError(
+                "budget.rounds: expected 1 with bought mixtures, which every round would buy anew, got "
+                f"{self.budget.rounds}"
+            )
         return self

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from distill_worker.fetch import Plan
+from distill_worker.plan import Plan
 
 notes = Console(stderr=True, highlight=False)
 

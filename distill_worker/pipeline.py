@@ -11,13 +11,16 @@ import torch
 
 from distill_worker import fetch as purchase
 from distill_worker.cache import Cache
+from distill_worker.completion import Completed, completed
 from distill_worker.config import RunConfig
 from distill_worker.datasets import Dataset, Split
 from distill_worker.errors import ConfigError
 from distill_worker.evaluate import count_correct
-from distill_worker.methods import Objective, Setting, method_name
+from distill_worker.methods import Objective, Setting, method_name, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
+from distill_worker.offer import kinds_to_buy
+from distill_worker.plan import Plan, plan
 from distill_worker.run_directory import RunDirectory
 from distill_worker.samples import Samples, preprocessing
 from distill_worker.teachers.base import Description, Teacher
@@ -60,16 +63,25 @@ def api_key() -> str | None:
 
 
 def make_plan(
-    config: RunConfig, samples: Samples, teacher: Teacher, description: Description, cache: Cache
-) -> purchase.Plan:
+    config: RunConfig,
+    samples: Samples,
+    teacher: Teacher,
+    description: Description,
+    cache: Cache,
+    *,
+    max_calls: int | None = None,
+) -> Plan:
     """What buying the chosen samples' outputs would take."""
-    return purchase.plan(
+    return plan(
         teacher,
         description,
         cache,
         samples.wanted,
         request_size=config.teacher.request_size,
-        kinds=config.teacher_kinds,
+        kinds=kinds_to_buy(config, description.outputs),
+        max_calls=max_calls,
+        price_per_call=config.teacher.price_per_call,
+        currency=config.teacher.currency,
     )
 
 
@@ -80,27 +92,34 @@ def buy(
     description: Description,
     cache: Cache,
     *,
-    on_plan: Callable[[purchase.Plan], None] = lambda _: None,
-    on_wait: Callable[[], None] = lambda: None,
+    on_plan: Callable[[Plan], None] = lambda _: None,
+    on_wait: Callable[[int], None] = lambda _: None,
     progress: purchase.Progress = lambda _done, _plan: None,
     abandon: purchase.Abandoned | None = None,
-) -> tuple[purchase.Plan, int]:
-    """Buy what is missing as the cache's sole buyer; the plan that was carried out and the number of samples bought."""
-    with cache.sole_buyer(on_wait):
-        if abandon is not None:
-            purchase.abandon(abandon, teacher, description, cache, samples.wanted, kinds=config.teacher_kinds)
-        plan = make_plan(config, samples, teacher, description, cache)
-        on_plan(plan)
+    max_calls: int | None = None,
+) -> tuple[Plan, int]:
+    """Buy what is missing; the plan that was carried out and the number of samples bought.
+
+    `on_plan` sees the price before anything is spent, and may raise to spend nothing.
+    """
+    if abandon is not None:
+        kinds = kinds_to_buy(config, description.outputs)
+        purchase.abandon(abandon, teacher, description, cache, samples.wanted, kinds=kinds)
+    made = make_plan(config, samples, teacher, description, cache, max_calls=max_calls)
+    on_plan(made)
+    with cache.buying() as buyer:
         bought = purchase.fetch(
             teacher,
             description,
             cache,
-            plan,
+            made,
             samples.images_by_key(),
+            buyer=buyer,
             concurrency=config.teacher.concurrency,
             progress=progress,
+            on_wait=on_wait,
         )
-    return plan, bought
+    return made, bought
 
 
 def train_student(
@@ -115,21 +134,28 @@ def train_student(
     """Train the configured student, going on from what its run directory holds; the result as JSON-able facts.
 
     `targets` are the bought outputs by kind, row by row as `samples.keys`; empty when no method asks a teacher.
+
+    Raises:
+        ConfigError: what was bought is not what a method can learn from, or this machine cannot do what is asked.
+        WorkerError: see `completed`; RunError: see `RunDirectory`.
     """
     training = config.training
+    told = completed(targets, len(samples.dataset.class_names), label_smoothing=config.teacher.label_smoothing)
+    if told.output is not None and (reason := why_not_with(config.methods, told.output)) is not None:
+        raise ConfigError(f"method: {reason}")
     device = _device(training.device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
-    with directory.opened(_identity(config, samples, teacher_id), fresh=fresh):
+    with directory.opened(_identity(config, samples, teacher_id, told), fresh=fresh):
         if (known := directory.result()) is not None:
             return known
         started = time.perf_counter()
-        data = _training_set(config, samples, targets, device)
+        data = _training_set(config, samples, told.targets, device)
         network, objective = _made(config, samples.dataset, data)
         if training.channels_last:
             network = network.to(memory_format=torch.channels_last)
         best = train(network.to(device), objective.to(device), data, training, directory, progress)
-        weights = weights_bytes(network, _card(config, samples.dataset, teacher_id))
+        weights = weights_bytes(network, _card(config, samples.dataset, teacher_id, told))
         test = samples.dataset.test
         correct = _count(network, data, test.images.to(device), test.labels.to(device))
         result = {
@@ -143,6 +169,8 @@ def train_student(
             "seed": training.seed,
             "steps": most_steps(training, len(data)),
             "teacher_id": teacher_id,
+            "teacher_output": told.output,
+            "completion": told.rule,
             "accuracy": correct / len(test.labels),
             "correct": correct,
             "test_samples": len(test.labels),
@@ -172,13 +200,14 @@ def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, la
     return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
 
 
-def _identity(config: RunConfig, samples: Samples, teacher_id: str | None) -> dict[str, Any]:
+def _identity(config: RunConfig, samples: Samples, teacher_id: str | None, told: Completed) -> dict[str, Any]:
     """Everything that a result depends on: not where the teacher lives, nor where files are kept."""
     identity = config.model_dump(
         mode="json",
         exclude={"teacher": True, "output": True, "data": {"root", "path"}, "training": {"checkpoint_every"}},
     )
-    return {**identity, "samples": samples.digest(), "teacher_id": teacher_id}
+    said = {} if told.output in (None, LOGITS) else {"teacher_output": told.output, "completion": told.rule}
+    return {**identity, "samples": samples.digest(), "teacher_id": teacher_id} | said
 
 
 def _training_set(
@@ -222,7 +251,7 @@ def _made(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch
         return network, Objective(config.methods, setting)
 
 
-def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None) -> WeightsCard:
+def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None, told: Completed) -> WeightsCard:
     channels, height, width = dataset.image_shape
     return WeightsCard(
         network=config.student.network,
@@ -240,6 +269,8 @@ def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None) -> Weight
             "seed": config.training.seed,
             "steps": config.training.steps,
             "teacher_id": teacher_id,
+            "teacher_output": told.output,
+            "completion": told.rule,
         },
     )
 

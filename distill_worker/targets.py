@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from distill_worker.cache import Cache
-from distill_worker.errors import CacheError, WorkerError
+from distill_worker.errors import WorkerError
+from distill_worker.offer import with_logits_as
+from distill_worker.output_kinds import AUTO, LOGITS, best_of
 
 
 def find_teacher(
@@ -27,15 +28,29 @@ def find_teacher(
     ]
     if teacher_id is not None:
         complete = [owner for owner in complete if owner == teacher_id]
-    if len(complete) > 1:
-        raise WorkerError(f"the cache holds these outputs of several teachers; choose one: --teacher-id {complete}")
-    if not complete:
-        whose = f"of teacher {teacher_id}" if teacher_id else "of any teacher"
-        raise WorkerError(
-            f"the cache does not hold all {len(set(keys))} outputs ({', '.join(kinds)}) {whose} (known: "
-            f"{', '.join(known) or 'none'}); buy them: distill-worker fetch"
-        )
-    return complete[0]
+    return _the_only(complete, known, keys, teacher_id, kinds)
+
+
+def find_bought(
+    cache: Cache, keys: Sequence[bytes], teacher_id: str | None, kinds: Sequence[str], output: str = AUTO
+) -> tuple[str, tuple[str, ...]]:
+    """The teacher, as `find_teacher`, and the kinds, with `output` in the place of `logits`.
+
+    `auto` stands for the most telling distribution that is held of all these samples.
+    """
+    if LOGITS not in kinds or output != AUTO:
+        bought = with_logits_as(output, kinds) if LOGITS in kinds else tuple(kinds)
+        return find_teacher(cache, keys, teacher_id, bought), bought
+    known = cache.teachers()
+    complete: dict[str, tuple[str, ...]] = {}
+    for owner in known if teacher_id is None else [teacher_id]:
+        held = [kind for kind, stream_id in cache.kinds_of(owner).items() if not cache.missing(stream_id, keys)]
+        best = best_of(held)
+        if best is not None and set(with_logits_as(best, kinds)) <= set(held):
+            complete[owner] = with_logits_as(best, kinds)
+    wanted = [f"{kind} or another distribution" if kind == LOGITS else kind for kind in kinds]
+    owner = _the_only(list(complete), known, keys, teacher_id, wanted)
+    return owner, complete[owner]
 
 
 def load_targets(
@@ -49,15 +64,25 @@ def load_targets(
     return {kind: _load(cache, cache.stream(teacher_id, kind), keys) for kind in kinds}
 
 
+def _the_only(
+    complete: Sequence[str], known: Sequence[str], keys: Sequence[bytes], teacher_id: str | None, kinds: Sequence[str]
+) -> str:
+    if len(complete) > 1:
+        raise WorkerError(f"the cache holds these outputs of several teachers; choose one: --teacher-id {complete}")
+    if not complete:
+        whose = f"of teacher {teacher_id}" if teacher_id else "of any teacher"
+        raise WorkerError(
+            f"the cache does not hold all {len(set(keys))} outputs ({', '.join(kinds)}) {whose} (known: "
+            f"{', '.join(known) or 'none'}); buy them: distill-worker fetch"
+        )
+    return complete[0]
+
+
 def _load(cache: Cache, stream_id: int, keys: Sequence[bytes]) -> Tensor:
-    held = cache.outputs(stream_id, keys)
-    absent = sum(key not in held for key in keys)
-    if absent:
+    try:
+        return torch.from_numpy(cache.aligned(stream_id, keys))
+    except KeyError:
+        absent = len(cache.missing(stream_id, keys))
         raise WorkerError(
             f"{absent} of {len(keys)} teacher outputs are not in the cache; buy them: distill-worker fetch"
-        )
-    lengths = {len(held[key]) for key in keys}
-    shape = cache.shape(stream_id) or (*lengths,)
-    if lengths != {int(np.prod(shape))}:
-        raise CacheError(f"the cache is damaged: one teacher's outputs have {sorted(lengths)} values")
-    return torch.from_numpy(np.stack([held[key] for key in keys]).reshape(len(keys), *shape))
+        ) from None

@@ -142,14 +142,14 @@ def _kept(result: dict[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in ("accuracy", "calls", "steps", "best_validation")}
 
 
-def _train_cell(document: dict[str, Any], teacher_id: str, fresh: bool) -> dict[str, Any]:
+def _train_cell(document: dict[str, Any], teacher_id: str, kinds: tuple[str, ...], fresh: bool) -> dict[str, Any]:
     """One student, in a process of its own."""
     config = RunConfig.model_validate(document)
     samples = _samples(config)
     if not config.needs_teacher:
         return pipeline.train_student(config, samples, {}, None, fresh=fresh)
     with Cache(config.output.cache) as cache:
-        targets = load_targets(cache, teacher_id, samples.keys, config.teacher_kinds)
+        targets = load_targets(cache, teacher_id, samples.keys, kinds)
     return pipeline.train_student(config, samples, targets, teacher_id, fresh=fresh)
 
 

@@ -1,14 +1,15 @@
 """What the tests of buying share: a cache that fails when told to, one whole purchase, and the count at its end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_worker.cache import Cache, Purchase
-from distill_worker.fetch import Plan, Progress, fetch, plan
+from distill_worker.cache import Buyer, Cache, Claims, Purchase
+from distill_worker.fetch import Progress, fetch
+from distill_worker.plan import Plan, plan
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, answer
 
 Samples = Mapping[bytes, NDArray[np.uint8]]
@@ -31,17 +32,24 @@ class CrashingCache(Cache):
         if not left:
             raise self.error
 
-    def intend(self, stream_id: int, sample_keys: Sequence[bytes], *, payer: str) -> Purchase:
+    def claim(self, claims: Claims, buyer: Buyer, count: int) -> list[Purchase]:
         """See `Cache`."""
-        self._step("intend", "before")
-        purchase = super().intend(stream_id, sample_keys, payer=payer)
-        self._step("intend", "after")
-        return purchase
+        self._step("claim", "before")
+        taken = super().claim(claims, buyer, count)
+        self._step("claim", "after")
+        return taken
 
-    def complete(self, purchase: Purchase, outputs: Mapping[str, NDArray[np.float32]]) -> None:
+    def complete(
+        self,
+        purchase: Purchase,
+        outputs: Mapping[str, NDArray[np.float32]],
+        *,
+        teacher_id: str | None = None,
+        query_id: str | None = None,
+    ) -> None:
         """See `Cache`."""
         self._step("complete", "before")
-        super().complete(purchase, outputs)
+        super().complete(purchase, outputs, teacher_id=teacher_id, query_id=query_id)
         self._step("complete", "after")
 
     def void(self, purchase: Purchase) -> None:
@@ -65,15 +73,31 @@ def carry_out(
     progress: Progress = lambda _done, _plan: None,
 ) -> int:
     """Plan and fetch, as one command does."""
-    return fetch(
-        teacher,
-        teacher.description,
-        cache,
-        plan_for(teacher, cache, samples, request_size),
-        samples,
-        concurrency=concurrency,
-        progress=progress,
-    )
+    made = plan_for(teacher, cache, samples, request_size)
+    return carry_out_plan(teacher, cache, made, samples, concurrency=concurrency, progress=progress)
+
+
+def carry_out_plan(
+    teacher: FakeTeacher,
+    cache: Cache,
+    made: Plan,
+    samples: Samples,
+    *,
+    concurrency: int = 1,
+    progress: Progress = lambda _done, _plan: None,
+) -> int:
+    """Fetch what was planned."""
+    with cache.buying() as buyer:
+        return fetch(
+            teacher,
+            teacher.description,
+            cache,
+            made,
+            samples,
+            buyer=buyer,
+            concurrency=concurrency,
+            progress=progress,
+        )
 
 
 def assert_bought_once(teacher: FakeTeacher, cache: Cache, samples: Samples) -> None:
@@ -85,7 +109,7 @@ def assert_bought_once(teacher: FakeTeacher, cache: Cache, samples: Samples) -> 
             keys_of.setdefault(key, set()).add(idempotency_key)
     assert all(len(idempotency_keys) == 1 for idempotency_keys in keys_of.values())
     stream_id = cache.stream(teacher.description.id, "logits")
-    assert cache.open_purchases(stream_id) == []
+    assert cache.open_purchases(teacher.description.id) == []
     held = cache.outputs(stream_id, samples)
     assert {key: row.tolist() for key, row in held.items()} == {
         key: answer(image[None])[0].tolist() for key, image in samples.items()

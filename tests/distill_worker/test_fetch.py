@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 
 from distill_worker.cache import Cache
 from distill_worker.errors import PlanRefused, TeacherUnavailable
-from distill_worker.fetch import Plan, fetch, plan
+from distill_worker.plan import Plan, plan
 from distill_worker.teachers.base import Answer, Description
 from shared.sample_key import sample_key
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
-from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, plan_for
+from tests.distill_worker.purchases import (
+    CrashingCache,
+    Samples,
+    assert_bought_once,
+    carry_out,
+    carry_out_plan,
+    plan_for,
+)
 
 
 @pytest.fixture
@@ -58,7 +65,7 @@ def test_plan_spends_nothing_and_counts_the_requests(cache: CrashingCache, sampl
     assert made.quota is not None
     assert (made.quota.limit, made.quota.remaining) == (20, 20)
     assert teacher.sent == []
-    assert cache.open_purchases(made.stream_id) == []
+    assert cache.open_purchases(made.teacher_id) == []
 
 
 def test_duplicate_images_are_bought_once(cache: CrashingCache) -> None:
@@ -132,7 +139,7 @@ def _plan(teacher: FakeTeacher, cache: Cache, samples: Samples, *kinds: str) -> 
 
 def _fetch(teacher: FakeTeacher, cache: Cache, samples: Samples, *kinds: str) -> int:
     made = _plan(teacher, cache, samples, *kinds)
-    return fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
+    return carry_out_plan(teacher, cache, made, samples, concurrency=1)
 
 
 def test_several_kinds_cost_one_call_a_sample_and_serve_each_alone(cache: CrashingCache, samples: Samples) -> None:
@@ -187,7 +194,7 @@ def test_open_purchase_of_logits_is_no_purchase_of_features(cache: CrashingCache
         _fetch(teacher, cache, samples, "logits")
     assert _plan(teacher, cache, samples, *BOTH).reopened == ()
     _fetch(teacher, cache, samples, *BOTH)
-    assert len(cache.open_purchases(cache.stream("t", "logits"))) == 1
+    assert len(cache.open_purchases("t")) == 1
     assert _plan(teacher, cache, samples, "logits").cached == len(samples)
 
 

@@ -19,10 +19,17 @@ from distill_worker.errors import (
     TeacherUnavailable,
     WorkerError,
 )
-from distill_worker.fetch import abandon, fetch
+from distill_worker.fetch import abandon
 from distill_worker.teachers.base import Answer, Description
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, describe
-from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, plan_for
+from tests.distill_worker.purchases import (
+    CrashingCache,
+    Samples,
+    assert_bought_once,
+    carry_out,
+    carry_out_plan,
+    plan_for,
+)
 
 
 @pytest.fixture
@@ -38,8 +45,8 @@ def cache(tmp_path: Path) -> Iterator[CrashingCache]:
     [
         ("buy", "before"),
         ("buy", "after"),
-        ("intend", "before"),
-        ("intend", "after"),
+        ("claim", "before"),
+        ("claim", "after"),
         ("complete", "before"),
         ("complete", "after"),
     ],
@@ -54,7 +61,7 @@ def test_crash_anywhere_costs_nothing_twice(
     else:
         cache.crash_at = (step, when, call)
     with pytest.raises(Crash):
-        carry_out(teacher, cache, samples, concurrency=concurrency)
+        carry_out(teacher, cache, samples, request_size=2, concurrency=concurrency)
     begun = plan_for(teacher, cache, samples)
     assert begun.cached + begun.reopened_samples + len(begun.to_buy) == 12
     carry_out(teacher, cache, samples, concurrency=concurrency)
@@ -103,7 +110,7 @@ def test_exhausted_quota_stops_at_once_and_keeps_what_was_bought(cache: Crashing
     made = plan_for(teacher, cache, samples)
     teacher.limit = 6
     with pytest.raises(QuotaExhausted, match=r"2 calls remain\. 4 of 12 samples were bought.*larger quota"):
-        fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
+        carry_out_plan(teacher, cache, made, samples, concurrency=1)
     assert [len(keys) for _, keys in teacher.sent] == [4, 4]
     assert teacher.paid == 4
     assert plan_for(teacher, cache, samples).cached == 4
@@ -140,9 +147,9 @@ def test_unaffordable_plan_is_refused_and_nothing_is_sent(cache: CrashingCache, 
     made = plan_for(teacher, cache, samples)
     assert made.shortfall == 5
     with pytest.raises(PlanRefused, match=r"12 samples .* 7 calls remain of 7.*Lower n by 5"):
-        fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
+        carry_out_plan(teacher, cache, made, samples, concurrency=1)
     assert teacher.sent == []
-    assert cache.open_purchases(made.stream_id) == []
+    assert cache.open_purchases(made.teacher_id) == []
 
 
 def test_repeating_charged_purchases_needs_no_quota(cache: CrashingCache, samples: Samples) -> None:
@@ -192,7 +199,7 @@ def test_abandoning_leaves_purchases_of_other_samples(cache: CrashingCache, samp
     keys = list(samples)
     mine, other = (cache.intend(stream_id, part, payer="alice") for part in (keys[:3], keys[3:6]))
     abandon("all", FakeTeacher(payer="alice"), describe(), cache, {key: samples[key] for key in keys[2:3]})
-    assert cache.open_purchases(stream_id) == [other]
+    assert cache.open_purchases("t") == [other]
     assert mine != other
 
 
@@ -203,7 +210,7 @@ def test_open_purchase_is_repeated_whole_when_fewer_samples_are_wanted(cache: Cr
         carry_out(teacher, cache, samples)
     fewer = dict(list(samples.items())[:1])
     made = plan_for(teacher, cache, fewer)
-    fetch(teacher, teacher.description, cache, made, samples, concurrency=1)
+    carry_out_plan(teacher, cache, made, samples, concurrency=1)
     assert teacher.sent[0] == teacher.sent[1]
     assert plan_for(teacher, cache, samples).cached == 4
 
@@ -231,7 +238,7 @@ def test_another_teacher_is_bought_from_anew(cache: CrashingCache, samples: Samp
 
 _faults = st.sampled_from([None, "before", "after"])
 _cache_crashes = st.none() | st.tuples(
-    st.sampled_from(["intend", "complete"]), st.sampled_from(["before", "after"]), st.integers(0, 4)
+    st.sampled_from(["claim", "complete"]), st.sampled_from(["before", "after"]), st.integers(0, 4)
 )
 
 

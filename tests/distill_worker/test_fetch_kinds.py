@@ -1,6 +1,5 @@
 """Logits and features under open purchases of other kinds: nothing is bought that an open purchase would bring."""
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from distill_worker.cache import Cache, Purchase
+from distill_worker.cache import Buyer, Cache, Claims, Purchase
 from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailable
-from distill_worker.fetch import Plan, abandon, fetch, plan
+from distill_worker.fetch import abandon
+from distill_worker.plan import Plan, plan
 from distill_worker.targets import load_targets
-from shared.sample_key import KEY_BYTES
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
-from tests.distill_worker.purchases import CrashingCache, Samples
+from tests.distill_worker.purchases import CrashingCache, Samples, carry_out_plan
 
 SHAPES = {"features.a": (2, 1, 3), "features.b": (4,)}
 A, B, LOGITS = "features.a", "features.b", "logits"
@@ -41,7 +40,7 @@ def _plan(teacher: FakeTeacher, cache: Cache, samples: Samples, kinds: Sequence[
 
 
 def _fetch(teacher: FakeTeacher, cache: Cache, wanted: Samples, images: Samples, *kinds: str) -> int:
-    return fetch(teacher, teacher.description, cache, _plan(teacher, cache, wanted, kinds), images, concurrency=1)
+    return carry_out_plan(teacher, cache, _plan(teacher, cache, wanted, kinds), images, concurrency=1)
 
 
 def _lose(teacher: FakeTeacher, cache: Cache, wanted: Samples, *kinds: str) -> None:
@@ -161,24 +160,8 @@ def test_answer_that_lacks_a_kind_leaves_the_purchase_open(cache: CrashingCache,
     purchase = cache.intend(order, list(samples), payer="alice")
     with pytest.raises(KeyError):
         cache.complete(purchase, {A: np.zeros((12, 6), np.float32)})
-    assert cache.open_purchases(order) == [purchase]
+    assert cache.open_purchases("t") == [purchase]
     assert cache.missing(cache.stream("t", A), samples) == list(samples)
-
-
-def test_cache_from_before_features_goes_on(tmp_path: Path, teacher: FakeTeacher, samples: Samples) -> None:
-    """It has no shapes, and its open purchases are of logits; what it holds is found beside new features."""
-    path = tmp_path / "cache.sqlite"
-    with Cache(path) as old:
-        _fetch(teacher, old, _first(samples, 4), samples, LOGITS)
-        _lose(teacher, old, samples, LOGITS)
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE stream_shapes")
-    connection.close()
-    with Cache(path) as cache:
-        assert _fetch(teacher, cache, samples, samples, LOGITS) == 8
-        assert teacher.paid == 12
-        _fetch(teacher, cache, samples, samples, *ALL)
-        _assert_held(cache, samples)
 
 
 class _Watched(CrashingCache):
@@ -186,34 +169,29 @@ class _Watched(CrashingCache):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._file = path
         self.wanted: frozenset[str] = frozenset()
+        self.keys: Sequence[bytes] = ()
 
-    def intend(self, stream_id: int, sample_keys: Sequence[bytes], *, payer: str) -> Purchase:
+    def claim(self, claims: Claims, buyer: Buyer, count: int) -> list[Purchase]:
         """See `Cache`."""
-        with sqlite3.connect(self._file) as connection:
-            opened = connection.execute(
-                "SELECT output_kind, sample_keys FROM purchases JOIN streams ON streams.id = stream_id "
-                "WHERE status = 'open'"
-            ).fetchall()
-            held = set(
-                connection.execute("SELECT sample_key, output_kind FROM outputs JOIN streams ON streams.id = stream_id")
-            )
-        connection.close()
-        for key in sample_keys:
+        opened = self.open_purchases("t")
+        held = {
+            (key, kind) for kind, stream_id in self.kinds_of("t").items() for key in self.outputs(stream_id, self.keys)
+        }
+        taken = super().claim(claims, buyer, count)
+        for key in (key for purchase in taken if not purchase.begun_earlier for key in purchase.sample_keys):
             lacked = {kind for kind in self.wanted if (key, kind) not in held}
             assert lacked, "this sample has everything"
-            for kinds, packed in opened:
-                of_it = any(packed[at : at + KEY_BYTES] == key for at in range(0, len(packed), KEY_BYTES))
-                assert not (of_it and lacked <= set(kinds.split("+"))), "an open purchase would have done"
-        return super().intend(stream_id, sample_keys, payer=payer)
+            for purchase in opened:
+                assert key not in purchase.sample_keys or not lacked <= set(purchase.kinds), "this would have done"
+        return taken
 
 
 _runs = st.tuples(
     st.sets(st.sampled_from(ALL), min_size=1),
     st.integers(1, 12),
     st.lists(st.sampled_from([None, "before", "after"]), max_size=4),
-    st.none() | st.tuples(st.sampled_from(["intend", "complete"]), st.sampled_from(["before", "after"]), st.just(1)),
+    st.none() | st.tuples(st.sampled_from(["claim", "complete"]), st.sampled_from(["before", "after"]), st.just(1)),
 )
 
 
@@ -230,11 +208,11 @@ def test_any_order_of_wishes_and_crashes_buys_nothing_needlessly(
     with TemporaryDirectory() as folder, _Watched(Path(folder) / "cache.sqlite") as cache:
         for kinds, count, whens, crash in [*runs, (set(ALL), 12, [], None)]:
             teacher.will(*[_fault(when) for when in whens])
-            cache.crash_at, cache.wanted = crash, frozenset(kinds)
+            cache.crash_at, cache.wanted, cache.keys = crash, frozenset(kinds), list(samples)
             wanted = _first(samples, count)
             made = _plan(teacher, cache, wanted, sorted(kinds), request_size)
             try:
-                fetch(teacher, teacher.description, cache, made, samples, concurrency=concurrency)
+                carry_out_plan(teacher, cache, made, samples, concurrency=concurrency)
             except (Crash, TeacherUnavailable):
                 continue
             _assert_held(cache, wanted, sorted(kinds))

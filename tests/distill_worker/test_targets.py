@@ -45,7 +45,7 @@ def test_output_cut_short_in_the_file_is_reported(cache: Cache, tmp_path: Path) 
     """A vector that lost a number is still float32; it must not end in a traceback."""
     _fill(cache, "t", 4)
     with sqlite3.connect(tmp_path / "cache.sqlite") as connection:
-        connection.execute("UPDATE outputs SET vector = substr(vector, 1, 8) WHERE sample_key = ?", (KEYS[1],))
+        connection.execute("UPDATE blocks SET vectors = substr(vectors, 1, length(vectors) - 4)")
     connection.close()
     with pytest.raises(WorkerError, match="damaged"):
         load_targets(cache, "t", KEYS)

@@ -1,0 +1,78 @@
+"""The database that a cache lives in: a SQLite file, or a PostgreSQL server that several machines share.
+
+Whoever writes does so alone: what a writing transaction has read does not change before it ends, and blocks are
+numbered in the order in which they are committed.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+_WRITER = (0x7475, 2)
+"""The advisory lock of whoever writes: PostgreSQL's space of two 32-bit numbers, apart from that of buyers."""
+
+
+def open_engine(place: Path | str) -> Engine:
+    """An engine on a SQLite file, or on a database by URL; opens nothing yet.
+
+    Raises:
+        sqlalchemy.exc.ArgumentError: the URL is none.
+    """
+    url = URL.create("sqlite", database=str(place)) if isinstance(place, Path) else make_url(place)
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    engine = create_engine(url)
+    if is_sqlite(engine):
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _prepare_postgresql)
+        event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def is_sqlite(engine: Engine) -> bool:
+    """Whether the cache is a file; else it is a server's."""
+    return engine.dialect.name == "sqlite"
+
+
+def reading(engine: Engine) -> Connection:
+    """A connection for reading alone, which never waits for a writer."""
+    return engine.connect().execution_options(reading=True)
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 30000")  # another worker may share the file
+    cursor.execute("PRAGMA journal_mode = WAL")  # a reader never waits for a purchase
+    cursor.execute("PRAGMA synchronous = FULL")  # an intention must be on disk before the money can leave
+    cursor.execute("PRAGMA foreign_keys = ON")  # off by default
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes its lock at once: a transaction that reads first and writes later could fail half-way.
+    connection.exec_driver_sql("BEGIN" if _only_reads(connection) else "BEGIN IMMEDIATE")
+
+
+def _prepare_postgresql(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("SET synchronous_commit = on")  # an intention must be on disk before the money can leave
+    cursor.execute("SET lock_timeout = '30s'")  # as long as SQLite's busy_timeout
+    cursor.execute("SET tcp_keepalives_idle = 10")  # the server notices within half a minute that a worker's machine
+    cursor.execute("SET tcp_keepalives_interval = 5")  # is gone, and drops the lock that says it lives
+    cursor.execute("SET tcp_keepalives_count = 4")
+    cursor.close()
+    connection.commit()
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if not _only_reads(connection):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER[0]}, {_WRITER[1]})")
+
+
+def _only_reads(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("reading", False))

@@ -1,0 +1,107 @@
+"""What a cache holds of one stream: which samples, in which blocks, and their outputs as one array."""
+
+from collections.abc import Iterator, Sequence
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Select, select
+
+from distill_worker.cache import schema
+from distill_worker.cache.block import keys_at
+from distill_worker.cache.records import split_keys
+from distill_worker.errors import CacheError
+from shared.sample_key import KEY_BYTES
+
+_BLOCKS_A_STATEMENT = 500
+"""SQLite limits the variables of one statement."""
+_VERIFY = "the cache is damaged; see what is left with `distill-worker cache verify`"
+
+
+class Holdings:
+    """The samples of one stream, learned block by block: what was seen is not read again.
+
+    A row is a place in the order of all blocks; of two outputs of one sample, the first is found.
+    """
+
+    def __init__(self, stream_id: int) -> None:
+        self._stream_id = stream_id
+        self._rows: dict[bytes, int] = {}
+        self._block_ids: list[int] = []
+        self._ends: list[int] = []
+        """The first row after each block."""
+
+    def __contains__(self, sample_key: object) -> bool:
+        return sample_key in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def learn(self, connection: Connection) -> None:
+        """Read the keys of the blocks that were added since."""
+        last = self._block_ids[-1] if self._block_ids else 0
+        for block in connection.execute(_keys(self._stream_id, last)):
+            keys = split_keys(keys_at(block.sample_keys, block.positions))
+            start = self._ends[-1] if self._ends else 0
+            for row, key in enumerate(keys, start):
+                self._rows.setdefault(key, row)
+            self._block_ids.append(block.id)
+            self._ends.append(start + len(keys))
+
+    def read(self, connection: Connection, sample_keys: Sequence[bytes]) -> NDArray[np.float32]:
+        """The outputs of samples that are held, float32 `[samples, values]`, row i for `sample_keys[i]`.
+
+        Raises:
+            KeyError: one is not held.
+            CacheError: a block is damaged, or was set aside meanwhile.
+        """
+        rows = np.fromiter((self._rows[key] for key in sample_keys), np.int64, len(sample_keys))
+        ends = np.asarray(self._ends, np.int64)
+        sizes = np.diff(ends, prepend=0)
+        block_of_row = np.searchsorted(ends, rows, side="right")
+        needed = np.unique(block_of_row)
+        parts = list(self._vectors(connection, [self._block_ids[block] for block in needed.tolist()]))
+        widths = {part.shape[1] for part in parts}
+        if len(widths) > 1:
+            raise CacheError(f"one teacher's outputs of one kind have {sorted(widths)} values; {_VERIFY}")
+        # Where each block begins among those that were read, less where it begins among all.
+        moved = np.zeros(len(ends), np.int64)
+        moved[needed] = np.cumsum(sizes[needed]) - ends[needed]
+        return np.concatenate(parts)[rows + moved[block_of_row]] if parts else np.zeros((0, 0), np.float32)
+
+    def _vectors(self, connection: Connection, block_ids: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+        """Each block's outputs, float32 `[rows, values]`, in order."""
+        for start in range(0, len(block_ids), _BLOCKS_A_STATEMENT):
+            some = block_ids[start : start + _BLOCKS_A_STATEMENT]
+            found = connection.execute(_contents(some)).all()
+            if len(found) != len(some):
+                raise CacheError("outputs were set aside while they were read; run the same command again")
+            for block in found:
+                keys = keys_at(block.sample_keys, block.positions)
+                if crc32(block.vectors, crc32(keys)) != block.checksum or len(block.vectors) % (len(keys) // 8):
+                    raise CacheError(f"the outputs of block {block.id} are not those that were kept; {_VERIFY}")
+                yield np.frombuffer(block.vectors, "<f4").reshape(len(keys) // KEY_BYTES, -1)
+
+
+def _keys(stream_id: int, after: int) -> Select[tuple[int, bytes | None, bytes]]:
+    return (
+        select(schema.blocks.c.id, schema.blocks.c.positions, schema.purchases.c.sample_keys)
+        .join(schema.purchases, schema.purchases.c.id == schema.blocks.c.purchase_id)
+        .where(schema.blocks.c.stream_id == stream_id, schema.blocks.c.id > after)
+        .order_by(schema.blocks.c.id)
+    )
+
+
+def _contents(block_ids: Sequence[int]) -> Select[tuple[int, bytes | None, int, bytes, bytes]]:
+    return (
+        select(
+            schema.blocks.c.id,
+            schema.blocks.c.positions,
+            schema.blocks.c.checksum,
+            schema.blocks.c.vectors,
+            schema.purchases.c.sample_keys,
+        )
+        .join(schema.purchases, schema.purchases.c.id == schema.blocks.c.purchase_id)
+        .where(schema.blocks.c.id.in_(block_ids))
+        .order_by(schema.blocks.c.id)
+    )

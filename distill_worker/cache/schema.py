@@ -1,0 +1,99 @@
+"""The tables of the cache, as `migrations` leaves them.
+
+Outputs are kept in blocks, one for what a purchase brought of one kind: 50,000 outputs are read as 1,600 rows, and a
+sample costs the file its output, its key and a checksum, not an index entry beside.
+"""
+
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import UniqueConstraint as Unique
+
+metadata = MetaData()
+
+Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in a column called INTEGER
+
+streams = Table(
+    "streams",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("teacher_id", String(200), nullable=False),
+    Column("output_kind", String(1000), nullable=False),
+    Unique("teacher_id", "output_kind"),
+)
+"""One row for each teacher and output kind, so that an output need not repeat them.
+
+A purchase of several kinds at once has a row of its own, whose kind is theirs joined by `KIND_SEPARATOR`.
+"""
+KIND_SEPARATOR = "+"
+
+stream_shapes = Table(
+    "stream_shapes",
+    metadata,
+    Column("stream_id", ForeignKey("streams.id"), primary_key=True),
+    Column("shape", String(80), nullable=False),
+)
+"""The shape of one sample's output, as numbers with commas between; absent where it is a plain vector."""
+
+purchases = Table(
+    "purchases",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("stream_id", ForeignKey("streams.id"), nullable=False),
+    Column("idempotency_key", String(64), nullable=False, unique=True),
+    Column("payer", String(16), nullable=False),
+    Column("sample_keys", LargeBinary, nullable=False),
+    Column("status", String(10), nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("finished_at", Float(53)),
+    Column("buyer_id", String(16)),
+    Column("query_id", String(200)),
+    Column("model_version", String(200)),
+)
+"""`status` is open, done, void (refused, never charged, or given up) or imported (paid for by somebody else).
+
+`buyer_id` is the process that sees to it, `query_id` what the teacher called the request, `model_version` who answered.
+"""
+is_open = purchases.c.status == "open"
+Index("open_purchases", purchases.c.stream_id, sqlite_where=is_open, postgresql_where=is_open)
+
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("stream_id", ForeignKey("streams.id"), nullable=False),
+    Column("purchase_id", ForeignKey("purchases.id"), nullable=False),
+    Column("positions", LargeBinary),
+    Column("checksum", BigInteger, nullable=False),
+    Column("row_checksums", LargeBinary, nullable=False),
+    Column("vectors", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""Rows are added, never changed; of two outputs of one sample, that of the smaller id counts.
+
+`vectors` is little-endian float32, a row for each of the purchase's samples, or for those at `positions` (little-endian
+uint32). `checksum` is the CRC-32 of the rows' sample keys and then the vectors, `row_checksums` (little-endian uint32)
+those of each key and its vector: a damaged row does not cost its neighbours.
+"""
+Index("blocks_by_stream", blocks.c.stream_id, blocks.c.id)
+
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("stream_id", Integer, nullable=False),
+    Column("purchase_id", Integer, nullable=False),
+    Column("positions", LargeBinary),
+    Column("row_checksums", LargeBinary),
+    Column("vectors", LargeBinary, nullable=False),
+    Column("reason", String(200), nullable=False),
+    Column("at", Float(53), nullable=False),
+)
+"""What was paid for and cannot be served, as it was found. Rows are added, never deleted."""
+
+addresses = Table(
+    "addresses",
+    metadata,
+    Column("address", String(1000), primary_key=True),
+    Column("description", String, nullable=False),
+    Column("seen_at", Float(53), nullable=False),
+)
+"""What the teacher at each address said of itself when it was last asked, as JSON."""

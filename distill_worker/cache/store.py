@@ -1,0 +1,308 @@
+"""The store of bought outputs, and of the intentions to buy them.
+
+A purchase is written down, with its Idempotency-Key, before its request leaves; its outputs and its end are written in
+one transaction. A worker killed at any instruction therefore finds either the outputs, or the open purchase that it
+must repeat under the same key.
+
+Invariant: an output that was paid for is never overwritten, never deleted, and never served for another teacher,
+output kind or sample.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from distill_worker.cache import schema
+from distill_worker.cache.block import pack_block
+from distill_worker.cache.buyers import Buyer, is_alive, open_buyer
+from distill_worker.cache.claims import Claims, Seen, new_id, new_purchase, open_purchases
+from distill_worker.cache.database import open_engine, reading
+from distill_worker.cache.holdings import Holdings
+from distill_worker.cache.migrations import CacheTooNew, migrate
+from distill_worker.cache.records import Purchase, PurchaseRecord, split_keys, split_kinds
+from distill_worker.errors import CacheError
+
+_FILE = "If the file is damaged, restore a copy or move it aside; do not delete it, for what is in it was paid for"
+_SERVER = "Is the server running, and is the URL right?"
+
+
+class Cache:
+    """A cache, opened. A context manager; use it from one thread."""
+
+    def __init__(self, place: Path | str, clock: Callable[[], float] = time.time) -> None:
+        """Open or create it, brought up to date.
+
+        Args:
+            place: a SQLite file, or the URL of a database (`postgresql://...`) that several machines share.
+            clock: seconds since the epoch.
+
+        Raises:
+            CacheError: it is damaged, of a later version, or cannot be written.
+        """
+        self._clock = clock
+        self._holdings: dict[int, Holdings] = {}
+        self.place = str(place) if isinstance(place, Path) else place.split("://", 1)[0]
+        with self._explained():
+            if isinstance(place, Path):
+                place = place.resolve()  # a link and its file are one cache, and have the same buyers
+                place.parent.mkdir(parents=True, exist_ok=True)
+            self._engine = open_engine(place)
+            if isinstance(place, str):
+                self.place = self._engine.url.render_as_string(hide_password=True)
+            with self._engine.begin() as connection:
+                migrate(connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def buying(self) -> Iterator[Buyer]:
+        """Be one of the processes that buy into this cache, whose open purchases nobody else touches."""
+        with self._explained():
+            buyer = open_buyer(self._engine)
+        try:
+            yield buyer
+        finally:
+            with self._explained():
+                buyer.close()
+
+    def stream(self, teacher_id: str, output_kind: str) -> int:
+        """The id under which one teacher's outputs of one kind are kept."""
+        here = (schema.streams.c.teacher_id == teacher_id) & (schema.streams.c.output_kind == output_kind)
+        with self.reading() as connection:
+            known = connection.scalar(select(schema.streams.c.id).where(here))
+        if known is not None:
+            return int(known)
+        with self.writing() as connection:
+            return self._stream(connection, teacher_id, output_kind)
+
+    def order(self, teacher_id: str, kinds: Sequence[str]) -> int:
+        """The id under which purchases of these kinds at once are written down."""
+        return self.stream(teacher_id, schema.KIND_SEPARATOR.join(sorted(kinds)))
+
+    def shape(self, stream_id: int) -> tuple[int, ...] | None:
+        """The shape of one sample's output, where it is more than a plain vector."""
+        with self.reading() as connection:
+            known = connection.scalar(
+                select(schema.stream_shapes.c.shape).where(schema.stream_shapes.c.stream_id == stream_id)
+            )
+        return None if known is None else tuple(int(size) for size in known.split(","))
+
+    def streams(self, output_kind: str) -> dict[str, int]:
+        """Stream ids by teacher id, for every teacher that outputs of this kind were ever asked of."""
+        with self.reading() as connection:
+            rows = connection.execute(select(schema.streams).where(schema.streams.c.output_kind == output_kind))
+            return {row.teacher_id: row.id for row in rows}
+
+    def teachers(self) -> list[str]:
+        """The ids of all teachers that outputs were ever asked of, sorted."""
+        with self.reading() as connection:
+            return sorted(set(connection.scalars(select(schema.streams.c.teacher_id))))
+
+    def kinds_of(self, teacher_id: str) -> dict[str, int]:
+        """Stream ids by kind of output, for every kind that was ever asked of this teacher by itself."""
+        with self.reading() as connection:
+            rows = connection.execute(select(schema.streams).where(schema.streams.c.teacher_id == teacher_id))
+            return {row.output_kind: row.id for row in rows if len(split_kinds(row.output_kind)) == 1}
+
+    def holdings(self, stream_id: int) -> Holdings:
+        """The samples of a stream that are held now."""
+        with self.reading() as connection:
+            return self.learned(connection, stream_id)
+
+    def missing(self, stream_id: int, wanted: Iterable[bytes]) -> list[bytes]:
+        """The distinct wanted sample keys whose outputs are not held, in order."""
+        held = self.holdings(stream_id)
+        return [key for key in dict.fromkeys(wanted) if key not in held]
+
+    def aligned(self, stream_id: int, sample_keys: Sequence[bytes]) -> NDArray[np.float32]:
+        """The outputs of samples that are all held, float32 `[samples, ...]`, row i for `sample_keys[i]`.
+
+        Raises:
+            KeyError: one is not held.
+            CacheError: what is held is damaged.
+        """
+        shape = self.shape(stream_id)
+        with self.reading() as connection:
+            values = self.learned(connection, stream_id).read(connection, sample_keys)
+        if shape is None or not len(values):
+            return values
+        if values.shape[1] != np.prod(shape):
+            raise CacheError(f"{self.place}: expected outputs of shape {list(shape)}, found {values.shape[1]} values")
+        return values.reshape(len(values), *shape)
+
+    def outputs(self, stream_id: int, wanted: Iterable[bytes]) -> dict[bytes, NDArray[np.float32]]:
+        """The outputs held of the wanted sample keys, each float32 `[values]`; what is not held is absent."""
+        with self.reading() as connection:
+            held = self.learned(connection, stream_id)
+            keys = [key for key in dict.fromkeys(wanted) if key in held]
+            return dict(zip(keys, held.read(connection, keys), strict=True))
+
+    def claim(self, claims: Claims, buyer: Buyer, count: int) -> list[Purchase]:
+        """Up to `count` purchases for this buyer to see to, written down: what others left open, or new ones."""
+        with self.writing() as connection:
+            held = [self.learned(connection, stream_id) for stream_id in claims.stream_ids]
+            return claims.take(connection, held, self.is_alive, buyer, count, now=self._clock())
+
+    def look(self, claims: Claims) -> Seen:
+        """What others began of what is wanted."""
+        with self.reading() as connection:
+            held = [self.learned(connection, stream_id) for stream_id in claims.stream_ids]
+            return claims.look(connection, held, self.is_alive)
+
+    def is_alive(self, buyer_id: str | None) -> bool:
+        """Whether the process with this id still buys into this cache."""
+        with self._explained():
+            return is_alive(self._engine, buyer_id)
+
+    def intend(self, stream_id: int, sample_keys: Sequence[bytes], *, payer: str) -> Purchase:
+        """Write down a purchase that nobody sees to yet."""
+        with self.writing() as connection:
+            return new_purchase(connection, stream_id, sample_keys, payer=payer, buyer_id=None, now=self._clock())
+
+    def open_purchases(self, teacher_id: str) -> list[Purchase]:
+        """This teacher's purchases whose end is not known, in the order in which they were begun."""
+        with self.reading() as connection:
+            return open_purchases(connection, teacher_id)
+
+    def purchases(self, payer: str | None = None) -> Iterator[PurchaseRecord]:
+        """All that was ever written down, of one account or of all, in the order in which it was begun."""
+        query = (
+            select(schema.purchases, schema.streams.c.teacher_id, schema.streams.c.output_kind)
+            .join(schema.streams)
+            .order_by(schema.purchases.c.id)
+        )
+        with self.reading() as connection:
+            for row in connection.execute(query if payer is None else query.where(schema.purchases.c.payer == payer)):
+                yield PurchaseRecord(
+                    idempotency_key=row.idempotency_key,
+                    payer=row.payer,
+                    teacher_id=row.teacher_id,
+                    kinds=split_kinds(row.output_kind),
+                    sample_keys=split_keys(row.sample_keys),
+                    status=row.status,
+                    created_at=row.created_at,
+                    finished_at=row.finished_at,
+                    query_id=row.query_id,
+                    model_version=row.model_version,
+                )
+
+    def complete(
+        self,
+        purchase: Purchase,
+        outputs: Mapping[str, NDArray[np.float32]],
+        *,
+        teacher_id: str | None = None,
+        query_id: str | None = None,
+    ) -> None:
+        """Keep all that a purchase asked for, float32 `[samples, ...]` in its order by kind, and close it.
+
+        Args:
+            purchase: an open one.
+            outputs: by kind.
+            teacher_id: who answered, if not the one that was asked: the outputs are kept as that one's.
+            query_id: what the teacher called the request.
+        """
+        packed = {kind: np.ascontiguousarray(outputs[kind], dtype="<f4") for kind in purchase.kinds}
+        for kind, values in packed.items():
+            if len(values) != len(purchase.sample_keys):
+                raise ValueError(f"{kind}: expected {len(purchase.sample_keys)} outputs, got {len(values)}")
+        keys = b"".join(purchase.sample_keys)
+        with self.writing() as connection:
+            asked = connection.scalar(
+                select(schema.streams.c.teacher_id)
+                .join(schema.purchases, schema.purchases.c.stream_id == schema.streams.c.id)
+                .where(schema.purchases.c.id == purchase.id)
+            )
+            owner = teacher_id or str(asked)
+            self._close(connection, purchase, "done", query_id=query_id, model_version=owner)
+            for kind, values in packed.items():
+                stream_id = self._stream(connection, owner, kind, values.shape[1:])
+                block = pack_block(keys, values.tobytes())
+                row = {"stream_id": stream_id, "purchase_id": purchase.id, **vars(block)}
+                connection.execute(insert(schema.blocks).values(row))
+
+    def void(self, purchase: Purchase) -> None:
+        """Close a purchase that the teacher refused and did not charge."""
+        with self.writing() as connection:
+            self._close(connection, purchase, "void")
+
+    def meet(self, address: str, description: Mapping[str, Any]) -> None:
+        """Remember what the teacher at an address says of itself."""
+        row = {"address": address, "description": json.dumps(description), "seen_at": self._clock()}
+        with self.writing() as connection:
+            connection.execute(delete(schema.addresses).where(schema.addresses.c.address == address))
+            connection.execute(insert(schema.addresses).values(row))
+
+    def met(self, address: str) -> tuple[dict[str, Any], float] | None:
+        """What the teacher at an address said of itself when it was last asked, and when that was."""
+        with self.reading() as connection:
+            row = connection.execute(select(schema.addresses).where(schema.addresses.c.address == address)).first()
+        return None if row is None else (json.loads(row.description), row.seen_at)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction in which nobody else writes."""
+        with self._explained(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads, and never waits for one that writes."""
+        with self._explained(), reading(self._engine) as connection:
+            yield connection
+
+    def learned(self, connection: Connection, stream_id: int) -> Holdings:
+        """The samples of a stream that are held as this transaction sees it."""
+        held = self._holdings.setdefault(stream_id, Holdings(stream_id))
+        held.learn(connection)
+        return held
+
+    def _stream(
+        self, connection: Connection, teacher_id: str, output_kind: str, shape: tuple[int, ...] | None = None
+    ) -> int:
+        here = (schema.streams.c.teacher_id == teacher_id) & (schema.streams.c.output_kind == output_kind)
+        stream_id = connection.scalar(select(schema.streams.c.id).where(here))
+        if stream_id is None:
+            values = {"teacher_id": teacher_id, "output_kind": output_kind}
+            stream_id = new_id(connection.execute(insert(schema.streams).values(values)))
+        if shape is not None and len(shape) > 1:
+            known = schema.stream_shapes.c.stream_id == stream_id
+            if connection.scalar(select(schema.stream_shapes.c.shape).where(known)) is None:
+                told = ",".join(map(str, shape))
+                connection.execute(insert(schema.stream_shapes).values(stream_id=stream_id, shape=told))
+        return int(stream_id)
+
+    def _close(self, connection: Connection, purchase: Purchase, status: str, **known: str | None) -> None:
+        connection.execute(
+            update(schema.purchases)
+            .where(schema.purchases.c.id == purchase.id)
+            .values(status=status, finished_at=self._clock(), **known)
+        )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except CacheTooNew as error:
+            raise CacheError(f"{self.place}: {error}") from error
+        except (SQLAlchemyError, OSError) as error:
+            reason = getattr(error, "orig", None) or error
+            advice = _SERVER if "://" in self.place else _FILE
+            raise CacheError(
+                f"{self.place}: the cache of bought outputs cannot be used ({str(reason).strip()}). {advice}"
+            ) from error

@@ -1,0 +1,188 @@
+"""What a purchase would take: asked before anything is spent, and spends nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_worker.cache import Cache, Claims, Purchase
+from distill_worker.cache.schema import KIND_SEPARATOR
+from distill_worker.errors import PlanRefused, WorkerError
+from distill_worker.teachers.base import Description, Quota, Teacher
+
+Images = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a purchase would cost, in samples (one call each)."""
+
+    teacher_id: str
+    kinds: tuple[str, ...]
+    """What is bought of each sample, with one call."""
+    samples: tuple[bytes, ...]
+    """Sample keys, all that are wanted."""
+    cached: int
+    reopened: tuple[Purchase, ...]
+    """Purchases begun earlier whose end is unknown; repeating them costs nothing if they were charged."""
+    elsewhere: int
+    """Samples that another worker is buying into the same cache just now."""
+    uncertain: int
+    """Samples of purchases begun earlier that may have been charged, and would be charged again: left alone."""
+    to_buy: tuple[bytes, ...]
+    """Sample keys to ask for the first time, or again for kinds that are not held."""
+    left_out: int
+    """Samples that are not bought because of the most calls that are allowed."""
+    again: int
+    """How many of those to buy are paid for again, because only some of the kinds are held, or on their way in a
+    purchase begun earlier that would not bring the others."""
+    request_size: int
+    """Samples in a request that asks for the first time."""
+    quota: Quota | None
+    price_per_call: float | None = None
+    currency: str = "USD"
+
+    @property
+    def wanted(self) -> int:
+        """Samples that are wanted."""
+        return len(self.samples)
+
+    @property
+    def requests(self) -> int:
+        """How many requests it takes."""
+        return len(self.reopened) + ceil(len(self.to_buy) / self.request_size)
+
+    @property
+    def reopened_samples(self) -> int:
+        """Samples in purchases begun earlier."""
+        return sum(len(purchase.sample_keys) for purchase in self.reopened)
+
+    @property
+    def outstanding(self) -> int:
+        """Samples to ask for, the first time or again."""
+        return len(self.to_buy) + self.reopened_samples
+
+    @property
+    def shortfall(self) -> int:
+        """Calls that the quota lacks for certain; 0 when it suffices or is not known."""
+        return max(0, len(self.to_buy) - self.quota.remaining) if self.quota else 0
+
+    @property
+    def price(self) -> float | None:
+        """What there is to buy costs, in `currency`; None when no price is configured."""
+        return None if self.price_per_call is None else len(self.to_buy) * self.price_per_call
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it takes at the rate that is allowed, at least; None when none is told."""
+        return None if self.quota is None else self.quota.seconds_for(len(self.to_buy), self.requests)
+
+    def check(self) -> None:
+        """Raise `PlanRefused` when the quota cannot pay."""
+        if self.quota is not None and self.shortfall:
+            raise PlanRefused(
+                f"budget.n: {self.wanted} samples are wanted and {self.cached} are held, so {len(self.to_buy)} must be "
+                f"bought, but {self.quota.remaining} calls remain of {self.quota.limit}. Nothing was spent. Lower n by "
+                f"{self.shortfall}, buy a part with --max-calls {self.quota.remaining}, or ask for a larger quota"
+            )
+
+
+def plan(
+    teacher: Teacher,
+    description: Description,
+    cache: Cache,
+    samples: Mapping[bytes, Images],
+    *,
+    request_size: int,
+    kinds: tuple[str, ...] = ("logits",),
+    max_calls: int | None = None,
+    price_per_call: float | None = None,
+    currency: str = "USD",
+) -> Plan:
+    """What buying these kinds of output of `samples` (images by sample key) would take, one call a sample.
+
+    Raises:
+        WorkerError: the images do not fit the teacher, it does not sell that, or it cannot be asked.
+    """
+    _check_shape(description, samples)
+    _check_offer(description, kinds)
+    kinds = tuple(sorted(set(kinds)))
+    size = min(request_size, description.max_request_size or request_size)
+    claims = claims_on(cache, description, kinds, tuple(samples), payer=teacher.payer, request_size=size)
+    held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
+    lacking = [key for key in samples if not all(key in rows for rows in held)]
+    seen = cache.look(claims)
+    quota = teacher.quota() if lacking else None
+    _check_permission(quota, kinds)
+    free = [key for key in lacking if key not in seen.begun]
+    to_buy = free[:max_calls]
+    in_part = [rows for rows in held if any(key in rows for key in to_buy)]
+    return Plan(
+        teacher_id=description.id,
+        kinds=kinds,
+        samples=tuple(samples),
+        cached=len(samples) - len(lacking),
+        reopened=seen.left_open,
+        elsewhere=len(seen.elsewhere),
+        uncertain=len(claims.uncertain),
+        to_buy=tuple(to_buy),
+        left_out=len(free) - len(to_buy),
+        again=sum(
+            any(key in rows for rows in in_part) or any((key, kind) in seen.asked for kind in kinds) for key in to_buy
+        ),
+        request_size=size,
+        quota=quota,
+        price_per_call=price_per_call,
+        currency=currency,
+    )
+
+
+def claims_on(
+    cache: Cache,
+    description: Description,
+    kinds: Sequence[str],
+    wanted: Sequence[bytes],
+    *,
+    payer: str,
+    request_size: int,
+) -> Claims:
+    """A wish for these kinds of output of some samples, of this teacher."""
+    return Claims(
+        description.id,
+        cache.order(description.id, kinds),
+        [(kind, cache.stream(description.id, kind)) for kind in kinds],
+        payer=payer,
+        wanted=wanted,
+        request_size=request_size,
+        repeats_are_free=description.repeats_are_free,
+    )
+
+
+def _check_shape(description: Description, samples: Mapping[bytes, Images]) -> None:
+    for image in samples.values():
+        if description.image_shape is not None and image.shape != description.image_shape:
+            raise WorkerError(
+                f"data: the teacher takes images of shape {list(description.image_shape)}, the data set has "
+                f"{list(image.shape)}; is this the right teacher?"
+            )
+        return
+
+
+def _check_offer(description: Description, kinds: tuple[str, ...]) -> None:
+    for kind in kinds:
+        if KIND_SEPARATOR in kind:
+            raise PlanRefused(f"method: expected outputs without {KIND_SEPARATOR!r} in their names, got {kind!r}")
+        if kind not in description.outputs:
+            offered = ", ".join(description.outputs)
+            raise PlanRefused(f"method: {kind!r} is wanted, and the teacher offers {offered}. Nothing was spent")
+
+
+def _check_permission(quota: Quota | None, kinds: tuple[str, ...]) -> None:
+    hidden = [kind for kind in kinds if kind.startswith("features.")]
+    if hidden and quota is not None and quota.features is False:
+        raise PlanRefused(
+            f"method: {', '.join(hidden)} is wanted, and this API key may see logits alone. Nothing was spent. Ask for "
+            "a key that may see features (`teacher-service keys create --features`)"
+        )
