@@ -319,7 +319,7 @@ class RunConfig(_Section):
                 f"{self.track!r} with {', '.join(method_name(method) for method in self.methods)}"
             )
         widest = max((getattr(method, "k", 2) for method in self.methods), default=2)
-        smallest = min(self.training.batch_size, *self.budget.sizes[:1])
+        smallest = min([self.training.batch_size, *self.budget.sizes[:1]])
         if widest > smallest:
             raise ValueError(f"method.k: expected at most the batch ({smallest} samples), got {widest}")
         chosen_by = (self.budget.first, self.budget.strategy)

@@ -23,6 +23,9 @@ FEATURES: Final = "features."
 DISTRIBUTIONS: Final = (LOGITS, LOG_PROBABILITIES, PROBABILITIES, TOP_K, LABEL)
 """All that says something of every class, the most telling first."""
 
+AUTO: Final = "auto"
+"""In a configuration: the most telling distribution that there is."""
+
 MAX_DIGITS: Final = 8
 _EXPECTED: Final = "logits, log_probabilities, probabilities[:digits], top_k:k[:digits], label or features.<layer>"
 
@@ -41,13 +44,13 @@ class OutputKind:
     def __post_init__(self) -> None:
         is_named = self.name in DISTRIBUTIONS or (self.is_features and self.name != FEATURES)
         if not is_named or (self.name == TOP_K) != (self.k is not None):
-            raise ValueError(f"output: expected {_EXPECTED}, got {self}")
+            raise ValueError(f"expected {_EXPECTED}, got {self}")
         if self.k is not None and self.k < 1:
-            raise ValueError(f"output: expected top_k of 1 class or more, got {self}")
+            raise ValueError(f"expected top_k of 1 class or more, got {self}")
         if self.digits is not None and self.name not in (PROBABILITIES, TOP_K):
-            raise ValueError(f"output: expected {_EXPECTED}, got {self}")
+            raise ValueError(f"expected {_EXPECTED}, got {self}")
         if self.digits is not None and not 0 <= self.digits <= MAX_DIGITS:
-            raise ValueError(f"output: expected 0 to {MAX_DIGITS} digits, got {self}")
+            raise ValueError(f"expected 0 to {MAX_DIGITS} digits, got {self}")
 
     @classmethod
     def parse(cls, text: str) -> "OutputKind":
@@ -60,7 +63,7 @@ class OutputKind:
             return cls(text)
         name, *rest = text.split(":")
         if len(rest) > 1 + (name == TOP_K) or not all(_is_number(part) for part in rest):
-            raise ValueError(f"output: expected {_EXPECTED}, got {text[:60]!r}")
+            raise ValueError(f"expected {_EXPECTED}, got {text[:60]!r}")
         numbers = [int(part) for part in rest]
         k = numbers.pop(0) if name == TOP_K and numbers else None
         return cls(name, k, numbers[0] if numbers else None)
@@ -86,7 +89,7 @@ class OutputKind:
             ValueError: it is features.
         """
         if self.is_features:
-            raise ValueError(f"output: expected a distribution over {num_classes} classes, got {self}")
+            raise ValueError(f"expected a distribution over {num_classes} classes, got {self}")
         if self.k is not None:
             return (min(self.k, num_classes), 2)
         return (1,) if self.name == LABEL else (num_classes,)
@@ -99,7 +102,7 @@ class OutputKind:
             ValueError: it is features, which cannot be compared with a distribution.
         """
         if self.is_features:
-            raise ValueError(f"output: expected a distribution, got {self}")
+            raise ValueError(f"expected a distribution, got {self}")
         digits = inf if self.digits is None else self.digits
         return (-DISTRIBUTIONS.index(self.name), self.k or 0, digits)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from distill_worker.console import progress_bar, say
 from distill_worker.datasets import Dataset, load_dataset
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
+from distill_worker.offer import kinds_to_buy
 from distill_worker.samples import Samples
 from distill_worker.targets import load_targets
 from distill_worker.teachers.base import Description, Quota, Teacher
@@ -41,10 +43,11 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False) -> dict[str, 
     asking = distinct_purchases(comparison.cells)
     with _teacher(comparison, asking) as (client, teacher_facts):
         description = client.describe()
+        kinds = [kinds_to_buy(cell.config, description.outputs) for cell in comparison.cells]
         before = client.quota()
         held = sum(_buy(cell.config, client, description) for cell in asking)
         after = client.quota()
-    results = _train_all(comparison.cells, description.id, jobs=compare.jobs, fresh=fresh)
+    results = _train_all(comparison.cells, description.id, kinds, jobs=compare.jobs, fresh=fresh)
     base = comparison.cells[0].config
     return {
         "data": base.data.name,
@@ -53,7 +56,7 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False) -> dict[str, 
         "n": list(compare.n),
         "seeds": compare.seeds,
         "baseline": compare.baseline,
-        "teacher": {"id": description.id, **teacher_facts},
+        "teacher": {"id": description.id, "outputs": sorted(set(chain(*kinds))), **teacher_facts},
         "calls_paid": after.used - before.used if before and after else None,
         "cache_hits": held,
         "quota": _quota_facts(after),
@@ -107,7 +110,9 @@ def _buy(config: RunConfig, client: Teacher, description: Description) -> int:
     return plan.cached
 
 
-def _train_all(cells: Sequence[Cell], teacher_id: str, *, jobs: int, fresh: bool) -> list[dict[str, Any]]:
+def _train_all(
+    cells: Sequence[Cell], teacher_id: str, kinds: Sequence[tuple[str, ...]], *, jobs: int, fresh: bool
+) -> list[dict[str, Any]]:
     results: dict[int, dict[str, Any]] = {}
     title = f"students ({cells[0].config.student.network})"
     # Each student in a process that has loaded torch by itself: threads of a forked one may hang.
@@ -118,7 +123,7 @@ def _train_all(cells: Sequence[Cell], teacher_id: str, *, jobs: int, fresh: bool
     ):
         move(0, "")
         running = {
-            pool.submit(_train_cell, cell.config.model_dump(mode="json"), teacher_id, fresh): index
+            pool.submit(_train_cell, cell.config.model_dump(mode="json"), teacher_id, kinds[index], fresh): index
             for index, cell in enumerate(cells)
         }
         try:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from distill_worker.methods.base import Batch, Method, Setting, method_name
+from distill_worker.methods.base import LOGITS, Batch, Method, Setting, method_name
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.crd import CRD
 from distill_worker.methods.mixed import CutMix, Mixing, Mixup, Mixup3
@@ -26,6 +26,7 @@ __all__ = [
     "described",
     "method_name",
     "why_not_together",
+    "why_not_with",
 ]
 
 AnyMethod = Annotated[
@@ -67,6 +68,19 @@ def why_not_together(methods: Sequence[Method]) -> str | None:
     for method, name in zip(methods, names, strict=True):
         if mixing and (method.needs_labels or method.needs_identity):
             return f"{name} needs {' and '.join(_needs(type(method)))}, which a mixture has not"
+        if any(mixed.targets == "stored" for mixed in mixing):
+            if any(kind != LOGITS for kind in method.teacher_kinds):
+                return f"{name} needs features, and those of a mixture are not stored: targets = 'requeried' buys them"
+            if method.needs_logits:
+                return f"{name} needs logits, and distributions are what is mixed: {method.needs_logits}"
+    return None
+
+
+def why_not_with(methods: Sequence[Method], kind: str) -> str | None:
+    """Why these methods cannot learn from this kind of distribution, or None."""
+    for method in methods:
+        if kind != LOGITS and method.needs_logits is not None:
+            return f"{method_name(method)} needs logits, got {kind}: {method.needs_logits}"
     return None
 
 
@@ -76,5 +90,6 @@ def _needs(method: type[Method]) -> list[str]:
         "samples that it meets again": method.needs_identity,
         "the track unlabelled-pool": method.needs_pool,
         "a key that may see features": method.access == "white box",
+        "a key that may see logits (for on = 'logits')": method().needs_logits is not None,
     }
     return [need for need, needed in needs.items() if needed]

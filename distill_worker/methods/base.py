@@ -26,7 +26,8 @@ class Batch:
 
     student: Outputs
     teacher: Outputs
-    """The stored outputs of the same samples; empty when no teacher was asked."""
+    """The stored outputs of the same samples; empty when no teacher was asked. `logits` may be log-probabilities, if no
+    method needs logits."""
     label_probabilities: Tensor
     """float `[batch, classes]`: one-hot, or mixed as the images are."""
     labels: Tensor | None
@@ -80,8 +81,13 @@ class Method(BaseModel):
 
     @property
     def teacher_kinds(self) -> tuple[str, ...]:
-        """The kinds of output to buy; one call buys them all."""
+        """The kinds of output to buy; one call buys them all. `logits` stands for whatever distribution is told."""
         return () if self.access == "none" else (LOGITS,)
+
+    @property
+    def needs_logits(self) -> str | None:
+        """Why nothing but logits will do; None where their softmax is enough, and so any distribution is."""
+        return None
 
     @property
     def student_layers(self) -> tuple[str, ...]:

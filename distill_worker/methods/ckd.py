@@ -50,6 +50,11 @@ class CKD(OnRepresentation):
         return self
 
     @property
+    def needs_logits(self) -> str | None:
+        """None: a number that is added to all logits of a sample is added to all classes of its comparisons."""
+        return None
+
+    @property
     def term_weight(self) -> float:
         """Beta."""
         return self.beta

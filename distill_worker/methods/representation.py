@@ -26,6 +26,16 @@ class OnRepresentation(Method):
         return (LOGITS, FEATURES + self.teacher_layer) if self.on == "features" else (LOGITS,)
 
     @property
+    def needs_logits(self) -> str | None:
+        """On logits: what is compared changes with the number that a sample's log-probabilities leave out."""
+        if self.on != "logits":
+            return None
+        return (
+            "it compares samples by the logits themselves, from which log-probabilities differ by another number for "
+            "each sample. method.on = 'log_probabilities' compares what any distribution tells"
+        )
+
+    @property
     def student_layers(self) -> tuple[str, ...]:
         """The layer looked at, if any."""
         return (self.student_layer,) if self.on == "features" else ()

@@ -70,7 +70,7 @@ def test_equal_kinds_are_written_alike() -> None:
     ],
 )
 def test_anything_else_is_refused_by_its_text(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^output: expected .*, got "):
+    with pytest.raises(ValueError, match=r"^expected .*, got "):
         OutputKind.parse(text)
 
 
