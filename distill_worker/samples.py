@@ -1,9 +1,9 @@
 """Which samples a run is about: what is bought, what is trained on, what is only looked at.
 
-Choices depend on sample keys and seeds alone, and the n smallest ranks are among the n + 1 smallest: asking for more
-later buys the difference alone.
+What is chosen is `eligible`'s matter; here it becomes tensors.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill_worker.config import RunConfig, Track
-from distill_worker.corruption import imbalanced, noisy_labels
 from distill_worker.datasets import Dataset, load_dataset
+from distill_worker.eligible import Eligible
+from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
 from distill_worker.methods.base import probabilities_of
-from distill_worker.selection import divide, rank
 from distill_worker.training_set import Pool, Preprocessing
 from shared.sample_key import sample_key, sample_keys
 
@@ -44,32 +44,35 @@ class Samples:
     """float32 `[queries, classes]`."""
 
     @classmethod
-    def of(cls, config: RunConfig) -> "Samples":
-        """Load the data set and choose `budget.n` of its training samples.
+    def of(cls, config: RunConfig, chosen: Sequence[bytes] | None = None) -> "Samples":
+        """Load the data set and choose `budget.n` of its training samples, or take those that were chosen.
+
+        Args:
+            config: the run.
+            chosen: sample keys; without them, the run's strategy chooses, which in rounds it cannot do here.
 
         Raises:
             DataError: the data cannot be read.
-            ConfigError: there are too few samples.
+            ConfigError: there are too few samples, or the strategy chooses in rounds.
         """
-        data = config.data
-        return cls.among(load_dataset(data.name, data.root, path=data.path, image_size=data.image_size), config)
+        return cls.among(dataset_of(config), config, chosen)
 
     @classmethod
-    def among(cls, dataset: Dataset, config: RunConfig) -> "Samples":
+    def among(cls, dataset: Dataset, config: RunConfig, chosen: Sequence[bytes] | None = None) -> "Samples":
         """Choose from a data set that is loaded already."""
-        classes = len(dataset.class_names)
-        labels, corruption = dataset.train.labels, config.corruption
-        candidates = list(range(len(labels)))
-        if (imbalance := corruption.imbalance) is not None:
-            kept = imbalanced(
-                labels, kind=imbalance.kind, ratio=imbalance.ratio, num_classes=classes, seed=corruption.seed
-            )
-            candidates = kept.tolist()
-        if (noise := corruption.label_noise) is not None:
-            labels = noisy_labels(labels, kind=noise.kind, rate=noise.rate, num_classes=classes, seed=corruption.seed)
-        keys = sample_keys(dataset.train.images[torch.tensor(candidates)].numpy())
-        ranked = [candidates[position] for position in rank(keys, config.budget.seed)]
-        chosen, validation = divide(ranked, config.budget.n, config.training.validated_share)
+        return cls.chosen_of(Eligible.of(dataset, config), config, chosen)
+
+    @classmethod
+    def chosen_of(cls, eligible: Eligible, config: RunConfig, keys: Sequence[bytes] | None = None) -> "Samples":
+        """Choose from samples that are ranked already."""
+        if keys is None:
+            if config.budget.rounds > 1:
+                raise ConfigError(
+                    f"budget.strategy: {config.budget.strategy} chooses with a student, in rounds: distill-worker run"
+                )
+            keys = eligible.first()
+        dataset, labels, classes = eligible.dataset, eligible.labels, len(eligible.dataset.class_names)
+        chosen = eligible.positions(keys)
         here = torch.tensor(chosen)
         images = dataset.train.images[here]
         probabilities = probabilities_of(labels[here], classes)
@@ -81,7 +84,16 @@ class Samples:
             mixtures, mixed = mixing.asked_mixtures(images, probabilities, seed=config.budget.seed)
             queried, images = torch.cat([queried, mixtures]), torch.cat([images, mixtures])
             probabilities = torch.cat([probabilities, mixed])
-        return cls(dataset, labels, chosen, validation, sorted(ranked), queried, images, probabilities)
+        return cls(
+            dataset,
+            labels,
+            chosen,
+            eligible.validation,
+            sorted(eligible.ranked),
+            queried,
+            images,
+            probabilities,
+        )
 
     @cached_property
     def keys(self) -> list[bytes]:
@@ -111,6 +123,12 @@ class Samples:
         held_out = set(self.validation)
         here = torch.tensor([position for position in self.candidates if position not in held_out])
         return Pool(self.dataset.train.images[here], self.labels[here] if track == "labelled-pool" else None)
+
+
+def dataset_of(config: RunConfig) -> Dataset:
+    """The run's data set. Raises `DataError`."""
+    data = config.data
+    return load_dataset(data.name, data.root, path=data.path, image_size=data.image_size)
 
 
 def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:

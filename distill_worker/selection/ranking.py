@@ -1,4 +1,4 @@
-"""Which samples to buy: a random subset that grows without forgetting.
+"""The order in which samples are considered: at random, without forgetting.
 
 Samples are ranked by SHA-256 over the seed and the sample key. The choice therefore depends on no random generator,
 no order of files and no library version, and the n smallest ranks are a subset of the n + 1 smallest: asking for more
@@ -28,12 +28,34 @@ def divide(ranked: Sequence[int], n: int | None, validation_share: float) -> tup
     Raises:
         ConfigError: there are too few.
     """
-    if n is None:
-        n = len(ranked) - round(len(ranked) * validation_share)
-    validation = round(n * validation_share / (1 - validation_share))
-    if n + validation > len(ranked):
-        beside = f" besides {validation} for validation" if validation else ""
-        raise ConfigError(
-            f"budget.n: expected at most {len(ranked)}, the distinct samples of the data set, got {n}{beside}"
-        )
+    n, validation = shares(len(ranked), n, validation_share)
     return sorted(ranked[:n]), sorted(ranked[n : n + validation])
+
+
+def set_apart(ranked: Sequence[int], n: int | None, validation_share: float) -> tuple[list[int], list[int]]:
+    """The ranked samples for a strategy to choose from, in their order, and those for validation, ascending.
+
+    Validation samples are as many as in `divide`, and the last of the ranking: drawn at random before anything is
+    chosen, so that they are like the data set and not like the choice.
+
+    Raises:
+        ConfigError: there are too few.
+    """
+    _, validation = shares(len(ranked), n, validation_share)
+    left = len(ranked) - validation
+    return list(ranked[:left]), sorted(ranked[left:])
+
+
+def shares(count: int, n: int | None, validation_share: float) -> tuple[int, int]:
+    """How many of so many distinct samples are bought, and how many are for validation.
+
+    Raises:
+        ConfigError: there are too few.
+    """
+    if n is None:
+        n = count - round(count * validation_share)
+    validation = round(n * validation_share / (1 - validation_share))
+    if n + validation > count:
+        beside = f" besides {validation} for validation" if validation else ""
+        raise ConfigError(f"budget.n: expected at most {count}, the distinct samples of the data set, got {n}{beside}")
+    return n, validation

@@ -1,0 +1,76 @@
+"""What distances between samples are taken of: pixels, or what goes into a network's last layer."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from distill_worker.errors import ConfigError
+from shared.networks.taps import forward_with_features, named_taps
+from shared.normalise import normalise
+from shared.weights import WeightsCard, WeightsError, load_weights
+
+_BATCH_SIZE = 500
+_PENULTIMATE = "pooled"
+
+Floats = NDArray[np.float32]
+
+
+def pixels(images: Tensor) -> Floats:
+    """uint8 `[N, channels, height, width]` as float32 `[N, d]`, from 0 to 255."""
+    flat: Floats = images.flatten(1).numpy().astype(np.float32)
+    return flat
+
+
+def features_of(file: Path, images: Tensor) -> Floats:
+    """What goes into the last layer of the network in a weights file, for every image, float32 `[N, d]`.
+
+    Raises:
+        ConfigError: the file is no weights file, or is for other images.
+    """
+    try:
+        card, network, _ = load_weights(file)
+    except WeightsError as error:
+        raise ConfigError(f"budget.features: {error}") from error
+    expected = (card.in_channels, *card.image_size)
+    if tuple(images.shape[1:]) != expected:
+        raise ConfigError(
+            f"budget.features: expected a network for images of shape {list(images.shape[1:])}, got one for "
+            f"{list(expected)} in {file}"
+        )
+    return outputs_of(network, card, images)[1]
+
+
+def outputs_of(network: nn.Module, card: WeightsCard, images: Tensor) -> tuple[Floats, Floats]:
+    """A network's logits `[N, classes]` and what goes into its last layer `[N, d]`, float32; leaves eval mode on.
+
+    Raises:
+        ConfigError: the network has no linear layer to look into.
+    """
+    layer = penultimate(network)
+    device = next(network.parameters()).device
+    logits, features = [], []
+    network.eval()
+    with torch.inference_mode():
+        for batch in torch.split(images, _BATCH_SIZE):
+            seen = normalise(batch.to(device), card.mean, card.std, size=card.resize)
+            out, found = forward_with_features(network, seen, (layer,))
+            logits.append(out.float().cpu())
+            features.append(found[layer].flatten(1).float().cpu())
+    return torch.cat(logits).numpy(), torch.cat(features).numpy()
+
+
+def penultimate(network: nn.Module) -> str:
+    """The tap of what goes into the network's last layer: the one that it names, or else its last linear module's.
+
+    Raises:
+        ConfigError: it has neither.
+    """
+    if _PENULTIMATE in named_taps(network):
+        return _PENULTIMATE
+    linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise ConfigError("budget.strategy: expected a network that ends in a linear layer, got one without any")
+    return f"{linear[-1]}:input"
