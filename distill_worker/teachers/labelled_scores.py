@@ -88,7 +88,7 @@ class LabelledScoresTeacher:
         *,
         description: Description,
         idempotency_key: str,
-        outputs: tuple[str, ...],
+        outputs: tuple[str, ...] = ("logits",),
     ) -> Answer:
         """See `Teacher.buy`; one image. Who answered follows from the answer's `X-Model-Version`, where it has one."""
         kinds = {text: _wanted(text) for text in outputs}
