@@ -44,7 +44,7 @@ ONLY_IN = {
         "distill_worker/cache/",
     ],
     "onnxruntime": ["teacher_service/teachers/onnx_file.py"],
-    "pyarrow": ["teacher_service/export_formats.py"],
+    "pyarrow": ["distill_worker/cache/exchange_formats.py", "teacher_service/export_formats.py"],
     "torchvision": ["shared/networks/foreign.py", "distill_worker/datasets/"],
     "scipy": ["distill_worker/experiments/statistics.py", "teacher_service/derived_outputs.py"],
     "rich": [

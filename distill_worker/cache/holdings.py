@@ -67,7 +67,11 @@ class Holdings:
         # Where each block begins among those that were read, less where it begins among all.
         moved = np.zeros(len(ends), np.int64)
         moved[needed] = np.cumsum(sizes[needed]) - ends[needed]
-        return np.concatenate(parts)[rows + moved[block_of_row]] if parts else np.zeros((0, 0), np.float32)
+        if not parts:
+            return np.zeros((0, 0), np.float32)
+        places, held = rows + moved[block_of_row], np.concatenate(parts)
+        # Asked for in the order in which they were bought, they are in place already.
+        return held if np.array_equal(places, np.arange(len(held))) else held[places]
 
     def _vectors(self, connection: Connection, block_ids: Sequence[int]) -> Iterator[NDArray[np.float32]]:
         """Each block's outputs, float32 `[rows, values]`, in order."""

@@ -254,6 +254,19 @@ class Cache:
             row = connection.execute(select(schema.addresses).where(schema.addresses.c.address == address)).first()
         return None if row is None else (json.loads(row.description), row.seen_at)
 
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock()
+
+    def check_file(self) -> None:
+        """Raise `CacheError` where SQLite finds its own file damaged; a server sees to its own."""
+        with self.reading() as connection:
+            if connection.dialect.name != "sqlite":
+                return
+            told = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if told != "ok":
+            raise CacheError(f"{self.place}: the file is damaged ({str(told).strip()}). {_FILE}")
+
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction in which nobody else writes."""
@@ -272,6 +285,13 @@ class Cache:
         held.learn(connection)
         return held
 
+    def learn_shape(self, connection: Connection, stream_id: int, shape: tuple[int, ...]) -> None:
+        """Keep the shape of one sample's output, where it is more than a plain vector and not known yet."""
+        known = schema.stream_shapes.c.stream_id == stream_id
+        if len(shape) > 1 and connection.scalar(select(schema.stream_shapes.c.shape).where(known)) is None:
+            told = ",".join(map(str, shape))
+            connection.execute(insert(schema.stream_shapes).values(stream_id=stream_id, shape=told))
+
     def _stream(
         self, connection: Connection, teacher_id: str, output_kind: str, shape: tuple[int, ...] | None = None
     ) -> int:
@@ -280,11 +300,8 @@ class Cache:
         if stream_id is None:
             values = {"teacher_id": teacher_id, "output_kind": output_kind}
             stream_id = new_id(connection.execute(insert(schema.streams).values(values)))
-        if shape is not None and len(shape) > 1:
-            known = schema.stream_shapes.c.stream_id == stream_id
-            if connection.scalar(select(schema.stream_shapes.c.shape).where(known)) is None:
-                told = ",".join(map(str, shape))
-                connection.execute(insert(schema.stream_shapes).values(stream_id=stream_id, shape=told))
+        if shape is not None:
+            self.learn_shape(connection, stream_id, shape)
         return int(stream_id)
 
     def _close(self, connection: Connection, purchase: Purchase, status: str, **known: str | None) -> None:

@@ -1,0 +1,85 @@
+"""What a cache holds, in numbers."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+
+from distill_worker.cache import schema
+from distill_worker.cache.records import split_kinds
+from distill_worker.cache.store import Cache
+from shared.sample_key import KEY_BYTES
+
+
+@dataclass(frozen=True)
+class StreamStatistics:
+    """One teacher's outputs of one kind."""
+
+    teacher_id: str
+    kind: str
+    samples: int
+    """Distinct ones that are held."""
+    bytes: int
+    """Of outputs, those of samples that were bought twice included."""
+
+
+@dataclass(frozen=True)
+class CacheStatistics:
+    """A whole cache."""
+
+    place: str
+    streams: tuple[StreamStatistics, ...]
+    purchases: dict[str, int]
+    """By status."""
+    samples_paid: int
+    """In purchases that were made with this cache and are done."""
+    samples_open: int
+    """In purchases whose end is not known."""
+    set_aside: int
+    """Blocks that were damaged."""
+    first_at: float | None
+    last_at: float | None
+    """When the first and the last purchase ended, in seconds since the epoch."""
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON-able facts."""
+        return {**vars(self), "streams": [vars(stream) for stream in self.streams]}
+
+
+def statistics(cache: Cache) -> CacheStatistics:
+    """Look at all of it. Raises `CacheError`."""
+    purchases = schema.purchases
+    with cache.reading() as connection:
+        sizes = dict(
+            connection.execute(
+                select(schema.blocks.c.stream_id, func.sum(func.length(schema.blocks.c.vectors))).group_by(
+                    schema.blocks.c.stream_id
+                )
+            ).tuples()
+        )
+        named = connection.execute(select(schema.streams).order_by(schema.streams.c.id)).all()
+        by_status = connection.execute(
+            select(purchases.c.status, func.count(), func.sum(func.length(purchases.c.sample_keys))).group_by(
+                purchases.c.status
+            )
+        ).all()
+        first_at, last_at = connection.execute(
+            select(func.min(purchases.c.finished_at), func.max(purchases.c.finished_at))
+        ).one()
+        aside = connection.scalar(select(func.count()).select_from(schema.set_aside)) or 0
+    streams = tuple(
+        StreamStatistics(row.teacher_id, row.output_kind, len(cache.holdings(row.id)), int(sizes.get(row.id, 0)))
+        for row in named
+        if len(split_kinds(row.output_kind)) == 1
+    )
+    samples = {status: int(length) // KEY_BYTES for status, _, length in by_status}
+    return CacheStatistics(
+        place=cache.place,
+        streams=streams,
+        purchases={status: int(count) for status, count, _ in by_status},
+        samples_paid=samples.get("done", 0),
+        samples_open=samples.get("open", 0),
+        set_aside=aside,
+        first_at=first_at,
+        last_at=last_at,
+    )

@@ -1,0 +1,192 @@
+"""Looking at every row of a cache again, and moving aside what cannot be served.
+
+Invariant: repair deletes nothing. A damaged block goes to `set_aside` as it was found, and those of its rows that are
+whole are kept as a new block of the same purchase.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, delete, insert, select
+
+from distill_worker.cache import schema
+from distill_worker.cache.block import keys_at, pack_block, row_checksums
+from distill_worker.cache.records import split_keys, split_kinds
+from distill_worker.cache.store import Cache
+from shared.sample_key import KEY_BYTES
+
+_BLOCKS_AT_ONCE = 200
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A block with rows that cannot be served, or a purchase without what it paid for."""
+
+    place: str
+    """Which block or purchase."""
+    teacher_id: str
+    kind: str
+    rows: int
+    """How many outputs it concerns."""
+    reason: str
+
+
+@dataclass
+class Verification:
+    """What was looked at, and what was found."""
+
+    outputs: int = 0
+    """Rows that are whole."""
+    strangers: int = 0
+    """Of these, such as are of no image of the data set that was given."""
+    damages: list[Damage] = field(default_factory=list)
+    repaired: int = 0
+    """Outputs that were moved aside."""
+    kept: int = 0
+    """Outputs beside those in damaged blocks, which are served on."""
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON-able facts."""
+        return {**vars(self), "damages": [vars(damage) for damage in self.damages]}
+
+
+def verify(
+    cache: Cache,
+    *,
+    known_keys: Collection[bytes] | None = None,
+    repair: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Verification:
+    """Check every block's lengths, finiteness and checksums, and that every purchase has what it paid for.
+
+    Args:
+        cache: others may go on buying into it.
+        known_keys: sample keys that were derived anew from a data set; the outputs of other samples are counted.
+        repair: whether to move aside what is damaged.
+        progress: told how many blocks were looked at, of how many.
+
+    Raises:
+        CacheError: the database itself is damaged.
+    """
+    found = Verification()
+    cache.check_file()
+    with cache.reading() as connection:
+        ids = connection.scalars(select(schema.blocks.c.id).order_by(schema.blocks.c.id)).all()
+    for start in range(0, len(ids), _BLOCKS_AT_ONCE):
+        some = ids[start : start + _BLOCKS_AT_ONCE]
+        with cache.reading() as connection:
+            blocks = list(_blocks(connection, some))
+        for block in blocks:
+            keys, good, reason = _looked_at(block)
+            found.outputs += int(good.sum())
+            if known_keys is not None:
+                found.strangers += sum(key not in known_keys for key, whole in zip(keys, good, strict=True) if whole)
+            if reason is not None:
+                bad = int((~good).sum()) or 1
+                found.damages.append(Damage(f"block {block.id}", block.teacher_id, block.output_kind, bad, reason))
+                if repair:
+                    with cache.writing() as connection:
+                        _move_aside(connection, block, keys, good, reason, now=cache.now())
+                    found.repaired += bad
+                    found.kept += int(good.sum())
+        progress(start + len(some), len(ids))
+    with cache.reading() as connection:
+        found.damages += _without_outputs(connection)
+    return found
+
+
+def _blocks(connection: Connection, ids: Collection[int]) -> Iterator[Any]:
+    return iter(
+        connection.execute(
+            select(
+                schema.blocks,
+                schema.purchases.c.sample_keys,
+                schema.streams.c.teacher_id,
+                schema.streams.c.output_kind,
+                schema.stream_shapes.c.shape,
+            )
+            .join(schema.purchases, schema.purchases.c.id == schema.blocks.c.purchase_id)
+            .join(schema.streams, schema.streams.c.id == schema.blocks.c.stream_id)
+            .outerjoin(schema.stream_shapes, schema.stream_shapes.c.stream_id == schema.blocks.c.stream_id)
+            .where(schema.blocks.c.id.in_(ids))
+            .order_by(schema.blocks.c.id)
+        ).all()
+    )
+
+
+def _looked_at(block: Any) -> tuple[tuple[bytes, ...], NDArray[np.bool_], str | None]:
+    """The block's sample keys, which of its rows are whole, and what is wrong with the others."""
+    try:
+        packed = keys_at(block.sample_keys, block.positions)
+    except ValueError:
+        return (), np.zeros(0, bool), f"positions: {len(block.positions)} bytes are no list of numbers"
+    keys = split_keys(packed)
+    rows, none = len(keys), np.zeros(len(keys), bool)
+    if len(packed) % KEY_BYTES or (block.positions is not None and len(block.positions) != 4 * rows):
+        return keys, none, f"sample keys: {len(packed)} bytes are no list of keys"
+    if not rows or not block.vectors or len(block.vectors) % (4 * rows):
+        return keys, none, f"length: {len(block.vectors)} bytes are no float32 outputs of {rows} samples"
+    width = len(block.vectors) // (4 * rows)
+    if block.shape is not None and width != np.prod([int(size) for size in block.shape.split(",")]):
+        return keys, none, f"length: {width} values a sample, for a shape of {block.shape}"
+    values = np.frombuffer(block.vectors, "<f4").reshape(rows, width)
+    if len(block.row_checksums) != 4 * rows:
+        return keys, none, f"checksums: {len(block.row_checksums)} bytes for {rows} samples"
+    same = row_checksums(packed, block.vectors) == np.frombuffer(block.row_checksums, "<u4")
+    finite = np.isfinite(values).all(axis=1)
+    if not same.all():
+        return keys, same & finite, "checksum: not the outputs that were kept"
+    if not finite.all():
+        return keys, finite, "not finite"
+    if pack_block(packed, block.vectors).checksum != block.checksum:
+        return keys, same, "checksum: of the block alone"
+    return keys, same, None
+
+
+def _move_aside(
+    connection: Connection, block: Any, keys: tuple[bytes, ...], good: NDArray[np.bool_], reason: str, *, now: float
+) -> None:
+    here = {"stream_id": block.stream_id, "purchase_id": block.purchase_id}
+    connection.execute(
+        insert(schema.set_aside).values(
+            **here,
+            positions=block.positions,
+            row_checksums=block.row_checksums,
+            vectors=block.vectors,
+            reason=reason[:200],
+            at=now,
+        )
+    )
+    connection.execute(delete(schema.blocks).where(schema.blocks.c.id == block.id))
+    if good.any():
+        places = np.frombuffer(block.positions, "<u4") if block.positions is not None else np.arange(len(keys))
+        vectors = np.frombuffer(block.vectors, "<f4").reshape(len(keys), -1)[good].tobytes()
+        left = b"".join(key for key, whole in zip(keys, good, strict=True) if whole)
+        packed = pack_block(left, vectors, places[good].tolist())
+        connection.execute(insert(schema.blocks).values(**here, **vars(packed)))
+
+
+def _without_outputs(connection: Connection) -> Iterator[Damage]:
+    """Purchases that were paid for, and of which nothing is kept, not even aside."""
+    kept = {
+        (row.purchase_id, row.output_kind)
+        for table in (schema.blocks, schema.set_aside)
+        for row in connection.execute(
+            select(table.c.purchase_id, schema.streams.c.output_kind).join(
+                schema.streams, schema.streams.c.id == table.c.stream_id
+            )
+        )
+    }
+    paid = connection.execute(
+        select(schema.purchases, schema.streams.c.teacher_id, schema.streams.c.output_kind)
+        .join(schema.streams)
+        .where(schema.purchases.c.status.in_(("done", "imported")))
+    )
+    for row in paid:
+        for kind in split_kinds(row.output_kind):
+            if (row.id, kind) not in kept:
+                samples = len(row.sample_keys) // KEY_BYTES
+                yield Damage(f"purchase {row.id}", row.teacher_id, kind, samples, "paid for, and no outputs are kept")
