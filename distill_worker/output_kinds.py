@@ -44,13 +44,13 @@ class OutputKind:
     def __post_init__(self) -> None:
         is_named = self.name in DISTRIBUTIONS or (self.is_features and self.name != FEATURES)
         if not is_named or (self.name == TOP_K) != (self.k is not None):
-            raise ValueError(f"expected {_EXPECTED}, got {self}")
+            raise ValueError(f"expected {_EXPECTED}, got {str(self)[:60]!r}")
         if self.k is not None and self.k < 1:
-            raise ValueError(f"expected top_k of 1 class or more, got {self}")
+            raise ValueError(f"expected top_k of 1 class or more, got {str(self)[:60]!r}")
         if self.digits is not None and self.name not in (PROBABILITIES, TOP_K):
-            raise ValueError(f"expected {_EXPECTED}, got {self}")
+            raise ValueError(f"expected {_EXPECTED}, got {str(self)[:60]!r}")
         if self.digits is not None and not 0 <= self.digits <= MAX_DIGITS:
-            raise ValueError(f"expected 0 to {MAX_DIGITS} digits, got {self}")
+            raise ValueError(f"expected 0 to {MAX_DIGITS} digits, got {str(self)[:60]!r}")
 
     @classmethod
     def parse(cls, text: str) -> "OutputKind":
@@ -89,7 +89,7 @@ class OutputKind:
             ValueError: it is features.
         """
         if self.is_features:
-            raise ValueError(f"expected a distribution over {num_classes} classes, got {self}")
+            raise ValueError(f"expected a distribution over {num_classes} classes, got {str(self)[:60]!r}")
         if self.k is not None:
             return (min(self.k, num_classes), 2)
         return (1,) if self.name == LABEL else (num_classes,)
@@ -102,7 +102,7 @@ class OutputKind:
             ValueError: it is features, which cannot be compared with a distribution.
         """
         if self.is_features:
-            raise ValueError(f"expected a distribution, got {self}")
+            raise ValueError(f"expected a distribution, got {str(self)[:60]!r}")
         digits = inf if self.digits is None else self.digits
         return (-DISTRIBUTIONS.index(self.name), self.k or 0, digits)
 

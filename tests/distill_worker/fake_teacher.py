@@ -1,14 +1,15 @@
 """A teacher at the Protocol seam: it charges each Idempotency-Key once, remembers all, and fails when told to."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.errors import QuotaExhausted
+from distill_worker.output_kinds import OutputKind
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota
 from shared.sample_key import sample_keys
 
@@ -27,9 +28,11 @@ def describe(
     num_classes: int = 3,
     max_request_size: int | None = None,
     outputs: Mapping[str, tuple[int, ...]] | None = None,
+    tells: Sequence[str] = ("logits",),
 ) -> Description:
     """A description of `FakeTeacher`."""
-    return Description(teacher_id, shape, num_classes, max_request_size, {"logits": (num_classes,), **(outputs or {})})
+    distributions = {kind: OutputKind.parse(kind).shape(num_classes) for kind in tells}
+    return Description(teacher_id, shape, num_classes, max_request_size, {**distributions, **(outputs or {})})
 
 
 def answer(images: NDArray[np.uint8], num_classes: int = 3) -> NDArray[np.float32]:
@@ -43,6 +46,26 @@ def features(
     """The fake's features: other values for each output, image and place."""
     places = np.arange(np.prod(shape)).reshape(shape) + sum(output.encode())
     return np.stack([places + 1000 * row[0] for row in answer(images, num_classes)]).astype(np.float32)
+
+
+def told(output: str, images: NDArray[np.uint8], description: Description) -> NDArray[np.float32]:
+    """What the fake says of these images, of any kind: all distributions follow from its logits."""
+    kind = OutputKind.parse(output)
+    if kind.is_features:
+        return features(output, images, description.outputs[output], description.num_classes)
+    logits = answer(images, description.num_classes)
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    probabilities = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+    rounded = probabilities if kind.digits is None else np.round(probabilities, kind.digits)
+    best = np.argsort(-logits, axis=1, kind="stable")
+    found: dict[str, NDArray[Any]] = {
+        "logits": logits,
+        "log_probabilities": shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)),
+        "probabilities": rounded,
+        "top_k": np.stack([best, np.take_along_axis(rounded, best, axis=1)], axis=2)[:, : kind.k],
+        "label": best[:, :1],
+    }
+    return np.asarray(found[kind.name], np.float32)
 
 
 @dataclass
@@ -109,13 +132,11 @@ class FakeTeacher:
             assert self.paid_for[idempotency_key] == outputs, "one key, two requests"
             if error is not None:
                 raise error
-        told = {
-            output: answer(images, description.num_classes)
-            if output == "logits"
-            else features(output, images, description.outputs[output], description.num_classes)
-            for output in outputs
-        }
-        return Answer(told, self.description.id, f"query-{len(self.sent)}")
+        return Answer(
+            {output: told(output, images, description) for output in outputs},
+            self.description.id,
+            f"query-{len(self.sent)}",
+        )
 
     def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:  # noqa: ARG002 - there is none
         """It keeps no log that can be read."""

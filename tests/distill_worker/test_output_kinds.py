@@ -81,9 +81,9 @@ def test_no_text_does_worse_than_a_value_error(text: str) -> None:
 
 
 def test_kind_without_its_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="got top_k"):
+    with pytest.raises(ValueError, match="got 'top_k'"):
         OutputKind("top_k")
-    with pytest.raises(ValueError, match="got logits:3"):
+    with pytest.raises(ValueError, match="got 'logits:3'"):
         OutputKind("logits", k=3)
 
 
@@ -107,9 +107,9 @@ def test_features_are_no_distribution() -> None:
     kind = OutputKind.parse("features.stage2")
     assert kind.is_features
     assert not kind.is_whole
-    with pytest.raises(ValueError, match=r"expected a distribution .*, got features\.stage2"):
+    with pytest.raises(ValueError, match=r"expected a distribution .*, got 'features.stage2'"):
         kind.shape(10)
-    with pytest.raises(ValueError, match=r"expected a distribution, got features\.stage2"):
+    with pytest.raises(ValueError, match=r"expected a distribution, got 'features.stage2'"):
         assert kind.tells
 
 

@@ -10,7 +10,7 @@ import torch
 
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
-from distill_worker.targets import find_teacher, load_targets
+from distill_worker.targets import find_bought, find_teacher, load_targets
 
 KEYS = [bytes([index]) * 32 for index in range(4)]
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -92,3 +92,33 @@ def test_teacher_needs_every_kind(cache: Cache) -> None:
     assert find_teacher(cache, KEYS, None, ("logits", "features.a")) == "both"
     with pytest.raises(WorkerError, match="several"):
         find_teacher(cache, KEYS, None)
+
+
+def test_most_telling_kind_that_is_whole_is_found(cache: Cache) -> None:
+    """Logits of half the samples are worth less than probabilities of all."""
+    _fill(cache, "t", 2)
+    _fill(cache, "t", 4, kind="label")
+    _fill(cache, "t", 4, kind="probabilities:2")
+    assert find_bought(cache, KEYS, None, ["logits"]) == ("t", ("probabilities:2",))
+    assert find_bought(cache, KEYS[:2], None, ["logits"]) == ("t", ("logits",))
+    assert find_bought(cache, KEYS, None, ["logits"], "label") == ("t", ("label",))
+    with pytest.raises(WorkerError, match=r"all 4 outputs \(top_k:3\) of any teacher"):
+        find_bought(cache, KEYS, None, ["logits"], "top_k:3")
+
+
+def test_teachers_that_told_different_kinds_need_a_choice(cache: Cache) -> None:
+    """The more telling one is not taken silently: it may be the worse teacher."""
+    _fill(cache, "t", 4)
+    _fill(cache, "u", 4, kind="label")
+    with pytest.raises(WorkerError, match=r"several.*--teacher-id.*t.*u"):
+        find_bought(cache, KEYS, None, ["logits"])
+    assert find_bought(cache, KEYS, "u", ["logits"]) == ("u", ("label",))
+    with pytest.raises(WorkerError, match=r"\(logits or another distribution\) of teacher v \(known: t, u\)"):
+        find_bought(cache, KEYS, "v", ["logits"])
+
+
+def test_features_are_found_beside_a_distribution(cache: Cache) -> None:
+    _fill(cache, "without", 4, kind="label")
+    _fill(cache, "with", 4, kind="label")
+    _fill(cache, "with", 4, kind="features.a")
+    assert find_bought(cache, KEYS, None, ["features.a", "logits"]) == ("with", ("features.a", "label"))

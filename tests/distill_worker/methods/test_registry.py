@@ -11,6 +11,7 @@ from distill_worker import losses
 from distill_worker.losses import dist_loss, dkd_loss, kd_loss, lskd_loss, rkd_loss, ttm_loss, wttm_loss
 from distill_worker.methods import METHODS, Method, Objective, described, why_not_together
 from distill_worker.methods.base import LOGITS
+from distill_worker.methods.ckd import CKD
 from distill_worker.methods.mixed import CutMix, Mixup
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import CC, PKT, RKD, SP
@@ -170,6 +171,10 @@ def test_asked_mixtures_are_whole_pixels_and_more_keep_fewer() -> None:
         ([KD(), KD()], "different methods"),
         ([Mixup(), CutMix()], "at most one"),
         ([Mixup(), DKD()], "dkd needs one true label"),
+        ([CutMix(), RKD()], "rkd needs logits, and distributions are what is mixed"),
+        ([CutMix(), RKD(on="log_probabilities"), CKD(k=3)], None),
+        ([Mixup(), CKD(on="features")], "ckd needs features, and those of a mixture are not stored"),
+        ([Mixup(targets="requeried", mixtures=5), RKD(), CC(on="features")], None),
     ],
 )
 def test_methods_that_contradict_each_other_are_named(methods: list[Method], reason: str | None) -> None:
