@@ -87,10 +87,10 @@ class ChaosProxy:
         async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
             self._port.set_result(server.sockets[0].getsockname()[1])
             await self._ended.wait()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -1,0 +1,146 @@
+"""A network that does everything wrong, and SIGKILL to both ends: each sample is paid once, and kept as it was sold.
+
+The worker is the real command, the service a real process; between them is a proxy of the tests' own.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks.figures import record
+from distill_worker.cache import Cache
+from distill_worker.config_file import load_config
+from distill_worker.pipeline import connect
+from distill_worker.reconcile import reconcile
+from distill_worker.reconciliation import Reconciliation
+from distill_worker.samples import Samples
+from shared import oip
+from teacher_service.audit.verify import verify
+from teacher_service.database import open_database
+from teacher_service.teachers import TorchTeacher
+from tests.end_to_end.chaos_proxy import FATES, ChaosProxy
+from tests.end_to_end.chaos_run import ChaosRun, steady_port, write_run
+from tests.end_to_end.processes import RunningService
+from tests.teacher_service.ledger_file import rows
+
+ROUNDS = {"sqlite": 200, "postgresql": 40}
+SAMPLES_A_ROUND = 40
+"""More than are bought in one, so that there is something left to buy in the last."""
+SEED = int(os.environ.get("TUITION_KILL_SEED", "20261124"))
+
+
+@pytest.fixture
+def service(slow_weights: Path, tmp_path: Path, ledger_place: Path | str) -> Iterator[RunningService]:
+    """A service on a ledger of each kind."""
+    environment = {"TEACHER_TRUST_CODE": "true", "SECONDS_A_PASS": "0.02"}
+    service = RunningService(slow_weights, tmp_path / "service", environment, ledger_place, port=steady_port())
+    service.start()
+    yield service
+    service.kill()
+
+
+def test_each_sample_is_paid_once_whatever_the_network_and_the_kernel_do(
+    service: RunningService, ledger_place: Path | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 rounds; then paid is n, the cache holds the bytes that were sold, and reconcile finds no difference."""
+    kind = "sqlite" if isinstance(ledger_place, Path) else "postgresql"
+    n = ROUNDS[kind] * SAMPLES_A_ROUND
+    api_key = service.create_key("worker", quota=2 * n)
+    with ChaosProxy(service.port, SEED) as proxy:
+        config = write_run(tmp_path, url=proxy.url, n=n)
+        run = ChaosRun(service, proxy, config, api_key, tmp_path / "log", random.Random(SEED))
+        for _ in range(ROUNDS[kind]):
+            run.round()
+        paid_in_chaos = rows(ledger_place, "SELECT used FROM api_keys")[0][0]
+        ended = run.end()
+    said = run.log.read_text()
+    assert (ended, proxy.problems) == (0, []), said[-3000:]
+    monkeypatch.setenv("TEACHER_URL", service.url)
+    monkeypatch.setenv("TEACHER_API_KEY", api_key)
+    found = _reconciled(config)
+    changed = _changed_outputs(ledger_place, config)
+    quota = service.quota(api_key)
+    _record(kind, n, run, quota["used"], changed, found)
+    assert (quota["used"], quota["reserved"]) == (n, 0)
+    assert rows(ledger_place, "SELECT SUM(samples) FROM queries WHERE status = 'settled'") == [(n,)]
+    assert rows(ledger_place, "SELECT COUNT(*) FROM queries WHERE status = 'held'") == [(0,)]
+    assert changed == 0
+    assert _wrong_outputs(service.weights, config) == 0
+    assert found.differences == ()
+    assert {row.finding for row in found.rows} == {"held"}
+    assert found.samples("held") == found.charged == n
+    engine = open_database(ledger_place)
+    assert verify(engine, now=time.time()).problems == []
+    engine.dispose()
+    assert "Traceback" not in said
+    assert set(run.exits) <= {2}, "a worker that gave up says so; none ended before the work was done"
+    assert 0 < paid_in_chaos < n, "all rounds had something to buy"
+    _assert_chaos_happened(run, ROUNDS[kind])
+
+
+def _assert_chaos_happened(run: ChaosRun, rounds: int) -> None:
+    assert {fate for fate in FATES if run.proxy.counts[fate] < rounds / 40} == set()
+    assert run.proxy.counts["replays"] >= rounds / 10
+    assert run.proxy.counts["resets"] >= rounds / 10
+    assert min(run.kills["worker"], run.kills["service"]) >= rounds / 4
+
+
+def _reconciled(config: Path) -> Reconciliation:
+    loaded = load_config(config)
+    with connect(loaded) as (teacher, description), Cache(config.parent / "cache.sqlite") as cache:
+        return reconcile(teacher, description, cache)
+
+
+def _changed_outputs(place: Path | str, config: Path) -> int:
+    """How many wanted outputs are not held, or not the very bytes of the answer that was charged.
+
+    The last bits of the model's outputs depend on which images shared a pass, so the bytes are those of the ledger.
+    """
+    wanted = Samples.of(load_config(config)).keys
+    sold: dict[bytes, bytes] = {}
+    with Cache(config.parent / "cache.sqlite") as cache:
+        bought = {record.idempotency_key: record for record in cache.purchases() if record.status == "done"}
+        held = _held(cache, wanted)
+    stored = "SELECT idempotency_key, content, header_length FROM answers WHERE content IS NOT NULL"
+    for key, content, head in rows(place, stored):
+        if key not in bought:
+            continue
+        logits = oip.decode_response(bytes(content), str(head))[1]["logits"]
+        sold |= {name: row.tobytes() for name, row in zip(bought[key].sample_keys, logits, strict=True)}
+    return sum(name not in held or held[name].tobytes() != sold.get(name) for name in wanted)
+
+
+def _wrong_outputs(weights: Path, config: Path) -> int:
+    """How many wanted outputs are not, but for the last bits, what the network itself says of that image."""
+    samples = Samples.of(load_config(config))
+    with Cache(config.parent / "cache.sqlite") as cache:
+        held = _held(cache, samples.keys)
+    expected = TorchTeacher(weights, "cpu", trust_code=True).predict(np.stack(list(samples.wanted.values())))
+    close = np.isclose(np.stack([held[key] for key in samples.wanted]), expected, rtol=1e-4, atol=1e-5)
+    return int((~close.all(axis=1)).sum())
+
+
+def _held(cache: Cache, wanted: list[bytes]) -> dict[bytes, NDArray[np.float32]]:
+    [stream_id] = cache.streams("logits").values()
+    return cache.outputs(stream_id, wanted)
+
+
+def _record(kind: str, n: int, run: ChaosRun, paid: int, changed: int, found: Reconciliation) -> None:
+    counts, name = run.proxy.counts, f"chaos_{kind}"
+    done = {
+        "rounds": ROUNDS[kind],
+        "kills": run.kills.total(),
+        "resets": counts["resets"],
+        "replays": counts["replays"],
+    }
+    for what, count in done.items():
+        record("kills", f"{name}_{what}", [count], unit=what, better="higher")
+    record("kills", f"{name}_paid", [paid], unit="samples", better="lower", target=n)
+    record("kills", f"{name}_changed_outputs", [changed], unit="outputs", better="lower", target=0)
+    record("kills", f"{name}_differences", [len(found.differences)], unit="rows", better="lower", target=0)
