@@ -12,24 +12,26 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from distill_worker import pipeline
+from distill_worker import cli_buying, cli_cache, pipeline
 from distill_worker.cache import Cache
+from distill_worker.cli_buying import bought_targets, say_round
+from distill_worker.cli_options import AsJson, ConfigFile, MaxCalls, Overrides, Yes
 from distill_worker.config import RunConfig
 from distill_worker.config_file import load_config
-from distill_worker.console import progress_bar, say, show_plan
+from distill_worker.console import progress_bar
 from distill_worker.datasets import DATASETS, load_dataset
 from distill_worker.degrade import degrade_weights
 from distill_worker.demo import Demo, run_demo
 from distill_worker.demo_summary import show_demo
-from distill_worker.errors import ConfigError, WorkerError
+from distill_worker.errors import WorkerError
 from distill_worker.evaluate import count_correct
 from distill_worker.experiments.comparison import load_comparison
 from distill_worker.experiments.run_comparison import run_comparison
-from distill_worker.fetch import Abandoned
 from distill_worker.listing import show_comparison, show_list
 from distill_worker.methods import described
-from distill_worker.plan import Plan
+from distill_worker.rounds import Bought, Known, all_samples, run_in_rounds
 from distill_worker.samples import Samples
+from distill_worker.selection import described as described_strategies
 from distill_worker.targets import find_bought, load_targets
 from distill_worker.train import most_steps
 from shared.degradation import Degradation
@@ -43,12 +45,8 @@ app = typer.Typer(
     epilog="The API key comes from TEACHER_API_KEY, or from the file that TEACHER_API_KEY_FILE names.",
 )
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The run; see examples/.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value of the file; may be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+app.add_typer(cli_cache.app, name="cache")
+
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run the code that the weights file names as its network.")
 ]
@@ -75,42 +73,7 @@ def demo(
         show_demo(facts)
 
 
-@app.command()
-def plan(config_file: ConfigFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Say what a run would cost, and spend nothing. Exit status 2 when the quota cannot pay for it."""
-    config = load_config(config_file, overrides or ())
-    if not config.needs_teacher:
-        print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{config.method.name} asks no teacher: 0 calls")
-        return
-    samples = Samples.of(config)
-    with pipeline.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
-        made = pipeline.make_plan(config, samples, teacher, description, cache)
-    if as_json:
-        print(json.dumps(_plan_facts(made)))
-    else:
-        show_plan(made)
-    made.check()
-
-
-@app.command()
-def fetch(
-    config_file: ConfigFile,
-    overrides: Overrides = None,
-    abandon: Annotated[
-        Abandoned | None,
-        typer.Option(help="Give up purchases whose end is not known; what they paid for may be paid again."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Buy what is missing into the cache. Interrupted or killed, it goes on where it was and pays nothing twice."""
-    config = load_config(config_file, overrides or ())
-    if not config.needs_teacher:
-        raise ConfigError(f"method.name: {config.method.name} asks no teacher, so there is nothing to fetch")
-    made, bought, _ = _buy(config, Samples.of(config), abandon=abandon)
-    if as_json:
-        print(json.dumps({**_plan_facts(made), "bought": bought}))
-    else:
-        print(f"{made.wanted} outputs of teacher {made.teacher_id} are in {config.output.cache}; {bought} are new")
+cli_buying.register(app)
 
 
 @app.command()
@@ -123,7 +86,7 @@ def train(
 ) -> None:
     """Train a student on what the cache holds; asks no teacher. Killed, it goes on from its last checkpoint."""
     config = load_config(config_file, overrides or ())
-    samples = Samples.of(config)
+    samples = all_samples(config)
     targets: dict[str, torch.Tensor] = {}
     owner = None
     if config.needs_teacher:
@@ -131,20 +94,36 @@ def train(
             output = config.teacher.output
             owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
             targets = load_targets(cache, owner, samples.keys, kinds)
-    _show_result(config, _train(config, samples, targets, owner, fresh=fresh), as_json=as_json)
+    _show_result(config, _train(config, samples, (targets, owner), fresh=fresh), as_json=as_json)
 
 
 @app.command()
-def run(config_file: ConfigFile, overrides: Overrides = None, fresh: Fresh = False, as_json: AsJson = False) -> None:
-    """Plan, buy what is missing, train and evaluate. Killed, it goes on where it was."""
+def run(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    max_calls: MaxCalls = None,
+    yes: Yes = False,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Plan, buy what is missing, train and evaluate; in rounds, if `budget.rounds` says so. Killed, it goes on."""
     config = load_config(config_file, overrides or ())
-    samples = Samples.of(config)
-    targets: dict[str, torch.Tensor] = {}
-    teacher_id = None
-    if config.needs_teacher:
-        made, _, targets = _buy(config, samples)
-        teacher_id = made.teacher_id
-    _show_result(config, _train(config, samples, targets, teacher_id, fresh=fresh), as_json=as_json)
+
+    left = max_calls
+
+    def buy(known: Known) -> Bought:
+        nonlocal left
+        say_round(config, known)
+        if not config.needs_teacher:
+            return {}, None
+        made, bought = cli_buying.buy(config, known, max_calls=left, yes=yes)
+        left = None if left is None else left - bought
+        return bought_targets(config, known.samples, made), made.teacher_id
+
+    def train(here: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
+        return _train(here, samples, bought, fresh=fresh and here is config)
+
+    _show_result(config, run_in_rounds(config, buy=buy, train=train), as_json=as_json)
 
 
 @app.command()
@@ -157,6 +136,19 @@ def methods(as_json: AsJson = False) -> None:
         show_list(
             ("method", "access", "what it does", "source", "needs"),
             [(row["name"], row["access"], row["summary"], row["paper"], ", ".join(row["needs"])) for row in rows],
+        )
+
+
+@app.command()
+def strategies(as_json: AsJson = False) -> None:
+    """List the strategies by which samples are chosen (budget.strategy): what each needs and where it comes from."""
+    rows = described_strategies()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        show_list(
+            ("strategy", "what it chooses", "needs", "n + 1 hold the n", "source"),
+            [(row["name"], row["summary"], ", ".join(row["needs"]), row["nested"], row["paper"]) for row in rows],
         )
 
 
@@ -261,31 +253,8 @@ def main() -> None:
         sys.exit(2)
 
 
-def _buy(
-    config: RunConfig, samples: Samples, *, abandon: Abandoned | None = None
-) -> tuple[Plan, int, dict[str, torch.Tensor]]:
-    with (
-        pipeline.connect(config, say) as (teacher, description),
-        Cache(config.output.cache) as cache,
-        progress_bar("buying") as move,
-    ):
-        made, bought = pipeline.buy(
-            config,
-            samples,
-            teacher,
-            description,
-            cache,
-            on_plan=show_plan,
-            on_wait=lambda left: say(f"another worker is buying the last {left} samples; waiting for it"),
-            progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} held", plan.outstanding),
-            abandon=abandon,
-        )
-        return made, bought, load_targets(cache, made.teacher_id, samples.keys, made.kinds)
-
-
-def _train(
-    config: RunConfig, samples: Samples, targets: dict[str, torch.Tensor], teacher_id: str | None, *, fresh: bool
-) -> dict[str, Any]:
+def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> dict[str, Any]:
+    targets, teacher_id = bought
     with progress_bar(f"training {config.method.name}", most_steps(config.training, len(samples.images))) as move:
         return pipeline.train_student(
             config,
@@ -306,20 +275,3 @@ def _show_result(config: RunConfig, result: dict[str, Any], *, as_json: bool) ->
         f"seed {result['seed']}: accuracy {result['accuracy']:.2%} "
         f"({result['correct']} of {result['test_samples']}), in {config.output.directory}"
     )
-
-
-def _plan_facts(plan: Plan) -> dict[str, Any]:
-    quota = plan.quota
-    return {
-        "teacher_id": plan.teacher_id,
-        "wanted": plan.wanted,
-        "cached": plan.cached,
-        "begun_earlier": plan.reopened_samples,
-        "to_buy": len(plan.to_buy),
-        "paid_again": plan.again,
-        "kinds": list(plan.kinds),
-        "requests": plan.requests,
-        "remaining": quota.remaining if quota else None,
-        "limit": quota.limit if quota else None,
-        "affordable": plan.shortfall == 0,
-    }

@@ -7,8 +7,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from distill_worker.plan import Plan
-
 notes = Console(stderr=True, highlight=False)
 
 
@@ -38,22 +36,6 @@ def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[...,
             progress.update(task, completed=done, extra=extra, total=total, visible=True)
 
         yield move
-
-
-def show_plan(plan: Plan) -> None:
-    """The price, before it is paid."""
-    table = Table("plan", "calls", title=None, show_edge=False, pad_edge=False)
-    table.add_row("wanted", str(plan.wanted))
-    table.add_row("in the cache", str(plan.cached))
-    if plan.reopened:
-        table.add_row("begun earlier, asked again under the same key", str(plan.reopened_samples))
-    table.add_row("to buy", str(len(plan.to_buy)), style="bold")
-    if plan.again:
-        table.add_row("of these, held in part and paid for again", str(plan.again))
-    if plan.quota is not None:
-        table.add_row("remaining", f"{plan.quota.remaining} of {plan.quota.limit}")
-    notes.print(table)
-    notes.print(f"teacher {plan.teacher_id}, {plan.requests} requests")
 
 
 def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from distill_worker import fetch as purchase
+from distill_worker.acquaintance import recall, remember, url_of
 from distill_worker.cache import Cache
 from distill_worker.completion import Completed, completed
 from distill_worker.config import RunConfig
@@ -20,11 +21,12 @@ from distill_worker.methods import Objective, Setting, method_name, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
 from distill_worker.offer import kinds_to_buy
-from distill_worker.plan import Plan, plan
+from distill_worker.plan import Plan, plan, plan_of_held
 from distill_worker.run_directory import RunDirectory
 from distill_worker.samples import Samples, preprocessing
 from distill_worker.teachers.base import Description, Teacher
 from distill_worker.teachers.connecting import teacher_at
+from distill_worker.teachers.sending import payer_of
 from distill_worker.train import Progress, Validated, most_steps, train
 from distill_worker.training_set import TrainingSet
 from shared.networks import build_network
@@ -38,8 +40,7 @@ def connect(
 ) -> Iterator[tuple[Teacher, Description]]:
     """The configured teacher and what it says of itself; TEACHER_URL and the API key come from the environment."""
     address = config.teacher
-    url = os.environ.get("TEACHER_URL") or address.url
-    with teacher_at(address, url=url, api_key=api_key(), on_retry=on_retry) as teacher:
+    with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=on_retry) as teacher:
         yield teacher, teacher.describe()
 
 
@@ -107,6 +108,7 @@ def buy(
         purchase.abandon(abandon, teacher, description, cache, samples.wanted, kinds=kinds)
     made = make_plan(config, samples, teacher, description, cache, max_calls=max_calls)
     on_plan(made)
+    remember(cache, config.teacher, teacher.payer, description)
     with cache.buying() as buyer:
         bought = purchase.fetch(
             teacher,
@@ -120,6 +122,19 @@ def buy(
             on_wait=on_wait,
         )
     return made, bought
+
+
+def held_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[Plan, float] | None:
+    """The plan that buys nothing, and when the teacher was last seen, where all that is wanted of it is held.
+
+    Nobody is asked: whether another teacher answers there now shows when something is bought, or planned.
+    """
+    known = recall(cache, config.teacher, payer_of(api_key()))
+    if known is None:
+        return None
+    description, seen_at = known
+    made = plan_of_held(description, cache, samples.wanted, kinds=kinds_to_buy(config, description.outputs))
+    return None if made is None else (made, seen_at)
 
 
 def train_student(
@@ -143,7 +158,7 @@ def train_student(
     told = completed(targets, len(samples.dataset.class_names), label_smoothing=config.teacher.label_smoothing)
     if told.output is not None and (reason := why_not_with(config.methods, told.output)) is not None:
         raise ConfigError(f"method: {reason}")
-    device = _device(training.device)
+    device = device_of(training.device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
     with directory.opened(_identity(config, samples, teacher_id, told), fresh=fresh):
@@ -202,12 +217,8 @@ def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, la
 
 def _identity(config: RunConfig, samples: Samples, teacher_id: str | None, told: Completed) -> dict[str, Any]:
     """Everything that a result depends on: not where the teacher lives, nor where files are kept."""
-    identity = config.model_dump(
-        mode="json",
-        exclude={"teacher": True, "output": True, "data": {"root", "path"}, "training": {"checkpoint_every"}},
-    )
     said = {} if told.output in (None, LOGITS) else {"teacher_output": told.output, "completion": told.rule}
-    return {**identity, "samples": samples.digest(), "teacher_id": teacher_id} | said
+    return {**config.identity, "samples": samples.digest(), "teacher_id": teacher_id} | said
 
 
 def _training_set(
@@ -275,7 +286,8 @@ def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None, told: Com
     )
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
+    """The device that `training.device` means here. Raises `ConfigError`."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError('training.device: expected a CUDA device, found none; use "auto" or "cpu"')
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,29 @@ class Plan:
         """How long it takes at the rate that is allowed, at least; None when none is told."""
         return None if self.quota is None else self.quota.seconds_for(len(self.to_buy), self.requests)
 
+    def facts(self) -> dict[str, Any]:
+        """As JSON-able facts."""
+        quota = self.quota
+        return {
+            "teacher_id": self.teacher_id,
+            "kinds": list(self.kinds),
+            "wanted": self.wanted,
+            "cached": self.cached,
+            "begun_earlier": self.reopened_samples,
+            "bought_elsewhere": self.elsewhere,
+            "uncertain": self.uncertain,
+            "to_buy": len(self.to_buy),
+            "left_out": self.left_out,
+            "paid_again": self.again,
+            "requests": self.requests,
+            "remaining": quota.remaining if quota else None,
+            "limit": quota.limit if quota else None,
+            "affordable": self.shortfall == 0,
+            "price": self.price,
+            "currency": None if self.price is None else self.currency,
+            "seconds_at_allowed_rate": self.seconds,
+        }
+
     def check(self) -> None:
         """Raise `PlanRefused` when the quota cannot pay."""
         if self.quota is not None and self.shortfall:
@@ -136,6 +160,29 @@ def plan(
         quota=quota,
         price_per_call=price_per_call,
         currency=currency,
+    )
+
+
+def plan_of_held(
+    description: Description, cache: Cache, samples: Mapping[bytes, Images], *, kinds: tuple[str, ...]
+) -> Plan | None:
+    """The plan of a purchase for which nothing is lacking; None where something is."""
+    kinds = tuple(sorted(set(kinds)))
+    if any(cache.missing(cache.stream(description.id, kind), samples) for kind in kinds):
+        return None
+    return Plan(
+        teacher_id=description.id,
+        kinds=kinds,
+        samples=tuple(samples),
+        cached=len(samples),
+        reopened=(),
+        elsewhere=0,
+        uncertain=0,
+        to_buy=(),
+        left_out=0,
+        again=0,
+        request_size=1,
+        quota=None,
     )
 
 

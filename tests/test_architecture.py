@@ -50,6 +50,7 @@ ONLY_IN = {
     "rich": [
         "teacher_service/console.py",
         "distill_worker/console.py",
+        "distill_worker/console_buying.py",
         "distill_worker/demo_summary.py",
         "distill_worker/listing.py",
     ],

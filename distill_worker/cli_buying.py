@@ -1,0 +1,206 @@
+"""The commands that know the price, spend it, and check the bill: `plan`, `fetch`, `reconcile`."""
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+import torch
+import typer
+
+from distill_worker import pipeline
+from distill_worker.cache import Cache
+from distill_worker.cli_options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
+from distill_worker.config import RunConfig
+from distill_worker.config_file import load_config
+from distill_worker.console import notes, progress_bar, say
+from distill_worker.console_buying import show_plan, show_reconciliation
+from distill_worker.errors import ConfigError, PlanRefused, WorkerError
+from distill_worker.fetch import Abandoned
+from distill_worker.plan import Plan
+from distill_worker.reconcile import reconcile as compare_with_teacher
+from distill_worker.rounds import Known, check_teacher, known_samples
+from distill_worker.samples import Samples
+from distill_worker.targets import load_targets
+
+
+def plan(
+    config_file: ConfigFile, overrides: Overrides = None, max_calls: MaxCalls = None, as_json: AsJson = False
+) -> None:
+    """Say what a run would cost in calls, money and time; spend nothing. Exit status 2 when the quota cannot pay."""
+    config = load_config(config_file, overrides or ())
+    if not config.needs_teacher:
+        print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{config.method.name} asks no teacher: 0 calls")
+        return
+    known = known_samples(config, keep=False)
+    with pipeline.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
+        check_teacher(known, description.id)
+        made = pipeline.make_plan(config, known.samples, teacher, description, cache, max_calls=max_calls)
+    if as_json:
+        print(json.dumps({**made.facts(), **known.facts()}))
+    else:
+        show_plan(made)
+        say_round(config, known)
+    made.check()
+
+
+def fetch(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    max_calls: MaxCalls = None,
+    yes: Yes = False,
+    abandon: Abandon = None,
+    as_json: AsJson = False,
+) -> None:
+    """Buy what is missing into the cache. Interrupted or killed, it goes on where it was and pays nothing twice.
+
+    On a terminal it asks before it spends. Elsewhere it needs --yes or --max-calls where calls have a price
+    (teacher.price_per_call). In rounds, buy what is chosen so far: the rest is chosen with students, which
+    `run` trains.
+    """
+    config = load_config(config_file, overrides or ())
+    if not config.needs_teacher:
+        raise ConfigError(f"method.name: {config.method.name} asks no teacher, so there is nothing to fetch")
+    known = known_samples(config, keep=True)
+    say_round(config, known)
+    made, bought = buy(config, known, abandon=abandon, max_calls=max_calls, yes=yes)
+    if as_json:
+        print(json.dumps({**made.facts(), **known.facts(), "bought": bought}))
+        return
+    held = made.wanted - made.left_out
+    left = f"; {made.left_out} are still to buy" if made.left_out else ""
+    print(f"{held} outputs of teacher {made.teacher_id} are in {config.output.cache}; {bought} are new{left}")
+
+
+def reconcile(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    shared_key: Annotated[
+        bool, typer.Option("--shared-key", help="Others use this API key too: what they asked is no difference.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what the cache says was bought with what the teacher says was charged, row by row; spends nothing.
+
+    A teacher that keeps no log that can be read is compared by its counter. Exit status 2 when anything differs.
+    """
+    config = load_config(config_file, overrides or ())
+    with pipeline.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
+        found = compare_with_teacher(teacher, description, cache, shared_key=shared_key)
+    if as_json:
+        print(json.dumps(found.facts()))
+    else:
+        show_reconciliation(found)
+    if found.differences:
+        samples = sum(row.samples for row in found.differences)
+        raise WorkerError(f"reconcile: {samples} samples differ between the cache and what the teacher charged")
+
+
+def buy(
+    config: RunConfig,
+    known: Known,
+    *,
+    abandon: Abandoned | None = None,
+    max_calls: int | None = None,
+    yes: bool = False,
+) -> tuple[Plan, int]:
+    """Buy what is missing, after saying the price; the plan and the number of samples bought.
+
+    Where all is held already, nobody is asked.
+    """
+    samples = known.samples
+    with Cache(config.output.cache) as cache:
+        if abandon is None and (held := pipeline.held_already(config, samples, cache)) is not None:
+            made, seen_at = held
+            check_teacher(known, made.teacher_id)
+            seen = datetime.fromtimestamp(seen_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            say(f"all {made.wanted} outputs are held; the teacher was not asked (it was last seen on {seen})")
+            return made, 0
+        with pipeline.connect(config, say) as (teacher, description), progress_bar("buying") as move:
+            started = time.monotonic()
+
+            def progress(done: int, plan: Plan) -> None:
+                rate = done / max(time.monotonic() - started, 1e-3)
+                move(done, f"{rate:.0f}/s, {_spent(done, plan)}", plan.outstanding)
+
+            def agree(plan: Plan) -> None:
+                nonlocal started
+                check_teacher(known, plan.teacher_id)
+                _agree(plan, yes=yes, capped=max_calls is not None)
+                started = time.monotonic()
+
+            return pipeline.buy(
+                config,
+                samples,
+                teacher,
+                description,
+                cache,
+                on_plan=agree,
+                on_wait=lambda left: say(f"another worker is buying the last {left} samples; waiting for it"),
+                progress=progress,
+                abandon=abandon,
+                max_calls=max_calls,
+            )
+
+
+def say_round(config: RunConfig, known: Known) -> None:
+    """Where a run in rounds is."""
+    if config.budget.rounds > 1:
+        say(
+            f"round {known.rounds} of {config.budget.rounds}: {len(known.samples.chosen)} samples are chosen of "
+            f"{config.budget.n} wanted in all; {known.later} are still to be chosen with students"
+        )
+
+
+def bought_targets(config: RunConfig, samples: Samples, plan: Plan) -> dict[str, torch.Tensor]:
+    """What was bought, row by row as the samples.
+
+    Raises:
+        WorkerError: it was not all bought.
+    """
+    with Cache(config.output.cache) as cache:
+        return load_targets(cache, plan.teacher_id, samples.keys, plan.kinds)
+
+
+def say_later(config: RunConfig, known: Known) -> None:
+    """Say that there are more rounds than the samples that are known."""
+    if known.later:
+        say(
+            f"round {known.rounds} of {config.budget.rounds}: {known.later} samples more are chosen later, with "
+            "students trained on these, by `distill-worker run`"
+        )
+
+
+def _rounds(config: RunConfig, known: Known) -> dict[str, int]:
+    return {"round": known.rounds, "rounds": config.budget.rounds, "chosen_later": known.later}
+
+
+def _agree(plan: Plan, *, yes: bool, capped: bool) -> None:
+    """Say the price; go on only when whoever pays wants to."""
+    show_plan(plan)
+    plan.check()
+    if not plan.to_buy or yes or capped:
+        return
+    price = "" if plan.price is None else f" for {plan.price:.2f} {plan.currency}"
+    if sys.stdin.isatty() and notes.is_terminal:
+        if not typer.confirm(f"spend {len(plan.to_buy)} calls{price}?", err=True):
+            raise PlanRefused("nothing was spent")
+    elif price:
+        raise PlanRefused(
+            f"buying {len(plan.to_buy)} samples{price} needs a word: add --yes, or --max-calls with the most to buy "
+            "now. Nothing was spent"
+        )
+
+
+def _spent(done: int, plan: Plan) -> str:
+    spent = f"{done} bought"
+    if plan.price_per_call is not None:
+        spent += f" ({done * plan.price_per_call:.2f} {plan.currency})"
+    return spent if plan.quota is None else f"{spent}, {max(0, plan.quota.remaining - done)} remain"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (plan, fetch, reconcile):
+        app.command()(command)

@@ -1,0 +1,96 @@
+"""What people see of prices, bills and the cache: the price on standard error, answers on standard output."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from distill_worker.cache.statistics import CacheStatistics
+from distill_worker.cache.verify import Verification
+from distill_worker.console import notes, result_table
+from distill_worker.plan import Plan
+from distill_worker.reconciliation import Reconciliation
+
+_ROWS_SHOWN = 20
+_answers = Console(highlight=False, soft_wrap=True)
+
+
+def show_plan(plan: Plan) -> None:
+    """The price, before it is paid."""
+    table = Table("plan", "calls", title=None, show_edge=False, pad_edge=False)
+    table.add_row("wanted", str(plan.wanted))
+    table.add_row("in the cache", str(plan.cached))
+    if plan.reopened:
+        table.add_row("begun earlier, asked again under the same key", str(plan.reopened_samples))
+    if plan.elsewhere:
+        table.add_row("being bought by another worker", str(plan.elsewhere))
+    if plan.uncertain:
+        table.add_row("may have been paid for, left alone (see --abandon)", str(plan.uncertain))
+    table.add_row("to buy", str(len(plan.to_buy)), style="bold")
+    if plan.left_out:
+        table.add_row("left for later", str(plan.left_out))
+    if plan.again:
+        table.add_row("of these, held in part and paid for again", str(plan.again))
+    if plan.quota is not None:
+        table.add_row("remaining", f"{plan.quota.remaining} of {plan.quota.limit}")
+    notes.print(table)
+    price = "" if plan.price is None else f", {plan.price:.2f} {plan.currency}"
+    time = f", {_duration(plan.seconds)} or more at the allowed rate" if plan.seconds else ""
+    notes.print(f"teacher {plan.teacher_id}, {', '.join(plan.kinds)}, {plan.requests} requests{price}{time}")
+
+
+def show_reconciliation(found: Reconciliation) -> None:
+    """The bill: each finding with its samples and what it means, then the rows that differ."""
+    _print(("finding", "requests", "samples", "meaning"), found.table())
+    if found.differences:
+        _print(
+            ("differs", "samples", "idempotency key", "query", "detail"),
+            [
+                (row.finding, str(row.samples), row.idempotency_key or "", row.query_id or "", row.detail)
+                for row in found.differences[:_ROWS_SHOWN]
+            ],
+        )
+    if len(found.differences) > _ROWS_SHOWN:
+        _answers.print(f"and {len(found.differences) - _ROWS_SHOWN} more; --json lists them all")
+    _answers.print(f"{found.charged} samples were charged, by the teacher's {found.by}", markup=False)
+
+
+def show_statistics(found: CacheStatistics) -> None:
+    """What a cache holds."""
+    _print(
+        ("teacher", "samples", "kind", "MB"),
+        [(row.teacher_id, str(row.samples), row.kind, f"{row.bytes / 1e6:.2f}") for row in found.streams],
+    )
+    states = ", ".join(f"{count} {status}" for status, count in sorted(found.purchases.items())) or "none"
+    since = "" if found.first_at is None else f", from {_moment(found.first_at)} to {_moment(found.last_at)}"
+    _answers.print(f"{found.place}: {found.samples_paid} samples paid for; purchases: {states}{since}", markup=False)
+    if found.samples_open:
+        _answers.print(f"{found.samples_open} samples are in purchases whose end is not known: run fetch", markup=False)
+    if found.set_aside:
+        _answers.print(f"{found.set_aside} damaged blocks were set aside", markup=False)
+
+
+def show_damages(found: Verification) -> None:
+    """What is damaged, where there is anything."""
+    if found.damages:
+        _print(
+            ("where", "outputs", "teacher", "kind", "what"),
+            [(row.place, str(row.rows), row.teacher_id, row.kind, row.reason) for row in found.damages[:_ROWS_SHOWN]],
+        )
+    if len(found.damages) > _ROWS_SHOWN:
+        _answers.print(f"and {len(found.damages) - _ROWS_SHOWN} more; --json lists them all")
+
+
+def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    _answers.print(result_table(columns, rows))
+
+
+def _moment(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
