@@ -225,13 +225,6 @@ class OipTeacher:
         return f"{self._url}/{self._model}/{version}"
 
 
-def _rates(quota: dict[str, Any]) -> Iterator[Rate]:
-    units: tuple[Literal["samples"], Literal["requests"]] = ("samples", "requests")
-    for unit in units:
-        if (told := quota.get(f"{unit}_per_minute")) is not None:
-            yield Rate(unit, int(told["limit"]), int(told["remaining"]))
-
-
 def _tensor(tensors: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return next(tensor for tensor in tensors if tensor["name"] == name)
 

@@ -15,6 +15,7 @@ Unit = Literal["requests", "samples"]
 
 _EPOCH: Final = 10**9
 """A reset that is larger is a point in time, in seconds since the epoch."""
+_ROUNDING: Final = 1e-6
 _STRING: Final = r'"(?:[^"\\]|\\["\\])*"'
 _VALUE: Final = rf"(?:{_STRING}|[^\s;,\"]+)"
 _ITEM: Final = re.compile(rf"\s*({_STRING}|[A-Za-z*][^\s;,=\"]*)((?:\s*;\s*[a-z*][\w.*-]*(?:={_VALUE})?)*)\s*")
@@ -48,7 +49,8 @@ class Allowance:
         if not limit or not window:
             return None if resets_in_seconds is None else cls(unit, remaining, resets_in_seconds, limit or None, window)
         for_one, lacking = window / limit, limit - remaining
-        even = resets_in_seconds is None or (lacking - 1) * for_one <= resets_in_seconds <= lacking * for_one + 1
+        earliest, latest = (lacking - 1) * for_one - _ROUNDING, lacking * for_one + 1 + _ROUNDING
+        even = resets_in_seconds is None or earliest <= resets_in_seconds <= latest
         return cls(unit, remaining, resets_in_seconds, limit, window, even)
 
     def spent(self, cost: float) -> "Allowance":
@@ -72,7 +74,7 @@ class Allowance:
     def seconds_until(self, cost: float) -> float:
         """How long until `cost` may be asked, or all there is where that is less."""
         lacking = min(cost, inf if self.limit is None else self.limit) - self.remaining
-        if lacking < 1e-6:
+        if lacking < _ROUNDING:
             return 0.0
         if self.comes_back_evenly and self.limit and self.window_seconds:
             return lacking * self.window_seconds / self.limit
