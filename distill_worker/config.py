@@ -286,6 +286,15 @@ class RunConfig(_Section):
     output: Output = Output()
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on: not where the teacher lives, nor where files are kept."""
+        identity = self.model_dump(
+            mode="json",
+            exclude={"teacher": True, "output": True, "data": {"root", "path"}, "training": {"checkpoint_every"}},
+        )
+        return identity | {"budget": self.budget.identity}
+
+    @property
     def methods(self) -> tuple[Method, ...]:
         """The method and those added to it."""
         return (self.method, *self.plus)

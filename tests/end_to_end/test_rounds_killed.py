@@ -1,0 +1,130 @@
+"""`run` in rounds, killed inside purchases, inside trainings and between rounds, against a real service."""
+
+import json
+import os
+import random
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import record
+from tests.end_to_end.conftest import StartService
+from tests.end_to_end.processes import RunningService, kill, start
+
+N, ROUNDS = 120, 3
+KILLS = 12
+SEED = int(os.environ.get("TUITION_KILL_SEED", "20261124"))
+
+CONFIG = """
+[data]
+name = "digits"
+[teacher]
+url = "{url}"
+request_size = 4
+concurrency = 2
+give_up_after_seconds = 300
+[budget]
+n = {n}
+strategy = "badge"
+rounds = {rounds}
+[student]
+network = "resnet8"
+[method]
+name = "kd"
+[training]
+steps = 120
+checkpoint_every = 20
+batch_size = 16
+device = "cpu"
+[output]
+directory = "{folder}/run"
+cache = "{folder}/cache.sqlite"
+"""
+
+
+def test_run_in_rounds_ends_the_same_however_often_it_is_killed(start_service: StartService, tmp_path: Path) -> None:
+    """The choices of every round, the student's bits and what is paid are those of a run that nobody disturbed."""
+    service = start_service(SECONDS_A_PASS="0.1")
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    calm_key, torn_key = _prepare(service, undisturbed), _prepare(service, disturbed)
+    calm = _run(undisturbed, calm_key)
+    calm.join()
+    assert calm.exitcode == 0, (undisturbed / "log").read_text()
+    moments = random.Random(SEED)
+    kills, places = 0, set[tuple[int, int]]()
+    while True:
+        worker = _run(disturbed, torn_key)
+        if kills < KILLS:
+            worker.join(moments.uniform(0.7, 2.5))
+            if worker.exitcode is None:
+                kill(worker)
+                kills += 1
+                places.add(_place(disturbed))
+                continue
+        worker.join()
+        break
+    assert worker.exitcode == 0, (disturbed / "log").read_text()
+    paid = service.quota(torn_key)
+    record("kills", "rounds_killed_kills", [kills], unit="kills", better="higher")
+    record("kills", "rounds_killed_double_charges", [paid["used"] - N], unit="samples", better="lower", target=0)
+    assert len(places) >= 3, "killed in different places"
+    assert (paid["used"], paid["reserved"], paid["remaining"]) == (N, 0, 0)
+    assert service.quota(calm_key)["used"] == N
+    assert _left_in(disturbed) == _left_in(undisturbed)
+    keys = [key for number in range(1, ROUNDS + 1) for key in _choice(disturbed, number)["keys"]]
+    assert len(set(keys)) == N
+
+
+def test_plan_and_fetch_know_the_rounds_so_far(start_service: StartService, tmp_path: Path) -> None:
+    """The first round alone, of n wanted in all; after `run`, everything, and nothing to buy."""
+    service = start_service()
+    api_key = _prepare(service, tmp_path)
+    planned = _told(tmp_path, api_key, "plan")
+    assert (planned["wanted"], planned["rounds_chosen"], planned["later"]) == (40, 1, 80)
+    assert not (tmp_path / "run").exists()
+    fetched = _told(tmp_path, api_key, "fetch")
+    assert (fetched["bought"], fetched["rounds_chosen"], fetched["later"]) == (40, 1, 80)
+    assert "40 samples are chosen of 120 wanted in all; 80" in (tmp_path / "log").read_text()
+    result = _told(tmp_path, api_key, "run")
+    assert (result["n"], service.quota(api_key)["used"]) == (N, N)
+    planned = _told(tmp_path, api_key, "plan")
+    assert (planned["wanted"], planned["to_buy"], planned["rounds_chosen"], planned["later"]) == (N, 0, ROUNDS, 0)
+    assert _told(tmp_path, api_key, "train")["accuracy"] == result["accuracy"]
+
+
+def _prepare(service: RunningService, folder: Path) -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / "run.toml").write_text(CONFIG.format(url=service.url, n=N, rounds=ROUNDS, folder=folder))
+    return service.create_key(folder.name, quota=N)
+
+
+def _run(folder: Path, api_key: str, command: str = "run", *options: str) -> ForkServerProcess:
+    arguments = [command, str(folder / "run.toml"), *options]
+    return start("distill_worker", arguments, folder / "log", {"TEACHER_API_KEY": api_key})
+
+
+def _told(folder: Path, api_key: str, command: str) -> dict[str, Any]:
+    """The JSON that a command prints last."""
+    worker = _run(folder, api_key, command, "--json")
+    worker.join()
+    log = (folder / "log").read_text()
+    assert worker.exitcode == 0, log
+    told: dict[str, Any] = json.loads(next(line for line in reversed(log.splitlines()) if line.startswith("{")))
+    return told
+
+
+def _choice(folder: Path, number: int) -> dict[str, Any]:
+    choice: dict[str, Any] = json.loads((folder / "run" / "rounds" / f"{number:04}.json").read_text())
+    return choice
+
+
+def _place(folder: Path) -> tuple[int, int]:
+    """How many rounds are chosen, and how many students of rounds trained."""
+    rounds = folder / "run" / "rounds"
+    return len(list(rounds.glob("*.json"))), len(list(rounds.glob("*/result.json")))
+
+
+def _left_in(folder: Path) -> list[bytes]:
+    choices = [f"rounds/{number:04}.json" for number in range(1, ROUNDS + 1)]
+    students = [f"rounds/{number:04}/student.safetensors" for number in range(1, ROUNDS)]
+    return [(folder / "run" / name).read_bytes() for name in [*choices, *students, "student.safetensors"]]
