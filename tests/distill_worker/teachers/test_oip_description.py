@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from distill_worker.errors import TeacherError
-from distill_worker.teachers.base import Description, Quota
-from tests.distill_worker.teachers.scripted_server import IMAGES, METADATA, URL, Server, describe, logits, refusal
+from distill_worker.teachers.base import Description, Quota, Rate
+from shared import oip
+from tests.distill_worker.teachers.scripted_server import IMAGES, METADATA, OURS, URL, Server, describe, logits, refusal
 
 
 def test_description_is_read_from_the_metadata() -> None:
@@ -94,3 +95,78 @@ def test_quota_is_unknown_where_there_is_no_such_endpoint() -> None:
 def test_unreadable_quota_is_an_error(answer: httpx.Response) -> None:
     with Server(answer).teacher() as teacher, pytest.raises(TeacherError, match=URL):
         teacher.quota()
+
+
+def _of_ours(policy: object) -> Description:
+    """What a key with this policy is offered by a service like ours."""
+    names = {"logits": 5, "log_probabilities": 5, "probabilities": 5, "top_k": -1, "top_k_indices": -1}
+    outputs = [{"name": name, "datatype": "FP32", "shape": [-1, size]} for name, size in names.items()]
+    outputs += [{"name": "label", "datatype": "INT64", "shape": [-1]}]
+    outputs += [{"name": f"features.{layer}", "datatype": "FP32", "shape": [-1, 8]} for layer in "ab"]
+    body = {"limit": 1, "used": 0, "remaining": 1, "outputs": policy}
+    answers = [httpx.Response(200, json=answer) for answer in (OURS, {**METADATA, "outputs": outputs}, body)]
+    with Server(*answers).teacher() as teacher:
+        return teacher.describe()
+
+
+@pytest.mark.parametrize(
+    ("policy", "offered"),
+    [
+        ("logits", {"logits": (5,)}),
+        ("probabilities:3,top_k:2:4,label", {"probabilities:3": (5,), "top_k:2:4": (2, 2), "label": (1,)}),
+        ("top_k:20", {"top_k:20": (5, 2)}),
+        ("log_probabilities,features", {"log_probabilities": (5,), "features.a": (8,), "features.b": (8,)}),
+        ("logits,features.b,features.z", {"logits": (5,), "features.b": (8,)}),
+        ("attention,label", {"label": (1,)}),
+        ("probabilities:99", {}),
+    ],
+)
+def test_what_is_offered_is_what_the_key_may_see(policy: str, offered: dict[str, tuple[int, ...]]) -> None:
+    """With the digits and the classes that it is told; a kind that is not known here is passed over."""
+    described = _of_ours(policy)
+    assert dict(described.outputs) == offered
+    assert described.num_classes == 5
+
+
+@pytest.mark.parametrize("policy", [None, 5, ["logits"]])
+def test_policy_that_is_not_told_leaves_what_the_model_offers(policy: object) -> None:
+    """But for top_k, whose classes nothing says."""
+    kinds = {"logits", "log_probabilities", "probabilities", "label", "features.a", "features.b"}
+    assert set(_of_ours(policy).outputs) == kinds
+
+
+@pytest.mark.parametrize("answer", [refusal(401), refusal(404), httpx.Response(200, text="<html>")])
+def test_quota_that_is_not_told_is_no_reason_not_to_describe(answer: httpx.Response) -> None:
+    """Whoever asks for the quota itself is told what is wrong."""
+    with Server(httpx.Response(200, json=OURS), httpx.Response(200, json=METADATA), answer).teacher() as teacher:
+        assert "logits" in teacher.describe().outputs
+
+
+@pytest.mark.parametrize(
+    ("extensions", "configured", "free"),
+    [
+        ([oip.IDEMPOTENCY_EXTENSION], None, True),
+        ([], None, False),
+        ([], True, True),
+        ([oip.IDEMPOTENCY_EXTENSION], False, False),
+    ],
+)
+def test_repeats_are_free_where_the_server_or_the_configuration_says_so(
+    extensions: list[str], configured: bool | None, free: bool
+) -> None:
+    described = describe(server={"name": "s", "extensions": extensions}, repeats_are_free=configured)
+    assert described.repeats_are_free is free
+
+
+def test_images_of_any_size_are_no_shape() -> None:
+    taken = [{"name": "images", "datatype": "UINT8", "shape": [-1, 3, -1, -1]}]
+    assert describe({**METADATA, "inputs": taken}).image_shape is None
+
+
+def test_rates_are_read_from_the_quota() -> None:
+    bucket = {"limit": 600, "remaining": 500, "whole_in_seconds": 10.0}
+    body = {"limit": 9, "used": 0, "remaining": 9, "samples_per_minute": bucket, "requests_per_minute": None}
+    with Server(httpx.Response(200, json=body)).teacher() as teacher:
+        quota = teacher.quota()
+    assert quota is not None
+    assert quota.rates == (Rate("samples", 600, 500),)
