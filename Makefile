@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-service bench-batching bench-memory bench-history figures docs lock clean
+.PHONY: help demo test check format bench bench-service bench-batching bench-memory bench-history figures docs docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -67,6 +67,9 @@ figures: $(INSTALLED) ## the latest of every figure, misses first
 
 docs: $(INSTALLED) ## write what of docs/ follows from the code
 	.venv/bin/python -m teacher_service.documents docs
+
+docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md, by running what it tells of (1 minute)
+	WRITE_DOCS=1 .venv/bin/pytest -q tests/end_to_end/test_every_output.py
 
 lock: ## resolve the dependencies again (hashes, no index named)
 	test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet uv==0.13.9; }
