@@ -54,7 +54,8 @@ class Eligible:
             candidates = kept.tolist()
         if (noise := corruption.label_noise) is not None:
             labels = noisy_labels(labels, kind=noise.kind, rate=noise.rate, num_classes=classes, seed=corruption.seed)
-        keys = sample_keys(dataset.train.images[torch.tensor(candidates)].numpy())
+        images = dataset.train.images if imbalance is None else dataset.train.images[torch.tensor(candidates)]
+        keys = sample_keys(images.numpy())
         order = rank(keys, config.budget.seed)
         return cls(
             dataset,

@@ -133,7 +133,7 @@ def held_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[Pla
     if known is None:
         return None
     description, seen_at = known
-    made = plan_of_held(description, cache, samples.wanted, kinds=kinds_to_buy(config, description.outputs))
+    made = plan_of_held(description, cache, samples.keys, kinds=kinds_to_buy(config, description.outputs))
     return None if made is None else (made, seen_at)
 
 

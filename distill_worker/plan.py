@@ -164,16 +164,17 @@ def plan(
 
 
 def plan_of_held(
-    description: Description, cache: Cache, samples: Mapping[bytes, Images], *, kinds: tuple[str, ...]
+    description: Description, cache: Cache, sample_keys: Sequence[bytes], *, kinds: tuple[str, ...]
 ) -> Plan | None:
     """The plan of a purchase for which nothing is lacking; None where something is."""
     kinds = tuple(sorted(set(kinds)))
-    if any(cache.missing(cache.stream(description.id, kind), samples) for kind in kinds):
+    if not all(cache.holdings(cache.stream(description.id, kind)).has_all(sample_keys) for kind in kinds):
         return None
+    samples = tuple(dict.fromkeys(sample_keys))
     return Plan(
         teacher_id=description.id,
         kinds=kinds,
-        samples=tuple(samples),
+        samples=samples,
         cached=len(samples),
         reopened=(),
         elsewhere=0,

@@ -42,6 +42,8 @@ class Samples:
     """uint8, like `queried`: what the student sees, before augmentation."""
     label_probabilities: Tensor
     """float32 `[queries, classes]`."""
+    known_keys: list[bytes] | None = None
+    """The sample keys of what is asked, where they were derived before."""
 
     @classmethod
     def of(cls, config: RunConfig, chosen: Sequence[bytes] | None = None) -> "Samples":
@@ -74,7 +76,8 @@ class Samples:
         dataset, labels, classes = eligible.dataset, eligible.labels, len(eligible.dataset.class_names)
         chosen = eligible.positions(keys)
         here = torch.tensor(chosen)
-        images = dataset.train.images[here]
+        everything = len(chosen) == len(dataset.train.images)  # which need not be copied
+        images = dataset_images = dataset.train.images if everything else dataset.train.images[here]
         probabilities = probabilities_of(labels[here], classes)
         queried = images
         if config.augmentation.query_view == "augmented":
@@ -93,12 +96,13 @@ class Samples:
             queried,
             images,
             probabilities,
+            [eligible.key_of[position] for position in chosen] if queried is dataset_images else None,
         )
 
     @cached_property
     def keys(self) -> list[bytes]:
         """The sample keys of what the teacher is asked about, row by row."""
-        return sample_keys(np.ascontiguousarray(self.queried.numpy()))
+        return self.known_keys or sample_keys(np.ascontiguousarray(self.queried.numpy()))
 
     def images_by_key(self) -> dict[bytes, NDArray[np.uint8]]:
         """Whatever a purchase of this data set may hold: every training image, and what is asked now."""

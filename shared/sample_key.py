@@ -28,16 +28,18 @@ def sample_key(image: NDArray[np.uint8]) -> bytes:
         raise TypeError(f"image: expected dtype uint8, got {image.dtype}; round and clip to 0..255 first")
     if image.ndim != 3:
         raise ValueError(f"image: expected shape [channels, height, width], got {list(image.shape)}")
-    return _digest(image)
+    return sha256(_head(image.shape) + np.ascontiguousarray(image).tobytes()).digest()
 
 
 def sample_keys(images: NDArray[np.uint8]) -> list[bytes]:
     """The keys of a stack of images, uint8 `[samples, channels, height, width]`, in order."""
     if images.ndim != 4:
         raise ValueError(f"images: expected shape [samples, channels, height, width], got {list(images.shape)}")
-    return [sample_key(image) for image in images]
+    if images.dtype != np.uint8:
+        raise TypeError(f"images: expected dtype uint8, got {images.dtype}; round and clip to 0..255 first")
+    head = _head(images.shape[1:])
+    return [sha256(head + image.tobytes()).digest() for image in np.ascontiguousarray(images)]
 
 
-def _digest(image: NDArray[np.uint8]) -> bytes:
-    head = "uint8:" + "x".join(str(size) for size in image.shape) + ":"
-    return sha256(head.encode("ascii") + np.ascontiguousarray(image).tobytes()).digest()
+def _head(shape: tuple[int, ...]) -> bytes:
+    return f"uint8:{'x'.join(map(str, shape))}:".encode("ascii")

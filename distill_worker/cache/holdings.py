@@ -1,6 +1,7 @@
 """What a cache holds of one stream: which samples, in which blocks, and their outputs as one array."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -33,6 +34,10 @@ class Holdings:
 
     def __contains__(self, sample_key: object) -> bool:
         return sample_key in self._rows
+
+    def has_all(self, sample_keys: Sequence[bytes]) -> bool:
+        """Whether all of these are held."""
+        return all(map(self._rows.__contains__, sample_keys))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -87,7 +92,7 @@ class Holdings:
                 yield np.frombuffer(block.vectors, "<f4").reshape(len(keys) // KEY_BYTES, -1)
 
 
-def _keys(stream_id: int, after: int) -> Select[tuple[int, bytes | None, bytes]]:
+def _keys(stream_id: int, after: int) -> Select[Any]:
     return (
         select(schema.blocks.c.id, schema.blocks.c.positions, schema.purchases.c.sample_keys)
         .join(schema.purchases, schema.purchases.c.id == schema.blocks.c.purchase_id)
@@ -96,7 +101,7 @@ def _keys(stream_id: int, after: int) -> Select[tuple[int, bytes | None, bytes]]
     )
 
 
-def _contents(block_ids: Sequence[int]) -> Select[tuple[int, bytes | None, int, bytes, bytes]]:
+def _contents(block_ids: Sequence[int]) -> Select[Any]:
     return (
         select(
             schema.blocks.c.id,

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from distill_worker.cache import schema
@@ -50,6 +50,8 @@ class Cache:
         """
         self._clock = clock
         self._holdings: dict[int, Holdings] = {}
+        self._stream_ids: dict[tuple[str, str], int] = {}
+        """Those that are committed: they never change."""
         self.place = str(place) if isinstance(place, Path) else place.split("://", 1)[0]
         with self._explained():
             if isinstance(place, Path):
@@ -82,13 +84,15 @@ class Cache:
 
     def stream(self, teacher_id: str, output_kind: str) -> int:
         """The id under which one teacher's outputs of one kind are kept."""
-        here = (schema.streams.c.teacher_id == teacher_id) & (schema.streams.c.output_kind == output_kind)
-        with self.reading() as connection:
-            known = connection.scalar(select(schema.streams.c.id).where(here))
-        if known is not None:
-            return int(known)
-        with self.writing() as connection:
-            return self._stream(connection, teacher_id, output_kind)
+        known = self._stream_ids.get((teacher_id, output_kind))
+        if known is None:
+            with self.reading() as connection:
+                known = connection.scalar(_stream_id(teacher_id, output_kind))
+        if known is None:
+            with self.writing() as connection:
+                known = self._stream(connection, teacher_id, output_kind)
+        self._stream_ids[teacher_id, output_kind] = int(known)
+        return int(known)
 
     def order(self, teacher_id: str, kinds: Sequence[str]) -> int:
         """The id under which purchases of these kinds at once are written down."""
@@ -231,7 +235,8 @@ class Cache:
             owner = teacher_id or str(asked)
             self._close(connection, purchase, "done", query_id=query_id, model_version=owner)
             for kind, values in packed.items():
-                stream_id = self._stream(connection, owner, kind, values.shape[1:])
+                stream_id = self._stream(connection, owner, kind)
+                self.learn_shape(connection, stream_id, values.shape[1:])
                 block = pack_block(keys, values.tobytes())
                 row = {"stream_id": stream_id, "purchase_id": purchase.id, **vars(block)}
                 connection.execute(insert(schema.blocks).values(row))
@@ -292,17 +297,14 @@ class Cache:
             told = ",".join(map(str, shape))
             connection.execute(insert(schema.stream_shapes).values(stream_id=stream_id, shape=told))
 
-    def _stream(
-        self, connection: Connection, teacher_id: str, output_kind: str, shape: tuple[int, ...] | None = None
-    ) -> int:
-        here = (schema.streams.c.teacher_id == teacher_id) & (schema.streams.c.output_kind == output_kind)
-        stream_id = connection.scalar(select(schema.streams.c.id).where(here))
-        if stream_id is None:
+    def _stream(self, connection: Connection, teacher_id: str, output_kind: str) -> int:
+        known = self._stream_ids.get((teacher_id, output_kind))
+        if known is None:
+            known = connection.scalar(_stream_id(teacher_id, output_kind))
+        if known is None:
             values = {"teacher_id": teacher_id, "output_kind": output_kind}
-            stream_id = new_id(connection.execute(insert(schema.streams).values(values)))
-        if shape is not None:
-            self.learn_shape(connection, stream_id, shape)
-        return int(stream_id)
+            known = new_id(connection.execute(insert(schema.streams).values(values)))
+        return int(known)
 
     def _close(self, connection: Connection, purchase: Purchase, status: str, **known: str | None) -> None:
         connection.execute(
@@ -323,3 +325,8 @@ class Cache:
             raise CacheError(
                 f"{self.place}: the cache of bought outputs cannot be used ({str(reason).strip()}). {advice}"
             ) from error
+
+
+def _stream_id(teacher_id: str, output_kind: str) -> Select[Any]:
+    streams = schema.streams.c
+    return select(streams.id).where(streams.teacher_id == teacher_id, streams.output_kind == output_kind)
