@@ -183,7 +183,7 @@ def _agree(plan: Plan, *, yes: bool, capped: bool) -> None:
     if not plan.to_buy or yes or capped:
         return
     price = "" if plan.price is None else f" for {plan.price:.2f} {plan.currency}"
-    if sys.stdin.isatty() and notes.is_terminal:
+    if is_terminal():
         if not typer.confirm(f"spend {len(plan.to_buy)} calls{price}?", err=True):
             raise PlanRefused("nothing was spent")
     elif price:
@@ -191,6 +191,11 @@ def _agree(plan: Plan, *, yes: bool, capped: bool) -> None:
             f"buying {len(plan.to_buy)} samples{price} needs a word: add --yes, or --max-calls with the most to buy "
             "now. Nothing was spent"
         )
+
+
+def is_terminal() -> bool:
+    """Whether there is somebody who can be asked."""
+    return sys.stdin.isatty() and notes.is_terminal
 
 
 def _spent(done: int, plan: Plan) -> str:

@@ -50,13 +50,9 @@ def statistics(cache: Cache) -> CacheStatistics:
     """Look at all of it. Raises `CacheError`."""
     purchases = schema.purchases
     with cache.reading() as connection:
-        sizes = dict(
-            connection.execute(
-                select(schema.blocks.c.stream_id, func.sum(func.length(schema.blocks.c.vectors))).group_by(
-                    schema.blocks.c.stream_id
-                )
-            ).tuples()
-        )
+        length = func.sum(func.length(schema.blocks.c.vectors)).label("bytes")
+        by_stream = select(schema.blocks.c.stream_id, length).group_by(schema.blocks.c.stream_id)
+        sizes = {row.stream_id: int(row.bytes) for row in connection.execute(by_stream)}
         named = connection.execute(select(schema.streams).order_by(schema.streams.c.id)).all()
         by_status = connection.execute(
             select(purchases.c.status, func.count(), func.sum(func.length(purchases.c.sample_keys))).group_by(
@@ -68,7 +64,7 @@ def statistics(cache: Cache) -> CacheStatistics:
         ).one()
         aside = connection.scalar(select(func.count()).select_from(schema.set_aside)) or 0
     streams = tuple(
-        StreamStatistics(row.teacher_id, row.output_kind, len(cache.holdings(row.id)), int(sizes.get(row.id, 0)))
+        StreamStatistics(row.teacher_id, row.output_kind, len(cache.holdings(row.id)), sizes.get(row.id, 0))
         for row in named
         if len(split_kinds(row.output_kind)) == 1
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distill_worker.errors import QuotaExhausted
 from distill_worker.output_kinds import OutputKind
-from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota
+from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
 from shared.sample_key import sample_keys
 
 Fault = tuple[Literal["before", "after"], BaseException] | None
@@ -82,6 +82,7 @@ class FakeTeacher:
     asked: list[tuple[str, ...]] = field(default_factory=list)
     paid_for: dict[str, tuple[str, ...]] = field(default_factory=dict)
     features: bool | None = None
+    rates: tuple[Rate, ...] = ()
 
     def __post_init__(self) -> None:
         self._lock = Lock()
@@ -104,7 +105,9 @@ class FakeTeacher:
         """Of its limit."""
         if self.quota_error is not None:
             raise self.quota_error
-        return None if self.limit is None else Quota(self.limit, self.paid, self.limit - self.paid, self.features)
+        if self.limit is None:
+            return None
+        return Quota(self.limit, self.paid, self.limit - self.paid, self.features, self.rates)
 
     def buy(
         self,

@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-from distill_worker.errors import QuotaExhausted
+from distill_worker.errors import QuotaExhausted, TeacherUnavailable
+from distill_worker.teachers.base import Rate
 from shared import oip, problem
 from tests.distill_worker.fake_teacher import FakeTeacher
 
@@ -34,7 +35,8 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
                 },
             }
             if quota is not None:
-                answers["/v1/quota"] = vars(quota)
+                rates = {f"{rate.unit}_per_minute": _limit(rate) for rate in quota.rates}
+                answers["/v1/quota"] = {**vars(quota), "rates": None, **rates}
             found = answers.get(self.path)
             self._answer(404 if found is None else 200, json.dumps(found or {}).encode(), {})
 
@@ -52,6 +54,8 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
                 refusal = {"type": problem.TYPE_PREFIX + problem.QUOTA_EXCEEDED, "detail": str(error)}
                 self._answer(429, json.dumps(refusal).encode(), {})
                 return
+            except TeacherUnavailable:
+                return  # the connection closes without an answer
             body = oip.encode_response(
                 bought.outputs, binary=set(bought.outputs), model_name="teacher", model_version=""
             )
@@ -76,3 +80,8 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _limit(rate: Rate) -> dict[str, float]:
+    whole_in_seconds = 60 * (rate.per_minute - rate.remaining) / rate.per_minute
+    return {"limit": rate.per_minute, "remaining": rate.remaining, "whole_in_seconds": whole_in_seconds}

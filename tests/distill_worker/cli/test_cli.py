@@ -3,76 +3,17 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 from typer.testing import CliRunner
 
-from distill_worker.cli import app, main
-from tests.distill_worker.fake_teacher import FakeTeacher, describe
-from tests.distill_worker.http_teacher import served
+from distill_worker.cli import app
+from tests.distill_worker.cli.conftest import Command, facts_of
+from tests.distill_worker.fake_teacher import FakeTeacher
 
 COMMANDS = sorted(str(command.name or getattr(command.callback, "__name__", "")) for command in app.registered_commands)
-
-
-class Ended(NamedTuple):
-    """What a command left."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run `distill-worker` in this process, through the same `main` as the installed command."""
-
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["distill-worker", *map(str, arguments)])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        return Ended(int(exited.value.code or 0), *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """A run of ten steps on ten samples; no teacher is at its address."""
-    path = tmp_path / "run.toml"
-    path.write_text(
-        f"""
-data.name = "digits"
-student.network = "resnet8"
-method.name = "kd"
-budget.n = 10
-training = {{steps = 10, batch_size = 8, device = "cpu"}}
-teacher = {{url = "http://127.0.0.1:1", give_up_after_seconds = 0, request_size = 4, concurrency = 1}}
-output = {{directory = "{tmp_path}/run", cache = "{tmp_path}/cache.sqlite"}}
-"""
-    )
-    return path
-
-
-@pytest.fixture
-def teacher(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTeacher]:
-    """A teacher of ten classes for the digits, with a quota of 20, at TEACHER_URL."""
-    teacher = FakeTeacher(limit=20, description=describe(shape=(1, 8, 8), num_classes=10))
-    with served(teacher) as url:
-        monkeypatch.setenv("TEACHER_URL", url)
-        yield teacher
-
-
-def _json(ended: Ended) -> dict[str, Any]:
-    assert ended.status == 0, ended.stderr
-    facts = json.loads(ended.stdout)
-    assert isinstance(facts, dict)
-    return facts
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
@@ -151,7 +92,7 @@ def test_module_is_the_command(config: Path) -> None:
 
 
 def test_plan_tells_the_price_and_spends_nothing(command: Command, config: Path, teacher: FakeTeacher) -> None:
-    facts = _json(command("plan", config, "--json"))
+    facts = facts_of(command("plan", config, "--json"))
     assert (facts["wanted"], facts["cached"], facts["to_buy"], facts["requests"]) == (10, 0, 10, 3)
     assert (facts["remaining"], facts["limit"], facts["affordable"]) == (20, 20, True)
     assert teacher.sent == []
@@ -167,19 +108,19 @@ def test_plan_that_cannot_be_paid_for_ends_with_status_2(command: Command, confi
 
 
 def test_plan_of_a_method_without_a_teacher_asks_none(command: Command, config: Path) -> None:
-    assert _json(command("plan", config, "--json", "--set", "method.name=ce")) == {"wanted": 0, "to_buy": 0}
+    assert facts_of(command("plan", config, "--json", "--set", "method.name=ce")) == {"wanted": 0, "to_buy": 0}
 
 
 def test_run_buys_once_trains_and_reports(command: Command, config: Path, teacher: FakeTeacher) -> None:
     """Then more samples cost the difference, training needs no teacher, and the weights give the same accuracy."""
-    first = _json(command("run", config, "--json"))
+    first = facts_of(command("run", config, "--json"))
     assert teacher.paid == 10
-    assert _json(command("run", config, "--json")) == first
-    fetched = _json(command("fetch", config, "--json", "--set", "budget.n=12"))
+    assert facts_of(command("run", config, "--json")) == first
+    fetched = facts_of(command("fetch", config, "--json", "--set", "budget.n=12"))
     assert (fetched["cached"], fetched["bought"], teacher.paid) == (10, 2, 12)
-    again = _json(command("train", config, "--json", "--fresh"))
+    again = facts_of(command("train", config, "--json", "--fresh"))
     weights = config.parent / "run" / "student.safetensors"
-    evaluated = _json(command("evaluate", weights, "--json"))
+    evaluated = facts_of(command("evaluate", weights, "--json"))
     assert again["accuracy"] == first["accuracy"] == evaluated["accuracy"]
     assert (first["n"], first["method"], first["teacher_id"], first["track"]) == (10, "kd", "t", "queried")
     assert teacher.paid == 12
@@ -193,7 +134,7 @@ def test_exhausted_quota_keeps_what_was_bought(command: Command, config: Path, t
     assert (ended.status, ended.stdout, teacher.paid) == (2, "", 4)
     assert "4 of 10 samples were bought and are kept" in ended.stderr.splitlines()[-1]
     teacher.limit = 10
-    assert _json(command("fetch", config, "--json"))["bought"] == 6
+    assert facts_of(command("fetch", config, "--json"))["bought"] == 6
     assert teacher.paid == 10
 
 

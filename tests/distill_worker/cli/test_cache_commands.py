@@ -1,0 +1,72 @@
+"""`distill-worker cache`: from the command line, what was bought is seen, checked, and shared."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.distill_worker.cli.conftest import Command, facts_of
+from tests.distill_worker.fake_teacher import FakeTeacher
+
+
+@pytest.fixture
+def place(command: Command, config: Path, teacher: FakeTeacher) -> Path:
+    """A cache with ten outputs of teacher `t`."""
+    facts_of(command("fetch", config, "--json"))
+    assert teacher.paid == 10
+    return config.parent / "cache.sqlite"
+
+
+def test_statistics_of_a_cache(command: Command, place: Path) -> None:
+    facts = facts_of(command("cache", "stats", place, "--json"))
+    assert facts["streams"] == [{"teacher_id": "t", "kind": "logits", "samples": 10, "bytes": 400}]
+    assert (facts["purchases"], facts["samples_paid"], facts["samples_open"]) == ({"done": 3}, 10, 0)
+    told = command("cache", "stats", place).stdout
+    assert "10 samples paid for; purchases: 3 done" in told
+
+
+def test_whole_cache_is_verified(command: Command, place: Path, config: Path) -> None:
+    """Its sample keys are those of the run's data set."""
+    told = command("cache", "verify", place, "--config", config)
+    assert told.status == 0
+    assert told.stdout == "10 outputs are whole, 0 are damaged\n0 are of samples that the data set has not\n"
+
+
+def test_damaged_cache_ends_with_status_2_until_it_is_repaired(
+    command: Command, place: Path, config: Path, teacher: FakeTeacher
+) -> None:
+    """Then the samples that were lost are bought again, and no others."""
+    with closing(sqlite3.connect(place)) as connection, connection:
+        connection.execute("UPDATE blocks SET vectors = zeroblob(80) WHERE id = 3")
+    ended = command("cache", "verify", place)
+    assert ended.status == 2
+    assert "checksum: not the outputs that were kept" in ended.stdout
+    assert "--repair" in ended.stderr.splitlines()[-1]
+    assert command("cache", "verify", place, "--repair").status == 0
+    assert facts_of(command("cache", "stats", place, "--json"))["set_aside"] == 1
+    assert facts_of(command("fetch", config, "--json"))["bought"] == 2
+    assert teacher.paid == 12
+    assert command("cache", "verify", place).status == 0
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "parquet"])
+def test_exported_outputs_train_another_teams_student(
+    command: Command, config: Path, place: Path, teacher: FakeTeacher, suffix: str
+) -> None:
+    """They import the file, and need no teacher."""
+    file = config.parent / f"bought.{suffix}"
+    assert command("cache", "export", file, "--cache", place).stdout == f"10 outputs are in {file}\n"
+    theirs = config.parent / "theirs.sqlite"
+    assert command("cache", "import", file, "--cache", theirs).stdout.startswith("10 of 10 outputs are new")
+    trained = facts_of(command("train", config, "--json", "--set", f"output.cache={theirs}"))
+    assert trained["teacher_id"] == "t"
+    assert teacher.paid == 10
+
+
+@pytest.mark.parametrize("name", ["stats", "verify"])
+def test_asking_after_a_cache_that_is_not_there_makes_none(command: Command, tmp_path: Path, name: str) -> None:
+    ended = command("cache", name, tmp_path / "none.sqlite")
+    assert (ended.status, ended.stdout) == (2, "")
+    assert "there is no such cache" in ended.stderr
+    assert not (tmp_path / "none.sqlite").exists()
