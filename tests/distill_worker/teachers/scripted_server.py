@@ -69,6 +69,7 @@ class Server:
         api_key: str | None = "secret",
         give_up_after: float = 120,
         on_retry: Callable[[str], None] = lambda _: None,
+        pacer: Pacer | None = None,
     ) -> Sender:
         """A client of this server, without a protocol."""
         return Sender(
@@ -78,7 +79,7 @@ class Server:
             give_up_after_seconds=give_up_after,
             on_retry=on_retry,
             transport=httpx.MockTransport(self),
-            pacer=Pacer(4, max(120, give_up_after), lambda: self.now, self.wait),
+            pacer=pacer or Pacer(4, max(120, give_up_after), lambda: self.now, self.wait),
             sleep=self.sleep,
         )
 

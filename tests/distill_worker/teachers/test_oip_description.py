@@ -128,6 +128,12 @@ def test_what_is_offered_is_what_the_key_may_see(policy: str, offered: dict[str,
     assert described.num_classes == 5
 
 
+def test_what_the_model_does_not_have_is_not_offered_to_a_key_that_may_see_it() -> None:
+    body = {"limit": 1, "used": 0, "remaining": 1, "outputs": "logits,probabilities,top_k:2"}
+    with Server(*(httpx.Response(200, json=answer) for answer in (OURS, METADATA, body))).teacher() as teacher:
+        assert dict(teacher.describe().outputs) == {"logits": (5,)}
+
+
 @pytest.mark.parametrize("policy", [None, 5, ["logits"]])
 def test_policy_that_is_not_told_leaves_what_the_model_offers(policy: object) -> None:
     """But for top_k, whose classes nothing says."""

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from distill_worker.errors import TeacherError, TeacherRefused, TeacherUnavailable
+from distill_worker.teachers.pace import Pacer
 from tests.distill_worker.teachers.scripted_server import URL, Answer, Server, logits, refusal
 
 EMPTY = {
@@ -56,6 +57,16 @@ def test_a_teacher_that_is_closed_for_long_is_not_waited_for() -> None:
             assert raised.value.unpaid
     assert len(server.requests) == 1
     assert server.now < 1
+
+
+def test_a_request_that_is_being_answered_already_says_nothing_of_the_pace() -> None:
+    """409 is about one Idempotency-Key; 503 is about everybody."""
+    for status, at_once in ((409, 4), (503, 2)):
+        server = Server(refusal(status))
+        pacer = Pacer(4, 120, lambda: 0.0)
+        with server.sender(pacer=pacer, give_up_after=0) as sender, pytest.raises(TeacherUnavailable):
+            sender.buy("/infer", samples=1, repeats_are_free=True)
+        assert pacer.at_once == at_once
 
 
 @pytest.mark.parametrize(
