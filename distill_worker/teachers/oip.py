@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from distill_worker.errors import TeacherChanged, TeacherError, TeacherUnavailable
 from distill_worker.teachers import oip_log, oip_outputs
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
-from distill_worker.teachers.sending import Sender, status_of
+from distill_worker.teachers.refusals import status_of
+from distill_worker.teachers.sending import Sender
 from shared import oip
 
 

@@ -9,9 +9,7 @@ certainly not charged: it could not be connected to, or it said 429, or 503 with
 import random
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from hashlib import sha256
-from math import isfinite
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +19,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
 from distill_worker.teachers.pace import Pacer, Turn, WaitTooLong
 from distill_worker.teachers.rate_limits import Limits, limits
-from shared import problem
+from distill_worker.teachers.refusals import refusal, status_of
 
 _MAX_ATTEMPTS = 30
 _LONGEST_WAIT_SECONDS = 10.0
@@ -29,9 +27,6 @@ _LONGEST_PACED_WAIT_SECONDS = 120.0
 """How long a request waits at least for a limit on how fast may be asked, before it gives up."""
 _QUESTION_PATIENCE_SECONDS = 10.0
 """How long a question that costs nothing is retried: whoever asks is waiting, and has nothing to lose yet."""
-_TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
-_CONTENT_REFUSALS = frozenset({400, 413, 415})
-"""What a server says of the content itself, so it never charged for it. A 401 or 404 may follow a charge."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -161,7 +156,7 @@ class Sender:
         try:
             response = self._asked(method, path, **request)
             told = limits(response.headers, time.time())
-            failure = None if response.is_success else self._refusal(response)
+            failure = None if response.is_success else refusal(self.url, response)
         except TeacherError as error:
             failure = error
         finally:
@@ -181,26 +176,6 @@ class Sender:
                 "and is the URL right?",
                 unpaid=isinstance(error, _NEVER_SENT),
             ) from error
-
-    def _refusal(self, response: httpx.Response) -> TeacherError:
-        detail, kind = _problem(response)
-        message = f"{self.url}: {response.status_code} {detail}"
-        refusal: TeacherError
-        if kind == problem.QUOTA_EXCEEDED:
-            refusal = QuotaExhausted(message)
-        elif kind == problem.OUTPUT_NOT_ALLOWED:
-            refusal = TeacherRefused(message)
-        elif response.status_code in _TRANSIENT_STATUSES:
-            told = _retry_after_seconds(response)
-            told = told if told is None else told + random.uniform(0, 0.25)
-            unpaid = response.status_code == 429 or (response.status_code == 503 and told is not None)
-            refusal = TeacherUnavailable(message, retry_after_seconds=told, unpaid=unpaid)
-        elif response.status_code in _CONTENT_REFUSALS:
-            refusal = TeacherRefused(message)
-        else:
-            refusal = TeacherError(message)
-        refusal.__cause__ = httpx.HTTPStatusError(message, request=response.request, response=response)
-        return refusal
 
 
 class _Attempts:
@@ -236,12 +211,6 @@ class _Attempts:
         return failure
 
 
-def status_of(error: TeacherError) -> int | None:
-    """What the server answered with, where an answer of its own was the failure."""
-    cause = error.__cause__
-    return cause.response.status_code if isinstance(cause, httpx.HTTPStatusError) else None
-
-
 def _pushes_back(failure: TeacherError | None) -> bool:
     """409 speaks of one request alone."""
     return isinstance(failure, TeacherUnavailable) and status_of(failure) != 409
@@ -260,30 +229,3 @@ def _wait(state: RetryCallState) -> float:
     if told is not None:
         return told
     return random.uniform(0.05, min(_LONGEST_WAIT_SECONDS, 0.1 * 2.0**state.attempt_number))
-
-
-def _retry_after_seconds(response: httpx.Response) -> float | None:
-    """What Retry-After says; or `estimated_time` in a 503's body, as of a model that is being loaded."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isdecimal():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        pass
-    try:
-        seconds = response.json()["estimated_time"] if response.status_code == 503 else None
-    except (ValueError, KeyError, TypeError):
-        return None
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        return None
-    return float(seconds) if isfinite(seconds) and seconds >= 0 else None
-
-
-def _problem(response: httpx.Response) -> tuple[str, str]:
-    try:
-        body = response.json()
-    except ValueError:
-        return response.text[:200] or response.reason_phrase, ""
-    said = body.get("detail") or body.get("error") if isinstance(body, dict) else None
-    return str(said or response.reason_phrase), problem.type_of(body)
