@@ -71,6 +71,7 @@ def compare(
         used: what the account's counter says, in samples, where it stood still meanwhile.
     """
     purchases = list(purchases)
+    origins = {_origin(record) for record in purchases if record.status == "imported"}
     key_of_query = {record.query_id: record.idempotency_key for record in purchases if record.query_id is not None}
     settled: defaultdict[str, list[LoggedQuery]] = defaultdict(list)
     held: dict[str, LoggedQuery] = {}
@@ -92,8 +93,8 @@ def compare(
         elif answering or payer in (None, record.payer):
             rows += _not_charged(record, answering)
     rows += _bought_again(purchases, paid)
-    for unknown in settled.values():
-        rows += [_row("elsewhere", query) for query in unknown]
+    for key, unknown in settled.items():
+        rows += [_row("imported" if key in origins else "elsewhere", query) for query in unknown]
     rows += [_row("answering", query) for query in held.values()]
     if used is not None and used != charged:
         detail = f"the counter says {used} samples, the log {charged}"
@@ -182,6 +183,11 @@ def _disagreement(record: PurchaseRecord, query: LoggedQuery) -> str:
         if found and expected != found
     ]
     return "; ".join(told)
+
+
+def _origin(record: PurchaseRecord) -> str:
+    """Under which Idempotency-Key an imported output was paid for: its own is `import-KEY-NUMBER`, or that again."""
+    return record.idempotency_key.replace("import-", "").partition("-")[0]
 
 
 def _answerer(record: PurchaseRecord) -> str:

@@ -11,6 +11,7 @@ Finding = Literal[
     "answering",
     "unfetched",
     "uncertain",
+    "imported",
     "elsewhere",
     "unlogged",
     "differs",
@@ -26,6 +27,7 @@ MEANINGS: Final[Mapping[Finding, str]] = {
     "answering": "being answered by the teacher just now: reconcile again in a minute",
     "unfetched": "charged there, the answer not held here: run fetch, which repeats it for nothing",
     "uncertain": "begun here; a counter does not tell whether it was charged: run fetch, then reconcile again",
+    "imported": "charged there for another cache, from which outputs of it were imported here",
     "elsewhere": "charged there, and not from this cache: from another, from a lost one, or by another user of the API "
     "key; if that is as it should be, pass --shared-key, else rotate the API key",
     "unlogged": "held here, and not charged there: tell the teacher's operator, whose books are incomplete",
@@ -40,7 +42,7 @@ _PAID_AGAIN: Final = "charged there, the answer lost; repeating it would be char
 _DIFFERENCES: Final[frozenset[Finding]] = frozenset(
     {"elsewhere", "unlogged", "differs", "given up", "twice", "charged twice", "counter"}
 )
-_AGREEING: Final[frozenset[Finding]] = frozenset({"held", "refused"})
+_AGREEING: Final[frozenset[Finding]] = frozenset({"held", "refused", "imported"})
 
 
 @dataclass(frozen=True)

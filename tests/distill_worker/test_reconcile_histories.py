@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from distill_worker.cache import Cache
+from distill_worker.cache.exchange import export, import_file
 from distill_worker.errors import TeacherError, TeacherUnavailable
 from distill_worker.reconcile import reconcile
 from distill_worker.teachers.base import LoggedQuery
@@ -68,6 +69,18 @@ def test_purchase_that_ends_meanwhile_is_no_difference(
     assert (found.differences, {row.finding for row in found.rows}) == ((), {finding})
     found = reconcile(teacher, teacher.description, cache)
     assert (found.differences, {row.finding for row in found.rows}) == ((), {"held"})
+
+
+def test_outputs_that_another_cache_bought_and_shared_are_told_as_imported(cache: Cache, samples: Samples) -> None:
+    """A cache that was lost, and restored from what it had exported, agrees with the teacher."""
+    teacher = BookkeepingTeacher(limit=100)
+    with TemporaryDirectory() as folder, Cache(Path(folder) / "other.sqlite") as other:
+        carry_out(teacher, other, samples)
+        export(other, Path(folder) / "shared.safetensors")
+        import_file(cache, Path(folder) / "shared.safetensors")
+    found = reconcile(teacher, teacher.description, cache)
+    assert (found.differences, {row.finding for row in found.rows}) == ((), {"imported"})
+    assert found.samples("imported") == found.charged == 12
 
 
 ENDS = {
