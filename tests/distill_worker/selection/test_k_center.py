@@ -31,11 +31,12 @@ def test_always_the_farthest(draw: int, taken: list[int], front: int) -> None:
     assert k_center(candidates, 40, taken, front=front) == _by_definition(candidates, 40, taken)
 
 
-@pytest.mark.parametrize("front", [1, 2, 5, 768])
-def test_of_equals_the_first_in_hash_order(front: int) -> None:
+@pytest.mark.parametrize("front", [1, 2, 3, 5, 8, 768])
+@pytest.mark.parametrize("draw", range(8))
+def test_of_equals_the_first_in_hash_order(draw: int, front: int) -> None:
     """On a grid nearly all distances are equal to others, and exact."""
     grid = np.stack(np.meshgrid(range(-3, 4), range(-2, 3)), axis=-1).reshape(-1, 2).astype(np.float32)
-    candidates = Candidates(35, 0, features=grid[np.random.default_rng(0).permutation(35)])
+    candidates = Candidates(35, 0, features=grid[np.random.default_rng(draw).permutation(35)])
     assert k_center(candidates, 30, front=front) == _by_definition(candidates, 30, [])
 
 

@@ -1,8 +1,12 @@
 """What all strategies promise: so many, none twice, none that is taken, and nested where they say so."""
 
+import json
+
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from distill_worker.cli import app
 from distill_worker.selection import STRATEGIES, Candidates, choose, described
 from tests.distill_worker.selection.clouds import clouds
 
@@ -60,3 +64,10 @@ def test_every_strategy_is_described() -> None:
     assert rows["class-balanced"]["needs"] == ["labels"]
     assert "farthest" in rows["k-center"]["summary"]
     assert all(row["summary"] and row["paper"] for row in rows.values())
+
+
+def test_strategies_are_listed_by_the_command() -> None:
+    """Text names every strategy; JSON says what it needs."""
+    text, told = (CliRunner().invoke(app, ["strategies", *options]).stdout for options in ([], ["--json"]))
+    assert {line.split()[0] for line in text.splitlines() if line.split()} >= set(STRATEGIES)
+    assert json.loads(told) == described()
