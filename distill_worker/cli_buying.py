@@ -11,6 +11,7 @@ import typer
 
 from distill_worker import pipeline
 from distill_worker.cache import Cache
+from distill_worker.cache.database import shown
 from distill_worker.cli_options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
 from distill_worker.config import RunConfig
 from distill_worker.config_file import load_config
@@ -70,7 +71,7 @@ def fetch(
         return
     held = made.wanted - made.left_out
     left = f"; {made.left_out} are still to buy" if made.left_out else ""
-    print(f"{held} outputs of teacher {made.teacher_id} are in {config.output.cache}; {bought} are new{left}")
+    print(f"{held} outputs of teacher {made.teacher_id} are in {shown(config.output.cache)}; {bought} are new{left}")
 
 
 def reconcile(

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.cache.schema import KIND_SEPARATOR
 from distill_worker.errors import PlanRefused, WorkerError
+from distill_worker.output_kinds import FEATURES
 from distill_worker.teachers.base import Description, Quota, Teacher
 
 Images = NDArray[np.uint8]
+
+_ASK_FOR_FEATURES = "Ask for a key that may see features (`teacher-service keys create --features`)"
 
 
 @dataclass(frozen=True)
@@ -224,13 +227,16 @@ def _check_offer(description: Description, kinds: tuple[str, ...]) -> None:
             raise PlanRefused(f"method: expected outputs without {KIND_SEPARATOR!r} in their names, got {kind!r}")
         if kind not in description.outputs:
             offered = ", ".join(description.outputs)
-            raise PlanRefused(f"method: {kind!r} is wanted, and the teacher offers {offered}. Nothing was spent")
+            hidden = f". {_ASK_FOR_FEATURES}" if kind.startswith(FEATURES) else ""
+            raise PlanRefused(
+                f"method: {kind!r} is wanted, and the teacher offers this API key {offered}. Nothing was spent{hidden}"
+            )
 
 
 def _check_permission(quota: Quota | None, kinds: tuple[str, ...]) -> None:
-    hidden = [kind for kind in kinds if kind.startswith("features.")]
+    hidden = [kind for kind in kinds if kind.startswith(FEATURES)]
     if hidden and quota is not None and quota.features is False:
         raise PlanRefused(
-            f"method: {', '.join(hidden)} is wanted, and this API key may see logits alone. Nothing was spent. Ask for "
-            "a key that may see features (`teacher-service keys create --features`)"
+            f"method: {', '.join(hidden)} is wanted, and this API key may not see it. Nothing was spent. "
+            f"{_ASK_FOR_FEATURES}"
         )

@@ -8,18 +8,17 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from distill_worker.errors import CacheError
 
 _WRITER = (0x7475, 2)
 """The advisory lock of whoever writes: PostgreSQL's space of two 32-bit numbers, apart from that of buyers."""
 
 
 def open_engine(place: Path | str) -> Engine:
-    """An engine on a SQLite file, or on a database by URL; opens nothing yet.
-
-    Raises:
-        sqlalchemy.exc.ArgumentError: the URL is none.
-    """
+    """An engine on a SQLite file, or on a database by a URL that can be shown; opens nothing yet."""
     url = URL.create("sqlite", database=str(place)) if isinstance(place, Path) else make_url(place)
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
@@ -31,6 +30,25 @@ def open_engine(place: Path | str) -> Engine:
         event.listen(engine, "connect", _prepare_postgresql)
         event.listen(engine, "begin", _begin_postgresql)
     return engine
+
+
+def shown(place: Path | str) -> str:
+    """The place of a cache, without the password that a URL may hold.
+
+    Raises:
+        CacheError: it is a URL of another kind, or none.
+    """
+    if isinstance(place, Path):
+        return str(place)
+    try:
+        url = make_url(place)
+    except (ArgumentError, ValueError) as error:
+        raise CacheError(
+            f"cache: expected a file or postgresql://user@host:port/database, got no URL ({error})"
+        ) from error
+    if url.get_backend_name() != "postgresql":
+        raise CacheError(f"cache: expected a file or postgresql://..., got {url.drivername}://...")
+    return url.render_as_string(hide_password=True)
 
 
 def is_sqlite(engine: Engine) -> bool:

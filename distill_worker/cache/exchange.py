@@ -21,6 +21,7 @@ from distill_worker.cache.claims import new_id
 from distill_worker.cache.exchange_formats import FORMATS, PROVENANCE, Bought, Format
 from distill_worker.cache.records import split_keys, split_kinds
 from distill_worker.cache.store import Cache
+from distill_worker.cache.streams import learn_shape
 from distill_worker.errors import CacheError
 from shared.sample_key import KEY_BYTES
 
@@ -104,7 +105,7 @@ def _add(cache: Cache, found: Bought) -> int:
     stream_id = cache.stream(found.teacher_id, found.kind)
     added = 0
     with cache.writing() as connection:
-        cache.learn_shape(connection, stream_id, found.shape)
+        learn_shape(connection, stream_id, found.shape)
         held = cache.learned(connection, stream_id)
         for index, provenance in enumerate(found.purchases):
             rows = [row for row in np.flatnonzero(found.purchase == index) if found.sample_keys[row] not in held]

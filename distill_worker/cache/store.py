@@ -18,17 +18,26 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from distill_worker.cache import schema
 from distill_worker.cache.block import pack_block
 from distill_worker.cache.buyers import Buyer, is_alive, open_buyer
-from distill_worker.cache.claims import Claims, Seen, new_id, new_purchase, open_purchases
-from distill_worker.cache.database import open_engine, reading
+from distill_worker.cache.claims import Claims, Seen, new_purchase, open_purchases
+from distill_worker.cache.database import open_engine, reading, shown
 from distill_worker.cache.holdings import Holdings
 from distill_worker.cache.migrations import CacheTooNew, migrate
 from distill_worker.cache.records import Purchase, PurchaseRecord, split_keys, split_kinds
+from distill_worker.cache.streams import (
+    find_stream,
+    learn_shape,
+    make_stream,
+    shape_of,
+    streams_by_kind,
+    streams_by_teacher,
+    teacher_ids,
+)
 from distill_worker.errors import CacheError
 
 _FILE = "If the file is damaged, restore a copy or move it aside; do not delete it, for what is in it was paid for"
@@ -52,14 +61,12 @@ class Cache:
         self._holdings: dict[int, Holdings] = {}
         self._stream_ids: dict[tuple[str, str], int] = {}
         """Those that are committed: they never change."""
-        self.place = str(place) if isinstance(place, Path) else place.split("://", 1)[0]
+        self.place = shown(place)
         with self._explained():
             if isinstance(place, Path):
                 place = place.resolve()  # a link and its file are one cache, and have the same buyers
                 place.parent.mkdir(parents=True, exist_ok=True)
             self._engine = open_engine(place)
-            if isinstance(place, str):
-                self.place = self._engine.url.render_as_string(hide_password=True)
             with self._engine.begin() as connection:
                 migrate(connection)
 
@@ -87,41 +94,31 @@ class Cache:
         known = self._stream_ids.get((teacher_id, output_kind))
         if known is None:
             with self.reading() as connection:
-                known = connection.scalar(_stream_id(teacher_id, output_kind))
+                known = find_stream(connection, teacher_id, output_kind)
         if known is None:
             with self.writing() as connection:
-                known = self._stream(connection, teacher_id, output_kind)
-        self._stream_ids[teacher_id, output_kind] = int(known)
-        return int(known)
+                known = make_stream(connection, teacher_id, output_kind)
+        self._stream_ids[teacher_id, output_kind] = known
+        return known
 
     def order(self, teacher_id: str, kinds: Sequence[str]) -> int:
         """The id under which purchases of these kinds at once are written down."""
         return self.stream(teacher_id, schema.KIND_SEPARATOR.join(sorted(kinds)))
 
-    def shape(self, stream_id: int) -> tuple[int, ...] | None:
-        """The shape of one sample's output, where it is more than a plain vector."""
-        with self.reading() as connection:
-            known = connection.scalar(
-                select(schema.stream_shapes.c.shape).where(schema.stream_shapes.c.stream_id == stream_id)
-            )
-        return None if known is None else tuple(int(size) for size in known.split(","))
-
     def streams(self, output_kind: str) -> dict[str, int]:
         """Stream ids by teacher id, for every teacher that outputs of this kind were ever asked of."""
         with self.reading() as connection:
-            rows = connection.execute(select(schema.streams).where(schema.streams.c.output_kind == output_kind))
-            return {row.teacher_id: row.id for row in rows}
+            return streams_by_teacher(connection, output_kind)
 
     def teachers(self) -> list[str]:
         """The ids of all teachers that outputs were ever asked of, sorted."""
         with self.reading() as connection:
-            return sorted(set(connection.scalars(select(schema.streams.c.teacher_id))))
+            return teacher_ids(connection)
 
     def kinds_of(self, teacher_id: str) -> dict[str, int]:
         """Stream ids by kind of output, for every kind that was ever asked of this teacher by itself."""
         with self.reading() as connection:
-            rows = connection.execute(select(schema.streams).where(schema.streams.c.teacher_id == teacher_id))
-            return {row.output_kind: row.id for row in rows if len(split_kinds(row.output_kind)) == 1}
+            return streams_by_kind(connection, teacher_id)
 
     def holdings(self, stream_id: int) -> Holdings:
         """The samples of a stream that are held now."""
@@ -140,8 +137,8 @@ class Cache:
             KeyError: one is not held.
             CacheError: what is held is damaged.
         """
-        shape = self.shape(stream_id)
         with self.reading() as connection:
+            shape = shape_of(connection, stream_id)
             values = self.learned(connection, stream_id).read(connection, sample_keys)
         if shape is None or not len(values):
             return values
@@ -235,8 +232,8 @@ class Cache:
             owner = teacher_id or str(asked)
             self._close(connection, purchase, "done", query_id=query_id, model_version=owner)
             for kind, values in packed.items():
-                stream_id = self._stream(connection, owner, kind)
-                self.learn_shape(connection, stream_id, values.shape[1:])
+                stream_id = self._stream_ids.get((owner, kind)) or make_stream(connection, owner, kind)
+                learn_shape(connection, stream_id, values.shape[1:])
                 block = pack_block(keys, values.tobytes())
                 row = {"stream_id": stream_id, "purchase_id": purchase.id, **vars(block)}
                 connection.execute(insert(schema.blocks).values(row))
@@ -290,22 +287,6 @@ class Cache:
         held.learn(connection)
         return held
 
-    def learn_shape(self, connection: Connection, stream_id: int, shape: tuple[int, ...]) -> None:
-        """Keep the shape of one sample's output, where it is more than a plain vector and not known yet."""
-        known = schema.stream_shapes.c.stream_id == stream_id
-        if len(shape) > 1 and connection.scalar(select(schema.stream_shapes.c.shape).where(known)) is None:
-            told = ",".join(map(str, shape))
-            connection.execute(insert(schema.stream_shapes).values(stream_id=stream_id, shape=told))
-
-    def _stream(self, connection: Connection, teacher_id: str, output_kind: str) -> int:
-        known = self._stream_ids.get((teacher_id, output_kind))
-        if known is None:
-            known = connection.scalar(_stream_id(teacher_id, output_kind))
-        if known is None:
-            values = {"teacher_id": teacher_id, "output_kind": output_kind}
-            known = new_id(connection.execute(insert(schema.streams).values(values)))
-        return int(known)
-
     def _close(self, connection: Connection, purchase: Purchase, status: str, **known: str | None) -> None:
         connection.execute(
             update(schema.purchases)
@@ -325,8 +306,3 @@ class Cache:
             raise CacheError(
                 f"{self.place}: the cache of bought outputs cannot be used ({str(reason).strip()}). {advice}"
             ) from error
-
-
-def _stream_id(teacher_id: str, output_kind: str) -> Select[Any]:
-    streams = schema.streams.c
-    return select(streams.id).where(streams.teacher_id == teacher_id, streams.output_kind == output_kind)

@@ -151,8 +151,8 @@ def test_several_kinds_cost_one_call_a_sample_and_serve_each_alone(cache: Crashi
         assert _plan(teacher, cache, samples, *kinds).cached == len(samples)
     held = cache.outputs(cache.stream("t", "features.a"), samples)
     assert {len(row) for row in held.values()} == {6}
-    assert cache.shape(cache.stream("t", "features.a")) == (2, 1, 3)
-    assert cache.shape(cache.stream("t", "logits")) is None
+    assert cache.aligned(cache.stream("t", "features.a"), list(samples)).shape == (12, 2, 1, 3)
+    assert cache.aligned(cache.stream("t", "logits"), list(samples)).shape == (12, 3)
 
 
 def test_features_of_samples_whose_logits_are_held_are_paid_again_and_said_so(
@@ -201,7 +201,7 @@ def test_open_purchase_of_logits_is_no_purchase_of_features(cache: CrashingCache
 def test_features_that_are_not_sold_are_refused_before_anything_is_spent(
     cache: CrashingCache, samples: Samples
 ) -> None:
-    with pytest.raises(PlanRefused, match=r"'features.b' is wanted.*offers logits, features.a"):
+    with pytest.raises(PlanRefused, match=r"'features.b' is wanted.*offers this API key logits, features\.a"):
         _plan(_white_box(), cache, samples, "features.b", "logits")
     with pytest.raises(PlanRefused, match=r"this API key may see logits alone.*keys create --features"):
         _plan(_white_box(limit=100, features=False), cache, samples, *BOTH)

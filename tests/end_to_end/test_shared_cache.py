@@ -1,0 +1,95 @@
+"""Two workers on one PostgreSQL cache, wanting sets that overlap, pay for the union exactly, whoever is killed."""
+
+import random
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.figures import record
+from distill_worker.cache import Cache
+from distill_worker.config_file import load_config
+from distill_worker.samples import Samples
+from tests.end_to_end.conftest import StartService
+from tests.end_to_end.processes import RunningService, kill, start
+from tests.postgresql import PostgresServer
+
+N = 600
+KILLS = 12
+SEED = 20261124
+
+CONFIG = """
+[data]
+name = "digits"
+[teacher]
+url = "{url}"
+request_size = 4
+concurrency = 4
+[budget]
+n = {n}
+seed = {seed}
+[student]
+network = "resnet8"
+[method]
+name = "ckd"
+[output]
+cache = "{cache}"
+"""
+
+
+def _configs(folder: Path, service: RunningService, cache: str) -> list[Path]:
+    """Two runs on different random samples of the same digits."""
+    paths = []
+    for seed in (0, 1):
+        path = folder / f"run-{seed}.toml"
+        path.write_text(CONFIG.format(url=service.url, n=N, seed=seed, cache=cache))
+        paths.append(path)
+    return paths
+
+
+def _wanted(config: Path) -> set[bytes]:
+    return set(Samples.of(load_config(config)).wanted)
+
+
+@pytest.mark.parametrize("kills", [0, KILLS], ids=["undisturbed", "killed"])
+def test_two_workers_pay_for_the_union(
+    start_service: StartService, postgres_server: PostgresServer, tmp_path: Path, kills: int
+) -> None:
+    """With kills: a random one of the two, at a random moment; the other takes over what it left, or waits for it."""
+    service = start_service(SECONDS_A_PASS="0.05")
+    api_key = service.create_key("team", quota=2 * N)
+    moments = random.Random(SEED)
+    with postgres_server.database() as cache:
+        configs = _configs(tmp_path, service, cache)
+        wanted = [_wanted(config) for config in configs]
+        union, both = wanted[0] | wanted[1], wanted[0] & wanted[1]
+        assert len(both) > N / 10, "they overlap"
+
+        def worker(index: int) -> ForkServerProcess:
+            log = tmp_path / f"worker-{index}.log"
+            return start("distill_worker", ["fetch", str(configs[index])], log, {"TEACHER_API_KEY": api_key})
+
+        workers = [worker(0), worker(1)]
+        killed = 0
+        while killed < kills:
+            index = moments.randrange(2)
+            workers[index].join(moments.uniform(0.05, 0.4))
+            kill(workers[index])
+            killed += 1
+            workers[index] = worker(index)
+        for process in workers:
+            process.join()
+        logs = [(tmp_path / f"worker-{index}.log").read_text() for index in (0, 1)]
+        assert [process.exitcode for process in workers] == [0, 0], logs
+        quota = service.quota(api_key)
+        assert (quota["used"], quota["reserved"]) == (len(union), 0)
+        with Cache(cache) as opened:
+            (stream_id,) = opened.streams("logits").values()
+            assert opened.missing(stream_id, union) == []
+            records = [found for found in opened.purchases() if found.status == "done"]
+        bought = [key for found in records for key in found.sample_keys]
+        assert len(bought) == len(set(bought)) == len(union)
+    if kills:
+        over = quota["used"] - len(union)
+        record("buying", "shared_cache_kills", [killed], unit="kills", better="higher", target=10)
+        record("buying", "shared_cache_paid_twice", [over], unit="samples", better="lower", target=0)
