@@ -1,4 +1,4 @@
-"""Teachers that were met before: what they said of themselves, so that a run whose outputs are all held asks nothing."""
+"""Teachers that were met before, and what they said of themselves: a run whose outputs are all held asks nobody."""
 
 import os
 from dataclasses import asdict

@@ -203,6 +203,6 @@ def test_features_that_are_not_sold_are_refused_before_anything_is_spent(
 ) -> None:
     with pytest.raises(PlanRefused, match=r"'features.b' is wanted.*offers this API key logits, features\.a"):
         _plan(_white_box(), cache, samples, "features.b", "logits")
-    with pytest.raises(PlanRefused, match=r"this API key may see logits alone.*keys create --features"):
+    with pytest.raises(PlanRefused, match=r"this API key may not see it.*keys create --features"):
         _plan(_white_box(limit=100, features=False), cache, samples, *BOTH)
     assert len(_plan(_white_box(limit=100, features=True), cache, samples, *BOTH).to_buy) == 12
