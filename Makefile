@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-service bench-batching bench-memory bench-history bench-selection figures docs docs-outputs lock clean
+.PHONY: help demo test check format bench bench-service bench-batching bench-memory bench-history bench-cache bench-selection figures docs docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -61,6 +61,9 @@ bench-memory: $(INSTALLED) ## how the service's memory grows over 200,000 reques
 
 bench-history: $(INSTALLED) ## pages of a log of a million queries, on SQLite and PostgreSQL (10 minutes)
 	.venv/bin/python -m benchmarks.history
+
+bench-cache: $(INSTALLED) ## what keeping and finding 50,000 outputs costs
+	.venv/bin/python -m benchmarks.cache
 
 bench-selection: $(INSTALLED) ## what choosing 5,000 of 50,000 samples takes, by strategy (5 minutes)
 	.venv/bin/python -m benchmarks.selection
