@@ -24,6 +24,7 @@ from distill_worker.offer import kinds_to_buy
 from distill_worker.plan import Plan, plan, plan_of_held
 from distill_worker.run_directory import RunDirectory
 from distill_worker.samples import Samples, preprocessing
+from distill_worker.targets import kinds_held
 from distill_worker.teachers.base import Description, Teacher
 from distill_worker.teachers.connecting import teacher_at
 from distill_worker.teachers.sending import payer_of
@@ -79,7 +80,7 @@ def make_plan(
         cache,
         samples.wanted,
         request_size=config.teacher.request_size,
-        kinds=kinds_to_buy(config, description.outputs),
+        kinds=_kinds(config, samples, description, cache),
         max_calls=max_calls,
         price_per_call=config.teacher.price_per_call,
         currency=config.teacher.currency,
@@ -104,7 +105,7 @@ def buy(
     `on_plan` sees the price before anything is spent, and may raise to spend nothing.
     """
     if abandon is not None:
-        kinds = kinds_to_buy(config, description.outputs)
+        kinds = _kinds(config, samples, description, cache)
         purchase.abandon(abandon, teacher, description, cache, samples.wanted, kinds=kinds)
     made = make_plan(config, samples, teacher, description, cache, max_calls=max_calls)
     on_plan(made)
@@ -133,8 +134,14 @@ def held_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[Pla
     if known is None:
         return None
     description, seen_at = known
-    made = plan_of_held(description, cache, samples.keys, kinds=kinds_to_buy(config, description.outputs))
+    made = plan_of_held(description, cache, samples.keys, kinds=_kinds(config, samples, description, cache))
     return None if made is None else (made, seen_at)
+
+
+def _kinds(config: RunConfig, samples: Samples, description: Description, cache: Cache) -> tuple[str, ...]:
+    """What is held of all samples counts as offered, also where the API key may see less now than it did."""
+    held = kinds_held(cache, description.id, samples.keys)
+    return kinds_to_buy(config, [*description.outputs, *held])
 
 
 def train_student(

@@ -134,12 +134,13 @@ def plan(
         WorkerError: the images do not fit the teacher, it does not sell that, or it cannot be asked.
     """
     _check_shape(description, samples)
-    _check_offer(description, kinds)
     kinds = tuple(sorted(set(kinds)))
     size = min(request_size, description.max_request_size or request_size)
     claims = claims_on(cache, description, kinds, tuple(samples), payer=teacher.payer, request_size=size)
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
     lacking = [key for key in samples if not all(key in rows for rows in held)]
+    if lacking:  # what is held needs no offer any more
+        _check_offer(description, kinds)
     seen = cache.look(claims)
     quota = teacher.quota() if lacking else None
     _check_permission(quota, kinds)

@@ -44,13 +44,19 @@ def find_bought(
     known = cache.teachers()
     complete: dict[str, tuple[str, ...]] = {}
     for owner in known if teacher_id is None else [teacher_id]:
-        held = [kind for kind, stream_id in cache.kinds_of(owner).items() if not cache.missing(stream_id, keys)]
+        held = kinds_held(cache, owner, keys)
         best = best_of(held)
         if best is not None and set(with_logits_as(best, kinds)) <= set(held):
             complete[owner] = with_logits_as(best, kinds)
     wanted = [f"{kind} or another distribution" if kind == LOGITS else kind for kind in kinds]
     owner = _the_only(list(complete), known, keys, teacher_id, wanted)
     return owner, complete[owner]
+
+
+def kinds_held(cache: Cache, teacher_id: str, keys: Sequence[bytes]) -> list[str]:
+    """The kinds of a teacher's output that are held of all of these samples."""
+    streams = cache.kinds_of(teacher_id).items()
+    return [kind for kind, stream_id in streams if cache.holdings(stream_id).has_all(keys)]
 
 
 def load_targets(

@@ -150,7 +150,7 @@ def test_log_probabilities_teach_what_logits_teach(tmp_path: Path, cache: Cache)
     """After three steps the students' weights differ by rounding alone."""
     students = []
     for kind in ("logits", "log_probabilities"):
-        config, teacher = _config(tmp_path / kind, {"name": "ckd", "k": 3}), _teacher(kind)
+        config, teacher = _config(tmp_path / kind, {"name": "ckd", "k": 3}, kind), _teacher(kind)
         samples = Samples.of(config)
         pipeline.buy(config, samples, teacher, teacher.description, cache)
         targets = load_targets(cache, "t", samples.keys, [kind])
@@ -196,3 +196,16 @@ def test_fake_tells_one_story() -> None:
         filled = to_logits(OutputKind.parse(kind), torch.from_numpy(told.outputs[kind]), 10)
         assert_close(filled.softmax(1), expected, rtol=0, atol=tolerance)
     assert told.outputs["label"][:, 0].tolist() == expected.argmax(1).tolist()
+
+
+def test_key_that_sees_less_now_buys_nothing_where_all_is_held(cache: Cache, tmp_path: Path) -> None:
+    """What it saw before is as good as an offer; of samples that lack it, the lesser kind is bought."""
+    config = _config(tmp_path)
+    before, now = _teacher("logits"), _teacher("label")
+    samples = Samples.of(config)
+    pipeline.buy(config, samples, before, before.description, cache)
+    made = pipeline.make_plan(config, samples, now, now.description, cache)
+    assert (made.kinds, made.to_buy) == (("logits",), ())
+    more = config.model_copy(update={"budget": config.budget.model_copy(update={"n": 14})})
+    made = pipeline.make_plan(more, Samples.of(more), now, now.description, cache)
+    assert (made.kinds, len(made.to_buy)) == (("label",), 14)
