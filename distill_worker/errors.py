@@ -10,7 +10,9 @@ WorkerError
     ├── TeacherRefused    the content was refused: it was never charged, repeating it changes nothing
     │   └── QuotaExhausted
     ├── TeacherChanged    another model answers now than the one that was described
+    ├── AnswerExpired     the answer was charged and is kept no more
     └── TeacherUnavailable  a failure that may pass; whether it was charged is not known
+        └── TeacherStopped  nothing more is sent, for we do not want to
 """
 
 
@@ -54,6 +56,10 @@ class TeacherChanged(TeacherError):
     """Another model answers now than the one that was described: nothing more may be asked in the old one's name."""
 
 
+class AnswerExpired(TeacherError):
+    """The answer was charged and is kept no more: repeating the request never brings it."""
+
+
 class TeacherUnavailable(TeacherError):
     """A failure that may pass. Whether the request was charged is not known, so only the same one may be repeated."""
 
@@ -62,3 +68,7 @@ class TeacherUnavailable(TeacherError):
         self.retry_after_seconds = retry_after_seconds
         self.unpaid = unpaid
         """That none of its attempts was charged is certain, as far as the teacher can be believed."""
+
+
+class TeacherStopped(TeacherUnavailable):
+    """Nothing more is sent, for `Teacher.stop` was called. It says nothing of the teacher."""

@@ -112,7 +112,15 @@ class Teacher(Protocol):
 
         Raises:
             TeacherRefused: nothing was charged.
+            AnswerExpired: it was charged before, and its answer is kept no more.
+            TeacherStopped: it was stopped; `unpaid` says whether an earlier attempt may have been charged.
             TeacherError: whether it was charged is not known; repeat it with the same key and images.
+        """
+
+    def stop(self) -> None:
+        """Buy nothing more: whatever waits for its turn raises `TeacherStopped`, what is in flight is finished.
+
+        For good, and from any thread; a new connection is made to go on.
         """
 
     def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:

@@ -70,6 +70,10 @@ class LabelledScoresTeacher:
     ) -> None:
         self._sender.__exit__(kind, error, traceback)
 
+    def stop(self) -> None:
+        """See `Teacher.stop`."""
+        self._sender.stop()
+
     def describe(self) -> Description:
         """As it is configured: nothing that such a teacher says is free."""
         return self._description

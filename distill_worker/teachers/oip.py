@@ -53,6 +53,10 @@ class OipTeacher:
     ) -> None:
         self._sender.__exit__(kind, error, traceback)
 
+    def stop(self) -> None:
+        """See `Teacher.stop`."""
+        self._sender.stop()
+
     def is_ready(self) -> bool:
         """Whether the server would answer now; asks once."""
         return self._sender.answers("/v2/health/ready")

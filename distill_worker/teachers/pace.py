@@ -29,6 +29,10 @@ class WaitTooLong(Exception):
         self.seconds = seconds
 
 
+class Stopped(Exception):
+    """Nothing more is to begin."""
+
+
 @dataclass(eq=False)
 class Turn:
     """One attempt, from its begin to its end."""
@@ -59,6 +63,7 @@ class Pacer:
     _pushed_back_at: int = 0
     """Attempts up to this number were begun before the last push back was heeded."""
     _last: int = 0
+    _stopped: bool = False
     _flying: list[Turn] = field(default_factory=list)
     _paying: int = 0
     _line: Lock = field(default_factory=Lock)
@@ -70,17 +75,27 @@ class Pacer:
 
         Raises:
             WaitTooLong: that would take longer than `longest_wait_seconds`.
+            Stopped: see `stop`.
         """
         with self._line, self._changed:
             while True:
-                while self._paying >= self.at_once:
+                if self._stopped:
+                    raise Stopped
+                if self._paying >= self.at_once:
                     self.wait(self._changed, None)
+                    continue
                 seconds = self._seconds_until(samples)
                 if seconds <= 0:
                     return self._begun(samples)
                 if seconds > self.longest_wait_seconds and not self._paying:
                     raise WaitTooLong(seconds)
                 self.wait(self._changed, seconds)
+
+    def stop(self) -> None:
+        """Let nothing that costs begin any more: whoever waits is woken and told."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
 
     def begin_question(self) -> Turn:
         """A request that costs nothing, and waits for nothing."""

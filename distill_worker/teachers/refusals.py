@@ -7,7 +7,7 @@ from math import isfinite
 
 import httpx
 
-from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
+from distill_worker.errors import AnswerExpired, QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
 from shared import problem
 
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
@@ -24,6 +24,8 @@ def refusal(url: str, response: httpx.Response) -> TeacherError:
         error = QuotaExhausted(message)
     elif kind == problem.OUTPUT_NOT_ALLOWED:
         error = TeacherRefused(message)
+    elif kind == problem.ANSWER_EXPIRED:
+        error = AnswerExpired(message)
     elif response.status_code in _TRANSIENT_STATUSES:
         told = _retry_after_seconds(response)
         told = told if told is None else told + random.uniform(0, 0.25)

@@ -10,14 +10,15 @@ import random
 import time
 from collections.abc import Callable
 from hashlib import sha256
+from threading import TIMEOUT_MAX, Event
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type
+from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
-from distill_worker.teachers.pace import Pacer, Turn, WaitTooLong
+from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherStopped, TeacherUnavailable
+from distill_worker.teachers.pace import Pacer, Stopped, Turn, WaitTooLong
 from distill_worker.teachers.rate_limits import Limits, limits
 from distill_worker.teachers.refusals import refusal, status_of
 
@@ -49,14 +50,16 @@ class Sender:
         on_retry: Callable[[str], None] = lambda _: None,
         transport: httpx.BaseTransport | None = None,
         pacer: Pacer | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
+        """`sleep` is how it waits before it tries again: until it is stopped, at the longest."""
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.payer = payer_of(api_key)
         self.url = url.rstrip("/")
         self._give_up_after_seconds = give_up_after_seconds
         self._on_retry = on_retry
-        self._sleep = sleep
+        self._stopped = Event()
+        self._sleep = sleep or (lambda seconds: self._stopped.wait(min(seconds, TIMEOUT_MAX)))
         self._pacer = pacer or Pacer(most_at_once, max(give_up_after_seconds, _LONGEST_PACED_WAIT_SECONDS))
         self._client = httpx.Client(
             base_url=self.url,
@@ -74,6 +77,11 @@ class Sender:
     ) -> None:
         self._client.close()
 
+    def stop(self) -> None:
+        """Let nothing that costs begin any more, and end the waits before the next attempt. See `Teacher.stop`."""
+        self._stopped.set()
+        self._pacer.stop()
+
     def answers(self, path: str) -> bool:
         """Whether this page would be given now; asks once."""
         try:
@@ -86,7 +94,7 @@ class Sender:
 
         Raises:
             TeacherRefused: nothing was charged.
-            TeacherUnavailable, TeacherError: see there.
+            TeacherStopped, AnswerExpired, TeacherUnavailable, TeacherError: see there.
         """
         attempts = _Attempts(self._pacer.clock, self._give_up_after_seconds, repeats_are_free)
 
@@ -117,8 +125,8 @@ class Sender:
             self._on_retry(f"{error}; trying again in {state.upcoming_sleep:.1f} s")
 
         retrying = Retrying(
-            retry=retry_if_exception_type(TeacherUnavailable),
-            stop=attempts.are_over,
+            retry=retry_if_exception(_may_pass),
+            stop=lambda state: self._stopped.is_set() or attempts.are_over(state),
             wait=_wait,
             before_sleep=tell,
             sleep=self._sleep,
@@ -144,6 +152,10 @@ class Sender:
                 retry_after_seconds=error.seconds,
                 unpaid=not attempts.may_be_charged,
             ) from error
+        except Stopped as stopped:
+            raise TeacherStopped(
+                f"{self.url}: nothing more is asked of the teacher", unpaid=not attempts.may_be_charged
+            ) from stopped
         finally:
             attempts.paced_seconds += self._pacer.clock() - began
 
@@ -209,6 +221,10 @@ class _Attempts:
         self.may_be_charged |= not failure.unpaid
         failure.unpaid = not self.may_be_charged
         return failure
+
+
+def _may_pass(failure: BaseException) -> bool:
+    return isinstance(failure, TeacherUnavailable) and not isinstance(failure, TeacherStopped)
 
 
 def _pushes_back(failure: TeacherError | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_worker.errors import QuotaExhausted
+from distill_worker.errors import QuotaExhausted, TeacherStopped
 from distill_worker.output_kinds import OutputKind
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
 from shared.sample_key import sample_keys
@@ -83,6 +83,7 @@ class FakeTeacher:
     paid_for: dict[str, tuple[str, ...]] = field(default_factory=dict)
     features: bool | None = None
     rates: tuple[Rate, ...] = ()
+    stopped: bool = False
 
     def __post_init__(self) -> None:
         self._lock = Lock()
@@ -121,6 +122,8 @@ class FakeTeacher:
         assert description == self.description
         keys = sample_keys(images)
         with self._lock:
+            if self.stopped:
+                raise TeacherStopped("nothing more is asked of the teacher", unpaid=True)
             self.sent.append((idempotency_key, keys))
             self.asked.append(outputs)
             when, error = next(self._faults, None) or (None, None)
@@ -140,6 +143,10 @@ class FakeTeacher:
             self.description.id,
             f"query-{len(self.sent)}",
         )
+
+    def stop(self) -> None:
+        """From now on `buy` sends nothing."""
+        self.stopped = True
 
     def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:  # noqa: ARG002 - there is none
         """It keeps no log that can be read."""

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
+from distill_worker.errors import AnswerExpired, QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
 from shared import problem
 from tests.distill_worker.teachers.scripted_server import (
     LOGITS,
@@ -187,3 +187,15 @@ def test_readiness_asks_once(answer: Answer, ready: bool) -> None:
     with server.teacher() as teacher:
         assert teacher.is_ready() is ready
     assert len(server.requests) == 1
+
+
+def test_answer_that_is_kept_no_more_is_told_from_other_failures() -> None:
+    """It was charged, so it is no refusal; and no 410 of any other kind."""
+    server = Server(refusal(410, kind=problem.ANSWER_EXPIRED))
+    with pytest.raises(AnswerExpired, match="410 because") as raised:
+        server.buy()
+    assert not isinstance(raised.value, (TeacherRefused, TeacherUnavailable))
+    assert len(server.requests) == 1
+    with pytest.raises(TeacherError) as other:
+        Server(refusal(410)).buy()
+    assert not isinstance(other.value, AnswerExpired)
