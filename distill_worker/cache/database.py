@@ -22,11 +22,13 @@ def open_engine(place: Path | str) -> Engine:
     url = URL.create("sqlite", database=str(place)) if isinstance(place, Path) else make_url(place)
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-    engine = create_engine(url)
-    if is_sqlite(engine):
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     else:
+        # Else, where the server's default is another, who waits for the lock sees what was there before it was granted.
+        engine = create_engine(url, isolation_level="READ COMMITTED")
         event.listen(engine, "connect", _prepare_postgresql)
         event.listen(engine, "begin", _begin_postgresql)
     return engine

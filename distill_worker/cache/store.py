@@ -28,6 +28,7 @@ from distill_worker.cache.claims import Claims, Seen, new_purchase, open_purchas
 from distill_worker.cache.database import open_engine, reading, shown
 from distill_worker.cache.holdings import Holdings
 from distill_worker.cache.migrations import CacheTooNew, migrate
+from distill_worker.cache.patience import patiently
 from distill_worker.cache.records import Purchase, PurchaseRecord, split_keys, split_kinds
 from distill_worker.cache.streams import (
     find_stream,
@@ -38,6 +39,7 @@ from distill_worker.cache.streams import (
     streams_by_teacher,
     teacher_ids,
 )
+from distill_worker.cache.texts import storable, storable_name
 from distill_worker.errors import CacheError
 
 _FILE = "If the file is damaged, restore a copy or move it aside; do not delete it, for what is in it was paid for"
@@ -47,17 +49,24 @@ _SERVER = "Is the server running, and is the URL right?"
 class Cache:
     """A cache, opened. A context manager; use it from one thread."""
 
-    def __init__(self, place: Path | str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        place: Path | str,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         """Open or create it, brought up to date.
 
         Args:
             place: a SQLite file, or the URL of a database (`postgresql://...`) that several machines share.
             clock: seconds since the epoch.
+            sleep: before an answer that was paid for is written again, where the database was locked or away.
 
         Raises:
             CacheError: it is damaged, of a later version, or cannot be written.
         """
         self._clock = clock
+        self._sleep = sleep
         self._holdings: dict[int, Holdings] = {}
         self._stream_ids: dict[tuple[str, str], int] = {}
         """Those that are committed: they never change."""
@@ -217,20 +226,27 @@ class Cache:
             outputs: by kind.
             teacher_id: who answered, if not the one that was asked: the outputs are kept as that one's.
             query_id: what the teacher called the request.
+
+        Names that a database cannot hold are kept as far as it can; where the database is locked or away, this waits.
+        A purchase that was given up meanwhile is done all the same: its outputs are here.
         """
         packed = {kind: np.ascontiguousarray(outputs[kind], dtype="<f4") for kind in purchase.kinds}
         for kind, values in packed.items():
             if len(values) != len(purchase.sample_keys):
                 raise ValueError(f"{kind}: expected {len(purchase.sample_keys)} outputs, got {len(values)}")
         keys = b"".join(purchase.sample_keys)
-        with self.writing() as connection:
-            asked = connection.scalar(
-                select(schema.streams.c.teacher_id)
+
+        def write(connection: Connection, again: bool) -> None:
+            asked, status = connection.execute(
+                select(schema.streams.c.teacher_id, schema.purchases.c.status)
                 .join(schema.purchases, schema.purchases.c.stream_id == schema.streams.c.id)
                 .where(schema.purchases.c.id == purchase.id)
-            )
-            owner = teacher_id or str(asked)
-            self._close(connection, purchase, "done", query_id=query_id, model_version=owner)
+            ).one()
+            if again and status == "done":
+                return
+            owner = asked if teacher_id in (None, "", asked) else storable_name(str(teacher_id))
+            told = None if query_id is None else storable(query_id)
+            self._close(connection, purchase, "done", query_id=told, model_version=owner)
             for kind, values in packed.items():
                 stream_id = self._stream_ids.get((owner, kind)) or make_stream(connection, owner, kind)
                 learn_shape(connection, stream_id, values.shape[1:])
@@ -238,10 +254,32 @@ class Cache:
                 row = {"stream_id": stream_id, "purchase_id": purchase.id, **vars(block)}
                 connection.execute(insert(schema.blocks).values(row))
 
+        with self._explained():
+            patiently(self._engine.begin, write, self._sleep)
+
     def void(self, purchase: Purchase) -> None:
-        """Close a purchase that the teacher refused and did not charge."""
+        """Close a purchase that the teacher refused and did not charge, if it is open still."""
         with self.writing() as connection:
             self._close(connection, purchase, "void")
+
+    def abandon(self, teacher_id: str, gives_up: Callable[[Purchase], bool]) -> int:
+        """Void this teacher's open purchases that no living process sees to; how many.
+
+        Nobody takes one over meanwhile.
+
+        Args:
+            teacher_id: whose.
+            gives_up: chooses among them; it must not write.
+        """
+        with self.writing() as connection:
+            given_up = [
+                opened
+                for opened in open_purchases(connection, teacher_id)
+                if gives_up(opened) and not self.is_alive(opened.buyer_id)
+            ]
+            for opened in given_up:
+                self._close(connection, opened, "void")
+        return len(given_up)
 
     def meet(self, address: str, description: Mapping[str, Any]) -> None:
         """Remember what the teacher at an address says of itself."""
@@ -288,11 +326,10 @@ class Cache:
         return held
 
     def _close(self, connection: Connection, purchase: Purchase, status: str, **known: str | None) -> None:
-        connection.execute(
-            update(schema.purchases)
-            .where(schema.purchases.c.id == purchase.id)
-            .values(status=status, finished_at=self._clock(), **known)
-        )
+        here = update(schema.purchases).where(schema.purchases.c.id == purchase.id)
+        if status == "void":
+            here = here.where(schema.is_open)
+        connection.execute(here.values(status=status, finished_at=self._clock(), **known))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -300,7 +337,7 @@ class Cache:
             yield
         except CacheTooNew as error:
             raise CacheError(f"{self.place}: {error}") from error
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, UnicodeError) as error:
             reason = getattr(error, "orig", None) or error
             advice = _SERVER if "://" in self.place else _FILE
             raise CacheError(

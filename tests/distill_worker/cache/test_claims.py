@@ -10,12 +10,14 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from sqlalchemy import make_url
 
 from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.errors import PlanRefused
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher
 from tests.distill_worker.purchases import carry_out
+from tests.postgresql import PostgresServer
 
 KEYS = [bytes([index]) * 32 for index in range(8)]
 
@@ -143,20 +145,35 @@ def test_dead_buyers_purchase_under_another_account_is_refused(ledger_place: Pat
 
 def test_two_that_want_overlapping_samples_pay_for_the_union(ledger_place: Path | str) -> None:
     """Both at once, through `fetch`: what one has begun, the other waits for."""
-    images = np.random.default_rng(5).integers(0, 256, (300, 1, 2, 2), dtype=np.uint8)
+    _pay_for_the_union(ledger_place)
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_server_whose_transactions_see_less_by_default_changes_nothing(
+    postgres_server: PostgresServer, level: str
+) -> None:
+    with postgres_server.database() as url:
+        name = make_url(url).database
+        postgres_server.say(f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'")
+        _pay_for_the_union(url, 60)
+
+
+def _pay_for_the_union(place: Path | str, samples_in_all: int = 300) -> None:
+    images = np.random.default_rng(5).integers(0, 256, (samples_in_all, 1, 2, 2), dtype=np.uint8)
     samples = dict(zip(sample_keys(images), images, strict=True))
     teacher, bought = FakeTeacher(), list[int]()
 
     def buy(part: list[bytes]) -> None:
-        with Cache(ledger_place) as cache:
+        with Cache(place) as cache:
             bought.append(carry_out(teacher, cache, {key: samples[key] for key in part}, concurrency=3))
 
-    keys = list(samples)
-    buyers = [Thread(target=buy, args=(part,)) for part in (keys[:200], keys[100:], keys[50:250][::-1])]
+    keys, third = list(samples), samples_in_all // 3
+    parts = keys[: 2 * third], keys[third:], keys[third // 2 : 5 * third // 2][::-1]
+    buyers = [Thread(target=buy, args=(part,)) for part in parts]
     for thread in buyers:
         thread.start()
     for thread in buyers:
         thread.join()
     assert sum(bought) == teacher.paid == len(samples)
-    with Cache(ledger_place) as cache:
+    with Cache(place) as cache:
         assert cache.missing(cache.stream("t", "logits"), keys) == []

@@ -1,0 +1,49 @@
+"""Which failures of a database pass: another writer holds it for long, or its server is started again."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 40.0)
+"""Two minutes in all, beside what each try waits for a lock."""
+
+_PASSING_STATES = ("08", "40", "55P03", "57P", "53300")
+"""PostgreSQL's: connection lost, serialization or deadlock, lock timeout, server stopped or starting, too many."""
+
+
+def patiently(
+    writing: Callable[[], AbstractContextManager[Connection]],
+    write: Callable[[Connection, bool], None],
+    sleep: Callable[[float], None],
+) -> None:
+    """Write in one transaction, and again in another where it failed in a way that passes.
+
+    Args:
+        writing: begins a transaction.
+        write: told whether an earlier try may have been committed.
+        sleep: between two tries.
+    """
+    for tries, pause in enumerate((*_PAUSES, None)):
+        try:
+            with writing() as connection:
+                write(connection, tries > 0)
+        except DBAPIError as error:
+            if pause is None or not _passes(error):
+                raise
+            sleep(pause)
+        else:
+            return
+
+
+def _passes(error: DBAPIError) -> bool:
+    if isinstance(error.orig, sqlite3.Error):
+        # What fails in SQLite itself has a code, of which the last byte is the kind.
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return str(state).startswith(_PASSING_STATES)
+    return error.connection_invalidated or isinstance(error, OperationalError)
