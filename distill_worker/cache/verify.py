@@ -1,6 +1,6 @@
 """Looking at every row of a cache again, and moving aside what cannot be served.
 
-Invariant: repair deletes nothing. A damaged block goes to `set_aside` as it was found, and those of its rows that are
+Invariant: repair deletes no output. A damaged block goes to `set_aside` as it was found, and those of its rows that are
 whole are kept as a new block of the same purchase.
 """
 
@@ -16,6 +16,7 @@ from distill_worker.cache import schema
 from distill_worker.cache.block import keys_at, pack_block, row_checksums
 from distill_worker.cache.records import split_keys, split_kinds
 from distill_worker.cache.store import Cache
+from distill_worker.cache.widths import correct, widths, wrong_shapes
 from shared.sample_key import KEY_BYTES
 
 _BLOCKS_AT_ONCE = 200
@@ -23,14 +24,14 @@ _BLOCKS_AT_ONCE = 200
 
 @dataclass(frozen=True)
 class Damage:
-    """A block with rows that cannot be served, or a purchase without what it paid for."""
+    """A block with rows that cannot be served, a stream's wrong shape, or a purchase without what it paid for."""
 
     place: str
-    """Which block or purchase."""
+    """Which block, stream or purchase."""
     teacher_id: str
     kind: str
     rows: int
-    """How many outputs it concerns."""
+    """How many outputs are damaged; of a wrong shape, none."""
     reason: str
 
 
@@ -65,7 +66,7 @@ def verify(
     Args:
         cache: others may go on buying into it.
         known_keys: sample keys that were derived anew from a data set; the outputs of other samples are counted.
-        repair: whether to move aside what is damaged.
+        repair: whether to move aside what is damaged, and to correct shapes.
         progress: told how many blocks were looked at, of how many.
 
     Raises:
@@ -75,12 +76,20 @@ def verify(
     cache.check_file()
     with cache.reading() as connection:
         ids = connection.scalars(select(schema.blocks.c.id).order_by(schema.blocks.c.id)).all()
+        known_widths = widths(connection)
+        wrong = list(wrong_shapes(connection, known_widths))
+    for told in wrong:
+        reason = f"shape: {told.told}, of outputs of {told.width} values"
+        found.damages.append(Damage(f"stream {told.stream_id}", told.teacher_id, told.kind, 0, reason))
+        if repair:
+            with cache.writing() as connection:
+                correct(connection, told)
     for start in range(0, len(ids), _BLOCKS_AT_ONCE):
         some = ids[start : start + _BLOCKS_AT_ONCE]
         with cache.reading() as connection:
             blocks = list(_blocks(connection, some))
         for block in blocks:
-            keys, good, reason = _looked_at(block)
+            keys, good, reason = _looked_at(block, known_widths.get(block.stream_id))
             found.outputs += int(good.sum())
             if known_keys is not None:
                 found.strangers += sum(key not in known_keys for key, whole in zip(keys, good, strict=True) if whole)
@@ -88,10 +97,12 @@ def verify(
                 bad = int((~good).sum()) or 1
                 found.damages.append(Damage(f"block {block.id}", block.teacher_id, block.output_kind, bad, reason))
                 if repair:
+                    now = cache.now()
                     with cache.writing() as connection:
-                        _move_aside(connection, block, keys, good, reason, now=cache.now())
-                    found.repaired += bad
-                    found.kept += int(good.sum())
+                        moved = _move_aside(connection, block, keys, good, reason, now=now)
+                    if moved:
+                        found.repaired += bad
+                        found.kept += int(good.sum())
         progress(start + len(some), len(ids))
     with cache.reading() as connection:
         found.damages += _without_outputs(connection)
@@ -106,18 +117,16 @@ def _blocks(connection: Connection, ids: Collection[int]) -> Iterator[Any]:
                 schema.purchases.c.sample_keys,
                 schema.streams.c.teacher_id,
                 schema.streams.c.output_kind,
-                schema.stream_shapes.c.shape,
             )
             .join(schema.purchases, schema.purchases.c.id == schema.blocks.c.purchase_id)
             .join(schema.streams, schema.streams.c.id == schema.blocks.c.stream_id)
-            .outerjoin(schema.stream_shapes, schema.stream_shapes.c.stream_id == schema.blocks.c.stream_id)
             .where(schema.blocks.c.id.in_(ids))
             .order_by(schema.blocks.c.id)
         ).all()
     )
 
 
-def _looked_at(block: Any) -> tuple[tuple[bytes, ...], NDArray[np.bool_], str | None]:
+def _looked_at(block: Any, expected: int | None) -> tuple[tuple[bytes, ...], NDArray[np.bool_], str | None]:
     """The block's sample keys, which of its rows are whole, and what is wrong with the others."""
     try:
         packed = keys_at(block.sample_keys, block.positions)
@@ -130,8 +139,8 @@ def _looked_at(block: Any) -> tuple[tuple[bytes, ...], NDArray[np.bool_], str | 
     if not rows or not block.vectors or len(block.vectors) % (4 * rows):
         return keys, none, f"length: {len(block.vectors)} bytes are no float32 outputs of {rows} samples"
     width = len(block.vectors) // (4 * rows)
-    if block.shape is not None and width != np.prod([int(size) for size in block.shape.split(",")]):
-        return keys, none, f"length: {width} values a sample, for a shape of {block.shape}"
+    if expected not in (None, width):
+        return keys, none, f"length: {width} values a sample, where {expected} are expected"
     values = np.frombuffer(block.vectors, "<f4").reshape(rows, width)
     if len(block.row_checksums) != 4 * rows:
         return keys, none, f"checksums: {len(block.row_checksums)} bytes for {rows} samples"
@@ -148,7 +157,10 @@ def _looked_at(block: Any) -> tuple[tuple[bytes, ...], NDArray[np.bool_], str | 
 
 def _move_aside(
     connection: Connection, block: Any, keys: tuple[bytes, ...], good: NDArray[np.bool_], reason: str, *, now: float
-) -> None:
+) -> bool:
+    """Whether it was there still: another may repair at the same time."""
+    if connection.execute(delete(schema.blocks).where(schema.blocks.c.id == block.id)).rowcount != 1:
+        return False
     here = {"stream_id": block.stream_id, "purchase_id": block.purchase_id}
     connection.execute(
         insert(schema.set_aside).values(
@@ -160,13 +172,13 @@ def _move_aside(
             at=now,
         )
     )
-    connection.execute(delete(schema.blocks).where(schema.blocks.c.id == block.id))
     if good.any():
         places = np.frombuffer(block.positions, "<u4") if block.positions is not None else np.arange(len(keys))
         vectors = np.frombuffer(block.vectors, "<f4").reshape(len(keys), -1)[good].tobytes()
         left = b"".join(key for key, whole in zip(keys, good, strict=True) if whole)
         packed = pack_block(left, vectors, places[good].tolist())
         connection.execute(insert(schema.blocks).values(**here, **vars(packed)))
+    return True
 
 
 def _without_outputs(connection: Connection) -> Iterator[Damage]:

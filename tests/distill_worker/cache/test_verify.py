@@ -106,6 +106,67 @@ def test_values_that_are_not_finite_are_found_though_they_were_kept_so(cache: Ca
     assert (damage.reason, damage.rows) == ("not finite", 1)
 
 
+MAPS = np.random.default_rng(4).standard_normal((6, 2, 3)).astype(np.float32)
+
+
+def _three_purchases(cache: Cache, kind: str, values: np.ndarray) -> int:
+    stream_id = cache.stream("u", kind)
+    for some in (slice(2), slice(2, 4), slice(4, 6)):
+        cache.complete(cache.intend(stream_id, KEYS[some], payer="alice"), {kind: values[some]})
+    return stream_id
+
+
+@pytest.mark.parametrize(("kind", "served"), [("features.a", (6,)), ("top_k:3", (3, 2)), ("logits", (6,))])
+@pytest.mark.parametrize("told", ["2,4", "2,,3"])
+def test_shape_that_contradicts_most_blocks_is_to_blame(
+    cache: Cache, path: Path, kind: str, served: tuple[int, ...], told: str
+) -> None:
+    """Not one output is set aside; what the blocks have is served."""
+    values = MAPS.reshape(6, *served) if kind != "features.a" else MAPS
+    stream_id = _three_purchases(cache, kind, values)
+    _spoil(path, "INSERT OR REPLACE INTO stream_shapes VALUES (?, ?)", stream_id, told)
+    (damage,) = verify(cache, repair=True).damages
+    assert (damage.place, damage.rows, damage.reason) == (
+        f"stream {stream_id}",
+        0,
+        f"shape: {told}, of outputs of 6 values",
+    )
+    assert verify(cache).damages == []
+    assert cache.aligned(stream_id, KEYS).tobytes() == values.tobytes()
+    assert cache.aligned(stream_id, KEYS).shape[1:] == served
+
+
+def test_block_of_another_width_than_most_is_moved_aside(cache: Cache) -> None:
+    """Though it came first."""
+    stream_id = cache.stream("u", "logits")
+    cache.complete(cache.intend(stream_id, [bytes([9]) * 32], payer="alice"), {"logits": np.ones((1, 7), np.float32)})
+    _three_purchases(cache, "logits", MAPS.reshape(6, 6))
+    (damage,) = verify(cache, repair=True).damages
+    assert (damage.rows, damage.reason) == (1, "length: 7 values a sample, where 6 are expected")
+    with Cache(Path(cache.place)) as again:
+        assert again.aligned(stream_id, KEYS).shape == (6, 6)
+
+
+def test_two_that_repair_at_once_move_a_block_aside_once(cache: Cache, path: Path) -> None:
+    """Another repairs when this one has read the block and is about to move it."""
+    _spoil(path, _VECTORS_OF_1, _vectors(r2=7.0))
+    real, others = cache.now, list[int]()
+
+    def now() -> float:
+        if not others:
+            others.append(0)
+            with Cache(path) as other:
+                others.append(verify(other, repair=True).repaired)
+        return real()
+
+    cache.now = now  # type: ignore[method-assign]
+    found = verify(cache, repair=True)
+    assert found.repaired + others[-1] == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM set_aside").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM blocks").fetchone() == (2,)
+
+
 def test_purchase_without_its_outputs_is_told(cache: Cache, path: Path) -> None:
     _spoil(path, "DELETE FROM blocks WHERE id = 2")
     (damage,) = verify(cache).damages
