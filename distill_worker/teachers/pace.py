@@ -18,6 +18,8 @@ from typing import Final
 from distill_worker.teachers.rate_limits import Limits
 
 _FIRST_AT_ONCE: Final = 4
+_LONGEST_SLEEP_SECONDS: Final = 3600.0
+"""After which it is looked again: no clock sleeps for any number that a teacher may say."""
 _NOTHING: Final = Limits()
 
 
@@ -89,7 +91,7 @@ class Pacer:
                     return self._begun(samples)
                 if seconds > self.longest_wait_seconds and not self._paying:
                     raise WaitTooLong(seconds)
-                self.wait(self._changed, seconds)
+                self.wait(self._changed, min(seconds, _LONGEST_SLEEP_SECONDS))
 
     def stop(self) -> None:
         """Let nothing that costs begin any more: whoever waits is woken and told."""

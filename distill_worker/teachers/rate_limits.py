@@ -97,7 +97,8 @@ def limits(headers: Mapping[str, str], now: float) -> Limits:
         found = _structured(_items(told), _items(policy))
         if found.allowances or found.most_at_once is not None:
             return found
-    old = {name: float(value) for name, value in map(_old_pair, told.split(",")) if name}
+    pairs = {name: _number(value) for name, value in map(_old_pair, told.split(",")) if name}
+    old = {name: number for name, number in pairs.items() if number is not None}
     for name in ("limit", "remaining", "reset"):
         said = headers.get(f"ratelimit-{name}", headers.get(f"x-ratelimit-{name}", ""))
         if name not in old and (number := _number(said.split(",")[0].split(";")[0].strip())) is not None:

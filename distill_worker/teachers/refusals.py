@@ -55,12 +55,11 @@ def _retry_after_seconds(response: httpx.Response) -> float | None:
     except (ValueError, OverflowError):
         pass
     try:
-        seconds = response.json()["estimated_time"] if response.status_code == 503 else None
-    except (ValueError, KeyError, TypeError):
+        said = response.json()["estimated_time"] if response.status_code == 503 else None
+        seconds = float(said) if isinstance(said, int | float) and not isinstance(said, bool) else -1.0
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        return None
-    return float(seconds) if isfinite(seconds) and seconds >= 0 else None
+    return seconds if isfinite(seconds) and seconds >= 0 else None
 
 
 def _problem(response: httpx.Response) -> tuple[str, str]:

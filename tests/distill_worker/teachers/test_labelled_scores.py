@@ -139,6 +139,7 @@ def _told(*scores: tuple[Any, Any]) -> list[dict[str, Any]]:
         (_told(("cat", 0.5), ("cat", 0.25)), "comes twice"),
         (_told(("cat", 0.5), ("dog", -0.1)), "from 0 to 1"),
         (_told(("cat", 1.5), ("dog", 0.1)), "from 0 to 1"),
+        (_told(("cat", 10**400), ("dog", 0.1)), "from 0 to 1"),
         (_told(("cat", 0.5), ("dog", float("nan"))), "from 0 to 1"),
         (_told(("cat", 0.5), ("dog", "0.1")), "from 0 to 1"),
         (_told(("cat", 0.5), ("dog", True)), "from 0 to 1"),

@@ -195,3 +195,37 @@ def test_who_waits_for_a_limit_is_woken_by_better_news() -> None:
     pacer.end(pacer.begin_question(), _bucket(32, per_minute=60))
     thread.join(timeout=10)
     assert len(landed) == 1
+
+
+@pytest.mark.parametrize("seconds", [99999999999999.0, float("inf")])
+@pytest.mark.parametrize("said_of", ["everybody", "a limit"])
+def test_who_is_told_an_absurd_time_gives_up_once_nothing_is_in_flight(seconds: float, said_of: str) -> None:
+    """With a real condition, which sleeps for no such number: as long as others are in flight they may bring news."""
+    pacer = Pacer(4, 120)
+    flying = pacer.begin(1)
+    if said_of == "everybody":
+        pacer.end(pacer.begin(1), closed_for_seconds=seconds)
+    else:
+        pacer.end(pacer.begin(1), Limits((Allowance("samples", 0, seconds, 5, 60),)))
+    told: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            pacer.begin(1)
+        except BaseException as error:
+            told.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join(timeout=0.05)
+    assert told == []
+    pacer.end(flying)
+    thread.join(timeout=10)
+    assert [type(error) for error in told] == [WaitTooLong]
+
+
+def test_a_long_wait_that_is_allowed_is_waited() -> None:
+    """However often it is looked again on the way."""
+    pacer, clock = _pacer(longest_wait=1e6)
+    pacer.end(pacer.begin(1), closed_for_seconds=10_000)
+    assert _waited(pacer, clock) == pytest.approx(10_000)

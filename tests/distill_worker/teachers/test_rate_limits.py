@@ -114,6 +114,7 @@ def test_names_may_be_tokens_or_hold_commas() -> None:
         {"x-ratelimit-remaining": "5", "x-ratelimit-reset": "6m0s"},
         {"x-ratelimit-remaining": "nan", "x-ratelimit-reset": "7"},
         {"ratelimit": '"a";r=' + "9" * 400 + ";t=1"},
+        {"ratelimit": "limit=100, remaining=" + "9" * 400 + ", reset=30"},
         {"ratelimit": '"' + ";" * 5000},
     ],
     ids=lambda headers: str(headers)[:60],

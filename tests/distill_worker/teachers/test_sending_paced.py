@@ -69,6 +69,16 @@ def test_a_request_that_is_being_answered_already_says_nothing_of_the_pace() -> 
         assert pacer.at_once == at_once
 
 
+@pytest.mark.parametrize("told", ["99999999999999", "9" * 400])
+def test_an_absurd_wait_is_given_up_and_uncharged(told: str) -> None:
+    server = Server(refusal(429, retry_after=told))
+    with pytest.raises(TeacherUnavailable, match=URL) as raised:
+        server.buy(repeats_are_free=False)
+    assert raised.value.unpaid
+    assert len(server.requests) == 1
+    assert server.now == 0
+
+
 @pytest.mark.parametrize(
     "failure",
     [httpx.ConnectError("refused"), httpx.ConnectTimeout("slow"), refusal(429), refusal(503, retry_after="1")],
@@ -87,7 +97,17 @@ def test_a_model_that_is_being_loaded_is_waited_for_as_long_as_it_says() -> None
     assert 20 <= slept <= 20.25
 
 
-@pytest.mark.parametrize("said", [{"estimated_time": "soon"}, {"estimated_time": True}, {"estimated_time": -1}, []])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"estimated_time": "soon"},
+        {"estimated_time": True},
+        {"estimated_time": -1},
+        {"estimated_time": 10**400},
+        [],
+    ],
+    ids=["word", "boolean", "negative", "beyond any float", "list"],
+)
 def test_estimate_that_is_no_time_is_none(said: object) -> None:
     """Then nothing says that the request was not charged."""
     with pytest.raises(TeacherError, match="may have been charged"):
