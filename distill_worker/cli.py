@@ -5,6 +5,7 @@ command, or something that it needs, is not as it must be, and the message says 
 """
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,7 +118,7 @@ def run(
         if not config.needs_teacher:
             return {}, None
         made, bought = cli_buying.buy(config, known, max_calls=left, yes=yes)
-        left = None if left is None else left - bought
+        left = None if left is None else max(0, left - bought)
         return bought_targets(config, known.samples, made), made.teacher_id
 
     def train(here: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
@@ -245,12 +246,18 @@ def degrade(
 
 
 def main() -> None:
-    """Run the command; every `WorkerError` becomes one line and exit status 2."""
+    """Run the command; every `WorkerError` becomes one line and exit status 2.
+
+    Told to terminate, it ends as when it is interrupted: answers that are paid for are waited for and kept.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from distill_worker.cli_options import Abandon, AsJson, ConfigFile, MaxCalls, Ov
 from distill_worker.config import RunConfig
 from distill_worker.config_file import load_config
 from distill_worker.console import notes, progress_bar, say
-from distill_worker.console_buying import show_plan, show_reconciliation
+from distill_worker.console_buying import answers, money, show_plan, show_reconciliation
 from distill_worker.errors import ConfigError, PlanRefused, WorkerError
 from distill_worker.fetch import Abandoned
 from distill_worker.plan import Plan
@@ -41,7 +41,7 @@ def plan(
     if as_json:
         print(json.dumps({**made.facts(), **known.facts()}))
     else:
-        show_plan(made)
+        show_plan(made, answers)
         say_round(config, known)
     made.check()
 
@@ -125,11 +125,12 @@ def buy(
                 rate = done / max(time.monotonic() - started, 1e-3)
                 move(done, f"{rate:.0f}/s, {_spent(done, plan)}", plan.outstanding)
 
-            def agree(plan: Plan) -> None:
+            def agree(plan: Plan) -> bool:
                 nonlocal started
                 check_teacher(known, plan.teacher_id)
-                _agree(plan, yes=yes, capped=max_calls is not None)
+                bound = _agree(plan, yes=yes, capped=max_calls is not None)
                 started = time.monotonic()
+                return bound
 
             return pipeline.buy(
                 config,
@@ -139,6 +140,7 @@ def buy(
                 cache,
                 on_plan=agree,
                 on_wait=lambda left: say(f"another worker is buying the last {left} samples; waiting for it"),
+                on_end=lambda requests: say(f"ending; {requests} requests are in flight, and their answers are kept"),
                 progress=progress,
                 abandon=abandon,
                 max_calls=max_calls,
@@ -164,34 +166,23 @@ def bought_targets(config: RunConfig, samples: Samples, plan: Plan) -> dict[str,
         return load_targets(cache, plan.teacher_id, samples.keys, plan.kinds)
 
 
-def say_later(config: RunConfig, known: Known) -> None:
-    """Say that there are more rounds than the samples that are known."""
-    if known.later:
-        say(
-            f"round {known.rounds} of {config.budget.rounds}: {known.later} samples more are chosen later, with "
-            "students trained on these, by `distill-worker run`"
-        )
-
-
-def _rounds(config: RunConfig, known: Known) -> dict[str, int]:
-    return {"round": known.rounds, "rounds": config.budget.rounds, "chosen_later": known.later}
-
-
-def _agree(plan: Plan, *, yes: bool, capped: bool) -> None:
-    """Say the price; go on only when whoever pays wants to."""
+def _agree(plan: Plan, *, yes: bool, capped: bool) -> bool:
+    """Say the price; go on only when whoever pays wants to. Whether what was said is the most that may be spent."""
     show_plan(plan)
     plan.check()
-    if not plan.to_buy or yes or capped:
-        return
-    price = "" if plan.price is None else f" for {plan.price:.2f} {plan.currency}"
+    if not plan.most_calls or yes or capped:
+        return plan.price is not None
+    price = "" if plan.price is None else f" for {money(plan, plan.most_calls)}"
     if is_terminal():
-        if not typer.confirm(f"spend {len(plan.to_buy)} calls{price}?", err=True):
+        if not typer.confirm(f"spend {plan.most_calls} calls{price}?", err=True):
             raise PlanRefused("nothing was spent")
-    elif price:
+        return True
+    if price:
         raise PlanRefused(
-            f"buying {len(plan.to_buy)} samples{price} needs a word: add --yes, or --max-calls with the most to buy "
+            f"buying {plan.most_calls} samples{price} needs a word: add --yes, or --max-calls with the most to buy "
             "now. Nothing was spent"
         )
+    return False
 
 
 def is_terminal() -> bool:
@@ -200,10 +191,12 @@ def is_terminal() -> bool:
 
 
 def _spent(done: int, plan: Plan) -> str:
+    """What was begun earlier comes first, and was most likely charged then."""
+    charged = max(0, done - plan.reopened_samples)
     spent = f"{done} bought"
     if plan.price_per_call is not None:
-        spent += f" ({done * plan.price_per_call:.2f} {plan.currency})"
-    return spent if plan.quota is None else f"{spent}, {max(0, plan.quota.remaining - done)} remain"
+        spent += f" ({money(plan, charged)})"
+    return spent if plan.quota is None else f"{spent}, {max(0, plan.quota.remaining - charged)} remain"
 
 
 def register(app: typer.Typer) -> None:

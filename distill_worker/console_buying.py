@@ -13,16 +13,17 @@ from distill_worker.plan import Plan
 from distill_worker.reconciliation import Reconciliation
 
 _ROWS_SHOWN = 20
-_answers = Console(highlight=False, soft_wrap=True)
+answers = Console(highlight=False, soft_wrap=True)
+"""Standard output."""
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(plan: Plan, console: Console = notes) -> None:
     """The price, before it is paid."""
     table = Table("plan", "calls", title=None, show_edge=False, pad_edge=False)
     table.add_row("wanted", str(plan.wanted))
     table.add_row("in the cache", str(plan.cached))
     if plan.reopened:
-        table.add_row("begun earlier, asked again under the same key", str(plan.reopened_samples))
+        table.add_row("begun earlier, asked again (free if charged then)", str(plan.reopened_samples))
     if plan.elsewhere:
         table.add_row("being bought by another worker", str(plan.elsewhere))
     if plan.uncertain:
@@ -34,10 +35,19 @@ def show_plan(plan: Plan) -> None:
         table.add_row("of these, held in part and paid for again", str(plan.again))
     if plan.quota is not None:
         table.add_row("remaining", f"{plan.quota.remaining} of {plan.quota.limit}")
-    notes.print(table)
-    price = "" if plan.price is None else f", {plan.price:.2f} {plan.currency}"
+    console.print(table)
+    price = "" if plan.price is None else f", at most {money(plan, plan.most_calls)}"
     time = f", {_duration(plan.seconds)} or more at the allowed rate" if plan.seconds else ""
-    notes.print(f"teacher {plan.teacher_id}, {', '.join(plan.kinds)}, {plan.requests} requests{price}{time}")
+    told = f"teacher {plan.teacher_id}, {', '.join(plan.kinds)}, {plan.requests} requests{price}{time}"
+    console.print(told, markup=False, soft_wrap=True)
+
+
+def money(plan: Plan, calls: int) -> str:
+    """What so many calls cost, with the currency; as exact as the price of one, and empty when there is none."""
+    if plan.price_per_call is None:
+        return ""
+    decimals = len(f"{plan.price_per_call:.9f}".rstrip("0").partition(".")[2])
+    return f"{calls * plan.price_per_call:.{max(2, decimals)}f} {plan.currency}"
 
 
 def show_reconciliation(found: Reconciliation) -> None:
@@ -52,8 +62,8 @@ def show_reconciliation(found: Reconciliation) -> None:
             ],
         )
     if len(found.differences) > _ROWS_SHOWN:
-        _answers.print(f"and {len(found.differences) - _ROWS_SHOWN} more; --json lists them all")
-    _answers.print(f"{found.charged} samples were charged, by the teacher's {found.by}", markup=False)
+        answers.print(f"and {len(found.differences) - _ROWS_SHOWN} more; --json lists them all")
+    answers.print(f"{found.charged} samples were charged, by the teacher's {found.by}", markup=False)
 
 
 def show_statistics(found: CacheStatistics) -> None:
@@ -64,11 +74,11 @@ def show_statistics(found: CacheStatistics) -> None:
     )
     states = ", ".join(f"{count} {status}" for status, count in sorted(found.purchases.items())) or "none"
     since = "" if found.first_at is None else f", from {_moment(found.first_at)} to {_moment(found.last_at)}"
-    _answers.print(f"{found.place}: {found.samples_paid} samples paid for; purchases: {states}{since}", markup=False)
+    answers.print(f"{found.place}: {found.samples_paid} samples paid for; purchases: {states}{since}", markup=False)
     if found.samples_open:
-        _answers.print(f"{found.samples_open} samples are in purchases whose end is not known: run fetch", markup=False)
+        answers.print(f"{found.samples_open} samples are in purchases whose end is not known: run fetch", markup=False)
     if found.set_aside:
-        _answers.print(f"{found.set_aside} damaged blocks were set aside", markup=False)
+        answers.print(f"{found.set_aside} damaged blocks were set aside", markup=False)
 
 
 def show_damages(found: Verification) -> None:
@@ -79,11 +89,11 @@ def show_damages(found: Verification) -> None:
             [(row.place, str(row.rows), row.teacher_id, row.kind, row.reason) for row in found.damages[:_ROWS_SHOWN]],
         )
     if len(found.damages) > _ROWS_SHOWN:
-        _answers.print(f"and {len(found.damages) - _ROWS_SHOWN} more; --json lists them all")
+        answers.print(f"and {len(found.damages) - _ROWS_SHOWN} more; --json lists them all")
 
 
 def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    _answers.print(result_table(columns, rows))
+    answers.print(result_table(columns, rows))
 
 
 def _moment(seconds: float | None) -> str:

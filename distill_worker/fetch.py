@@ -11,8 +11,17 @@ from typing import Literal
 
 import numpy as np
 
-from distill_worker.cache import Buyer, Cache, Purchase
-from distill_worker.errors import QuotaExhausted, TeacherChanged, TeacherError, TeacherRefused, WorkerError
+from distill_worker.cache import Buyer, Cache, Claims, Purchase
+from distill_worker.errors import (
+    AnswerExpired,
+    PlanRefused,
+    QuotaExhausted,
+    TeacherChanged,
+    TeacherError,
+    TeacherRefused,
+    TeacherUnavailable,
+    WorkerError,
+)
 from distill_worker.plan import Images, Plan, claims_on
 from distill_worker.teachers.base import Answer, Description, Teacher
 
@@ -35,23 +44,55 @@ def fetch(
     *,
     buyer: Buyer,
     concurrency: int,
+    bound: bool = False,
     progress: Progress = lambda _done, _plan: None,
     on_wait: Callable[[int], None] = lambda _samples: None,
+    on_end: Callable[[int], None] = lambda _requests: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Carry out a plan; the number of samples bought. `images` holds the whole data set's images by sample key.
+    """Carry out a plan; the number of samples bought.
 
-    Whatever is bought before a failure is kept, and the next call goes on from there. `on_wait` is told how many
-    samples another worker is buying, once, when there is nothing to do but to wait for it.
+    Whatever ends it, nothing more is sent from then on, and the answers of what is in flight are waited for and kept.
+
+    Args:
+        teacher: it is not used again after a failure.
+        description: what it says of itself.
+        cache: where the outputs go.
+        plan: what to buy.
+        images: the whole data set's, by sample key.
+        buyer: this process, among those that buy into the cache.
+        concurrency: the most requests in flight.
+        bound: whether the plan's `most_calls` was agreed to, so that no more is asked for whatever other workers leave.
+        progress: told after each answer.
+        on_wait: told how many samples another worker is buying, once, when there is nothing to do but to wait for it.
+        on_end: told how many answers are waited for when it ends before its time.
+        sleep: between two looks at what another worker does.
 
     Raises:
-        PlanRefused: the quota cannot pay; nothing was spent.
-        QuotaExhausted: the quota ran out on the way; what was bought is kept.
-        TeacherChanged: another teacher answered; its answer is kept as its own, and nothing more was asked.
-        TeacherError, CacheError: see there; what was bought is kept.
+        PlanRefused: the quota cannot pay, or more would be needed than was agreed to.
+        QuotaExhausted: the quota ran out on the way.
+        TeacherChanged: another teacher answered; its answer is kept as its own.
+        TeacherError, CacheError: see there.
     """
     plan.check()
-    return _Purchases(teacher, description, cache, plan, images, progress).carry_out(buyer, concurrency, on_wait, sleep)
+    asked = set(plan.to_buy).union(*(purchase.sample_keys for purchase in plan.reopened))
+    claims = claims_on(
+        cache,
+        description,
+        plan.kinds,
+        [key for key in plan.samples if key in asked] if plan.left_out else plan.samples,
+        payer=teacher.payer,
+        request_size=plan.request_size,
+        most_calls=plan.most_calls if bound else None,
+    )
+    purchases = _Purchases(teacher, description, cache, plan, claims, images, progress)
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="purchase") as pool:
+        try:
+            purchases.carry_out(pool, buyer, concurrency, on_wait, sleep)
+        except BaseException:
+            purchases.end(on_end)
+            raise
+    return purchases.bought
 
 
 class _Purchases:
@@ -63,65 +104,67 @@ class _Purchases:
         description: Description,
         cache: Cache,
         plan: Plan,
+        claims: Claims,
         images: Mapping[bytes, Images],
         progress: Progress,
     ) -> None:
+        self.bought = 0
         self._teacher = teacher
         self._description = description
         self._cache = cache
         self._plan = plan
+        self._claims = claims
         self._images = images
         self._progress = progress
         self._flying: dict[Future[Answer], Purchase] = {}
-        self._failure: WorkerError | None = None
-        self._bought = 0
+        self._failure: Exception | None = None
 
     def carry_out(
         self,
+        pool: ThreadPoolExecutor,
         buyer: Buyer,
         concurrency: int,
         on_wait: Callable[[int], None],
         sleep: Callable[[float], None],
-    ) -> int:
-        plan = self._plan
-        asked = set(plan.to_buy).union(*(purchase.sample_keys for purchase in plan.reopened))
-        wanted = plan.samples if plan.left_out == 0 else [key for key in plan.samples if key in asked]
-        claims = claims_on(
-            self._cache,
-            self._description,
-            plan.kinds,
-            wanted,
-            payer=self._teacher.payer,
-            request_size=plan.request_size,
-        )
-        waiting = False
-        with ThreadPoolExecutor(concurrency, thread_name_prefix="purchase") as pool:
-            while True:
-                if self._failure is None and (free := concurrency - len(self._flying)):
-                    for purchase in self._cache.claim(claims, buyer, free):
-                        self._send(pool, purchase)
-                if self._flying:
-                    landed, _ = wait(self._flying, return_when=FIRST_COMPLETED)
-                    for future in landed:
-                        self._land(future)
-                elif self._failure is not None or not claims.left:
-                    break
-                else:
-                    if not waiting:
-                        on_wait(claims.left)
-                    waiting = True
-                    sleep(_LOOK_AGAIN_SECONDS)
+    ) -> None:
+        """Send and land until nothing is left, or something failed and all that was in flight has landed."""
+        claims, waiting = self._claims, False
+        while True:
+            # Where each mistake costs, the first answer shows whether the teacher is the one that was described.
+            most = concurrency if self._description.repeats_are_free or self.bought else 1
+            if self._failure is None and (free := most - len(self._flying)) > 0:
+                for purchase in self._cache.claim(claims, buyer, free):
+                    self._send(pool, purchase)
+            if self._flying:
+                self._land_some()
+            elif self._failure is not None or claims.left == claims.held_back:
+                break
+            else:
+                if not waiting:
+                    on_wait(claims.left)
+                waiting = True
+                sleep(_LOOK_AGAIN_SECONDS)
         if self._failure is not None:
-            raise _told(self._failure, self._bought, plan)
+            raise _told(self._failure, self.bought, self._plan)
+        if claims.held_back:
+            raise PlanRefused(_beyond(claims.held_back, self.bought))
         if claims.uncertain:
-            raise TeacherError(_uncertain(len(claims.uncertain), self._bought))
-        return self._bought
+            raise TeacherError(_uncertain(len(claims.uncertain), self.bought))
+
+    def end(self, on_end: Callable[[int], None]) -> None:
+        """Send nothing more, and keep the answers of what is in flight: they are paid for."""
+        self._teacher.stop()
+        self._progress = lambda _done, _plan: None  # it may be what failed
+        if self._flying:
+            on_end(len(self._flying))
+        while self._flying:
+            self._land_some()
 
     def _send(self, pool: ThreadPoolExecutor, purchase: Purchase) -> None:
         try:
             batch = np.stack([_image(self._images, key) for key in purchase.sample_keys])
         except WorkerError as error:
-            self._failure = self._failure or error
+            self._fail(error)
             return
         future = pool.submit(
             self._teacher.buy,
@@ -132,25 +175,43 @@ class _Purchases:
         )
         self._flying[future] = purchase
 
-    def _land(self, future: Future[Answer]) -> None:
-        purchase = self._flying.pop(future)
+    def _land_some(self) -> None:
+        landed, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+        for future in landed:
+            purchase = self._flying.pop(future)
+            try:
+                self._land(future, purchase)
+            except Exception as error:  # the other answers have to land all the same
+                self._fail(error)
+
+    def _land(self, future: Future[Answer], purchase: Purchase) -> None:
         try:
             answer = future.result()
         except TeacherRefused as error:
             # A purchase begun earlier may have been charged then; only the quota's refusal disproves it.
             if not purchase.begun_earlier or isinstance(error, QuotaExhausted):
                 self._cache.void(purchase)
-                self._failure = self._failure or error
-            else:
-                self._failure = self._failure or _refused_again(error)
-        except TeacherError as error:
-            self._failure = self._failure or error
-        else:
-            self._cache.complete(purchase, answer.outputs, teacher_id=answer.teacher_id, query_id=answer.query_id)
-            self._bought += len(purchase.sample_keys)
-            self._progress(self._bought, self._plan)
-            if answer.teacher_id != self._description.id:
-                self._failure = self._failure or _changed(self._description.id, answer.teacher_id)
+                raise
+            raise _refused_again(error) from error
+        except AnswerExpired:
+            self._claims.leave_alone(purchase)
+            return
+        except TeacherUnavailable as error:
+            # Where a repetition is free it may as well stay open; else it would count as one that may have been paid.
+            if error.unpaid and not purchase.begun_earlier and not self._description.repeats_are_free:
+                self._cache.void(purchase)
+            raise
+        self._cache.complete(purchase, answer.outputs, teacher_id=answer.teacher_id, query_id=answer.query_id)
+        self.bought += len(purchase.sample_keys)
+        self._progress(self.bought, self._plan)
+        if answer.teacher_id != self._description.id:
+            raise _changed(self._description.id, answer.teacher_id)
+
+    def _fail(self, error: Exception) -> None:
+        """The first failure is told; from then on nothing more is sent."""
+        if self._failure is None:
+            self._failure = error
+            self._teacher.stop()
 
 
 def abandon(
@@ -174,24 +235,25 @@ def abandon(
         cache, description, tuple(sorted(set(kinds))), tuple(samples), payer=teacher.payer, request_size=1
     )
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
-    for opened in cache.open_purchases(description.id):
-        mine = opened.payer == teacher.payer
-        if (whose == "all" or not mine) and claims.brought_by(opened, held) and not cache.is_alive(opened.buyer_id):
-            cache.void(opened)
+
+    def gives_up(opened: Purchase) -> bool:
+        return (whose == "all" or opened.payer != teacher.payer) and bool(claims.brought_by(opened, held))
+
+    cache.abandon(description.id, gives_up)
 
 
 def _changed(expected: str, found: str) -> TeacherChanged:
     return TeacherChanged(
         f"the teacher was replaced in the middle of the purchase: {expected} was asked, and {found} answered. Its "
-        "answer is kept as its own, and nothing more was asked"
+        "answer is kept as its own, and nothing more was asked. If it always answers so, say teacher.model_version"
     )
 
 
 def _uncertain(samples: int, bought: int) -> str:
     return (
         f"{bought} samples were bought and are kept; {samples} are left alone, for the requests that asked for them "
-        "may have been charged, and this teacher would charge for them again. See its bill, and buy them again with "
-        "`distill-worker fetch --abandon all`"
+        "may have been charged, and would be charged again. See the bill (`distill-worker reconcile`), and buy them "
+        "again with `distill-worker fetch --abandon all`"
     )
 
 
@@ -202,14 +264,24 @@ def _refused_again(error: TeacherRefused) -> TeacherRefused:
     )
 
 
-def _told(failure: WorkerError, bought: int, plan: Plan) -> WorkerError:
+def _told(failure: Exception, bought: int, plan: Plan) -> Exception:
+    """The failure, how far it got, and how to go on."""
+    if not isinstance(failure, WorkerError):
+        return failure
     advice = "ask for a larger quota and " if isinstance(failure, QuotaExhausted) else ""
-    told = type(failure)(
-        f"{failure}. {bought} of {plan.outstanding} samples were bought and are kept; {advice}run the same command "
-        "again to buy the rest"
-    )
+    then = f"{advice}run the same command again to buy the rest"
+    if isinstance(failure, TeacherChanged):
+        then = "see what it would cost now with `distill-worker plan`"
+    told = type(failure)(f"{failure}. {bought} of {plan.outstanding} samples were bought and are kept; {then}")
     told.__cause__ = failure
     return told
+
+
+def _beyond(samples: int, bought: int) -> str:
+    return (
+        f"{bought} samples were bought and are kept; {samples} more, which others had begun to buy and left, would go "
+        "beyond what was agreed to: run the same command again to buy them"
+    )
 
 
 def _image(images: Mapping[bytes, Images], key: bytes) -> Images:

@@ -72,6 +72,7 @@ def make_plan(
     cache: Cache,
     *,
     max_calls: int | None = None,
+    pay_again: bool = False,
 ) -> Plan:
     """What buying the chosen samples' outputs would take."""
     return plan(
@@ -82,6 +83,7 @@ def make_plan(
         request_size=config.teacher.request_size,
         kinds=_kinds(config, samples, description, cache),
         max_calls=max_calls,
+        pay_again=pay_again,
         price_per_call=config.teacher.price_per_call,
         currency=config.teacher.currency,
     )
@@ -94,21 +96,23 @@ def buy(
     description: Description,
     cache: Cache,
     *,
-    on_plan: Callable[[Plan], None] = lambda _: None,
+    on_plan: Callable[[Plan], bool] = lambda _: False,
     on_wait: Callable[[int], None] = lambda _: None,
+    on_end: Callable[[int], None] = lambda _: None,
     progress: purchase.Progress = lambda _done, _plan: None,
     abandon: purchase.Abandoned | None = None,
     max_calls: int | None = None,
 ) -> tuple[Plan, int]:
     """Buy what is missing; the plan that was carried out and the number of samples bought.
 
-    `on_plan` sees the price before anything is spent, and may raise to spend nothing.
+    `on_plan` sees the price before anything is spent, and says whether it is the most to spend; it may raise.
     """
     if abandon is not None:
         kinds = _kinds(config, samples, description, cache)
         purchase.abandon(abandon, teacher, description, cache, samples.wanted, kinds=kinds)
-    made = make_plan(config, samples, teacher, description, cache, max_calls=max_calls)
-    on_plan(made)
+    pay_again = abandon == "all"
+    made = make_plan(config, samples, teacher, description, cache, max_calls=max_calls, pay_again=pay_again)
+    bound = on_plan(made)
     remember(cache, config.teacher, teacher.payer, description)
     with cache.buying() as buyer:
         bought = purchase.fetch(
@@ -119,8 +123,10 @@ def buy(
             samples.images_by_key(),
             buyer=buyer,
             concurrency=config.teacher.concurrency,
+            bound=bound or max_calls is not None,
             progress=progress,
             on_wait=on_wait,
+            on_end=on_end,
         )
     return made, bought
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import Cache, Claims, Purchase
+from distill_worker.cache.claims import answered_by_others
 from distill_worker.cache.schema import KIND_SEPARATOR
 from distill_worker.errors import PlanRefused, WorkerError
 from distill_worker.output_kinds import FEATURES
@@ -45,6 +46,8 @@ class Plan:
     request_size: int
     """Samples in a request that asks for the first time."""
     quota: Quota | None
+    max_calls: int | None = None
+    """The most samples to ask for, the first time or again."""
     price_per_call: float | None = None
     currency: str = "USD"
 
@@ -74,9 +77,14 @@ class Plan:
         return max(0, len(self.to_buy) - self.quota.remaining) if self.quota else 0
 
     @property
+    def most_calls(self) -> int:
+        """How many samples may be charged: what was begun earlier may not have been."""
+        return self.outstanding if self.max_calls is None else min(self.outstanding, self.max_calls)
+
+    @property
     def price(self) -> float | None:
-        """What there is to buy costs, in `currency`; None when no price is configured."""
-        return None if self.price_per_call is None else len(self.to_buy) * self.price_per_call
+        """What it costs at most, in `currency`; None when no price is configured."""
+        return None if self.price_per_call is None else round(self.most_calls * self.price_per_call, 9)
 
     @property
     def seconds(self) -> float | None:
@@ -96,6 +104,7 @@ class Plan:
             "uncertain": self.uncertain,
             "to_buy": len(self.to_buy),
             "left_out": self.left_out,
+            "most_calls": self.most_calls,
             "paid_again": self.again,
             "requests": self.requests,
             "remaining": quota.remaining if quota else None,
@@ -109,10 +118,12 @@ class Plan:
     def check(self) -> None:
         """Raise `PlanRefused` when the quota cannot pay."""
         if self.quota is not None and self.shortfall:
+            remaining = self.quota.remaining
+            part = f"buy a part with --max-calls {remaining}, " if remaining else ""
             raise PlanRefused(
                 f"budget.n: {self.wanted} samples are wanted and {self.cached} are held, so {len(self.to_buy)} must be "
-                f"bought, but {self.quota.remaining} calls remain of {self.quota.limit}. Nothing was spent. Lower n by "
-                f"{self.shortfall}, buy a part with --max-calls {self.quota.remaining}, or ask for a larger quota"
+                f"bought, but {remaining} calls remain of {self.quota.limit}. Nothing was spent. Lower n by "
+                f"{self.shortfall + self.left_out}, {part}or ask for a larger quota"
             )
 
 
@@ -125,10 +136,13 @@ def plan(
     request_size: int,
     kinds: tuple[str, ...] = ("logits",),
     max_calls: int | None = None,
+    pay_again: bool = False,
     price_per_call: float | None = None,
     currency: str = "USD",
 ) -> Plan:
     """What buying these kinds of output of `samples` (images by sample key) would take, one call a sample.
+
+    `pay_again` allows samples that this teacher was asked about, and that another answered in its place.
 
     Raises:
         WorkerError: the images do not fit the teacher, it does not sell that, or it cannot be asked.
@@ -141,11 +155,14 @@ def plan(
     lacking = [key for key in samples if not all(key in rows for rows in held)]
     if lacking:  # what is held needs no offer any more
         _check_offer(description, kinds)
+        if not pay_again:
+            _check_name(description, cache, lacking)
     seen = cache.look(claims)
     quota = teacher.quota() if lacking else None
     _check_permission(quota, kinds)
     free = [key for key in lacking if key not in seen.begun]
-    to_buy = free[:max_calls]
+    repeated = sum(len(purchase.sample_keys) for purchase in seen.left_open)
+    to_buy = free if max_calls is None else free[: max(0, max_calls - repeated)]
     in_part = [rows for rows in held if any(key in rows for key in to_buy)]
     return Plan(
         teacher_id=description.id,
@@ -162,6 +179,7 @@ def plan(
         ),
         request_size=size,
         quota=quota,
+        max_calls=max_calls,
         price_per_call=price_per_call,
         currency=currency,
     )
@@ -199,6 +217,7 @@ def claims_on(
     *,
     payer: str,
     request_size: int,
+    most_calls: int | None = None,
 ) -> Claims:
     """A wish for these kinds of output of some samples, of this teacher."""
     return Claims(
@@ -208,6 +227,7 @@ def claims_on(
         payer=payer,
         wanted=wanted,
         request_size=request_size,
+        most_calls=most_calls,
         repeats_are_free=description.repeats_are_free,
     )
 
@@ -220,6 +240,17 @@ def _check_shape(description: Description, samples: Mapping[bytes, Images]) -> N
                 f"{list(image.shape)}; is this the right teacher?"
             )
         return
+
+
+def _check_name(description: Description, cache: Cache, lacking: Sequence[bytes]) -> None:
+    with cache.reading() as connection:
+        others = answered_by_others(connection, description.id)
+    if answered := [others[key] for key in lacking if key in others]:
+        raise PlanRefused(
+            f"teacher: {len(answered)} of these samples were asked of {description.id}, and {answered[0]} answered and "
+            "was paid. Asked again they would be paid again. Say teacher.model_version if it always answers so; else "
+            "buy them again with `distill-worker fetch --abandon all`"
+        )
 
 
 def _check_offer(description: Description, kinds: tuple[str, ...]) -> None:

@@ -55,6 +55,7 @@ class Claims:
         payer: str,
         wanted: Sequence[bytes],
         request_size: int,
+        most_calls: int | None = None,
         repeats_are_free: bool = True,
     ) -> None:
         """Want some samples.
@@ -66,11 +67,15 @@ class Claims:
             payer: the account that pays.
             wanted: sample keys, each once, in the order in which they are bought.
             request_size: samples in a purchase.
+            most_calls: how many samples may be asked for, the first time or again; any number when None.
             repeats_are_free: whether what somebody left open may be repeated.
         """
         self.stream_ids = [stream_id for _, stream_id in streams]
         self.uncertain: set[bytes] = set()
         """Samples in purchases that somebody left open, and that may have to be paid for again."""
+        self.held_back = 0
+        """Samples that nobody sees to and that are more than may be asked for, as far as the last look showed."""
+        self._calls_left = most_calls
         self._kinds = [kind for kind, _ in streams]
         self._teacher_id = teacher_id
         self._order_id = order_id
@@ -96,14 +101,33 @@ class Claims:
             PlanRefused: somebody left a purchase open that another account may have paid for.
         """
         seen = self.look(connection, held, is_alive)
-        begun = seen.begun
-        taken = [_adopt(connection, opened, buyer) for opened in seen.left_open[:count]]
+        taken: list[Purchase] = []
+        beyond: set[bytes] = set()
+        for opened in seen.left_open:
+            if not self._may_ask(len(opened.sample_keys)):
+                beyond.update(opened.sample_keys)
+            elif len(taken) < count:
+                taken.append(_adopt(connection, opened, buyer))
+                self._ask(len(opened.sample_keys))
         self._todo.extend(self._elsewhere)
         self._elsewhere = []
-        while len(taken) < count and (keys := self._next(held, begun)):
+        begun = seen.begun - beyond
+        while len(taken) < count and (keys := self._next(held, begun, beyond)):
             taken.append(new_purchase(connection, self._order_id, keys, payer=self._payer, buyer_id=buyer.id, now=now))
+            self._ask(len(keys))
         self._mine.update(purchase.id for purchase in taken)
         return taken
+
+    def leave_alone(self, purchase: Purchase) -> None:
+        """Neither repeat this purchase nor buy its samples otherwise: it was charged, and its answer is lost."""
+        self.uncertain.update(purchase.sample_keys)
+
+    def _may_ask(self, samples: int) -> bool:
+        return self._calls_left is None or samples <= self._calls_left
+
+    def _ask(self, samples: int) -> None:
+        if self._calls_left is not None:
+            self._calls_left -= samples
 
     def look(self, connection: Connection, held: Held, is_alive: IsAlive) -> Seen:
         """What others began of what is wanted, and writes nothing.
@@ -153,13 +177,21 @@ class Claims:
             if key in self._wanted and all(key in rows for rows in others) and not all(key in rows for rows in brought)
         }
 
-    def _next(self, held: Held, begun: Container[bytes]) -> list[bytes]:
+    def _next(self, held: Held, begun: Container[bytes], beyond: Container[bytes]) -> list[bytes]:
         keys: list[bytes] = []
+        left: list[bytes] = []
         while self._todo and len(keys) < self._request_size:
             key = self._todo.popleft()
             if key in self.uncertain or all(key in rows for rows in held):
                 continue
-            (self._elsewhere if key in begun else keys).append(key)
+            if key in begun:
+                self._elsewhere.append(key)
+            elif key in beyond or not self._may_ask(len(keys) + 1):
+                left.append(key)
+            else:
+                keys.append(key)
+        self.held_back = len(left)
+        self._todo.extendleft(reversed(left))
         return keys
 
 
@@ -182,6 +214,17 @@ def open_purchases(connection: Connection, teacher_id: str) -> list[Purchase]:
         )
         for row in rows
     ]
+
+
+def answered_by_others(connection: Connection, teacher_id: str) -> dict[bytes, str]:
+    """The samples that this teacher was asked about and another answered, and who that was."""
+    version = schema.purchases.c.model_version
+    rows = connection.execute(
+        select(schema.purchases.c.sample_keys, version)
+        .join(schema.streams)
+        .where(schema.streams.c.teacher_id == teacher_id, schema.purchases.c.status == "done", version != teacher_id)
+    )
+    return {key: row.model_version for row in rows for key in split_keys(row.sample_keys)}
 
 
 def new_purchase(

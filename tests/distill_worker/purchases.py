@@ -86,7 +86,8 @@ def carry_out_plan(
     concurrency: int = 1,
     progress: Progress = lambda _done, _plan: None,
 ) -> int:
-    """Fetch what was planned."""
+    """Fetch what was planned, with a new connection to the teacher."""
+    teacher.stopped = False
     with cache.buying() as buyer:
         return fetch(
             teacher,

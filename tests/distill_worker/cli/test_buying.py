@@ -19,9 +19,15 @@ def test_plan_tells_money_and_time(command: Command, config: Path, teacher: Fake
     teacher.rates = (Rate("samples", 12, 2), Rate("requests", 60, 60))
     facts = facts_of(command("plan", config, "--json", *PRICED))
     assert (facts["price"], facts["currency"], facts["seconds_at_allowed_rate"]) == (2.5, "EUR", 40.0)
-    told = command("plan", config, *PRICED).stderr
+    told = command("plan", config, *PRICED).stdout
     assert "2.50 EUR" in told
     assert "40 s or more at the allowed rate" in told
+    assert teacher.sent == []
+
+
+def test_small_prices_are_not_rounded_away(command: Command, config: Path, teacher: FakeTeacher) -> None:
+    told = command("plan", config, "--set", "teacher.price_per_call=0.0002").stdout
+    assert "at most 0.0020 USD" in told
     assert teacher.sent == []
 
 
@@ -48,14 +54,14 @@ def test_max_calls_of_none_buys_nothing(command: Command, config: Path, teacher:
     assert teacher.paid == 0
 
 
-def test_purchase_left_open_is_finished_whatever_max_calls_says(
-    command: Command, config: Path, teacher: FakeTeacher
-) -> None:
-    """It may have been paid for already; repeating it is free."""
+def test_purchase_left_open_counts_among_the_most_calls(command: Command, config: Path, teacher: FakeTeacher) -> None:
+    """Whether it was charged is not known: it is repeated when there is room for it, and is free if it was."""
     teacher.will(("after", TeacherUnavailable("lost")))
     assert command("fetch", config, "--set", "teacher.give_up_after_seconds=0").status == 2
     assert teacher.paid == 4
-    assert facts_of(command("fetch", config, "--max-calls", 0, "--json"))["bought"] == 4
+    assert command("fetch", config, "--max-calls", 3).status == 2
+    assert len(teacher.sent) == 1
+    assert facts_of(command("fetch", config, "--max-calls", 4, "--json"))["bought"] == 4
     assert teacher.paid == 4
 
 

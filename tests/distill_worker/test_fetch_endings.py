@@ -1,0 +1,221 @@
+"""Whatever ends a purchase, what is in flight is kept, and no more is asked for than was agreed to."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from distill_worker.cache import Cache
+from distill_worker.errors import (
+    AnswerExpired,
+    CacheError,
+    PlanRefused,
+    TeacherChanged,
+    TeacherError,
+    TeacherUnavailable,
+)
+from distill_worker.fetch import fetch
+from distill_worker.plan import Plan, claims_on, plan
+from distill_worker.teachers.base import Answer, Description
+from tests.distill_worker.fake_teacher import Crash, FakeTeacher, describe
+from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, plan_for
+
+CHARGES_REPEATS = replace(describe(), repeats_are_free=False)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[CrashingCache]:
+    with CrashingCache(tmp_path / "cache.sqlite") as opened:
+        yield opened
+
+
+class SlowTeacher(FakeTeacher):
+    """The first request is answered at once, those beside it when `go` is set."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.go = Event()
+
+    def buy(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        description: Description,
+        idempotency_key: str,
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> Answer:
+        """Charge, and then wait."""
+        told = super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
+        if len(self.charged) > 1:
+            assert self.go.wait(10)
+        return told
+
+    def stop(self) -> None:
+        """What is in flight lands from now on."""
+        super().stop()
+        self.go.set()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Crash()])
+def test_interrupted_purchase_keeps_what_is_in_flight(
+    cache: CrashingCache, samples: Samples, error: BaseException
+) -> None:
+    """Ctrl-C after the first answer: what was sent is charged, so it is waited for and kept; nothing more is sent."""
+    teacher = SlowTeacher(description=CHARGES_REPEATS)
+
+    def interrupt(_done: int, _plan: Plan) -> None:
+        if teacher.paid > 4:
+            raise error
+
+    teacher.go.set()
+    with pytest.raises(type(error)):
+        carry_out(teacher, cache, samples, request_size=2, concurrency=3, progress=interrupt)
+    assert teacher.paid < len(samples)
+    assert len(cache.holdings(cache.stream("t", "logits"))) == teacher.paid
+
+
+@pytest.mark.parametrize("step", ["claim", "complete"])
+def test_failing_cache_keeps_the_other_answers(cache: CrashingCache, samples: Samples, step: str) -> None:
+    """The disk is full for one answer, or for the next intention; those in flight beside it are kept."""
+    teacher = FakeTeacher()
+    cache.crash_at, cache.error = (step, "before", 1), CacheError("the disk is full")
+    with pytest.raises(CacheError, match="full"):
+        carry_out(teacher, cache, samples, request_size=2, concurrency=3)
+    lost = 2 if step == "complete" else 0
+    assert len(cache.holdings(cache.stream("t", "logits"))) == teacher.paid - lost
+    carry_out(teacher, cache, samples, request_size=2)
+    assert_bought_once(teacher, cache, samples)
+
+
+def _plan(teacher: FakeTeacher, cache: Cache, samples: Samples, max_calls: int | None) -> Plan:
+    return plan(teacher, teacher.description, cache, samples, request_size=4, max_calls=max_calls)
+
+
+def _fetch(teacher: FakeTeacher, cache: Cache, made: Plan, samples: Samples) -> int:
+    with cache.buying() as buyer:
+        return fetch(
+            teacher,
+            teacher.description,
+            cache,
+            made,
+            samples,
+            buyer=buyer,
+            concurrency=2,
+            bound=True,
+            sleep=lambda _: None,
+        )
+
+
+def test_samples_that_another_worker_leaves_are_not_bought_beyond_the_agreed_number(
+    cache: CrashingCache, samples: Samples, tmp_path: Path
+) -> None:
+    """It was buying eight of twelve when the price was said; then it gives them up."""
+    keys, teacher = list(samples), FakeTeacher()
+    with Cache(tmp_path / "cache.sqlite") as theirs:
+        with theirs.buying() as other:
+            claims = claims_on(theirs, describe(), ("logits",), keys[:8], payer="alice", request_size=4)
+            begun = theirs.claim(claims, other, 2)
+            made = _plan(teacher, cache, samples, None)
+            assert (made.elsewhere, made.most_calls) == (8, 4)
+            for purchase in begun:
+                theirs.void(purchase)
+        with pytest.raises(PlanRefused, match=r"4 samples were bought.*8 more.*beyond what was agreed"):
+            _fetch(teacher, cache, made, samples)
+    assert teacher.paid == 4
+
+
+@pytest.mark.parametrize("max_calls", [0, 3, 4, 6, 12])
+def test_purchases_begun_earlier_count_among_the_most_calls(
+    cache: CrashingCache, samples: Samples, max_calls: int
+) -> None:
+    """Nobody knows whether they were charged, and here they were not."""
+    teacher = FakeTeacher(faults=[("before", TeacherUnavailable("lost"))])
+    with pytest.raises(TeacherUnavailable):
+        carry_out(teacher, cache, samples)
+    assert teacher.paid == 0
+    made = _plan(teacher, cache, samples, max_calls)
+    assert made.most_calls <= max_calls
+    again = FakeTeacher()
+    try:
+        _fetch(again, cache, made, samples)
+    except PlanRefused:
+        assert max_calls < 4
+    assert again.paid == (max_calls if max_calls >= 4 else 0)
+
+
+def test_failure_that_was_certainly_not_charged_leaves_nothing_uncertain(
+    cache: CrashingCache, samples: Samples
+) -> None:
+    """Where repeats cost: the teacher was down, so the next run buys all, and asks nobody to abandon anything."""
+    teacher = FakeTeacher(
+        description=CHARGES_REPEATS, faults=[None, ("before", TeacherUnavailable("down", unpaid=True))]
+    )
+    with pytest.raises(TeacherUnavailable):
+        carry_out(teacher, cache, samples)
+    assert plan_for(teacher, cache, samples).uncertain == 0
+    assert carry_out(teacher, cache, samples) == 8
+    assert teacher.paid == 12
+
+
+def test_failure_that_may_have_been_charged_is_left_alone_and_the_others_are_bought(
+    cache: CrashingCache, samples: Samples
+) -> None:
+    teacher = FakeTeacher(description=CHARGES_REPEATS, faults=[None, ("after", TeacherError("lost"))])
+    with pytest.raises(TeacherError, match="lost"):
+        carry_out(teacher, cache, samples)
+    with pytest.raises(TeacherError, match=r"4 samples were bought.*4 are left alone.*--abandon all"):
+        carry_out(teacher, cache, samples)
+    assert teacher.paid == 12
+    assert len({key for key, _ in teacher.sent}) == len(teacher.sent) == 3
+
+
+def test_expired_answer_is_left_alone_and_the_others_are_bought(cache: CrashingCache, samples: Samples) -> None:
+    teacher = FakeTeacher(faults=[("after", TeacherUnavailable("lost"))])
+    with pytest.raises(TeacherUnavailable):
+        carry_out(teacher, cache, samples)
+    teacher.will(("before", AnswerExpired("410: kept no more")))
+    with pytest.raises(TeacherError, match=r"8 samples were bought.*4 are left alone"):
+        carry_out(teacher, cache, samples)
+    assert teacher.paid == 12
+
+
+class RenamedTeacher(FakeTeacher):
+    """Says that it is `t`, and answers as `u`."""
+
+    def buy(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        description: Description,
+        idempotency_key: str,
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> Answer:
+        """Under another name."""
+        told = super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
+        return replace(told, teacher_id="u")
+
+
+def test_answer_of_another_teacher_is_kept_as_its_own_and_ends_the_purchase(
+    cache: CrashingCache, samples: Samples
+) -> None:
+    """Where repeats cost, one request shows it."""
+    teacher = RenamedTeacher(description=CHARGES_REPEATS)
+    with pytest.raises(TeacherChanged, match=r"t was asked, and u answered.*4 of 12"):
+        carry_out(teacher, cache, samples, concurrency=3)
+    assert teacher.paid == 4
+    assert len(cache.holdings(cache.stream("u", "logits"))) == 4
+    assert len(cache.holdings(cache.stream("t", "logits"))) == 0
+
+
+def test_teacher_that_always_answers_as_another_is_not_paid_twice(cache: CrashingCache, samples: Samples) -> None:
+    """The samples it was paid for are not asked again under the first name."""
+    teacher = RenamedTeacher(description=CHARGES_REPEATS)
+    with pytest.raises(TeacherChanged):
+        carry_out(teacher, cache, samples)
+    with pytest.raises(PlanRefused, match=r"4 of these samples.*u answered.*teacher\.model_version"):
+        carry_out(teacher, cache, samples)
+    assert teacher.paid == 4
