@@ -8,6 +8,7 @@ An answer with more is cut to its K largest; one with fewer is refused, for the 
 
 import json
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from io import BytesIO
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,6 +19,7 @@ from PIL import Image
 
 from distill_worker.errors import TeacherError, TeacherRefused
 from distill_worker.output_kinds import TOP_K, OutputKind
+from distill_worker.teachers.addresses import public_url
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota
 from distill_worker.teachers.sending import Sender
 
@@ -46,8 +48,11 @@ class LabelledScoresTeacher:
         self.payer = sender.payer
         self._sender = sender
         self._url = url
+        self._shown = public_url(url)
         self._model = model
         self._labels = dict(labels)
+        # Under other labels the same answers are kept as other classes: they are another teacher's.
+        self._meaning = sha256(json.dumps(labels, sort_keys=True).encode()).hexdigest()[:12]
         self._digits = score_digits
         self._version = model_version or _NO_VERSION
         classes = max(num_classes or 0, 1 + max(labels.values()))
@@ -111,7 +116,7 @@ class LabelledScoresTeacher:
             told = {text: _largest(scores, kind) for text, kind in kinds.items()}
         except ValueError as error:  # not JSON, too
             raise TeacherError(
-                f"{self._url}: {error}, in the answer {response.text[:200]!r}; it was not kept"
+                f"{self._shown}: {error}, in the answer {response.text[:200]!r}; it was not kept"
             ) from error
         version = response.headers.get("x-model-version") or self._version
         return Answer(told, self._id(version), response.headers.get("x-request-id"))
@@ -136,7 +141,7 @@ class LabelledScoresTeacher:
         return scores
 
     def _id(self, version: str) -> str:
-        return f"{self._url}/{self._model}/{version}"
+        return f"{self._shown}/{self._model}/{version}/{self._meaning}"
 
 
 def _wanted(text: str) -> OutputKind:

@@ -8,7 +8,7 @@ certainly not charged: it could not be connected to, or it said 429, or 503 with
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from threading import TIMEOUT_MAX, Event
 from types import TracebackType
@@ -18,6 +18,7 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherStopped, TeacherUnavailable
+from distill_worker.teachers.addresses import public_url
 from distill_worker.teachers.pace import Pacer, Stopped, Turn, WaitTooLong
 from distill_worker.teachers.rate_limits import Limits, limits
 from distill_worker.teachers.refusals import refusal, status_of
@@ -55,14 +56,16 @@ class Sender:
         """`sleep` is how it waits before it tries again: until it is stopped, at the longest."""
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.payer = payer_of(api_key)
-        self.url = url.rstrip("/")
+        self.url = public_url(url)
+        """For messages and names."""
+        address, _, self._query = url.partition("#")[0].partition("?")
         self._give_up_after_seconds = give_up_after_seconds
         self._on_retry = on_retry
         self._stopped = Event()
         self._sleep = sleep or (lambda seconds: self._stopped.wait(min(seconds, TIMEOUT_MAX)))
         self._pacer = pacer or Pacer(most_at_once, max(give_up_after_seconds, _LONGEST_PACED_WAIT_SECONDS))
         self._client = httpx.Client(
-            base_url=self.url,
+            base_url=address.rstrip("/"),
             headers=headers,
             timeout=timeout_seconds,
             transport=transport,
@@ -85,7 +88,7 @@ class Sender:
     def answers(self, path: str) -> bool:
         """Whether this page would be given now; asks once."""
         try:
-            return self._client.get(path).status_code == 200
+            return self._client.get(self._with_query(path)).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -179,7 +182,7 @@ class Sender:
 
     def _asked(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            return self._client.request(method, path, **request)
+            return self._client.request(method, self._with_query(path, request.pop("params", None)), **request)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError) as error:
             raise TeacherError(f"{self.url}: the request or its answer is not valid HTTP ({error})") from error
         except httpx.TransportError as error:
@@ -188,6 +191,11 @@ class Sender:
                 "and is the URL right?",
                 unpaid=isinstance(error, _NEVER_SENT),
             ) from error
+
+    def _with_query(self, path: str, params: Mapping[str, Any] | None = None) -> str:
+        """What the server's URL asks goes with every page of it; a whole URL has its own."""
+        queries = [self._query if path.startswith("/") else "", str(httpx.QueryParams(params))]
+        return "?".join(filter(None, [path, "&".join(filter(None, queries))]))
 
 
 class _Attempts:

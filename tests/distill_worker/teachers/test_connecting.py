@@ -49,7 +49,7 @@ def test_labelled_scores_takes_every_setting() -> None:
         assert isinstance(teacher, LabelledScoresTeacher)
         description = teacher.describe()
         answer = teacher.buy(IMAGE, description=description, idempotency_key="k", outputs=("top_k:1:3",))
-    assert (description.id, description.num_classes) == (f"{url}/pets/june", 7)
+    assert (description.id, description.num_classes) == (f"{url}/pets/june/aa58fde9c156", 7)
     assert description.repeats_are_free
     assert answer.outputs["top_k:1:3"].tolist() == [[[1, 0.75]]]
 

@@ -21,6 +21,7 @@ from tests.distill_worker.teachers.scripted_server import URL, Server
 from tests.foreign.labelled_scores_server import ForeignScores, served
 
 LABELS = {"cat": 0, "dog": 1, "newt": 4}
+MEANING = "268e9a1095e1"
 """Classes 2 and 3 have no label."""
 IMAGE = np.array([[[[7, 0], [0, 0]]]], np.uint8)
 
@@ -41,7 +42,7 @@ def test_what_is_offered_follows_from_the_configuration_alone() -> None:
         description = teacher.describe()
         assert teacher.quota() is None
         assert teacher.queries() is None
-    assert description.id == "http://127.0.0.1:1/classify/pets/june"
+    assert description.id == f"http://127.0.0.1:1/classify/pets/june/{MEANING}"
     assert dict(description.outputs) == {"top_k:2": (2, 2)}
     assert (description.image_shape, description.max_request_size, description.num_classes) == (None, 1, 5)
     assert not description.repeats_are_free
@@ -73,7 +74,7 @@ def test_image_arrives_as_it_is_and_the_likeliest_classes_come_back(channels: in
     assert np.array_equal(seen[0], image[0])
     assert answer.outputs["top_k:2"].dtype == np.float32
     assert answer.outputs["top_k:2"].tolist() == [[[4, 0.625], [0, 0.25]]]
-    assert answer.teacher_id == f"{url}/pets/unversioned"
+    assert answer.teacher_id == f"{url}/pets/unversioned/{MEANING}"
     assert model.keys == ['"k1"']
 
 
@@ -101,7 +102,7 @@ def test_answer_of_another_version_is_given_in_that_version_s_name() -> None:
     with served(model) as url, _client(url, model_version="june") as teacher:
         description = teacher.describe()
         answer = teacher.buy(IMAGE, description=description, idempotency_key="k", outputs=("top_k:2",))
-    assert (description.id, answer.teacher_id) == (f"{url}/pets/june", f"{url}/pets/july")
+    assert (description.id, answer.teacher_id) == (f"{url}/pets/june/{MEANING}", f"{url}/pets/july/{MEANING}")
 
 
 def test_model_that_is_being_loaded_is_waited_for() -> None:
