@@ -1,12 +1,27 @@
 """Teachers that were met before, and what they said of themselves: a run whose outputs are all held asks nobody."""
 
+import json
 import os
 from dataclasses import asdict
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
 
 from distill_worker.cache import Cache
 from distill_worker.config import TeacherAddress
+from distill_worker.teachers.addresses import public_url
 from distill_worker.teachers.base import Description
+
+_TOLD: Final = {
+    "model_version",
+    "num_classes",
+    "input_name",
+    "output_name",
+    "labels",
+    "top_k",
+    "score_digits",
+    "repeats_are_free",
+}
+_LONGEST_PART: Final = 400
 
 
 def remember(cache: Cache, address: TeacherAddress, payer: str, description: Description) -> None:
@@ -32,4 +47,16 @@ def url_of(address: TeacherAddress) -> str:
 
 
 def _name(address: TeacherAddress, payer: str) -> str:
-    return " ".join([address.protocol, url_of(address).rstrip("/"), address.model, payer])
+    """Of the teacher at this address to this account, as it is configured: below the 1000 characters that are kept."""
+    parts = [address.protocol, _short(public_url(url_of(address))), _short(address.model), payer, _settings(address)]
+    return " ".join(parts)
+
+
+def _settings(address: TeacherAddress) -> str:
+    """What a description says that the configuration told, not the teacher; the same for the same."""
+    told = address.model_dump(mode="json", include=_TOLD)
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_PART else sha256(text.encode()).hexdigest()

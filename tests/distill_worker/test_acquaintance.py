@@ -1,0 +1,110 @@
+"""Who is known again: the same teacher, asked by the same account, under the same configuration."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_worker.acquaintance import recall, remember
+from distill_worker.cache import Cache
+from distill_worker.config import TeacherAddress
+from tests.distill_worker.fake_teacher import describe
+
+SETTINGS: Mapping[str, Any] = {
+    "protocol": "labelled-scores",
+    "url": "http://teacher.test/classify",
+    "model": "m",
+    "labels": {"a": 0, "b": 1},
+    "top_k": 2,
+    "model_version": "1",
+    "num_classes": 3,
+}
+DESCRIPTION = describe(outputs={"features.a": (2, 2)})
+
+
+@pytest.fixture(autouse=True)
+def _url_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEACHER_URL", raising=False)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    """Without anybody known."""
+    with Cache(tmp_path / "cache.sqlite") as cache:
+        yield cache
+
+
+def _address(**changed: object) -> TeacherAddress:
+    return TeacherAddress.model_validate({**SETTINGS, **changed})
+
+
+def test_the_same_is_known_again(cache: Cache) -> None:
+    """However fast it is asked now, and in whatever order its labels are told."""
+    remember(cache, _address(), "alice", DESCRIPTION)
+    for same in ({}, {"labels": {"b": 1, "a": 0}}, {"concurrency": 3}, {"url": SETTINGS["url"] + "/"}):
+        known = recall(cache, _address(**same), "alice")
+        assert known is not None
+        assert known[0] == DESCRIPTION
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"protocol": "open-inference"},
+        {"url": "http://teacher.test/other"},
+        {"model": "n"},
+        {"model_version": "2"},
+        {"model_version": None},
+        {"labels": {"a": 1, "b": 0}},
+        {"top_k": 1},
+        {"score_digits": 2},
+        {"num_classes": 9},
+        {"input_name": "x"},
+        {"output_name": "y"},
+        {"repeats_are_free": True},
+    ],
+    ids=str,
+)
+def test_who_is_configured_otherwise_is_not_known(cache: Cache, changed: Mapping[str, object]) -> None:
+    """What was said may follow from the configuration."""
+    remember(cache, _address(), "alice", DESCRIPTION)
+    assert recall(cache, _address(**changed), "alice") is None
+
+
+def test_another_account_may_be_told_otherwise(cache: Cache) -> None:
+    remember(cache, _address(), "alice", DESCRIPTION)
+    assert recall(cache, _address(), "bob") is None
+
+
+class Names(Cache):
+    """Which name was given to it."""
+
+    met_as: str
+
+    def meet(self, address: str, description: Mapping[str, Any]) -> None:
+        """Note it."""
+        self.met_as = address
+        super().meet(address, description)
+
+
+@pytest.mark.parametrize("long", ["url", "model", "both"])
+def test_long_names_fit_and_differ(tmp_path: Path, long: str) -> None:
+    """The address column holds 1000 characters."""
+    url = "http://teacher.test/" + "x" * (5000 if long != "model" else 1)
+    model = "m" * (5000 if long != "url" else 1)
+    with Names(tmp_path / "cache.sqlite") as cache:
+        remember(cache, _address(url=url, model=model), "p" * 16, DESCRIPTION)
+        assert len(cache.met_as) < 1000
+        assert recall(cache, _address(url=url, model=model), "p" * 16) is not None
+        assert recall(cache, _address(url=url + "y", model=model), "p" * 16) is None
+        assert recall(cache, _address(url=url, model=model + "n"), "p" * 16) is None
+
+
+def test_no_key_in_the_url_is_kept(tmp_path: Path) -> None:
+    with Names(tmp_path / "cache.sqlite") as cache:
+        remember(cache, _address(url="http://user:hunter2@teacher.test/?api-key=SECRET"), "alice", DESCRIPTION)
+    name = cache.met_as
+    assert name.startswith("labelled-scores http://teacher.test m alice ")
+    assert "hunter2" not in name
+    assert "SECRET" not in name
