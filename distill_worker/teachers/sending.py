@@ -62,7 +62,7 @@ class Sender:
         self._give_up_after_seconds = give_up_after_seconds
         self._on_retry = on_retry
         self._stopped = Event()
-        self._sleep = sleep or (lambda seconds: self._stopped.wait(min(seconds, TIMEOUT_MAX)))
+        self._sleep = sleep or self._sleep_unless_stopped
         self._pacer = pacer or Pacer(most_at_once, max(give_up_after_seconds, _LONGEST_PACED_WAIT_SECONDS))
         self._client = httpx.Client(
             base_url=address.rstrip("/"),
@@ -121,6 +121,9 @@ class Sender:
         if not isinstance(body, dict):
             raise TeacherError(f"{self.url}{path}: expected a JSON object, got {response.text[:80]!r}")
         return body
+
+    def _sleep_unless_stopped(self, seconds: float) -> None:
+        self._stopped.wait(min(seconds, TIMEOUT_MAX))
 
     def _retried(self, attempts: "_Attempts", attempt: Callable[[], httpx.Response]) -> httpx.Response:
         def tell(state: RetryCallState) -> None:
