@@ -14,6 +14,7 @@ from distill_worker.config import RunConfig
 from distill_worker.config_file import parse_config
 from distill_worker.eligible import Eligible
 from distill_worker.errors import ConfigError, RunError
+from distill_worker.plan import Plan
 from distill_worker.rounds import Bought, Known, all_samples, check_teacher, known_samples, run_in_rounds
 from distill_worker.samples import Samples, dataset_of
 from distill_worker.targets import load_targets
@@ -58,6 +59,12 @@ class Buyer:
         config, samples = _config(self.folder), known.samples
         self.seen.append(len(samples.chosen))
         self.at("chosen", known.rounds, 0)
+        self.teacher.stopped = False
+
+        def same_teacher(plan: Plan) -> bool:
+            check_teacher(known, plan.teacher_id)
+            return False
+
         with Cache(config.output.cache) as cache:
             made, _ = pipeline.buy(
                 config,
@@ -65,7 +72,7 @@ class Buyer:
                 self.teacher,
                 self.teacher.description,
                 cache,
-                on_plan=lambda plan: check_teacher(known, plan.teacher_id),
+                on_plan=same_teacher,
                 progress=lambda done, _: self.at("bought", known.rounds, done),
             )
             return load_targets(cache, made.teacher_id, samples.keys, made.kinds), made.teacher_id
