@@ -7,23 +7,26 @@ Invariant: what is imported is what was exported, bit for bit, and never replace
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from sqlalchemy import insert, select
+from numpy.typing import NDArray
+from sqlalchemy import Connection, insert, select
 
 from distill_worker.cache import schema
 from distill_worker.cache.block import keys_at, pack_block
-from distill_worker.cache.claims import new_id
-from distill_worker.cache.exchange_formats import FORMATS, PROVENANCE, Bought, Format
+from distill_worker.cache.exchange_checks import what_is_wrong
+from distill_worker.cache.exchange_formats import FORMATS, PROVENANCE, UNREADABLE, Bought, Format
 from distill_worker.cache.records import split_keys, split_kinds
 from distill_worker.cache.store import Cache
-from distill_worker.cache.streams import learn_shape
+from distill_worker.cache.streams import learn_shape, make_stream, shape_of
+from distill_worker.cache.texts import storable
+from distill_worker.cache.widths import widths
 from distill_worker.errors import CacheError
-from shared.sample_key import KEY_BYTES
+
+_PURCHASES_AT_ONCE = 1000
 
 
 def export(cache: Cache, path: Path, *, teacher_id: str | None = None, kind: str | None = None) -> int:
@@ -56,16 +59,18 @@ def import_file(cache: Cache, path: Path) -> tuple[int, int]:
     """Add the outputs in a file that are not held yet; how many were added, and how many the file has.
 
     Raises:
-        CacheError: it is no such file, or is damaged; nothing was added.
+        CacheError: it is no such file, is damaged, or contradicts what is held; nothing was added.
     """
     read = _format(path).read
     try:
         bought = list(read(path))
-    except (OSError, KeyError, ValueError, TypeError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise CacheError(f"{path}: expected outputs that `distill-worker cache export` wrote, got {error}") from error
-    for found in bought:
-        _check(path, found)
-    added = sum(_add(cache, found) for found in bought)
+    wrong = what_is_wrong(bought)
+    if wrong is not None:
+        raise CacheError(f"{path}: expected {wrong}; nothing was added")
+    with cache.writing() as connection:
+        added = sum(_add(cache, connection, path, found) for found in bought)
     return added, sum(len(found.sample_keys) for found in bought)
 
 
@@ -101,42 +106,50 @@ def _held(cache: Cache) -> Iterator[Bought]:
         )
 
 
-def _add(cache: Cache, found: Bought) -> int:
-    stream_id = cache.stream(found.teacher_id, found.kind)
-    added = 0
-    with cache.writing() as connection:
-        learn_shape(connection, stream_id, found.shape)
-        held = cache.learned(connection, stream_id)
-        for index, provenance in enumerate(found.purchases):
-            rows = [row for row in np.flatnonzero(found.purchase == index) if found.sample_keys[row] not in held]
-            if not rows:
-                continue
-            keys = b"".join(found.sample_keys[row] for row in rows)
-            # Apart from the purchase itself, which this cache may have begun too.
-            key = f"import-{str(provenance['idempotency_key'])[:40]}-{secrets.token_hex(4)}"
-            values = {**provenance, "idempotency_key": key, "stream_id": stream_id, "payer": ""}
-            purchase = connection.execute(
-                insert(schema.purchases).values(**values, sample_keys=keys, status="imported")
-            )
-            block = pack_block(keys, found.values[rows].astype("<f4").tobytes())
-            row = {"stream_id": stream_id, "purchase_id": new_id(purchase), **vars(block)}
-            connection.execute(insert(schema.blocks).values(row))
-            added += len(rows)
-    return added
+def _add(cache: Cache, connection: Connection, path: Path, found: Bought) -> int:
+    stream_id = make_stream(connection, found.teacher_id, found.kind)
+    expected = _shape(connection, stream_id)
+    if expected is not None and expected != found.shape:
+        raise CacheError(
+            f"{path}: expected {found.kind} of {found.teacher_id} of shape {list(expected)}, as those that are held, "
+            f"got {list(found.shape)}; nothing was added"
+        )
+    held = cache.learned(connection, stream_id)
+    rows = np.array([row for row, key in enumerate(found.sample_keys) if key not in held], np.int64)
+    if not len(rows):
+        return 0
+    learn_shape(connection, stream_id, found.shape)
+    rows = rows[np.argsort(found.purchase[rows], kind="stable")]
+    by_purchase = np.split(rows, np.flatnonzero(np.diff(found.purchase[rows])) + 1)
+    for start in range(0, len(by_purchase), _PURCHASES_AT_ONCE):
+        _insert(connection, stream_id, found, by_purchase[start : start + _PURCHASES_AT_ONCE])
+    return len(rows)
 
 
-def _check(path: Path, found: Bought) -> None:
-    samples = len(found.sample_keys)
-    for name, wrong in {
-        "sample keys of 32 bytes, each once": len(set(found.sample_keys)) != samples
-        or any(len(key) != KEY_BYTES for key in found.sample_keys),
-        "an output for each sample": found.values.shape != (samples, int(np.prod(found.shape))),
-        "finite outputs": not np.isfinite(found.values).all(),
-        "a purchase for each sample": found.purchase.shape != (samples,)
-        or not ((found.purchase >= 0) & (found.purchase < len(found.purchases))).all(),
-    }.items():
-        if wrong:
-            raise CacheError(f"{path}: expected {name} among the {found.kind} of {found.teacher_id}; nothing was added")
+def _insert(connection: Connection, stream_id: int, found: Bought, by_purchase: Sequence[NDArray[np.int64]]) -> None:
+    """Rows of some purchases, each with those of the purchase that it was bought with."""
+    purchases, blocks = [], []
+    for rows in by_purchase:
+        told = found.purchases[int(found.purchase[rows[0]])]
+        keys = b"".join(found.sample_keys[row] for row in rows.tolist())
+        # Apart from the purchase itself, which this cache may have begun too.
+        key = f"import-{storable(str(told['idempotency_key']))[:40]}-{secrets.token_hex(8)}"
+        names = {name: None if told[name] is None else storable(told[name]) for name in ("query_id", "model_version")}
+        about = {**told, **names, "idempotency_key": key, "stream_id": stream_id, "payer": ""}
+        purchases.append({**about, "sample_keys": keys, "status": "imported"})
+        blocks.append({"stream_id": stream_id, **vars(pack_block(keys, found.values[rows].astype("<f4").tobytes()))})
+    added = insert(schema.purchases).returning(schema.purchases.c.id, sort_by_parameter_order=True)
+    ids = connection.scalars(added, purchases).all()
+    connection.execute(
+        insert(schema.blocks),
+        [{**block, "purchase_id": purchase_id} for block, purchase_id in zip(blocks, ids, strict=True)],
+    )
+
+
+def _shape(connection: Connection, stream_id: int) -> tuple[int, ...] | None:
+    """Of one output that is held, where there is one."""
+    width = widths(connection, stream_id).get(stream_id)
+    return shape_of(connection, stream_id) or (None if width is None else (width,))
 
 
 def _format(path: Path) -> Format:

@@ -1,6 +1,7 @@
 """Bought outputs as safetensors and as Parquet (extra `parquet`)."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from distill_worker.errors import CacheError
@@ -17,6 +18,17 @@ from shared.sample_key import KEY_BYTES
 PROVENANCE = ("idempotency_key", "query_id", "model_version", "created_at", "finished_at")
 """What is told of a purchase. The account that paid is not."""
 _FORMAT = "tuition-cache-1"
+UNREADABLE = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+)
+"""What a file of another kind, or a damaged one, may raise."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,8 @@ def _read_safetensors(path: Path) -> Iterator[Bought]:
         for index, head in enumerate(json.loads(metadata["streams"])):
             keys = file.get_tensor(f"{index}.sample_keys")
             yield Bought(
-                str(head["teacher_id"]),
-                str(head["kind"]),
+                head["teacher_id"],
+                head["kind"],
                 tuple(int(size) for size in head["shape"]),
                 tuple(key.tobytes() for key in keys),
                 file.get_tensor(f"{index}.values").astype(np.float32, casting="same_kind"),
@@ -112,7 +124,7 @@ def _read_parquet(path: Path) -> Iterator[Bought]:
     for index, row in enumerate(rows):
         streams.setdefault((row["teacher_id"], row["output_kind"], tuple(row["shape"])), []).append(index)
     for (teacher_id, kind, shape), indices in streams.items():
-        starts, width = ends[indices], int(np.prod(shape))
+        starts, width = ends[indices], math.prod(shape)
         if (ends[np.asarray(indices) + 1] - starts != width).any():
             raise ValueError(f"outputs of other lengths than {width}")
         purchases: dict[tuple[Any, ...], int] = {}
@@ -141,7 +153,7 @@ def _pyarrow() -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class Format:
-    """How a kind of file is written and read. Reading may raise OSError, KeyError, ValueError, TypeError."""
+    """How a kind of file is written and read. Reading may raise any of `UNREADABLE`; what it finds is not checked."""
 
     write: Callable[[Path, Sequence[Bought]], None]
     read: Callable[[Path], Iterable[Bought]]

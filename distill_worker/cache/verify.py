@@ -79,8 +79,8 @@ def verify(
         known_widths = widths(connection)
         wrong = list(wrong_shapes(connection, known_widths))
     for told in wrong:
-        reason = f"shape: {told.told}, of outputs of {told.width} values"
-        found.damages.append(Damage(f"stream {told.stream_id}", told.teacher_id, told.kind, 0, reason))
+        contradiction = f"shape: {told.told}, of outputs of {told.width} values"
+        found.damages.append(Damage(f"stream {told.stream_id}", told.teacher_id, told.kind, 0, contradiction))
         if repair:
             with cache.writing() as connection:
                 correct(connection, told)
