@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.selection.candidates import Candidates
-from distill_worker.selection.distances import Floats, blocks, squared_norms
+from distill_worker.selection.distances import Floats, blocks, product, squared_norms
 from distill_worker.selection.probabilities import log_softmax
 
 WAITING = 64
@@ -68,8 +68,8 @@ class _Gradients:
 
     def between(self, some: Sequence[int] | slice, others: Sequence[int]) -> NDArray[np.float64]:
         """`[some, others]`."""
-        products = (self._errors[some] @ self._errors[others].T).astype(np.float64)
-        products *= self._features[some] @ self._features[others].T
+        products = product(self._errors[some], self._errors[others]).astype(np.float64)
+        products *= product(self._features[some], self._features[others])
         distances = self._norms[some][:, None] + self._norms[others] - 2 * products
         return np.maximum(distances, 0, out=distances)
 

@@ -23,9 +23,18 @@ def squared_norms(features: Floats) -> Floats:
     return norms
 
 
+def product(features: Floats, others: Floats) -> Floats:
+    """The inner product of every row with every other row."""
+    # Kernels for small matrices may compute with what lies beside them in memory, and then drop it: their warnings tell
+    # nothing of the result.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        found: Floats = features @ others.T
+    return found
+
+
 def squared_distances(features: Floats, norms: Floats, others: Floats, other_norms: Floats) -> Floats:
     """`|x|^2 + |y|^2 - 2 x.y` for every row x of `features` and y of `others`; float32 `[N, M]`, never negative."""
-    distances: Floats = features @ others.T
+    distances = product(features, others)
     distances *= -2
     distances += norms[:, None]
     distances += other_norms
