@@ -128,7 +128,8 @@ def _add(cache: Cache, connection: Connection, path: Path, found: Bought) -> int
 
 def _insert(connection: Connection, stream_id: int, found: Bought, by_purchase: Sequence[NDArray[np.int64]]) -> None:
     """Rows of some purchases, each with those of the purchase that it was bought with."""
-    purchases, blocks = [], []
+    purchases: list[dict[str, Any]] = []
+    blocks: list[dict[str, Any]] = []
     for rows in by_purchase:
         told = found.purchases[int(found.purchase[rows[0]])]
         keys = b"".join(found.sample_keys[row] for row in rows.tolist())
@@ -138,12 +139,11 @@ def _insert(connection: Connection, stream_id: int, found: Bought, by_purchase: 
         about = {**told, **names, "idempotency_key": key, "stream_id": stream_id, "payer": ""}
         purchases.append({**about, "sample_keys": keys, "status": "imported"})
         blocks.append({"stream_id": stream_id, **vars(pack_block(keys, found.values[rows].astype("<f4").tobytes()))})
-    added = insert(schema.purchases).returning(schema.purchases.c.id, sort_by_parameter_order=True)
-    ids = connection.scalars(added, purchases).all()
-    connection.execute(
-        insert(schema.blocks),
-        [{**block, "purchase_id": purchase_id} for block, purchase_id in zip(blocks, ids, strict=True)],
-    )
+    added = insert(schema.purchases).returning(schema.purchases.c.idempotency_key, schema.purchases.c.id)
+    ids = {row.idempotency_key: row.id for row in connection.execute(added, purchases)}
+    for block, about in zip(blocks, purchases, strict=True):
+        block["purchase_id"] = ids[about["idempotency_key"]]
+    connection.execute(insert(schema.blocks), blocks)
 
 
 def _shape(connection: Connection, stream_id: int) -> tuple[int, ...] | None:

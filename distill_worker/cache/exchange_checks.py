@@ -35,7 +35,7 @@ def what_is_wrong(found: Sequence[Bought]) -> str | None:
 
 def _wrong_outputs(bought: Bought) -> str | None:
     samples, shape, kind = len(bought.sample_keys), bought.shape, OutputKind.parse(bought.kind)
-    keys = set(bought.sample_keys)
+    keys: set[Any] = set(bought.sample_keys)
     if len(keys) != samples or not all(isinstance(key, bytes) and len(key) == KEY_BYTES for key in keys):
         return "sample keys of 32 bytes, each once"
     if not shape or min(shape) < 1 or len(",".join(map(str, shape))) > _LONGEST_SHAPE:
@@ -69,7 +69,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_kind(kind: Any) -> bool:
-    if not _is_text(kind) or KIND_SEPARATOR in kind or not is_storable(kind, _LONGEST_KIND):
+    if not isinstance(kind, str) or KIND_SEPARATOR in kind or not is_storable(kind, _LONGEST_KIND):
         return False
     try:
         return str(OutputKind.parse(kind)) == kind
@@ -79,4 +79,4 @@ def _is_kind(kind: Any) -> bool:
 
 def _is_moment(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and -_LAST_MOMENT < value < _LAST_MOMENT
+    return is_number and bool(-_LAST_MOMENT < value < _LAST_MOMENT)

