@@ -45,13 +45,19 @@ class Holdings:
     def learn(self, connection: Connection) -> None:
         """Read the keys of the blocks that were added since."""
         last = self._block_ids[-1] if self._block_ids else 0
-        for block in connection.execute(_keys(self._stream_id, last)):
-            keys = split_keys(keys_at(block.sample_keys, block.positions))
-            start = self._ends[-1] if self._ends else 0
+        end = start = self._ends[-1] if self._ends else 0
+        packed: list[bytes] = []
+        for block in connection.execute(_keys(self._stream_id, last)).all():
+            packed.append(keys_at(block.sample_keys, block.positions))
+            end += len(packed[-1]) // KEY_BYTES
+            self._block_ids.append(block.id)
+            self._ends.append(end)
+        keys = split_keys(b"".join(packed))
+        if self._rows:
             for row, key in enumerate(keys, start):
                 self._rows.setdefault(key, row)
-            self._block_ids.append(block.id)
-            self._ends.append(start + len(keys))
+        else:  # at once; backwards, so that the first of two wins
+            self._rows = dict(zip(reversed(keys), range(end - 1, -1, -1), strict=True))
 
     def read(self, connection: Connection, sample_keys: Sequence[bytes]) -> NDArray[np.float32]:
         """The outputs of samples that are held, float32 `[samples, values]`, row i for `sample_keys[i]`.
@@ -60,7 +66,7 @@ class Holdings:
             KeyError: one is not held.
             CacheError: a block is damaged, or was set aside meanwhile.
         """
-        rows = np.fromiter((self._rows[key] for key in sample_keys), np.int64, len(sample_keys))
+        rows = np.fromiter(map(self._rows.__getitem__, sample_keys), np.int64, len(sample_keys))
         ends = np.asarray(self._ends, np.int64)
         sizes = np.diff(ends, prepend=0)
         block_of_row = np.searchsorted(ends, rows, side="right")
