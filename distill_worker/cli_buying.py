@@ -140,7 +140,7 @@ def buy(
                 cache,
                 on_plan=agree,
                 on_wait=lambda left: say(f"another worker is buying the last {left} samples; waiting for it"),
-                on_end=lambda requests: say(f"ending; {requests} requests are in flight, and their answers are kept"),
+                on_end=lambda requests: say(f"ending; the answers of {requests} requests are waited for and kept"),
                 progress=progress,
                 abandon=abandon,
                 max_calls=max_calls,
