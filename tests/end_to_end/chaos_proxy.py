@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from threading import Thread
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 FATES: Final = {
     "pass": 10,
@@ -62,7 +62,8 @@ class ChaosProxy:
         self._random = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._port: Future[int] = Future()
-        self._echoes: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        """The loop itself holds its tasks weakly, and one that waits for what nobody else holds could be collected."""
         self._thread = Thread(target=self._loop.run_until_complete, args=(self._run(),), name="chaos")
 
     def __enter__(self) -> Self:
@@ -93,6 +94,7 @@ class ChaosProxy:
             await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._keep(asyncio.current_task())
         try:
             while True:
                 request = await _message(reader)
@@ -127,9 +129,7 @@ class ChaosProxy:
                     raise answer
                 return answer
             case "echo":
-                task = asyncio.create_task(self._echo(request))
-                self._echoes.add(task)
-                task.add_done_callback(self._echoes.discard)
+                self._keep(asyncio.create_task(self._echo(request)))
             case "black hole":
                 if self._random.random() < 0.5:
                     await self._ask(request)
@@ -150,6 +150,11 @@ class ChaosProxy:
             for task in (asking, leaving):
                 task.cancel()
             await asyncio.gather(asking, leaving, return_exceptions=True)
+
+    def _keep(self, task: asyncio.Task[Any] | None) -> None:
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _echo(self, request: bytes) -> None:
         await asyncio.sleep(self._random.uniform(0, _LONGEST_ECHO_SECONDS))
