@@ -5,7 +5,9 @@ Times are seconds since the epoch, UTC.
 """
 
 import secrets
+import sqlite3
 from pathlib import Path
+from time import monotonic, sleep
 
 from sqlalchemy import (
     URL,
@@ -28,7 +30,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from teacher_service.migrations import migrate
@@ -38,6 +40,8 @@ metadata = MetaData()
 
 _WRITER = (0x7475, 1)
 """The advisory lock of whoever writes: PostgreSQL's space of two 32-bit numbers, apart from that of instances."""
+
+_BUSY_SECONDS = 5
 
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in a column called INTEGER
 
@@ -254,11 +258,28 @@ def follow_indexes(connection: Connection) -> None:
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # the driver must not begin transactions behind our back
     cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 5000")  # other processes (the command line) write too; wait for them
-    cursor.execute("PRAGMA journal_mode = WAL")  # readers never wait for the writer
+    cursor.execute(
+        f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}"
+    )  # other processes (the command line) write too; wait for them
+    _keep_a_write_ahead_log(cursor)  # readers never wait for the writer
     cursor.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: emptying the log waits for the disk twice
     cursor.execute("PRAGMA foreign_keys = ON")  # off by default
     cursor.close()
+
+
+def _keep_a_write_ahead_log(cursor: DBAPICursor) -> None:
+    # The first of several processes that start together changes the file, during which SQLite turns the others away at
+    # once, whatever its busy_timeout: waiting is ours.
+    until = monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > until:
+                raise
+            sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -4,10 +4,12 @@ Whoever writes does so alone: what a writing transaction has read does not chang
 numbered in the order in which they are committed.
 """
 
+import sqlite3
 from pathlib import Path
+from time import monotonic, sleep
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -15,6 +17,8 @@ from distill_worker.errors import CacheError
 
 _WRITER = (0x7475, 2)
 """The advisory lock of whoever writes: PostgreSQL's space of two 32-bit numbers, apart from that of buyers."""
+
+_BUSY_SECONDS = 30
 
 
 def open_engine(place: Path | str) -> Engine:
@@ -66,11 +70,26 @@ def reading(engine: Engine) -> Connection:
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # transactions begin where `_begin_sqlite` says
     cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 30000")  # another worker may share the file
-    cursor.execute("PRAGMA journal_mode = WAL")  # a reader never waits for a purchase
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")  # another worker may share the file
+    _keep_a_write_ahead_log(cursor)  # a reader never waits for a purchase
     cursor.execute("PRAGMA synchronous = FULL")  # an intention must be on disk before the money can leave
     cursor.execute("PRAGMA foreign_keys = ON")  # off by default
     cursor.close()
+
+
+def _keep_a_write_ahead_log(cursor: DBAPICursor) -> None:
+    # The first of several workers that start together changes the file, during which SQLite turns the others away at
+    # once, whatever its busy_timeout: waiting is ours.
+    until = monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > until:
+                raise
+            sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

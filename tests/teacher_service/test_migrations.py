@@ -1,6 +1,7 @@
 """A ledger of any release opens, keeps what was paid for, and ends with the tables that the code expects."""
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from threading import Barrier, Thread
@@ -87,21 +88,32 @@ def test_opening_again_changes_nothing(first_release: Path) -> None:
 
 def test_processes_that_start_together_migrate_once(ledger_place: Path | str) -> None:
     """Each makes the tables, or finds them made."""
+    assert _open_together([ledger_place]) == []
+
+
+def test_new_file_is_never_found_locked_by_those_that_start_together(tmp_path: Path) -> None:
+    """While one changes how the file is journalled, SQLite itself turns the others away at once."""
+    assert _open_together([tmp_path / str(turn) for turn in range(25)]) == []
+
+
+def _open_together(places: Sequence[Path | str]) -> list[BaseException]:
+    """What four that open each ledger at one moment meet."""
     start, failures = Barrier(4), list[BaseException]()
 
     def begin() -> None:
-        start.wait(WAIT_SECONDS)
-        try:
-            open_database(ledger_place).dispose()
-        except BaseException as error:
-            failures.append(error)
+        for place in places:
+            start.wait(WAIT_SECONDS)
+            try:
+                open_database(place).dispose()
+            except BaseException as error:
+                failures.append(error)
 
     threads = [Thread(target=begin) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert failures == []
+    return failures
 
 
 def test_ledger_of_a_later_release_is_refused_and_left_alone(ledger_place: Path | str) -> None:

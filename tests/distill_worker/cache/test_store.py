@@ -5,8 +5,10 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -182,6 +184,20 @@ def test_damaged_output_is_named(path: Path, cache: Cache) -> None:
 def test_unwritable_folder_is_named(below_a_file: Path) -> None:
     with pytest.raises(CacheError, match=r"folder/cache\.sqlite"):
         Cache(below_a_file / "cache.sqlite")
+
+
+def test_workers_that_start_together_open_a_new_cache(tmp_path: Path) -> None:
+    """While one changes how the file is journalled, SQLite itself turns the others away at once."""
+    start = Barrier(4)
+
+    def open_each(_worker: int) -> None:
+        for turn in range(100):
+            start.wait(30)
+            with Cache(tmp_path / str(turn)):
+                pass
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(open_each, range(4)))
 
 
 @pytest.mark.parametrize("name", ["50% of it.sqlite", "with#hash.sqlite", "what?.sqlite"])
