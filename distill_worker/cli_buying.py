@@ -9,7 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
-from distill_worker import pipeline
+from distill_worker import buying
 from distill_worker.cache import Cache
 from distill_worker.cache.database import shown
 from distill_worker.cli_options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
@@ -35,9 +35,9 @@ def plan(
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{config.method.name} asks no teacher: 0 calls")
         return
     known = known_samples(config, keep=False)
-    with pipeline.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
+    with buying.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
         check_teacher(known, description.id)
-        made = pipeline.make_plan(config, known.samples, teacher, description, cache, max_calls=max_calls)
+        made = buying.make_plan(config, known.samples, teacher, description, cache, max_calls=max_calls)
     if as_json:
         print(json.dumps({**made.facts(), **known.facts()}))
     else:
@@ -87,7 +87,7 @@ def reconcile(
     A teacher that keeps no log that can be read is compared by its counter. Exit status 2 when anything differs.
     """
     config = load_config(config_file, overrides or ())
-    with pipeline.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
+    with buying.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
         found = compare_with_teacher(teacher, description, cache, shared_key=shared_key)
     if as_json:
         print(json.dumps(found.facts()))
@@ -112,13 +112,13 @@ def buy(
     """
     samples = known.samples
     with Cache(config.output.cache) as cache:
-        if abandon is None and (held := pipeline.held_already(config, samples, cache)) is not None:
+        if abandon is None and (held := buying.held_already(config, samples, cache)) is not None:
             made, seen_at = held
             check_teacher(known, made.teacher_id)
             seen = datetime.fromtimestamp(seen_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
             say(f"all {made.wanted} outputs are held; the teacher was not asked (it was last seen on {seen})")
             return made, 0
-        with pipeline.connect(config, say) as (teacher, description), progress_bar("buying") as move:
+        with buying.connect(config, say) as (teacher, description), progress_bar("buying") as move:
             started = time.monotonic()
 
             def progress(done: int, plan: Plan) -> None:
@@ -132,7 +132,7 @@ def buy(
                 started = time.monotonic()
                 return bound
 
-            return pipeline.buy(
+            return buying.buy(
                 config,
                 samples,
                 teacher,

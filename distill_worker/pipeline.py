@@ -1,17 +1,11 @@
-"""One run from its configuration: samples, purchase, training, result. The order of things, and nothing else."""
+"""One student from its configuration: samples, what was bought, training, result. The order of things, nothing else."""
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from distill_worker import fetch as purchase
-from distill_worker.acquaintance import recall, remember, url_of
-from distill_worker.cache import Cache
 from distill_worker.completion import Completed, completed
 from distill_worker.config import RunConfig
 from distill_worker.datasets import Dataset, Split
@@ -20,134 +14,13 @@ from distill_worker.evaluate import count_correct
 from distill_worker.methods import Objective, Setting, method_name, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
-from distill_worker.offer import kinds_to_buy
-from distill_worker.plan import Plan, plan, plan_of_held
 from distill_worker.run_directory import RunDirectory
 from distill_worker.samples import Samples, preprocessing
-from distill_worker.targets import kinds_held
-from distill_worker.teachers.base import Description, Teacher
-from distill_worker.teachers.connecting import teacher_at
-from distill_worker.teachers.sending import payer_of
 from distill_worker.train import Progress, Validated, most_steps, train
 from distill_worker.training_set import TrainingSet
 from shared.networks import build_network
 from shared.networks.taps import feature_shapes
 from shared.weights import WeightsCard, weights_bytes
-
-
-@contextmanager
-def connect(
-    config: RunConfig, on_retry: Callable[[str], None] = lambda _: None
-) -> Iterator[tuple[Teacher, Description]]:
-    """The configured teacher and what it says of itself; TEACHER_URL and the API key come from the environment."""
-    address = config.teacher
-    with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=on_retry) as teacher:
-        yield teacher, teacher.describe()
-
-
-def api_key() -> str | None:
-    """TEACHER_API_KEY, or the first line of the file that TEACHER_API_KEY_FILE names, or None.
-
-    Raises:
-        ConfigError: the file cannot be read, or the key holds what no HTTP header can carry.
-    """
-    source, key = "TEACHER_API_KEY", os.environ.get("TEACHER_API_KEY", "")
-    if not key and (path := os.environ.get("TEACHER_API_KEY_FILE")):
-        source = "TEACHER_API_KEY_FILE"
-        try:
-            key = next(iter(Path(path).read_text(encoding="utf-8").splitlines()), "")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{source}: cannot read {path} ({error})") from error
-    key = key.strip()
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigError(f"{source}: expected printable ASCII characters, got others; was the key pasted whole?")
-    return key or None
-
-
-def make_plan(
-    config: RunConfig,
-    samples: Samples,
-    teacher: Teacher,
-    description: Description,
-    cache: Cache,
-    *,
-    max_calls: int | None = None,
-    pay_again: bool = False,
-) -> Plan:
-    """What buying the chosen samples' outputs would take."""
-    return plan(
-        teacher,
-        description,
-        cache,
-        samples.wanted,
-        request_size=config.teacher.request_size,
-        kinds=_kinds(config, samples, description, cache),
-        max_calls=max_calls,
-        pay_again=pay_again,
-        price_per_call=config.teacher.price_per_call,
-        currency=config.teacher.currency,
-    )
-
-
-def buy(
-    config: RunConfig,
-    samples: Samples,
-    teacher: Teacher,
-    description: Description,
-    cache: Cache,
-    *,
-    on_plan: Callable[[Plan], bool] = lambda _: False,
-    on_wait: Callable[[int], None] = lambda _: None,
-    on_end: Callable[[int], None] = lambda _: None,
-    progress: purchase.Progress = lambda _done, _plan: None,
-    abandon: purchase.Abandoned | None = None,
-    max_calls: int | None = None,
-) -> tuple[Plan, int]:
-    """Buy what is missing; the plan that was carried out and the number of samples bought.
-
-    `on_plan` sees the price before anything is spent, and says whether it is the most to spend; it may raise.
-    """
-    if abandon is not None:
-        kinds = _kinds(config, samples, description, cache)
-        purchase.abandon(abandon, teacher, description, cache, samples.wanted, kinds=kinds)
-    pay_again = abandon == "all"
-    made = make_plan(config, samples, teacher, description, cache, max_calls=max_calls, pay_again=pay_again)
-    bound = on_plan(made)
-    remember(cache, config.teacher, teacher.payer, description)
-    with cache.buying() as buyer:
-        bought = purchase.fetch(
-            teacher,
-            description,
-            cache,
-            made,
-            samples.images_by_key(),
-            buyer=buyer,
-            concurrency=config.teacher.concurrency,
-            bound=bound or max_calls is not None,
-            progress=progress,
-            on_wait=on_wait,
-            on_end=on_end,
-        )
-    return made, bought
-
-
-def held_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[Plan, float] | None:
-    """The plan that buys nothing, and when the teacher was last seen, where all that is wanted of it is held.
-
-    Nobody is asked: whether another teacher answers there now shows when something is bought, or planned.
-    """
-    known = recall(cache, config.teacher, payer_of(api_key()))
-    if known is None:
-        return None
-    description, seen_at = known
-    made = plan_of_held(description, cache, samples.keys, kinds=_kinds(config, samples, description, cache))
-    return None if made is None else (made, seen_at)
-
-
-def _kinds(config: RunConfig, samples: Samples, description: Description, cache: Cache) -> tuple[str, ...]:
-    """What is held of all samples counts as offered, also where the API key may see less now than it did."""
-    held = kinds_held(cache, description.id, samples.keys)
-    return kinds_to_buy(config, [*description.outputs, *held])
 
 
 def train_student(

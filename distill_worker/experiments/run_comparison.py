@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from distill_worker import pipeline
+from distill_worker import buying, pipeline
 from distill_worker.cache import Cache
 from distill_worker.config import RunConfig
 from distill_worker.console import progress_bar, say
@@ -83,7 +83,7 @@ def _purchase_identity(config: RunConfig) -> str:
 def _teacher(comparison: Comparison, asking: Sequence[Cell]) -> Iterator[tuple[Teacher, dict[str, Any]]]:
     compare = comparison.compare
     if compare.teacher is None:
-        with pipeline.connect(comparison.cells[0].config, say) as (client, _):
+        with buying.connect(comparison.cells[0].config, say) as (client, _):
             yield client, {}
         return
     teacher = train_teacher(comparison.teacher_run(compare.teacher))
@@ -98,7 +98,7 @@ def _teacher(comparison: Comparison, asking: Sequence[Cell]) -> Iterator[tuple[T
 
 def _buy(config: RunConfig, client: Teacher, description: Description) -> int:
     with Cache(config.output.cache) as cache, progress_bar(f"buying, n = {config.budget.n}") as move:
-        plan, _ = pipeline.buy(
+        plan, _ = buying.buy(
             config,
             _samples(config),
             client,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from distill_worker import pipeline
+from distill_worker import buying, pipeline
 from distill_worker.cache import Cache
 from distill_worker.completion import to_logits
 from distill_worker.config import RunConfig
@@ -92,7 +92,7 @@ def test_refusal_comes_before_the_purchase(
     """Planning and buying alike; nothing was asked of the teacher, and nothing is written down."""
     config, teacher = _config(tmp_path, method, output), _teacher(*tells)
     samples = Samples.of(config)
-    for act in (pipeline.make_plan, pipeline.buy):
+    for act in (buying.make_plan, buying.buy):
         with pytest.raises(PlanRefused, match=rf"{reason}.*Nothing was spent"):
             act(config, samples, teacher, teacher.description, cache)
     assert (teacher.asked, teacher.sent, teacher.paid, cache.teachers()) == ([], [], 0, [])
@@ -133,7 +133,7 @@ def test_output_that_is_none_is_refused_by_its_key(tmp_path: Path, output: str, 
 def test_student_learns_from_what_was_bought_and_says_so(tmp_path: Path, cache: Cache, kind: str, method: str) -> None:
     config, teacher = _config(tmp_path, method, label_smoothing=0.3), _teacher(kind)
     samples = Samples.of(config)
-    plan, _ = pipeline.buy(config, samples, teacher, teacher.description, cache)
+    plan, _ = buying.buy(config, samples, teacher, teacher.description, cache)
     assert (plan.kinds, teacher.paid) == ((kind,), 12)
     owner, kinds = find_bought(cache, samples.keys, None, config.teacher_kinds)
     bought = load_targets(cache, owner, samples.keys, kinds)
@@ -152,7 +152,7 @@ def test_log_probabilities_teach_what_logits_teach(tmp_path: Path, cache: Cache)
     for kind in ("logits", "log_probabilities"):
         config, teacher = _config(tmp_path / kind, {"name": "ckd", "k": 3}, kind), _teacher(kind)
         samples = Samples.of(config)
-        pipeline.buy(config, samples, teacher, teacher.description, cache)
+        buying.buy(config, samples, teacher, teacher.description, cache)
         targets = load_targets(cache, "t", samples.keys, [kind])
         pipeline.train_student(config, samples, targets, "t")
         _, network, _ = load_weights(tmp_path / kind / "run" / "student.safetensors")
@@ -203,9 +203,9 @@ def test_key_that_sees_less_now_buys_nothing_where_all_is_held(cache: Cache, tmp
     config = _config(tmp_path)
     before, now = _teacher("logits"), _teacher("label")
     samples = Samples.of(config)
-    pipeline.buy(config, samples, before, before.description, cache)
-    made = pipeline.make_plan(config, samples, now, now.description, cache)
+    buying.buy(config, samples, before, before.description, cache)
+    made = buying.make_plan(config, samples, now, now.description, cache)
     assert (made.kinds, made.to_buy) == (("logits",), ())
     more = config.model_copy(update={"budget": config.budget.model_copy(update={"n": 14})})
-    made = pipeline.make_plan(more, Samples.of(more), now, now.description, cache)
+    made = buying.make_plan(more, Samples.of(more), now, now.description, cache)
     assert (made.kinds, len(made.to_buy)) == (("label",), 14)

@@ -1,29 +1,24 @@
-"""One run from its configuration, with a fake teacher, a real cache and real kills."""
+"""One student from its configuration, on outputs that are drawn, through real kills."""
 
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from distill_worker import pipeline
-from distill_worker.cache import Cache
 from distill_worker.config import RunConfig
 from distill_worker.config_file import parse_config
-from distill_worker.errors import ConfigError, RunError, TeacherUnavailable, WorkerError
+from distill_worker.errors import ConfigError, RunError
 from distill_worker.evaluate import count_correct
 from distill_worker.samples import Samples
-from distill_worker.targets import load_targets
 from distill_worker.train import Progress
-from shared.sample_key import sample_keys
 from shared.weights import load_weights
-from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
 
 N = 24
 _KILLED_RUN = """
@@ -65,12 +60,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     run(folder)
     return folder
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Iterator[Cache]:
-    with Cache(tmp_path / "cache.sqlite") as opened:
-        yield opened
 
 
 def test_killed_and_resumed_run_ends_with_the_same_bits(finished: Path, tmp_path: Path) -> None:
@@ -153,63 +142,6 @@ def test_diverged_run_is_reported(tmp_path: Path) -> None:
 def test_unknown_network_is_refused_by_its_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"student\.network: .*'resnet9000x'.*resnet<depth>"):
         run(tmp_path, student={"network": "resnet9000x"})
-
-
-def test_bought_targets_are_aligned_with_the_chosen_images(tmp_path: Path, cache: Cache) -> None:
-    """Bought in other batches and another order, row i is still the answer to image i; a second purchase is free."""
-    config = _config(tmp_path, teacher={"request_size": 7, "concurrency": 3})
-    samples = Samples.of(config)
-    teacher = FakeTeacher(description=describe(shape=(1, 8, 8)))
-    plan, bought = pipeline.buy(config, samples, teacher, teacher.description, cache)
-    assert (bought, teacher.paid, plan.requests) == (N, N, 4)
-    images = samples.dataset.train.images[torch.tensor(samples.chosen)].numpy()
-    assert list(samples.wanted) == sample_keys(images)
-    assert np.array_equal(load_targets(cache, "t", samples.keys)["logits"].numpy(), answer(images))
-    again, bought = pipeline.buy(config, samples, teacher, teacher.description, cache)
-    assert (bought, again.cached, teacher.paid) == (0, N, N)
-
-
-def test_abandoned_purchases_are_bought_anew(tmp_path: Path, cache: Cache) -> None:
-    config = _config(tmp_path)
-    samples, description = Samples.of(config), describe(shape=(1, 8, 8))
-    alice = FakeTeacher(description=description, faults=[("after", TeacherUnavailable("lost"))])
-    with pytest.raises(TeacherUnavailable):
-        pipeline.buy(config, samples, alice, description, cache)
-    bob = FakeTeacher(payer="bob", description=description)
-    assert pipeline.buy(config, samples, bob, description, cache, abandon="other-keys")[1] == N
-    assert bob.paid == N
-
-
-def test_api_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The variable wins over the file, of which the first line counts."""
-    assert pipeline.api_key() is None
-    (tmp_path / "key").write_text("from-file\nanother line\n")
-    monkeypatch.setenv("TEACHER_API_KEY_FILE", str(tmp_path / "key"))
-    assert pipeline.api_key() == "from-file"
-    monkeypatch.setenv("TEACHER_API_KEY", "from-variable")
-    assert pipeline.api_key() == "from-variable"
-
-
-def test_unreadable_key_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TEACHER_API_KEY_FILE", str(tmp_path / "absent"))
-    with pytest.raises(ConfigError, match=r"TEACHER_API_KEY_FILE: cannot read .*absent"):
-        pipeline.api_key()
-
-
-def test_key_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A pasted character outside ASCII is a mistake to report, and not by showing the key."""
-    monkeypatch.setenv("TEACHER_API_KEY", "clé-secrète")
-    config = _config(tmp_path, teacher={"give_up_after_seconds": 0})
-    with pytest.raises(WorkerError, match="API_KEY") as raised, pipeline.connect(config):
-        pytest.fail("there is no teacher")
-    assert "clé" not in str(raised.value)
-
-
-def test_teacher_url_in_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TEACHER_URL", "http://127.0.0.1:1")
-    config = _config(tmp_path, teacher={"url": "http://127.0.0.1:2", "give_up_after_seconds": 0})
-    with pytest.raises(TeacherUnavailable, match=r"^http://127\.0\.0\.1:1: "), pipeline.connect(config):
-        pytest.fail("there is no teacher")
 
 
 def test_missing_cuda_is_refused(tmp_path: Path) -> None:

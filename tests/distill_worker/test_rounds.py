@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distill_worker import pipeline
+from distill_worker import buying, pipeline
 from distill_worker.cache import Cache
 from distill_worker.config import RunConfig
 from distill_worker.config_file import parse_config
@@ -66,7 +66,7 @@ class Buyer:
             return False
 
         with Cache(config.output.cache) as cache:
-            made, _ = pipeline.buy(
+            made, _ = buying.buy(
                 config,
                 samples,
                 self.teacher,
