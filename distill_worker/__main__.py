@@ -1,5 +1,16 @@
-"""`python -m distill_worker` is the `distill-worker` command."""
+"""The `distill-worker` command, also as `python -m distill_worker`."""
 
-from distill_worker.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run it; interrupted while it is loaded, which takes seconds, it ends as quietly as later."""
+    try:
+        from distill_worker.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -16,7 +16,7 @@ from distill_worker.cli_options import Abandon, AsJson, ConfigFile, MaxCalls, Ov
 from distill_worker.config import RunConfig
 from distill_worker.config_file import load_config
 from distill_worker.console import notes, progress_bar, say
-from distill_worker.console_buying import answers, money, show_plan, show_reconciliation
+from distill_worker.console_buying import answers, duration, money, show_plan, show_reconciliation
 from distill_worker.errors import ConfigError, PlanRefused, WorkerError
 from distill_worker.fetch import Abandoned
 from distill_worker.plan import Plan
@@ -39,10 +39,11 @@ def plan(
         check_teacher(known, description.id)
         made = buying.make_plan(config, known.samples, teacher, description, cache, max_calls=max_calls)
     if as_json:
-        print(json.dumps({**made.facts(), **known.facts()}))
+        print(json.dumps({**made.facts(), **known.facts(), "later_price": made.price_of(known.later)}))
     else:
         show_plan(made, answers)
         say_round(config, known)
+        _say_later(known, made)
     made.check()
 
 
@@ -118,12 +119,16 @@ def buy(
             seen = datetime.fromtimestamp(seen_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
             say(f"all {made.wanted} outputs are held; the teacher was not asked (it was last seen on {seen})")
             return made, 0
-        with buying.connect(config, say) as (teacher, description), progress_bar("buying") as move:
+        with (
+            buying.connect(config, say) as (teacher, description),
+            progress_bar("buying", tells_remaining=False) as move,
+        ):
             started = time.monotonic()
 
             def progress(done: int, plan: Plan) -> None:
-                rate = done / max(time.monotonic() - started, 1e-3)
-                move(done, f"{rate:.0f}/s, {_spent(done, plan)}", plan.outstanding)
+                took = max(time.monotonic() - started, 1e-3)
+                left = f"{duration(plan.seconds_left(done, took))} left"
+                move(done, f"{done / took:.0f}/s, {left}, {_spent(done, plan)}", plan.outstanding)
 
             def agree(plan: Plan) -> bool:
                 nonlocal started
@@ -154,6 +159,16 @@ def say_round(config: RunConfig, known: Known) -> None:
             f"round {known.rounds} of {config.budget.rounds}: {len(known.samples.chosen)} samples are chosen of "
             f"{config.budget.n} wanted in all; {known.later} are still to be chosen with students"
         )
+
+
+def _say_later(known: Known, plan: Plan) -> None:
+    """What the rounds to come will take, where there are any."""
+    if not known.later:
+        return
+    price = "" if plan.price is None else f", at most {money(plan, known.later)}"
+    say(f"the rounds to come buy {known.later} more{price}")
+    if plan.quota is not None and plan.quota.remaining < plan.outstanding + known.later:
+        say(f"the quota does not reach so far: {plan.quota.remaining} calls remain, for this round and those to come")
 
 
 def bought_targets(config: RunConfig, samples: Samples, plan: Plan) -> dict[str, torch.Tensor]:

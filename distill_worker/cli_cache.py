@@ -89,6 +89,8 @@ def import_(
     cache: Annotated[str, typer.Option(metavar="CACHE", help="Where to.")] = DEFAULT,
 ) -> None:
     """Add what others bought; what is held already stays as it is."""
+    if not file.is_file():
+        raise CacheError(f"{file}: there is no such file")
     with Cache(_place(cache)) as opened:
         added, read = import_file(opened, file)
         print(f"{added} of {read} outputs are new in {opened.place}")

@@ -16,17 +16,20 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def progress_bar(title: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+def progress_bar(
+    title: str, total: int | None = None, *, tells_remaining: bool = True
+) -> Iterator[Callable[..., None]]:
     """A bar on standard error, shown from its first move on.
 
     The function that it yields takes the absolute count done, the text behind the bar, and the total once it is known.
+    Without `tells_remaining` that text says how long it will take, where the pace so far does not.
     """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        *([TimeRemainingColumn()] if tells_remaining else []),
         TextColumn("{task.fields[extra]}"),
     )
     with Progress(*columns, console=notes) as progress:

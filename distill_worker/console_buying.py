@@ -37,7 +37,7 @@ def show_plan(plan: Plan, console: Console = notes) -> None:
         table.add_row("remaining", f"{plan.quota.remaining} of {plan.quota.limit}")
     console.print(table)
     price = "" if plan.price is None else f", at most {money(plan, plan.most_calls)}"
-    time = f", {_duration(plan.seconds)} or more at the allowed rate" if plan.seconds else ""
+    time = f", {duration(plan.seconds)} or more at the allowed rate" if plan.seconds else ""
     told = f"teacher {plan.teacher_id}, {', '.join(plan.kinds)}, {plan.requests} requests{price}{time}"
     console.print(told, markup=False, soft_wrap=True)
 
@@ -100,7 +100,8 @@ def _moment(seconds: float | None) -> str:
     return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """As people say it: to the second, or to the minute from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

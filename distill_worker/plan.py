@@ -84,12 +84,24 @@ class Plan:
     @property
     def price(self) -> float | None:
         """What it costs at most, in `currency`; None when no price is configured."""
-        return None if self.price_per_call is None else round(self.most_calls * self.price_per_call, 9)
+        return self.price_of(self.most_calls)
 
     @property
     def seconds(self) -> float | None:
         """How long it takes at the rate that is allowed, at least; None when none is told."""
         return None if self.quota is None else self.quota.seconds_for(len(self.to_buy), self.requests)
+
+    def seconds_left(self, done: int, took: float) -> float:
+        """How long the rest takes, when so many samples took so many seconds.
+
+        What is allowed at once goes fast, so the pace so far promises too much where a rate is told.
+        """
+        left = self.outstanding - done
+        return max(left * took / max(done, 1), (self.seconds or 0.0) - took) if left else 0.0
+
+    def price_of(self, calls: int) -> float | None:
+        """What so many calls cost, in `currency`; None when no price is configured."""
+        return None if self.price_per_call is None else round(calls * self.price_per_call, 9)
 
     def facts(self) -> dict[str, Any]:
         """As JSON-able facts."""

@@ -1,5 +1,16 @@
-"""`python -m teacher_service` is the `teacher-service` command."""
+"""The `teacher-service` command, also as `python -m teacher_service`."""
 
-from teacher_service.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run it; interrupted while it is loaded, which takes seconds, it ends as quietly as later."""
+    try:
+        from teacher_service.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -73,6 +73,8 @@ class Cache:
         self.place = shown(place)
         with self._explained():
             if isinstance(place, Path):
+                if place.is_dir():
+                    raise CacheError(f"{place}: expected the file of a cache, got a folder")
                 place = place.resolve()  # a link and its file are one cache, and have the same buyers
                 place.parent.mkdir(parents=True, exist_ok=True)
             self._engine = open_engine(place)

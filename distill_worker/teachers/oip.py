@@ -64,7 +64,7 @@ class OipTeacher:
     def describe(self) -> Description:
         """The model's identity and shapes, as its metadata say, and what this account may see of it."""
         extensions = self._sender.json("/v2").get("extensions") or []
-        metadata = self._sender.json(self._path)
+        metadata = self._metadata()
         policy = self._policy()
         try:
             version = self._version(metadata)
@@ -90,6 +90,14 @@ class OipTeacher:
             outputs=outputs,
             repeats_are_free=told_free if self._repeats_are_free is None else self._repeats_are_free,
         )
+
+    def _metadata(self) -> dict[str, Any]:
+        try:
+            return self._sender.json(self._path)
+        except TeacherError as error:
+            if status_of(error) != 404:
+                raise
+            raise TeacherError(f"{error}; is teacher.model, {self._model!r}, what the server calls it?") from error
 
     def quota(self) -> Quota | None:
         """What `GET /v1/quota` says; None where there is no such endpoint."""

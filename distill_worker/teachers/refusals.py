@@ -11,8 +11,8 @@ from distill_worker.errors import AnswerExpired, QuotaExhausted, TeacherError, T
 from shared import problem
 
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
-_CONTENT_REFUSALS = frozenset({400, 413, 415})
-"""What a server says of the content itself, so it never charged for it. A 401 or 404 may follow a charge."""
+_NEVER_CHARGED = frozenset({400, 401, 413, 415})
+"""What a server says of the content, or of who asks, before it looks further. A 403 or 404 may follow a charge."""
 
 
 def refusal(url: str, response: httpx.Response) -> TeacherError:
@@ -31,7 +31,7 @@ def refusal(url: str, response: httpx.Response) -> TeacherError:
         told = told if told is None else told + random.uniform(0, 0.25)
         unpaid = response.status_code == 429 or (response.status_code == 503 and told is not None)
         error = TeacherUnavailable(message, retry_after_seconds=told, unpaid=unpaid)
-    elif response.status_code in _CONTENT_REFUSALS:
+    elif response.status_code in _NEVER_CHARGED:
         error = TeacherRefused(message)
     else:
         error = TeacherError(message)

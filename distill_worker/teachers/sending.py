@@ -191,7 +191,7 @@ class Sender:
         except httpx.TransportError as error:
             raise TeacherUnavailable(
                 f"{self.url}: the teacher cannot be reached ({str(error) or type(error).__name__}); is it running, "
-                "and is the URL right?",
+                "and is teacher.url, or TEACHER_URL in the environment, right?",
                 unpaid=isinstance(error, _NEVER_SENT),
             ) from error
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from distill_worker.cache import Cache
 from distill_worker.errors import PlanRefused, TeacherUnavailable
 from distill_worker.plan import Plan, plan
-from distill_worker.teachers.base import Answer, Description
+from distill_worker.teachers.base import Answer, Description, Rate
 from shared.sample_key import sample_key
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
 from tests.distill_worker.purchases import (
@@ -43,6 +43,22 @@ def test_every_sample_is_bought_once_and_kept(cache: CrashingCache, samples: Sam
     assert carry_out(teacher, cache, samples, request_size=5, concurrency=concurrency, progress=progress) == 12
     assert sorted(after - before for before, after in pairwise([0, *told])) == [2, 5, 5]
     assert_bought_once(teacher, cache, samples)
+
+
+@pytest.mark.parametrize(
+    ("done", "took", "left"),
+    [
+        (6, 3.0, 57.0),  # at the pace so far 3 s more, but 12 samples take a minute
+        (6, 90.0, 90.0),  # slower than is allowed
+        (11, 60.0, 60 / 11),
+        (12, 1.0, 0.0),
+    ],
+)
+def test_time_that_is_left_follows_the_pace_and_what_is_allowed(
+    cache: CrashingCache, samples: Samples, done: int, took: float, left: float
+) -> None:
+    teacher = FakeTeacher(limit=100, rates=(Rate("samples", 12, 0),))
+    assert plan_for(teacher, cache, samples).seconds_left(done, took) == pytest.approx(left)
 
 
 def test_held_samples_cost_nothing(cache: CrashingCache, samples: Samples) -> None:

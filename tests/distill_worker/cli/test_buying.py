@@ -31,6 +31,21 @@ def test_small_prices_are_not_rounded_away(command: Command, config: Path, teach
     assert teacher.sent == []
 
 
+def test_plan_in_rounds_tells_what_the_rounds_to_come_cost(
+    command: Command, config: Path, teacher: FakeTeacher
+) -> None:
+    """The first round's five are chosen; the five that a student will choose cost as much, and the quota is short."""
+    rounds = ("--set", "budget.strategy=entropy", "--set", "budget.rounds=2")
+    facts = facts_of(command("plan", config, "--json", *PRICED, *rounds))
+    assert (facts["to_buy"], facts["price"], facts["later"], facts["later_price"]) == (5, 1.25, 5, 1.25)
+    ended = command("plan", config, *PRICED, *rounds)
+    assert "the rounds to come buy 5 more, at most 1.25 EUR" in ended.stderr
+    assert "does not reach" not in ended.stderr
+    teacher.limit = 9
+    assert "the quota does not reach so far: 9 calls remain" in command("plan", config, *rounds).stderr
+    assert teacher.sent == []
+
+
 def test_plan_without_a_price_tells_none(command: Command, config: Path, teacher: FakeTeacher) -> None:
     facts = facts_of(command("plan", config, "--json"))
     assert (facts["price"], facts["currency"], facts["seconds_at_allowed_rate"]) == (None, None, 0.0)

@@ -70,3 +70,15 @@ def test_asking_after_a_cache_that_is_not_there_makes_none(command: Command, tmp
     assert (ended.status, ended.stdout) == (2, "")
     assert "there is no such cache" in ended.stderr
     assert not (tmp_path / "none.sqlite").exists()
+
+
+def test_file_that_is_not_there_is_imported_nowhere(command: Command, tmp_path: Path) -> None:
+    ended = command("cache", "import", tmp_path / "none.parquet", "--cache", tmp_path / "none.sqlite")
+    assert (ended.status, ended.stdout) == (2, "")
+    assert "none.parquet: there is no such file" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_is_no_cache(command: Command, tmp_path: Path) -> None:
+    ended = command("cache", "stats", tmp_path)
+    assert (ended.status, ended.stderr) == (2, f"error: {tmp_path}: expected the file of a cache, got a folder\n")

@@ -71,6 +71,15 @@ def test_server_that_speaks_another_protocol_is_refused(answer: httpx.Response) 
         teacher.describe()
 
 
+def test_name_that_the_server_does_not_know_is_pointed_at() -> None:
+    answers = [httpx.Response(200, json=OURS), refusal(404)]
+    with (
+        Server(*answers).teacher() as teacher,
+        pytest.raises(TeacherError, match=r"404 .*is teacher\.model, 'm', what"),
+    ):
+        teacher.describe()
+
+
 def test_quota_is_read() -> None:
     body = {"limit": 100, "used": 30, "reserved": 10, "remaining": 60}
     with Server(httpx.Response(200, json=body)).teacher() as teacher:
