@@ -5,20 +5,28 @@ numbered in the order in which they are committed.
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from distill_worker.cache.migrations import CacheTooNew
 from distill_worker.errors import CacheError
 
 _WRITER = (0x7475, 2)
 """The advisory lock of whoever writes: PostgreSQL's space of two 32-bit numbers, apart from that of buyers."""
 
 _BUSY_SECONDS = 30
+
+WHAT_TO_DO_WITH_A_FILE = (
+    "If the file is damaged, restore a copy or move it aside; do not delete it, for what is in it was paid for"
+)
+_WHAT_TO_DO_WITH_A_SERVER = "Is the server running, and is the URL right?"
 
 
 def open_engine(place: Path | str) -> Engine:
@@ -65,6 +73,21 @@ def is_sqlite(engine: Engine) -> bool:
 def reading(engine: Engine) -> Connection:
     """A connection for reading alone, which never waits for a writer."""
     return engine.connect().execution_options(reading=True)
+
+
+@contextmanager
+def explained(place: str) -> Iterator[None]:
+    """Whatever a database says becomes a `CacheError` that names the cache, and says what to do."""
+    try:
+        yield
+    except CacheTooNew as error:
+        raise CacheError(f"{place}: {error}") from error
+    except (SQLAlchemyError, OSError, UnicodeError) as error:
+        reason = getattr(error, "orig", None) or error
+        advice = _WHAT_TO_DO_WITH_A_SERVER if "://" in place else WHAT_TO_DO_WITH_A_FILE
+        raise CacheError(
+            f"{place}: the cache of bought outputs cannot be used ({str(reason).strip()}). {advice}"
+        ) from error
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

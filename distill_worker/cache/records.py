@@ -1,9 +1,12 @@
 """What the cache says of purchases."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from distill_worker.cache.schema import KIND_SEPARATOR
+from sqlalchemy import Connection, select
+
+from distill_worker.cache.schema import KIND_SEPARATOR, purchases, streams
 from shared.sample_key import KEY_BYTES
 
 Status = Literal["open", "done", "void", "imported"]
@@ -53,3 +56,21 @@ def split_keys(packed: bytes) -> tuple[bytes, ...]:
 def split_kinds(joined: str) -> tuple[str, ...]:
     """Kinds of output, from a text that joins them."""
     return tuple(joined.split(KIND_SEPARATOR))
+
+
+def purchase_records(connection: Connection, payer: str | None) -> Iterator[PurchaseRecord]:
+    """All that was ever written down, of one account or of all, in the order in which it was begun."""
+    query = select(purchases, streams.c.teacher_id, streams.c.output_kind).join(streams).order_by(purchases.c.id)
+    for row in connection.execute(query if payer is None else query.where(purchases.c.payer == payer)):
+        yield PurchaseRecord(
+            idempotency_key=row.idempotency_key,
+            payer=row.payer,
+            teacher_id=row.teacher_id,
+            kinds=split_kinds(row.output_kind),
+            sample_keys=split_keys(row.sample_keys),
+            status=row.status,
+            created_at=row.created_at,
+            finished_at=row.finished_at,
+            query_id=row.query_id,
+            model_version=row.model_version,
+        )

@@ -19,17 +19,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from distill_worker.cache import schema
 from distill_worker.cache.block import pack_block
 from distill_worker.cache.buyers import Buyer, is_alive, open_buyer
 from distill_worker.cache.claims import Claims, Seen, new_purchase, open_purchases
-from distill_worker.cache.database import open_engine, reading, shown
+from distill_worker.cache.database import WHAT_TO_DO_WITH_A_FILE, explained, open_engine, reading, shown
 from distill_worker.cache.holdings import Holdings
-from distill_worker.cache.migrations import CacheTooNew, migrate
+from distill_worker.cache.migrations import migrate
 from distill_worker.cache.patience import patiently
-from distill_worker.cache.records import Purchase, PurchaseRecord, split_keys, split_kinds
+from distill_worker.cache.records import Purchase, PurchaseRecord, purchase_records
 from distill_worker.cache.streams import (
     find_stream,
     learn_shape,
@@ -41,9 +40,6 @@ from distill_worker.cache.streams import (
 )
 from distill_worker.cache.texts import storable, storable_name
 from distill_worker.errors import CacheError
-
-_FILE = "If the file is damaged, restore a copy or move it aside; do not delete it, for what is in it was paid for"
-_SERVER = "Is the server running, and is the URL right?"
 
 
 class Cache:
@@ -71,7 +67,7 @@ class Cache:
         self._stream_ids: dict[tuple[str, str], int] = {}
         """Those that are committed: they never change."""
         self.place = shown(place)
-        with self._explained():
+        with explained(self.place):
             if isinstance(place, Path):
                 if place.is_dir():
                     raise CacheError(f"{place}: expected the file of a cache, got a folder")
@@ -92,12 +88,12 @@ class Cache:
     @contextmanager
     def buying(self) -> Iterator[Buyer]:
         """Be one of the processes that buy into this cache, whose open purchases nobody else touches."""
-        with self._explained():
+        with explained(self.place):
             buyer = open_buyer(self._engine)
         try:
             yield buyer
         finally:
-            with self._explained():
+            with explained(self.place):
                 buyer.close()
 
     def stream(self, teacher_id: str, output_kind: str) -> int:
@@ -178,7 +174,7 @@ class Cache:
 
     def is_alive(self, buyer_id: str | None) -> bool:
         """Whether the process with this id still buys into this cache."""
-        with self._explained():
+        with explained(self.place):
             return is_alive(self._engine, buyer_id)
 
     def intend(self, stream_id: int, sample_keys: Sequence[bytes], *, payer: str) -> Purchase:
@@ -193,25 +189,8 @@ class Cache:
 
     def purchases(self, payer: str | None = None) -> Iterator[PurchaseRecord]:
         """All that was ever written down, of one account or of all, in the order in which it was begun."""
-        query = (
-            select(schema.purchases, schema.streams.c.teacher_id, schema.streams.c.output_kind)
-            .join(schema.streams)
-            .order_by(schema.purchases.c.id)
-        )
         with self.reading() as connection:
-            for row in connection.execute(query if payer is None else query.where(schema.purchases.c.payer == payer)):
-                yield PurchaseRecord(
-                    idempotency_key=row.idempotency_key,
-                    payer=row.payer,
-                    teacher_id=row.teacher_id,
-                    kinds=split_kinds(row.output_kind),
-                    sample_keys=split_keys(row.sample_keys),
-                    status=row.status,
-                    created_at=row.created_at,
-                    finished_at=row.finished_at,
-                    query_id=row.query_id,
-                    model_version=row.model_version,
-                )
+            yield from purchase_records(connection, payer)
 
     def complete(
         self,
@@ -256,7 +235,7 @@ class Cache:
                 row = {"stream_id": stream_id, "purchase_id": purchase.id, **vars(block)}
                 connection.execute(insert(schema.blocks).values(row))
 
-        with self._explained():
+        with explained(self.place):
             patiently(self._engine.begin, write, self._sleep)
 
     def void(self, purchase: Purchase) -> None:
@@ -307,18 +286,18 @@ class Cache:
                 return
             told = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
         if told != "ok":
-            raise CacheError(f"{self.place}: the file is damaged ({str(told).strip()}). {_FILE}")
+            raise CacheError(f"{self.place}: the file is damaged ({str(told).strip()}). {WHAT_TO_DO_WITH_A_FILE}")
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction in which nobody else writes."""
-        with self._explained(), self._engine.begin() as connection:
+        with explained(self.place), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads, and never waits for one that writes."""
-        with self._explained(), reading(self._engine) as connection:
+        with explained(self.place), reading(self._engine) as connection:
             yield connection
 
     def learned(self, connection: Connection, stream_id: int) -> Holdings:
@@ -332,16 +311,3 @@ class Cache:
         if status == "void":
             here = here.where(schema.is_open)
         connection.execute(here.values(status=status, finished_at=self._clock(), **known))
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except CacheTooNew as error:
-            raise CacheError(f"{self.place}: {error}") from error
-        except (SQLAlchemyError, OSError, UnicodeError) as error:
-            reason = getattr(error, "orig", None) or error
-            advice = _SERVER if "://" in self.place else _FILE
-            raise CacheError(
-                f"{self.place}: the cache of bought outputs cannot be used ({str(reason).strip()}). {advice}"
-            ) from error
