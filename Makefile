@@ -35,7 +35,8 @@ demo: $(INSTALLED) ## train a teacher, serve it, buy 50 outputs, compare CE, KD 
 	@.venv/bin/distill-worker demo
 
 test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not alone"
+	.venv/bin/pytest -m alone
 
 check: $(INSTALLED) ## ruff, mypy --strict, and the import arrows
 	.venv/bin/ruff check .

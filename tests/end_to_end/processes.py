@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import runpy
 import socket
 import sys
@@ -60,9 +61,15 @@ def kill(process: ForkServerProcess) -> None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """One that nobody has, below those of outgoing connections: none takes it while a killed service starts again."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 @cache

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from benchmarks.figures import record
@@ -20,6 +21,7 @@ from shared.sample_key import sample_key
 from tests.end_to_end.conftest import StartService
 from tests.foreign.oip_server import ForeignModel, served
 
+pytestmark = pytest.mark.alone
 Samples = Mapping[bytes, NDArray[np.uint8]]
 
 DEFAULT = TeacherAddress()

@@ -16,6 +16,7 @@ from tests.end_to_end.hostile_cases import ANSWERED, CASES
 from tests.end_to_end.hostile_requests import CLOSED, INFER, KEY, Case, good, good_content
 from tests.end_to_end.processes import RunningService
 
+pytestmark = pytest.mark.alone
 SECONDS = 5.0
 MEBIBYTES = 400
 """What a request of at most 64 MiB may take while it is read, parsed and refused."""
