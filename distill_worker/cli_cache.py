@@ -43,8 +43,7 @@ def verify(
         typer.Option("--config", metavar="CONFIG.toml", help="Derive the sample keys of this run's data set anew."),
     ] = None,
     repair: Annotated[
-        bool,
-        typer.Option("--repair", help="Move aside what is damaged, delete nothing; `fetch` asks for it again."),
+        bool, typer.Option("--repair", help="Move aside what is damaged; nothing is deleted, and it is bought again.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -69,7 +68,7 @@ def verify(
         if repair:
             print(f"{found.repaired} were moved aside")
     if found.damages and not repair:
-        raise CacheError(f"{opened.place}: outputs are damaged; move them aside with --repair, and fetch them again")
+        raise CacheError(f"{opened.place}: outputs are damaged; move them aside with --repair, and buy them again")
 
 
 @app.command("export")

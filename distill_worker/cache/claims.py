@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, insert, select, update
+from sqlalchemy import Connection, CursorResult, insert, select, update
 
 from distill_worker.cache import schema
 from distill_worker.cache.buyers import Buyer
@@ -145,12 +145,6 @@ class Claims:
         asked: set[tuple[bytes, str]] = set()
         left_open: list[Purchase] = []
         opened = open_purchases(connection, self._teacher_id)
-        if self._repeats_are_free:
-            opened += [
-                purchase
-                for purchase in set_aside_purchases(connection, self._teacher_id, self._payer)
-                if self._wanted.issuperset(purchase.sample_keys)
-            ]
         # Where two bring the same, the one that this account may have paid for is repeated.
         for purchase in sorted(opened, key=lambda purchase: purchase.payer != self._payer):
             asked.update((key, kind) for key in purchase.sample_keys for kind in purchase.kinds)
@@ -203,25 +197,10 @@ class Claims:
 
 def open_purchases(connection: Connection, teacher_id: str) -> list[Purchase]:
     """A teacher's purchases whose end is not known, in the order in which they were begun."""
-    return _purchases(connection, teacher_id, schema.is_open)
-
-
-def set_aside_purchases(connection: Connection, teacher_id: str, payer: str) -> list[Purchase]:
-    """What this account paid for and is damaged here: repeated under its key, the answer comes again for nothing.
-
-    Where a sample key is what is damaged, it is none of any data set's.
-    """
-    damaged = schema.purchases.c.id.in_(select(schema.set_aside.c.purchase_id))
-    paid = (schema.purchases.c.status == "done") & (schema.purchases.c.model_version == teacher_id)
-    found = _purchases(connection, teacher_id, damaged & paid & (schema.purchases.c.payer == payer))
-    return [replace(purchase, buyer_id=None) for purchase in found]  # who bought it sees to it no more
-
-
-def _purchases(connection: Connection, teacher_id: str, such: ColumnElement[bool]) -> list[Purchase]:
     rows = connection.execute(
         select(schema.purchases, schema.streams.c.output_kind)
         .join(schema.streams)
-        .where(such, schema.streams.c.teacher_id == teacher_id)
+        .where(schema.is_open, schema.streams.c.teacher_id == teacher_id)
         .order_by(schema.purchases.c.id)
     )
     return [
@@ -275,5 +254,5 @@ def new_id(added: CursorResult[Any]) -> int:
 
 def _adopt(connection: Connection, opened: Purchase, buyer: Buyer) -> Purchase:
     here = schema.purchases.c.id == opened.id
-    connection.execute(update(schema.purchases).where(here).values(status="open", buyer_id=buyer.id))
+    connection.execute(update(schema.purchases).where(here).values(buyer_id=buyer.id))
     return replace(opened, buyer_id=buyer.id, begun_earlier=True)
