@@ -165,9 +165,9 @@ def _say_later(known: Known, plan: Plan) -> None:
     """What the rounds to come will take, where there are any."""
     if not known.later:
         return
-    price = "" if plan.price is None else f", at most {money(plan, known.later)}"
-    say(f"the rounds to come buy {known.later} more{price}")
-    if plan.quota is not None and plan.quota.remaining < plan.outstanding + known.later:
+    price = "" if plan.price is None else f", for {money(plan, known.later)} at most"
+    say(f"the rounds to come buy {known.later} more, or fewer where some are held{price}")
+    if plan.quota is not None and plan.quota.remaining < len(plan.to_buy) + plan.left_out + known.later:
         say(f"the quota does not reach so far: {plan.quota.remaining} calls remain, for this round and those to come")
 
 

@@ -97,7 +97,7 @@ class Plan:
         What is allowed at once goes fast, so the pace so far promises too much where a rate is told.
         """
         left = self.outstanding - done
-        return max(left * took / max(done, 1), (self.seconds or 0.0) - took) if left else 0.0
+        return max(left * took / max(done, 1), (self.seconds or 0.0) - took) if left > 0 else 0.0
 
     def price_of(self, calls: int) -> float | None:
         """What so many calls cost, in `currency`; None when no price is configured."""

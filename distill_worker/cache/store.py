@@ -239,7 +239,7 @@ class Cache:
             patiently(self._engine.begin, write, self._sleep)
 
     def void(self, purchase: Purchase) -> None:
-        """Close a purchase that the teacher refused and did not charge, if it is open still."""
+        """Close a purchase that the teacher refused and did not charge, if it is open still and nobody took it over."""
         with self.writing() as connection:
             self._close(connection, purchase, "void")
 
@@ -309,5 +309,5 @@ class Cache:
     def _close(self, connection: Connection, purchase: Purchase, status: str, **known: str | None) -> None:
         here = update(schema.purchases).where(schema.purchases.c.id == purchase.id)
         if status == "void":
-            here = here.where(schema.is_open)
+            here = here.where(schema.is_open, schema.purchases.c.buyer_id == purchase.buyer_id)
         connection.execute(here.values(status=status, finished_at=self._clock(), **known))

@@ -52,6 +52,7 @@ def test_every_sample_is_bought_once_and_kept(cache: CrashingCache, samples: Sam
         (6, 90.0, 90.0),  # slower than is allowed
         (11, 60.0, 60 / 11),
         (12, 1.0, 0.0),
+        (14, 1.0, 0.0),  # more than was planned: another worker left some
     ],
 )
 def test_time_that_is_left_follows_the_pace_and_what_is_allowed(

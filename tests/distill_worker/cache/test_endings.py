@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import make_url
 
-from distill_worker.cache import Cache, Purchase
+from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.errors import CacheError
 from tests.postgresql import PostgresServer
 
@@ -51,6 +51,27 @@ def test_no_two_names_are_kept_as_one(cache: Cache) -> None:
 def test_teacher_that_cannot_be_named_is_refused_before_anything_is_paid(cache: Cache) -> None:
     with pytest.raises(CacheError):
         cache.stream("a\ud800", "logits")
+
+
+def test_purchase_that_another_took_over_is_not_voided_by_who_began_it(ledger_place: Path | str, cache: Cache) -> None:
+    """A worker whose lease broke has a refusal; the other may have been charged by then."""
+    began = _claimed(cache)
+    with Cache(ledger_place) as other:
+        taken = _claimed(other)
+        assert taken.id == began.id
+        cache.void(began)
+        assert [record.status for record in cache.purchases()] == ["open"]
+        other.void(taken)
+        assert [record.status for record in cache.purchases()] == ["void"]
+
+
+def _claimed(cache: Cache) -> Purchase:
+    """The one purchase of two samples, taken by a process that is gone afterwards."""
+    stream_id = cache.stream("t", "logits")
+    claims = Claims("t", stream_id, [("logits", stream_id)], payer="alice", wanted=KEYS[:2], request_size=2)
+    with cache.buying() as buyer:
+        (purchase,) = cache.claim(claims, buyer, 1)
+    return purchase
 
 
 def test_only_an_open_purchase_is_voided(cache: Cache) -> None:

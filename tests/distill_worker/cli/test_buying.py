@@ -39,7 +39,7 @@ def test_plan_in_rounds_tells_what_the_rounds_to_come_cost(
     facts = facts_of(command("plan", config, "--json", *PRICED, *rounds))
     assert (facts["to_buy"], facts["price"], facts["later"], facts["later_price"]) == (5, 1.25, 5, 1.25)
     ended = command("plan", config, *PRICED, *rounds)
-    assert "the rounds to come buy 5 more, at most 1.25 EUR" in ended.stderr
+    assert "the rounds to come buy 5 more, or fewer where some are held, for 1.25 EUR at most" in ended.stderr
     assert "does not reach" not in ended.stderr
     teacher.limit = 9
     assert "the quota does not reach so far: 9 calls remain" in command("plan", config, *rounds).stderr
