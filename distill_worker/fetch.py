@@ -22,6 +22,7 @@ from distill_worker.errors import (
     TeacherUnavailable,
     WorkerError,
 )
+from distill_worker.interrupts import interrupts_held_back
 from distill_worker.plan import Images, Plan, claims_on
 from distill_worker.teachers.base import Answer, Description, Teacher
 
@@ -33,6 +34,8 @@ Progress = Callable[[int, Plan], None]
 
 _LOOK_AGAIN_SECONDS = 0.5
 """How often another worker's purchases are looked at, when there is nothing else to do."""
+_NOTICED_SECONDS = 0.2
+"""How soon an interrupt is noticed while answers are waited for."""
 
 
 def fetch(
@@ -53,6 +56,7 @@ def fetch(
     """Carry out a plan; the number of samples bought.
 
     Whatever ends it, nothing more is sent from then on, and the answers of what is in flight are waited for and kept.
+    An interrupt ends it between two steps; one that comes while it ends changes nothing any more.
 
     Args:
         teacher: it is not used again after a failure.
@@ -85,8 +89,8 @@ def fetch(
         request_size=plan.request_size,
         most_calls=plan.most_calls if bound else None,
     )
-    purchases = _Purchases(teacher, description, cache, plan, claims, images, progress)
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="purchase") as pool:
+    with interrupts_held_back() as raise_interrupt, ThreadPoolExecutor(concurrency, "purchase") as pool:
+        purchases = _Purchases(teacher, description, cache, plan, claims, images, progress, raise_interrupt)
         try:
             purchases.carry_out(pool, buyer, concurrency, on_wait, sleep)
         except BaseException:
@@ -107,6 +111,7 @@ class _Purchases:
         claims: Claims,
         images: Mapping[bytes, Images],
         progress: Progress,
+        raise_interrupt: Callable[[], None],
     ) -> None:
         self.bought = 0
         self._teacher = teacher
@@ -116,6 +121,7 @@ class _Purchases:
         self._claims = claims
         self._images = images
         self._progress = progress
+        self._raise_interrupt = raise_interrupt
         self._flying: dict[Future[Answer], Purchase] = {}
         self._failure: Exception | None = None
 
@@ -130,6 +136,7 @@ class _Purchases:
         """Send and land until nothing is left, or something failed and all that was in flight has landed."""
         claims, waiting = self._claims, False
         while True:
+            self._raise_interrupt()
             # Where each mistake costs, the first answer shows whether the teacher is the one that was described.
             most = concurrency if self._description.repeats_are_free or self.bought else 1
             if self._failure is None and (free := most - len(self._flying)) > 0:
@@ -155,6 +162,7 @@ class _Purchases:
         """Send nothing more, and keep the answers of what is in flight: they are paid for."""
         self._teacher.stop()
         self._progress = lambda _done, _plan: None  # it may be what failed
+        self._raise_interrupt = lambda: None
         if self._flying:
             on_end(len(self._flying))
         while self._flying:
@@ -176,7 +184,10 @@ class _Purchases:
         self._flying[future] = purchase
 
     def _land_some(self) -> None:
-        landed, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+        landed, _ = wait(self._flying, timeout=_NOTICED_SECONDS, return_when=FIRST_COMPLETED)
+        while not landed:
+            self._raise_interrupt()
+            landed, _ = wait(self._flying, timeout=_NOTICED_SECONDS, return_when=FIRST_COMPLETED)
         for future in landed:
             purchase = self._flying.pop(future)
             try:

@@ -1,13 +1,17 @@
 """Whatever ends a purchase, what is in flight is kept, and no more is asked for than was agreed to."""
 
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from threading import Event
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy import event
 
 from distill_worker.cache import Cache
 from distill_worker.errors import (
@@ -76,6 +80,40 @@ def test_interrupted_purchase_keeps_what_is_in_flight(
         carry_out(teacher, cache, samples, request_size=2, concurrency=3, progress=interrupt)
     assert teacher.paid < len(samples)
     assert len(cache.holdings(cache.stream("t", "logits"))) == teacher.paid
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_interrupt_at_any_statement_keeps_what_is_paid_for(
+    tmp_path: Path, samples: Samples, told: signal.Signals
+) -> None:
+    """Also at the one that begins a transaction: a lock that it takes is not left taken."""
+    before = signal.signal(told, signal.default_int_handler)
+    try:
+        moments = [_interrupted_at(tmp_path / f"{moment}.sqlite", samples, told, moment) for moment in range(1, 60)]
+        assert signal.getsignal(told) is signal.default_int_handler, "as it was"
+    finally:
+        signal.signal(told, before)
+    assert sum(paid < len(samples) for paid in moments) >= 20, "in the middle of it"
+
+
+def _interrupted_at(place: Path, samples: Samples, told: signal.Signals, moment: int) -> int:
+    """How many samples are paid for, and kept, when the signal comes right after the statement of this number."""
+    teacher, statements = FakeTeacher(description=CHARGES_REPEATS), count(1)
+    with Cache(place) as cache:
+        stream_id = cache.stream("t", "logits")
+        made = plan_for(teacher, cache, samples, request_size=2)
+
+        def interrupt(*_: object) -> None:
+            if next(statements) == moment:
+                signal.raise_signal(told)
+
+        with cache.buying() as buyer:
+            event.listen(cache._engine, "after_cursor_execute", interrupt)
+            with suppress(KeyboardInterrupt):
+                fetch(teacher, teacher.description, cache, made, samples, buyer=buyer, concurrency=3)
+            event.remove(cache._engine, "after_cursor_execute", interrupt)
+        assert len(cache.holdings(stream_id)) == teacher.paid
+    return teacher.paid
 
 
 @pytest.mark.parametrize("step", ["claim", "complete"])

@@ -51,23 +51,23 @@ def test_run_in_rounds_ends_the_same_however_often_it_is_killed(start_service: S
     calm.join()
     assert calm.exitcode == 0, (undisturbed / "log").read_text()
     moments = random.Random(SEED)
-    kills, places = 0, set[tuple[int, int]]()
+    places = list[tuple[int, int]]()
     while True:
         worker = _run(disturbed, torn_key)
-        if kills < KILLS:
-            worker.join(moments.uniform(0.7, 2.5))
+        if len(places) < KILLS or len(set(places)) < 3:
+            # Longer each time, so that it gets somewhere on a busy machine too.
+            worker.join(moments.uniform(0.7, 2.5) * (1 + len(places) / KILLS))
             if worker.exitcode is None:
                 kill(worker)
-                kills += 1
-                places.add(_place(disturbed))
+                places.append(_place(disturbed))
                 continue
         worker.join()
         break
     assert worker.exitcode == 0, (disturbed / "log").read_text()
     paid = service.quota(torn_key)
-    record("kills", "rounds_killed_kills", [kills], unit="kills", better="higher")
+    record("kills", "rounds_killed_kills", [len(places)], unit="kills", better="higher")
     record("kills", "rounds_killed_double_charges", [paid["used"] - N], unit="samples", better="lower", target=0)
-    assert len(places) >= 3, "killed in different places"
+    assert len(set(places)) >= 3, "killed in different places"
     assert (paid["used"], paid["reserved"], paid["remaining"]) == (N, 0, 0)
     assert service.quota(calm_key)["used"] == N
     assert _left_in(disturbed) == _left_in(undisturbed)
