@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import time
+from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -55,8 +57,8 @@ def test_run_in_rounds_ends_the_same_however_often_it_is_killed(start_service: S
     while True:
         worker = _run(disturbed, torn_key)
         if len(places) < KILLS or len(set(places)) < 3:
-            # Longer each time, so that it gets somewhere on a busy machine too.
-            worker.join(moments.uniform(0.7, 2.5) * (1 + len(places) / KILLS))
+            _wait_for_changes(moments.randint(2, 6), worker, service, torn_key, disturbed)
+            worker.join(moments.uniform(0, 0.1))
             if worker.exitcode is None:
                 kill(worker)
                 places.append(_place(disturbed))
@@ -122,6 +124,24 @@ def _place(folder: Path) -> tuple[int, int]:
     """How many rounds are chosen, and how many students of rounds trained."""
     rounds = folder / "run" / "rounds"
     return len(list(rounds.glob("*.json"))), len(list(rounds.glob("*/result.json")))
+
+
+def _wait_for_changes(
+    count: int, worker: ForkServerProcess, service: RunningService, api_key: str, folder: Path
+) -> None:
+    """Until it got so many steps further, on whatever machine: paid, trained, chose."""
+    seen = _progress(service, api_key, folder)
+    while count and worker.exitcode is None:
+        time.sleep(0.01)
+        if (now := _progress(service, api_key, folder)) != seen:
+            seen, count = now, count - 1
+
+
+def _progress(service: RunningService, api_key: str, folder: Path) -> tuple[object, ...]:
+    written = list[int]()
+    with suppress(FileNotFoundError):  # a student is finished just now
+        written += [path.stat().st_mtime_ns for path in (folder / "run").rglob("checkpoint.pt")]
+    return service.quota(api_key)["used"], _place(folder), sorted(written)
 
 
 def _left_in(folder: Path) -> list[bytes]:
