@@ -23,6 +23,7 @@ RUN uv pip install --system --no-cache --no-deps .
 COPY examples examples
 RUN useradd --uid 1000 --create-home tuition
 WORKDIR /tuition
+RUN ln -s /app/examples examples
 
 FROM base AS teacher
 ENV TEACHER_HOST=0.0.0.0 \

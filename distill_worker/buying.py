@@ -41,7 +41,7 @@ def api_key() -> str | None:
         try:
             key = next(iter(Path(path).read_text(encoding="utf-8").splitlines()), "")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{source}: cannot read {path} ({error})") from error
+            raise ConfigError(f"{source}: cannot read {path} ({error}); or set TEACHER_API_KEY") from error
     key = key.strip()
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(f"{source}: expected printable ASCII characters, got others; was the key pasted whole?")

@@ -1,11 +1,14 @@
 """What people see: progress and notes on standard error, results on standard output."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+_TOLD_EVERY_SECONDS = 10.0
 
 notes = Console(stderr=True, highlight=False)
 
@@ -19,7 +22,7 @@ def say(message: str) -> None:
 def progress_bar(
     title: str, total: int | None = None, *, tells_remaining: bool = True
 ) -> Iterator[Callable[..., None]]:
-    """A bar on standard error, shown from its first move on.
+    """A bar on standard error, shown from its first move on; where that is no terminal, a line now and then.
 
     The function that it yields takes the absolute count done, the text behind the bar, and the total once it is known.
     Without `tells_remaining` that text says how long it will take, where the pace so far does not.
@@ -34,9 +37,14 @@ def progress_bar(
     )
     with Progress(*columns, console=notes) as progress:
         task = progress.add_task(title, total=total, extra="", visible=False)
+        told_at = time.monotonic()
 
         def move(done: int, extra: str = "", total: int | None = None) -> None:
+            nonlocal told_at
             progress.update(task, completed=done, extra=extra, total=total, visible=True)
+            if not notes.is_terminal and time.monotonic() - told_at >= _TOLD_EVERY_SECONDS:
+                told_at = time.monotonic()
+                say(f"{title}: {done} of {progress.tasks[task].total or '?'}, {extra}")
 
         yield move
 

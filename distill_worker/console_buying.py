@@ -38,7 +38,7 @@ def show_plan(plan: Plan, console: Console = notes) -> None:
     console.print(table)
     price = "" if plan.price is None else f", at most {money(plan, plan.most_calls)}"
     time = f", {duration(plan.seconds)} or more at the allowed rate" if plan.seconds else ""
-    told = f"teacher {plan.teacher_id}, {', '.join(plan.kinds)}, {plan.requests} requests{price}{time}"
+    told = f"teacher {plan.teacher_id}, {', '.join(plan.kinds)}, requests: {plan.requests}{price}{time}"
     console.print(told, markup=False, soft_wrap=True)
 
 
