@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import runpy
+import signal
 import socket
 import sys
 import time
@@ -82,6 +83,7 @@ def _run_module(module: str, arguments: list[str], log: Path, environment: dict[
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
     os.environ.update(environment)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__")
