@@ -257,6 +257,16 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("samples", [2**63 - 1, 1.5, float("inf"), "many", b"\xff"])
+def test_grant_of_more_than_can_be_summed_is_found(original: Path, tmp_path: Path, samples: object) -> None:
+    path = Path(shutil.copy(original, tmp_path / "copy.sqlite"))
+    meddle(path, "UPDATE grants SET samples = ? WHERE reason = 'more'", samples)
+    engine = create_engine(f"sqlite:///{path}")
+    report = verify(engine, now=NOW)
+    engine.dispose()
+    assert any("its grants sum to" in problem for problem in report.problems), report.problems
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_value_in_any_place_is_found(original: Path, tmp_path: Path, data: st.DataObject) -> None:
