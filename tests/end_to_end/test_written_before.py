@@ -1,0 +1,86 @@
+"""Files that an earlier layout of the code wrote: they open, go on, and verify, and nothing is paid for again."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.processes import RunningService, start
+
+ROOT = Path(__file__).parent.parent.parent
+KEPT = ROOT / "tests" / "written_before" / "flat_layout"
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of what was written, with the repository's root as the working directory, as when it was."""
+    monkeypatch.chdir(ROOT)
+    return Path(shutil.copytree(KEPT, tmp_path / "files"))
+
+
+def test_finished_run_is_still_finished(files: Path) -> None:
+    before = (files / "finished" / "result.json").read_text()
+    assert _train(files, "finished")["accuracy"] == json.loads(before)["accuracy"]
+    assert (files / "finished" / "result.json").read_text() == before
+
+
+def test_unfinished_run_goes_on_from_its_checkpoint(files: Path) -> None:
+    settings = ["training.seed=1", "training.steps=4000", "training.checkpoint_every=50"]
+    assert _train(files, "unfinished", *settings)["steps"] == 4000
+    lines = (files / "unfinished" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(80, 4001, 80))
+    assert not (files / "unfinished" / "checkpoint.pt").exists()
+
+
+def test_ledger_goes_on_counting_and_the_cache_buys_only_what_it_lacks(files: Path) -> None:
+    facts = json.loads((files / "facts.json").read_text())
+    head = facts["verified"].split("head: ")[1].split("\n")[0]
+    assert "problems: 0" in _service_says(files, "log", "verify", "--expect", head)
+    weights = files / "teacher" / "student.safetensors"
+    service = RunningService(weights, files, {"TEACHER_TRUST_CODE": "true"})
+    service.start()
+    try:
+        key = facts["key"]["key"]
+        assert service.quota(key)["used"] == 40
+        bought = _worker(
+            files,
+            "fetch",
+            *_set([f"output.cache={files / 'cache.sqlite'}", f"teacher.url={service.url}", "budget.n=50"]),
+            "--yes",
+            api_key=key,
+        )
+        assert bought["cached"] == 40
+        assert bought["to_buy"] == 10
+        assert service.quota(key)["used"] == 50
+    finally:
+        service.kill()
+    assert "problems: 0" in _service_says(files, "log", "verify", "--expect", head)
+
+
+def _train(files: Path, directory: str, *settings: str) -> dict[str, Any]:
+    places = [f"output.directory={files / directory}", f"output.cache={files / 'cache.sqlite'}"]
+    return _worker(files, "train", *_set([*places, *settings]))
+
+
+def _worker(files: Path, command: str, *arguments: str, api_key: str = "") -> dict[str, Any]:
+    said = _call(files, "distill_worker", command, str(files / "run.toml"), "--json", *arguments, api_key=api_key)
+    facts: dict[str, Any] = json.loads(said[said.index("{") :])
+    return facts
+
+
+def _service_says(files: Path, *arguments: str) -> str:
+    return _call(files, "teacher_service", *arguments, "--data-dir", str(files))
+
+
+def _call(files: Path, module: str, *arguments: str, api_key: str = "") -> str:
+    log = files / f"{len(list(files.iterdir()))}.log"
+    process = start(module, arguments, log, {"TEACHER_API_KEY": api_key})
+    process.join()
+    assert process.exitcode == 0, log.read_text()
+    return log.read_text()
+
+
+def _set(settings: list[str]) -> list[str]:
+    return [part for setting in settings for part in ("--set", setting)]
