@@ -14,10 +14,10 @@ from torch import Tensor
 
 from distill_worker.config import RunConfig
 from distill_worker.config_file import parse_config
-from distill_worker.output_kinds import LABEL, LOG_PROBABILITIES, LOGITS, OutputKind
 from distill_worker.pipeline import train_student
 from distill_worker.samples import Samples
 from shared.normalise import normalise
+from shared.output_kinds import LABEL, LOG_PROBABILITIES, LOGITS, OutputKind
 from shared.weights import load_weights
 
 FOLDER = Path("runs/output-kinds")

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distill_worker.config import RunConfig
 from distill_worker.errors import RunError
-from distill_worker.files import write_atomically
+from shared.atomic_file import write_atomically
 
 
 class Choice(BaseModel):

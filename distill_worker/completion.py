@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from distill_worker.errors import WorkerError
-from distill_worker.output_kinds import LABEL, LOG_PROBABILITIES, LOGITS, PROBABILITIES, TOP_K, OutputKind
+from shared.output_kinds import LABEL, LOG_PROBABILITIES, LOGITS, PROBABILITIES, TOP_K, OutputKind
 
 SMALLEST: Final = torch.finfo(torch.float32).tiny
 SUM_IS_KNOWN_TO: Final = 2.0**-24

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from distill_worker.datasets import DATASETS
 from distill_worker.methods import AnyMethod, Method, Mixing, method_name, why_not_together, why_not_with
-from distill_worker.output_kinds import AUTO, OutputKind
 from distill_worker.selection import STRATEGIES
+from shared.output_kinds import AUTO, OutputKind
 
 
 class _Section(BaseModel):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from distill_worker.corruption import prune_weights
 from distill_worker.errors import ConfigError, WorkerError
-from distill_worker.files import write_atomically
+from shared.atomic_file import write_atomically
 from shared.degradation import Degradation
 from shared.weights import WeightsError, load_weights, weights_bytes
 

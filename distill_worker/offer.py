@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from distill_worker.config import RunConfig
 from distill_worker.errors import PlanRefused
 from distill_worker.methods import why_not_with
-from distill_worker.output_kinds import AUTO, LOGITS, best_of
+from shared.output_kinds import AUTO, LOGITS, best_of
 
 
 def kinds_to_buy(config: RunConfig, offered: Iterable[str]) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from distill_worker.cache import Cache, PurchaseRecord
 from distill_worker.errors import TeacherError
-from distill_worker.output_kinds import FEATURES, TOP_K
 from distill_worker.reconciliation import Finding, Reconciliation, Row
 from distill_worker.teachers.base import Description, LoggedQuery, Teacher
 from distill_worker.teachers.oip_outputs import TOP_K_INDICES
+from shared.output_kinds import FEATURES, TOP_K
 
 _PARTS = {TOP_K_INDICES: TOP_K}
 """Outputs that travel beside another, as a part of it."""

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from distill_worker.errors import RunError
-from distill_worker.files import write_atomically
+from shared.atomic_file import write_atomically
 
 
 class RunDirectory:

@@ -8,7 +8,7 @@ from torch import Tensor
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
 from distill_worker.offer import with_logits_as
-from distill_worker.output_kinds import AUTO, LOGITS, best_of
+from shared.output_kinds import AUTO, LOGITS, best_of
 
 
 def find_teacher(

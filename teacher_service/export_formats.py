@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, BinaryIO, Final
 
-from teacher_service.moment import iso
+from shared.times import iso
 from teacher_service.query_export import COLUMNS, NUMBERS, TIMES
 
 _FORMULAS: Final = tuple("=+-@'\t\r\n ")

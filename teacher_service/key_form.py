@@ -20,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
+from shared.times import parse_end
 from teacher_service.errors import InvalidRequest
 from teacher_service.key_terms import KeyTerms, NamedTerms
-from teacher_service.moment import parse_end
 from teacher_service.output_policy import EXAMPLE, LOGITS_ALONE, OutputPolicy
 from teacher_service.quota import MAX_QUOTA
 from teacher_service.rate_limit import MAX_PER_MINUTE

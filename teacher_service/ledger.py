@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.oip import Body
+from shared.times import LAST
 from teacher_service.database import answers, api_keys, queries, reading, write_a_trace
 from teacher_service.errors import (
     INVALID_KEY,
@@ -34,7 +35,6 @@ from teacher_service.errors import (
 )
 from teacher_service.group_commit import GroupCommit
 from teacher_service.instance import Instance
-from teacher_service.moment import LAST
 from teacher_service.page import Known, Page
 from teacher_service.quota import Quota
 

@@ -9,7 +9,7 @@ import numpy as np
 from distill_worker.cache.exchange_formats import Bought
 from distill_worker.cache.schema import KIND_SEPARATOR
 from distill_worker.cache.texts import is_storable
-from distill_worker.output_kinds import OutputKind
+from shared.output_kinds import OutputKind
 from shared.sample_key import KEY_BYTES
 
 _LONGEST_SHAPE = 80

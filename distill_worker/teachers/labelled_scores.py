@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from distill_worker.errors import TeacherError, TeacherRefused
-from distill_worker.output_kinds import TOP_K, OutputKind
 from distill_worker.teachers.addresses import public_url
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota
 from distill_worker.teachers.sending import Sender
+from shared.output_kinds import TOP_K, OutputKind
 
 _UNTOLD_DIGITS: Final = 2
 """To how many digits scores may be rounded, where that is not known."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_worker.output_kinds import (
+from shared.output_kinds import (
     DISTRIBUTIONS,
     FEATURES,
     LABEL,

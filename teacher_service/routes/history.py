@@ -6,9 +6,9 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from shared.times import parse_moment
 from teacher_service.errors import InvalidRequest
 from teacher_service.history import Day, History, QueryPage, Status, Wanted
-from teacher_service.moment import parse_moment
 from teacher_service.query_export import FACTS
 
 _EPOCH: Final = date(1970, 1, 1)

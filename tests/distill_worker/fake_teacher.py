@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.errors import QuotaExhausted, TeacherStopped
-from distill_worker.output_kinds import OutputKind
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
+from shared.output_kinds import OutputKind
 from shared.sample_key import sample_keys
 
 Fault = tuple[Literal["before", "after"], BaseException] | None

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from distill_worker.completion import completed, rule_of, to_logits
 from distill_worker.errors import WorkerError
-from distill_worker.output_kinds import OutputKind
+from shared.output_kinds import OutputKind
 
 TINY = 2.0**-126
 

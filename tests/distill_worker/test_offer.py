@@ -16,9 +16,9 @@ from distill_worker.config_file import parse_config
 from distill_worker.errors import ConfigError, PlanRefused, RunError
 from distill_worker.methods import METHODS, Method
 from distill_worker.offer import kinds_to_buy
-from distill_worker.output_kinds import OutputKind
 from distill_worker.samples import Samples
 from distill_worker.targets import find_bought, load_targets
+from shared.output_kinds import OutputKind
 from shared.weights import load_weights
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
 

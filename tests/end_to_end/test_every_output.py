@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from distill_worker.cli import main
-from distill_worker.output_kinds import OutputKind
+from shared.output_kinds import OutputKind
 from teacher_service.output_policy import OutputPolicy
 from tests.end_to_end.conftest import StartService
 from tests.foreign import labelled_scores_server, oip_server

@@ -2,7 +2,7 @@
 
 import pytest
 
-from teacher_service.moment import iso, parse_end, parse_moment
+from shared.times import iso, parse_end, parse_moment
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_worker.files import write_atomically
+from shared.atomic_file import write_atomically
 
 
 def test_content_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_worker.output_kinds import OutputKind, best_of
+from shared.output_kinds import OutputKind, best_of
 
 DIGITS = st.none() | st.integers(0, 8)
 KINDS = st.one_of(
