@@ -19,9 +19,9 @@ import psycopg
 
 from teacher_service.api_key import NewKey
 from teacher_service.database import open_database
-from teacher_service.group_commit import GroupCommit
 from teacher_service.key_ring import KeyRing
-from teacher_service.query_chain import ADMITTED, GENESIS, link
+from teacher_service.ledger.group_commit import GroupCommit
+from teacher_service.ledger.hash_chain import ADMITTED, GENESIS, link
 
 KEYS: Final = 8
 DAYS: Final = 300

@@ -14,14 +14,14 @@ from fastapi import FastAPI
 from teacher_service.batcher import MicroBatcher
 from teacher_service.database import open_database
 from teacher_service.desk import Desk
-from teacher_service.group_commit import GroupCommit
 from teacher_service.history import History
-from teacher_service.instance import open_instance
 from teacher_service.key_ring import KeyRing
-from teacher_service.ledger import Clock, Ledger
+from teacher_service.ledger.answer_retention import forget_answers
+from teacher_service.ledger.group_commit import GroupCommit
+from teacher_service.ledger.ledger import Clock, Ledger
+from teacher_service.ledger.process_lock import open_instance
 from teacher_service.readiness import Readiness
 from teacher_service.request_id import RequestIds
-from teacher_service.retention import forget_answers
 from teacher_service.routes import admin, history_admin, inference, model, own_history, problems, quota, statistics
 from teacher_service.routes.openapi import openapi_document
 from teacher_service.routes.refused import render_refusals

@@ -12,12 +12,12 @@ import typer
 
 from shared.times import iso
 from teacher_service.console import AsJson, DataDir, fail, open_ledger, print_table
-from teacher_service.group_commit import GroupCommit
 from teacher_service.key_facts import KeyFacts
 from teacher_service.key_file import keep_key
 from teacher_service.key_form import ChangedTermsForm, NewKeyForm, ReferredGrantForm
 from teacher_service.key_ring import KeyRing
 from teacher_service.key_terms import KeyTerms
+from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.quota import MAX_QUOTA
 from teacher_service.terms_options import (
     Expires,

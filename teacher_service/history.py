@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, fun
 
 from teacher_service.database import answers, daily_usage, follow_indexes, queries
 from teacher_service.errors import InvalidRequest
-from teacher_service.ledger_reader import looking
+from teacher_service.ledger.reader import looking
 from teacher_service.query_export import FACTS
 
 Status = Literal["held", "settled", "released"]

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, select
 
 from teacher_service.database import queries, query_events, snapshot
-from teacher_service.query_chain import ADMITTED
+from teacher_service.ledger.hash_chain import ADMITTED
 
 _ROWS: Final = 2000
 FACTS: Final = (

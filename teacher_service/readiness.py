@@ -8,7 +8,7 @@ from typing import Final
 
 from teacher_service.desk import Desk
 from teacher_service.errors import Draining, LedgerUnavailable, ServiceError
-from teacher_service.ledger import Clock, Ledger
+from teacher_service.ledger.ledger import Clock, Ledger
 
 _KEPT_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 2.0

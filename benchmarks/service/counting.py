@@ -13,10 +13,10 @@ from pathlib import Path
 from benchmarks.figures import Figure, figure
 from shared.oip import Body
 from teacher_service.database import open_database
-from teacher_service.group_commit import GroupCommit
-from teacher_service.instance import open_instance
 from teacher_service.key_ring import KeyRing
-from teacher_service.ledger import Ledger, Query, Reservation
+from teacher_service.ledger.group_commit import GroupCommit
+from teacher_service.ledger.ledger import Ledger, Query, Reservation
+from teacher_service.ledger.process_lock import open_instance
 
 RUNS = 5
 CHARGES = 6400

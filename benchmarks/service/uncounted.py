@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from shared.oip import Body
 from teacher_service import cli
-from teacher_service.ledger import Ledger, Query, Reservation, Settled
+from teacher_service.ledger.ledger import Ledger, Query, Reservation, Settled
 from teacher_service.quota import Quota
 
 _Value = TypeVar("_Value")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from teacher_service.query_chain import GENESIS
+from teacher_service.ledger.hash_chain import GENESIS
 
 MOST_TOLD: Final = 20
 """Problems that are told; the others are counted."""

@@ -24,7 +24,7 @@ from teacher_service.errors import (
     ServiceError,
     Unauthorized,
 )
-from teacher_service.ledger import Query, Settled
+from teacher_service.ledger.ledger import Query, Settled
 from teacher_service.output_policy import LOGITS
 from teacher_service.pictures import decode_pictures
 from teacher_service.quota import Quota

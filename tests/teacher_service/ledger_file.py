@@ -14,10 +14,10 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from teacher_service.database import open_database
-from teacher_service.group_commit import GroupCommit
-from teacher_service.instance import Instance, open_instance
 from teacher_service.key_ring import KeyRing
-from teacher_service.ledger import Ledger, Query
+from teacher_service.ledger.group_commit import GroupCommit
+from teacher_service.ledger.ledger import Ledger, Query
+from teacher_service.ledger.process_lock import Instance, open_instance
 
 WAIT_SECONDS: Final = 10.0
 """How long a test waits for what must happen; reached only when it fails."""

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from teacher_service.database import api_keys, let_commits_be_lost, open_database, reading
-from teacher_service.instance import instances_folder
+from teacher_service.ledger.process_lock import instances_folder
 from tests.teacher_service.ledger_file import Books, rows
 
 _KEY = "INSERT INTO api_keys (id, name, secret_sha256, quota, used, reserved, created_at) VALUES "

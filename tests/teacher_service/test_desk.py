@@ -20,7 +20,7 @@ from teacher_service.errors import (
     QuotaExceeded,
     RequestInProgress,
 )
-from teacher_service.ledger import Ledger, Settled
+from teacher_service.ledger.ledger import Ledger, Settled
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, open_books, query, writer_busy
 
 _SAMPLES = 3

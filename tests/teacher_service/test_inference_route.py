@@ -13,9 +13,9 @@ from shared import oip
 from shared.weights import load_weights
 from teacher_service.batcher import Images, Rows
 from teacher_service.database import open_database
-from teacher_service.group_commit import GroupCommit
-from teacher_service.instance import open_instance
-from teacher_service.ledger import Ledger
+from teacher_service.ledger.group_commit import GroupCommit
+from teacher_service.ledger.ledger import Ledger
+from teacher_service.ledger.process_lock import open_instance
 from tests.teacher_service.ledger_file import WAIT_SECONDS, FakeClock, counts, query, rows, table_gone
 from tests.teacher_service.running_service import INFER, QUOTA, ServiceUnderTest, images, in_progress, start_service
 from tests.teacher_service.wire import (

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from shared.oip import Body
 from teacher_service.database import metadata, open_database
-from teacher_service.ledger import Reservation, Settled
+from teacher_service.ledger.ledger import Reservation, Settled
 from teacher_service.migrations import LedgerTooNew
 from teacher_service.output_policy import OutputPolicy
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows

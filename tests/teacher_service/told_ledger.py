@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 
 from shared.oip import Body
-from teacher_service.ledger import Ledger, Reservation
+from teacher_service.ledger.ledger import Ledger, Reservation
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
 
 BINARY = Body(b'{"outputs":[]}\x00\xff', 14)

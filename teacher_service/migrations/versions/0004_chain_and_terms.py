@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from teacher_service.query_chain import ADMITTED, GENESIS, link
+from teacher_service.ledger.hash_chain import ADMITTED, GENESIS, link
 
 revision = "0004"
 down_revision = "0003"

@@ -16,8 +16,8 @@ from shared.oip import Body
 from teacher_service.audit.report import MOST_TOLD, Head, Report
 from teacher_service.audit.verify import verify
 from teacher_service.database import metadata, open_database
-from teacher_service.ledger import Reservation
-from teacher_service.query_chain import link
+from teacher_service.ledger.hash_chain import link
+from teacher_service.ledger.ledger import Reservation
 from tests.postgresql import PostgresServer
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
 from tests.teacher_service.told_ledger import EVENTS, STATES, meddle, tell

@@ -8,7 +8,7 @@ import pytest
 
 from shared.oip import Body
 from teacher_service.errors import AnswerExpired, IdempotencyMismatch
-from teacher_service.ledger import Ledger, Reservation, Settled
+from teacher_service.ledger.ledger import Ledger, Reservation, Settled
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, open_books, query, rows
 
 ANSWER = Body(b'{"outputs":[]}', None)

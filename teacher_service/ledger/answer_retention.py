@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from teacher_service.errors import LedgerUnavailable
-from teacher_service.ledger import Ledger
+from teacher_service.ledger.ledger import Ledger
 
 _EVERY_SECONDS: Final = 60.0
 _PORTION: Final = 500

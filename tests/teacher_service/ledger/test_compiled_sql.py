@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from teacher_service.database import api_keys, grants
-from teacher_service.prepared import Change, Lookup
+from teacher_service.ledger.compiled_sql import Change, Lookup
 from tests.teacher_service.ledger_file import Books, open_books
 
 _COLUMNS = (api_keys.c.id, api_keys.c.name, api_keys.c.secret_sha256, api_keys.c.quota, api_keys.c.created_at)

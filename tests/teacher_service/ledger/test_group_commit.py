@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from teacher_service.errors import LedgerUnavailable, NotFound
-from teacher_service.group_commit import GroupCommit
+from teacher_service.ledger.group_commit import GroupCommit
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, rows, writer_busy
 
 _Operation = Callable[[Connection], str]

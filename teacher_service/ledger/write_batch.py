@@ -14,8 +14,8 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, text
 
 from shared.oip import Body
 from teacher_service.database import answers, api_keys, chain_head, queries, query_events
-from teacher_service.prepared import Change, Lookup
-from teacher_service.query_chain import ADMITTED, link
+from teacher_service.ledger.compiled_sql import Change, Lookup
+from teacher_service.ledger.hash_chain import ADMITTED, link
 from teacher_service.quota import Quota, quota_of
 
 SECONDS_A_DAY: Final = 86_400

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from teacher_service.instance import FileInstance
+from teacher_service.ledger.process_lock import FileInstance
 
 _PEER = """
 import sys

@@ -12,7 +12,7 @@ import pytest
 
 from shared.oip import Body
 from teacher_service.errors import IdempotencyMismatch, LedgerUnavailable, QuotaExceeded, RequestInProgress
-from teacher_service.ledger import Ledger, Reservation, Settled
+from teacher_service.ledger.ledger import Ledger, Reservation, Settled
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, open_books, query, rows, writer_busy
 
 _T = TypeVar("_T")

@@ -33,9 +33,9 @@ from teacher_service.errors import (
     TooManySamples,
     Unauthorized,
 )
-from teacher_service.group_commit import GroupCommit
-from teacher_service.instance import Instance
-from teacher_service.page import Known, Page
+from teacher_service.ledger.group_commit import GroupCommit
+from teacher_service.ledger.process_lock import Instance
+from teacher_service.ledger.write_batch import Known, Page
 from teacher_service.quota import Quota
 
 Clock = Callable[[], float]

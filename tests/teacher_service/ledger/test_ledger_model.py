@@ -20,8 +20,8 @@ from teacher_service.errors import (
     ServiceError,
     Unauthorized,
 )
-from teacher_service.instance import FileInstance
-from teacher_service.ledger import Ledger, Reservation, Settled
+from teacher_service.ledger.ledger import Ledger, Reservation, Settled
+from teacher_service.ledger.process_lock import FileInstance
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Commits, counts, open_books, query
 
 
