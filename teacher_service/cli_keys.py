@@ -16,9 +16,9 @@ from teacher_service.key_facts import KeyFacts
 from teacher_service.key_file import keep_key
 from teacher_service.key_form import ChangedTermsForm, NewKeyForm, ReferredGrantForm
 from teacher_service.key_ring import KeyRing
-from teacher_service.key_terms import KeyTerms
 from teacher_service.ledger.group_commit import GroupCommit
-from teacher_service.quota import MAX_QUOTA
+from teacher_service.policy.key_terms import KeyTerms
+from teacher_service.policy.quota import MAX_QUOTA
 from teacher_service.terms_options import (
     Expires,
     Features,

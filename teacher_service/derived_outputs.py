@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
-from teacher_service.output_policy import (
+from teacher_service.policy.output_policy import (
     KINDS,
     LABEL,
     LOG_PROBABILITIES,

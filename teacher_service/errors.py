@@ -42,9 +42,9 @@ from inspect import cleandoc
 from typing import Any, ClassVar, Final, Self
 
 from shared import problem
-from teacher_service.key_terms import KeyTerms
-from teacher_service.quota import Quota
-from teacher_service.rate_limit import Bucket
+from teacher_service.policy.key_terms import KeyTerms
+from teacher_service.policy.quota import Quota
+from teacher_service.policy.rate_limit import Bucket
 
 _KEY: Final = Quota("3f9a1c", "alice", limit=500, used=498, reserved=0)
 """Whose refusals the examples are."""

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from teacher_service.database import api_keys, grants
 from teacher_service.errors import IdempotencyMismatch, QuotaTooLarge, UnknownKey
-from teacher_service.quota import MAX_QUOTA, Quota, quota_of
+from teacher_service.ledger.key_rows import quota_of
+from teacher_service.policy.quota import MAX_QUOTA, Quota
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from teacher_service.granting import Grant, Granted
 from teacher_service.key_ring import KeyHistory
-from teacher_service.quota import Quota
+from teacher_service.policy.quota import Quota
 
 
 class KeyFacts(BaseModel):

@@ -12,10 +12,11 @@ from teacher_service import api_key
 from teacher_service.database import api_keys
 from teacher_service.errors import INVALID_KEY, NameTaken, Unauthorized, UnknownKey
 from teacher_service.granting import Grant, Granted, add, grants_of, note_grant
-from teacher_service.key_terms import PLAIN, KeyTerms, NamedTerms
 from teacher_service.ledger.group_commit import GroupCommit
+from teacher_service.ledger.key_rows import quota_of, read_quota
 from teacher_service.ledger.reader import looking
-from teacher_service.quota import Quota, quota_of, read_quota
+from teacher_service.policy.key_terms import PLAIN, KeyTerms, NamedTerms
+from teacher_service.policy.quota import Quota
 
 _MOST_REMEMBERED: Final = 4096
 

@@ -39,7 +39,7 @@ ONLY_IN = {
         "teacher_service/ledger/write_batch.py",
         "teacher_service/ledger/compiled_sql.py",
         "teacher_service/query_export.py",
-        "teacher_service/quota.py",
+        "teacher_service/policy/quota.py",
         "teacher_service/sqlite_file.py",
         "distill_worker/cache/",
     ],

@@ -14,7 +14,7 @@ from unittest.mock import patch
 from shared.oip import Body
 from teacher_service import cli
 from teacher_service.ledger.ledger import Ledger, Query, Reservation, Settled
-from teacher_service.quota import Quota
+from teacher_service.policy.quota import Quota
 
 _Value = TypeVar("_Value")
 _UNLIMITED = 10**12

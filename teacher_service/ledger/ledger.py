@@ -36,7 +36,7 @@ from teacher_service.errors import (
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.process_lock import Instance
 from teacher_service.ledger.write_batch import Known, Page
-from teacher_service.quota import Quota
+from teacher_service.policy.quota import Quota
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""

@@ -16,7 +16,8 @@ from shared.oip import Body
 from teacher_service.database import answers, api_keys, chain_head, queries, query_events
 from teacher_service.ledger.compiled_sql import Change, Lookup
 from teacher_service.ledger.hash_chain import ADMITTED, link
-from teacher_service.quota import Quota, quota_of
+from teacher_service.ledger.key_rows import quota_of
+from teacher_service.policy.quota import Quota
 
 SECONDS_A_DAY: Final = 86_400
 

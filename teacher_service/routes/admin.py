@@ -20,7 +20,7 @@ from teacher_service.errors import (
 )
 from teacher_service.key_facts import GrantedFacts, KeyFacts, KeyWithGrants, NewKeyFacts
 from teacher_service.key_form import ChangedTermsForm, GrantForm, NewKeyForm
-from teacher_service.key_terms import KeyTerms
+from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.routes.asked import idempotency_key_of
 from teacher_service.routes.documented import ADMIN_KEYED, Responses, refusals
 from teacher_service.routes.form import BODY_REFUSALS, body_of, documented_body

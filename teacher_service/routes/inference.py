@@ -25,9 +25,9 @@ from teacher_service.errors import (
     Unauthorized,
 )
 from teacher_service.ledger.ledger import Query, Settled
-from teacher_service.output_policy import LOGITS
 from teacher_service.pictures import decode_pictures
-from teacher_service.quota import Quota
+from teacher_service.policy.output_policy import LOGITS
+from teacher_service.policy.quota import Quota
 from teacher_service.routes.asked import Asked, read_request
 from teacher_service.routes.infer_document import DOCUMENTED
 from teacher_service.routes.model import INPUT, check_model

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from shared import oip
 from teacher_service.errors import Draining, LedgerUnavailable, ServiceError, UnknownModel
-from teacher_service.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
+from teacher_service.policy.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
 from teacher_service.routes.documented import protocol_refusals
 from teacher_service.routes.service import RunningService, Service
 from teacher_service.teachers import Teacher

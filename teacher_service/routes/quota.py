@@ -7,8 +7,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from teacher_service.errors import LedgerUnavailable, Unauthorized
-from teacher_service.quota import Quota
-from teacher_service.rate_limit import Bucket
+from teacher_service.policy.quota import Quota
+from teacher_service.policy.rate_limit import Bucket
 from teacher_service.routes.documented import KEYED, refusals
 from teacher_service.routes.service import Caller, quota_headers
 

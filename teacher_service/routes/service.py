@@ -14,8 +14,8 @@ from teacher_service.errors import AdminDisabled, Unauthorized
 from teacher_service.history import History
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger.ledger import Ledger
-from teacher_service.quota import MAX_QUOTA, Quota
-from teacher_service.rate_limit import WINDOW_SECONDS
+from teacher_service.policy.quota import MAX_QUOTA, Quota
+from teacher_service.policy.rate_limit import WINDOW_SECONDS
 from teacher_service.readiness import Readiness
 from teacher_service.settings import Settings
 from teacher_service.statistics import Statistics

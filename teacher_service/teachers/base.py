@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shared.degradation import degrade
 from shared.weights import WeightsCard
-from teacher_service.output_policy import LOGITS
+from teacher_service.policy.output_policy import LOGITS
 
 FEATURES: Final = "features."
 """What the name of an output that only some keys may see begins with; the layer follows."""

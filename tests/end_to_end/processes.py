@@ -21,8 +21,8 @@ import httpx
 from teacher_service.api_key import NewKey
 from teacher_service.database import open_database
 from teacher_service.key_ring import KeyRing
-from teacher_service.key_terms import KeyTerms, NamedTerms
 from teacher_service.ledger.group_commit import GroupCommit
+from teacher_service.policy.key_terms import KeyTerms, NamedTerms
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distill_worker.cli import main
 from shared.output_kinds import OutputKind
-from teacher_service.output_policy import OutputPolicy
+from teacher_service.policy.output_policy import OutputPolicy
 from tests.end_to_end.conftest import StartService
 from tests.foreign import labelled_scores_server, oip_server
 

@@ -13,7 +13,7 @@ from distill_worker.teachers.oip import OipTeacher
 from distill_worker.teachers.sending import Sender
 from shared.networks import build_network
 from shared.weights import load_weights, weights_bytes
-from teacher_service.output_policy import OutputPolicy
+from teacher_service.policy.output_policy import OutputPolicy
 from teacher_service.teachers import TorchTeacher
 from tests.end_to_end.conftest import StartService
 

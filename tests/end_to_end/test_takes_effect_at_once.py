@@ -9,8 +9,8 @@ import pytest
 
 from teacher_service.api_key import NewKey
 from teacher_service.key_ring import KeyRing
-from teacher_service.key_terms import NamedTerms
-from teacher_service.output_policy import OutputPolicy
+from teacher_service.policy.key_terms import NamedTerms
+from teacher_service.policy.output_policy import OutputPolicy
 from tests.end_to_end.asking import INFER, ask, outcome, paying
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, http

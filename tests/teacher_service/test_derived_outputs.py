@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from teacher_service.derived_outputs import DERIVED, derive
-from teacher_service.output_policy import OutputPolicy
+from teacher_service.policy.output_policy import OutputPolicy
 
 ALL = OutputPolicy.parse("log_probabilities,probabilities,top_k:3,label")
 LOGITS = np.array([[1.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0]], np.float32)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from teacher_service.errors import IdempotencyMismatch, LedgerUnavailable, QuotaTooLarge, Unauthorized, UnknownKey
-from teacher_service.key_terms import KeyTerms, NamedTerms
-from teacher_service.output_policy import OutputPolicy
-from teacher_service.quota import MAX_QUOTA
+from teacher_service.policy.key_terms import KeyTerms, NamedTerms
+from teacher_service.policy.output_policy import OutputPolicy
+from teacher_service.policy.quota import MAX_QUOTA
 from tests.teacher_service.ledger_file import Books, Commits, open_books, rows
 
 

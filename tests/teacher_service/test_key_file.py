@@ -8,7 +8,7 @@ from teacher_service.api_key import NewKey
 from teacher_service.errors import NameTaken
 from teacher_service.key_file import KeyFileError, keep_key
 from teacher_service.key_ring import KeyRing
-from teacher_service.key_terms import PLAIN, KeyTerms
+from teacher_service.policy.key_terms import PLAIN, KeyTerms
 from tests.teacher_service.ledger_file import Books
 
 

@@ -16,8 +16,8 @@ from teacher_service.errors import (
     TooManySamples,
     Unauthorized,
 )
-from teacher_service.key_terms import KeyTerms
 from teacher_service.ledger.ledger import Reservation, Settled
+from teacher_service.policy.key_terms import KeyTerms
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, open_books, query, rows
 
 _T = TypeVar("_T")

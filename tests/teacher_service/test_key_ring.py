@@ -15,9 +15,9 @@ from teacher_service.errors import (
     UnknownKey,
 )
 from teacher_service.granting import Grant
-from teacher_service.key_terms import KeyTerms
-from teacher_service.output_policy import OutputPolicy
-from teacher_service.quota import MAX_QUOTA
+from teacher_service.policy.key_terms import KeyTerms
+from teacher_service.policy.output_policy import OutputPolicy
+from teacher_service.policy.quota import MAX_QUOTA
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, open_books, query, rows, table_gone
 
 SEEING = KeyTerms(outputs=OutputPolicy.parse("logits,features"))

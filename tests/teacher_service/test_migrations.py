@@ -15,7 +15,7 @@ from shared.oip import Body
 from teacher_service.database import metadata, open_database
 from teacher_service.ledger.ledger import Reservation, Settled
 from teacher_service.migrations import LedgerTooNew
-from teacher_service.output_policy import OutputPolicy
+from teacher_service.policy.output_policy import OutputPolicy
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
 
 TOKEN = "tk_1e491977ba8d_d739ba0c71a04379c67f700abf4406e2a0bc60ad51d645d3917272ff9f648b26"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teacher_service.rate_limit import MAX_PER_MINUTE, Bucket
+from teacher_service.policy.rate_limit import MAX_PER_MINUTE, Bucket
 
 NOW = 1_700_000_000.0
 

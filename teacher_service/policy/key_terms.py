@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final, TypedDict
 
-from teacher_service.output_policy import LOGITS_ALONE, OutputPolicy
+from teacher_service.policy.output_policy import LOGITS_ALONE, OutputPolicy
 
 
 @dataclass(frozen=True)

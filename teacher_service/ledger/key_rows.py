@@ -1,41 +1,14 @@
-"""A key's allowance as it stands: the one way in which rows of `api_keys` become numbers that are shown."""
+"""Rows of `api_keys` as quotas: the one way in which a stored key becomes numbers that are shown."""
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
 from teacher_service.database import api_keys
-from teacher_service.key_terms import PLAIN, KeyTerms
-from teacher_service.output_policy import OutputPolicy
-from teacher_service.rate_limit import Bucket
-
-MAX_QUOTA: Final = 10**15 - 1
-"""The largest integer that a structured header field can say (RFC 9651)."""
-
-
-@dataclass(frozen=True)
-class Quota:
-    """A key's allowance, in samples, and how fast it may be used, at one moment."""
-
-    key_id: str
-    name: str
-    limit: int
-    used: int
-    reserved: int
-    terms: KeyTerms = PLAIN
-    revision: int = 0
-    """How often the key's secret or terms were changed."""
-    in_flight: int = 0
-    """Requests that hold samples now."""
-    requests: Bucket | None = None
-    """What the key may still ask in this minute; None where it has no such limit."""
-    samples: Bucket | None = None
-
-    @property
-    def remaining(self) -> int:
-        """What the next request may cost at most, in all."""
-        return self.limit - self.used - self.reserved
+from teacher_service.policy.key_terms import KeyTerms
+from teacher_service.policy.output_policy import OutputPolicy
+from teacher_service.policy.quota import Quota
+from teacher_service.policy.rate_limit import Bucket
 
 
 def read_quota(connection: Connection, key_id: str, now: float) -> Quota:

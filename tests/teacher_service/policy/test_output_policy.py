@@ -2,7 +2,7 @@
 
 import pytest
 
-from teacher_service.output_policy import LOGITS_ALONE, OutputPolicy
+from teacher_service.policy.output_policy import LOGITS_ALONE, OutputPolicy
 
 
 @pytest.mark.parametrize(
