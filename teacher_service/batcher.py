@@ -18,7 +18,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from teacher_service.errors import Abandoned, Overloaded, PredictionFailed
+from teacher_service.errors.service_errors import Abandoned, Overloaded, PredictionFailed
 
 Images = NDArray[np.uint8]
 Rows = NDArray[np.float32]

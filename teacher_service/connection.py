@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from teacher_service.errors import HeadTooLarge, HeadTooSlow, ServiceError
+from teacher_service.errors.service_errors import HeadTooLarge, HeadTooSlow, ServiceError
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 """Of a request line with its headers."""

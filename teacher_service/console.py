@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from teacher_service.database import open_database
-from teacher_service.errors import ServiceError
+from teacher_service.errors.service_errors import ServiceError
 from teacher_service.key_file import KeyFileError
 from teacher_service.migrations import LedgerTooNew
 from teacher_service.settings import Settings

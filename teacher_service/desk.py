@@ -15,7 +15,7 @@ import structlog
 
 from shared.oip import Body
 from teacher_service.batcher import Images, MicroBatcher, Place, Rows
-from teacher_service.errors import Draining, LedgerUnavailable
+from teacher_service.errors.service_errors import Draining, LedgerUnavailable
 from teacher_service.ledger.ledger import Ledger, Query, Reservation, Settled
 
 _RELEASE_RETRY_SECONDS: Final = 1.0

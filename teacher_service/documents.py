@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import SecretStr
 
-from teacher_service.problem_catalogue import markdown
+from teacher_service.errors.catalogue import markdown
 from teacher_service.settings import Settings
 
 _BEGIN: Final = "<!-- settings: made by `make docs` -->\n"

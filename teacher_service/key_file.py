@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from teacher_service.api_key import NewKey, key_id_of, new_key
-from teacher_service.errors import NameTaken, Unauthorized
+from teacher_service.errors.service_errors import NameTaken, Unauthorized
 from teacher_service.key_ring import KeyRing
 from teacher_service.policy.key_terms import PLAIN, KeyTerms
 

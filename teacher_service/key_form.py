@@ -21,12 +21,12 @@ from pydantic import (
 )
 
 from shared.times import parse_end
-from teacher_service.errors import InvalidRequest
+from teacher_service.errors.service_errors import InvalidRequest
+from teacher_service.errors.validation import complaint
 from teacher_service.policy.key_terms import KeyTerms, NamedTerms
 from teacher_service.policy.output_policy import EXAMPLE, LOGITS_ALONE, OutputPolicy
 from teacher_service.policy.quota import MAX_QUOTA
 from teacher_service.policy.rate_limit import MAX_PER_MINUTE
-from teacher_service.validation import complaint
 
 _MAX_POLICY: Final = 500
 _MAX_CONCURRENT: Final = 10**6

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from teacher_service.errors import InvalidRequest
+from teacher_service.errors.service_errors import InvalidRequest
 
 _FORMATS: Final = ("PNG", "JPEG")
 _KINDS: Final = ("1", "L", "P", "RGB")

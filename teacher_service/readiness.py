@@ -7,7 +7,7 @@ import asyncio
 from typing import Final
 
 from teacher_service.desk import Desk
-from teacher_service.errors import Draining, LedgerUnavailable, ServiceError
+from teacher_service.errors.service_errors import Draining, LedgerUnavailable, ServiceError
 from teacher_service.ledger.ledger import Clock, Ledger
 
 _KEPT_SECONDS: Final = 1.0

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 
 from teacher_service.console import fail
-from teacher_service.errors import InvalidRequest
+from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.key_form import Form, filled
 
 _NONE: Final = "none"

@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from teacher_service.errors import LedgerUnavailable
+from teacher_service.errors.service_errors import LedgerUnavailable
 from teacher_service.ledger.ledger import Ledger
 
 _EVERY_SECONDS: Final = 60.0

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from teacher_service.database import let_commits_be_lost
-from teacher_service.errors import LedgerUnavailable, ServiceError
+from teacher_service.errors.service_errors import LedgerUnavailable, ServiceError
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")

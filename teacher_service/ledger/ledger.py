@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.oip import Body
 from shared.times import LAST
 from teacher_service.database import answers, api_keys, queries, reading, write_a_trace
-from teacher_service.errors import (
+from teacher_service.errors.service_errors import (
     INVALID_KEY,
     AnswerExpired,
     IdempotencyMismatch,

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from teacher_service.database import reading, snapshot
-from teacher_service.errors import LedgerUnavailable
+from teacher_service.errors.service_errors import LedgerUnavailable
 
 
 @contextmanager

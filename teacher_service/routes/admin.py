@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import BaseModel
 
-from teacher_service.errors import (
+from teacher_service.errors.service_errors import (
     AdminDisabled,
     IdempotencyMismatch,
     InvalidRequest,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from shared import oip
-from teacher_service.errors import BodyTooLarge, InvalidRequest
+from teacher_service.errors.service_errors import BodyTooLarge, InvalidRequest
 from teacher_service.policy.output_policy import LOGITS
 from teacher_service.routes.body import read_body
 from teacher_service.settings import Settings

@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from teacher_service.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, UnsupportedEncoding
+from teacher_service.errors.service_errors import BodyTooLarge, BodyTooSlow, InvalidRequest, UnsupportedEncoding
 
 _LONG_CHUNK: Final = 4096
 """Compressed bytes that, as zlib packs a thousandfold, may take long enough to inflate to keep the others waiting."""

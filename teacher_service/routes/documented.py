@@ -7,7 +7,7 @@ names. Every route may also fail by a defect of the service, which is added.
 from itertools import groupby
 from typing import Any, Final
 
-from teacher_service.errors import InternalError, ServiceError
+from teacher_service.errors.service_errors import InternalError, ServiceError
 
 Responses = dict[int | str, dict[str, Any]]
 """What FastAPI takes as `responses=`."""

@@ -5,7 +5,13 @@ from typing import Any, Final, TypeVar
 
 from fastapi import Request
 
-from teacher_service.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, ServiceError, UnsupportedEncoding
+from teacher_service.errors.service_errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidRequest,
+    ServiceError,
+    UnsupportedEncoding,
+)
 from teacher_service.key_form import Form, filled
 from teacher_service.routes.body import read_body
 from teacher_service.routes.service import RunningService

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from shared.times import parse_moment
-from teacher_service.errors import InvalidRequest
+from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.history import Day, History, QueryPage, Status, Wanted
 from teacher_service.query_export import FACTS
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from fastapi import Response
 
 from shared import oip
-from teacher_service.errors import (
+from teacher_service.errors.service_errors import (
     AnswerExpired,
     BodyTooLarge,
     BodyTooSlow,

@@ -16,7 +16,7 @@ from shared import oip
 from teacher_service.batcher import Images, Rows
 from teacher_service.derived_outputs import DERIVED, derive
 from teacher_service.desk import Answered
-from teacher_service.errors import (
+from teacher_service.errors.service_errors import (
     InvalidRequest,
     KeyChanged,
     OutputNotAllowed,

@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import APIRouter
 
 from shared import oip
-from teacher_service.errors import Draining, LedgerUnavailable, ServiceError, UnknownModel
+from teacher_service.errors.service_errors import Draining, LedgerUnavailable, ServiceError, UnknownModel
 from teacher_service.policy.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
 from teacher_service.routes.documented import protocol_refusals
 from teacher_service.routes.service import RunningService, Service

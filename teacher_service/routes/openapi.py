@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 
 from shared import oip
-from teacher_service.errors import HeadTooLarge, HeadTooSlow
+from teacher_service.errors.service_errors import HeadTooLarge, HeadTooSlow
 from teacher_service.routes.infer_document import add_examples
 
 _DESCRIPTION: Final = (

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 
-from teacher_service.errors import InvalidRequest, LedgerUnavailable, Unauthorized
+from teacher_service.errors.service_errors import InvalidRequest, LedgerUnavailable, Unauthorized
 from teacher_service.routes.documented import KEYED, refusals
 from teacher_service.routes.history import PageAsked, QueryPageBody, UsageAsked, UsageBody, usage
 from teacher_service.routes.service import Caller, RunningService, quota_headers

@@ -6,7 +6,7 @@ from typing import Self
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from teacher_service.errors import LedgerUnavailable, Unauthorized
+from teacher_service.errors.service_errors import LedgerUnavailable, Unauthorized
 from teacher_service.policy.quota import Quota
 from teacher_service.policy.rate_limit import Bucket
 from teacher_service.routes.documented import KEYED, refusals

@@ -8,10 +8,16 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from teacher_service.errors import InternalError, InvalidRequest, MethodNotAllowed, NotFound, ServiceError
+from teacher_service.errors.service_errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    ServiceError,
+)
+from teacher_service.errors.validation import complaint
 from teacher_service.routes import inference
 from teacher_service.routes.service import quota_headers
-from teacher_service.validation import complaint
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
 from teacher_service.desk import Desk
-from teacher_service.errors import AdminDisabled, Unauthorized
+from teacher_service.errors.service_errors import AdminDisabled, Unauthorized
 from teacher_service.history import History
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger.ledger import Ledger

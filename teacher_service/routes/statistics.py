@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 
-from teacher_service.errors import LedgerUnavailable, Unauthorized, UnknownModel
+from teacher_service.errors.service_errors import LedgerUnavailable, Unauthorized, UnknownModel
 from teacher_service.metrics import metrics_text
 from teacher_service.routes.documented import METRICS_KEYED, Responses, protocol_refusals, refusals
 from teacher_service.routes.model import check_model

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from teacher_service.batcher import Images, MicroBatcher, Rows
-from teacher_service.errors import Abandoned, Overloaded, PredictionFailed
+from teacher_service.errors.service_errors import Abandoned, Overloaded, PredictionFailed
 from tests.teacher_service.ledger_file import WAIT_SECONDS
 
 

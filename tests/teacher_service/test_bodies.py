@@ -11,7 +11,13 @@ import pytest
 from fastapi import Request
 
 from shared import oip
-from teacher_service.errors import BodyTooLarge, BodyTooSlow, InvalidRequest, ServiceError, UnsupportedEncoding
+from teacher_service.errors.service_errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidRequest,
+    ServiceError,
+    UnsupportedEncoding,
+)
 from teacher_service.routes.body import read_body
 from tests.teacher_service.running_service import INFER, ServiceUnderTest, images
 

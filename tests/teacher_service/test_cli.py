@@ -16,7 +16,7 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from teacher_service.cli import app
-from teacher_service.errors import Unauthorized
+from teacher_service.errors.service_errors import Unauthorized
 from tests.teacher_service.ledger_file import open_books, rows
 
 

@@ -11,7 +11,7 @@ import pytest
 from shared.oip import Body
 from teacher_service.batcher import Images, MicroBatcher, Rows
 from teacher_service.desk import Desk
-from teacher_service.errors import (
+from teacher_service.errors.service_errors import (
     Abandoned,
     Draining,
     LedgerUnavailable,

@@ -6,8 +6,8 @@ import pytest
 
 from teacher_service.connection import HEAD_SECONDS, MAX_HEAD_BYTES
 from teacher_service.documents import settings_table, with_settings
-from teacher_service.errors import HeadTooLarge, HeadTooSlow, ServiceError
-from teacher_service.problem_catalogue import catalogue, html_page, markdown
+from teacher_service.errors.catalogue import catalogue, html_page, markdown
+from teacher_service.errors.service_errors import HeadTooLarge, HeadTooSlow, ServiceError
 from teacher_service.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from teacher_service.errors import IdempotencyMismatch, LedgerUnavailable, QuotaTooLarge, Unauthorized, UnknownKey
+from teacher_service.errors.service_errors import (
+    IdempotencyMismatch,
+    LedgerUnavailable,
+    QuotaTooLarge,
+    Unauthorized,
+    UnknownKey,
+)
 from teacher_service.policy.key_terms import KeyTerms, NamedTerms
 from teacher_service.policy.output_policy import OutputPolicy
 from teacher_service.policy.quota import MAX_QUOTA

@@ -12,7 +12,7 @@ from sqlalchemy import Select
 
 from shared.oip import Body
 from teacher_service.database import follow_indexes, reading
-from teacher_service.errors import InvalidRequest, LedgerUnavailable
+from teacher_service.errors.service_errors import InvalidRequest, LedgerUnavailable
 from teacher_service.history import Day, History, Wanted, statement
 from teacher_service.ledger.ledger import Reservation
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, open_books, query, rows, table_gone

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from teacher_service.api_key import NewKey
-from teacher_service.errors import NameTaken
+from teacher_service.errors.service_errors import NameTaken
 from teacher_service.key_file import KeyFileError, keep_key
 from teacher_service.key_ring import KeyRing
 from teacher_service.policy.key_terms import PLAIN, KeyTerms

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from shared.oip import Body
-from teacher_service.errors import (
+from teacher_service.errors.service_errors import (
     KeyChanged,
     QuotaExceeded,
     RateLimited,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from teacher_service.api_key import new_key
-from teacher_service.errors import (
+from teacher_service.errors.service_errors import (
     LedgerUnavailable,
     NameTaken,
     QuotaExceeded,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from teacher_service.errors import QuotaExceeded, RateLimited
+from teacher_service.errors.service_errors import QuotaExceeded, RateLimited
 from tests.teacher_service.running_service import ServiceUnderTest
 
 INFER = "/v2/models/{model}/infer"

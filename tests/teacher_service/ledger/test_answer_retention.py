@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.oip import Body
-from teacher_service.errors import AnswerExpired, IdempotencyMismatch
+from teacher_service.errors.service_errors import AnswerExpired, IdempotencyMismatch
 from teacher_service.ledger.ledger import Ledger, Reservation, Settled
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, open_books, query, rows
 

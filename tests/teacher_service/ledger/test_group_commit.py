@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 from sqlalchemy import Connection, text
 
-from teacher_service.errors import LedgerUnavailable, NotFound
+from teacher_service.errors.service_errors import LedgerUnavailable, NotFound
 from teacher_service.ledger.group_commit import GroupCommit
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, rows, writer_busy
 

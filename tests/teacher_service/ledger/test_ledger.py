@@ -11,7 +11,12 @@ from typing import Any, TypeVar
 import pytest
 
 from shared.oip import Body
-from teacher_service.errors import IdempotencyMismatch, LedgerUnavailable, QuotaExceeded, RequestInProgress
+from teacher_service.errors.service_errors import (
+    IdempotencyMismatch,
+    LedgerUnavailable,
+    QuotaExceeded,
+    RequestInProgress,
+)
 from teacher_service.ledger.ledger import Ledger, Reservation, Settled
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, open_books, query, rows, writer_busy
 

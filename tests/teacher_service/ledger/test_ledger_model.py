@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from shared.oip import Body
-from teacher_service.errors import (
+from teacher_service.errors.service_errors import (
     IdempotencyMismatch,
     LedgerUnavailable,
     QuotaExceeded,

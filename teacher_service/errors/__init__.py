@@ -1,0 +1,1 @@
+"""Every error of the service, and the problem documents that clients get."""
