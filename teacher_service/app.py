@@ -12,7 +12,7 @@ import torch
 from fastapi import FastAPI
 
 from teacher_service.batcher import MicroBatcher
-from teacher_service.database import open_database
+from teacher_service.database.engine import open_database
 from teacher_service.desk import Desk
 from teacher_service.history import History
 from teacher_service.key_ring import KeyRing

@@ -12,7 +12,7 @@ import typer
 from teacher_service.cli_keys import keys
 from teacher_service.cli_log import log
 from teacher_service.console import DataDir, explained_errors, fail, log_to_stderr, read_settings
-from teacher_service.database import open_database
+from teacher_service.database.engine import open_database
 
 app = typer.Typer(
     no_args_is_help=True,

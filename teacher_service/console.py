@@ -20,10 +20,10 @@ from rich.table import Column, Table
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from teacher_service.database import open_database
+from teacher_service.database.engine import open_database
+from teacher_service.database.migrations import LedgerTooNew
 from teacher_service.errors.service_errors import ServiceError
 from teacher_service.key_file import KeyFileError
-from teacher_service.migrations import LedgerTooNew
 from teacher_service.settings import Settings
 
 DataDir = Annotated[

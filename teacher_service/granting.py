@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from teacher_service.database import api_keys, grants
+from teacher_service.database.schema import api_keys, grants
 from teacher_service.errors.service_errors import IdempotencyMismatch, QuotaTooLarge, UnknownKey
 from teacher_service.ledger.key_rows import quota_of
 from teacher_service.policy.quota import MAX_QUOTA, Quota

@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, func, select, tuple_, union_all
 
-from teacher_service.database import answers, daily_usage, follow_indexes, queries
+from teacher_service.database.engine import follow_indexes
+from teacher_service.database.schema import answers, daily_usage, queries
 from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.ledger.reader import looking
 from teacher_service.query_export import FACTS

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from teacher_service import api_key
-from teacher_service.database import api_keys
+from teacher_service.database.schema import api_keys
 from teacher_service.errors.service_errors import INVALID_KEY, NameTaken, Unauthorized, UnknownKey
 from teacher_service.granting import Grant, Granted, add, grants_of, note_grant
 from teacher_service.ledger.group_commit import GroupCommit

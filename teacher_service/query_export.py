@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, select
 
-from teacher_service.database import queries, query_events, snapshot
+from teacher_service.database.engine import snapshot
+from teacher_service.database.schema import queries, query_events
 from teacher_service.ledger.hash_chain import ADMITTED
 
 _ROWS: Final = 2000

@@ -20,7 +20,7 @@ from teacher_service.audit.tables import (
     problems_of_keys,
     problems_of_usage,
 )
-from teacher_service.database import snapshot
+from teacher_service.database.engine import snapshot
 
 _REPORT_EVERY: Final = 100_000
 _ROWS: Final = 2000

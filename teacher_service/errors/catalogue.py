@@ -57,7 +57,7 @@ def markdown() -> str:
     parts = [
         "# Problems",
         "What a request can be refused for, by the last part of the problem's `type`. No refusal costs anything.",
-        "Made by `make docs` from `teacher_service/errors/service_errors.py`. A running service shows the same at `/problems`.",
+        "Made by `make docs` from `teacher_service/errors`. A running service shows the same at `/problems`.",
     ]
     for page in catalogue().values():
         parts += [f"## {page.title}", *page.paragraphs(), f"```json\n{json.dumps(page.example, indent=2)}\n```"]

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from teacher_service.database import api_keys
+from teacher_service.database.schema import api_keys
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.output_policy import OutputPolicy
 from teacher_service.policy.quota import Quota

@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.oip import Body
 from shared.times import LAST
-from teacher_service.database import answers, api_keys, queries, reading, write_a_trace
+from teacher_service.database.engine import reading, write_a_trace
+from teacher_service.database.schema import answers, api_keys, queries
 from teacher_service.errors.service_errors import (
     INVALID_KEY,
     AnswerExpired,

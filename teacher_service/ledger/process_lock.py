@@ -18,7 +18,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from teacher_service.database import is_sqlite, reading
+from teacher_service.database.engine import is_sqlite, reading
 
 
 class Instance(ABC):

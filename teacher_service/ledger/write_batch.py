@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
 from shared.oip import Body
-from teacher_service.database import answers, api_keys, chain_head, queries, query_events
+from teacher_service.database.schema import answers, api_keys, chain_head, queries, query_events
 from teacher_service.ledger.compiled_sql import Change, Lookup
 from teacher_service.ledger.hash_chain import ADMITTED, link
 from teacher_service.ledger.key_rows import quota_of

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.long_ledger import KEYS, write_past
 from teacher_service.audit.verify import verify
-from teacher_service.database import open_database
+from teacher_service.database.engine import open_database
 from tests.teacher_service.ledger_file import rows
 
 

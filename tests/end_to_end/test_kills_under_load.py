@@ -13,7 +13,7 @@ from threading import Event, Thread
 from benchmarks.figures import record
 from teacher_service.api_key import NewKey
 from teacher_service.audit.verify import verify
-from teacher_service.database import open_database
+from teacher_service.database.engine import open_database
 from tests.end_to_end.asking import ask, outcome
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.customers import Customers

@@ -13,7 +13,7 @@ import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from teacher_service.database import open_database
+from teacher_service.database.engine import open_database
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger, Query

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Select
 
 from shared.oip import Body
-from teacher_service.database import follow_indexes, reading
+from teacher_service.database.engine import follow_indexes, reading
 from teacher_service.errors.service_errors import InvalidRequest, LedgerUnavailable
 from teacher_service.history import Day, History, Wanted, statement
 from teacher_service.ledger.ledger import Reservation

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from shared.oip import Body
 from teacher_service.cli import app
-from teacher_service.database import open_database
+from teacher_service.database.engine import open_database
 from teacher_service.ledger.ledger import Reservation
 from teacher_service.query_export import COLUMNS, exported
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows

@@ -15,7 +15,8 @@ from sqlalchemy import BigInteger, Float, Integer, LargeBinary, create_engine
 from shared.oip import Body
 from teacher_service.audit.report import MOST_TOLD, Head, Report
 from teacher_service.audit.verify import verify
-from teacher_service.database import metadata, open_database
+from teacher_service.database.engine import open_database
+from teacher_service.database.schema import metadata
 from teacher_service.ledger.hash_chain import link
 from teacher_service.ledger.ledger import Reservation
 from tests.postgresql import PostgresServer
@@ -98,7 +99,7 @@ def test_empty_ledger_is_whole(ledger_place: Path | str) -> None:
 
 def test_ledger_of_the_first_release_is_whole(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as connection:
-        connection.executescript((Path(__file__).parents[1] / "ledger_0001.sql").read_text())
+        connection.executescript((Path(__file__).parents[1] / "database" / "ledger_0001.sql").read_text())
     report = _verified(tmp_path / "ledger.sqlite")
     assert (report.problems, report.entries) == ([], 5)
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
-from teacher_service.database import api_keys, grants
+from teacher_service.database.schema import api_keys, grants
 from teacher_service.ledger.compiled_sql import Change, Lookup
 from tests.teacher_service.ledger_file import Books, open_books
 

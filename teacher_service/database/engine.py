@@ -1,180 +1,22 @@
-"""The ledger's tables and the engine they live in.
-
-Everything here is plain SQL that SQLite and PostgreSQL both speak, but for `_prepare_...` and `_begin_...`.
-Times are seconds since the epoch, UTC.
-"""
+"""The SQL engine that the ledger lives in: a SQLite file, or a PostgreSQL server that several services share."""
 
 import secrets
 import sqlite3
 from pathlib import Path
 from time import monotonic, sleep
 
-from sqlalchemy import (
-    URL,
-    BigInteger,
-    CheckConstraint,
-    Column,
-    Connection,
-    Engine,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    create_engine,
-    event,
-    make_url,
-    text,
-    update,
-)
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, update
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from teacher_service.migrations import migrate
-from teacher_service.sqlite_file import keep_to_its_file
-
-metadata = MetaData()
+from teacher_service.database.migrations import migrate
+from teacher_service.database.schema import chain_head
+from teacher_service.database.sqlite_file_guard import keep_to_its_file
 
 _WRITER = (0x7475, 1)
 """The advisory lock of whoever writes: PostgreSQL's space of two 32-bit numbers, apart from that of instances."""
 
 _BUSY_SECONDS = 5
-
-_Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in a column called INTEGER
-
-api_keys = Table(
-    "api_keys",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("name", String(200), nullable=False, unique=True),
-    Column("secret_sha256", String(64), nullable=False),
-    Column("quota", BigInteger, nullable=False),
-    Column("used", BigInteger, nullable=False, server_default=text("0")),
-    Column("reserved", BigInteger, nullable=False, server_default=text("0")),
-    Column("created_at", Float(53), nullable=False),
-    Column("revoked_at", Float(53)),
-    Column("revision", Integer, nullable=False, server_default=text("0")),
-    Column("holder", String(200), nullable=False, server_default=text("''")),
-    Column("outputs", String(500), nullable=False, server_default=text("'logits'")),
-    Column("expires_at", Float(53)),
-    Column("requests_per_minute", BigInteger),
-    Column("samples_per_minute", BigInteger),
-    Column("max_concurrent", BigInteger),
-    Column("in_flight", BigInteger, nullable=False, server_default=text("0")),
-    Column("requests_debt", BigInteger, nullable=False, server_default=text("0")),
-    Column("requests_debt_at_ms", BigInteger, nullable=False, server_default=text("0")),
-    Column("samples_debt", BigInteger, nullable=False, server_default=text("0")),
-    Column("samples_debt_at_ms", BigInteger, nullable=False, server_default=text("0")),
-    CheckConstraint("used >= 0 AND reserved >= 0 AND used + reserved <= quota", name="never_over_admitted"),
-)
-"""`revision` counts the changes of secret and terms; `in_flight` the queries that hold samples."""
-
-grants = Table(
-    "grants",
-    metadata,
-    Column("id", _Id, primary_key=True),
-    Column("key_id", ForeignKey("api_keys.id"), nullable=False),
-    Column("samples", BigInteger, nullable=False),
-    Column("reason", String(200), nullable=False),
-    Column("created_at", Float(53), nullable=False),
-    Column("reference", String(255)),
-    CheckConstraint("samples > 0", name="grants_something"),
-    sqlite_autoincrement=True,
-)
-"""How each key came by its quota, which is their sum. Rows are added, never changed.
-
-`reference` is the caller's own word for the grant, by which a repetition of it is known.
-"""
-Index("grants_by_key", grants.c.key_id, grants.c.id)
-_referred_to = grants.c.reference.is_not(None)
-Index(
-    "grants_by_reference",
-    grants.c.key_id,
-    grants.c.reference,
-    unique=True,
-    sqlite_where=_referred_to,
-    postgresql_where=_referred_to,
-)
-
-queries = Table(
-    "queries",
-    metadata,
-    Column("id", _Id, primary_key=True),
-    Column("request_id", String(64), nullable=False),
-    Column("key_id", ForeignKey("api_keys.id"), nullable=False),
-    Column("model_name", String(64), nullable=False),
-    Column("model_version", String(64), nullable=False),
-    Column("samples", Integer, nullable=False),
-    Column("payload_sha256", String(64), nullable=False),
-    Column("idempotency_key", String(255)),
-    Column("status", String(10), nullable=False),
-    Column("instance_id", String(32), nullable=False),
-    Column("created_at", Float(53), nullable=False),
-    Column("finished_at", Float(53)),
-    Column("outputs", String(500)),
-    Column("answer_sha256", String(64)),
-    CheckConstraint("status IN ('held', 'settled', 'released')", name="known_status"),
-    CheckConstraint("samples > 0", name="charges_something"),
-    sqlite_autoincrement=True,
-)
-"""The facts of each query, of which only status, finished_at and answer_sha256 change, once."""
-Index("queries_by_key", queries.c.key_id, queries.c.status, queries.c.created_at, queries.c.id)
-Index("queries_by_status", queries.c.status, queries.c.created_at, queries.c.id)
-_held = queries.c.status == "held"
-Index("held_queries", queries.c.instance_id, sqlite_where=_held, postgresql_where=_held)
-
-answers = Table(
-    "answers",
-    metadata,
-    Column("key_id", ForeignKey("api_keys.id"), primary_key=True),
-    Column("idempotency_key", String(255), primary_key=True),
-    Column("payload_sha256", String(64), nullable=False),
-    Column("query_id", ForeignKey("queries.id"), nullable=False, unique=True),
-    Column("content", LargeBinary),
-    Column("header_length", Integer),
-    Column("kept_until", Float(53)),
-)
-"""One row for each Idempotency-Key.
-
-`content` is NULL while the request is being answered, and again when the answer was kept for as long as promised;
-`kept_until` is NULL while it is being answered, or where the answer is kept for ever.
-"""
-_kept = answers.c.content.is_not(None)
-Index("answers_by_end", answers.c.kept_until, sqlite_where=_kept, postgresql_where=_kept)
-
-query_events = Table(
-    "query_events",
-    metadata,
-    Column("sequence", _Id, primary_key=True, autoincrement=False),
-    Column("query_id", ForeignKey("queries.id"), nullable=False),
-    Column("event", String(10), nullable=False),
-    Column("at", Float(53), nullable=False),
-    Column("sha256", LargeBinary, nullable=False),
-)
-"""What happened to each query, chained (see `query_chain`). Rows are added, never changed."""
-
-chain_head = Table(
-    "chain_head",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("sequence", BigInteger, nullable=False),
-    Column("sha256", LargeBinary, nullable=False),
-)
-"""One row: the last entry of the chain."""
-
-daily_usage = Table(
-    "daily_usage",
-    metadata,
-    Column("key_id", ForeignKey("api_keys.id"), primary_key=True),
-    Column("day", Integer, primary_key=True, autoincrement=False),
-    Column("queries", BigInteger, nullable=False),
-    Column("samples", BigInteger, nullable=False),
-)
-"""What each key was charged on each day, counted in days since the epoch, UTC."""
-Index("daily_usage_by_day", daily_usage.c.day)
 
 
 def open_database(ledger: str | Path) -> Engine:

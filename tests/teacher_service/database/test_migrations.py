@@ -12,9 +12,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from shared.oip import Body
-from teacher_service.database import metadata, open_database
+from teacher_service.database.engine import open_database
+from teacher_service.database.migrations import LedgerTooNew
+from teacher_service.database.schema import metadata
 from teacher_service.ledger.ledger import Reservation, Settled
-from teacher_service.migrations import LedgerTooNew
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
 

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from teacher_service.database import api_keys, let_commits_be_lost, open_database, reading
+from teacher_service.database.engine import let_commits_be_lost, open_database, reading
+from teacher_service.database.schema import api_keys
 from teacher_service.ledger.process_lock import instances_folder
 from tests.teacher_service.ledger_file import Books, rows
 

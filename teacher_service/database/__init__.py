@@ -1,0 +1,1 @@
+"""The ledger's tables, the SQL engine that they live in, and their migrations."""
