@@ -20,6 +20,7 @@ from teacher_service.ledger.answer_retention import forget_answers
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Clock, Ledger
 from teacher_service.ledger.process_lock import open_instance
+from teacher_service.models import Teacher
 from teacher_service.readiness import Readiness
 from teacher_service.request_id import RequestIds
 from teacher_service.routes import admin, history_admin, inference, model, own_history, problems, quota, statistics
@@ -28,7 +29,6 @@ from teacher_service.routes.refused import render_refusals
 from teacher_service.routes.service import Service
 from teacher_service.settings import Settings
 from teacher_service.statistics import Statistics
-from teacher_service.teachers import Teacher
 
 _CPU_PASS_SIZE: Final = 16
 """What one pass computes for 16 images fits a processor's cache; for 64 it does not, and each takes longer."""

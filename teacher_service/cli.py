@@ -53,8 +53,8 @@ def serve(
     )
     from shared.weights import WeightsError  # torch takes seconds to import; `keys` does without it
     from teacher_service.app import create_app
+    from teacher_service.models import open_teacher
     from teacher_service.server import address, listen, serve_on
-    from teacher_service.teachers import open_teacher
 
     log_to_stderr(settings.log_level, settings.log_format)
     try:

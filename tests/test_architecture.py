@@ -43,7 +43,7 @@ ONLY_IN = {
         "teacher_service/database/sqlite_file_guard.py",
         "distill_worker/cache/",
     ],
-    "onnxruntime": ["teacher_service/teachers/onnx_file.py"],
+    "onnxruntime": ["teacher_service/models/onnx.py"],
     "pyarrow": ["distill_worker/cache/exchange_formats.py", "teacher_service/export_formats.py"],
     "torchvision": ["shared/networks/foreign.py", "distill_worker/datasets/"],
     "scipy": ["distill_worker/experiments/statistics.py", "teacher_service/derived_outputs.py"],

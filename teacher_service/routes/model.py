@@ -7,10 +7,10 @@ from fastapi import APIRouter
 
 from shared import oip
 from teacher_service.errors.service_errors import Draining, LedgerUnavailable, ServiceError, UnknownModel
+from teacher_service.models import Teacher
 from teacher_service.policy.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
 from teacher_service.routes.documented import protocol_refusals
 from teacher_service.routes.service import RunningService, Service
-from teacher_service.teachers import Teacher
 
 INPUT: Final = "images"
 

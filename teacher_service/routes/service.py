@@ -14,12 +14,12 @@ from teacher_service.errors.service_errors import AdminDisabled, Unauthorized
 from teacher_service.history import History
 from teacher_service.key_ring import KeyRing
 from teacher_service.ledger.ledger import Ledger
+from teacher_service.models import Teacher
 from teacher_service.policy.quota import MAX_QUOTA, Quota
 from teacher_service.policy.rate_limit import WINDOW_SECONDS
 from teacher_service.readiness import Readiness
 from teacher_service.settings import Settings
 from teacher_service.statistics import Statistics
-from teacher_service.teachers import Teacher
 
 
 @dataclass(frozen=True)

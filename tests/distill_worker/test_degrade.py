@@ -12,7 +12,7 @@ from distill_worker.evaluate import count_correct
 from shared.degradation import Degradation
 from shared.networks import build_network
 from shared.weights import WeightsCard, load_weights, weights_bytes
-from teacher_service.teachers import TorchTeacher
+from teacher_service.models import TorchTeacher
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from fastapi import FastAPI
 
 from teacher_service.app import create_app
 from teacher_service.console import log_to_stderr
+from teacher_service.models import open_teacher
 from teacher_service.server import listen, serve_on
 from teacher_service.settings import Settings
-from teacher_service.teachers import open_teacher
 
 
 def serve(clock: Callable[[], float] = time.time, prepare: Callable[[FastAPI], object] = lambda _app: None) -> None:

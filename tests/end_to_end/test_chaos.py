@@ -22,7 +22,7 @@ from distill_worker.samples import Samples
 from shared import oip
 from teacher_service.audit.verify import verify
 from teacher_service.database.engine import open_database
-from teacher_service.teachers import TorchTeacher
+from teacher_service.models import TorchTeacher
 from tests.end_to_end.chaos_proxy import FATES, ChaosProxy
 from tests.end_to_end.chaos_run import ChaosRun, steady_port, write_run
 from tests.end_to_end.processes import RunningService, start

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from teacher_service.teachers import TorchTeacher
+from teacher_service.models import TorchTeacher
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService
 

@@ -13,7 +13,7 @@ from distill_worker.cache import Cache
 from distill_worker.config_file import load_config
 from distill_worker.samples import Samples
 from shared.weights import load_weights
-from teacher_service.teachers import TorchTeacher
+from teacher_service.models import TorchTeacher
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, kill, start
 

@@ -13,8 +13,8 @@ from distill_worker.teachers.oip import OipTeacher
 from distill_worker.teachers.sending import Sender
 from shared.networks import build_network
 from shared.weights import load_weights, weights_bytes
+from teacher_service.models import TorchTeacher
 from teacher_service.policy.output_policy import OutputPolicy
-from teacher_service.teachers import TorchTeacher
 from tests.end_to_end.conftest import StartService
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (4, 1, 8, 8), dtype=np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from teacher_service.teachers import TorchTeacher
+from teacher_service.models import TorchTeacher
 from tests.end_to_end.conftest import StartService
 
 PYTHON = Path(__file__).parents[2] / ".venv-kserve" / "bin" / "python"

@@ -18,8 +18,8 @@ from teacher_service.api_key import NewKey
 from teacher_service.app import create_app
 from teacher_service.batcher import Images, Rows
 from teacher_service.key_ring import KeyRing
+from teacher_service.models import TorchTeacher
 from teacher_service.settings import Settings
-from teacher_service.teachers import TorchTeacher
 from tests.teacher_service.ledger_file import WAIT_SECONDS, FakeClock, counts
 
 QUOTA: Final = 100

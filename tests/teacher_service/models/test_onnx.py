@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from shared.networks.taps import forward_with_features
 from shared.weights import WeightsCard, WeightsError, load_weights
+from teacher_service.models import OnnxTeacher, TorchTeacher, open_teacher
 from teacher_service.settings import Settings
-from teacher_service.teachers import OnnxTeacher, TorchTeacher, open_teacher
 from tests.teacher_service.running_service import images
 
 

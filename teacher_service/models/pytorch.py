@@ -14,7 +14,7 @@ from torch import Tensor
 from shared.networks.taps import feature_shapes, forward_with_features
 from shared.normalise import normalise
 from shared.weights import FINGERPRINT_LENGTH, load_weights
-from teacher_service.teachers.base import Teacher
+from teacher_service.models.base import Teacher
 
 Precision = Literal["float32", "bfloat16", "float16"]
 _AUTOCAST: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}

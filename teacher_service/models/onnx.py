@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shared.normalise import normalise
 from shared.weights import CARD, FINGERPRINT_LENGTH, WeightsCard, WeightsError, canonical_card, read_card
-from teacher_service.teachers.base import Teacher
+from teacher_service.models.base import Teacher
 
 if TYPE_CHECKING:
     import onnxruntime

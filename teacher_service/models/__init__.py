@@ -1,9 +1,9 @@
 """The model behind the service: one class for each kind of file, one way to open any."""
 
+from teacher_service.models.base import Teacher
+from teacher_service.models.onnx import OnnxTeacher
+from teacher_service.models.pytorch import TorchTeacher
 from teacher_service.settings import Settings
-from teacher_service.teachers.base import Teacher
-from teacher_service.teachers.onnx_file import OnnxTeacher
-from teacher_service.teachers.pytorch import TorchTeacher
 
 __all__ = ["OnnxTeacher", "Teacher", "TorchTeacher", "open_teacher"]
 

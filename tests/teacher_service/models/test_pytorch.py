@@ -11,8 +11,8 @@ from shared.degradation import Degradation
 from shared.networks import build_network
 from shared.normalise import normalise
 from shared.weights import WeightsCard, WeightsError, load_weights, weights_bytes
+from teacher_service.models import TorchTeacher
 from teacher_service.settings import Settings
-from teacher_service.teachers import TorchTeacher
 from tests.teacher_service.running_service import images
 
 FACTORY = """
