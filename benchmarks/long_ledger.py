@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import psycopg
 
-from teacher_service.api_key import NewKey
 from teacher_service.database.engine import open_database
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.api_key import NewKey
+from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.hash_chain import ADMITTED, GENESIS, link
 

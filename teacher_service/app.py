@@ -15,7 +15,7 @@ from teacher_service.batcher import MicroBatcher
 from teacher_service.database.engine import open_database
 from teacher_service.desk import Desk
 from teacher_service.history import History
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.answer_retention import forget_answers
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Clock, Ledger

@@ -12,10 +12,10 @@ import typer
 
 from shared.times import iso
 from teacher_service.console import AsJson, DataDir, fail, open_ledger, print_table
-from teacher_service.key_facts import KeyFacts
-from teacher_service.key_file import keep_key
-from teacher_service.key_form import ChangedTermsForm, NewKeyForm, ReferredGrantForm
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.key_file import keep_key
+from teacher_service.keys.request_schemas import ChangedTermsForm, NewKeyForm, ReferredGrantForm
+from teacher_service.keys.response_schemas import KeyFacts
+from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.quota import MAX_QUOTA

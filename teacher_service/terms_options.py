@@ -8,7 +8,7 @@ import typer
 
 from teacher_service.console import fail
 from teacher_service.errors.service_errors import InvalidRequest
-from teacher_service.key_form import Form, filled
+from teacher_service.keys.request_schemas import Form, filled
 
 _NONE: Final = "none"
 _NEVER: Final = "never"

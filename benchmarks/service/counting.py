@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.figures import Figure, figure
 from shared.oip import Body
 from teacher_service.database.engine import open_database
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger, Query, Reservation
 from teacher_service.ledger.process_lock import open_instance

@@ -18,8 +18,8 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
     UnknownKey,
 )
-from teacher_service.key_facts import GrantedFacts, KeyFacts, KeyWithGrants, NewKeyFacts
-from teacher_service.key_form import ChangedTermsForm, GrantForm, NewKeyForm
+from teacher_service.keys.request_schemas import ChangedTermsForm, GrantForm, NewKeyForm
+from teacher_service.keys.response_schemas import GrantedFacts, KeyFacts, KeyWithGrants, NewKeyFacts
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.routes.asked import idempotency_key_of
 from teacher_service.routes.documented import ADMIN_KEYED, Responses, refusals

@@ -12,7 +12,7 @@ from teacher_service.errors.service_errors import (
     ServiceError,
     UnsupportedEncoding,
 )
-from teacher_service.key_form import Form, filled
+from teacher_service.keys.request_schemas import Form, filled
 from teacher_service.routes.body import read_body
 from teacher_service.routes.service import RunningService
 

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from teacher_service.desk import Desk
 from teacher_service.errors.service_errors import AdminDisabled, Unauthorized
 from teacher_service.history import History
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.ledger import Ledger
 from teacher_service.models import Teacher
 from teacher_service.policy.quota import MAX_QUOTA, Quota

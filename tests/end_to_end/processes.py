@@ -18,9 +18,9 @@ from typing import Any, Unpack
 
 import httpx
 
-from teacher_service.api_key import NewKey
 from teacher_service.database.engine import open_database
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.api_key import NewKey
+from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.policy.key_terms import KeyTerms, NamedTerms
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.store import KeyRing
 from teacher_service.policy.key_terms import KeyTerms
 from tests.end_to_end.asking import INFER, ask, outcome, paying
 from tests.end_to_end.clocked_service import FileClock

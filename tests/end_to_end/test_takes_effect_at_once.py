@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from teacher_service.api_key import NewKey
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.api_key import NewKey
+from teacher_service.keys.store import KeyRing
 from teacher_service.policy.key_terms import NamedTerms
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.end_to_end.asking import INFER, ask, outcome, paying

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from teacher_service.database.engine import open_database
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger, Query
 from teacher_service.ledger.process_lock import Instance, open_instance

@@ -14,10 +14,10 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from shared import oip
-from teacher_service.api_key import NewKey
 from teacher_service.app import create_app
 from teacher_service.batcher import Images, Rows
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.api_key import NewKey
+from teacher_service.keys.store import KeyRing
 from teacher_service.models import TorchTeacher
 from teacher_service.settings import Settings
 from tests.teacher_service.ledger_file import WAIT_SECONDS, FakeClock, counts

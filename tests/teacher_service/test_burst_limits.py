@@ -2,8 +2,8 @@
 
 import pytest
 
-from teacher_service.api_key import NewKey
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.api_key import NewKey
+from teacher_service.keys.store import KeyRing
 from teacher_service.policy.key_terms import KeyTerms
 from tests.teacher_service.running_service import INFER, ServiceUnderTest, images
 from tests.teacher_service.wire import assert_refused

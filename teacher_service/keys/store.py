@@ -8,10 +8,10 @@ from typing import Any, Final, Unpack
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from teacher_service import api_key
 from teacher_service.database.schema import api_keys
 from teacher_service.errors.service_errors import INVALID_KEY, NameTaken, Unauthorized, UnknownKey
-from teacher_service.granting import Grant, Granted, add, grants_of, note_grant
+from teacher_service.keys import api_key
+from teacher_service.keys.grants import Grant, Granted, add, grants_of, note_grant
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.key_rows import quota_of, read_quota
 from teacher_service.ledger.reader import looking

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from teacher_service.api_key import NewKey
 from teacher_service.errors.service_errors import NameTaken
-from teacher_service.key_file import KeyFileError, keep_key
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.api_key import NewKey
+from teacher_service.keys.key_file import KeyFileError, keep_key
+from teacher_service.keys.store import KeyRing
 from teacher_service.policy.key_terms import PLAIN, KeyTerms
 from tests.teacher_service.ledger_file import Books
 

@@ -7,9 +7,9 @@ place, before the ledger knows it; the file takes its place after.
 import os
 from pathlib import Path
 
-from teacher_service.api_key import NewKey, key_id_of, new_key
 from teacher_service.errors.service_errors import NameTaken, Unauthorized
-from teacher_service.key_ring import KeyRing
+from teacher_service.keys.api_key import NewKey, key_id_of, new_key
+from teacher_service.keys.store import KeyRing
 from teacher_service.policy.key_terms import PLAIN, KeyTerms
 
 

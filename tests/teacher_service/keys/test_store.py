@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from teacher_service.api_key import new_key
 from teacher_service.errors.service_errors import (
     LedgerUnavailable,
     NameTaken,
@@ -14,7 +13,8 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
     UnknownKey,
 )
-from teacher_service.granting import Grant
+from teacher_service.keys.api_key import new_key
+from teacher_service.keys.grants import Grant
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.output_policy import OutputPolicy
 from teacher_service.policy.quota import MAX_QUOTA

@@ -5,8 +5,8 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from teacher_service.granting import Grant, Granted
-from teacher_service.key_ring import KeyHistory
+from teacher_service.keys.grants import Grant, Granted
+from teacher_service.keys.store import KeyHistory
 from teacher_service.policy.quota import Quota
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teacher_service import api_key
+from teacher_service.keys import api_key
 
 
 def test_new_key_has_the_documented_form() -> None:

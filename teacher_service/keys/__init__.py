@@ -1,0 +1,1 @@
+"""API keys: their secrets, quotas, grants and terms."""
