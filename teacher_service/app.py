@@ -14,13 +14,13 @@ from fastapi import FastAPI
 from teacher_service.batcher import MicroBatcher
 from teacher_service.database.engine import open_database
 from teacher_service.desk import Desk
-from teacher_service.history import History
 from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.answer_retention import forget_answers
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Clock, Ledger
 from teacher_service.ledger.process_lock import open_instance
 from teacher_service.models import Teacher
+from teacher_service.query_log.history import History
 from teacher_service.readiness import Readiness
 from teacher_service.request_id import RequestIds
 from teacher_service.routes import admin, history_admin, inference, model, own_history, problems, quota, statistics

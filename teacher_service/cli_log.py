@@ -12,11 +12,11 @@ from typing import Annotated, BinaryIO, Literal
 import typer
 
 from shared.times import parse_moment
-from teacher_service.audit.report import Head
-from teacher_service.audit.verify import verify
 from teacher_service.console import AsJson, DataDir, fail, open_ledger
-from teacher_service.export_formats import FORMATS, MissingExtra
-from teacher_service.query_export import exported
+from teacher_service.query_log.export import exported
+from teacher_service.query_log.export_formats import FORMATS, MissingExtra
+from teacher_service.query_log.verify import verify
+from teacher_service.query_log.verify_report import Head
 
 log = typer.Typer(no_args_is_help=True, help="The log of every query: checked, and given to other programs.")
 

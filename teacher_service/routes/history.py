@@ -8,8 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from shared.times import parse_moment
 from teacher_service.errors.service_errors import InvalidRequest
-from teacher_service.history import Day, History, QueryPage, Status, Wanted
-from teacher_service.query_export import FACTS
+from teacher_service.query_log.export import FACTS
+from teacher_service.query_log.history import Day, History, QueryPage, Status, Wanted
 
 _EPOCH: Final = date(1970, 1, 1)
 _MOST_DAYS: Final = 366

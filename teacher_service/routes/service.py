@@ -11,12 +11,12 @@ from starlette.concurrency import run_in_threadpool
 
 from teacher_service.desk import Desk
 from teacher_service.errors.service_errors import AdminDisabled, Unauthorized
-from teacher_service.history import History
 from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.ledger import Ledger
 from teacher_service.models import Teacher
 from teacher_service.policy.quota import MAX_QUOTA, Quota
 from teacher_service.policy.rate_limit import WINDOW_SECONDS
+from teacher_service.query_log.history import History
 from teacher_service.readiness import Readiness
 from teacher_service.settings import Settings
 from teacher_service.statistics import Statistics

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 from benchmarks.long_ledger import KEYS, write_past
-from teacher_service.audit.verify import verify
 from teacher_service.database.engine import open_database
+from teacher_service.query_log.verify import verify
 from tests.teacher_service.ledger_file import rows
 
 

@@ -2,9 +2,9 @@
 
 import time
 
-from teacher_service.audit.verify import verify
 from teacher_service.database.engine import open_database
 from teacher_service.keys.api_key import NewKey
+from teacher_service.query_log.verify import verify
 from tests.end_to_end.asking import ask, outcome, wait_until
 from tests.end_to_end.processes import RunningService
 from tests.teacher_service.ledger_file import rows

@@ -20,9 +20,9 @@ from distill_worker.cache import Cache
 from distill_worker.config_file import load_config
 from distill_worker.samples import Samples
 from shared import oip
-from teacher_service.audit.verify import verify
 from teacher_service.database.engine import open_database
 from teacher_service.models import TorchTeacher
+from teacher_service.query_log.verify import verify
 from tests.end_to_end.chaos_proxy import FATES, ChaosProxy
 from tests.end_to_end.chaos_run import ChaosRun, steady_port, write_run
 from tests.end_to_end.processes import RunningService, start

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from teacher_service.audit.verify import verify
 from teacher_service.database.engine import open_database
 from teacher_service.policy.rate_limit import MAX_PER_MINUTE
+from teacher_service.query_log.verify import verify
 from tests.end_to_end.asking import ask, outcome
 from tests.end_to_end.clocked_service import FileClock
 from tests.end_to_end.conftest import StartService

@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 from benchmarks.figures import record
-from teacher_service.audit.verify import verify
 from teacher_service.database.engine import open_database
 from teacher_service.keys.api_key import NewKey
+from teacher_service.query_log.verify import verify
 from tests.end_to_end.asking import ask, outcome
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.customers import Customers

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from teacher_service.history import History
 from teacher_service.keys.api_key import NewKey
+from teacher_service.query_log.history import History
 from tests.teacher_service.ledger_file import table_gone
 from tests.teacher_service.running_service import ServiceUnderTest, images, in_progress, start_service
 from tests.teacher_service.wire import assert_refused

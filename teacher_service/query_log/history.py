@@ -14,7 +14,7 @@ from teacher_service.database.engine import follow_indexes
 from teacher_service.database.schema import answers, daily_usage, queries
 from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.ledger.reader import looking
-from teacher_service.query_export import FACTS
+from teacher_service.query_log.export import FACTS
 
 Status = Literal["held", "settled", "released"]
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, text
 
-from teacher_service.audit.chain import STRANGE_VALUE, Log, Totals
-from teacher_service.audit.report import Head
+from teacher_service.query_log.verify_chain import STRANGE_VALUE, Log, Totals
+from teacher_service.query_log.verify_report import Head
 
 _ROWS: Final = 2000
 _ANSWERS_AT_ONCE: Final = 20

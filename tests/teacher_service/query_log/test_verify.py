@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Float, Integer, LargeBinary, create_engine
 
 from shared.oip import Body
-from teacher_service.audit.report import MOST_TOLD, Head, Report
-from teacher_service.audit.verify import verify
 from teacher_service.database.engine import open_database
 from teacher_service.database.schema import metadata
 from teacher_service.ledger.hash_chain import link
 from teacher_service.ledger.ledger import Reservation
+from teacher_service.query_log.verify import verify
+from teacher_service.query_log.verify_report import MOST_TOLD, Head, Report
 from tests.postgresql import PostgresServer
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
 from tests.teacher_service.told_ledger import EVENTS, STATES, meddle, tell

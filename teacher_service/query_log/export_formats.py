@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, BinaryIO, Final
 
 from shared.times import iso
-from teacher_service.query_export import COLUMNS, NUMBERS, TIMES
+from teacher_service.query_log.export import COLUMNS, NUMBERS, TIMES
 
 _FORMULAS: Final = tuple("=+-@'\t\r\n ")
 _ROWS_A_GROUP: Final = 20_000

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from sqlalchemy import Row, text
 
-from teacher_service.audit.report import Head, Report
 from teacher_service.ledger.hash_chain import ADMITTED, GENESIS, link
+from teacher_service.query_log.verify_report import Head, Report
 
 STRANGE_VALUE: Final = "it holds a value of another type than its column's"
 """SQLite lets any into any."""

@@ -19,7 +19,7 @@ from shared.oip import Body
 from teacher_service.cli import app
 from teacher_service.database.engine import open_database
 from teacher_service.ledger.ledger import Reservation
-from teacher_service.query_export import COLUMNS, exported
+from teacher_service.query_log.export import COLUMNS, exported
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
 from tests.teacher_service.told_ledger import tell
 

@@ -13,8 +13,8 @@ from sqlalchemy import Select
 from shared.oip import Body
 from teacher_service.database.engine import follow_indexes, reading
 from teacher_service.errors.service_errors import InvalidRequest, LedgerUnavailable
-from teacher_service.history import Day, History, Wanted, statement
 from teacher_service.ledger.ledger import Reservation
+from teacher_service.query_log.history import Day, History, Wanted, statement
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, open_books, query, rows, table_gone
 
 ANSWER = Body(b"{}", None)

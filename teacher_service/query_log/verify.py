@@ -11,16 +11,16 @@ from typing import Final
 
 from sqlalchemy import Engine, text
 
-from teacher_service.audit.chain import ENTRIES, Log
-from teacher_service.audit.report import Head, Report
-from teacher_service.audit.tables import (
+from teacher_service.database.engine import snapshot
+from teacher_service.query_log.verify_chain import ENTRIES, Log
+from teacher_service.query_log.verify_report import Head, Report
+from teacher_service.query_log.verify_tables import (
     problems_of_answers,
     problems_of_counts,
     problems_of_head,
     problems_of_keys,
     problems_of_usage,
 )
-from teacher_service.database.engine import snapshot
 
 _REPORT_EVERY: Final = 100_000
 _ROWS: Final = 2000

@@ -1,1 +1,0 @@
-"""Whether the ledger still says what it said."""

@@ -1,0 +1,1 @@
+"""The query log: read by pages, exported, and verified entry by entry."""

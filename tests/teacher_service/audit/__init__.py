@@ -1,1 +1,0 @@
-"""Tests of teacher_service.audit."""
