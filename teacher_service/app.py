@@ -11,9 +11,11 @@ from typing import Final
 import torch
 from fastapi import FastAPI
 
-from teacher_service.batcher import MicroBatcher
 from teacher_service.database.engine import open_database
-from teacher_service.desk import Desk
+from teacher_service.inference.batcher import MicroBatcher
+from teacher_service.inference.counters import Statistics
+from teacher_service.inference.query_runner import Desk
+from teacher_service.inference.readiness import Readiness
 from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.answer_retention import forget_answers
 from teacher_service.ledger.group_commit import GroupCommit
@@ -21,14 +23,12 @@ from teacher_service.ledger.ledger import Clock, Ledger
 from teacher_service.ledger.process_lock import open_instance
 from teacher_service.models import Teacher
 from teacher_service.query_log.history import History
-from teacher_service.readiness import Readiness
 from teacher_service.request_id import RequestIds
 from teacher_service.routes import admin, history_admin, inference, model, own_history, problems, quota, statistics
 from teacher_service.routes.openapi import openapi_document
 from teacher_service.routes.refused import render_refusals
 from teacher_service.routes.service import Service
 from teacher_service.settings import Settings
-from teacher_service.statistics import Statistics
 
 _CPU_PASS_SIZE: Final = 16
 """What one pass computes for 16 images fits a processor's cache; for 64 it does not, and each takes longer."""

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from teacher_service.inference.counters import DURATION_BOUNDS, Statistics
 from teacher_service.policy.quota import Quota
-from teacher_service.statistics import DURATION_BOUNDS, Statistics
 
 _MICROSECONDS = 1e6
 

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from shared import oip
-from teacher_service.batcher import Images, Rows
-from teacher_service.derived_outputs import DERIVED, derive
-from teacher_service.desk import Answered
 from teacher_service.errors.service_errors import (
     InvalidRequest,
     KeyChanged,
@@ -24,8 +21,11 @@ from teacher_service.errors.service_errors import (
     ServiceError,
     Unauthorized,
 )
+from teacher_service.inference.batcher import Images, Rows
+from teacher_service.inference.derived_outputs import DERIVED, derive
+from teacher_service.inference.image_decoding import decode_pictures
+from teacher_service.inference.query_runner import Answered
 from teacher_service.ledger.ledger import Query, Settled
-from teacher_service.pictures import decode_pictures
 from teacher_service.policy.output_policy import LOGITS
 from teacher_service.policy.quota import Quota
 from teacher_service.routes.asked import Asked, read_request

@@ -9,17 +9,17 @@ from fastapi import Depends, Request
 from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
-from teacher_service.desk import Desk
 from teacher_service.errors.service_errors import AdminDisabled, Unauthorized
+from teacher_service.inference.counters import Statistics
+from teacher_service.inference.query_runner import Desk
+from teacher_service.inference.readiness import Readiness
 from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.ledger import Ledger
 from teacher_service.models import Teacher
 from teacher_service.policy.quota import MAX_QUOTA, Quota
 from teacher_service.policy.rate_limit import WINDOW_SECONDS
 from teacher_service.query_log.history import History
-from teacher_service.readiness import Readiness
 from teacher_service.settings import Settings
-from teacher_service.statistics import Statistics
 
 
 @dataclass(frozen=True)

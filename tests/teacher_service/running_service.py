@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from shared import oip
 from teacher_service.app import create_app
-from teacher_service.batcher import Images, Rows
+from teacher_service.inference.batcher import Images, Rows
 from teacher_service.keys.api_key import NewKey
 from teacher_service.keys.store import KeyRing
 from teacher_service.models import TorchTeacher

@@ -11,7 +11,7 @@ from shared import oip
 from shared.networks.taps import forward_with_features
 from shared.normalise import normalise
 from shared.weights import load_weights
-from teacher_service.batcher import Images
+from teacher_service.inference.batcher import Images
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.teacher_service.running_service import INFER, ServiceUnderTest, images

@@ -11,8 +11,8 @@ import torch
 
 from shared import oip
 from shared.weights import load_weights
-from teacher_service.batcher import Images, Rows
 from teacher_service.database.engine import open_database
+from teacher_service.inference.batcher import Images, Rows
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger
 from teacher_service.ledger.process_lock import open_instance

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared import oip
-from teacher_service.derived_outputs import derive
+from teacher_service.inference.derived_outputs import derive
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.teacher_service.running_service import INFER, ServiceUnderTest, images

@@ -11,7 +11,7 @@ from PIL import Image
 
 from shared import oip, oip_bytes
 from teacher_service.errors.service_errors import InvalidRequest
-from teacher_service.pictures import decode_pictures
+from teacher_service.inference.image_decoding import decode_pictures
 from tests.teacher_service.running_service import INFER, ServiceUnderTest, images
 from tests.teacher_service.wire import assert_refused, binary_request
 

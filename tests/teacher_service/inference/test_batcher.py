@@ -7,8 +7,8 @@ from threading import Event, current_thread
 import numpy as np
 import pytest
 
-from teacher_service.batcher import Images, MicroBatcher, Rows
 from teacher_service.errors.service_errors import Abandoned, Overloaded, PredictionFailed
+from teacher_service.inference.batcher import Images, MicroBatcher, Rows
 from tests.teacher_service.ledger_file import WAIT_SECONDS
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from teacher_service.derived_outputs import DERIVED, derive
+from teacher_service.inference.derived_outputs import DERIVED, derive
 from teacher_service.policy.output_policy import OutputPolicy
 
 ALL = OutputPolicy.parse("log_probabilities,probabilities,top_k:3,label")

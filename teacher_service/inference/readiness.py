@@ -6,8 +6,8 @@ The ledger is asked to write, not only to read: on a full disk it reads perfectl
 import asyncio
 from typing import Final
 
-from teacher_service.desk import Desk
 from teacher_service.errors.service_errors import Draining, LedgerUnavailable, ServiceError
+from teacher_service.inference.query_runner import Desk
 from teacher_service.ledger.ledger import Clock, Ledger
 
 _KEPT_SECONDS: Final = 1.0

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from shared.oip import Body
-from teacher_service.batcher import Images, MicroBatcher, Rows
-from teacher_service.desk import Desk
 from teacher_service.errors.service_errors import (
     Abandoned,
     Draining,
@@ -20,6 +18,8 @@ from teacher_service.errors.service_errors import (
     QuotaExceeded,
     RequestInProgress,
 )
+from teacher_service.inference.batcher import Images, MicroBatcher, Rows
+from teacher_service.inference.query_runner import Desk
 from teacher_service.ledger.ledger import Ledger, Settled
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, open_books, query, writer_busy
 

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from shared.oip import Body
-from teacher_service.batcher import Images, MicroBatcher, Place, Rows
 from teacher_service.errors.service_errors import Draining, LedgerUnavailable
+from teacher_service.inference.batcher import Images, MicroBatcher, Place, Rows
 from teacher_service.ledger.ledger import Ledger, Query, Reservation, Settled
 
 _RELEASE_RETRY_SECONDS: Final = 1.0
