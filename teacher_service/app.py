@@ -11,6 +11,32 @@ from typing import Final
 import torch
 from fastapi import FastAPI
 
+from teacher_service.api.dependencies import Service
+from teacher_service.api.openapi.document import openapi_document
+from teacher_service.api.problem_responses import render_refusals
+from teacher_service.api.request_id import RequestIds
+from teacher_service.api.routes import (
+    admin_history as history_admin,
+)
+from teacher_service.api.routes import (
+    admin_keys as admin,
+)
+from teacher_service.api.routes import (
+    history as own_history,
+)
+from teacher_service.api.routes import (
+    infer as inference,
+)
+from teacher_service.api.routes import (
+    metrics as statistics,
+)
+from teacher_service.api.routes import (
+    models as model,
+)
+from teacher_service.api.routes import (
+    problems,
+    quota,
+)
 from teacher_service.database.engine import open_database
 from teacher_service.inference.batcher import MicroBatcher
 from teacher_service.inference.counters import Statistics
@@ -23,11 +49,6 @@ from teacher_service.ledger.ledger import Clock, Ledger
 from teacher_service.ledger.process_lock import open_instance
 from teacher_service.models import Teacher
 from teacher_service.query_log.history import History
-from teacher_service.request_id import RequestIds
-from teacher_service.routes import admin, history_admin, inference, model, own_history, problems, quota, statistics
-from teacher_service.routes.openapi import openapi_document
-from teacher_service.routes.refused import render_refusals
-from teacher_service.routes.service import Service
 from teacher_service.settings import Settings
 
 _CPU_PASS_SIZE: Final = 16

@@ -52,9 +52,9 @@ def serve(
         weights=weights, host=host, port=port, data_dir=data_dir, device=device, trust_code=trust_code
     )
     from shared.weights import WeightsError  # torch takes seconds to import; `keys` does without it
+    from teacher_service.api.server import address, listen, serve_on
     from teacher_service.app import create_app
     from teacher_service.models import open_teacher
-    from teacher_service.server import address, listen, serve_on
 
     log_to_stderr(settings.log_level, settings.log_format)
     try:

@@ -17,9 +17,9 @@ FORBIDDEN = [
 ]
 
 ONLY_IN = {
-    "fastapi": ["teacher_service/app.py", "teacher_service/routes/", "teacher_service/server.py"],
-    "prometheus_client": ["teacher_service/metrics.py", "teacher_service/routes/statistics.py"],
-    "uvicorn": ["teacher_service/connection.py", "teacher_service/server.py"],
+    "fastapi": ["teacher_service/app.py", "teacher_service/api/routes/", "teacher_service/api/server.py"],
+    "prometheus_client": ["teacher_service/api/prometheus.py", "teacher_service/api/routes/metrics.py"],
+    "uvicorn": ["teacher_service/api/bounded_connection.py", "teacher_service/api/server.py"],
     "httpx": ["distill_worker/teachers/"],
     "tenacity": ["distill_worker/teachers/"],
     "sqlalchemy": [

@@ -15,7 +15,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from teacher_service.connection import BoundedConnection
+from teacher_service.api.bounded_connection import BoundedConnection
 
 _LAST_BYTES_SECONDS: Final = 5
 """How long answers that are ready may take to leave."""

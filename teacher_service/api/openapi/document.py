@@ -11,8 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, ConfigDict
 
 from shared import oip
+from teacher_service.api.openapi.infer import add_examples
 from teacher_service.errors.service_errors import HeadTooLarge, HeadTooSlow
-from teacher_service.routes.infer_document import add_examples
 
 _DESCRIPTION: Final = (
     "A refusal is a problem document (RFC 9457), costs nothing, and its `type` leads to a page that says what to do. "

@@ -8,6 +8,10 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import BaseModel
 
+from teacher_service.api.dependencies import RunningService, administrator
+from teacher_service.api.inference_request import idempotency_key_of
+from teacher_service.api.json_form import BODY_REFUSALS, body_of, documented_body
+from teacher_service.api.openapi.errors import ADMIN_KEYED, Responses, refusals
 from teacher_service.errors.service_errors import (
     AdminDisabled,
     IdempotencyMismatch,
@@ -21,10 +25,6 @@ from teacher_service.errors.service_errors import (
 from teacher_service.keys.request_schemas import ChangedTermsForm, GrantForm, NewKeyForm
 from teacher_service.keys.response_schemas import GrantedFacts, KeyFacts, KeyWithGrants, NewKeyFacts
 from teacher_service.policy.key_terms import KeyTerms
-from teacher_service.routes.asked import idempotency_key_of
-from teacher_service.routes.documented import ADMIN_KEYED, Responses, refusals
-from teacher_service.routes.form import BODY_REFUSALS, body_of, documented_body
-from teacher_service.routes.service import RunningService, administrator
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 """On answers that hold a secret."""

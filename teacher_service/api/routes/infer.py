@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from shared import oip
+from teacher_service.api.dependencies import Service, current_quota, quota_headers, running_service, token
+from teacher_service.api.inference_request import Asked, read_request
+from teacher_service.api.openapi.infer import DOCUMENTED
+from teacher_service.api.routes.models import INPUT, check_model
 from teacher_service.errors.service_errors import (
     InvalidRequest,
     KeyChanged,
@@ -28,10 +32,6 @@ from teacher_service.inference.query_runner import Answered
 from teacher_service.ledger.ledger import Query, Settled
 from teacher_service.policy.output_policy import LOGITS
 from teacher_service.policy.quota import Quota
-from teacher_service.routes.asked import Asked, read_request
-from teacher_service.routes.infer_document import DOCUMENTED
-from teacher_service.routes.model import INPUT, check_model
-from teacher_service.routes.service import Service, current_quota, quota_headers, running_service, token
 
 _LOOKS_AT_THE_KEY: Final = 3
 """How often a key may be changed while one request is looked at, before the request is sent back."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import Response
 
 from shared import oip
+from teacher_service.api.openapi.errors import KEYED, Responses, protocol_refusals
 from teacher_service.errors.service_errors import (
     AnswerExpired,
     BodyTooLarge,
@@ -30,7 +31,6 @@ from teacher_service.errors.service_errors import (
     UnknownModel,
     UnsupportedEncoding,
 )
-from teacher_service.routes.documented import KEYED, Responses, protocol_refusals
 
 _MAX_EXAMPLE_VALUES: Final = 1024
 """More pixels than that are no example to read as JSON."""

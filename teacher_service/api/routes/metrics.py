@@ -9,12 +9,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 
+from teacher_service.api.dependencies import RunningService, Service, bears
+from teacher_service.api.openapi.errors import METRICS_KEYED, Responses, protocol_refusals, refusals
+from teacher_service.api.prometheus import metrics_text
+from teacher_service.api.routes.models import check_model
 from teacher_service.errors.service_errors import LedgerUnavailable, Unauthorized, UnknownModel
 from teacher_service.inference.counters import Duration
-from teacher_service.metrics import metrics_text
-from teacher_service.routes.documented import METRICS_KEYED, Responses, protocol_refusals, refusals
-from teacher_service.routes.model import check_model
-from teacher_service.routes.service import RunningService, Service, bears
 
 _TEXT: Final[Responses] = {200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}}
 _METRICS: Final = _TEXT | refusals(Unauthorized, LedgerUnavailable)

@@ -8,6 +8,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from teacher_service.api.dependencies import quota_headers
+from teacher_service.api.routes import infer as inference
 from teacher_service.errors.service_errors import (
     InternalError,
     InvalidRequest,
@@ -16,8 +18,6 @@ from teacher_service.errors.service_errors import (
     ServiceError,
 )
 from teacher_service.errors.validation import complaint
-from teacher_service.routes import inference
-from teacher_service.routes.service import quota_headers
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 

@@ -3,9 +3,9 @@
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
+from teacher_service.api.openapi.errors import refusals
 from teacher_service.errors.catalogue import catalogue, html_list, html_page
 from teacher_service.errors.service_errors import NotFound
-from teacher_service.routes.documented import refusals
 
 router = APIRouter(tags=["documentation"], default_response_class=HTMLResponse)
 

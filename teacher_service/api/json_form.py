@@ -5,6 +5,8 @@ from typing import Any, Final, TypeVar
 
 from fastapi import Request
 
+from teacher_service.api.body import read_body
+from teacher_service.api.dependencies import RunningService
 from teacher_service.errors.service_errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -13,8 +15,6 @@ from teacher_service.errors.service_errors import (
     UnsupportedEncoding,
 )
 from teacher_service.keys.request_schemas import Form, filled
-from teacher_service.routes.body import read_body
-from teacher_service.routes.service import RunningService
 
 MAX_BYTES: Final = 16 * 1024
 

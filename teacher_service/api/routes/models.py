@@ -6,11 +6,11 @@ from typing import Any, Final
 from fastapi import APIRouter
 
 from shared import oip
+from teacher_service.api.dependencies import RunningService, Service
+from teacher_service.api.openapi.errors import protocol_refusals
 from teacher_service.errors.service_errors import Draining, LedgerUnavailable, ServiceError, UnknownModel
 from teacher_service.models import Teacher
 from teacher_service.policy.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
-from teacher_service.routes.documented import protocol_refusals
-from teacher_service.routes.service import RunningService, Service
 
 INPUT: Final = "images"
 

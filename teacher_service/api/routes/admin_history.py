@@ -7,10 +7,10 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from teacher_service.api.dependencies import RunningService, administrator
+from teacher_service.api.history_schemas import KeyIdFilter, PageAsked, QueryPageBody, UsageAsked, UsageBody, usage
+from teacher_service.api.openapi.errors import ADMIN_KEYED, refusals
 from teacher_service.errors.service_errors import AdminDisabled, InvalidRequest, LedgerUnavailable, Unauthorized
-from teacher_service.routes.documented import ADMIN_KEYED, refusals
-from teacher_service.routes.history import KeyIdFilter, PageAsked, QueryPageBody, UsageAsked, UsageBody, usage
-from teacher_service.routes.service import RunningService, administrator
 
 _REFUSALS: Final = refusals(InvalidRequest, AdminDisabled, Unauthorized, LedgerUnavailable)
 

@@ -6,11 +6,11 @@ from typing import Self
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from teacher_service.api.dependencies import Caller, quota_headers
+from teacher_service.api.openapi.errors import KEYED, refusals
 from teacher_service.errors.service_errors import LedgerUnavailable, Unauthorized
 from teacher_service.policy.quota import Quota
 from teacher_service.policy.rate_limit import Bucket
-from teacher_service.routes.documented import KEYED, refusals
-from teacher_service.routes.service import Caller, quota_headers
 
 router = APIRouter(tags=["quota"])
 

@@ -7,10 +7,10 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 
+from teacher_service.api.dependencies import Caller, RunningService, quota_headers
+from teacher_service.api.history_schemas import PageAsked, QueryPageBody, UsageAsked, UsageBody, usage
+from teacher_service.api.openapi.errors import KEYED, refusals
 from teacher_service.errors.service_errors import InvalidRequest, LedgerUnavailable, Unauthorized
-from teacher_service.routes.documented import KEYED, refusals
-from teacher_service.routes.history import PageAsked, QueryPageBody, UsageAsked, UsageBody, usage
-from teacher_service.routes.service import Caller, RunningService, quota_headers
 
 _REFUSALS: Final = refusals(InvalidRequest, Unauthorized, LedgerUnavailable)
 

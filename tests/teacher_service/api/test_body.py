@@ -11,6 +11,7 @@ import pytest
 from fastapi import Request
 
 from shared import oip
+from teacher_service.api.body import read_body
 from teacher_service.errors.service_errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -18,7 +19,6 @@ from teacher_service.errors.service_errors import (
     ServiceError,
     UnsupportedEncoding,
 )
-from teacher_service.routes.body import read_body
 from tests.teacher_service.running_service import INFER, ServiceUnderTest, images
 
 CONTENT = bytes(range(256)) * 20

@@ -1,0 +1,1 @@
+"""The HTTP API: routes, request bodies, problem responses, OpenAPI document, HTTP server."""

@@ -1,0 +1,1 @@
+"""The OpenAPI document, with what FastAPI cannot derive from signatures."""
