@@ -73,7 +73,7 @@ figures: $(INSTALLED) ## the latest of every figure, misses first
 	@.venv/bin/python -m benchmarks.figures
 
 docs: $(INSTALLED) ## write what of docs/ follows from the code
-	.venv/bin/python -m teacher_service.documents docs
+	.venv/bin/python -m teacher_service.cli.write_docs docs
 
 docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md, by running what it tells of (1 minute)
 	WRITE_DOCS=1 .venv/bin/pytest -q tests/end_to_end/test_every_output.py

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run it; interrupted while it is loaded, which takes seconds, it ends as quietly as later."""
     try:
-        from teacher_service.cli import main as run
+        from teacher_service.cli.command import main as run
     except KeyboardInterrupt:
         sys.exit(130)
     run()

@@ -26,7 +26,7 @@ ONLY_IN = {
         "teacher_service/query_log/verify.py",
         "teacher_service/query_log/verify_chain.py",
         "teacher_service/query_log/verify_tables.py",
-        "teacher_service/console.py",
+        "teacher_service/cli/console.py",
         "teacher_service/database/engine.py",
         "teacher_service/keys/grants.py",
         "teacher_service/ledger/group_commit.py",
@@ -48,7 +48,7 @@ ONLY_IN = {
     "torchvision": ["shared/networks/foreign.py", "distill_worker/datasets/"],
     "scipy": ["distill_worker/experiments/statistics.py", "teacher_service/inference/derived_outputs.py"],
     "rich": [
-        "teacher_service/console.py",
+        "teacher_service/cli/console.py",
         "distill_worker/console.py",
         "distill_worker/console_buying.py",
         "distill_worker/demo_summary.py",

@@ -12,7 +12,7 @@ from typing import TypeVar
 from unittest.mock import patch
 
 from shared.oip import Body
-from teacher_service import cli
+from teacher_service.cli import command as cli
 from teacher_service.ledger.ledger import Ledger, Query, Reservation, Settled
 from teacher_service.policy.quota import Quota
 

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 
 from teacher_service.api.server import listen, serve_on
 from teacher_service.app import create_app
-from teacher_service.console import log_to_stderr
+from teacher_service.cli.console import log_to_stderr
 from teacher_service.models import open_teacher
 from teacher_service.settings import Settings
 

@@ -16,7 +16,7 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from shared.oip import Body
-from teacher_service.cli import app
+from teacher_service.cli.command import app
 from teacher_service.database.engine import open_database
 from teacher_service.ledger.ledger import Reservation
 from teacher_service.query_log.export import COLUMNS, exported

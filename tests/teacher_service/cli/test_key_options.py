@@ -10,7 +10,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner, Result
 
-from teacher_service.cli import app
+from teacher_service.cli.command import app
 
 PLAIN = {
     "holder": "",

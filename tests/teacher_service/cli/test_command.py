@@ -15,7 +15,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner, Result
 
-from teacher_service.cli import app
+from teacher_service.cli.command import app
 from teacher_service.errors.service_errors import Unauthorized
 from tests.teacher_service.ledger_file import open_books, rows
 

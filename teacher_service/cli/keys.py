@@ -11,15 +11,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from shared.times import iso
-from teacher_service.console import AsJson, DataDir, fail, open_ledger, print_table
-from teacher_service.keys.key_file import keep_key
-from teacher_service.keys.request_schemas import ChangedTermsForm, NewKeyForm, ReferredGrantForm
-from teacher_service.keys.response_schemas import KeyFacts
-from teacher_service.keys.store import KeyRing
-from teacher_service.ledger.group_commit import GroupCommit
-from teacher_service.policy.key_terms import KeyTerms
-from teacher_service.policy.quota import MAX_QUOTA
-from teacher_service.terms_options import (
+from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger, print_table
+from teacher_service.cli.key_options import (
     Expires,
     Features,
     Holder,
@@ -30,6 +23,13 @@ from teacher_service.terms_options import (
     checked,
     outputs_with_features,
 )
+from teacher_service.keys.key_file import keep_key
+from teacher_service.keys.request_schemas import ChangedTermsForm, NewKeyForm, ReferredGrantForm
+from teacher_service.keys.response_schemas import KeyFacts
+from teacher_service.keys.store import KeyRing
+from teacher_service.ledger.group_commit import GroupCommit
+from teacher_service.policy.key_terms import KeyTerms
+from teacher_service.policy.quota import MAX_QUOTA
 
 _LISTED: Final = ("id", "name", "limit", "used", "reserved", "remaining", "outputs", "revoked")
 """What a terminal has room for; `show` and `--json` tell the rest."""

@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO, Literal
 import typer
 
 from shared.times import parse_moment
-from teacher_service.console import AsJson, DataDir, fail, open_ledger
+from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger
 from teacher_service.query_log.export import exported
 from teacher_service.query_log.export_formats import FORMATS, MissingExtra
 from teacher_service.query_log.verify import verify

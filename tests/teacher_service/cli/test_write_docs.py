@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from teacher_service.api.bounded_connection import HEAD_SECONDS, MAX_HEAD_BYTES
-from teacher_service.documents import settings_table, with_settings
+from teacher_service.cli.write_docs import settings_table, with_settings
 from teacher_service.errors.catalogue import catalogue, html_page, markdown
 from teacher_service.errors.service_errors import HeadTooLarge, HeadTooSlow, ServiceError
 from teacher_service.settings import Settings

@@ -8,7 +8,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner, Result
 
-from teacher_service.cli import app
+from teacher_service.cli.command import app
 from tests.teacher_service.ledger_file import rows
 from tests.teacher_service.told_ledger import EVENTS, tell
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from teacher_service.console import fail
+from teacher_service.cli.console import fail
 from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.keys.request_schemas import Form, filled
 

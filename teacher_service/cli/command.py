@@ -9,9 +9,9 @@ from typing import Annotated
 import structlog
 import typer
 
-from teacher_service.cli_keys import keys
-from teacher_service.cli_log import log
-from teacher_service.console import DataDir, explained_errors, fail, log_to_stderr, read_settings
+from teacher_service.cli.console import DataDir, explained_errors, fail, log_to_stderr, read_settings
+from teacher_service.cli.keys import keys
+from teacher_service.cli.log import log
 from teacher_service.database.engine import open_database
 
 app = typer.Typer(
