@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.figures import figure, write
-from distill_worker.selection import STRATEGIES, Candidates, choose
+from distill_worker.data.selection import STRATEGIES, Candidates, choose
 
 CANDIDATES = 50_000
 RUNS = 3

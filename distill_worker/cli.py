@@ -20,7 +20,8 @@ from distill_worker.cli_options import AsJson, ConfigFile, MaxCalls, Overrides, 
 from distill_worker.config import RunConfig
 from distill_worker.config_file import load_config
 from distill_worker.console import progress_bar
-from distill_worker.datasets import DATASETS, load_dataset
+from distill_worker.data.datasets import DATASETS, load_dataset
+from distill_worker.data.selection import described as described_strategies
 from distill_worker.degrade import degrade_weights
 from distill_worker.demo import Demo, run_demo
 from distill_worker.demo_summary import show_demo
@@ -32,7 +33,6 @@ from distill_worker.listing import show_comparison, show_list
 from distill_worker.methods import described
 from distill_worker.rounds import Bought, Known, all_samples, run_in_rounds
 from distill_worker.samples import Samples
-from distill_worker.selection import described as described_strategies
 from distill_worker.targets import find_bought, load_targets
 from distill_worker.train import most_steps
 from shared.degradation import Degradation

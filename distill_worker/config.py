@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from distill_worker.datasets import DATASETS
+from distill_worker.data.datasets import DATASETS
+from distill_worker.data.selection import STRATEGIES
 from distill_worker.methods import AnyMethod, Method, Mixing, method_name, why_not_together, why_not_with
-from distill_worker.selection import STRATEGIES
 from shared.output_kinds import AUTO, OutputKind
 
 

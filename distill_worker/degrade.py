@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from distill_worker.corruption import prune_weights
+from distill_worker.data.corruption import prune_weights
 from distill_worker.errors import ConfigError, WorkerError
 from shared.atomic_file import write_atomically
 from shared.degradation import Degradation

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distill_worker.config import Budget, RunConfig
-from distill_worker.corruption import imbalanced, noisy_labels
-from distill_worker.datasets import Dataset
+from distill_worker.data.corruption import imbalanced, noisy_labels
+from distill_worker.data.datasets import Dataset
+from distill_worker.data.selection import STRATEGIES, Candidates, choose, divide, rank, set_apart, shares
+from distill_worker.data.selection.features import features_of, outputs_of, pixels
 from distill_worker.errors import ConfigError
-from distill_worker.selection import STRATEGIES, Candidates, choose, divide, rank, set_apart, shares
-from distill_worker.selection.features import features_of, outputs_of, pixels
 from shared.sample_key import sample_keys
 from shared.weights import WeightsCard
 

@@ -8,7 +8,7 @@ import torch
 
 from distill_worker.completion import Completed, completed
 from distill_worker.config import RunConfig
-from distill_worker.datasets import Dataset, Split
+from distill_worker.data.datasets import Dataset, Split
 from distill_worker.errors import ConfigError
 from distill_worker.evaluate import count_correct
 from distill_worker.methods import Objective, Setting, method_name, why_not_with

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from distill_worker.choices import Choice, Choices
 from distill_worker.config import RunConfig
+from distill_worker.data.selection import STRATEGIES
 from distill_worker.eligible import Eligible
 from distill_worker.errors import ConfigError, RunError, WorkerError
 from distill_worker.pipeline import device_of
 from distill_worker.samples import Samples, dataset_of
-from distill_worker.selection import STRATEGIES
 from shared.weights import WeightsError, load_weights
 
 Bought = tuple[Mapping[str, Tensor], str | None]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill_worker.config import RunConfig, Track
-from distill_worker.datasets import Dataset, load_dataset
+from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.eligible import Eligible
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_worker.augment import augment
+from distill_worker.data.augment import augment
 from shared.normalise import normalise
 
 

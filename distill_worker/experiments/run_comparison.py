@@ -22,7 +22,7 @@ from distill_worker import buying, pipeline
 from distill_worker.cache import Cache
 from distill_worker.config import RunConfig
 from distill_worker.console import progress_bar, say
-from distill_worker.datasets import Dataset, load_dataset
+from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
 from distill_worker.offer import kinds_to_buy

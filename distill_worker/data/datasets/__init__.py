@@ -1,0 +1,86 @@
+"""Data sets by name, each read into uint8 tensors with a fixed split. Nothing is ever downloaded."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill_worker.data.datasets.cifar import cifar10, cifar100
+from distill_worker.data.datasets.dataset import Dataset, Split
+from distill_worker.data.datasets.digits import digits
+from distill_worker.data.datasets.hugging_face import hugging_face
+from distill_worker.data.datasets.image_folder import image_folder
+from distill_worker.data.datasets.medmnist import medmnist
+from distill_worker.data.datasets.mnist import fashion_mnist, mnist
+from distill_worker.data.datasets.npz import npz
+from distill_worker.data.datasets.stl10 import stl10
+from distill_worker.data.datasets.svhn import svhn
+from distill_worker.data.datasets.tiny_imagenet import tiny_imagenet
+from distill_worker.errors import DataError
+
+__all__ = ["DATASETS", "Dataset", "Split", "load_dataset"]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    summary: str
+    read: Callable[..., Dataset]
+    """Called with the folder or file, and with the image size where `resizes` holds."""
+    own: bool = False
+    """Whether the user says where the data are; else they are under the root."""
+    resizes: bool = False
+
+
+_READERS: Mapping[str, _Reader] = {
+    "digits": _Reader("1,797 handwritten digits, grey 8x8, that come with scikit-learn", digits),
+    "mnist": _Reader("70,000 handwritten digits, grey 28x28", mnist),
+    "fashion-mnist": _Reader("70,000 clothes in 10 classes, grey 28x28", fashion_mnist),
+    "cifar10": _Reader("60,000 photographs in 10 classes, colour 32x32", cifar10),
+    "cifar100": _Reader("60,000 photographs in 100 classes, colour 32x32", cifar100),
+    "svhn": _Reader("99,289 digits of house numbers, colour 32x32", svhn),
+    "stl10": _Reader("13,000 photographs in 10 classes, colour 96x96", stl10),
+    "tiny-imagenet": _Reader("110,000 photographs in 200 classes, colour 64x64", tiny_imagenet, resizes=True),
+    "medmnist": _Reader("a 2-D set of MedMNIST: data.path is its .npz file", medmnist, own=True),
+    "image-folder": _Reader(
+        "your image files, a folder for each class: data.path is the folder of folders, or of train and test",
+        image_folder,
+        own=True,
+        resizes=True,
+    ),
+    "npz": _Reader("your arrays of images and labels: data.path is an .npz file", npz, own=True),
+    "hugging-face": _Reader(
+        "your images in what datasets' save_to_disk wrote: data.path is the folder",
+        hugging_face,
+        own=True,
+        resizes=True,
+    ),
+}
+
+DATASETS: Mapping[str, str] = {name: reader.summary for name, reader in _READERS.items()}
+"""What each name stands for, in one line."""
+
+
+def load_dataset(
+    name: str, root: Path, *, path: Path | None = None, image_size: tuple[int, int] | None = None
+) -> Dataset:
+    """A data set by name.
+
+    Args:
+        name: one of `DATASETS`.
+        root: the folder that public archives are unpacked in.
+        path: the file or folder of data of one's own.
+        image_size: height and width to resize image files to; needed where they differ.
+
+    Raises:
+        DataError: no such data set, an argument that it has no use for, or files that are missing or damaged.
+    """
+    reader = _READERS.get(name)
+    if reader is None:
+        raise DataError(f"data.name: expected one of {', '.join(_READERS)}, got {name!r}")
+    if reader.own and path is None:
+        raise DataError(f"data.path: expected where the data are, got nothing; {name} is {reader.summary}")
+    if not reader.own and path is not None:
+        raise DataError(f"data.path: expected nothing, for {name} is looked for under data.root, got {path}")
+    if not reader.resizes and image_size is not None:
+        raise DataError(f"data.image_size: expected nothing, for {name} has images of one size, got {list(image_size)}")
+    place = root if path is None else path
+    return reader.read(place, image_size) if reader.resizes else reader.read(place)

@@ -1,0 +1,79 @@
+"""Opening an .npz file, without ever unpickling anything."""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from distill_worker.data.datasets.arrays import Scale, images_from, labels_from
+from distill_worker.data.datasets.dataset import Split, split_of
+from distill_worker.errors import DataError
+
+_UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+class Arrays:
+    """The arrays of an open .npz file; each is read when it is asked for."""
+
+    def __init__(self, archive: Mapping[str, NDArray[Any]], where: str) -> None:
+        self._archive = archive
+        self._where = where
+        self._scales: dict[str, Scale] = {}
+        self.names = tuple(archive)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self.names:
+            raise DataError(f"{self._where}: expected an array {name!r}, got {', '.join(self.names) or 'nothing'}")
+        try:
+            return self._archive[name]
+        except _UNREADABLE as error:
+            raise DataError(f"{self._where}: cannot read the array {name!r} ({error}); make the file anew") from error
+
+    def images(self, name: str) -> NDArray[np.uint8]:
+        """As canonical pixels.
+
+        Raises:
+            DataError: not clearly images, or on another scale than images of this file that were read before.
+        """
+        images, scale = images_from(self[name], where=f"{self._where}: {name}")
+        self._scales[name] = scale
+        if len(set(self._scales.values())) > 1:
+            scales = ", ".join(f"{array} from {found}" for array, found in self._scales.items())
+            raise DataError(f"{self._where}: expected all images on one scale, got {scales}; store uint8")
+        return images
+
+    def labels(self, name: str) -> NDArray[np.int64]:
+        """As class labels; raises `DataError` as `labels_from` does."""
+        return labels_from(self[name], where=f"{self._where}: {name}")
+
+    def split(self, part: str) -> Split:
+        """`<part>_images` with `<part>_labels`."""
+        return split_of(self.images(f"{part}_images"), self.labels(f"{part}_labels"))
+
+
+@contextmanager
+def open_arrays(path: Path, *, where: str) -> Iterator[Arrays]:
+    """The arrays of the .npz file at `path`.
+
+    Raises:
+        DataError: there is no such file, or it is not an .npz.
+    """
+    if not path.is_file():
+        raise DataError(f"{where}: expected an .npz file there, got {'a folder' if path.is_dir() else 'nothing'}")
+    with ExitStack() as stack:
+        try:
+            # Opened here, for NumPy leaves a damaged file open.
+            archive = np.load(stack.enter_context(path.open("rb")), allow_pickle=False)
+        except _UNREADABLE as error:
+            raise DataError(
+                f"{where}: expected an .npz file as numpy.savez writes it ({error}); make it anew"
+            ) from error
+        if not isinstance(archive, NpzFile):
+            raise DataError(f"{where}: expected an .npz file with named arrays, got a single array; use numpy.savez")
+        yield Arrays(stack.enter_context(archive), where)

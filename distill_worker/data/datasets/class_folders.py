@@ -1,0 +1,44 @@
+"""Image files in a folder for each class, found by torchvision."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_worker.data.datasets.pictures import Picture
+from distill_worker.errors import DataError
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """Pictures and their labels, not yet decoded."""
+
+    class_names: tuple[str, ...]
+    """In alphabetical order."""
+    pictures: list[Picture]
+    labels: NDArray[np.int64]
+
+
+def class_folders(folder: Path, *, where: str) -> ClassFolders:
+    """`<class>/*`, or deeper. Files whose names do not end like an image's are passed over.
+
+    Raises:
+        DataError: there are no folders, or one of them has no image files.
+    """
+    from torchvision.datasets import ImageFolder  # slow to import
+
+    try:
+        found = ImageFolder(str(folder))
+    except OSError as error:
+        raise DataError(f"{where}: expected a folder of image files for each class in {folder} ({error})") from error
+    return ClassFolders(
+        tuple(found.classes),
+        [picture_at(Path(path)) for path, _ in found.samples],
+        np.array(found.targets, dtype=np.int64),
+    )
+
+
+def picture_at(path: Path) -> Picture:
+    """The picture in a file."""
+    return Picture(str(path), lambda: path.open("rb"))

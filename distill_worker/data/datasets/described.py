@@ -1,0 +1,106 @@
+"""The last step of every reader: what was read is checked, and its statistics are taken."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from distill_worker.data.datasets.dataset import Dataset, Split
+from distill_worker.errors import DataError
+
+
+def described(
+    name: str,
+    train: Split,
+    test: Split,
+    class_names: Sequence[str],
+    *,
+    crop_padding: int,
+    horizontal_flip: bool,
+    validation: Split | None = None,
+    every_class: bool = False,
+    where: str | None = None,
+) -> Dataset:
+    """A data set with the mean and the standard deviation of its training pixels, to four digits.
+
+    A channel that is the same everywhere gets the deviation 1, so that it can be normalised.
+
+    Args:
+        name: as in `data.name`.
+        train: samples to query and to learn from.
+        test: samples to measure on; images of the same shape.
+        class_names: one for each label, 0 first.
+        crop_padding: pixels, unless a run says otherwise.
+        horizontal_flip: unless a run says otherwise.
+        validation: samples set aside by the data set's makers.
+        every_class: whether each class must have a training sample. Labels of one's own may have gaps, which would
+            train outputs that mean nothing.
+        where: how messages begin; the name, where nothing is given.
+
+    Raises:
+        DataError: a part is empty, its images and labels do not go together, there are fewer than two classes,
+            or a class has no training sample.
+    """
+    where = where or name
+    parts = {"training": train, "test": test} | ({} if validation is None else {"validation": validation})
+    for part, split in parts.items():
+        _check(split, f"{where}: {part}", classes=len(class_names), shape=train.images.shape[1:])
+    if len(class_names) < 2:
+        raise DataError(f"{where}: expected at least 2 classes, got {len(class_names)}")
+    if every_class:
+        _check_every_class(train, class_names, where)
+    mean, std = _statistics(train.images)
+    return Dataset(name, train, test, tuple(class_names), mean, std, crop_padding, horizontal_flip, validation)
+
+
+def numbered_classes(*splits: Split, where: str) -> tuple[str, ...]:
+    """The numbers from 0 to the highest label, as class names.
+
+    Raises:
+        DataError: there are more numbers than samples, so that some class has none.
+    """
+    labels = torch.cat([split.labels for split in splits])
+    classes = int(labels.max()) + 1 if len(labels) else 0
+    if classes > len(labels):
+        raise DataError(
+            f"{where}: expected classes numbered from 0 without gaps, got label {classes - 1} and {len(labels)} samples"
+        )
+    return tuple(str(label) for label in range(classes))
+
+
+def _check_every_class(train: Split, class_names: Sequence[str], where: str) -> None:
+    counts = torch.bincount(train.labels, minlength=len(class_names)).tolist()
+    if missing := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
+        raise DataError(
+            f"{where}: expected training samples of every class, got none of {', '.join(missing[:10])}"
+            f"{' and others' if len(missing) > 10 else ''}; add some, or number the classes from 0 without gaps"
+        )
+
+
+def _check(split: Split, where: str, *, classes: int, shape: Sequence[int]) -> None:
+    images, labels = split.images, split.labels
+    if len(images) != len(labels):
+        raise DataError(
+            f"{where}: expected a label for each image, got {len(images)} images but {len(labels)} labels; the files "
+            "are damaged or do not belong together: replace them"
+        )
+    if len(images) == 0:
+        raise DataError(f"{where}: expected samples, got none")
+    if images.shape[1:] != shape:
+        raise DataError(
+            f"{where}: expected images of shape {list(shape)}, as in training, got {list(images.shape[1:])}"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(f"{where}: expected labels from 0 to {classes - 1}, got {low} to {high}")
+
+
+def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Counts of the 256 values give both without a floating-point copy of the images."""
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
+    values = torch.arange(256, dtype=torch.float64) / 255
+    shares = counts.to(torch.float64) / counts.sum(1, keepdim=True)
+    centre = shares @ values
+    spread = (shares @ values.square() - centre.square()).clamp(min=0).sqrt()
+    mean, std = (tuple(round(float(value), 4) for value in part) for part in (centre, spread))
+    return mean, tuple(value or 1.0 for value in std)

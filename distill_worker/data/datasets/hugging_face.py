@@ -1,0 +1,113 @@
+"""A folder that the `datasets` library of Hugging Face wrote with `save_to_disk`."""
+
+from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_worker.data.datasets.arrays import labels_from
+from distill_worker.data.datasets.dataset import Dataset, split_of
+from distill_worker.data.datasets.described import described, numbered_classes
+from distill_worker.data.datasets.pictures import Picture, common_shape, read_pictures
+from distill_worker.data.datasets.split_by_key import split_by_key
+from distill_worker.errors import DataError
+
+_IMAGE_COLUMNS = ("image", "img")
+_LABEL_COLUMNS = ("label", "labels", "fine_label")
+_TEST_PARTS = ("test", "validation", "valid", "val")
+
+
+def hugging_face(path: Path, image_size: tuple[int, int] | None) -> Dataset:
+    """`train` with `test`, or else `validation`; or one table, which is split by key.
+
+    The column of images is called image or img; that of labels label, labels or fine_label. Nothing is downloaded.
+    Random crops have a padding of an eighth of the side; images are not flipped.
+
+    Raises:
+        DataError: the library is not installed, or the folder does not hold images with labels.
+    """
+    where = f"hugging-face: {path}"
+    library = _library(where)
+    tables = _tables(library, path, where)
+    columns = [(_pictures(library, table, where), _labels(table, where)) for table in tables]
+    shape = common_shape([picture for pictures, _ in columns for picture in pictures], image_size, where=where)
+    read = [(read_pictures(pictures, shape, where=where), labels) for pictures, labels in columns]
+    train, test = split_by_key(*read[0], where=where) if len(read) == 1 else (split_of(*part) for part in read)
+    class_names = _class_names(tables[0], where) or numbered_classes(train, test, where=where)
+    return described(
+        "hugging-face",
+        train,
+        test,
+        class_names,
+        crop_padding=min(shape.height, shape.width) // 8,
+        horizontal_flip=False,
+        every_class=True,
+        where=where,
+    )
+
+
+def _library(where: str) -> Any:
+    try:
+        return import_module("datasets")
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"{where}: expected the library datasets, got no such module; run: uv pip install 'tuition[hugging-face]'"
+        ) from error
+
+
+def _tables(library: Any, path: Path, where: str) -> list[Any]:
+    """Training and test, or the one table that is to be split."""
+    if not path.is_dir():
+        raise DataError(f"{where}: expected a folder there, got {'a file' if path.exists() else 'nothing'}")
+    try:
+        stored = library.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: expected what datasets' save_to_disk writes ({error}); save it anew") from error
+    if not isinstance(stored, dict):
+        return [stored]
+    test = next((part for part in _TEST_PARTS if part in stored), None)
+    if "train" not in stored or test is None:
+        raise DataError(f"{where}: expected train and one of {', '.join(_TEST_PARTS)}, got {', '.join(stored)}")
+    return [stored["train"], stored[test]]
+
+
+def _column(table: Any, names: Sequence[str], where: str) -> str:
+    found = [name for name in names if name in table.column_names]
+    if len(found) != 1:
+        raise DataError(f"{where}: expected one column of {', '.join(names)}, got {', '.join(table.column_names)}")
+    return found[0]
+
+
+def _pictures(library: Any, table: Any, where: str) -> list[Picture]:
+    name = _column(table, _IMAGE_COLUMNS, where)
+    if not isinstance(table.features[name], library.Image):
+        raise DataError(f"{where}: {name}: expected a column of type Image, got {table.features[name]}; cast it")
+    encoded = table.select_columns([name]).cast_column(name, library.Image(decode=False))
+    return [Picture(f"{name} {row}", partial(_encoded, encoded, row, name)) for row in range(len(encoded))]
+
+
+def _encoded(table: Any, row: int, name: str) -> IO[bytes]:
+    """The picture of a row: its bytes, or the file that it names."""
+    cell = table[row][name]
+    if cell is None:
+        raise ValueError("the cell is empty")
+    return BytesIO(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"]).open("rb")
+
+
+def _labels(table: Any, where: str) -> NDArray[np.int64]:
+    name = _column(table, _LABEL_COLUMNS, where)
+    try:
+        values = np.array(table[name][:])
+    except ValueError as error:
+        raise DataError(f"{where}: {name}: expected one integer a row, got lists of different lengths") from error
+    return labels_from(values, where=f"{where}: {name}")
+
+
+def _class_names(table: Any, where: str) -> tuple[str, ...]:
+    """The names that the training table has for its labels, if it has any."""
+    return tuple(getattr(table.features[_column(table, _LABEL_COLUMNS, where)], "names", None) or ())

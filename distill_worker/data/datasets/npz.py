@@ -1,0 +1,59 @@
+"""Data of one's own in one .npz file."""
+
+from pathlib import Path
+
+import numpy as np
+
+from distill_worker.data.datasets.archive_of_arrays import Arrays, open_arrays
+from distill_worker.data.datasets.dataset import Dataset, Split
+from distill_worker.data.datasets.described import described, numbered_classes
+from distill_worker.data.datasets.split_by_key import split_by_key
+from distill_worker.errors import DataError
+
+_WITH_SPLIT = ("train_images", "train_labels", "test_images", "test_labels")
+_WITHOUT_SPLIT = ("images", "labels")
+
+
+def npz(path: Path) -> Dataset:
+    """`train_images`, `train_labels`, `test_images`, `test_labels`; or `images` and `labels`, which are split by key.
+
+    `class_names`, one string a class, may be there too. Random crops have a padding of an eighth of the side.
+
+    Raises:
+        DataError: the file is missing or damaged, or does not hold images and labels that go together.
+    """
+    where = f"npz: {path}"
+    with open_arrays(path, where=where) as arrays:
+        train, test = _splits(arrays, where)
+        class_names = _class_names(arrays, where) or numbered_classes(train, test, where=where)
+    return described(
+        "npz",
+        train,
+        test,
+        class_names,
+        crop_padding=min(train.images.shape[2:]) // 8,
+        horizontal_flip=False,
+        every_class=True,
+        where=where,
+    )
+
+
+def _splits(arrays: Arrays, where: str) -> tuple[Split, Split]:
+    given, bare = set(_WITH_SPLIT) & set(arrays.names), set(_WITHOUT_SPLIT) & set(arrays.names)
+    if bool(given) == bool(bare):
+        raise DataError(
+            f"{where}: expected either {', '.join(_WITH_SPLIT)}, or {' and '.join(_WITHOUT_SPLIT)}, got "
+            f"{', '.join(arrays.names) or 'nothing'}"
+        )
+    if given:
+        return arrays.split("train"), arrays.split("test")
+    return split_by_key(arrays.images("images"), arrays.labels("labels"), where=where)
+
+
+def _class_names(arrays: Arrays, where: str) -> tuple[str, ...] | None:
+    if "class_names" not in arrays.names:
+        return None
+    names = arrays["class_names"]
+    if names.ndim != 1 or not np.issubdtype(names.dtype, np.str_):
+        raise DataError(f"{where}: class_names: expected strings [classes], got {names.dtype} {list(names.shape)}")
+    return tuple(names.tolist())

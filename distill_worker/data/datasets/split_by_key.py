@@ -1,0 +1,41 @@
+"""A fixed split of samples that come without one."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_worker.data.datasets.dataset import Split, split_of
+from distill_worker.errors import DataError
+from shared.sample_key import sample_keys
+
+
+def split_by_key(
+    images: NDArray[np.uint8], labels: NDArray[np.int64], *, where: str, test_samples: int | None = None
+) -> tuple[Split, Split]:
+    """Sort by sample key; the last ones are the test split.
+
+    The split depends on pixels alone: on no random generator, no file name and no order of files. Equal images fall on
+    one side, so the test split may be a little larger than asked for.
+
+    Args:
+        images: uint8 `[samples, channels, height, width]`.
+        labels: integers `[samples]`.
+        where: how messages begin.
+        test_samples: how many; 20 percent unless given, and at least one.
+
+    Returns:
+        Training and test split.
+
+    Raises:
+        DataError: images and labels do not go together, or nothing would be left to train on.
+    """
+    if len(images) != len(labels):
+        raise DataError(f"{where}: expected a label for each image, got {len(images)} images but {len(labels)} labels")
+    keys = sample_keys(images)
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    cut = len(order) - (test_samples or max(1, len(order) // 5))
+    while cut > 0 and keys[order[cut - 1]] == keys[order[cut]]:
+        cut -= 1
+    if cut <= 0:
+        raise DataError(f"{where}: expected different images to split into training and test, got {len(set(keys))}")
+    train, test = np.array(order[:cut]), np.array(order[cut:])
+    return split_of(images[train], labels[train]), split_of(images[test], labels[test])

@@ -1,0 +1,67 @@
+"""Which samples to buy: strategies by name, which the configuration and `distill-worker strategies` read.
+
+Every strategy gets the candidates in hash order (`ranking.rank`) and gives the next ones to buy.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distill_worker.data.selection.badge import badge
+from distill_worker.data.selection.candidates import Candidates, Strategy
+from distill_worker.data.selection.class_balanced import class_balanced
+from distill_worker.data.selection.entropy import entropy
+from distill_worker.data.selection.k_center import k_center
+from distill_worker.data.selection.margin import margin
+from distill_worker.data.selection.ranking import divide, rank, set_apart, shares
+from distill_worker.data.selection.typical import typical
+from distill_worker.data.selection.uniform_random import random
+
+__all__ = ["STRATEGIES", "Candidates", "Strategy", "choose", "described", "divide", "rank", "set_apart", "shares"]
+
+_SAME_STUDENT = "for the same student"
+
+STRATEGIES: Mapping[str, Strategy] = {
+    "random": Strategy(random, (), "yes", "the baseline; docs/decisions/0001"),
+    "class-balanced": Strategy(class_balanced, ("labels",), "yes", "usual practice"),
+    "k-center": Strategy(k_center, ("features",), "yes", "Sener and Savarese 2018, arXiv 1708.00489"),
+    "typical": Strategy(typical, ("features",), "from n = 500 on", "Hacohen et al. 2022, arXiv 2202.02794"),
+    "entropy": Strategy(entropy, ("student",), _SAME_STUDENT, "Settles 2009"),
+    "margin": Strategy(margin, ("student",), _SAME_STUDENT, "Scheffer et al. 2001"),
+    "badge": Strategy(badge, ("student",), _SAME_STUDENT, "Ash et al. 2020, arXiv 1906.03671"),
+}
+"""In the order in which they are listed."""
+
+
+def choose(name: str, candidates: Candidates, n: int, taken: Sequence[int] = ()) -> list[int]:
+    """So many further positions among the candidates, in the order of choice.
+
+    Raises:
+        ValueError: fewer than n are left.
+    """
+    left = len(candidates) - len(taken)
+    if n > left:
+        raise ValueError(f"n: expected at most {left}, which are left, got {n}")
+    if n == left:
+        return STRATEGIES["random"].choose(candidates, n, taken)
+    return STRATEGIES[name].choose(candidates, n, taken) if n else []
+
+
+def described() -> list[dict[str, Any]]:
+    """One row for each strategy: name, what it is, needs, whether nested, source."""
+    return [
+        {
+            "name": name,
+            "summary": _summary(strategy),
+            "needs": list(strategy.needs),
+            "nested": strategy.nested,
+            "paper": strategy.paper,
+        }
+        for name, strategy in STRATEGIES.items()
+    ]
+
+
+def _summary(strategy: Strategy) -> str:
+    """What the first line of its file says behind its name."""
+    first = (sys.modules[strategy.choose.__module__].__doc__ or "").splitlines()[0]
+    return first.partition(": ")[2]

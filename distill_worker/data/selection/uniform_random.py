@@ -1,0 +1,23 @@
+"""Random: the next samples in hash order."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from distill_worker.data.selection.candidates import Candidates
+
+
+def random(candidates: Candidates, n: int, taken: Sequence[int] = ()) -> list[int]:
+    """The n smallest of `SHA-256("random:<seed>:" + sample_key)` that are not taken.
+
+    Args:
+        candidates: nothing but their order is looked at.
+        n: how many to choose.
+        taken: positions that are chosen already.
+
+    Returns:
+        n positions, in the order of choice; nested.
+
+    Source: the ranking is ours, see docs/decisions/0001. Cost: O(N).
+    """
+    known = set(taken)
+    return list(islice((position for position in range(len(candidates)) if position not in known), n))

@@ -1,0 +1,148 @@
+"""What the `datasets` library itself saves; without it, only that its absence is explained."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from distill_worker.data.datasets import load_dataset
+from distill_worker.errors import DataError
+from shared.sample_key import sample_key
+from tests.distill_worker.data.datasets.files import pixels
+
+INSTALLED = importlib.util.find_spec("datasets") is not None
+
+
+@pytest.mark.skipif(INSTALLED, reason="the library datasets is installed")
+def test_absent_library_is_named_with_what_installs_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected the library datasets, .*uv pip install 'tuition\[hugging-face\]'"):
+        load_dataset("hugging-face", tmp_path, path=tmp_path)
+
+
+@pytest.fixture
+def library() -> Any:
+    """The real one, or the test is skipped; an optional extra."""
+    library = pytest.importorskip("datasets")
+    library.disable_progress_bars()
+    return library
+
+
+def _table(
+    library: Any, stored: Any, labels: Any, *, image: str = "image", label: str = "label", kind: Any = None
+) -> Any:
+    columns = {image: [Image.fromarray(values) for values in stored], "id": list(range(len(stored))), label: labels}
+    features = library.Features(
+        {
+            image: library.Image(),
+            "id": library.Value("int64"),
+            label: library.ClassLabel(names=["ant", "bee"]) if kind is None else kind,
+        }
+    )
+    return library.Dataset.from_dict(columns, features=features)
+
+
+@pytest.mark.parametrize("part", ["test", "validation"])
+@pytest.mark.parametrize(("image", "label"), [("image", "label"), ("img", "labels"), ("img", "fine_label")])
+def test_parts_keep_their_pixels_and_labels(library: Any, tmp_path: Path, part: str, image: str, label: str) -> None:
+    train, test = pixels(0, 6, 8, 9, 3), pixels(1, 4, 8, 9, 3)
+    library.DatasetDict(
+        {
+            "train": _table(library, train, [0, 1, 1, 0, 1, 0], image=image, label=label),
+            part: _table(library, test, [1, 1, 0, 1], image=image, label=label),
+        }
+    ).save_to_disk(str(tmp_path))
+    dataset = load_dataset("hugging-face", tmp_path / "unused", path=tmp_path)
+    for split, stored, labels in ((dataset.train, train, [0, 1, 1, 0, 1, 0]), (dataset.test, test, [1, 1, 0, 1])):
+        assert split.images.dtype == torch.uint8
+        assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), stored)
+        assert split.labels.dtype == torch.int64
+        assert split.labels.tolist() == labels
+    assert dataset.class_names == ("ant", "bee")
+    assert (dataset.crop_padding, dataset.horizontal_flip) == (1, False)
+
+
+def test_one_table_is_split_by_key(library: Any, tmp_path: Path) -> None:
+    """Grey images, labels without names, and a size to resize to for those that differ."""
+    stored = pixels(0, 20, 8, 8)
+    labels = [position % 3 for position in range(20)]
+    _table(library, stored, labels, kind=library.Value("int32")).save_to_disk(str(tmp_path))
+    dataset = load_dataset("hugging-face", tmp_path, path=tmp_path)
+    ranked = sorted(range(20), key=lambda position: sample_key(stored[position][None]))
+    assert np.array_equal(dataset.train.images[:, 0].numpy(), stored[ranked[:16]])
+    assert dataset.test.labels.tolist() == [labels[position] for position in ranked[16:]]
+    assert dataset.class_names == ("0", "1", "2")
+    assert load_dataset("hugging-face", tmp_path, path=tmp_path, image_size=(4, 6)).image_shape == (1, 4, 6)
+
+
+def _images_as_lists(library: Any) -> Any:
+    return library.Dataset.from_dict({"image": pixels(0, 4, 3, 3).tolist(), "label": [0, 1, 0, 1]})
+
+
+def _two_label_columns(library: Any) -> Any:
+    return _table(library, pixels(0, 4, 3, 3), [0, 1, 0, 1]).add_column("labels", [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (_images_as_lists, "image: expected a column of type Image, got List"),
+        (_two_label_columns, "expected one column of label, labels, fine_label, got image, id, label, labels"),
+        (
+            lambda library: _table(library, pixels(0, 4, 3, 3), [0, 1, 0, 1], image="photo"),
+            "expected one column of image, img, got photo, id, label",
+        ),
+        (
+            lambda library: _table(library, pixels(0, 4, 3, 3), list("abab"), kind=library.Value("string")),
+            "label: expected integers .*got <U1",
+        ),
+        (
+            lambda library: _table(
+                library, pixels(0, 2, 3, 3), [[0], [0, 1]], kind=library.List(library.Value("int8"))
+            ),
+            "label: expected one integer a row, got lists of different lengths",
+        ),
+        (
+            lambda library: _table(library, pixels(0, 4, 3, 3), [0, 1, -1, 1]),
+            "label: expected classes numbered from 0, got -1",
+        ),
+        (
+            lambda library: _table(library, pixels(0, 4, 3, 3), [0, 1, None, 1]),
+            "label: expected integers .*got object",
+        ),
+        (
+            lambda library: library.DatasetDict(train=_table(library, pixels(0, 2, 3, 3), [0, 1])),
+            "expected train and one of test, validation, valid, val, got train$",
+        ),
+    ],
+)
+def test_other_tables_are_refused(library: Any, tmp_path: Path, made: Callable[[Any], Any], message: str) -> None:
+    made(library).save_to_disk(str(tmp_path))
+    with pytest.raises(DataError, match=f"^hugging-face: {tmp_path}: {message}"):
+        load_dataset("hugging-face", tmp_path, path=tmp_path)
+
+
+def test_empty_cell_is_named(library: Any, tmp_path: Path) -> None:
+    features = library.Features({"image": library.Image(), "label": library.Value("int64")})
+    images = [Image.fromarray(pixels(0, 4, 4)), None]
+    library.Dataset.from_dict({"image": images, "label": [0, 1]}, features=features).save_to_disk(str(tmp_path))
+    with pytest.raises(DataError, match=r"image 1: expected a picture, got what cannot be read .the cell is empty"):
+        load_dataset("hugging-face", tmp_path, path=tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["nothing saved", "damaged", "a file"])
+def test_folder_that_holds_no_table_is_refused(library: Any, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "saved"
+    if damage == "a file":
+        path.write_bytes(b"")
+    elif damage == "nothing saved":
+        path.mkdir()
+    else:
+        _table(library, pixels(0, 4, 3, 3), [0, 1, 0, 1]).save_to_disk(str(path))
+        (path / "dataset_info.json").write_text("{")
+    with pytest.raises(DataError, match=f"^hugging-face: {path}: expected (what datasets' save_to_disk|a folder)"):
+        load_dataset("hugging-face", tmp_path, path=path)

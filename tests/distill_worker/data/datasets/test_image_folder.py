@@ -1,0 +1,156 @@
+"""Folders of image files, as PNG where pixels are compared."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from distill_worker.data.datasets import load_dataset
+from distill_worker.errors import DataError
+from shared.sample_key import sample_key
+from tests.distill_worker.data.datasets.files import pixels, write_png
+
+CLASSES = ("Zebra", "ant", "bee")
+"""In the order of their characters, capitals first."""
+
+
+def _write(folder: Path, per_class: int, seed: int, *shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Returns the pixels, class after class."""
+    stored = pixels(seed, len(CLASSES) * per_class, *shape)
+    for position, image in enumerate(stored):
+        write_png(folder / CLASSES[position // per_class] / f"{position:03}.png", image)
+    return stored
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_parts_keep_their_pixels_and_labels(tmp_path: Path, part: str) -> None:
+    train, test = _write(tmp_path / "train", 3, 0, 16, 20, 3), _write(tmp_path / part, 2, 1, 16, 20, 3)
+    dataset = load_dataset("image-folder", tmp_path / "unused", path=tmp_path)
+    assert dataset.class_names == CLASSES
+    for split, stored, per_class in ((dataset.train, train, 3), (dataset.test, test, 2)):
+        assert split.images.dtype == torch.uint8
+        assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), stored)
+        assert split.labels.dtype == torch.int64
+        assert split.labels.tolist() == [label for label in range(3) for _ in range(per_class)]
+    assert (dataset.crop_padding, dataset.horizontal_flip) == (2, True)
+
+
+def test_test_folder_goes_before_val(tmp_path: Path) -> None:
+    for seed, part in enumerate(("train", "val", "test")):
+        stored = _write(tmp_path / part, 1, seed, 4, 4)
+    dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
+    assert np.array_equal(dataset.test.images[:, 0].numpy(), stored)
+
+
+def test_one_folder_is_split_by_key(tmp_path: Path) -> None:
+    """File names do not matter: the same images under other names are split alike."""
+    stored = _write(tmp_path, 10, 0, 4, 4)
+    ranked = sorted(range(30), key=lambda position: sample_key(stored[position][None]))
+    for position, file in enumerate(sorted((tmp_path / "ant").iterdir())):
+        file.rename(file.with_name(f"{99 - position}.png"))
+    dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
+    assert dataset.train.labels.tolist() == [position // 10 for position in ranked[:24]]
+    assert np.array_equal(dataset.test.images[:, 0].numpy(), stored[ranked[24:]])
+    assert dataset.test.labels.tolist() == [position // 10 for position in ranked[24:]]
+
+
+def test_class_may_be_called_train(tmp_path: Path) -> None:
+    """Images right in train are those of a class."""
+    for seed, name in enumerate(("bus", "test", "train")):
+        for number in range(5):
+            write_png(tmp_path / name / f"{number}.png", pixels(10 * seed + number, 4, 4))
+    assert load_dataset("image-folder", tmp_path, path=tmp_path).class_names == ("bus", "test", "train")
+
+
+def test_files_that_are_no_images_by_name_are_passed_over(tmp_path: Path) -> None:
+    _write(tmp_path, 5, 0, 4, 4)
+    (tmp_path / "ant" / "notes.txt").write_text("ants")
+    (tmp_path / "readme.md").write_text("about")
+    dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
+    assert len(dataset.train.labels) + len(dataset.test.labels) == 15
+
+
+def test_grey_and_size_are_decided_over_both_parts(tmp_path: Path) -> None:
+    _write(tmp_path / "train", 2, 0, 4, 4)
+    test = _write(tmp_path / "test", 1, 1, 4, 4, 3)
+    dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
+    assert dataset.image_shape == (3, 4, 4)
+    assert np.array_equal(dataset.test.images.permute(0, 2, 3, 1).numpy(), test)
+    write_png(tmp_path / "test" / "ant" / "large.png", pixels(2, 8, 8, 3))
+    with pytest.raises(DataError, match=r"expected data.image_size, .*is 4x4 and .*large.png is 8x8"):
+        load_dataset("image-folder", tmp_path, path=tmp_path)
+    assert load_dataset("image-folder", tmp_path, path=tmp_path, image_size=(6, 5)).image_shape == (3, 6, 5)
+
+
+def test_jpeg_is_read(tmp_path: Path) -> None:
+    """Of one colour each, which JPEG keeps to within 2 of 255."""
+    for label, name in enumerate(CLASSES):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            colour = (80 * label, 20 * number, 100)
+            Image.new("RGB", (16, 16), colour).save(tmp_path / name / f"{number}.JPG", format="JPEG", quality=95)
+    dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
+    for split in (dataset.train, dataset.test):
+        for image, label in zip(split.images, split.labels.tolist(), strict=True):
+            assert abs(int(image[0, 7, 7]) - 80 * label) <= 2
+            assert abs(int(image[2, 7, 7]) - 100) <= 2
+
+
+def test_classes_that_differ_between_parts_are_named(tmp_path: Path) -> None:
+    _write(tmp_path / "train", 1, 0, 4, 4)
+    _write(tmp_path / "test", 1, 1, 4, 4)
+    write_png(tmp_path / "test" / "cow" / "0.png", pixels(2, 4, 4))
+    with pytest.raises(DataError, match=r"expected the same classes .*, got only in one of them: cow$"):
+        load_dataset("image-folder", tmp_path, path=tmp_path)
+
+
+@pytest.mark.parametrize("part", ["train", "test", "val"])
+def test_single_part_is_refused(tmp_path: Path, part: str) -> None:
+    _write(tmp_path / part, 1, 0, 4, 4)
+    with pytest.raises(DataError, match=f"expected train and test or val .*got only {part}$"):
+        load_dataset("image-folder", tmp_path, path=tmp_path)
+
+
+def test_class_without_images_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, 2, 0, 4, 4)
+    (tmp_path / "cow").mkdir()
+    (tmp_path / "cow" / "notes.txt").write_text("none yet")
+    with pytest.raises(DataError, match=f"^image-folder: {tmp_path}: expected a folder of image files .*cow"):
+        load_dataset("image-folder", tmp_path, path=tmp_path)
+
+
+def test_class_that_is_left_without_training_samples_is_named(tmp_path: Path) -> None:
+    """A class whose one image falls into the test split; which one that is, its key decides."""
+    stored = _write(tmp_path, 10, 0, 4, 4)
+    last = max(sample_key(image[None]) for image in stored)
+    rare = next(image for seed in range(10_000) if sample_key((image := pixels(seed, 4, 4))[None]) > last)
+    write_png(tmp_path / "cow" / "0.png", rare)
+    with pytest.raises(DataError, match="expected training samples of every class, got none of cow;"):
+        load_dataset("image-folder", tmp_path, path=tmp_path)
+
+
+def test_one_class_is_refused(tmp_path: Path) -> None:
+    for number in range(5):
+        write_png(tmp_path / "ant" / f"{number}.png", pixels(number, 4, 4))
+    with pytest.raises(DataError, match="expected at least 2 classes, got 1"):
+        load_dataset("image-folder", tmp_path, path=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["file", "empty"])
+def test_place_without_folders_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "place"
+    if kind == "file":
+        path.write_bytes(b"")
+    else:
+        path.mkdir()
+    with pytest.raises(DataError, match=f"^image-folder: {path}: expected a folder"):
+        load_dataset("image-folder", tmp_path, path=path)
+
+
+def test_file_that_is_no_image_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, 2, 0, 4, 4)
+    (tmp_path / "bee" / "fake.png").write_text("no picture")
+    with pytest.raises(DataError, match=r"bee/fake.png: expected a picture, got what cannot be read"):
+        load_dataset("image-folder", tmp_path, path=tmp_path)
