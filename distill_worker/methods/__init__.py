@@ -8,7 +8,7 @@ from pydantic import Field
 from distill_worker.methods.base import LOGITS, Batch, Method, Setting, method_name
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.crd import CRD
-from distill_worker.methods.mixed import CutMix, Mixing, Mixup, Mixup3
+from distill_worker.methods.mixup import CutMix, Mixing, Mixup, Mixup3
 from distill_worker.methods.objective import Objective
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import CC, PKT, RKD, SP

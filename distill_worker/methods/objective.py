@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from distill_worker.methods.base import Batch, Method, Setting, method_name
-from distill_worker.methods.mixed import Mixing
-from distill_worker.mixing import Mixture
+from distill_worker.methods.mixtures import Mixture
+from distill_worker.methods.mixup import Mixing
 
 
 class Objective(nn.Module):

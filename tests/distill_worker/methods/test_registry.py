@@ -12,7 +12,7 @@ from distill_worker.losses import dist_loss, dkd_loss, kd_loss, lskd_loss, rkd_l
 from distill_worker.methods import METHODS, Method, Objective, described, why_not_together
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
-from distill_worker.methods.mixed import CutMix, Mixup
+from distill_worker.methods.mixup import CutMix, Mixup
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import CC, PKT, RKD, SP
 from distill_worker.methods.single_sample import CE, DIST, DKD, KD, LSKD, TTM, WTTM

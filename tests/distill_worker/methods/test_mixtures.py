@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from distill_worker.mixing import Mixture, draw_cutmix, draw_mixup
+from distill_worker.methods.mixtures import Mixture, draw_cutmix, draw_mixup
 
 
 def _generator(seed: int = 0) -> torch.Generator:

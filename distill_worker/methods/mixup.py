@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from distill_worker.losses import kd_loss
 from distill_worker.methods.base import LogitTerm, Method, Setting
-from distill_worker.mixing import Mixture, draw_cutmix, draw_mixup
+from distill_worker.methods.mixtures import Mixture, draw_cutmix, draw_mixup
 
 
 class Mixing(Method):
