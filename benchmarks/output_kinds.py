@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_worker.config import RunConfig
-from distill_worker.config_file import parse_config
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.pipeline import train_student
 from distill_worker.samples import Samples
 from shared.normalise import normalise

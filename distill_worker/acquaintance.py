@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from distill_worker.cache import Cache
-from distill_worker.config import TeacherAddress
+from distill_worker.config.run_config import TeacherAddress
 from distill_worker.teachers.addresses import public_url
 from distill_worker.teachers.base import Description
 

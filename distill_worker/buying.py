@@ -8,7 +8,7 @@ from pathlib import Path
 from distill_worker import fetch as purchase
 from distill_worker.acquaintance import recall, remember, url_of
 from distill_worker.cache import Cache
-from distill_worker.config import RunConfig
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 from distill_worker.offer import kinds_to_buy
 from distill_worker.plan import Plan, plan, plan_of_held

@@ -17,8 +17,8 @@ from distill_worker import cli_buying, cli_cache, pipeline
 from distill_worker.cache import Cache
 from distill_worker.cli_buying import bought_targets, say_round
 from distill_worker.cli_options import AsJson, ConfigFile, MaxCalls, Overrides, Yes
-from distill_worker.config import RunConfig
-from distill_worker.config_file import load_config
+from distill_worker.config.load import load_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.console import progress_bar
 from distill_worker.data.datasets import DATASETS, load_dataset
 from distill_worker.data.selection import described as described_strategies

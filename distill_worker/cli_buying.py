@@ -13,8 +13,8 @@ from distill_worker import buying
 from distill_worker.cache import Cache
 from distill_worker.cache.database import shown
 from distill_worker.cli_options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
-from distill_worker.config import RunConfig
-from distill_worker.config_file import load_config
+from distill_worker.config.load import load_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.console import notes, progress_bar, say
 from distill_worker.console_buying import answers, duration, money, show_plan, show_reconciliation
 from distill_worker.errors import ConfigError, PlanRefused, WorkerError

@@ -12,7 +12,7 @@ from distill_worker.cache.exchange import import_file
 from distill_worker.cache.statistics import statistics
 from distill_worker.cache.verify import verify as verify_cache
 from distill_worker.cli_options import AsJson
-from distill_worker.config_file import load_config
+from distill_worker.config.load import load_config
 from distill_worker.console import progress_bar
 from distill_worker.console_buying import show_damages, show_statistics
 from distill_worker.errors import CacheError

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from distill_worker.config import Budget, RunConfig
+from distill_worker.config.run_config import Budget, RunConfig
 from distill_worker.data.corruption import imbalanced, noisy_labels
 from distill_worker.data.datasets import Dataset
 from distill_worker.data.selection import STRATEGIES, Candidates, choose, divide, rank, set_apart, shares

@@ -8,7 +8,7 @@ Invariant: what no method of the run could learn from is refused before anything
 
 from collections.abc import Iterable
 
-from distill_worker.config import RunConfig
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import PlanRefused
 from distill_worker.methods import why_not_with
 from shared.output_kinds import AUTO, LOGITS, best_of

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from distill_worker.completion import Completed, completed
-from distill_worker.config import RunConfig
+from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Dataset, Split
 from distill_worker.errors import ConfigError
 from distill_worker.evaluate import count_correct

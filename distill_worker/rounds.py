@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from distill_worker.choices import Choice, Choices
-from distill_worker.config import RunConfig
+from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.eligible import Eligible
 from distill_worker.errors import ConfigError, RunError, WorkerError

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill_worker.config import RunConfig, Track
+from distill_worker.config.run_config import RunConfig, Track
 from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.eligible import Eligible
 from distill_worker.errors import ConfigError

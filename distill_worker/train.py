@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_worker.batches import Batches
-from distill_worker.config import Training
+from distill_worker.config.run_config import Training
 from distill_worker.errors import RunError
 from distill_worker.evaluate import count_correct
 from distill_worker.methods.objective import Objective

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from distill_worker.config import RunConfig
-from distill_worker.config_file import explained, parse_config, read_toml
+from distill_worker.config.load import explained, parse_config, read_toml
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 
 

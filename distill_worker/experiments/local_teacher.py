@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_worker import pipeline
-from distill_worker.config import RunConfig
+from distill_worker.config.run_config import RunConfig
 from distill_worker.console import notes, progress_bar
 from distill_worker.errors import TeacherError
 from distill_worker.local_service import create_key, served

@@ -20,7 +20,7 @@ from typing import Any
 
 from distill_worker import buying, pipeline
 from distill_worker.cache import Cache
-from distill_worker.config import RunConfig
+from distill_worker.config.run_config import RunConfig
 from distill_worker.console import progress_bar, say
 from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.experiments.comparison import Cell, Comparison

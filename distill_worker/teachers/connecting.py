@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from distill_worker.config import TeacherAddress
+from distill_worker.config.run_config import TeacherAddress
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.oip import OipTeacher
 from distill_worker.teachers.sending import Sender

@@ -8,7 +8,7 @@ import pytest
 
 from distill_worker.acquaintance import recall, remember
 from distill_worker.cache import Cache
-from distill_worker.config import TeacherAddress
+from distill_worker.config.run_config import TeacherAddress
 from tests.distill_worker.fake_teacher import describe
 
 SETTINGS: Mapping[str, Any] = {

@@ -10,8 +10,8 @@ import torch
 
 from distill_worker import buying
 from distill_worker.cache import Cache
-from distill_worker.config import RunConfig
-from distill_worker.config_file import parse_config
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, TeacherUnavailable, WorkerError
 from distill_worker.samples import Samples
 from distill_worker.targets import load_targets

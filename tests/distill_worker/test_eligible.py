@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from distill_worker.config import RunConfig
-from distill_worker.config_file import parse_config
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.data.datasets.dataset import Split
 from distill_worker.data.selection import STRATEGIES, rank

@@ -11,8 +11,8 @@ from torch.testing import assert_close
 from distill_worker import buying, pipeline
 from distill_worker.cache import Cache
 from distill_worker.completion import to_logits
-from distill_worker.config import RunConfig
-from distill_worker.config_file import parse_config
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, RunError
 from distill_worker.methods import METHODS, Method
 from distill_worker.offer import kinds_to_buy

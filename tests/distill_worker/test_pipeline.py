@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from distill_worker import pipeline
-from distill_worker.config import RunConfig
-from distill_worker.config_file import parse_config
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.evaluate import count_correct
 from distill_worker.samples import Samples

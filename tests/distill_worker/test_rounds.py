@@ -10,8 +10,8 @@ import pytest
 
 from distill_worker import buying, pipeline
 from distill_worker.cache import Cache
-from distill_worker.config import RunConfig
-from distill_worker.config_file import parse_config
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.eligible import Eligible
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.plan import Plan

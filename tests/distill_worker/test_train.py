@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill_worker.config import Training
+from distill_worker.config.run_config import Training
 from distill_worker.errors import RunError
 from distill_worker.methods import Batch, Method, Objective, Setting
 from distill_worker.methods.base import LOGITS, probabilities_of

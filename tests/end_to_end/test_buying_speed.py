@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import record
 from distill_worker.cache import Cache
-from distill_worker.config import TeacherAddress
+from distill_worker.config.run_config import TeacherAddress
 from distill_worker.fetch import fetch
 from distill_worker.plan import plan
 from distill_worker.teachers.base import Teacher

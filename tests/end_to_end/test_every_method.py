@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from distill_worker import pipeline
-from distill_worker.config import RunConfig
-from distill_worker.config_file import parse_config
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Split, load_dataset
 from distill_worker.methods import METHODS
 from distill_worker.methods.base import LOGITS

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distill_worker.cache import Cache
-from distill_worker.config_file import load_config
+from distill_worker.config.load import load_config
 from distill_worker.samples import Samples
 from distill_worker.targets import find_teacher, load_targets
 from shared.networks.taps import forward_with_features

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import record
 from distill_worker.cache import Cache
-from distill_worker.config_file import load_config
+from distill_worker.config.load import load_config
 from distill_worker.samples import Samples
 from shared.weights import load_weights
 from teacher_service.models import TorchTeacher

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from distill_worker.config import TeacherAddress
+from distill_worker.config.run_config import TeacherAddress
 from distill_worker.teachers.connecting import teacher_at
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.oip import OipTeacher

@@ -7,7 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
-from distill_worker.config import TeacherAddress
+from distill_worker.config.run_config import TeacherAddress
 from distill_worker.errors import TeacherStopped, TeacherUnavailable
 from distill_worker.teachers.connecting import teacher_at
 from distill_worker.teachers.pace import Pacer, Stopped, Turn

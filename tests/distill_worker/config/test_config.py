@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from distill_worker.config import RunConfig
-from distill_worker.config_file import load_config
+from distill_worker.config.load import load_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison import load_comparison
 from distill_worker.methods.ckd import CKD
