@@ -11,7 +11,7 @@ import typer
 
 from distill_worker import buying
 from distill_worker.cache import Cache
-from distill_worker.cache.database import shown
+from distill_worker.cache.database.engine import shown
 from distill_worker.cli_options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from distill_worker.cache import Cache
-from distill_worker.cache.exchange import export as export_file
-from distill_worker.cache.exchange import import_file
-from distill_worker.cache.statistics import statistics
+from distill_worker.cache.exchange.export_import import export as export_file
+from distill_worker.cache.exchange.export_import import import_file
+from distill_worker.cache.summary import statistics
 from distill_worker.cache.verify import verify as verify_cache
 from distill_worker.cli_options import AsJson
 from distill_worker.config.load import load_config

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-from distill_worker.cache.statistics import CacheStatistics
+from distill_worker.cache.summary import CacheStatistics
 from distill_worker.cache.verify import Verification
 from distill_worker.console import notes, result_table
 from distill_worker.plan import Plan

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.cache.claims import answered_by_others
-from distill_worker.cache.schema import KIND_SEPARATOR
+from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.errors import PlanRefused, WorkerError
 from distill_worker.teachers.base import Description, Quota, Teacher
 from shared.output_kinds import FEATURES

@@ -44,7 +44,7 @@ ONLY_IN = {
         "distill_worker/cache/",
     ],
     "onnxruntime": ["teacher_service/models/onnx.py"],
-    "pyarrow": ["distill_worker/cache/exchange_formats.py", "teacher_service/query_log/export_formats.py"],
+    "pyarrow": ["distill_worker/cache/exchange/formats.py", "teacher_service/query_log/export_formats.py"],
     "torchvision": ["shared/networks/foreign.py", "distill_worker/data/datasets/"],
     "scipy": ["distill_worker/experiments/statistics.py", "teacher_service/inference/derived_outputs.py"],
     "rich": [

@@ -1,7 +1,7 @@
 """The store of bought outputs, and of the intentions to buy them."""
 
-from distill_worker.cache.buyers import Buyer
 from distill_worker.cache.claims import Claims
+from distill_worker.cache.database.process_lock import Buyer
 from distill_worker.cache.records import Purchase, PurchaseRecord
 from distill_worker.cache.store import Cache
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, CursorResult, insert, select, update
 
-from distill_worker.cache import schema
-from distill_worker.cache.buyers import Buyer
+from distill_worker.cache.database import schema
+from distill_worker.cache.database.process_lock import Buyer
 from distill_worker.cache.records import Purchase, split_keys, split_kinds
 from distill_worker.errors import PlanRefused
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Select, select
 
-from distill_worker.cache import schema
 from distill_worker.cache.block import keys_at
+from distill_worker.cache.database import schema
 from distill_worker.cache.records import split_keys
 from distill_worker.errors import CacheError
 from shared.sample_key import KEY_BYTES

@@ -6,7 +6,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, select
 
-from distill_worker.cache.schema import KIND_SEPARATOR, purchases, streams
+from distill_worker.cache.database.schema import KIND_SEPARATOR, purchases, streams
 from shared.sample_key import KEY_BYTES
 
 Status = Literal["open", "done", "void", "imported"]

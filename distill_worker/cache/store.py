@@ -20,15 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, insert, select, update
 
-from distill_worker.cache import schema
 from distill_worker.cache.block import pack_block
-from distill_worker.cache.buyers import Buyer, is_alive, open_buyer
 from distill_worker.cache.claims import Claims, Seen, new_purchase, open_purchases
-from distill_worker.cache.database import WHAT_TO_DO_WITH_A_FILE, explained, open_engine, reading, shown
+from distill_worker.cache.database import schema
+from distill_worker.cache.database.engine import WHAT_TO_DO_WITH_A_FILE, explained, open_engine, reading, shown
+from distill_worker.cache.database.migrations import migrate
+from distill_worker.cache.database.process_lock import Buyer, is_alive, open_buyer
+from distill_worker.cache.database.write_retry import patiently
 from distill_worker.cache.holdings import Holdings
-from distill_worker.cache.migrations import migrate
-from distill_worker.cache.patience import patiently
 from distill_worker.cache.records import Purchase, PurchaseRecord, purchase_records
+from distill_worker.cache.storable_text import storable, storable_name
 from distill_worker.cache.streams import (
     find_stream,
     learn_shape,
@@ -38,7 +39,6 @@ from distill_worker.cache.streams import (
     streams_by_teacher,
     teacher_ids,
 )
-from distill_worker.cache.texts import storable, storable_name
 from distill_worker.errors import CacheError
 
 

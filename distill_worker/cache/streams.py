@@ -2,8 +2,8 @@
 
 from sqlalchemy import Connection, insert, select
 
-from distill_worker.cache import schema
 from distill_worker.cache.claims import new_id
+from distill_worker.cache.database import schema
 from distill_worker.cache.records import split_kinds
 
 _streams = schema.streams.c

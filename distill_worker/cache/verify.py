@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, insert, select
 
-from distill_worker.cache import schema
 from distill_worker.cache.block import keys_at, pack_block, row_checksums
+from distill_worker.cache.database import schema
+from distill_worker.cache.output_widths import correct, widths, wrong_shapes
 from distill_worker.cache.records import split_keys, split_kinds
 from distill_worker.cache.store import Cache
-from distill_worker.cache.widths import correct, widths, wrong_shapes
 from shared.sample_key import KEY_BYTES
 
 _BLOCKS_AT_ONCE = 200

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from distill_worker.cache import Cache
-from distill_worker.cache.exchange import export, import_file
+from distill_worker.cache.exchange.export_import import export, import_file
 from distill_worker.errors import TeacherError, TeacherUnavailable
 from distill_worker.reconcile import reconcile
 from distill_worker.teachers.base import LoggedQuery

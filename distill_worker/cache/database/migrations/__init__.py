@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from distill_worker.cache import schema
+from distill_worker.cache.database import schema
 
 _FIRST = "0001"
 HEAD = "0002"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from distill_worker.cache import schema
+from distill_worker.cache.database import schema
 from shared.output_kinds import TOP_K
 from shared.sample_key import KEY_BYTES
 

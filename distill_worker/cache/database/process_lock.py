@@ -18,7 +18,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from distill_worker.cache.database import is_sqlite, reading
+from distill_worker.cache.database.engine import is_sqlite, reading
 
 
 class Buyer(Protocol):

@@ -11,8 +11,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine
 
-from distill_worker.cache import Cache, migrations, schema
-from distill_worker.cache.database import open_engine
+from distill_worker.cache import Cache
+from distill_worker.cache.database import migrations, schema
+from distill_worker.cache.database.engine import open_engine
 from distill_worker.errors import CacheError
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher, describe

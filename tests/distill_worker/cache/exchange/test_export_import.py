@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distill_worker.cache import Cache
-from distill_worker.cache.exchange import export, import_file
+from distill_worker.cache.exchange.export_import import export, import_file
 from distill_worker.errors import CacheError
 
 KEYS = [bytes([index]) * 32 for index in range(6)]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from distill_worker.cache.exchange_formats import Bought
-from distill_worker.cache.schema import KIND_SEPARATOR
-from distill_worker.cache.texts import is_storable
+from distill_worker.cache.database.schema import KIND_SEPARATOR
+from distill_worker.cache.exchange.formats import Bought
+from distill_worker.cache.storable_text import is_storable
 from shared.output_kinds import OutputKind
 from shared.sample_key import KEY_BYTES
 

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, insert, select
 
-from distill_worker.cache import schema
 from distill_worker.cache.block import keys_at, pack_block
-from distill_worker.cache.exchange_checks import what_is_wrong
-from distill_worker.cache.exchange_formats import FORMATS, PROVENANCE, UNREADABLE, Bought, Format
+from distill_worker.cache.database import schema
+from distill_worker.cache.exchange.formats import FORMATS, PROVENANCE, UNREADABLE, Bought, Format
+from distill_worker.cache.exchange.validation import what_is_wrong
+from distill_worker.cache.output_widths import widths
 from distill_worker.cache.records import split_keys, split_kinds
+from distill_worker.cache.storable_text import storable
 from distill_worker.cache.store import Cache
 from distill_worker.cache.streams import learn_shape, make_stream, shape_of
-from distill_worker.cache.texts import storable
-from distill_worker.cache.widths import widths
 from distill_worker.errors import CacheError
 
 _PURCHASES_AT_ONCE = 1000

@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from distill_worker.cache.migrations import CacheTooNew
+from distill_worker.cache.database.migrations import CacheTooNew
 from distill_worker.errors import CacheError
 
 _WRITER = (0x7475, 2)

@@ -15,8 +15,8 @@ from safetensors.numpy import save_file
 from sqlalchemy import Engine, event
 
 from distill_worker.cache import Cache
-from distill_worker.cache.exchange import import_file
-from distill_worker.cache.statistics import statistics
+from distill_worker.cache.exchange.export_import import import_file
+from distill_worker.cache.summary import statistics
 from distill_worker.cache.verify import verify
 from distill_worker.errors import CacheError
 

@@ -1,0 +1,1 @@
+"""Export of bought outputs to a file, and import into another cache."""
