@@ -26,7 +26,6 @@ from distill_worker.degrade import degrade_weights
 from distill_worker.demo import Demo, run_demo
 from distill_worker.demo_summary import show_demo
 from distill_worker.errors import WorkerError
-from distill_worker.evaluate import count_correct
 from distill_worker.experiments.comparison import load_comparison
 from distill_worker.experiments.run_comparison import run_comparison
 from distill_worker.listing import show_comparison, show_list
@@ -34,7 +33,8 @@ from distill_worker.methods import described
 from distill_worker.rounds import Bought, Known, all_samples, run_in_rounds
 from distill_worker.samples import Samples
 from distill_worker.targets import find_bought, load_targets
-from distill_worker.train import most_steps
+from distill_worker.training.evaluate import count_correct
+from distill_worker.training.loop import most_steps
 from shared.degradation import Degradation
 from shared.weights import WeightsError, load_weights
 

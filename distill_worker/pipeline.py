@@ -6,18 +6,18 @@ from typing import Any
 
 import torch
 
-from distill_worker.completion import Completed, completed
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Dataset, Split
 from distill_worker.errors import ConfigError
-from distill_worker.evaluate import count_correct
 from distill_worker.methods import Objective, Setting, method_name, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
-from distill_worker.run_directory import RunDirectory
 from distill_worker.samples import Samples, preprocessing
-from distill_worker.train import Progress, Validated, most_steps, train
-from distill_worker.training_set import TrainingSet
+from distill_worker.training.evaluate import count_correct
+from distill_worker.training.loop import Progress, Validated, most_steps, train
+from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.teacher_logits import Completed, completed
+from distill_worker.training.training_set import TrainingSet
 from shared.networks import build_network
 from shared.networks.taps import feature_shapes
 from shared.weights import WeightsCard, weights_bytes

@@ -8,7 +8,7 @@ from torch import nn
 
 from distill_worker.degrade import degrade_weights
 from distill_worker.errors import ConfigError, WorkerError
-from distill_worker.evaluate import count_correct
+from distill_worker.training.evaluate import count_correct
 from shared.degradation import Degradation
 from shared.networks import build_network
 from shared.weights import WeightsCard, load_weights, weights_bytes

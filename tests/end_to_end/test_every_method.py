@@ -21,7 +21,7 @@ from distill_worker.methods import METHODS
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
 from distill_worker.samples import Samples, preprocessing
-from distill_worker.train import Progress
+from distill_worker.training.loop import Progress
 from shared.networks.taps import forward_with_features
 from shared.weights import load_weights
 from tests.end_to_end.processes import call

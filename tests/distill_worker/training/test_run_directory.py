@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from distill_worker.errors import RunError
-from distill_worker.run_directory import RunDirectory
+from distill_worker.training.run_directory import RunDirectory
 
 IDENTITY: dict[str, Any] = {"budget": {"n": 50}, "method": {"name": "ckd", "k": 2}, "teacher_id": "t"}
 OTHER: dict[str, Any] = {**IDENTITY, "method": {"name": "ckd", "k": 3}}

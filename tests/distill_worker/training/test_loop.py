@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from distill_worker.config.run_config import Training
+from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import RunError
 from distill_worker.methods import Batch, Method, Objective, Setting
 from distill_worker.methods.base import LOGITS, probabilities_of
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import CE, KD
-from distill_worker.run_directory import RunDirectory
-from distill_worker.schedule import cosine_rate
-from distill_worker.train import Validated, train
-from distill_worker.training_set import Preprocessing, TrainingSet
+from distill_worker.training.loop import Validated, train
+from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.schedule import cosine_rate
+from distill_worker.training.training_set import TrainingSet
 
 SAMPLES, CLASSES = 13, 3
 PREPROCESSING = Preprocessing(mean=(0.5,), std=(0.5,), crop_padding=1, horizontal_flip=True)

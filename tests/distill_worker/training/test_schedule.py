@@ -5,7 +5,7 @@ from math import cos, pi
 
 import pytest
 
-from distill_worker.schedule import Patience, cosine_rate, one_cycle_rate
+from distill_worker.training.schedule import Patience, cosine_rate, one_cycle_rate
 
 
 def test_cosine_falls_from_the_first_step() -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from distill_worker.evaluate import count_correct
+from distill_worker.training.evaluate import count_correct
 
 
 def test_count_equals_one_by_one_over_several_batches() -> None:

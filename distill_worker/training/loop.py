@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill_worker.batches import Batches
 from distill_worker.config.run_config import Training
 from distill_worker.errors import RunError
-from distill_worker.evaluate import count_correct
 from distill_worker.methods.objective import Objective
-from distill_worker.run_directory import RunDirectory
-from distill_worker.schedule import Patience, cosine_rate, one_cycle_rate
-from distill_worker.training_set import TrainingSet
+from distill_worker.training.batches import Batches
+from distill_worker.training.evaluate import count_correct
+from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.schedule import Patience, cosine_rate, one_cycle_rate
+from distill_worker.training.training_set import TrainingSet
 
 _LOGGED_STEPS = 50
 

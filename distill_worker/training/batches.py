@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from distill_worker.methods.base import LOGITS, Batch
 from distill_worker.methods.objective import Objective
 from distill_worker.methods.representation import FEATURES
-from distill_worker.training_set import BatchOrder, TrainingSet
+from distill_worker.training.training_set import BatchOrder, TrainingSet
 from shared.networks.taps import forward_with_features
 
 

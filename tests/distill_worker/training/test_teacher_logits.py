@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from distill_worker.completion import completed, rule_of, to_logits
 from distill_worker.errors import WorkerError
+from distill_worker.training.teacher_logits import completed, rule_of, to_logits
 from shared.output_kinds import OutputKind
 
 TINY = 2.0**-126
