@@ -15,8 +15,8 @@ from distill_worker.plan import Plan, plan, plan_of_held
 from distill_worker.samples import Samples
 from distill_worker.targets import kinds_held
 from distill_worker.teachers.base import Description, Teacher
-from distill_worker.teachers.connecting import teacher_at
-from distill_worker.teachers.sending import payer_of
+from distill_worker.teachers.http_sender import payer_of
+from distill_worker.teachers.open_teacher import teacher_at
 
 
 @contextmanager

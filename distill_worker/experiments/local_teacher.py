@@ -13,7 +13,7 @@ from distill_worker.errors import TeacherError
 from distill_worker.local_service import create_key, served
 from distill_worker.samples import Samples
 from distill_worker.teachers.base import Quota, Teacher
-from distill_worker.teachers.connecting import teacher_at
+from distill_worker.teachers.open_teacher import teacher_at
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from PIL import Image
 from distill_worker.errors import TeacherError, TeacherRefused
 from distill_worker.teachers.addresses import public_url
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota
-from distill_worker.teachers.sending import Sender
+from distill_worker.teachers.http_sender import Sender
 from shared.output_kinds import TOP_K, OutputKind
 
 _UNTOLD_DIGITS: Final = 2

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.errors import TeacherChanged, TeacherError, TeacherUnavailable
-from distill_worker.teachers import oip_log, oip_outputs
+from distill_worker.teachers import oip_outputs
+from distill_worker.teachers import oip_query_log as oip_log
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
-from distill_worker.teachers.refusals import status_of
-from distill_worker.teachers.sending import Sender
+from distill_worker.teachers.http_errors import status_of
+from distill_worker.teachers.http_sender import Sender
 from shared import oip
 
 

@@ -15,8 +15,8 @@ from distill_worker.config.run_config import TeacherAddress
 from distill_worker.fetch import fetch
 from distill_worker.plan import plan
 from distill_worker.teachers.base import Teacher
+from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
-from distill_worker.teachers.sending import Sender
 from shared.sample_key import sample_key
 from tests.end_to_end.conftest import StartService
 from tests.foreign.oip_server import ForeignModel, served

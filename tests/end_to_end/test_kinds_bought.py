@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from distill_worker.errors import TeacherChanged
+from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
-from distill_worker.teachers.sending import Sender
 from shared.networks import build_network
 from shared.weights import load_weights, weights_bytes
 from teacher_service.models import TorchTeacher

@@ -9,9 +9,9 @@ import httpx
 import numpy as np
 
 from distill_worker.teachers.base import Description
+from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
-from distill_worker.teachers.pace import Pacer
-from distill_worker.teachers.sending import Sender
+from distill_worker.teachers.pacer import Pacer
 from shared import oip, problem
 
 URL = "http://teacher.test:8000"

@@ -12,8 +12,8 @@ from distill_worker.cache import Cache
 from distill_worker.errors import TeacherChanged, TeacherError
 from distill_worker.fetch import fetch
 from distill_worker.plan import plan
+from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
-from distill_worker.teachers.sending import Sender
 from tests.foreign.oip_server import ForeignModel, served
 
 LOG_OF = {1: 0.0, 2: 0.6931471805599453, 4: 1.3862943611198906}

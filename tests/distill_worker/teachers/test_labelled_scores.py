@@ -15,8 +15,8 @@ from distill_worker.cache import Cache
 from distill_worker.errors import TeacherError, TeacherRefused
 from distill_worker.fetch import fetch
 from distill_worker.plan import plan
+from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
-from distill_worker.teachers.sending import Sender
 from tests.distill_worker.teachers.scripted_server import URL, Server
 from tests.foreign.labelled_scores_server import ForeignScores, served
 

@@ -9,10 +9,10 @@ import pytest
 
 from distill_worker.config.run_config import TeacherAddress
 from distill_worker.errors import TeacherStopped, TeacherUnavailable
-from distill_worker.teachers.connecting import teacher_at
-from distill_worker.teachers.pace import Pacer, Stopped, Turn
-from distill_worker.teachers.rate_limits import Allowance, Limits
-from distill_worker.teachers.sending import Sender
+from distill_worker.teachers.http_sender import Sender
+from distill_worker.teachers.open_teacher import teacher_at
+from distill_worker.teachers.pacer import Pacer, Stopped, Turn
+from distill_worker.teachers.rate_limit_headers import Allowance, Limits
 from tests.distill_worker.teachers.scripted_server import DESCRIPTION, URL, Answer, Server, logits, refusal
 
 

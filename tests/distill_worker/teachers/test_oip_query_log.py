@@ -9,8 +9,8 @@ import pytest
 
 from distill_worker.errors import TeacherError
 from distill_worker.teachers.base import LoggedQuery
+from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
-from distill_worker.teachers.sending import Sender
 
 URL = "http://teacher.test:8000"
 BEGAN = datetime(2027, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)

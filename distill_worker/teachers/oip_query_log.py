@@ -6,8 +6,8 @@ from typing import Any
 
 from distill_worker.errors import TeacherError
 from distill_worker.teachers.base import LoggedQuery
-from distill_worker.teachers.refusals import status_of
-from distill_worker.teachers.sending import Sender
+from distill_worker.teachers.http_errors import status_of
+from distill_worker.teachers.http_sender import Sender
 
 _PATH = "/v1/queries"
 _PAGE = 1000

@@ -19,9 +19,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherStopped, TeacherUnavailable
 from distill_worker.teachers.addresses import public_url
-from distill_worker.teachers.pace import Pacer, Stopped, Turn, WaitTooLong
-from distill_worker.teachers.rate_limits import Limits, limits
-from distill_worker.teachers.refusals import refusal, status_of
+from distill_worker.teachers.http_errors import refusal, status_of
+from distill_worker.teachers.pacer import Pacer, Stopped, Turn, WaitTooLong
+from distill_worker.teachers.rate_limit_headers import Limits, limits
 
 _MAX_ATTEMPTS = 30
 _LONGEST_WAIT_SECONDS = 10.0

@@ -5,8 +5,8 @@ from threading import Condition
 
 import pytest
 
-from distill_worker.teachers.pace import Pacer, Turn, WaitTooLong
-from distill_worker.teachers.rate_limits import Allowance, Limits
+from distill_worker.teachers.pacer import Pacer, Turn, WaitTooLong
+from distill_worker.teachers.rate_limit_headers import Allowance, Limits
 
 
 class Clock:

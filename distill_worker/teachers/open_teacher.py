@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from distill_worker.config.run_config import TeacherAddress
+from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.oip import OipTeacher
-from distill_worker.teachers.sending import Sender
 
 
 def teacher_at(
