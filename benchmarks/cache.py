@@ -20,7 +20,7 @@ from distill_worker.acquaintance import recall, remember
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import TeacherAddress
 from distill_worker.plan import claims_on, plan_of_held
-from distill_worker.targets import load_targets
+from distill_worker.runs.targets import load_targets
 from distill_worker.teachers.base import Description
 from shared.sample_key import sample_keys
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from distill_worker import cli_buying, cli_cache, pipeline
+from distill_worker import cli_buying, cli_cache
 from distill_worker.cache import Cache
 from distill_worker.cli_buying import bought_targets, say_round
 from distill_worker.cli_options import AsJson, ConfigFile, MaxCalls, Overrides, Yes
@@ -30,9 +30,10 @@ from distill_worker.experiments.comparison import load_comparison
 from distill_worker.experiments.run_comparison import run_comparison
 from distill_worker.listing import show_comparison, show_list
 from distill_worker.methods import described
-from distill_worker.rounds import Bought, Known, all_samples, run_in_rounds
-from distill_worker.samples import Samples
-from distill_worker.targets import find_bought, load_targets
+from distill_worker.runs import train_student as pipeline
+from distill_worker.runs.rounds import Bought, Known, all_samples, run_in_rounds
+from distill_worker.runs.samples import Samples
+from distill_worker.runs.targets import find_bought, load_targets
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import most_steps
 from shared.degradation import Degradation

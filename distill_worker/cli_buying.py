@@ -9,7 +9,6 @@ from typing import Annotated
 import torch
 import typer
 
-from distill_worker import buying
 from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
 from distill_worker.cli_options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
@@ -21,9 +20,10 @@ from distill_worker.errors import ConfigError, PlanRefused, WorkerError
 from distill_worker.fetch import Abandoned
 from distill_worker.plan import Plan
 from distill_worker.reconcile import reconcile as compare_with_teacher
-from distill_worker.rounds import Known, check_teacher, known_samples
-from distill_worker.samples import Samples
-from distill_worker.targets import load_targets
+from distill_worker.runs import purchase as buying
+from distill_worker.runs.rounds import Known, check_teacher, known_samples
+from distill_worker.runs.samples import Samples
+from distill_worker.runs.targets import load_targets
 
 
 def plan(

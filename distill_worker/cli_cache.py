@@ -16,7 +16,7 @@ from distill_worker.config.load import load_config
 from distill_worker.console import progress_bar
 from distill_worker.console_buying import show_damages, show_statistics
 from distill_worker.errors import CacheError
-from distill_worker.samples import Samples
+from distill_worker.runs.samples import Samples
 
 app = typer.Typer(no_args_is_help=True, help="What was bought: see it, check it, and share it. Spends nothing.")
 

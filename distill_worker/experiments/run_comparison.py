@@ -18,7 +18,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from distill_worker import buying, pipeline
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.console import progress_bar, say
@@ -26,8 +25,10 @@ from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
 from distill_worker.offer import kinds_to_buy
-from distill_worker.samples import Samples
-from distill_worker.targets import load_targets
+from distill_worker.runs import purchase as buying
+from distill_worker.runs import train_student as pipeline
+from distill_worker.runs.samples import Samples
+from distill_worker.runs.targets import load_targets
 from distill_worker.teachers.base import Description, Quota, Teacher
 
 

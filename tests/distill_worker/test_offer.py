@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from distill_worker import buying, pipeline
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, RunError
 from distill_worker.methods import METHODS, Method
 from distill_worker.offer import kinds_to_buy
-from distill_worker.samples import Samples
-from distill_worker.targets import find_bought, load_targets
+from distill_worker.runs import purchase as buying
+from distill_worker.runs import train_student as pipeline
+from distill_worker.runs.samples import Samples
+from distill_worker.runs.targets import find_bought, load_targets
 from distill_worker.training.teacher_logits import to_logits
 from shared.output_kinds import OutputKind
 from shared.weights import load_weights

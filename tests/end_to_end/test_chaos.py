@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.figures import record
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
-from distill_worker.samples import Samples
+from distill_worker.runs.samples import Samples
 from shared import oip
 from teacher_service.database.engine import open_database
 from teacher_service.models import TorchTeacher

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill_worker import pipeline
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Split, load_dataset
 from distill_worker.methods import METHODS
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
-from distill_worker.samples import Samples, preprocessing
+from distill_worker.runs import train_student as pipeline
+from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.loop import Progress
 from shared.networks.taps import forward_with_features
 from shared.weights import load_weights

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.figures import record
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
-from distill_worker.samples import Samples
+from distill_worker.runs.samples import Samples
 from shared.weights import load_weights
 from teacher_service.models import TorchTeacher
 from tests.end_to_end.conftest import StartService

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.figures import record
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
-from distill_worker.samples import Samples
+from distill_worker.runs.samples import Samples
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, kill, start
 from tests.postgresql import PostgresServer

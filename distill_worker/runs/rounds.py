@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import Tensor
 
-from distill_worker.choices import Choice, Choices
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
-from distill_worker.eligible import Eligible
 from distill_worker.errors import ConfigError, RunError, WorkerError
-from distill_worker.pipeline import device_of
-from distill_worker.samples import Samples, dataset_of
+from distill_worker.runs.candidate_pool import Eligible
+from distill_worker.runs.samples import Samples, dataset_of
+from distill_worker.runs.saved_selections import Choice, Choices
+from distill_worker.runs.train_student import device_of
 from shared.weights import WeightsError, load_weights
 
 Bought = tuple[Mapping[str, Tensor], str | None]

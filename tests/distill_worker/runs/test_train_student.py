@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from distill_worker import pipeline
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.samples import Samples
+from distill_worker.runs import train_student as pipeline
+from distill_worker.runs.samples import Samples
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import Progress
 from shared.weights import load_weights

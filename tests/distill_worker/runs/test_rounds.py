@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from distill_worker import buying, pipeline
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.eligible import Eligible
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.plan import Plan
-from distill_worker.rounds import Bought, Known, all_samples, check_teacher, known_samples, run_in_rounds
-from distill_worker.samples import Samples, dataset_of
-from distill_worker.targets import load_targets
+from distill_worker.runs import purchase as buying
+from distill_worker.runs import train_student as pipeline
+from distill_worker.runs.candidate_pool import Eligible
+from distill_worker.runs.rounds import Bought, Known, all_samples, check_teacher, known_samples, run_in_rounds
+from distill_worker.runs.samples import Samples, dataset_of
+from distill_worker.runs.targets import load_targets
 from shared.sample_key import sample_keys
 from shared.weights import load_weights
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, describe

@@ -13,9 +13,9 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.data.datasets.dataset import Split
 from distill_worker.data.selection import STRATEGIES, rank
-from distill_worker.eligible import Eligible
 from distill_worker.errors import ConfigError
-from distill_worker.samples import Samples
+from distill_worker.runs.candidate_pool import Eligible
+from distill_worker.runs.samples import Samples
 from shared.networks import build_network
 from shared.sample_key import sample_keys
 from shared.weights import WeightsCard, weights_bytes

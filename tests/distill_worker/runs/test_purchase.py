@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from distill_worker import buying
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, TeacherUnavailable, WorkerError
-from distill_worker.samples import Samples
-from distill_worker.targets import load_targets
+from distill_worker.runs import purchase as buying
+from distill_worker.runs.samples import Samples
+from distill_worker.runs.targets import load_targets
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
 

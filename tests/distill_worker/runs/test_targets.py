@@ -10,7 +10,7 @@ import torch
 
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
-from distill_worker.targets import find_bought, find_teacher, load_targets
+from distill_worker.runs.targets import find_bought, find_teacher, load_targets
 
 KEYS = [bytes([index]) * 32 for index in range(4)]
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)

@@ -12,8 +12,8 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 from distill_worker.offer import kinds_to_buy
 from distill_worker.plan import Plan, plan, plan_of_held
-from distill_worker.samples import Samples
-from distill_worker.targets import kinds_held
+from distill_worker.runs.samples import Samples
+from distill_worker.runs.targets import kinds_held
 from distill_worker.teachers.base import Description, Teacher
 from distill_worker.teachers.http_sender import payer_of
 from distill_worker.teachers.open_teacher import teacher_at

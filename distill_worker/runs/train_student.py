@@ -12,7 +12,7 @@ from distill_worker.errors import ConfigError
 from distill_worker.methods import Objective, Setting, method_name, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
-from distill_worker.samples import Samples, preprocessing
+from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import Progress, Validated, most_steps, train
 from distill_worker.training.run_directory import RunDirectory

@@ -16,10 +16,10 @@ from torch import Tensor
 from distill_worker.config.run_config import RunConfig, Track
 from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.data.preprocessing import Preprocessing
-from distill_worker.eligible import Eligible
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
 from distill_worker.methods.base import probabilities_of
+from distill_worker.runs.candidate_pool import Eligible
 from distill_worker.training.training_set import Pool
 from shared.sample_key import sample_key, sample_keys
 

@@ -1,0 +1,1 @@
+"""A run: choose samples, buy their outputs, train a student, in one round or several."""
