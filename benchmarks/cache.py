@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.figures import record
-from distill_worker.acquaintance import recall, remember
+from distill_worker.buying.known_teachers import recall, remember
+from distill_worker.buying.plan import claims_on, plan_of_held
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import TeacherAddress
-from distill_worker.plan import claims_on, plan_of_held
 from distill_worker.runs.targets import load_targets
 from distill_worker.teachers.base import Description
 from shared.sample_key import sample_keys

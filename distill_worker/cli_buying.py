@@ -9,6 +9,9 @@ from typing import Annotated
 import torch
 import typer
 
+from distill_worker.buying.fetch import Abandoned
+from distill_worker.buying.plan import Plan
+from distill_worker.buying.reconcile import reconcile as compare_with_teacher
 from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
 from distill_worker.cli_options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
@@ -17,9 +20,6 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.console import notes, progress_bar, say
 from distill_worker.console_buying import answers, duration, money, show_plan, show_reconciliation
 from distill_worker.errors import ConfigError, PlanRefused, WorkerError
-from distill_worker.fetch import Abandoned
-from distill_worker.plan import Plan
-from distill_worker.reconcile import reconcile as compare_with_teacher
 from distill_worker.runs import purchase as buying
 from distill_worker.runs.rounds import Known, check_teacher, known_samples
 from distill_worker.runs.samples import Samples

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
+from distill_worker.buying.plan import Plan
+from distill_worker.buying.reconciliation_report import Reconciliation
 from distill_worker.cache.summary import CacheStatistics
 from distill_worker.cache.verify import Verification
 from distill_worker.console import notes, result_table
-from distill_worker.plan import Plan
-from distill_worker.reconciliation import Reconciliation
 
 _ROWS_SHOWN = 20
 answers = Console(highlight=False, soft_wrap=True)

@@ -106,7 +106,12 @@ def test_losses_import_torch_alone() -> None:
     ["train.py", "batches.py", "training_set.py", "schedule.py", "methods/", "mixing.py", "evaluate.py", "augment.py"],
 )
 def test_training_sees_neither_teacher_nor_cache(place: str) -> None:
-    rooms = ("distill_worker.teachers", "distill_worker.cache", "distill_worker.fetch", "distill_worker.runs.targets")
+    rooms = (
+        "distill_worker.teachers",
+        "distill_worker.cache",
+        "distill_worker.buying.fetch",
+        "distill_worker.runs.targets",
+    )
     for path in _files(f"distill_worker/{place}"):
         for name in _imports(path):
             assert not name.startswith(rooms), (path, name)

@@ -18,13 +18,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from distill_worker.buying.output_choice import kinds_to_buy
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.console import progress_bar, say
 from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
-from distill_worker.offer import kinds_to_buy
 from distill_worker.runs import purchase as buying
 from distill_worker.runs import train_student as pipeline
 from distill_worker.runs.samples import Samples

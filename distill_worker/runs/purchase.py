@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill_worker import fetch as purchase
-from distill_worker.acquaintance import recall, remember, url_of
+from distill_worker.buying import fetch as purchase
+from distill_worker.buying.known_teachers import recall, remember, url_of
+from distill_worker.buying.output_choice import kinds_to_buy
+from distill_worker.buying.plan import Plan, plan, plan_of_held
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
-from distill_worker.offer import kinds_to_buy
-from distill_worker.plan import Plan, plan, plan_of_held
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import kinds_held
 from distill_worker.teachers.base import Description, Teacher

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from distill_worker.buying.output_choice import with_logits_as
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
-from distill_worker.offer import with_logits_as
 from shared.output_kinds import AUTO, LOGITS, best_of
 
 

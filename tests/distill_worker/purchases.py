@@ -7,9 +7,9 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
+from distill_worker.buying.fetch import Progress, fetch
+from distill_worker.buying.plan import Plan, plan
 from distill_worker.cache import Buyer, Cache, Claims, Purchase
-from distill_worker.fetch import Progress, fetch
-from distill_worker.plan import Plan, plan
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, answer
 
 Samples = Mapping[bytes, NDArray[np.uint8]]

@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.figures import record
+from distill_worker.buying.fetch import fetch
+from distill_worker.buying.plan import plan
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import TeacherAddress
-from distill_worker.fetch import fetch
-from distill_worker.plan import plan
 from distill_worker.teachers.base import Teacher
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.plan import Plan
 from distill_worker.runs import purchase as buying
 from distill_worker.runs import train_student as pipeline
 from distill_worker.runs.candidate_pool import Eligible

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from distill_worker.buying.fetch import fetch
+from distill_worker.buying.plan import plan
 from distill_worker.cache import Cache
 from distill_worker.errors import TeacherChanged, TeacherError
-from distill_worker.fetch import fetch
-from distill_worker.plan import plan
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
 from tests.foreign.oip_server import ForeignModel, served

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from distill_worker.buying.fetch import fetch
+from distill_worker.buying.plan import plan
 from distill_worker.cache import Cache
 from distill_worker.errors import TeacherError, TeacherRefused
-from distill_worker.fetch import fetch
-from distill_worker.plan import plan
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from tests.distill_worker.teachers.scripted_server import URL, Server

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from distill_worker.buying.plan import Plan, plan
 from distill_worker.cache import Cache
 from distill_worker.errors import PlanRefused, TeacherUnavailable
-from distill_worker.plan import Plan, plan
 from distill_worker.teachers.base import Answer, Description, Rate
 from shared.sample_key import sample_key
 from tests.distill_worker.fake_teacher import FakeTeacher, describe

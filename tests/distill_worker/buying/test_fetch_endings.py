@@ -13,6 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from sqlalchemy import event
 
+from distill_worker.buying.fetch import fetch
+from distill_worker.buying.plan import Plan, claims_on, plan
 from distill_worker.cache import Cache
 from distill_worker.errors import (
     AnswerExpired,
@@ -22,8 +24,6 @@ from distill_worker.errors import (
     TeacherError,
     TeacherUnavailable,
 )
-from distill_worker.fetch import fetch
-from distill_worker.plan import Plan, claims_on, plan
 from distill_worker.teachers.base import Answer, Description
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, describe
 from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, plan_for

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from distill_worker.buying.fetch import abandon
 from distill_worker.errors import (
     CacheError,
     PlanRefused,
@@ -19,7 +20,6 @@ from distill_worker.errors import (
     TeacherUnavailable,
     WorkerError,
 )
-from distill_worker.fetch import abandon
 from distill_worker.teachers.base import Answer, Description
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, describe
 from tests.distill_worker.purchases import (

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from distill_worker.buying.output_choice import kinds_to_buy
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, RunError
 from distill_worker.methods import METHODS, Method
-from distill_worker.offer import kinds_to_buy
 from distill_worker.runs import purchase as buying
 from distill_worker.runs import train_student as pipeline
 from distill_worker.runs.samples import Samples

@@ -11,6 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from distill_worker.buying.deferred_interrupts import interrupts_held_back
+from distill_worker.buying.plan import Images, Plan, claims_on
 from distill_worker.cache import Buyer, Cache, Claims, Purchase
 from distill_worker.errors import (
     AnswerExpired,
@@ -22,8 +24,6 @@ from distill_worker.errors import (
     TeacherUnavailable,
     WorkerError,
 )
-from distill_worker.interrupts import interrupts_held_back
-from distill_worker.plan import Images, Plan, claims_on
 from distill_worker.teachers.base import Answer, Description, Teacher
 
 Abandoned = Literal["other-keys", "all"]

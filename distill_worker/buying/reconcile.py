@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
+from distill_worker.buying.reconciliation_report import Finding, Reconciliation, Row
 from distill_worker.cache import Cache, PurchaseRecord
 from distill_worker.errors import TeacherError
-from distill_worker.reconciliation import Finding, Reconciliation, Row
 from distill_worker.teachers.base import Description, LoggedQuery, Teacher
 from distill_worker.teachers.oip_outputs import TOP_K_INDICES
 from shared.output_kinds import FEATURES, TOP_K

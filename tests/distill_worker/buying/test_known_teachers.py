@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distill_worker.acquaintance import recall, remember
+from distill_worker.buying.known_teachers import recall, remember
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import TeacherAddress
 from tests.distill_worker.fake_teacher import describe

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from distill_worker.buying.reconcile import compare, compare_counter
+from distill_worker.buying.reconciliation_report import Reconciliation
 from distill_worker.cache import PurchaseRecord
-from distill_worker.reconcile import compare, compare_counter
-from distill_worker.reconciliation import Reconciliation
 from distill_worker.teachers.base import LoggedQuery
 
 A, B, C = (bytes([letter]) * 32 for letter in b"abc")

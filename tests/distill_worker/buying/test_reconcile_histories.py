@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from distill_worker.buying.reconcile import reconcile
 from distill_worker.cache import Cache
 from distill_worker.cache.exchange.export_import import export, import_file
 from distill_worker.errors import TeacherError, TeacherUnavailable
-from distill_worker.reconcile import reconcile
 from distill_worker.teachers.base import LoggedQuery
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from distill_worker.buying.fetch import abandon
+from distill_worker.buying.plan import Plan, plan
 from distill_worker.cache import Buyer, Cache, Claims, Purchase
 from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailable
-from distill_worker.fetch import abandon
-from distill_worker.plan import Plan, plan
 from distill_worker.runs.targets import load_targets
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
 from tests.distill_worker.purchases import CrashingCache, Samples, carry_out_plan
