@@ -22,12 +22,12 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.console import progress_bar
 from distill_worker.data.datasets import DATASETS, load_dataset
 from distill_worker.data.selection import described as described_strategies
-from distill_worker.degrade import degrade_weights
-from distill_worker.demo import Demo, run_demo
 from distill_worker.demo_summary import show_demo
 from distill_worker.errors import WorkerError
+from distill_worker.experiments.compare import run_comparison
 from distill_worker.experiments.comparison import load_comparison
-from distill_worker.experiments.run_comparison import run_comparison
+from distill_worker.experiments.degrade import degrade_weights
+from distill_worker.experiments.demo import Demo, run_demo
 from distill_worker.listing import show_comparison, show_list
 from distill_worker.methods import described
 from distill_worker.runs import train_student as pipeline

@@ -46,7 +46,7 @@ ONLY_IN = {
     "onnxruntime": ["teacher_service/models/onnx.py"],
     "pyarrow": ["distill_worker/cache/exchange/formats.py", "teacher_service/query_log/export_formats.py"],
     "torchvision": ["shared/networks/foreign.py", "distill_worker/data/datasets/"],
-    "scipy": ["distill_worker/experiments/statistics.py", "teacher_service/inference/derived_outputs.py"],
+    "scipy": ["distill_worker/experiments/paired_tests.py", "teacher_service/inference/derived_outputs.py"],
     "rich": [
         "teacher_service/cli/console.py",
         "distill_worker/console.py",

@@ -9,7 +9,7 @@ from typing import Any
 from distill_worker.config.run_config import RunConfig
 from distill_worker.console import notes, progress_bar
 from distill_worker.errors import TeacherError
-from distill_worker.local_service import create_key, served
+from distill_worker.experiments.local_service import create_key, served
 from distill_worker.runs import train_student as pipeline
 from distill_worker.runs.samples import Samples
 from distill_worker.teachers.base import Quota, Teacher

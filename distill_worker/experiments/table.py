@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from distill_worker.experiments.statistics import Paired, against_baseline, mean_and_deviation
+from distill_worker.experiments.paired_tests import Paired, against_baseline, mean_and_deviation
 
 Rows = list[tuple[str, ...]]
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from distill_worker.errors import ConfigError
+from distill_worker.experiments.compare import distinct_purchases
 from distill_worker.experiments.comparison import load_comparison, parse_comparison
-from distill_worker.experiments.run_comparison import distinct_purchases
 
 COMPARE: dict[str, Any] = {
     "directory": "runs/c",

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from distill_worker.errors import ConfigError
+from distill_worker.experiments.compare import run_comparison
 from distill_worker.experiments.comparison import Comparison, parse_comparison
-from distill_worker.experiments.run_comparison import run_comparison
 
 METHODS: tuple[dict[str, Any], ...] = (
     {"label": "ce", "method": {"name": "ce"}},

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from distill_worker.degrade import degrade_weights
 from distill_worker.errors import ConfigError, WorkerError
+from distill_worker.experiments.degrade import degrade_weights
 from distill_worker.training.evaluate import count_correct
 from shared.degradation import Degradation
 from shared.networks import build_network

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from distill_worker.errors import WorkerError
-from distill_worker.local_service import create_key, served
+from distill_worker.experiments.local_service import create_key, served
 
 
 def test_service_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
