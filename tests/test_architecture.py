@@ -49,10 +49,10 @@ ONLY_IN = {
     "scipy": ["distill_worker/experiments/paired_tests.py", "teacher_service/inference/derived_outputs.py"],
     "rich": [
         "teacher_service/cli/console.py",
-        "distill_worker/console.py",
-        "distill_worker/console_buying.py",
-        "distill_worker/demo_summary.py",
-        "distill_worker/listing.py",
+        "distill_worker/cli/console.py",
+        "distill_worker/cli/tables_buying.py",
+        "distill_worker/cli/tables_demo.py",
+        "distill_worker/cli/tables.py",
     ],
 }
 

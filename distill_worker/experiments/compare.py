@@ -20,8 +20,8 @@ from typing import Any
 
 from distill_worker.buying.output_choice import kinds_to_buy
 from distill_worker.cache import Cache
+from distill_worker.cli.console import progress_bar, say
 from distill_worker.config.run_config import RunConfig
-from distill_worker.console import progress_bar, say
 from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill_worker.cli.console import notes, progress_bar
 from distill_worker.config.run_config import RunConfig
-from distill_worker.console import notes, progress_bar
 from distill_worker.errors import TeacherError
 from distill_worker.experiments.local_service import create_key, served
 from distill_worker.runs import train_student as pipeline

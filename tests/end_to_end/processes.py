@@ -26,7 +26,7 @@ from teacher_service.policy.key_terms import KeyTerms, NamedTerms
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["distill_worker.cli", "teacher_service.app", "sklearn.datasets", "httpx", "pytest", "torch._dynamo"]
+    ["distill_worker.cli.command", "teacher_service.app", "sklearn.datasets", "httpx", "pytest", "torch._dynamo"]
 )
 _START_SECONDS = 60
 

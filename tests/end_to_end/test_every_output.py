@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill_worker.cli import main
+from distill_worker.cli.command import main
 from shared.output_kinds import OutputKind
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.end_to_end.conftest import StartService

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from distill_worker.cli import main
+from distill_worker.cli.command import main
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
 from tests.distill_worker.http_teacher import served
 

@@ -105,8 +105,8 @@ def test_terminal_is_asked_before_anything_is_spent(
         assert teacher.paid == 0
         return answer == "y\n"
 
-    monkeypatch.setattr("distill_worker.cli_buying.typer.confirm", confirm)
-    monkeypatch.setattr("distill_worker.cli_buying.is_terminal", lambda: True)
+    monkeypatch.setattr("distill_worker.cli.buying.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.buying.is_terminal", lambda: True)
     ended = command("fetch", config, *PRICED)
     assert asked == ["spend 10 calls for 2.50 EUR?"]
     assert teacher.paid == paid

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from distill_worker.cli import app
+from distill_worker.cli.command import app
 from distill_worker.data.selection import STRATEGIES, Candidates, choose, described
 from tests.distill_worker.data.selection.clouds import clouds
 

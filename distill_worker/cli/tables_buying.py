@@ -10,7 +10,7 @@ from distill_worker.buying.plan import Plan
 from distill_worker.buying.reconciliation_report import Reconciliation
 from distill_worker.cache.summary import CacheStatistics
 from distill_worker.cache.verify import Verification
-from distill_worker.console import notes, result_table
+from distill_worker.cli.console import notes, result_table
 
 _ROWS_SHOWN = 20
 answers = Console(highlight=False, soft_wrap=True)

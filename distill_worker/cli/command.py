@@ -13,22 +13,23 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from distill_worker import cli_buying, cli_cache
 from distill_worker.cache import Cache
-from distill_worker.cli_buying import bought_targets, say_round
-from distill_worker.cli_options import AsJson, ConfigFile, MaxCalls, Overrides, Yes
+from distill_worker.cli import buying as cli_buying
+from distill_worker.cli import cache as cli_cache
+from distill_worker.cli.buying import bought_targets, say_round
+from distill_worker.cli.console import progress_bar
+from distill_worker.cli.options import AsJson, ConfigFile, MaxCalls, Overrides, Yes
+from distill_worker.cli.tables import show_comparison, show_list
+from distill_worker.cli.tables_demo import show_demo
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.console import progress_bar
 from distill_worker.data.datasets import DATASETS, load_dataset
 from distill_worker.data.selection import described as described_strategies
-from distill_worker.demo_summary import show_demo
 from distill_worker.errors import WorkerError
 from distill_worker.experiments.compare import run_comparison
 from distill_worker.experiments.comparison import load_comparison
 from distill_worker.experiments.degrade import degrade_weights
 from distill_worker.experiments.demo import Demo, run_demo
-from distill_worker.listing import show_comparison, show_list
 from distill_worker.methods import described
 from distill_worker.runs import train_student as pipeline
 from distill_worker.runs.rounds import Bought, Known, all_samples, run_in_rounds

@@ -11,10 +11,10 @@ from distill_worker.cache.exchange.export_import import export as export_file
 from distill_worker.cache.exchange.export_import import import_file
 from distill_worker.cache.summary import statistics
 from distill_worker.cache.verify import verify as verify_cache
-from distill_worker.cli_options import AsJson
+from distill_worker.cli.console import progress_bar
+from distill_worker.cli.options import AsJson
+from distill_worker.cli.tables_buying import show_damages, show_statistics
 from distill_worker.config.load import load_config
-from distill_worker.console import progress_bar
-from distill_worker.console_buying import show_damages, show_statistics
 from distill_worker.errors import CacheError
 from distill_worker.runs.samples import Samples
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill_worker import console
+from distill_worker.cli import console
 
 
 def test_log_that_is_no_terminal_is_told_now_and_then(

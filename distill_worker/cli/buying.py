@@ -14,11 +14,11 @@ from distill_worker.buying.plan import Plan
 from distill_worker.buying.reconcile import reconcile as compare_with_teacher
 from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
-from distill_worker.cli_options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
+from distill_worker.cli.console import notes, progress_bar, say
+from distill_worker.cli.options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
+from distill_worker.cli.tables_buying import answers, duration, money, show_plan, show_reconciliation
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.console import notes, progress_bar, say
-from distill_worker.console_buying import answers, duration, money, show_plan, show_reconciliation
 from distill_worker.errors import ConfigError, PlanRefused, WorkerError
 from distill_worker.runs import purchase as buying
 from distill_worker.runs.rounds import Known, check_teacher, known_samples

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from distill_worker.cli import app
+from distill_worker.cli.command import app
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher
 

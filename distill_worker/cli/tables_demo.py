@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from distill_worker.console import result_table
+from distill_worker.cli.console import result_table
 
 
 def show_demo(facts: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from distill_worker.console import result_table
+from distill_worker.cli.console import result_table
 from distill_worker.experiments.table import accuracy_rows, markdown, paired_rows
 
 _UNREAD_WIDTH = 240
