@@ -1,4 +1,4 @@
-"""The documents that follow from the code; `python -m teacher_service.cli.write_docs docs` writes them (`make docs`)."""
+"""Documents that follow from the code: `python -m teacher_service.cli.write_docs docs` writes them (`make docs`)."""
 
 import sys
 from pathlib import Path
