@@ -38,11 +38,11 @@ test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not alone"
 	.venv/bin/pytest -m alone
 
-check: $(INSTALLED) ## ruff, mypy --strict, and the import arrows
+check: $(INSTALLED) ## ruff, mypy --strict, and who may import whom
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy .
-	.venv/bin/pytest -q tests/test_architecture.py
+	.venv/bin/lint-imports
 
 format: $(INSTALLED) ## let ruff format the code
 	.venv/bin/ruff check --fix .

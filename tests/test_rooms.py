@@ -1,0 +1,37 @@
+"""The floor plan: what import-linter does not see."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parent.parent
+PACKAGES: Final = ("shared", "teacher_service", "distill_worker")
+LEAVES: Final = {"losses", "datasets", "selection", "networks", "versions"}
+"""Rooms of leaves of one kind, which may hold more."""
+MOST_ENTRIES: Final = 12
+
+
+def _rooms() -> Iterator[Path]:
+    for package in PACKAGES:
+        for folder in [ROOT / package, *(ROOT / package).rglob("*")]:
+            if folder.is_dir() and (folder / "__init__.py").exists():
+                yield folder
+
+
+def _entries(room: Path) -> list[str]:
+    modules = [path.stem for path in room.glob("*.py") if not path.stem.startswith("__")]
+    return modules + [path.name for path in room.iterdir() if path.is_dir() and path.name != "__pycache__"]
+
+
+@pytest.mark.parametrize("room", list(_rooms()), ids=lambda room: str(room.relative_to(ROOT)))
+def test_room_can_be_taken_in_at_a_glance(room: Path) -> None:
+    if room.name not in LEAVES:
+        assert len(_entries(room)) <= MOST_ENTRIES, sorted(_entries(room))
+
+
+@pytest.mark.parametrize("room", list(_rooms()), ids=lambda room: str(room.relative_to(ROOT)))
+def test_module_has_no_name_of_the_standard_library(room: Path) -> None:
+    assert not set(_entries(room)) & sys.stdlib_module_names
