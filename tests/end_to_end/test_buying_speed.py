@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.figures import record
+from tests.endurance import record
 from distill_worker.buying.fetch import fetch
 from distill_worker.buying.plan import plan
 from distill_worker.cache import Cache

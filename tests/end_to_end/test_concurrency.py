@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks.figures import record
+from tests.endurance import record
 from shared import oip
 from tests.end_to_end.conftest import StartService
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.figures import record
+from tests.endurance import record
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.hostile_cases import ANSWERED, CASES
 from tests.end_to_end.hostile_requests import CLOSED, INFER, KEY, Case, good, good_content

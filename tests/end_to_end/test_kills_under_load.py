@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 
-from benchmarks.figures import record
+from tests.endurance import record
 from teacher_service.database.engine import open_database
 from teacher_service.keys.api_key import NewKey
 from teacher_service.query_log.verify import verify

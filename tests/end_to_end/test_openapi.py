@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.figures import record
+from tests.endurance import record
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService
 

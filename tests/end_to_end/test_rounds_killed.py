@@ -9,7 +9,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import record
+from tests.endurance import record
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, kill, start
 

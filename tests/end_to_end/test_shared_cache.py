@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.figures import record
+from tests.endurance import record
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
 from distill_worker.runs.samples import Samples

@@ -18,8 +18,9 @@ from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger, Query
 from teacher_service.ledger.process_lock import Instance, open_instance
+from tests.endurance import HANG_SECONDS
 
-WAIT_SECONDS: Final = 10.0
+WAIT_SECONDS: Final = HANG_SECONDS
 """How long a test waits for what must happen; reached only when it fails."""
 
 
