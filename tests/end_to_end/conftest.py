@@ -9,6 +9,7 @@ import torch
 
 from shared.networks import build_network
 from shared.weights import WeightsCard, weights_bytes
+from tests.end_to_end.asking import wait_until
 from tests.end_to_end.processes import RunningService
 
 StartService = Callable[..., RunningService]
@@ -25,7 +26,9 @@ def network(num_classes, in_channels):
 
 def wait(*_):
     time.sleep(float(os.environ.get("SECONDS_A_PASS", "0")))
-    while os.path.exists(os.environ.get("GATE", "")):
+    gate = os.environ.get("GATE", "")
+    while os.path.exists(gate):
+        open(gate + ".reached", "w").close()
         time.sleep(0.005)
 """
 
@@ -71,6 +74,10 @@ class GatedService:
     def shut(self) -> None:
         """The next pass of the model does not end before `open`."""
         self._gate.touch()
+
+    def wait_until_reached(self) -> None:
+        """Wait until the model stands before the gate: it has the images of some request."""
+        wait_until(self._gate.with_name(f"{self._gate.name}.reached").exists)
 
     def open(self) -> None:
         """The model moves again."""

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.endurance import HANG_SECONDS
+
 
 def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_path: Path) -> None:
     first, second = _demo(tmp_path), _demo(tmp_path)
@@ -34,5 +36,5 @@ def _demo(directory: Path) -> dict[str, Any]:
 def _run(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "distill_worker", "demo", "--json", "--seeds", "1"]
     return subprocess.run(
-        [*command, "--directory", str(directory), *arguments], capture_output=True, text=True, check=False, timeout=300
+        [*command, "--directory", str(directory), *arguments], capture_output=True, text=True, check=False, timeout=HANG_SECONDS
     )

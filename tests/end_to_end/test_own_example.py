@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tests.end_to_end.processes import RunningService
+from tests.endurance import HANG_SECONDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -53,7 +54,7 @@ def _run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=HANG_SECONDS,
     )
     assert (done.returncode != 0) == fails, done.stderr
     return done

@@ -124,7 +124,7 @@ class MeetingTeacher(FakeTeacher):
         with self._lock:
             self.flying += 1
             self.most = max(self.most, self.flying)
-        self.meeting.wait(timeout=10)
+        self.meeting.wait(timeout=HANG_SECONDS)
         answered = super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
         with self._lock:
             self.flying -= 1

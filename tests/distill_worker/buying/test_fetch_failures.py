@@ -132,7 +132,7 @@ def test_failure_sends_nothing_more_and_keeps_what_was_in_flight(cache: Crashing
             outputs: tuple[str, ...] = ("logits",),
         ) -> Answer:
             answered = super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
-            assert cache.voided.wait(timeout=10)
+            assert cache.voided.wait(timeout=HANG_SECONDS)
             return answered
 
     teacher = Slow(faults=[("before", TeacherRefused("too large"))])

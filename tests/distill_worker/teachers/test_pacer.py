@@ -179,7 +179,7 @@ def test_who_finds_no_room_waits_until_an_attempt_ends() -> None:
     began.wait()
     assert landed == []
     pacer.end(first)
-    thread.join(timeout=10)
+    thread.join(timeout=HANG_SECONDS)
     assert len(landed) == 1
 
 
@@ -193,7 +193,7 @@ def test_who_waits_for_a_limit_is_woken_by_better_news() -> None:
     thread.start()
     pacer.end(flying)
     pacer.end(pacer.begin_question(), _bucket(32, per_minute=60))
-    thread.join(timeout=10)
+    thread.join(timeout=HANG_SECONDS)
     assert len(landed) == 1
 
 
@@ -220,7 +220,7 @@ def test_who_is_told_an_absurd_time_gives_up_once_nothing_is_in_flight(seconds: 
     thread.join(timeout=0.05)
     assert told == []
     pacer.end(flying)
-    thread.join(timeout=10)
+    thread.join(timeout=HANG_SECONDS)
     assert [type(error) for error in told] == [WaitTooLong]
 
 

@@ -36,7 +36,7 @@ def test_whoever_waits_for_a_turn_is_told_and_what_is_in_flight_ends(waits_for: 
         thread.start()
     pacer.stop()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=HANG_SECONDS)
     assert [type(one) for one in told] == [Stopped, Stopped]
     pacer.end(flying)
 
@@ -112,9 +112,9 @@ def test_waiting_to_try_again_ends() -> None:
     with sender:
         thread = threading.Thread(target=ask)
         thread.start()
-        tries.wait(timeout=10)
+        tries.wait(timeout=HANG_SECONDS)
         sender.stop()
-        thread.join(timeout=10)
+        thread.join(timeout=HANG_SECONDS)
     assert len(told) == 1
 
 
