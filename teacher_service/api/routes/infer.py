@@ -17,6 +17,7 @@ from teacher_service.api.dependencies import Service, current_quota, quota_heade
 from teacher_service.api.inference_request import Asked, read_request
 from teacher_service.api.openapi.infer import DOCUMENTED
 from teacher_service.api.routes.models import INPUT, check_model
+from teacher_service.database.query_facts import Query
 from teacher_service.errors.service_errors import (
     InvalidRequest,
     KeyChanged,
@@ -29,7 +30,7 @@ from teacher_service.inference.batcher import Images, Rows
 from teacher_service.inference.derived_outputs import DERIVED, derive
 from teacher_service.inference.image_decoding import decode_pictures
 from teacher_service.inference.query_runner import Answered
-from teacher_service.ledger.ledger import Query, Settled
+from teacher_service.ledger.ledger import Settled
 from teacher_service.policy.output_policy import LOGITS
 from teacher_service.policy.quota import Quota
 
