@@ -60,6 +60,11 @@ class Log:
                 f"entry {row.sequence}: its hash is wrong; the entry, or a fact of query {row.query_id} that it "
                 "covers, was altered"
             )
+        elif row.event == ADMITTED and row.id is not None:
+            for fact in self._uncovered(row):
+                report.tell(
+                    f"entry {row.sequence}: query {row.query_id} has a value of {fact}, which its entry does not cover"
+                )
         report.head = Head(row.sequence, row.sha256 if isinstance(row.sha256, bytes) else GENESIS)
         for problem in self._problems_of(row):
             report.tell(f"entry {row.sequence}: {problem}")
@@ -81,14 +86,16 @@ class Log:
                 return True
         return False
 
+    def _uncovered(self, row: Row[Any]) -> list[str]:
+        """The facts of an admission that came with a later version than the entry's, and are not empty all the same."""
+        later = set(self._versions[max(self._versions)]) - set(self._versions[self._version])
+        return [fact for fact in sorted(later) if getattr(row, fact) is not None]
+
     def _problems_of(self, row: Row[Any]) -> Iterator[str]:
         if row.id is None:
             yield f"query {row.query_id}, of which it speaks, is missing"
             return
         if row.event == ADMITTED:
-            for fact in self._versions[max(self._versions)]:
-                if fact not in self._versions[self._version] and getattr(row, fact) is not None:
-                    yield f"query {row.query_id} has a value of {fact}, which its entry does not cover"
             if row.query_id <= self._last_admitted:
                 yield f"query {row.query_id} was admitted out of order"
             self._last_admitted = max(self._last_admitted, row.query_id)
