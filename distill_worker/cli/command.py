@@ -30,7 +30,7 @@ from distill_worker.experiments.compare import run_comparison
 from distill_worker.experiments.comparison import load_comparison
 from distill_worker.experiments.degrade import degrade_weights
 from distill_worker.experiments.demo import Demo, run_demo
-from distill_worker.methods import described
+from distill_worker.methods import described, method_name
 from distill_worker.runs import train_student as pipeline
 from distill_worker.runs.rounds import Bought, Known, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
@@ -264,7 +264,9 @@ def main() -> None:
 
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> dict[str, Any]:
     targets, teacher_id = bought
-    with progress_bar(f"training {config.method.name}", most_steps(config.training, len(samples.images))) as move:
+    with progress_bar(
+        f"training {method_name(config.method)}", most_steps(config.training, len(samples.images))
+    ) as move:
         return pipeline.train_student(
             config,
             samples,
