@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from distill_worker.config.run_identity import RunIdentity
 from distill_worker.data.datasets import DATASETS
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.methods import AnyMethod, Method, Mixing, method_name, why_not_together, why_not_with
@@ -152,13 +153,6 @@ class Budget(_Section):
         share, rest = divmod(self.n, self.rounds)
         return (share + rest, *[share] * (self.rounds - 1))
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What a result depends on; what does not depart from a random choice is left out, as it was before."""
-        kept = {"n": self.n, "seed": self.seed}
-        changed = self.model_dump(mode="json", exclude_defaults=True, exclude={"features"})
-        return kept | changed
-
 
 class Student(_Section):
     """The network to train."""
@@ -269,6 +263,16 @@ Track = Literal["queried", "labelled-pool", "unlabelled-pool"]
 their labels; or all training images without labels."""
 
 
+_NOT_OF_THE_RESULT: Any = {
+    "teacher": True,
+    "output": True,
+    "data": {"root", "path"},
+    "budget": {"features"},
+    "training": {"checkpoint_every"},
+}
+"""Settings that no result depends on, but through the samples and the outputs, which are compared themselves."""
+
+
 class RunConfig(_Section):
     """One run, whole."""
 
@@ -286,13 +290,12 @@ class RunConfig(_Section):
     output: Output = Output()
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What a result depends on: not where the teacher lives, nor where files are kept."""
-        identity = self.model_dump(
-            mode="json",
-            exclude={"teacher": True, "output": True, "data": {"root", "path"}, "training": {"checkpoint_every"}},
+    def identity(self) -> RunIdentity:
+        """The values that a result depends on: not where the teacher is, nor where files are."""
+        return RunIdentity(
+            values=self.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT),
+            changed=self.model_dump(mode="json", exclude=_NOT_OF_THE_RESULT, exclude_defaults=True),
         )
-        return identity | {"budget": self.budget.identity}
 
     @property
     def methods(self) -> tuple[Method, ...]:

@@ -13,7 +13,7 @@ from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import KD
 
 MINIMAL = 'data.name = "digits"\nstudent.network = "resnet8"\nmethod.name = "ckd"\n'
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("*.toml"))
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").rglob("*.toml"))
 
 
 def _load(tmp_path: Path, text: str, overrides: Sequence[str] = ()) -> RunConfig:
