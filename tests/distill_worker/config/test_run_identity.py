@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from distill_worker.config.run_config import Budget, RunConfig, Student, Training
+from distill_worker.config.data_sections import Budget
+from distill_worker.config.run_config import RunConfig
+from distill_worker.config.training_section import Student, Training
 from distill_worker.errors import RunError
 from distill_worker.methods.single_sample import KD
 from distill_worker.runs.saved_selections import Choice, Choices

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill_worker.config.run_config import Training
 from distill_worker.config.run_identity import RunIdentity
+from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import RunError
 from distill_worker.methods import Batch, Method, Objective, Setting
