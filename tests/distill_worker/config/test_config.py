@@ -64,7 +64,7 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("data.name=imagenet", ["data.name", "digits, ", "'imagenet'"]),
         ("teacher.url=localhost:8000", ["teacher.url", "https?://", "'localhost:8000'"]),
         ("augmentation.horizontal_flip=maybe", ["augmentation.horizontal_flip", "bool", "'maybe'"]),
-        ("method.name=mkd", ["method", "'mkd'", "'ce', 'kd', 'ckd'"]),
+        ("method.name=mkd", ["method", "'mkd'", "'ce', 'kd', ", "'ckd'"]),
         ("method.k=65", ["method.k", "at most the batch (64 samples)", "got 65"]),
         ("method.label_term=comparative", ["label_term 'comparative'", "on = 'features'"]),
         ("track=unlabelled-pool", ["track", "pseudo-label", "'unlabelled-pool'", "ckd"]),
