@@ -19,7 +19,6 @@ _SETTINGS = ("fsync", "full_page_writes", "synchronous_commit", "autovacuum")
 """What is off: these servers lose nothing when a process is killed, and no test cuts the machine's power."""
 
 
-
 class PostgresServer:
     """A server of the tests' own, reached by a socket in a folder that anyone may enter: it does not run as root."""
 

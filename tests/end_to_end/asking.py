@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from shared import oip
-from tests.endurance import HANG_SECONDS
 from tests.end_to_end.processes import RunningService, http
+from tests.endurance import HANG_SECONDS
 
 INFER: Final = "/v2/models/teacher/infer"
 

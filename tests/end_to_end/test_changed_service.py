@@ -93,9 +93,7 @@ def _restarted(old: RunningService, new: RunningService) -> RunningService:
     return new
 
 
-def _ask(
-    service: RunningService, api_key: str, model: str, version: str, *, key: str = "once"
-) -> httpx.Response:
+def _ask(service: RunningService, api_key: str, model: str, version: str, *, key: str = "once") -> httpx.Response:
     return httpx.post(
         f"{service.url}/v2/models/{model}/versions/{version}/infer",
         content=BODY.content,

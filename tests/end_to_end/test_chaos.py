@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.endurance import record, rounds
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
 from distill_worker.runs.samples import Samples
@@ -26,6 +25,7 @@ from teacher_service.query_log.verify import verify
 from tests.end_to_end.chaos_proxy import FATES, ChaosProxy
 from tests.end_to_end.chaos_run import REQUESTS_A_ROUND, ChaosRun, steady_port, write_run
 from tests.end_to_end.processes import RunningService, start
+from tests.endurance import record, rounds
 from tests.teacher_service.ledger_file import rows
 
 ROUNDS = {"sqlite": rounds(10, 200), "postgresql": rounds(10, 40)}

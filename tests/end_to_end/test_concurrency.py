@@ -8,9 +8,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.endurance import ENDURANCE, HANG_SECONDS, record
 from shared import oip
 from tests.end_to_end.conftest import StartService
+from tests.endurance import ENDURANCE, HANG_SECONDS, record
 
 CLIENTS_PER_PROCESS = 32
 ATTEMPTS = 6

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.endurance import record
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.hostile_cases import ANSWERED, CASES
 from tests.end_to_end.hostile_requests import CLOSED, INFER, KEY, Case, good, good_content
 from tests.end_to_end.processes import RunningService
+from tests.endurance import record
 
 pytestmark = pytest.mark.alone
 SECONDS = 5.0

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.end_to_end.asking import wait_until
-from tests.end_to_end.chaos_proxy import ChaosProxy
-from tests.endurance import record, rounds
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
 from distill_worker.runs.samples import Samples
 from shared.weights import load_weights
 from teacher_service.models import TorchTeacher
+from tests.end_to_end.asking import wait_until
+from tests.end_to_end.chaos_proxy import ChaosProxy
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, start
+from tests.endurance import record, rounds
 from tests.teacher_service.ledger_file import rows
 
 WORKER_KILLS, SERVICE_KILLS = rounds(6, 30), rounds(5, 30)

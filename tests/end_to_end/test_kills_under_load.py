@@ -10,7 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 
-from tests.endurance import record, rounds
 from teacher_service.database.engine import open_database
 from teacher_service.keys.api_key import NewKey
 from teacher_service.query_log.verify import verify
@@ -18,6 +17,7 @@ from tests.end_to_end.asking import ask, outcome, wait_until
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.customers import Customers
 from tests.end_to_end.processes import RunningService
+from tests.endurance import record, rounds
 from tests.teacher_service.ledger_file import rows
 
 KILLS = rounds(10, 100)

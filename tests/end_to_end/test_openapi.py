@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.endurance import HANG_SECONDS, record, rounds
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService
+from tests.endurance import HANG_SECONDS, record, rounds
 
 ADMIN_KEY = "an-admin-key-of-a-test"
 MEANING = "positive_data_acceptance"
@@ -61,7 +61,13 @@ def _try(service: RunningService, key: str, folder: Path, *arguments: str) -> in
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json"),
             *("--header", f"Authorization: Bearer {key}", "--exclude-checks", MEANING),
-            *("--generation-deterministic", "--max-examples", str(rounds(3, 20)), "--continue-on-failure", "--no-color"),
+            *(
+                "--generation-deterministic",
+                "--max-examples",
+                str(rounds(3, 20)),
+                "--continue-on-failure",
+                "--no-color",
+            ),
             *arguments,
         ],
         cwd=folder,

@@ -161,8 +161,6 @@ def test_quota_headers_and_enforcement_agree_whatever_happens(
     environment = {"CLOCK": str(clock.path), "TEACHER_ANSWER_RETENTION_HOURS": "inf", "TEACHER_MAX_BATCH_SIZE": "8"}
     module = "tests.end_to_end.clocked_service"
     services = [start_service(database=ledger_place, module=module, **environment) for _ in range(2)]
-    chosen = settings(
-        max_examples=rounds(4, 15), stateful_step_count=25
-    )
+    chosen = settings(max_examples=rounds(4, 15), stateful_step_count=25)
     with services[0].keys(clock) as ring:
         run_state_machine_as_test(partial(QuotaMachine, services, ring, clock), settings=chosen)  # type: ignore[arg-type]  # any factory will do

@@ -6,9 +6,9 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from tests.endurance import ENDURANCE, record
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, start
+from tests.endurance import ENDURANCE, record
 
 N, ROUNDS = 120, 3
 _EVERY_ROUND = ("send:1", "commit:9", "answer:3", "checkpoint.pt:1", "checkpoint.pt:2", "student.safetensors:1")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.endurance import record, rounds
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
 from distill_worker.runs.samples import Samples
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, start
+from tests.endurance import record, rounds
 from tests.postgresql import PostgresServer
 
 N = rounds(200, 600)

@@ -13,11 +13,12 @@ import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from teacher_service.database.engine import open_database
+from shared.durable.process_lock import ProcessLock
+from teacher_service.database.engine import open_database, open_process_lock
+from teacher_service.database.query_facts import Query
 from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
-from teacher_service.ledger.ledger import Ledger, Query
-from teacher_service.ledger.process_lock import Instance, open_instance
+from teacher_service.ledger.ledger import Ledger
 from tests.endurance import HANG_SECONDS
 
 WAIT_SECONDS: Final = HANG_SECONDS
@@ -43,7 +44,7 @@ class Books:
     """A SQLite file, or the URL of a PostgreSQL database."""
     engine: Engine
     commits: GroupCommit
-    instance: Instance
+    instance: ProcessLock
     clock: FakeClock
 
     @property
@@ -70,7 +71,7 @@ def open_books(path: Path | str, clock: FakeClock | None = None) -> Iterator[Boo
     """Open a ledger, and close it in order."""
     engine = open_database(path)
     commits = GroupCommit(engine)
-    with open_instance(engine) as instance:
+    with open_process_lock(engine) as instance:
         try:
             yield Books(path, engine, commits, instance, clock or FakeClock())
         finally:
@@ -102,7 +103,15 @@ def query(
     key_id: str, samples: int = 1, *, idempotency_key: str | None = None, payload: str = "p", request_id: str = "r"
 ) -> Query:
     """A query as a route would make it."""
-    return Query(request_id, key_id, "teacher", "0123456789abcdef", samples, payload, idempotency_key)
+    return Query(
+        request_id=request_id,
+        key_id=key_id,
+        model_name="teacher",
+        model_version="0123456789abcdef",
+        samples=samples,
+        payload_sha256=payload,
+        idempotency_key=idempotency_key,
+    )
 
 
 @contextmanager

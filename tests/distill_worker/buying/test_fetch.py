@@ -24,6 +24,7 @@ from tests.distill_worker.purchases import (
     carry_out_plan,
     plan_for,
 )
+from tests.endurance import HANG_SECONDS
 
 
 @pytest.fixture

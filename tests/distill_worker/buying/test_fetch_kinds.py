@@ -6,17 +6,19 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from distill_worker.buying.fetch import abandon
 from distill_worker.buying.plan import Plan, plan
-from distill_worker.cache import Buyer, Cache, Claims, Purchase
+from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailable
 from distill_worker.runs.targets import load_targets
+from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
 from tests.distill_worker.purchases import CrashingCache, Samples, carry_out_plan
+from tests.endurance import rounds
 
 SHAPES = {"features.a": (2, 1, 3), "features.b": (4,)}
 A, B, LOGITS = "features.a", "features.b", "logits"
@@ -172,7 +174,7 @@ class _Watched(CrashingCache):
         self.wanted: frozenset[str] = frozenset()
         self.keys: Sequence[bytes] = ()
 
-    def claim(self, claims: Claims, buyer: Buyer, count: int) -> list[Purchase]:
+    def claim(self, claims: Claims, buyer: ProcessLock, count: int) -> list[Purchase]:
         """See `Cache`."""
         opened = self.open_purchases("t")
         held = {
@@ -196,7 +198,7 @@ _runs = st.tuples(
 
 
 @given(runs=st.lists(_runs, max_size=6), request_size=st.integers(1, 7), concurrency=st.integers(1, 3))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(15, 60))
 def test_any_order_of_wishes_and_crashes_buys_nothing_needlessly(
     samples: Samples,
     runs: list[tuple[set[str], int, list[str | None], tuple[str, str, int] | None]],

@@ -7,6 +7,7 @@ import pytest
 
 from distill_worker.teachers.pacer import Pacer, Turn, WaitTooLong
 from distill_worker.teachers.rate_limit_headers import Allowance, Limits
+from tests.endurance import HANG_SECONDS
 
 
 class Clock:

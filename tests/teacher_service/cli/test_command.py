@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from teacher_service.cli.command import app
 from teacher_service.errors.service_errors import Unauthorized
+from tests.endurance import HANG_SECONDS
 from tests.teacher_service.ledger_file import open_books, rows
 
 

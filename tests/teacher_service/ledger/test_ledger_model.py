@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from shared.durable.process_lock import open_file_lock
 from shared.oip import Body
 from teacher_service.errors.service_errors import (
     IdempotencyMismatch,
@@ -21,7 +22,7 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
 )
 from teacher_service.ledger.ledger import Ledger, Reservation, Settled
-from teacher_service.ledger.process_lock import FileInstance
+from tests.endurance import rounds
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Commits, counts, open_books, query
 
 
@@ -163,7 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def start_a_peer(self) -> None:
         """A replica that starts beside a living process takes nothing from it."""
-        with FileInstance(Path(f"{self.path}.instances")) as peer:
+        with open_file_lock(Path(f"{self.path}.instances")) as peer:
             assert Ledger(self.books.engine, self.books.commits, peer, self.books.clock).recover() == 0
 
     @invariant()
@@ -185,6 +186,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerAgainstModel = LedgerMachine.TestCase
-TestLedgerAgainstModel.settings = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestLedgerAgainstModel.settings = settings(max_examples=rounds(8, 30), stateful_step_count=30)
