@@ -124,7 +124,6 @@ class ChaosRun:
     def _worker(self, *options: str) -> ForkServerProcess:
         if self.worker is None:
             environment = {"TEACHER_API_KEY": self.api_key}
-            self.worker = start(
-                "distill_worker", ["fetch", str(self.config), *options], self.log, environment, daemon=True
-            )
+            arguments = ["fetch", str(self.config), *options]
+            self.worker = start("distill_worker", arguments, self.log, environment, daemon=True)
         return self.worker

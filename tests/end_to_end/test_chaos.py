@@ -48,7 +48,7 @@ def service(slow_weights: Path, tmp_path: Path, ledger_place: Path | str) -> Ite
 def test_each_sample_is_paid_once_whatever_the_network_and_the_kernel_do(
     service: RunningService, ledger_place: Path | str, tmp_path: Path
 ) -> None:
-    """Round after round; then paid is n, the cache holds the bytes that were sold, and reconcile finds no difference."""
+    """Round after round; then paid is n, the cache holds the bytes that were sold, reconcile finds no difference."""
     kind = "sqlite" if isinstance(ledger_place, Path) else "postgresql"
     n = ROUNDS[kind] * SAMPLES_A_ROUND
     api_key = service.create_key("worker", quota=2 * n)

@@ -35,10 +35,5 @@ def _demo(directory: Path) -> dict[str, Any]:
 
 def _run(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "distill_worker", "demo", "--json", "--seeds", "1"]
-    return subprocess.run(
-        [*command, "--directory", str(directory), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_SECONDS,
-    )
+    command += ["--directory", str(directory), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANG_SECONDS)
