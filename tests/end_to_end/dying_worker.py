@@ -51,7 +51,7 @@ def _arm(death: _Death) -> None:
         if name == "os.rename" and os.fspath(arguments[1]).endswith(death.step):
             death.reach(death.step)
 
-    httpx.HTTPTransport.handle_request = handle_request  # type: ignore[method-assign]  # a process of its own
+    httpx.HTTPTransport.handle_request = handle_request  # type: ignore[assignment, method-assign]  # a process of its own
     event.listen(Engine, "commit", lambda _connection: death.reach("commit"))
     sys.addaudithook(audit)
 

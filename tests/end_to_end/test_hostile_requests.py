@@ -17,6 +17,7 @@ from tests.end_to_end.hostile_requests import CLOSED, INFER, KEY, Case, good, go
 from tests.end_to_end.processes import RunningService
 from tests.endurance import ENDURANCE, HANG_SECONDS, record
 
+pytestmark = [pytest.mark.alone] if ENDURANCE else []
 SECONDS = 5.0
 """How long a refusal may take, in an endurance run."""
 MEBIBYTES = 400
