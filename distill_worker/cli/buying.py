@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from datetime import UTC, datetime
 from typing import Annotated
 
 import torch
@@ -25,6 +24,7 @@ from distill_worker.runs import purchase as buying
 from distill_worker.runs.rounds import Known, check_teacher, known_samples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import load_targets
+from shared.times import to_minute
 
 
 def plan(
@@ -121,7 +121,7 @@ def buy(
         if abandon is None and (held := buying.held_already(config, samples, cache)) is not None:
             made, seen_at = held
             check_teacher(known, made.teacher_id)
-            seen = datetime.fromtimestamp(seen_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            seen = to_minute(seen_at)
             say(f"all {made.wanted} outputs are held; the teacher was not asked (it was last seen on {seen})")
             return made, 0
         with (

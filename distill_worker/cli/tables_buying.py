@@ -1,7 +1,6 @@
 """What people see of prices, bills and the cache: the price on standard error, answers on standard output."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +10,7 @@ from distill_worker.buying.reconciliation_report import Reconciliation
 from distill_worker.cache.summary import CacheStatistics
 from distill_worker.cache.verify import Verification
 from distill_worker.cli.console import notes, result_table
+from shared.times import to_minute
 
 _ROWS_SHOWN = 20
 answers = Console(highlight=False, soft_wrap=True)
@@ -97,7 +97,7 @@ def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _moment(seconds: float | None) -> str:
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return "" if seconds is None else to_minute(seconds)
 
 
 def duration(seconds: float) -> str:

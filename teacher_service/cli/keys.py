@@ -198,7 +198,7 @@ def revoke_key(key_id: KeyId, data_dir: DataDir = None) -> None:
 
 def _told(facts: KeyFacts) -> dict[str, Any]:
     expires_at = facts.expires_at
-    return facts.model_dump() | {"expires_at": expires_at and expires_at.isoformat(timespec="seconds")}
+    return facts.model_dump() | {"expires_at": expires_at and iso(expires_at.timestamp())}
 
 
 def _print(facts: Mapping[str, Any], as_json: bool) -> None:

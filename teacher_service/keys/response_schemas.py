@@ -1,10 +1,11 @@
 """Keys as operators are told of them, by the command line and over HTTP."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel
 
+from shared.times import utc
 from teacher_service.keys.grants import Grant, Granted
 from teacher_service.keys.store import KeyHistory
 from teacher_service.policy.quota import Quota
@@ -99,4 +100,4 @@ def _facts(quota: Quota, revoked: bool) -> dict[str, object]:
 
 
 def _moment(at: float | None) -> datetime | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC)
+    return None if at is None else utc(at)
