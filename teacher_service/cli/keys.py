@@ -24,9 +24,9 @@ from teacher_service.cli.key_options import (
     outputs_with_features,
 )
 from teacher_service.keys.key_file import keep_key
-from teacher_service.keys.request_schemas import ChangedTermsForm, NewKeyForm, ReferredGrantForm
-from teacher_service.keys.response_schemas import KeyFacts
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.request_schemas import ChangeTermsRequest, CreateKeyRequest, GrantWithReferenceRequest
+from teacher_service.keys.response_schemas import KeyResponse
+from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.quota import MAX_QUOTA
@@ -62,7 +62,7 @@ def create_key(
 ) -> None:
     """Create a key and show it, once: only its hash is stored. A key that was not seen gets another by `rotate`."""
     form = checked(
-        NewKeyForm,
+        CreateKeyRequest,
         name=name,
         quota=quota,
         holder=holder,
@@ -73,7 +73,7 @@ def create_key(
         max_concurrent=max_concurrent,
     )
     terms = KeyTerms(**form.named)
-    with _key_ring(data_dir) as ring:
+    with _key_store(data_dir) as ring:
         if key_file is None:
             key = ring.create(name, quota, terms=terms)
             _print({"id": key.id, "key": key.token}, as_json)
@@ -88,8 +88,8 @@ def create_key(
 @keys.command("list")
 def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show every key's quota and what is left of it; as JSON, with all of its terms."""
-    with _key_ring(data_dir) as ring:
-        rows = [_told(KeyFacts.of(quota, revoked)) for quota, revoked in ring.all()]
+    with _key_store(data_dir) as ring:
+        rows = [_told(KeyResponse.of(quota, revoked)) for quota, revoked in ring.all()]
     if as_json:
         print(json.dumps({"keys": rows}))
         return
@@ -101,9 +101,9 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 @keys.command("show")
 def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show one key's quota and terms, and the grants that its quota is the sum of."""
-    with _key_ring(data_dir) as ring:
+    with _key_store(data_dir) as ring:
         history = ring.show(key_id)
-    facts = _told(KeyFacts.of(history.quota, history.revoked))
+    facts = _told(KeyResponse.of(history.quota, history.revoked))
     given = [
         {
             "at": iso(grant.created_at),
@@ -136,8 +136,8 @@ def grant_samples(
 
     Without a --reference, a repetition grants again.
     """
-    form = checked(ReferredGrantForm, samples=samples, reason=reason, reference=reference)
-    with _key_ring(data_dir) as ring:
+    form = checked(GrantWithReferenceRequest, samples=samples, reason=reason, reference=reference)
+    with _key_store(data_dir) as ring:
         granted = ring.grant(key_id, form.samples, form.reason, form.reference)
     _print({"id": key_id, "limit": granted.quota.limit, "remaining": granted.quota.remaining}, as_json)
     if granted.repeated:
@@ -163,7 +163,7 @@ def change_key(
     --max-concurrent none. --features without --outputs is short for --outputs logits,features.
     """
     form = checked(
-        ChangedTermsForm,
+        ChangeTermsRequest,
         holder=holder,
         outputs=outputs_with_features(outputs, features),
         expires_at=expires,
@@ -171,9 +171,9 @@ def change_key(
         samples_per_minute=samples_per_minute,
         max_concurrent=max_concurrent,
     )
-    with _key_ring(data_dir) as ring:
+    with _key_store(data_dir) as ring:
         quota = ring.change(key_id, **form.named)
-    _print(_told(KeyFacts.of(quota, revoked=False)), as_json)
+    _print(_told(KeyResponse.of(quota, revoked=False)), as_json)
 
 
 @keys.command("rotate")
@@ -182,7 +182,7 @@ def rotate_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False)
 
     The key's id, quota and history stay, and so do the answers that it may repeat.
     """
-    with _key_ring(data_dir) as ring:
+    with _key_store(data_dir) as ring:
         key = ring.rotate(key_id)
     _print({"id": key.id, "key": key.token}, as_json)
 
@@ -190,13 +190,13 @@ def rotate_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False)
 @keys.command("revoke")
 def revoke_key(key_id: KeyId, data_dir: DataDir = None) -> None:
     """Refuse a key from the next request on. What it bought stays in the log."""
-    with _key_ring(data_dir) as ring:
+    with _key_store(data_dir) as ring:
         if not ring.revoke(key_id):
             fail(f"key_id: there is no key {key_id!r}; see `teacher-service keys list`")
     print(f"revoked {key_id}")
 
 
-def _told(facts: KeyFacts) -> dict[str, Any]:
+def _told(facts: KeyResponse) -> dict[str, Any]:
     expires_at = facts.expires_at
     return facts.model_dump() | {"expires_at": expires_at and expires_at.isoformat(timespec="seconds")}
 
@@ -206,10 +206,10 @@ def _print(facts: Mapping[str, Any], as_json: bool) -> None:
 
 
 @contextmanager
-def _key_ring(data_dir: Path | None) -> Iterator[KeyRing]:
+def _key_store(data_dir: Path | None) -> Iterator[KeyStore]:
     with open_ledger(data_dir) as engine:
         commits = GroupCommit(engine)
         try:
-            yield KeyRing(engine, commits, time.time)
+            yield KeyStore(engine, commits, time.time)
         finally:
             commits.close()

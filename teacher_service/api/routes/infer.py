@@ -61,7 +61,7 @@ async def infer(request: Request, model: str, model_version: str | None = None) 
     # Asked for here, not as dependencies, over which FastAPI takes its time on every request.
     service, offered = await running_service(request), await token(request)
     # On the terms of the last time, which spares a look at the ledger: it refuses whatever was let pass on old ones.
-    caller = service.keys.remembered(offered) or await current_quota(request, service, offered)
+    caller = service.keys.cached(offered) or await current_quota(request, service, offered)
     asked: Asked | ServiceError
     try:
         asked = await read_request(request, service.settings, model, model_version)

@@ -155,7 +155,7 @@ def test_expired_key_is_refused_from_that_moment_on(books: Books) -> None:
 def test_terms_changed_meanwhile_are_noticed(books: Books) -> None:
     """A request let pass on old terms is not admitted, in whichever process they were changed."""
     key = books.keys.create("mine", 10)
-    assert books.keys.remembered(key.token) is None
+    assert books.keys.cached(key.token) is None
     revision = books.keys.authenticate(key.token).revision
     with open_books(books.path) as peer:
         peer.keys.change(key.id, requests_per_minute=1)
