@@ -20,6 +20,7 @@ from distill_worker.cli.tables_buying import answers, duration, money, show_plan
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, WorkerError
+from distill_worker.methods import method_name
 from distill_worker.runs import purchase as buying
 from distill_worker.runs.rounds import Known, check_teacher, known_samples
 from distill_worker.runs.samples import Samples
@@ -32,7 +33,11 @@ def plan(
     """Say what a run would cost in calls, money and time; spend nothing. Exit status 2 when the quota cannot pay."""
     config = load_config(config_file, overrides or ())
     if not config.needs_teacher:
-        print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{config.method.name} asks no teacher: 0 calls")
+        print(
+            json.dumps({"wanted": 0, "to_buy": 0})
+            if as_json
+            else f"{method_name(config.method)} asks no teacher: 0 calls"
+        )
         return
     known = known_samples(config, keep=False)
     with buying.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
@@ -63,7 +68,7 @@ def fetch(
     """
     config = load_config(config_file, overrides or ())
     if not config.needs_teacher:
-        raise ConfigError(f"method.name: {config.method.name} asks no teacher, so there is nothing to fetch")
+        raise ConfigError(f"method.name: {method_name(config.method)} asks no teacher, so there is nothing to fetch")
     known = known_samples(config, keep=True)
     say_round(config, known)
     made, bought = buy(config, known, abandon=abandon, max_calls=max_calls, yes=yes)

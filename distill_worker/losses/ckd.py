@@ -70,7 +70,7 @@ def centroid_ckd_loss(
     """`T^2 KL(softmax(c(z_A, z_B) / T) || softmax(c(s_A, s_B) / T))`, averaged over all A and B that share no sample.
 
     z_A is the mean over the first `ceil(k / 2)` samples of a drawn group, z_B that over the rest of it; the A of one
-    group is also compared with the B of all others.
+    group is also compared with the B of all others. Log-probabilities in place of logits give the same value.
 
     Args:
         student_logits: float `[batch, classes]`, unnormalised.
@@ -109,6 +109,7 @@ def cross_ckd_loss(
 
     With past student outputs as s' it compares with a memory. With the teacher's outputs as s' and z' both (anchors) it
     also fixes the vector over the classes that comparisons by difference within the student's outputs leave free.
+    Log-probabilities in place of logits give the same value.
 
     Args:
         student_logits: float `[batch, classes]`, unnormalised.
@@ -153,7 +154,8 @@ def drawn_ckd_loss(
 ) -> Tensor:
     """`T^2 KL(softmax(c(z_A, z_B) / T) || softmax(c(s_A, s_B) / T))`, averaged over drawn groups.
 
-    z_A is the mean over the first `ceil(k / 2)` samples of a group, z_B that over the rest of it.
+    z_A is the mean over the first `ceil(k / 2)` samples of a group, z_B that over the rest of it. Log-probabilities in
+    place of logits give the same value.
 
     Args:
         student_logits: float `[batch, classes]`, unnormalised.

@@ -9,6 +9,8 @@ from distill_worker.losses.shapes import at_least_float32, check_logits
 def pseudo_label_loss(student_logits: Tensor, view_logits: Tensor, *, threshold: float = 0.95) -> Tensor:
     """`mean_i [max p(view_i) >= threshold] CE(student_i, argmax p(view_i))` with p the softmax.
 
+    Log-probabilities in place of logits, on either side, give the same value.
+
     Args:
         student_logits: float `[batch, classes]`, unnormalised: of the view that learns.
         view_logits: float `[batch, classes]`, unnormalised: of the view that labels; no gradient flows into it.

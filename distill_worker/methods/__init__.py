@@ -1,19 +1,17 @@
-"""Every method by name: the registry that the configuration, the documentation and `distill-worker methods` read."""
+"""Every method by name: the registry that the configuration, the documentation and `distill-worker methods` read.
+
+A method is registered by being a class with a name in one of the modules of `_MODULES`.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
+from distill_worker.methods import ckd, crd, mixup, pool, relational, single_sample, white_box
 from distill_worker.methods.base import LOGITS, Batch, Method, Setting, method_name
-from distill_worker.methods.ckd import CKD
-from distill_worker.methods.crd import CRD
-from distill_worker.methods.mixup import CutMix, Mixing, Mixup, Mixup3
+from distill_worker.methods.mixup import Mixing
 from distill_worker.methods.objective import Objective
-from distill_worker.methods.pool import PseudoLabel
-from distill_worker.methods.relational import CC, PKT, RKD, SP
-from distill_worker.methods.single_sample import CE, DIST, DKD, KD, LSKD, TTM, WTTM
-from distill_worker.methods.white_box import AT, VID, FitNet
 
 __all__ = [
     "METHODS",
@@ -29,17 +27,21 @@ __all__ = [
     "why_not_with",
 ]
 
-AnyMethod = Annotated[
-    CE | KD | CKD | DKD | LSKD | DIST | TTM | WTTM | RKD | SP | CC | PKT | CRD | Mixup | Mixup3 | CutMix
-    | FitNet | AT | VID | PseudoLabel,
-    Field(discriminator="name"),
-]  # fmt: skip
+_MODULES = (single_sample, ckd, relational, crd, mixup, white_box, pool)
 
 METHODS: Mapping[str, type[Method]] = {
-    method.model_fields["name"].default: method
-    for method in AnyMethod.__origin__.__args__  # type: ignore[attr-defined]
+    value.model_fields["name"].default: value
+    for module in _MODULES
+    for value in vars(module).values()
+    if isinstance(value, type) and issubclass(value, Method) and "name" in value.model_fields
 }
-"""In the order in which they are listed."""
+"""In the order in which they are listed: by module, then as the module defines them."""
+
+if TYPE_CHECKING:
+    AnyMethod = Method
+else:
+    AnyMethod = Annotated[Union[*METHODS.values()], Field(discriminator="name")]
+"""The type of a configuration's field that takes any method and chooses it by its name."""
 
 
 def described() -> list[dict[str, Any]]:

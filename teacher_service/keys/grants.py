@@ -78,8 +78,8 @@ def _repeated(connection: Connection, key: Row[Any], earlier: Row[Any], requeste
     if (earlier.samples, earlier.reason) != (requested.samples, requested.reason):
         raise IdempotencyMismatch(
             f"Idempotency-Key (reference): expected the grant of {earlier.samples} samples ({earlier.reason}) that was "
-            f"made under {requested.reference!r}, got {requested.samples} ({requested.reason}). Nothing was granted now; "
-            "repeat that grant, or use another reference."
+            f"made under {requested.reference!r}, got {requested.samples} ({requested.reason}). Nothing was granted "
+            "now; repeat that grant, or use another reference."
         )
     until_then = select(func.sum(grants.c.samples)).where(grants.c.key_id == key.id, grants.c.id <= earlier.id)
     limit = int(connection.scalar(until_then) or 0)

@@ -12,7 +12,9 @@ from teacher_service.policy.quota import Quota
 
 _TERM_TYPES: Final[dict[str, Any]] = {"text": str, "outputs": str, "time": datetime | None, "limit": int | None}
 _FIELDS: Final[dict[str, Any]] = {
-    **{"id": str, "name": str, "holder": str},
+    "id": str,
+    "name": str,
+    "holder": str,
     **dict.fromkeys(("limit", "used", "reserved", "remaining", "in_flight"), int),
     **{name: _TERM_TYPES[term.kind] for name, term in TERMS.items()},
     "revoked": bool,

@@ -1,7 +1,7 @@
 """The terms of a key: its holder, the outputs that it may request, its rate limits, and when it expires.
 
-The terms are listed once, as the fields of `KeyTerms`: the admin API's schemas and the command line's options are derived
-from them. To add a term, add a field, its column of `api_keys` (`database/schema.py`), and a migration.
+The terms are listed once, as the fields of `KeyTerms`; the schemas of the admin API and the options of the command line
+are derived from them. To add a term, add a field, its column of `api_keys` (`database/schema.py`), and a migration.
 """
 
 from collections.abc import Mapping

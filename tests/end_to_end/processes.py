@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import httpx
 

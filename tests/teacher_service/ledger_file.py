@@ -13,12 +13,12 @@ import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from teacher_service.database.engine import open_database
+from shared.durable.process_lock import ProcessLock
+from teacher_service.database.engine import open_database, open_process_lock
 from teacher_service.database.query_facts import Query
 from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger
-from teacher_service.ledger.process_lock import Instance, open_instance
 
 WAIT_SECONDS: Final = 10.0
 """How long a test waits for what must happen; reached only when it fails."""
@@ -43,7 +43,7 @@ class Books:
     """A SQLite file, or the URL of a PostgreSQL database."""
     engine: Engine
     commits: GroupCommit
-    instance: Instance
+    instance: ProcessLock
     clock: FakeClock
 
     @property
@@ -70,7 +70,7 @@ def open_books(path: Path | str, clock: FakeClock | None = None) -> Iterator[Boo
     """Open a ledger, and close it in order."""
     engine = open_database(path)
     commits = GroupCommit(engine)
-    with open_instance(engine) as instance:
+    with open_process_lock(engine) as instance:
         try:
             yield Books(path, engine, commits, instance, clock or FakeClock())
         finally:

@@ -22,7 +22,7 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
     UnknownKey,
 )
-from teacher_service.keys.request_schemas import ChangeTermsRequest, GrantRequest, CreateKeyRequest
+from teacher_service.keys.request_schemas import ChangeTermsRequest, CreateKeyRequest, GrantRequest
 from teacher_service.keys.response_schemas import GrantedResponse, KeyResponse, KeyWithGrants, NewKeyResponse
 from teacher_service.policy.key_terms import KeyTerms
 

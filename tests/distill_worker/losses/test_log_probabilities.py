@@ -4,8 +4,6 @@
 their own has one as well. The shifts here are those of the log-softmax, and larger ones.
 """
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
@@ -14,12 +12,11 @@ from torch.testing import assert_close
 from distill_worker import losses
 from distill_worker.losses.ckd import Comparison
 from distill_worker.methods.mixtures import draw_mixup
+from tests.distill_worker.losses.cases import CASES, Loss
 from tests.distill_worker.losses.comparisons import value_and_gradient
 
 BATCH, CLASSES = 9, 6
-LABELS = torch.arange(BATCH) % CLASSES
 COMPARISONS: tuple[Comparison, ...] = ("difference", "addition", "interpolation", "concatenation")
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -45,13 +42,8 @@ def _ckd(comparison: Comparison, k: int, pairing: str) -> Loss:
 
 
 LOSSES: dict[str, Loss] = {
-    "kd": losses.kd_loss,
+    **{str(case): case for case in CASES if case.takes_log_probabilities},
     "kd, T = 1": lambda s, z: losses.kd_loss(s, z, temperature=1),
-    "dkd": lambda s, z: losses.dkd_loss(s, z, LABELS),
-    "lskd": losses.lskd_loss,
-    "dist": losses.dist_loss,
-    "ttm": losses.ttm_loss,
-    "wttm": losses.wttm_loss,
     "rkd of log-probabilities": lambda s, z: losses.rkd_loss(s.log_softmax(1), z.log_softmax(1)),
     **{
         f"ckd, {comparison}, k = {k}, {pairing}": _ckd(comparison, k, pairing)
@@ -75,8 +67,8 @@ def test_value_and_gradient_are_those_of_logits(loss: Loss) -> None:
     expected = value_and_gradient(loss(student, teacher), student)
     assert expected[0] > 0.01
     shift = 40 * torch.randn(BATCH, 1, generator=_generator(3), dtype=torch.float64)
-    for told in (teacher.log_softmax(1), teacher + shift):
-        assert_close(value_and_gradient(loss(student, told), student), expected, rtol=1e-6, atol=1e-6)
+    for shifted in (teacher.log_softmax(1), teacher + shift):
+        assert_close(value_and_gradient(loss(student, shifted), student), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_mixture_of_log_probabilities_is_that_of_logits() -> None:
@@ -90,9 +82,9 @@ def test_mixture_of_log_probabilities_is_that_of_logits() -> None:
     assert_close(mixed[5].exp(), by_hand, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [losses.rkd_loss, losses.sp_loss, losses.cc_loss, losses.pkt_loss])
+@pytest.mark.parametrize("loss", [case for case in CASES if case.sees_shifts], ids=str)
 def test_relations_of_logits_are_others_than_those_of_log_probabilities(loss: Loss) -> None:
-    """Why these methods refuse them."""
+    """Why these methods reject them."""
     student = 3 * torch.randn(BATCH, CLASSES, generator=_generator(1), dtype=torch.float64)
     teacher = 5 * torch.randn(BATCH, CLASSES, generator=_generator(2), dtype=torch.float64)
     expected = loss(student, teacher)

@@ -69,7 +69,7 @@ def test_refused_grant_leaves_its_reference_free(either: Books) -> None:
         either.keys.grant(key, MAX_QUOTA, "term", "word")
     assert not either.keys.grant(key, 7, "term", "word").repeated
     for samples, reason in ((8, "term"), (7, "other"), (MAX_QUOTA, "term")):
-        with pytest.raises(IdempotencyMismatch, match=r"7 samples \(term\) were granted under 'word'"):
+        with pytest.raises(IdempotencyMismatch, match=r"7 samples \(term\) that was made under 'word'"):
             either.keys.grant(key, samples, reason, "word")
     assert either.keys.show(key).quota.limit == 12
 
