@@ -62,7 +62,7 @@ class KeyStore:
     def cached(self, token: str) -> Quota | None:
         """The key as it was when the token was last authenticated, without a read of the database.
 
-        It may be stale, so a request that is admitted on its terms must pass its revision to the ledger, to be compared.
+        It may be stale, so a request that is admitted on its terms must pass its revision to the ledger.
         """
         return self._cache.get(sha256(token.encode()).digest())
 
