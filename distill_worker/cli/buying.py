@@ -21,8 +21,8 @@ from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, WorkerError
 from distill_worker.methods import method_name
-from distill_worker.runs import purchase as buying
-from distill_worker.runs.rounds import Known, check_teacher, known_samples
+from distill_worker.runs import purchase
+from distill_worker.runs.rounds import SelectedSamples, check_teacher, selected_samples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import load_targets
 
@@ -39,16 +39,16 @@ def plan(
             else f"{method_name(config.method)} asks no teacher: 0 calls"
         )
         return
-    known = known_samples(config, keep=False)
-    with buying.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
-        check_teacher(known, description.id)
-        made = buying.make_plan(config, known.samples, teacher, description, cache, max_calls=max_calls)
+    selected = selected_samples(config, keep=False)
+    with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
+        check_teacher(selected, description.id)
+        made = purchase.make_plan(config, selected.samples, teacher, description, cache, max_calls=max_calls)
     if as_json:
-        print(json.dumps({**made.facts(), **known.facts(), "later_price": made.price_of(known.later)}))
+        print(json.dumps({**made.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}))
     else:
         show_plan(made, answers)
-        say_round(config, known)
-        _say_later(known, made)
+        say_round(config, selected)
+        _say_later(selected, made)
     made.check()
 
 
@@ -69,11 +69,11 @@ def fetch(
     config = load_config(config_file, overrides or ())
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} asks no teacher, so there is nothing to fetch")
-    known = known_samples(config, keep=True)
-    say_round(config, known)
-    made, bought = buy(config, known, abandon=abandon, max_calls=max_calls, yes=yes)
+    selected = selected_samples(config, keep=True)
+    say_round(config, selected)
+    made, bought = buy(config, selected, abandon=abandon, max_calls=max_calls, yes=yes)
     if as_json:
-        print(json.dumps({**made.facts(), **known.facts(), "bought": bought}))
+        print(json.dumps({**made.facts(), **selected.facts(), "bought": bought}))
         return
     held = made.wanted - made.left_out
     left = f"; {made.left_out} are still to buy" if made.left_out else ""
@@ -93,7 +93,7 @@ def reconcile(
     A teacher that keeps no log that can be read is compared by its counter. Exit status 2 when anything differs.
     """
     config = load_config(config_file, overrides or ())
-    with buying.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
+    with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
         found = compare_with_teacher(teacher, description, cache, shared_key=shared_key)
     if as_json:
         print(json.dumps(found.facts()))
@@ -106,7 +106,7 @@ def reconcile(
 
 def buy(
     config: RunConfig,
-    known: Known,
+    selected: SelectedSamples,
     *,
     abandon: Abandoned | None = None,
     max_calls: int | None = None,
@@ -116,16 +116,16 @@ def buy(
 
     Where all is held already, nobody is asked.
     """
-    samples = known.samples
+    samples = selected.samples
     with Cache(config.output.cache) as cache:
-        if abandon is None and (held := buying.held_already(config, samples, cache)) is not None:
+        if abandon is None and (held := purchase.held_already(config, samples, cache)) is not None:
             made, seen_at = held
-            check_teacher(known, made.teacher_id)
+            check_teacher(selected, made.teacher_id)
             seen = datetime.fromtimestamp(seen_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
             say(f"all {made.wanted} outputs are held; the teacher was not asked (it was last seen on {seen})")
             return made, 0
         with (
-            buying.connect(config, say) as (teacher, description),
+            purchase.connect(config, say) as (teacher, description),
             progress_bar("buying", tells_remaining=False) as move,
         ):
             started = time.monotonic()
@@ -137,12 +137,12 @@ def buy(
 
             def agree(plan: Plan) -> bool:
                 nonlocal started
-                check_teacher(known, plan.teacher_id)
+                check_teacher(selected, plan.teacher_id)
                 bound = _agree(plan, yes=yes, capped=max_calls is not None)
                 started = time.monotonic()
                 return bound
 
-            return buying.buy(
+            return purchase.buy(
                 config,
                 samples,
                 teacher,
@@ -157,22 +157,22 @@ def buy(
             )
 
 
-def say_round(config: RunConfig, known: Known) -> None:
+def say_round(config: RunConfig, selected: SelectedSamples) -> None:
     """Where a run in rounds is."""
     if config.budget.rounds > 1:
         say(
-            f"round {known.rounds} of {config.budget.rounds}: {len(known.samples.chosen)} samples are chosen of "
-            f"{config.budget.n} wanted in all; {known.later} are still to be chosen with students"
+            f"round {selected.rounds} of {config.budget.rounds}: {len(selected.samples.chosen)} samples are chosen of "
+            f"{config.budget.n} wanted in all; {selected.later} are still to be chosen with students"
         )
 
 
-def _say_later(known: Known, plan: Plan) -> None:
+def _say_later(selected: SelectedSamples, plan: Plan) -> None:
     """What the rounds to come will take, where there are any."""
-    if not known.later:
+    if not selected.later:
         return
-    price = "" if plan.price is None else f", for {money(plan, known.later)} at most"
-    say(f"the rounds to come buy {known.later} more, or fewer where some are held{price}")
-    if plan.quota is not None and plan.quota.remaining < len(plan.to_buy) + plan.left_out + known.later:
+    price = "" if plan.price is None else f", for {money(plan, selected.later)} at most"
+    say(f"the rounds to come buy {selected.later} more, or fewer where some are held{price}")
+    if plan.quota is not None and plan.quota.remaining < len(plan.to_buy) + plan.left_out + selected.later:
         say(f"the quota does not reach so far: {plan.quota.remaining} calls remain, for this round and those to come")
 
 

@@ -31,10 +31,10 @@ from distill_worker.experiments.comparison import load_comparison
 from distill_worker.experiments.degrade import degrade_weights
 from distill_worker.experiments.demo import Demo, run_demo
 from distill_worker.methods import described, method_name
-from distill_worker.runs import train_student as pipeline
-from distill_worker.runs.rounds import Bought, Known, all_samples, run_in_rounds
+from distill_worker.runs.rounds import Bought, SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import find_bought, load_targets
+from distill_worker.runs.train_student import train_student
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import most_steps
 from shared.degradation import Degradation
@@ -114,14 +114,14 @@ def run(
 
     left = max_calls
 
-    def buy(known: Known) -> Bought:
+    def buy(selected: SelectedSamples) -> Bought:
         nonlocal left
-        say_round(config, known)
+        say_round(config, selected)
         if not config.needs_teacher:
             return {}, None
-        made, bought = cli_buying.buy(config, known, max_calls=left, yes=yes)
+        made, bought = cli_buying.buy(config, selected, max_calls=left, yes=yes)
         left = None if left is None else max(0, left - bought)
-        return bought_targets(config, known.samples, made), made.teacher_id
+        return bought_targets(config, selected.samples, made), made.teacher_id
 
     def train(here: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
         return _train(here, samples, bought, fresh=fresh and here is config)
@@ -267,7 +267,7 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) 
     with progress_bar(
         f"training {method_name(config.method)}", most_steps(config.training, len(samples.images))
     ) as move:
-        return pipeline.train_student(
+        return train_student(
             config,
             samples,
             targets,

@@ -14,8 +14,8 @@ import torch
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.runs import train_student as pipeline
 from distill_worker.runs.samples import Samples
+from distill_worker.runs.train_student import train_student
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import Progress
 from shared.weights import load_weights
@@ -23,7 +23,7 @@ from shared.weights import load_weights
 N = 24
 _KILLED_RUN = """
 import os, signal, sys
-from tests.distill_worker.test_pipeline import run
+from tests.distill_worker.runs.test_train_student import run
 run(sys.argv[1], lambda step, loss: step == 13 and os.kill(os.getpid(), signal.SIGKILL))
 """
 
@@ -47,7 +47,7 @@ def run(folder: str | Path, progress: Progress = lambda _step, _loss: None, **se
     config = _config(Path(folder), **sections)
     targets = 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))
     samples = Samples.of(config)
-    return pipeline.train_student(config, samples, {"logits": targets}, "t", progress=progress)
+    return train_student(config, samples, {"logits": targets}, "t", progress=progress)
 
 
 def _left_in(folder: Path) -> list[bytes]:
@@ -65,7 +65,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_and_resumed_run_ends_with_the_same_bits(finished: Path, tmp_path: Path) -> None:
     """SIGKILL at step 13, after the checkpoint of step 10: equal student and equal metrics, to the last bit."""
     command = [sys.executable, "-c", _KILLED_RUN, str(tmp_path)]
-    killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[2])
+    killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[3])
     assert killed.returncode == -signal.SIGKILL
     left = sorted(file.name for file in (tmp_path / "run").iterdir())
     assert left == [".lock", "checkpoint.pt", "metrics.jsonl", "run.json"]
