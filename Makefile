@@ -74,6 +74,7 @@ figures: $(INSTALLED) ## the latest of every figure, misses first
 
 docs: $(INSTALLED) ## write what of docs/ follows from the code
 	.venv/bin/python -m teacher_service.cli.write_docs docs
+	.venv/bin/python docs/draw_rooms.py
 
 docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md, by running what it tells of (1 minute)
 	WRITE_DOCS=1 .venv/bin/pytest -q tests/end_to_end/test_every_output.py

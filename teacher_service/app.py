@@ -37,7 +37,7 @@ from teacher_service.api.routes import (
     problems,
     quota,
 )
-from teacher_service.database.engine import open_database
+from teacher_service.database.engine import open_database, open_process_lock
 from teacher_service.inference.batcher import MicroBatcher
 from teacher_service.inference.counters import Statistics
 from teacher_service.inference.query_runner import Desk
@@ -46,7 +46,6 @@ from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.answer_retention import forget_answers
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Clock, Ledger
-from teacher_service.ledger.process_lock import open_instance
 from teacher_service.models import Teacher
 from teacher_service.query_log.history import History
 from teacher_service.settings import Settings
@@ -61,7 +60,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = open_database(settings.ledger)
-        with open_instance(engine) as instance:
+        with open_process_lock(engine) as instance:
             commits = GroupCommit(engine)
             ledger = Ledger(engine, commits, instance, clock, retention_seconds=3600 * settings.answer_retention_hours)
             ledger.recover()

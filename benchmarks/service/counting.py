@@ -12,11 +12,10 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, figure
 from shared.oip import Body
-from teacher_service.database.engine import open_database
+from teacher_service.database.engine import open_database, open_process_lock
 from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger, Query, Reservation
-from teacher_service.ledger.process_lock import open_instance
 
 RUNS = 5
 CHARGES = 6400
@@ -45,7 +44,7 @@ def charges_per_second(folder: Path, in_flight: int, total: int) -> float:
         stack.callback(engine.dispose)
         commits = GroupCommit(engine)
         stack.callback(commits.close)
-        instance = stack.enter_context(open_instance(engine))
+        instance = stack.enter_context(open_process_lock(engine))
         key_id = KeyRing(engine, commits, time.time).create("benchmark", 2**40).id
         ledger = Ledger(engine, commits, instance, time.time)
         started = time.perf_counter()

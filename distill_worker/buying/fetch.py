@@ -13,7 +13,7 @@ import numpy as np
 
 from distill_worker.buying.deferred_interrupts import interrupts_held_back
 from distill_worker.buying.plan import Images, Plan, claims_on
-from distill_worker.cache import Buyer, Cache, Claims, Purchase
+from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.errors import (
     AnswerExpired,
     PlanRefused,
@@ -25,6 +25,7 @@ from distill_worker.errors import (
     WorkerError,
 )
 from distill_worker.teachers.base import Answer, Description, Teacher
+from shared.durable.process_lock import ProcessLock
 
 Abandoned = Literal["other-keys", "all"]
 """Whose open purchases to give up: those that another API key began, or this one's too, which would replay free."""
@@ -45,7 +46,7 @@ def fetch(
     plan: Plan,
     images: Mapping[bytes, Images],
     *,
-    buyer: Buyer,
+    buyer: ProcessLock,
     concurrency: int,
     bound: bool = False,
     progress: Progress = lambda _done, _plan: None,
@@ -128,7 +129,7 @@ class _Purchases:
     def carry_out(
         self,
         pool: ThreadPoolExecutor,
-        buyer: Buyer,
+        buyer: ProcessLock,
         concurrency: int,
         on_wait: Callable[[int], None],
         sleep: Callable[[float], None],

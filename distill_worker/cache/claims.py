@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, insert, select, update
 
 from distill_worker.cache.database import schema
-from distill_worker.cache.database.process_lock import Buyer
 from distill_worker.cache.records import Purchase, split_keys, split_kinds
 from distill_worker.errors import PlanRefused
+from shared.durable.process_lock import ProcessLock
 
 OTHER_PAYER = (
     "some of these samples were asked for with another API key, in a purchase whose end is not known: they may have "
@@ -93,7 +93,7 @@ class Claims:
         return len(self._todo) + len(self._elsewhere)
 
     def take(
-        self, connection: Connection, held: Held, is_alive: IsAlive, buyer: Buyer, count: int, *, now: float
+        self, connection: Connection, held: Held, is_alive: IsAlive, buyer: ProcessLock, count: int, *, now: float
     ) -> list[Purchase]:
         """See `Cache.claim`.
 
@@ -252,7 +252,7 @@ def new_id(added: CursorResult[Any]) -> int:
     return int(added.inserted_primary_key.id)  # type: ignore[union-attr]  # one row was inserted
 
 
-def _adopt(connection: Connection, opened: Purchase, buyer: Buyer) -> Purchase:
+def _adopt(connection: Connection, opened: Purchase, buyer: ProcessLock) -> Purchase:
     here = schema.purchases.c.id == opened.id
     connection.execute(update(schema.purchases).where(here).values(buyer_id=buyer.id))
     return replace(opened, buyer_id=buyer.id, begun_earlier=True)

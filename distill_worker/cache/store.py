@@ -23,9 +23,15 @@ from sqlalchemy import Connection, delete, insert, select, update
 from distill_worker.cache.block import pack_block
 from distill_worker.cache.claims import Claims, Seen, new_purchase, open_purchases
 from distill_worker.cache.database import schema
-from distill_worker.cache.database.engine import WHAT_TO_DO_WITH_A_FILE, explained, open_engine, reading, shown
-from distill_worker.cache.database.migrations import migrate
-from distill_worker.cache.database.process_lock import Buyer, is_alive, open_buyer
+from distill_worker.cache.database.engine import (
+    WHAT_TO_DO_WITH_A_FILE,
+    explained,
+    is_buyer_alive,
+    open_engine,
+    open_process_lock,
+    shown,
+)
+from distill_worker.cache.database.schema_version import migrate
 from distill_worker.cache.database.write_retry import patiently
 from distill_worker.cache.holdings import Holdings
 from distill_worker.cache.records import Purchase, PurchaseRecord, purchase_records
@@ -40,6 +46,8 @@ from distill_worker.cache.streams import (
     teacher_ids,
 )
 from distill_worker.errors import CacheError
+from shared.durable.engine import reading
+from shared.durable.process_lock import ProcessLock
 
 
 class Cache:
@@ -86,10 +94,10 @@ class Cache:
         self._engine.dispose()
 
     @contextmanager
-    def buying(self) -> Iterator[Buyer]:
+    def buying(self) -> Iterator[ProcessLock]:
         """Be one of the processes that buy into this cache, whose open purchases nobody else touches."""
         with explained(self.place):
-            buyer = open_buyer(self._engine)
+            buyer = open_process_lock(self._engine)
         try:
             yield buyer
         finally:
@@ -160,7 +168,7 @@ class Cache:
             keys = [key for key in dict.fromkeys(wanted) if key in held]
             return dict(zip(keys, held.read(connection, keys), strict=True))
 
-    def claim(self, claims: Claims, buyer: Buyer, count: int) -> list[Purchase]:
+    def claim(self, claims: Claims, buyer: ProcessLock, count: int) -> list[Purchase]:
         """Up to `count` purchases for this buyer to see to, written down: what others left open, or new ones."""
         with self.writing() as connection:
             held = [self.learned(connection, stream_id) for stream_id in claims.stream_ids]
@@ -175,7 +183,7 @@ class Cache:
     def is_alive(self, buyer_id: str | None) -> bool:
         """Whether the process with this id still buys into this cache."""
         with explained(self.place):
-            return is_alive(self._engine, buyer_id)
+            return is_buyer_alive(self._engine, buyer_id)
 
     def intend(self, stream_id: int, sample_keys: Sequence[bytes], *, payer: str) -> Purchase:
         """Write down a purchase that nobody sees to yet."""

@@ -17,7 +17,7 @@ from distill_worker.cache import Cache
 from distill_worker.cli import buying as cli_buying
 from distill_worker.cli import cache as cli_cache
 from distill_worker.cli.buying import bought_targets, say_round
-from distill_worker.cli.console import progress_bar
+from distill_worker.cli.console import TERMINAL, progress_bar
 from distill_worker.cli.options import AsJson, ConfigFile, MaxCalls, Overrides, Yes
 from distill_worker.cli.tables import show_comparison, show_list
 from distill_worker.cli.tables_demo import show_demo
@@ -69,7 +69,7 @@ def demo(
 
     The second run finds the teacher and every bought output where the first left them, and pays for nothing.
     """
-    facts = run_demo(Demo.of(data, n=n, seeds=seeds, quota=quota, directory=directory))
+    facts = run_demo(Demo.of(data, n=n, seeds=seeds, quota=quota, directory=directory), TERMINAL)
     if as_json:
         print(json.dumps(facts))
     else:
@@ -178,7 +178,7 @@ def compare(
     Each student is a run of its own: killed, the same command goes on from what is done and pays nothing twice.
     """
     comparison = load_comparison(comparison_file, jobs=jobs)
-    facts = run_comparison(comparison)
+    facts = run_comparison(comparison, display=TERMINAL)
     if as_json:
         print(json.dumps(facts))
     else:

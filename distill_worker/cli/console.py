@@ -1,12 +1,15 @@
 """What people see: progress and notes on standard error, results on standard output."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+from distill_worker.experiments.display import Display, MoveBar
 
 _TOLD_EVERY_SECONDS = 10.0
 
@@ -19,9 +22,7 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def progress_bar(
-    title: str, total: int | None = None, *, tells_remaining: bool = True
-) -> Iterator[Callable[..., None]]:
+def progress_bar(title: str, total: int | None = None, *, tells_remaining: bool = True) -> Iterator[MoveBar]:
     """A bar on standard error, shown from its first move on; where that is no terminal, a line now and then.
 
     The function that it yields takes the absolute count done, the text behind the bar, and the total once it is known.
@@ -47,6 +48,10 @@ def progress_bar(
                 say(f"{title}: {done} of {progress.tasks[task].total or '?'}, {extra}")
 
         yield move
+
+
+TERMINAL: Final = Display(say, progress_bar)
+"""Shows the progress of an experiment on standard error."""
 
 
 def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

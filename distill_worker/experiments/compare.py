@@ -20,10 +20,10 @@ from typing import Any
 
 from distill_worker.buying.output_choice import kinds_to_buy
 from distill_worker.cache import Cache
-from distill_worker.cli.console import progress_bar, say
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.experiments.comparison import Cell, Comparison
+from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
 from distill_worker.runs import purchase
 from distill_worker.runs.samples import Samples
@@ -32,23 +32,24 @@ from distill_worker.runs.train_student import train_student
 from distill_worker.teachers.base import Description, Quota, Teacher
 
 
-def run_comparison(comparison: Comparison, *, fresh: bool = False) -> dict[str, Any]:
+def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Display = SILENCE) -> dict[str, Any]:
     """The comparison's facts: `teacher`, `calls_paid`, `cache_hits`, `quota`, `results`, `seconds`.
 
     Args:
         comparison: what to compare.
-        fresh: train every student again, even where a result is found.
+        fresh: train every student again, even where a run directory holds its result.
+        display: shows the progress.
     """
     started = time.perf_counter()
     compare = comparison.compare
     asking = distinct_purchases(comparison.cells)
-    with _teacher(comparison, asking) as (client, teacher_facts):
+    with _teacher(comparison, asking, display) as (client, teacher_facts):
         description = client.describe()
         kinds = [kinds_to_buy(cell.config, description.outputs) for cell in comparison.cells]
         before = client.quota()
-        held = sum(_buy(cell.config, client, description) for cell in asking)
+        held = sum(_buy(cell.config, client, description, display) for cell in asking)
         after = client.quota()
-    results = _train_all(comparison.cells, description.id, kinds, jobs=compare.jobs, fresh=fresh)
+    results = _train_all(comparison.cells, description.id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
     base = comparison.cells[0].config
     return {
         "data": base.data.name,
@@ -81,45 +82,53 @@ def _purchase_identity(config: RunConfig) -> str:
 
 
 @contextmanager
-def _teacher(comparison: Comparison, asking: Sequence[Cell]) -> Iterator[tuple[Teacher, dict[str, Any]]]:
+def _teacher(
+    comparison: Comparison, asking: Sequence[Cell], display: Display
+) -> Iterator[tuple[Teacher, dict[str, Any]]]:
     compare = comparison.compare
     if compare.teacher is None:
-        with purchase.connect(comparison.cells[0].config, say) as (client, _):
+        with purchase.connect(comparison.cells[0].config, display.note) as (client, _):
             yield client, {}
         return
-    teacher = train_teacher(comparison.teacher_run(compare.teacher))
+    teacher = train_teacher(comparison.teacher_run(compare.teacher), display)
     quota = compare.quota
     if quota is None:
         quota = len({key for cell in asking for key in _samples(cell.config).wanted})
     features = any(len(cell.config.teacher_kinds) > 1 for cell in asking)
-    with serving(teacher, compare.directory, quota=quota, features=features) as client:
+    with serving(teacher, compare.directory, quota=quota, features=features, display=display) as client:
         quota_of(client)
         yield client, teacher.facts()
 
 
-def _buy(config: RunConfig, client: Teacher, description: Description) -> int:
-    with Cache(config.output.cache) as cache, progress_bar(f"buying, n = {config.budget.n}") as move:
+def _buy(config: RunConfig, client: Teacher, description: Description, display: Display) -> int:
+    with Cache(config.output.cache) as cache, display.progress_bar(f"buying, n = {config.budget.n}", None) as move:
         plan, _ = purchase.buy(
             config,
             _samples(config),
             client,
             description,
             cache,
-            on_wait=lambda left: say(f"another worker is buying the last {left} samples; waiting for it"),
+            on_wait=lambda left: display.note(f"another worker is buying the last {left} samples; waiting for it"),
             progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} held", plan.outstanding),
         )
     return plan.cached
 
 
 def _train_all(
-    cells: Sequence[Cell], teacher_id: str, kinds: Sequence[tuple[str, ...]], *, jobs: int, fresh: bool
+    cells: Sequence[Cell],
+    teacher_id: str,
+    kinds: Sequence[tuple[str, ...]],
+    *,
+    jobs: int,
+    fresh: bool,
+    display: Display,
 ) -> list[dict[str, Any]]:
     results: dict[int, dict[str, Any]] = {}
     title = f"students ({cells[0].config.student.network})"
     # Each student in a process that has loaded torch by itself: threads of a forked one may hang.
     context = multiprocessing.get_context("spawn")
     with (
-        progress_bar(title, len(cells)) as move,
+        display.progress_bar(title, len(cells)) as move,
         ProcessPoolExecutor(jobs, mp_context=context, initializer=_live_with_the_parent) as pool,
     ):
         move(0, "")
@@ -134,7 +143,9 @@ def _train_all(
                 move(len(results), f"{cells[index].label}, n = {cells[index].n}, seed {cells[index].seed}")
         except BaseException:
             # What was not begun must not hold up the end.
-            say("ending the students in training; what is done is kept, and the same command goes on from there")
+            display.note(
+                "ending the students in training; what is done is kept, and the same command goes on from there"
+            )
             for future in running:
                 future.cancel()
             raise

@@ -12,6 +12,7 @@ from typing import Any
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.compare import run_comparison
 from distill_worker.experiments.comparison import Comparison, parse_comparison
+from distill_worker.experiments.display import SILENCE, Display
 
 METHODS: tuple[dict[str, Any], ...] = (
     {"label": "ce", "method": {"name": "ce"}},
@@ -79,6 +80,6 @@ class Demo:
         )
 
 
-def run_demo(demo: Demo) -> dict[str, Any]:
+def run_demo(demo: Demo, display: Display = SILENCE) -> dict[str, Any]:
     """The demo's facts: those of its comparison, and `n` as one number."""
-    return {**run_comparison(demo.comparison(), fresh=True), "n": demo.n}
+    return {**run_comparison(demo.comparison(), fresh=True, display=display), "n": demo.n}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill_worker.cli.console import notes, progress_bar
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import TeacherError
+from distill_worker.experiments.display import Display
 from distill_worker.experiments.local_service import create_key, served
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.train_student import train_student
@@ -29,10 +29,10 @@ class TrainedTeacher:
         return {"network": self.network, "accuracy": self.accuracy, "weights": str(self.weights)}
 
 
-def train_teacher(config: RunConfig) -> TrainedTeacher:
+def train_teacher(config: RunConfig, display: Display) -> TrainedTeacher:
     """Train it, or find it where an earlier run left it."""
     title = f"teacher ({config.student.network} on {config.data.name})"
-    with progress_bar(title, config.training.steps) as move:
+    with display.progress_bar(title, config.training.steps) as move:
         result = train_student(
             config, Samples.of(config), {}, None, progress=lambda step, loss: move(step, f"loss {loss:.4f}")
         )
@@ -41,13 +41,15 @@ def train_teacher(config: RunConfig) -> TrainedTeacher:
 
 
 @contextmanager
-def serving(teacher: TrainedTeacher, directory: Path, *, quota: int, features: bool = False) -> Iterator[Teacher]:
+def serving(
+    teacher: TrainedTeacher, directory: Path, *, quota: int, features: bool, display: Display
+) -> Iterator[Teacher]:
     """Serve it and yield a client with a key of that quota; ledger, log and key stay in `directory`."""
     name = "api-key-with-features" if features else "api-key"
     service, key_file = directory / "service", directory / name
     create_key(service, name=name, quota=quota, key_file=key_file, features=features)
     with served(teacher.weights, service) as url:
-        notes.print(f"serving it at {url}; its ledger and log are in {service}")
+        display.note(f"serving it at {url}; its ledger and log are in {service}")
         address = RunConfig.model_fields["teacher"].default
         with teacher_at(address, url=url, api_key=key_file.read_text(encoding="ascii").strip()) as client:
             yield client

@@ -135,7 +135,7 @@ def _first_selection(pool: CandidatePool, saved: SavedSelections) -> SavedSelect
         round=1,
         strategy=budget.strategy if budget.rounds == 1 else budget.first,
         seed=budget.seed,
-        of=dict(saved.of),
+        of=dict(saved.identity.values),
         keys=tuple(key.hex() for key in pool.first()),
     )
 
@@ -168,7 +168,7 @@ def _with_next_selection(
             seed=config.budget.seed,
             student=fingerprint,
             teacher_id=teacher_id,
-            of=dict(saved.of),
+            of=dict(saved.identity.values),
             keys=tuple(key.hex() for key in keys),
         )
         saved.write(selection)

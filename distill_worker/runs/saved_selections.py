@@ -8,8 +8,7 @@ sums of floats differently.
 """
 
 import fcntl
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
 from shared.atomic_file import write_atomically
 
@@ -50,18 +50,18 @@ class SavedSelections:
     """The selections in a run directory. Every failure of the disk is a `RunError`."""
 
     folder: Path
-    of: Mapping[str, Any]
-    """JSON-able: the part of the run's configuration that the selections depend on."""
+    identity: RunIdentity
+    """The part of the run's configuration that the selections depend on."""
 
     @classmethod
     def in_run(cls, config: RunConfig) -> "SavedSelections":
         """The selections of a run. A selection made at once depends on less than one that needs students."""
-        depends_on = config.identity
+        identity = config.identity
         if config.budget.rounds == 1:
             features = {} if config.budget.features == "pixels" else {"features": Path(config.budget.features).name}
-            depends_on = {name: depends_on[name] for name in ("data", "budget", "corruption")} | features
-            depends_on["validation_share"] = config.training.validated_share
-        return cls(config.output.directory / "rounds", json.loads(json.dumps(depends_on)))
+            validation = {"validation_share": config.training.validated_share}
+            identity = identity.only("data", "budget", "corruption") | features | validation
+        return cls(config.output.directory / "rounds", identity)
 
     def read(self) -> list[SavedSelection]:
         """All saved selections, in order.
@@ -78,11 +78,9 @@ class SavedSelections:
                 raise RunError(
                     f"{path}: cannot be read; restore it, or choose another output.directory ({error})"
                 ) from error
-            if selection.of != self.of:
-                different = ", ".join(name for name, value in self.of.items() if selection.of.get(name) != value)
+            if (difference := self.identity.difference(selection.of)) is not None:
                 raise RunError(
-                    f"{path}: these samples were chosen for another run (another {different or 'configuration'}); "
-                    "choose another output.directory"
+                    f"{path}: these samples were chosen for another run ({difference}); choose another output.directory"
                 )
             selections.append(selection)
         return selections

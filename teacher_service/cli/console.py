@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from teacher_service.database.engine import open_database
-from teacher_service.database.migrations import LedgerTooNew
+from teacher_service.database.schema_version import LedgerTooNew
 from teacher_service.errors.service_errors import ServiceError
 from teacher_service.keys.key_file import KeyFileError
 from teacher_service.settings import Settings

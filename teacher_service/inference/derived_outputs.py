@@ -25,6 +25,12 @@ from teacher_service.policy.output_policy import (
 DERIVED: Final = frozenset({*KINDS, TOP_K_INDICES} - {LOGITS})
 
 
+def computed_outputs(outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """The outputs that the network computes for `outputs`, logits first: derived ones need the logits alone."""
+    computed = {LOGITS if output in DERIVED else output for output in outputs}
+    return tuple(sorted(computed, key=lambda output: (output != LOGITS, output)))
+
+
 def derive(logits: NDArray[np.float32], outputs: tuple[str, ...], policy: OutputPolicy) -> Mapping[str, NDArray[Any]]:
     """The derived outputs among `outputs`, by name.
 

@@ -20,7 +20,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from teacher_service.database.engine import let_commits_be_lost
+from shared.durable.engine import let_commits_be_lost
 from teacher_service.errors.service_errors import LedgerUnavailable, ServiceError
 
 Item = TypeVar("Item")

@@ -16,9 +16,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared.durable.engine import reading
+from shared.durable.process_lock import ProcessLock
 from shared.oip import Body
 from shared.times import LAST
-from teacher_service.database.engine import reading, write_a_trace
+from teacher_service.database.engine import write_probe
 from teacher_service.database.schema import answers, api_keys, queries
 from teacher_service.errors.service_errors import (
     INVALID_KEY,
@@ -35,7 +37,6 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
 )
 from teacher_service.ledger.group_commit import GroupCommit
-from teacher_service.ledger.process_lock import Instance
 from teacher_service.ledger.write_batch import Known, Page
 from teacher_service.policy.quota import Quota
 
@@ -115,7 +116,7 @@ class Ledger:
         self,
         engine: Engine,
         commits: GroupCommit,
-        instance: Instance,
+        instance: ProcessLock,
         clock: Clock,
         *,
         retention_seconds: float = 86_400.0,
@@ -145,7 +146,7 @@ class Ledger:
 
         def operation(connection: Connection) -> None:
             connection.execute(select(api_keys.c.id).limit(1))
-            write_a_trace(connection)
+            write_probe(connection)
 
         return self._commits.submit(operation)
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from teacher_service.database.engine import reading, snapshot
+from shared.durable.engine import reading
+from teacher_service.database.engine import snapshot
 from teacher_service.errors.service_errors import LedgerUnavailable
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from distill_worker.buying.fetch import Progress, fetch
 from distill_worker.buying.plan import Plan, plan
-from distill_worker.cache import Buyer, Cache, Claims, Purchase
+from distill_worker.cache import Cache, Claims, Purchase
+from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, answer
 
 Samples = Mapping[bytes, NDArray[np.uint8]]
@@ -32,7 +33,7 @@ class CrashingCache(Cache):
         if not left:
             raise self.error
 
-    def claim(self, claims: Claims, buyer: Buyer, count: int) -> list[Purchase]:
+    def claim(self, claims: Claims, buyer: ProcessLock, count: int) -> list[Purchase]:
         """See `Cache`."""
         self._step("claim", "before")
         taken = super().claim(claims, buyer, count)

@@ -106,7 +106,7 @@ def test_every_teacher_and_output_trains_or_is_refused_beforehand(
             rows.append(f"| {teacher} | `{kind}` | {' | '.join(cells)} |")
     head = f"| teacher | output | {' | '.join(METHODS)} |\n|---|---|{'---|' * len(METHODS)}\n"
     notes = "".join(f"\n{number}. {reason}" for number, reason in enumerate(reasons, 1))
-    table = head + "\n".join(rows) + "\n\nRefused, with exit status 2 and nothing charged:\n" + notes + "\n\n"
+    table = head + "\n".join(rows) + "\n\nRejected, with exit status 2 and nothing charged:\n" + notes + "\n\n"
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGINNING)
     _, _, after = rest.partition(END)
@@ -169,4 +169,4 @@ def _toml(section: dict[str, Any]) -> str:
 def _noted(reason: str, reasons: list[str]) -> str:
     if reason not in reasons:
         reasons.append(reason)
-    return f"refuses ({reasons.index(reason) + 1})"
+    return f"rejected ({reasons.index(reason) + 1})"

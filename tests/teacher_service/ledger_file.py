@@ -13,11 +13,11 @@ import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
-from teacher_service.database.engine import open_database
+from shared.durable.process_lock import ProcessLock
+from teacher_service.database.engine import open_database, open_process_lock
 from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger, Query
-from teacher_service.ledger.process_lock import Instance, open_instance
 
 WAIT_SECONDS: Final = 10.0
 """How long a test waits for what must happen; reached only when it fails."""
@@ -42,7 +42,7 @@ class Books:
     """A SQLite file, or the URL of a PostgreSQL database."""
     engine: Engine
     commits: GroupCommit
-    instance: Instance
+    instance: ProcessLock
     clock: FakeClock
 
     @property
@@ -69,7 +69,7 @@ def open_books(path: Path | str, clock: FakeClock | None = None) -> Iterator[Boo
     """Open a ledger, and close it in order."""
     engine = open_database(path)
     commits = GroupCommit(engine)
-    with open_instance(engine) as instance:
+    with open_process_lock(engine) as instance:
         try:
             yield Books(path, engine, commits, instance, clock or FakeClock())
         finally:

@@ -1,12 +1,13 @@
 """`infer` of the Open Inference Protocol v2: the one route that costs anything."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from time import perf_counter, time
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import numpy as np
 import structlog
 from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
@@ -16,25 +17,22 @@ from shared import oip
 from teacher_service.api.dependencies import Service, current_quota, quota_headers, running_service, token
 from teacher_service.api.inference_request import Asked, read_request
 from teacher_service.api.openapi.infer import DOCUMENTED
-from teacher_service.api.routes.models import INPUT, check_model
-from teacher_service.errors.service_errors import (
-    InvalidRequest,
-    KeyChanged,
-    OutputNotAllowed,
-    RateLimited,
-    ServiceError,
-    Unauthorized,
-)
+from teacher_service.api.routes.models import check_model
+from teacher_service.errors.service_errors import KeyChanged, RateLimited, ServiceError, Unauthorized
 from teacher_service.inference.batcher import Images, Rows
-from teacher_service.inference.derived_outputs import DERIVED, derive
+from teacher_service.inference.derived_outputs import DERIVED, computed_outputs, derive
 from teacher_service.inference.image_decoding import decode_pictures
 from teacher_service.inference.query_runner import Answered
+from teacher_service.inference.request_checks import checked_images, checked_outputs
 from teacher_service.ledger.ledger import Query, Settled
 from teacher_service.policy.output_policy import LOGITS
 from teacher_service.policy.quota import Quota
 
-_LOOKS_AT_THE_KEY: Final = 3
-"""How often a key may be changed while one request is looked at, before the request is sent back."""
+_MAX_ATTEMPTS: Final = 3
+"""Attempts of one request whose key changes meanwhile."""
+_NOT_COUNTED: Final = (KeyChanged, RateLimited, Unauthorized)
+"""Rejections that do not count against the burst limit."""
+_T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
 
@@ -57,52 +55,117 @@ async def infer(request: Request, model: str, model_version: str | None = None) 
     retry) or too fast (retry); 500 the model failed; 503 overloaded or ledger down (retry).
     """
     started = request.state.started = perf_counter()
-    # Asked for here, not as dependencies, over which FastAPI takes its time on every request.
-    service, offered = await running_service(request), await token(request)
-    # On the terms of the last time, which spares a look at the ledger: it refuses whatever was let pass on old ones.
-    caller = service.keys.remembered(offered) or await current_quota(request, service, offered)
-    asked: Asked | ServiceError
+    # Called directly: resolved as FastAPI dependencies, they would slow every request down.
+    service, bearer_token = await running_service(request), await token(request)
+    # Cached terms save a read of the ledger; it raises KeyChanged for a request that was admitted on outdated ones.
+    caller = service.keys.remembered(bearer_token) or await current_quota(request, service, bearer_token)
+    authenticate = partial(current_quota, request, service, bearer_token)
     try:
         asked = await read_request(request, service.settings, model, model_version)
-    except ServiceError as refusal:
-        asked = refusal
-    for _ in range(_LOOKS_AT_THE_KEY):
+    except ServiceError as error:
+        await _on_current_terms(caller, authenticate, partial(_count_rejection, request, service, error))
+        raise
+    answered = await _on_current_terms(caller, authenticate, partial(_replay_or_run, request, service, asked))
+    return _respond(service, answered, asked, started)
+
+
+async def _on_current_terms(
+    caller: Quota, authenticate: Callable[[], Awaitable[Quota]], step: Callable[[Quota], Awaitable[_T]]
+) -> _T:
+    """Run `step` on the caller's terms. If the key changed meanwhile, authenticate and run it again, a few times.
+
+    Raises:
+        KeyChanged: the key changed during each of `_MAX_ATTEMPTS` attempts.
+    """
+    for _ in range(_MAX_ATTEMPTS):
         try:
-            if isinstance(asked, ServiceError):
-                raise asked
-            return _answer(service, await _sell(request, service, caller, asked), asked, started)
+            return await step(caller)
         except KeyChanged:
-            caller = await current_quota(request, service, offered)
-        except ServiceError as refusal:
-            if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(refusal, RateLimited | Unauthorized):
-                raise
-            try:
-                counted = service.ledger.count_refusal(caller.key_id, caller.revision)
-                request.state.quota = refusal.quota = await asyncio.wrap_future(counted)
-            except KeyChanged:
-                caller = await current_quota(request, service, offered)
-            else:
-                raise
+            caller = await authenticate()
     raise KeyChanged
 
 
-def note_refusal(request: Request, refusal: ServiceError) -> None:
-    """Count a query that gets a problem instead of an answer, and log it."""
-    service: Service = request.app.state.service
-    started = getattr(request.state, "started", None)
-    seconds = perf_counter() - started if started is not None else 0.0
-    service.statistics.refused[refusal.kind].add(seconds)
-    quota = refusal.quota or getattr(request.state, "quota", None)
-    _log.info(
-        "query",
-        outcome=refusal.kind,
-        status=refusal.status,
-        key_id=quota.key_id if quota is not None else None,
-        total_ms=_milliseconds(seconds),
+async def _replay_or_run(request: Request, service: Service, asked: Asked, caller: Quota) -> Answered:
+    """Check the request, then replay its stored answer or run it; count it against the burst limit if rejected."""
+    try:
+        try:
+            outputs, images = await _check(service, asked, caller)
+        except ServiceError:
+            # The request may have been paid for under other settings or another model: then replay its answer.
+            stored = await _stored_answer(service, asked, caller)
+            if stored is None:
+                raise
+            return Answered(stored)
+        return await _run(request, service, asked, caller, outputs, images)
+    except ServiceError as error:
+        await _count_rejection(request, service, error, caller)
+        raise
+
+
+async def _check(service: Service, asked: Asked, caller: Quota) -> tuple[tuple[str, ...], Images]:
+    """The outputs to return and the images uint8 `[samples, C, H, W]`, decoded if they were encoded."""
+    check_model(service, asked.model, asked.model_version)
+    outputs = checked_outputs(asked.outputs, service.teacher, caller.terms.outputs)
+    images = checked_images(asked.tensors, service.teacher.image_shape, service.settings.max_batch_size)
+    if images.dtype.kind == "O":
+        images = await run_in_threadpool(decode_pictures, images.tolist(), service.teacher.image_shape)
+    return outputs, images
+
+
+async def _stored_answer(service: Service, asked: Asked, caller: Quota) -> Settled | None:
+    if asked.idempotency_key is None:
+        return None
+    return await run_in_threadpool(
+        service.ledger.replay, caller.key_id, asked.idempotency_key, asked.payload_sha256, caller.revision
     )
 
 
-def _answer(service: Service, answered: Answered, asked: Asked, started: float) -> Response:
+def _run(
+    request: Request, service: Service, asked: Asked, caller: Quota, outputs: tuple[str, ...], images: Images
+) -> Awaitable[Answered]:
+    """Hold the samples, run the model, charge. The ledger replays a request whose Idempotency-Key was answered."""
+    computed = computed_outputs(outputs)
+
+    def encode(rows: Rows) -> oip.Body:
+        values: dict[str, NDArray[Any]] = {**service.teacher.unpack(rows, computed)}
+        if any(output in DERIVED for output in outputs):
+            values |= derive(values[LOGITS], outputs, caller.terms.outputs)
+        return oip.encode_response(
+            {output: values[output] for output in outputs},
+            binary=asked.binary(outputs),
+            model_name=asked.model,
+            model_version=service.teacher.fingerprint,
+            request_id=asked.head.id,
+        )
+
+    query = Query(
+        request_id=request.state.request_id,
+        key_id=caller.key_id,
+        model_name=asked.model,
+        model_version=service.teacher.fingerprint,
+        samples=len(images),
+        payload_sha256=asked.payload_sha256,
+        idempotency_key=asked.idempotency_key,
+        outputs=",".join(outputs),
+    )
+    return service.desk.answer(query, images, encode, computed, caller.revision, hung_up=request.receive)
+
+
+async def _count_rejection(request: Request, service: Service, error: ServiceError, caller: Quota) -> None:
+    """Count a request that was rejected for its content against the burst limit.
+
+    Failures of the service do not count, nor do rejections for the key or for the limit itself.
+
+    Raises:
+        RateLimited, Unauthorized, KeyChanged: from the ledger; this error replaces the rejection.
+    """
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, _NOT_COUNTED):
+        return
+    counted = service.ledger.count_refusal(caller.key_id, caller.revision)
+    request.state.quota = error.quota = await asyncio.wrap_future(counted)
+
+
+def _respond(service: Service, answered: Answered, asked: Asked, started: float) -> Response:
     settled, seconds, statistics = answered.settled, perf_counter() - started, service.statistics
     headers = {**settled.answer.headers, **quota_headers(settled.quota)}
     if settled.replayed:
@@ -128,97 +191,21 @@ def _answer(service: Service, answered: Answered, asked: Asked, started: float) 
     return Response(settled.answer.content, headers=headers)
 
 
+def note_refusal(request: Request, refusal: ServiceError) -> None:
+    """Count a query that gets a problem instead of an answer, and log it."""
+    service: Service = request.app.state.service
+    started = getattr(request.state, "started", None)
+    seconds = perf_counter() - started if started is not None else 0.0
+    service.statistics.refused[refusal.kind].add(seconds)
+    quota = refusal.quota or getattr(request.state, "quota", None)
+    _log.info(
+        "query",
+        outcome=refusal.kind,
+        status=refusal.status,
+        key_id=quota.key_id if quota is not None else None,
+        total_ms=_milliseconds(seconds),
+    )
+
+
 def _milliseconds(seconds: float) -> float:
     return round(1000 * seconds, 3)
-
-
-async def _sell(request: Request, service: Service, caller: Quota, asked: Asked) -> Answered:
-    try:
-        check_model(service, asked.model, asked.model_version)
-        outputs = _outputs(service, caller, asked)
-        images = await _images(service, asked.tensors)
-    except ServiceError:
-        # Settings or another model may have changed since it was paid for: then it is given.
-        known = await _replay(service, caller, asked)
-        if known is None:
-            raise
-        return Answered(known)
-    computed = _computed(outputs)
-
-    def encode(rows: Rows) -> oip.Body:
-        found: dict[str, NDArray[Any]] = {**service.teacher.unpack(rows, computed)}
-        if any(output in DERIVED for output in outputs):
-            found |= derive(found[LOGITS], outputs, caller.terms.outputs)
-        return oip.encode_response(
-            {output: found[output] for output in outputs},
-            binary=asked.binary(outputs),
-            model_name=asked.model,
-            model_version=service.teacher.fingerprint,
-            request_id=asked.head.id,
-        )
-
-    query = Query(
-        request_id=request.state.request_id,
-        key_id=caller.key_id,
-        model_name=asked.model,
-        model_version=service.teacher.fingerprint,
-        samples=len(images),
-        payload_sha256=asked.payload_sha256,
-        idempotency_key=asked.idempotency_key,
-        outputs=",".join(outputs),
-    )
-    return await service.desk.answer(query, images, encode, computed, caller.revision, hung_up=request.receive)
-
-
-async def _replay(service: Service, caller: Quota, asked: Asked) -> Settled | None:
-    if asked.idempotency_key is None:
-        return None
-    return await run_in_threadpool(
-        service.ledger.replay, caller.key_id, asked.idempotency_key, asked.payload_sha256, caller.revision
-    )
-
-
-def _outputs(service: Service, caller: Quota, asked: Asked) -> tuple[str, ...]:
-    """What is to be told: what was asked for by name, or else the most telling that the key may see."""
-    policy, offered = caller.terms.outputs, [*service.teacher.outputs, *sorted(DERIVED)]
-    for output in asked.outputs:
-        if output not in offered:
-            raise InvalidRequest(f"outputs: expected names among {', '.join(offered)}, got {output[:80]!r}")
-        if not policy.sees(output):
-            raise OutputNotAllowed(
-                f"outputs: this key may see {policy}, and {output!r} was asked for. Nothing was charged; ask the "
-                "service's operator for a key that may see it (`teacher-service keys create --outputs`, or "
-                "`keys create --features`)."
-            )
-    outputs = asked.outputs or policy.default
-    if not outputs:
-        raise InvalidRequest(f"outputs: expected the names of those wanted, as this key may see {policy}; got none")
-    return outputs
-
-
-def _computed(outputs: tuple[str, ...]) -> tuple[str, ...]:
-    """What the network has to compute for these, in one order: what is derived follows from the logits."""
-    computed = {LOGITS if output in DERIVED else output for output in outputs}
-    return tuple(sorted(computed, key=lambda output: (output != LOGITS, output)))
-
-
-async def _images(service: Service, tensors: dict[str, NDArray[Any]]) -> Images:
-    if set(tensors) != {INPUT}:
-        raise InvalidRequest(f"inputs: expected exactly one, called {INPUT!r}, got {sorted(tensors)}")
-    images, expected = tensors[INPUT], service.teacher.image_shape
-    encoded = images.dtype.kind == "O"
-    if not encoded and images.dtype != np.uint8:
-        raise InvalidRequest(
-            f"{INPUT}.datatype: expected UINT8 (raw pixels, 0 to 255) or BYTES (PNG or JPEG files), got "
-            f"{images.dtype.name.upper()}"
-        )
-    if encoded and images.shape not in ((images.size,), (images.size, 1)):
-        raise InvalidRequest(f"{INPUT}.shape: expected [samples] of encoded pictures, got {images.shape}")
-    if not encoded and (images.ndim != 4 or images.shape[1:] != expected):
-        raise InvalidRequest(f"{INPUT}.shape: expected [samples, {', '.join(map(str, expected))}], got {images.shape}")
-    most = service.settings.max_batch_size
-    if not 1 <= len(images) <= most:
-        raise InvalidRequest(f"{INPUT}.shape: expected 1 to {most} samples a request, got {len(images)}")
-    if encoded:
-        return await run_in_threadpool(decode_pictures, list(images.ravel()), expected)
-    return images

@@ -9,10 +9,9 @@ from shared import oip
 from teacher_service.api.dependencies import RunningService, Service
 from teacher_service.api.openapi.errors import protocol_refusals
 from teacher_service.errors.service_errors import Draining, LedgerUnavailable, ServiceError, UnknownModel
+from teacher_service.inference.request_checks import INPUT
 from teacher_service.models import Teacher
 from teacher_service.policy.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
-
-INPUT: Final = "images"
 
 _NOT_READY: Final = protocol_refusals(Draining, LedgerUnavailable)
 _UNKNOWN: Final = protocol_refusals(UnknownModel)

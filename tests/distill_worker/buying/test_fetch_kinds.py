@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from distill_worker.buying.fetch import abandon
 from distill_worker.buying.plan import Plan, plan
-from distill_worker.cache import Buyer, Cache, Claims, Purchase
+from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailable
 from distill_worker.runs.targets import load_targets
+from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
 from tests.distill_worker.purchases import CrashingCache, Samples, carry_out_plan
 
@@ -172,7 +173,7 @@ class _Watched(CrashingCache):
         self.wanted: frozenset[str] = frozenset()
         self.keys: Sequence[bytes] = ()
 
-    def claim(self, claims: Claims, buyer: Buyer, count: int) -> list[Purchase]:
+    def claim(self, claims: Claims, buyer: ProcessLock, count: int) -> list[Purchase]:
         """See `Cache`."""
         opened = self.open_purchases("t")
         held = {

@@ -161,14 +161,14 @@ def test_samples_that_are_not_there_are_refused(digits: Dataset) -> None:
     ("budget", "message"),
     [
         ({"strategy": "best"}, "budget.strategy: expected one of random, class-balanced, "),
-        ({"strategy": "entropy"}, "rounds: expected at least 2, for entropy chooses with a student"),
-        ({"strategy": "typical", "rounds": 2}, "rounds: expected 1, for typical chooses without a student"),
+        ({"strategy": "entropy"}, "rounds: expected at least 2, because entropy chooses with a student"),
+        ({"strategy": "typical", "rounds": 2}, "rounds: expected 1, because typical chooses without a student"),
         ({"strategy": "margin", "rounds": 2, "first": "badge"}, "first: expected a strategy that needs no student"),
         ({"strategy": "margin", "rounds": 40}, "rounds: expected fewer than the 40 samples, got 40"),
         ({"strategy": "margin", "rounds": 2, "n": None}, "n: required with rounds"),
-        ({"first": "typical"}, "first: expected nothing, for random has one round"),
-        ({"features": "file"}, "features: expected nothing, for random looks at none"),
-        ({"strategy": "badge", "rounds": 2, "features": "file"}, "features: expected nothing, for random looks at"),
+        ({"first": "typical"}, "first: expected no value, because random has one round"),
+        ({"features": "file"}, "features: expected no value, because random uses no"),
+        ({"strategy": "badge", "rounds": 2, "features": "file"}, "features: expected no value, because random uses"),
     ],
 )
 def test_budget_that_makes_no_sense_is_refused(budget: dict[str, Any], message: str) -> None:

@@ -106,10 +106,10 @@ def test_finished_run_is_reported_without_training(finished: Path, sections: dic
 @pytest.mark.parametrize(
     ("sections", "difference"),
     [
-        ({"method": {"k": 2}}, "method.k: 3 there, 2 here"),
-        ({"training": {"seed": 1}}, "training.seed: 0 there, 1 here"),
-        ({"budget": {"seed": 1}}, "budget.seed: 0 there, 1 here"),
-        ({"augmentation": {"crop_padding": 0}}, "augmentation.crop_padding: None there, 0 here"),
+        ({"method": {"k": 2}}, "method.k: 3 in the directory, 2 now"),
+        ({"training": {"seed": 1}}, "training.seed: 0 in the directory, 1 now"),
+        ({"budget": {"seed": 1}}, "budget.seed: 0 in the directory, 1 now"),
+        ({"augmentation": {"crop_padding": 0}}, "augmentation.crop_padding: None in the directory, 0 now"),
     ],
 )
 def test_another_configuration_in_the_directory_is_refused(

@@ -56,7 +56,7 @@ def test_output_beyond_the_policy_is_refused_for_free(service: ServiceUnderTest,
     body = oip.encode_request({"images": images(3)}, outputs=["label", asked])
     refused = service.send("POST", INFER, {**service.authorization, **body.headers}, body.content)
     assert_refused(refused, 403, "output-not-allowed")
-    assert "may see probabilities:3,label, and" in refused.json()["detail"]
+    assert "may see (probabilities:3,label)" in refused.json()["detail"]
     assert service.counts() == (0, 0)
     assert service.teacher.passes == []
 

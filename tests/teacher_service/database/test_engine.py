@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from teacher_service.database.engine import let_commits_be_lost, open_database, reading
+from shared.durable.engine import let_commits_be_lost, reading
+from shared.durable.process_lock import lock_folder
+from teacher_service.database.engine import LOCK_FOLDER_SUFFIX, open_database
 from teacher_service.database.schema import api_keys
-from teacher_service.ledger.process_lock import instances_folder
 from tests.teacher_service.ledger_file import Books, rows
 
 _KEY = "INSERT INTO api_keys (id, name, secret_sha256, quota, used, reserved, created_at) VALUES "
@@ -59,7 +60,7 @@ def test_path_is_taken_literally_whatever_is_in_it(tmp_path: Path, name: str) ->
     engine = open_database(path)
     engine.dispose()
     assert path.is_file()
-    assert instances_folder(engine) == tmp_path / name / "ledger.sqlite.instances"
+    assert lock_folder(engine, LOCK_FOLDER_SUFFIX) == tmp_path / name / "ledger.sqlite.instances"
 
 
 def test_opening_what_is_no_database_fails(tmp_path: Path) -> None:
@@ -131,4 +132,4 @@ def test_reading_leaves_no_reading_connection_in_the_pool(books: Books) -> None:
 
 def test_instances_live_beside_the_file(books: Books) -> None:
     """Processes on one file must meet in one folder."""
-    assert instances_folder(books.engine) == Path(f"{books.path}.instances")
+    assert lock_folder(books.engine, LOCK_FOLDER_SUFFIX) == Path(f"{books.path}.instances")

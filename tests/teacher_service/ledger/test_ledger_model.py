@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from shared.durable.process_lock import open_file_lock
 from shared.oip import Body
 from teacher_service.errors.service_errors import (
     IdempotencyMismatch,
@@ -21,7 +22,6 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
 )
 from teacher_service.ledger.ledger import Ledger, Reservation, Settled
-from teacher_service.ledger.process_lock import FileInstance
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Commits, counts, open_books, query
 
 
@@ -163,7 +163,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def start_a_peer(self) -> None:
         """A replica that starts beside a living process takes nothing from it."""
-        with FileInstance(Path(f"{self.path}.instances")) as peer:
+        with open_file_lock(Path(f"{self.path}.instances")) as peer:
             assert Ledger(self.books.engine, self.books.commits, peer, self.books.clock).recover() == 0
 
     @invariant()

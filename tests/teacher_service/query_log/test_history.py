@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Select
 
+from shared.durable.engine import reading
 from shared.oip import Body
-from teacher_service.database.engine import follow_indexes, reading
+from teacher_service.database.engine import follow_indexes
 from teacher_service.errors.service_errors import InvalidRequest, LedgerUnavailable
 from teacher_service.ledger.ledger import Reservation
 from teacher_service.query_log.history import Day, History, Wanted, statement

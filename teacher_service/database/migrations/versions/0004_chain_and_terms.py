@@ -1,9 +1,12 @@
 """The log as a chain, terms and burst limits of keys, usage by day, and answers that are kept for a time."""
 
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
-
-from teacher_service.ledger.hash_chain import ADMITTED, GENESIS, link
 
 revision = "0004"
 down_revision = "0003"
@@ -11,6 +14,20 @@ down_revision = "0003"
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _ZERO = sa.text("0")
 _ROWS = 1000
+
+_GENESIS = bytes(32)
+_ADMITTED = "admitted"
+_FACTS = (
+    "request_id",
+    "key_id",
+    "model_name",
+    "model_version",
+    "samples",
+    "payload_sha256",
+    "idempotency_key",
+    "outputs",
+    "instance_id",
+)
 
 
 def upgrade() -> None:
@@ -76,20 +93,27 @@ def upgrade() -> None:
 def _chain(events: sa.Table) -> tuple[int, bytes]:
     """Chain the queries of before the chain, in the order in which they were admitted; the last entry."""
     connection = op.get_bind()
-    sequence, digest, last_id = 0, GENESIS, 0
-    page = sa.text("SELECT * FROM queries WHERE id > :last_id ORDER BY id LIMIT :rows")
-    while found := connection.execute(page, {"last_id": last_id, "rows": _ROWS}).mappings().all():
+    sequence, digest, last_id = 0, _GENESIS, 0
+    batch = sa.text("SELECT * FROM queries WHERE id > :last_id ORDER BY id LIMIT :rows")
+    while rows := connection.execute(batch, {"last_id": last_id, "rows": _ROWS}).mappings().all():
         entries = []
-        for row in found:
-            happened = [(ADMITTED, row["created_at"])]
+        for row in rows:
+            happened = [(_ADMITTED, row["created_at"])]
             if row["finished_at"] is not None:
                 happened.append((row["status"], row["finished_at"]))
             for event, at in happened:
                 sequence += 1
-                digest = link(digest, sequence, event, at, row["id"], dict(row))
+                digest = _link(digest, sequence, event, at, row["id"], dict(row))
                 entries.append(
                     {"sequence": sequence, "query_id": row["id"], "event": event, "at": at, "sha256": digest}
                 )
             last_id = row["id"]
         connection.execute(events.insert(), entries)
     return sequence, digest
+
+
+def _link(previous: bytes, sequence: int, event: str, at: float, query_id: int, facts: Mapping[str, Any]) -> bytes:
+    """The SHA-256 of an entry, as this version of the ledger computes it."""
+    covered = _FACTS if event == _ADMITTED else ("answer_sha256",)
+    entry = [sequence, event, float(at), query_id, *(facts.get(fact) for fact in covered)]
+    return sha256(previous + json.dumps(entry, separators=(",", ":")).encode()).digest()

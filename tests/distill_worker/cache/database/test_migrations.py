@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine
 
 from distill_worker.cache import Cache
-from distill_worker.cache.database import migrations, schema
+from distill_worker.cache.database import schema, schema_version
 from distill_worker.cache.database.engine import open_engine
 from distill_worker.errors import CacheError
 from shared.sample_key import sample_keys
@@ -94,20 +94,19 @@ def test_cache_on_postgresql_has_the_same_tables(postgres_server: PostgresServer
         engine.dispose()
 
 
-def test_migration_that_fails_leaves_the_file_as_it_was(first_release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migration_that_fails_leaves_the_file_as_it_was(first_release: Path) -> None:
     """All of it is one transaction; the next attempt finds every row."""
-    with closing(sqlite3.connect(first_release)) as connection:
+    with closing(sqlite3.connect(first_release)) as connection, connection:
         before = connection.execute("SELECT * FROM outputs").fetchall()
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("distill_worker.cache.block.pack_block", full)
-        with pytest.raises(CacheError, match="No space left"):
-            Cache(first_release)
-    with closing(sqlite3.connect(first_release)) as connection:
+        last = connection.execute(
+            "SELECT * FROM purchases WHERE id = (SELECT MAX(purchase_id) FROM outputs)"
+        ).fetchone()
+        connection.execute("DELETE FROM purchases WHERE id = ?", last[:1])  # the last group of rows cannot be moved
+    with pytest.raises(CacheError, match="No row was found"):
+        Cache(first_release)
+    with closing(sqlite3.connect(first_release)) as connection, connection:
         assert connection.execute("SELECT * FROM outputs").fetchall() == before
+        connection.execute(f"INSERT INTO purchases VALUES ({','.join('?' * len(last))})", last)
     with Cache(first_release) as cache:
         assert len(cache.outputs(cache.stream("teacher-a", "logits"), KEYS)) == 7
 
@@ -129,5 +128,5 @@ def test_cache_of_a_later_version_is_refused(tmp_path: Path) -> None:
         pass
     with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(CacheError, match=rf"version 9999.*none beyond {migrations.HEAD}"):
+    with pytest.raises(CacheError, match=rf"version {schema_version.HEAD} at most, got version 9999"):
         Cache(tmp_path / "cache.sqlite")

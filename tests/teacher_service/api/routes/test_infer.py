@@ -11,11 +11,10 @@ import torch
 
 from shared import oip
 from shared.weights import load_weights
-from teacher_service.database.engine import open_database
+from teacher_service.database.engine import open_database, open_process_lock
 from teacher_service.inference.batcher import Images, Rows
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger
-from teacher_service.ledger.process_lock import open_instance
 from tests.teacher_service.ledger_file import WAIT_SECONDS, FakeClock, counts, query, rows, table_gone
 from tests.teacher_service.running_service import INFER, QUOTA, ServiceUnderTest, images, in_progress, start_service
 from tests.teacher_service.wire import (
@@ -195,7 +194,7 @@ def test_start_releases_what_a_dead_process_held(weights: Path, tmp_path: Path) 
         pass
     engine = open_database(f"sqlite:///{tmp_path}/ledger.sqlite")
     commits = GroupCommit(engine)
-    with open_instance(engine) as dying:
+    with open_process_lock(engine) as dying:
         Ledger(engine, commits, dying, FakeClock()).reserve(query(before.key.id, 30)).result(WAIT_SECONDS)
     commits.close()
     engine.dispose()

@@ -3,18 +3,19 @@
 The outputs of the first release move into blocks in one transaction; what a block cannot hold is set aside as it is.
 """
 
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
+from zlib import crc32
 
+import numpy as np
 import sqlalchemy as sa
 from alembic import op
-
-from distill_worker.cache import block
-from distill_worker.cache.records import split_keys
 
 revision = "0002"
 down_revision = "0001"
 
+_KEY_BYTES = 32
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 _blocks = sa.table(
@@ -79,16 +80,16 @@ def _move_outputs(connection: sa.Connection) -> None:
         facts = connection.execute(
             sa.text("SELECT sample_keys, finished_at, created_at FROM purchases WHERE id = :id"), {"id": purchase_id}
         ).one()
-        place = {key: position for position, key in enumerate(split_keys(facts.sample_keys))}
-        whole, odd = _sorted_out(list(group), place)
+        place = {key: position for position, key in enumerate(_split_keys(facts.sample_keys))}
+        whole, odd = _split_rows(list(group), place)
         here = {"stream_id": stream_id, "purchase_id": purchase_id}
         if whole:
             positions = [place[row.sample_key] for row in whole]
             keys = b"".join(row.sample_key for row in whole)
-            packed = block.pack_block(
+            block = _pack_block(
                 keys, b"".join(row.vector for row in whole), None if len(whole) == len(place) else positions
             )
-            connection.execute(sa.insert(_blocks).values(**here, **vars(packed)))
+            connection.execute(sa.insert(_blocks).values(**here, **block))
         for row in odd:
             connection.execute(
                 sa.insert(_set_aside).values(
@@ -101,10 +102,30 @@ def _move_outputs(connection: sa.Connection) -> None:
             )
 
 
-def _sorted_out(rows: list[Any], place: dict[bytes, int]) -> tuple[list[Any], list[Any]]:
+def _split_rows(rows: list[Any], place: dict[bytes, int]) -> tuple[list[Any], list[Any]]:
     """The rows that one block can hold, in the purchase's order, and the others."""
     lengths = [len(row.vector) for row in rows]
     usual = max(set(lengths), key=lengths.count)
     fits = [row for row in rows if len(row.vector) == usual and usual and usual % 4 == 0 and row.sample_key in place]
     others = [row for row in rows if row not in fits]
     return sorted(fits, key=lambda row: place[row.sample_key]), others
+
+
+def _split_keys(packed: bytes) -> list[bytes]:
+    return [packed[start : start + _KEY_BYTES] for start in range(0, len(packed), _KEY_BYTES)]
+
+
+def _pack_block(keys: bytes, vectors: bytes, positions: Sequence[int] | None) -> dict[str, Any]:
+    """The columns of a block of outputs, all of one length, and of their sample keys."""
+    rows = len(keys) // _KEY_BYTES
+    length = len(vectors) // max(rows, 1)
+    row_checksums = (
+        crc32(vectors[row * length : (row + 1) * length], crc32(keys[row * _KEY_BYTES : (row + 1) * _KEY_BYTES]))
+        for row in range(rows)
+    )
+    return {
+        "positions": None if positions is None else np.asarray(positions, "<u4").tobytes(),
+        "checksum": crc32(vectors, crc32(keys)),
+        "row_checksums": np.fromiter(row_checksums, "<u4", rows).tobytes(),
+        "vectors": vectors,
+    }

@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from teacher_service.ledger.process_lock import FileInstance
+from shared.durable.process_lock import open_file_lock
 
 _PEER = """
 import sys
 from pathlib import Path
-from teacher_service.instance import FileInstance
-instance = FileInstance(Path(sys.argv[1]))
-print(instance.id, flush=True)
+from shared.durable.process_lock import open_file_lock
+lock = open_file_lock(Path(sys.argv[1]))
+print(lock.id, flush=True)
 sys.stdin.read()
 """
 
 
 @contextmanager
 def _peer(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """Another process on the same ledger, and its id."""
+    """Another process on the same database, and its id."""
     command = [sys.executable, "-c", _PEER, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -33,7 +33,7 @@ def _peer(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
 
 def test_killed_process_is_dead_at_once_and_a_live_one_is_not(tmp_path: Path) -> None:
     """SIGKILL: no handler runs, no file is removed, and still no timeout is waited for."""
-    with FileInstance(tmp_path) as self_, _peer(tmp_path) as (killed, killed_id), _peer(tmp_path) as (_, live_id):
+    with open_file_lock(tmp_path) as self_, _peer(tmp_path) as (killed, killed_id), _peer(tmp_path) as (_, live_id):
         assert self_.is_alive(killed_id)
         killed.send_signal(signal.SIGKILL)
         killed.wait()
@@ -45,9 +45,9 @@ def test_killed_process_is_dead_at_once_and_a_live_one_is_not(tmp_path: Path) ->
         assert (tmp_path / f"{live_id}.lock").exists(), "asking must not harm the living"
 
 
-def test_instance_is_alive_to_itself_and_its_peers_until_it_leaves(tmp_path: Path) -> None:
-    with FileInstance(tmp_path) as first:
-        with FileInstance(tmp_path) as second:
+def test_process_is_alive_to_itself_and_its_peers_until_it_leaves(tmp_path: Path) -> None:
+    with open_file_lock(tmp_path) as first:
+        with open_file_lock(tmp_path) as second:
             assert first.id != second.id
             assert first.is_alive(first.id)
             assert first.is_alive(second.id)
@@ -57,6 +57,6 @@ def test_instance_is_alive_to_itself_and_its_peers_until_it_leaves(tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unknown_instance_is_dead(tmp_path: Path) -> None:
-    with FileInstance(tmp_path / "made" / "here") as instance:
-        assert not instance.is_alive("0123456789abcdef")
+def test_unknown_process_is_dead(tmp_path: Path) -> None:
+    with open_file_lock(tmp_path / "made" / "here") as lock:
+        assert not lock.is_alive("0123456789abcdef")
