@@ -11,7 +11,6 @@ Invariant: a directory belongs to one run; another configuration is refused, nev
 
 import fcntl
 import json
-import os
 import pickle
 import platform
 import shutil
@@ -25,7 +24,7 @@ import torch
 
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
-from shared.atomic_file import write_atomically
+from shared.atomic_file import atomic_replacement, write_atomically
 
 
 class RunDirectory:
@@ -72,13 +71,8 @@ class RunDirectory:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint."""
-        with self._explained():
-            partial = self.path / ".checkpoint.part"
-            with partial.open("wb") as file:
-                torch.save(dict(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path / "checkpoint.pt")
+        with self._explained(), atomic_replacement(self.path / "checkpoint.pt") as partial, partial.open("wb") as file:
+            torch.save(dict(state), file)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, on the CPU, or None."""

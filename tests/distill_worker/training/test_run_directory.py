@@ -105,7 +105,7 @@ def test_checkpoint_comes_back_as_it_was(directory: RunDirectory) -> None:
         assert directory.load_checkpoint() is None
         for step in (1, 2):
             directory.save_checkpoint({"step": step, "tensor": torch.tensor([0.1, float("nan")])})
-        (directory.path / ".checkpoint.part").write_bytes(b"what a killed process left")
+        (directory.path / ".checkpoint.pt.part").write_bytes(b"what a killed process left")
         state = directory.load_checkpoint()
     assert state is not None
     assert state["step"] == 2
