@@ -17,7 +17,7 @@ from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailabl
 from distill_worker.runs.targets import load_targets
 from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
-from tests.distill_worker.purchases import CrashingCache, Samples, carry_out_plan, intend
+from tests.distill_worker.purchases import CrashingCache, Samples, cached_outputs, carry_out_plan, intend
 
 SHAPES = {"features.a": (2, 1, 3), "features.b": (4,)}
 A, B, LOGITS = "features.a", "features.b", "logits"
@@ -177,7 +177,9 @@ class _Watched(CrashingCache):
         """See `Cache`."""
         opened = self.open_purchases("t")
         held = {
-            (key, kind) for kind, stream_id in self.kinds_of("t").items() for key in self.outputs(stream_id, self.keys)
+            (key, kind)
+            for kind, stream_id in self.kinds_of("t").items()
+            for key in cached_outputs(self, stream_id, self.keys)
         }
         taken = super().claim(claims, buyer, count)
         for key in (key for purchase in taken if not purchase.begun_earlier for key in purchase.sample_keys):

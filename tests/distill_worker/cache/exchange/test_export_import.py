@@ -9,7 +9,7 @@ import pytest
 from distill_worker.cache import Cache
 from distill_worker.cache.exchange.export_import import export, import_file
 from distill_worker.errors import CacheError
-from tests.distill_worker.purchases import intend
+from tests.distill_worker.purchases import cached_outputs, intend
 
 KEYS = [bytes([index]) * 32 for index in range(6)]
 LOGITS = np.random.default_rng(3).standard_normal((6, 5)).astype(np.float32)
@@ -68,7 +68,7 @@ def test_what_is_held_is_never_replaced(cache: Cache, tmp_path: Path, suffix: st
         own = intend(theirs, theirs.stream("t", "logits"), KEYS[1:2], payer="carol")
         theirs.complete(own, {"logits": np.zeros((1, 5), np.float32)})
         assert import_file(theirs, path) == (8, 9)
-        assert theirs.outputs(theirs.stream("t", "logits"), KEYS[1:2])[KEYS[1]].tolist() == [0] * 5
+        assert cached_outputs(theirs, theirs.stream("t", "logits"), KEYS[1:2])[KEYS[1]].tolist() == [0] * 5
 
 
 @SUFFIXES
