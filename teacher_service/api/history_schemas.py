@@ -1,14 +1,14 @@
 """How the query log and the usage by day are asked for, and told."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Final, Self
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
-from shared.times import parse_moment
+from shared.times import parse_day, parse_time, utc
 from teacher_service.errors.service_errors import InvalidRequest
-from teacher_service.query_log.export import FACTS
+from teacher_service.query_log.export import FACTS, TIMES, TYPES
 from teacher_service.query_log.history import Day, History, QueryPage, Status, Wanted
 
 _EPOCH: Final = date(1970, 1, 1)
@@ -19,18 +19,11 @@ def _read_as(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda said: parse(said) if isinstance(said, str) else said)
 
 
-def _day(said: str) -> date:
-    try:
-        return date.fromisoformat(said)
-    except ValueError as error:
-        raise ValueError(f"expected a day, such as 2027-01-31, got {said[:60]!r}") from error
-
-
 _DATE: Final = {"type": "string", "format": "date"}
 _Moment = Annotated[
-    float, _read_as(parse_moment), WithJsonSchema({"anyOf": [_DATE, {"type": "string", "format": "date-time"}]})
+    float, _read_as(parse_time), WithJsonSchema({"anyOf": [_DATE, {"type": "string", "format": "date-time"}]})
 ]
-_Day = Annotated[date, _read_as(_day), WithJsonSchema(_DATE)]
+_Day = Annotated[date, _read_as(parse_day), WithJsonSchema(_DATE)]
 KeyIdFilter = Annotated[str | None, Field(default=None, pattern="^[A-Za-z0-9]{1,32}$")]
 
 
@@ -62,23 +55,21 @@ class UsageAsked(BaseModel):
     until: _Day | None = Field(default=None, description="Before that day; by default tomorrow.")
 
 
-class QueryFacts(BaseModel):
-    """A query, as the log has it."""
+def _shown_type(fact: str) -> Any:
+    if fact == "status":
+        return Status
+    return _SHOWN_TIMES[type(None) in get_args(TYPES[fact])] if fact in TIMES else TYPES[fact]
 
-    id: int
-    request_id: str
-    key_id: str
-    model_name: str
-    model_version: str
-    samples: int
-    outputs: str | None
-    payload_sha256: str
-    idempotency_key: str | None
-    status: Status
-    instance_id: str
-    created_at: datetime
-    finished_at: datetime | None
-    answer_sha256: str | None
+
+_SHOWN_TIMES: Final = (datetime, datetime | None)
+if TYPE_CHECKING:
+    _QueryFields = BaseModel
+else:
+    _QueryFields = create_model("_QueryFields", **{fact: (_shown_type(fact), ...) for fact in FACTS})
+
+
+class QueryFacts(_QueryFields):
+    """A query, as the log has it."""
 
 
 class QueryPageBody(BaseModel):
@@ -119,7 +110,7 @@ def usage(history: History, asked: UsageAsked, key_id: str | None) -> UsageBody:
     Raises:
         InvalidRequest: they are more than 366, or none.
     """
-    today = datetime.fromtimestamp(history.clock(), UTC).date()
+    today = utc(history.clock()).date()
     until = asked.until or today + timedelta(days=1)
     since = asked.since or max(until, date.min + timedelta(days=_MOST_DAYS)) - timedelta(days=_MOST_DAYS)
     if not 0 <= (until - since).days <= _MOST_DAYS:
@@ -138,9 +129,9 @@ def usage(history: History, asked: UsageAsked, key_id: str | None) -> UsageBody:
 
 def _query_facts(row: Any) -> QueryFacts:
     facts = {name: getattr(row, name) for name in FACTS}
-    for name in ("created_at", "finished_at"):
+    for name in TIMES:
         if facts[name] is not None:
-            facts[name] = datetime.fromtimestamp(facts[name], UTC)
+            facts[name] = utc(facts[name])
     return QueryFacts(**facts)
 
 
