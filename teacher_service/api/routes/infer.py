@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from time import perf_counter, time
@@ -14,6 +13,8 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from shared import oip
+from shared.output_kinds import LOGITS
+from shared.times import iso
 from teacher_service.api.dependencies import Service, current_quota, quota_headers, running_service, token
 from teacher_service.api.inference_request import Asked, read_request
 from teacher_service.api.openapi.infer import DOCUMENTED
@@ -26,7 +27,6 @@ from teacher_service.inference.image_decoding import decode_pictures
 from teacher_service.inference.query_runner import Answered
 from teacher_service.inference.request_checks import checked_images, checked_outputs
 from teacher_service.ledger.ledger import Settled
-from teacher_service.policy.output_policy import LOGITS
 from teacher_service.policy.quota import Quota
 
 _MAX_ATTEMPTS: Final = 3
@@ -59,7 +59,7 @@ async def infer(request: Request, model: str, model_version: str | None = None) 
     # Called directly: resolved as FastAPI dependencies, they would slow every request down.
     service, bearer_token = await running_service(request), await token(request)
     # Cached terms save a read of the ledger; it raises KeyChanged for a request that was admitted on outdated ones.
-    caller = service.keys.remembered(bearer_token) or await current_quota(request, service, bearer_token)
+    caller = service.keys.cached(bearer_token) or await current_quota(request, service, bearer_token)
     authenticate = partial(current_quota, request, service, bearer_token)
     try:
         asked = await read_request(request, service.settings, model, model_version)
@@ -162,7 +162,7 @@ async def _count_rejection(request: Request, service: Service, error: ServiceErr
     """
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, _NOT_COUNTED):
         return
-    counted = service.ledger.count_refusal(caller.key_id, caller.revision)
+    counted = service.ledger.count_rejection(caller.key_id, caller.revision)
     request.state.quota = error.quota = await asyncio.wrap_future(counted)
 
 
@@ -176,7 +176,7 @@ def _respond(service: Service, answered: Answered, asked: Asked, started: float)
         statistics.count_answer(answered.samples, seconds, answered.queue_seconds, answered.compute_seconds)
     statistics.last_answer_at = time()
     if settled.kept_until is not None:
-        headers["X-Answer-Kept-Until"] = datetime.fromtimestamp(settled.kept_until, UTC).isoformat(timespec="seconds")
+        headers["X-Answer-Kept-Until"] = iso(settled.kept_until)
     _log.info(
         "query",
         outcome="replayed" if settled.replayed else "answered",
