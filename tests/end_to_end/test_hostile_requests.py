@@ -1,5 +1,6 @@
 """Every hostile request gets its refusal, soon, in bounded memory, for nothing; and the next good one an answer."""
 
+import secrets
 import socket
 import threading
 import time
@@ -25,14 +26,9 @@ MEBIBYTES = 400
 SLOW_SECONDS = 1
 
 
-@pytest.fixture
-def service(start_service: StartService) -> RunningService:
-    """A service with the bounds that it has unless told otherwise."""
-    return start_service()
-
-
-def test_hostile_requests_are_refused_soon_in_little_memory_and_for_nothing(service: RunningService) -> None:
-    key = service.create_key("stranger", quota=10_000)
+def test_hostile_requests_are_refused_soon_in_little_memory_and_for_nothing(one_service: RunningService) -> None:
+    service = one_service
+    key = _new_key(service, 10_000)
     answered = 0
     wrong: list[str] = []
     taken, grown = [], []
@@ -64,8 +60,9 @@ def test_hostile_requests_are_refused_soon_in_little_memory_and_for_nothing(serv
 
 
 @pytest.mark.parametrize("case", ANSWERED, ids=lambda case: case.name)
-def test_request_that_only_looks_hostile_is_answered(service: RunningService, case: Case) -> None:
-    key, before = service.create_key("stranger", quota=1), _forget_peak(service)
+def test_request_that_only_looks_hostile_is_answered(one_service: RunningService, case: Case) -> None:
+    service = one_service
+    key, before = _new_key(service, 1), _forget_peak(service)
     assert _status(service, case.request(), key) in case.statuses
     assert _memory(service, "VmHWM") - before < MEBIBYTES / 4, "nothing was unpacked but pixels"
     assert service.quota(key)["used"] == 1
@@ -74,7 +71,7 @@ def test_request_that_only_looks_hostile_is_answered(service: RunningService, ca
 def test_slow_client_is_told_so_and_keeps_nobody_waiting(start_service: StartService) -> None:
     """Headers without end, a body that never comes and one that dribbles: 408 each, and the connection ends."""
     service = start_service(TEACHER_BODY_TIMEOUT_SECONDS=str(SLOW_SECONDS))
-    key = service.create_key("stranger", quota=1)
+    key = _new_key(service, 1)
     content = good_content()
     started = time.monotonic()
     head = f"POST {INFER} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(content)}\r\n"
@@ -92,6 +89,10 @@ def test_slow_client_is_told_so_and_keeps_nobody_waiting(start_service: StartSer
         assert _read_status(connection) == 408
     wait_until(lambda: _status(service, good(), key) == 200)  # 408 if the machine takes a second for it
     assert service.quota(key)["used"] == 1
+
+
+def _new_key(service: RunningService, quota: int) -> str:
+    return service.new_key(f"stranger {secrets.token_hex(4)}", quota).token
 
 
 def _dribble(connection: socket.socket, content: bytes) -> None:
