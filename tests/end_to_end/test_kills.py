@@ -15,12 +15,9 @@ from distill_worker.config.load import load_config
 from distill_worker.runs.samples import Samples
 from shared.weights import load_weights
 from teacher_service.models import TorchTeacher
-<<<<<<< HEAD
+from tests.distill_worker.purchases import cached_outputs
 from tests.end_to_end.asking import wait_until
 from tests.end_to_end.chaos_proxy import ChaosProxy
-=======
-from tests.distill_worker.purchases import cached_outputs
->>>>>>> main
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, start
 from tests.endurance import record, rounds

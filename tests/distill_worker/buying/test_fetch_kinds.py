@@ -17,12 +17,8 @@ from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailabl
 from distill_worker.runs.targets import load_targets
 from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
-<<<<<<< HEAD
-from tests.distill_worker.purchases import CrashingCache, Samples, carry_out_plan
-from tests.endurance import rounds
-=======
 from tests.distill_worker.purchases import CrashingCache, Samples, cached_outputs, carry_out_plan, intend
->>>>>>> main
+from tests.endurance import rounds
 
 SHAPES = {"features.a": (2, 1, 3), "features.b": (4,)}
 A, B, LOGITS = "features.a", "features.b", "logits"

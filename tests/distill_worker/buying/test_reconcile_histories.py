@@ -20,12 +20,8 @@ from distill_worker.errors import TeacherError, TeacherUnavailable
 from distill_worker.teachers.base import LoggedQuery
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault
-<<<<<<< HEAD
-from tests.distill_worker.purchases import Samples, carry_out
-from tests.endurance import rounds
-=======
 from tests.distill_worker.purchases import Samples, carry_out, intend
->>>>>>> main
+from tests.endurance import rounds
 
 
 @dataclass
