@@ -121,7 +121,7 @@ def test_every_method_says_what_it_can_learn_from() -> None:
     [
         ("logit", r"teacher\.output: expected logits, .* got 'logit'"),
         ("top_k", r"teacher\.output: expected .*top_k:k"),
-        ("features.stage2", r"teacher\.output: expected a distribution; a method says which features"),
+        ("features.stage2", r"teacher\.output: expected a distribution; the method sets which features"),
     ],
 )
 def test_output_that_is_none_is_refused_by_its_key(tmp_path: Path, output: str, message: str) -> None:
