@@ -9,8 +9,10 @@ from typing import Annotated
 import torch
 import typer
 
-from distill_worker.buying.fetch import Abandoned
+from distill_worker.buying.fetch import Callbacks
+from distill_worker.buying.order import Abandoned
 from distill_worker.buying.plan import Plan
+from distill_worker.buying.plan import plan as plan_purchase
 from distill_worker.buying.reconcile import reconcile as compare_with_teacher
 from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
@@ -42,7 +44,8 @@ def plan(
     known = known_samples(config, keep=False)
     with buying.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
         check_teacher(known, description.id)
-        made = buying.make_plan(config, known.samples, teacher, description, cache, max_calls=max_calls)
+        order = buying.make_order(config, known.samples, teacher, description, cache, max_calls=max_calls)
+        made = plan_purchase(order)
     if as_json:
         print(json.dumps({**made.facts(), **known.facts(), "later_price": made.price_of(known.later)}))
     else:
@@ -118,7 +121,7 @@ def buy(
     """
     samples = known.samples
     with Cache(config.output.cache) as cache:
-        if abandon is None and (held := buying.held_already(config, samples, cache)) is not None:
+        if abandon is None and (held := buying.cached_already(config, samples, cache)) is not None:
             made, seen_at = held
             check_teacher(known, made.teacher_id)
             seen = datetime.fromtimestamp(seen_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
@@ -142,19 +145,15 @@ def buy(
                 started = time.monotonic()
                 return bound
 
-            return buying.buy(
-                config,
-                samples,
-                teacher,
-                description,
-                cache,
-                on_plan=agree,
+            order = buying.make_order(
+                config, samples, teacher, description, cache, max_calls=max_calls, abandon=abandon
+            )
+            callbacks = Callbacks(
+                progress=progress,
                 on_wait=lambda left: say(f"another worker is buying the last {left} samples; waiting for it"),
                 on_end=lambda requests: say(f"ending; the answers of {requests} requests are waited for and kept"),
-                progress=progress,
-                abandon=abandon,
-                max_calls=max_calls,
             )
+            return buying.buy(config, samples, order, on_plan=agree, callbacks=callbacks)
 
 
 def say_round(config: RunConfig, known: Known) -> None:
