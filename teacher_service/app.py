@@ -42,7 +42,7 @@ from teacher_service.inference.batcher import MicroBatcher
 from teacher_service.inference.counters import Statistics
 from teacher_service.inference.query_runner import Desk
 from teacher_service.inference.readiness import Readiness
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.answer_retention import forget_answers
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Clock, Ledger
@@ -76,7 +76,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
             await batcher.warm_up(teacher.image_shape)
             desk = Desk(ledger, batcher)
             sweeper = asyncio.create_task(forget_answers(ledger), name="retention")
-            keys, readiness = KeyRing(engine, commits, clock), Readiness(ledger, desk, clock)
+            keys, readiness = KeyStore(engine, commits, clock), Readiness(ledger, desk, clock)
             history = History(engine, clock)
             app.state.service = Service(settings, teacher, keys, ledger, desk, readiness, numbers, history)
             try:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
 from shared.times import parse_moment
 from teacher_service.errors.service_errors import InvalidRequest
-from teacher_service.query_log.export import FACTS
+from teacher_service.query_log.export import FACTS, TIMES, TYPES
 from teacher_service.query_log.history import Day, History, QueryPage, Status, Wanted
 
 _EPOCH: Final = date(1970, 1, 1)
@@ -62,23 +62,21 @@ class UsageAsked(BaseModel):
     until: _Day | None = Field(default=None, description="Before that day; by default tomorrow.")
 
 
-class QueryFacts(BaseModel):
-    """A query, as the log has it."""
+def _shown_type(fact: str) -> Any:
+    if fact == "status":
+        return Status
+    return _SHOWN_TIMES[type(None) in get_args(TYPES[fact])] if fact in TIMES else TYPES[fact]
 
-    id: int
-    request_id: str
-    key_id: str
-    model_name: str
-    model_version: str
-    samples: int
-    outputs: str | None
-    payload_sha256: str
-    idempotency_key: str | None
-    status: Status
-    instance_id: str
-    created_at: datetime
-    finished_at: datetime | None
-    answer_sha256: str | None
+
+_SHOWN_TIMES: Final = (datetime, datetime | None)
+if TYPE_CHECKING:
+    _QueryFields = BaseModel
+else:
+    _QueryFields = create_model("_QueryFields", **{fact: (_shown_type(fact), ...) for fact in FACTS})
+
+
+class QueryFacts(_QueryFields):
+    """A query, as the log has it."""
 
 
 class QueryPageBody(BaseModel):
@@ -138,7 +136,7 @@ def usage(history: History, asked: UsageAsked, key_id: str | None) -> UsageBody:
 
 def _query_facts(row: Any) -> QueryFacts:
     facts = {name: getattr(row, name) for name in FACTS}
-    for name in ("created_at", "finished_at"):
+    for name in TIMES:
         if facts[name] is not None:
             facts[name] = datetime.fromtimestamp(facts[name], UTC)
     return QueryFacts(**facts)

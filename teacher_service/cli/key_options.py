@@ -1,70 +1,74 @@
-"""The terms of a key as options of a command."""
+"""The terms of a key as options of a command, derived from `KeyTerms`."""
 
+import inspect
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from teacher_service.cli.console import fail
 from teacher_service.errors.service_errors import InvalidRequest
-from teacher_service.keys.request_schemas import Form, filled
+from teacher_service.keys.request_schemas import RequestSchema, parse_request
+from teacher_service.policy.key_terms import DEFAULT_TERMS, TERMS, Term
 
-_NONE: Final = "none"
-_NEVER: Final = "never"
+_METAVARS: Final[Mapping[str, str | None]] = {"text": None, "outputs": "POLICY", "time": "WHEN", "limit": "N"}
+_WORDS_FOR_NONE: Final = {"time": "never", "limit": "none"}
 
-Holder = Annotated[str | None, typer.Option(help="Whose key it is.")]
-Outputs = Annotated[
-    str | None,
-    typer.Option(
-        metavar="POLICY",
-        help="What the key may see, with commas between: logits, log_probabilities, probabilities[:digits], "
-        "top_k:k[:digits], label, features[.layer]; such as probabilities:3,top_k:5,label. New keys see logits.",
-    ),
-]
 Features = Annotated[bool, typer.Option("--features", help="Let the key see intermediate features too.")]
-Expires = Annotated[
-    str | None,
-    typer.Option(
-        metavar="WHEN", help="From when on it is refused: 30d, 12h, 90m from now, an ISO 8601 date, or never."
-    ),
-]
-RequestsPerMinute = Annotated[
-    str | None, typer.Option(metavar="N", help="How many requests it may send a minute, or none for no such limit.")
-]
-SamplesPerMinute = Annotated[
-    str | None, typer.Option(metavar="N", help="How many samples it may ask a minute, or none for no such limit.")
-]
-MaxConcurrent = Annotated[
-    str | None,
-    typer.Option(metavar="N", help="How many of its requests may be answered at a time, or none for no such limit."),
-]
 
-AnyForm = TypeVar("AnyForm", bound=Form)
+AnyRequest = TypeVar("AnyRequest", bound=RequestSchema)
 
 
-def checked(form: type[AnyForm], **given: Any) -> AnyForm:
-    """A form of the options that were given (not None); else the command ends as a wrong call."""
-    named = {name: value for name, value in given.items() if value is not None}
+def with_term_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes `terms`, with an option for each term in its place: the values that were given, by term."""
+
+    @wraps(command)
+    def run(**options: Any) -> None:
+        terms = {name: options.pop(_option_of(name, term)) for name, term in TERMS.items()}
+        if options.pop("features"):
+            terms["outputs"] = f"{terms['outputs'] or DEFAULT_TERMS.outputs},features"
+        command(**options, terms=terms)
+
+    parameters = [*inspect.signature(command).parameters.values()]
+    place = [parameter.name for parameter in parameters].index("terms")
+    parameters[place : place + 1] = _parameters()
+    run.__dict__["__signature__"] = inspect.Signature(parameters)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def checked(schema: type[AnyRequest], fields: Mapping[str, Any]) -> AnyRequest:
+    """A request of the options that were given (not None). If one is wrong, the command ends with exit status 2."""
+    given = {name: value for name, value in fields.items() if value is not None}
     try:
-        return filled(form, {name: _meant(name, value) for name, value in named.items()}, time.time())
+        return parse_request(schema, {name: _parsed(name, value) for name, value in given.items()}, time.time())
     except InvalidRequest as error:
         fail(error.detail.removeprefix("body: "))
 
 
-def outputs_with_features(outputs: str | None, features: bool) -> str | None:
-    """What `--outputs` and `--features` mean together."""
-    return f"{outputs or 'logits'},features" if features else outputs
+def _parameters() -> Iterator[inspect.Parameter]:
+    for name, term in TERMS.items():
+        option = typer.Option(metavar=_METAVARS[term.kind], help=term.help)
+        yield _parameter(_option_of(name, term), Annotated[str | None, option], None)
+        if term.kind == "outputs":
+            yield _parameter("features", Features, default=False)
 
 
-_NUMBERS: Final = frozenset({"requests_per_minute", "samples_per_minute", "max_concurrent"})
-_TAKES_AWAY: Final[Mapping[str, str]] = {"expires_at": _NEVER} | dict.fromkeys(_NUMBERS, _NONE)
+def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
-def _meant(name: str, said: Any) -> Any:
-    """What the words on the command line stand for; what is no number is left for the form to refuse."""
-    if said == _TAKES_AWAY.get(name):
+def _option_of(name: str, term: Term) -> str:
+    return term.option or name
+
+
+def _parsed(name: str, text: Any) -> Any:
+    """The value that the text of an option stands for; the schema rejects a limit that is no number."""
+    kind = TERMS[name].kind if name in TERMS else ""
+    if text == _WORDS_FOR_NONE.get(kind):
         return None
-    if name in _NUMBERS and said.isascii() and said.lstrip("-").isdecimal() and len(said) < 20:
-        return int(said)
-    return said
+    if kind == "limit" and text.isascii() and text.lstrip("-").isdecimal() and len(text) < 20:
+        return int(text)
+    return text

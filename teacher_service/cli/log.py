@@ -1,7 +1,6 @@
 """`teacher-service log`: whether the log is whole, and what is in it."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Annotated, BinaryIO, Literal
 
 import typer
 
+from shared.atomic_file import atomic_replacement
 from shared.times import parse_moment
 from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger
 from teacher_service.query_log.export import exported
@@ -91,15 +91,8 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    partial = output.with_name(f".{output.name}.part")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_replacement(output) as partial, partial.open("wb") as file:
+        yield file
 
 
 def _moment(option: str, said: str | None) -> float | None:

@@ -22,8 +22,8 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
     UnknownKey,
 )
-from teacher_service.keys.request_schemas import ChangedTermsForm, GrantForm, NewKeyForm
-from teacher_service.keys.response_schemas import GrantedFacts, KeyFacts, KeyWithGrants, NewKeyFacts
+from teacher_service.keys.request_schemas import ChangeTermsRequest, CreateKeyRequest, GrantRequest
+from teacher_service.keys.response_schemas import GrantedResponse, KeyResponse, KeyWithGrants, NewKeyResponse
 from teacher_service.policy.key_terms import KeyTerms
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -43,7 +43,7 @@ KeyId = Annotated[str, Path(pattern="^[A-Za-z0-9]{1,32}$", description="The key'
 class KeyList(BaseModel):
     """Every key, oldest first."""
 
-    keys: list[KeyFacts]
+    keys: list[KeyResponse]
 
 
 class RevokedKey(BaseModel):
@@ -67,26 +67,26 @@ async def _reference(
     "",
     status_code=201,
     responses=refusals(*_ANY, *BODY_REFUSALS, NameTaken),
-    openapi_extra=ADMIN_KEYED | documented_body(NewKeyForm),
+    openapi_extra=ADMIN_KEYED | documented_body(CreateKeyRequest),
 )
 def create_key(
-    service: RunningService, response: Response, form: Annotated[NewKeyForm, Depends(body_of(NewKeyForm))]
-) -> NewKeyFacts:
+    service: RunningService, response: Response, form: Annotated[CreateKeyRequest, Depends(body_of(CreateKeyRequest))]
+) -> NewKeyResponse:
     """Make a key, and tell it, once: only its hash is stored.
 
     400 a field is wrong; 401 no admin key; 403 the service has none; 408, 413, 415 the body; 409 the name is taken; 503
     ledger down. A retry makes no second key: names are unique. Where the answer was lost, 409 says so; find the key by
     its name and `rotate` it for another secret.
     """
-    key = service.keys.create(form.name, form.quota, terms=KeyTerms(**form.named))
+    key = service.keys.create(form.name, form.quota, terms=KeyTerms(**form.given_terms))
     response.headers.update(_NO_STORE)
-    return NewKeyFacts(id=key.id, key=key.token)
+    return NewKeyResponse(id=key.id, key=key.token)
 
 
 @router.get("", responses=refusals(*_ANY), openapi_extra=ADMIN_KEYED)
 def list_keys(service: RunningService) -> KeyList:
     """Every key's quota and terms. 401 no admin key; 403 the service has none; 503 ledger down. Safe to repeat."""
-    return KeyList(keys=[KeyFacts.of(quota, revoked) for quota, revoked in service.keys.all()])
+    return KeyList(keys=[KeyResponse.of(quota, revoked) for quota, revoked in service.keys.all()])
 
 
 @router.get("/{key_id}", responses=refusals(*_ONE), openapi_extra=ADMIN_KEYED)
@@ -102,32 +102,32 @@ def show_key(service: RunningService, key_id: KeyId) -> KeyWithGrants:
 @router.patch(
     "/{key_id}",
     responses=refusals(*_ONE, *BODY_REFUSALS),
-    openapi_extra=ADMIN_KEYED | documented_body(ChangedTermsForm),
+    openapi_extra=ADMIN_KEYED | documented_body(ChangeTermsRequest),
 )
 def change_key(
-    service: RunningService, key_id: KeyId, form: Annotated[ChangedTermsForm, Depends(body_of(ChangedTermsForm))]
-) -> KeyFacts:
+    service: RunningService, key_id: KeyId, form: Annotated[ChangeTermsRequest, Depends(body_of(ChangeTermsRequest))]
+) -> KeyResponse:
     """Give a key other terms, from its next request on: those that are named, where null takes a limit away.
 
     400 a field is wrong; 401 no admin key; 403 the service has none; 404 no such key, or it is revoked; 408, 413, 415
     the body; 503 ledger down. A retry changes nothing more.
     """
-    return KeyFacts.of(service.keys.change(key_id, **form.named), revoked=False)
+    return KeyResponse.of(service.keys.change(key_id, **form.given_terms), revoked=False)
 
 
 @router.post(
     "/{key_id}/grants",
     status_code=201,
     responses=_GRANTED | refusals(*_ONE, *BODY_REFUSALS, QuotaTooLarge, IdempotencyMismatch),
-    openapi_extra=ADMIN_KEYED | documented_body(GrantForm),
+    openapi_extra=ADMIN_KEYED | documented_body(GrantRequest),
 )
 def grant_samples(
     service: RunningService,
     response: Response,
     key_id: KeyId,
-    form: Annotated[GrantForm, Depends(body_of(GrantForm))],
+    form: Annotated[GrantRequest, Depends(body_of(GrantRequest))],
     reference: Annotated[str | None, Depends(_reference)],
-) -> GrantedFacts:
+) -> GrantedResponse:
     """Add to a key's quota, from its next request on.
 
     With an `Idempotency-Key` a repetition grants nothing more and gets the same answer, for ever, so every retry is
@@ -139,11 +139,11 @@ def grant_samples(
     granted = service.keys.grant(key_id, form.samples, form.reason, reference)
     if granted.repeated:
         response.headers["Idempotency-Replayed"] = "true"
-    return GrantedFacts.of_granted(granted)
+    return GrantedResponse.of_granted(granted)
 
 
 @router.post("/{key_id}/rotate", responses=refusals(*_ONE), openapi_extra=ADMIN_KEYED)
-def rotate_key(service: RunningService, response: Response, key_id: KeyId) -> NewKeyFacts:
+def rotate_key(service: RunningService, response: Response, key_id: KeyId) -> NewKeyResponse:
     """Give a key another secret, and tell it, once; the old one is refused from the next request on.
 
     400 that is no key's id; 401 no admin key; 403 the service has none; 404 no such key, or it is revoked; 503 ledger
@@ -151,7 +151,7 @@ def rotate_key(service: RunningService, response: Response, key_id: KeyId) -> Ne
     """
     key = service.keys.rotate(key_id)
     response.headers.update(_NO_STORE)
-    return NewKeyFacts(id=key.id, key=key.token)
+    return NewKeyResponse(id=key.id, key=key.token)
 
 
 @router.post("/{key_id}/revoke", responses=refusals(*_ONE), openapi_extra=ADMIN_KEYED)

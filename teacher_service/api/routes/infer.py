@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from shared import oip
+from shared.output_kinds import LOGITS
 from teacher_service.api.dependencies import Service, current_quota, quota_headers, running_service, token
 from teacher_service.api.inference_request import Asked, read_request
 from teacher_service.api.openapi.infer import DOCUMENTED
 from teacher_service.api.routes.models import check_model
+from teacher_service.database.query_facts import Query
 from teacher_service.errors.service_errors import KeyChanged, RateLimited, ServiceError, Unauthorized
 from teacher_service.inference.batcher import Images, Rows
 from teacher_service.inference.derived_outputs import DERIVED, computed_outputs, derive
 from teacher_service.inference.image_decoding import decode_pictures
 from teacher_service.inference.query_runner import Answered
 from teacher_service.inference.request_checks import checked_images, checked_outputs
-from teacher_service.ledger.ledger import Query, Settled
-from teacher_service.policy.output_policy import LOGITS
+from teacher_service.ledger.ledger import Settled
 from teacher_service.policy.quota import Quota
 
 _MAX_ATTEMPTS: Final = 3
@@ -58,7 +59,7 @@ async def infer(request: Request, model: str, model_version: str | None = None) 
     # Called directly: resolved as FastAPI dependencies, they would slow every request down.
     service, bearer_token = await running_service(request), await token(request)
     # Cached terms save a read of the ledger; it raises KeyChanged for a request that was admitted on outdated ones.
-    caller = service.keys.remembered(bearer_token) or await current_quota(request, service, bearer_token)
+    caller = service.keys.cached(bearer_token) or await current_quota(request, service, bearer_token)
     authenticate = partial(current_quota, request, service, bearer_token)
     try:
         asked = await read_request(request, service.settings, model, model_version)
@@ -161,7 +162,7 @@ async def _count_rejection(request: Request, service: Service, error: ServiceErr
     """
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, _NOT_COUNTED):
         return
-    counted = service.ledger.count_refusal(caller.key_id, caller.revision)
+    counted = service.ledger.count_rejection(caller.key_id, caller.revision)
     request.state.quota = error.quota = await asyncio.wrap_future(counted)
 
 

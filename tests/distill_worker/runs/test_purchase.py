@@ -12,7 +12,7 @@ from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, TeacherUnavailable, WorkerError
-from distill_worker.runs import purchase as buying
+from distill_worker.runs.purchase import api_key, connect
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import load_targets
 from shared.sample_key import sample_keys
@@ -67,25 +67,25 @@ def test_abandoned_purchases_are_bought_anew(tmp_path: Path, cache: Cache) -> No
 
 def test_api_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The variable wins over the file, of which the first line counts."""
-    assert buying.api_key() is None
+    assert api_key() is None
     (tmp_path / "key").write_text("from-file\nanother line\n")
     monkeypatch.setenv("TEACHER_API_KEY_FILE", str(tmp_path / "key"))
-    assert buying.api_key() == "from-file"
+    assert api_key() == "from-file"
     monkeypatch.setenv("TEACHER_API_KEY", "from-variable")
-    assert buying.api_key() == "from-variable"
+    assert api_key() == "from-variable"
 
 
 def test_unreadable_key_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TEACHER_API_KEY_FILE", str(tmp_path / "absent"))
     with pytest.raises(ConfigError, match=r"TEACHER_API_KEY_FILE: cannot read .*absent"):
-        buying.api_key()
+        api_key()
 
 
 def test_key_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A pasted character outside ASCII is a mistake to report, and not by showing the key."""
     monkeypatch.setenv("TEACHER_API_KEY", "clé-secrète")
     config = _config(tmp_path, give_up_after_seconds=0)
-    with pytest.raises(WorkerError, match="API_KEY") as raised, buying.connect(config):
+    with pytest.raises(WorkerError, match="API_KEY") as raised, connect(config):
         pytest.fail("there is no teacher")
     assert "clé" not in str(raised.value)
 
@@ -93,5 +93,5 @@ def test_key_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_teacher_url_in_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TEACHER_URL", "http://127.0.0.1:1")
     config = _config(tmp_path, url="http://127.0.0.1:2", give_up_after_seconds=0)
-    with pytest.raises(TeacherUnavailable, match=r"^http://127\.0\.0\.1:1: "), buying.connect(config):
+    with pytest.raises(TeacherUnavailable, match=r"^http://127\.0\.0\.1:1: "), connect(config):
         pytest.fail("there is no teacher")

@@ -105,7 +105,7 @@ def test_checkpoint_comes_back_as_it_was(directory: RunDirectory) -> None:
         assert directory.load_checkpoint() is None
         for step in (1, 2):
             directory.save_checkpoint({"step": step, "tensor": torch.tensor([0.1, float("nan")])})
-        (directory.path / ".checkpoint.part").write_bytes(b"what a killed process left")
+        (directory.path / ".checkpoint.pt.part").write_bytes(b"what a killed process left")
         state = directory.load_checkpoint()
     assert state is not None
     assert state["step"] == 2
@@ -138,12 +138,12 @@ def test_damaged_description_is_named(directory: RunDirectory, name: str, conten
 
 def test_metrics_after_a_step_are_forgotten_and_torn_lines_with_them(directory: RunDirectory) -> None:
     with directory.opened(IDENTITY):
-        directory.forget_after(0)
+        directory.drop_metrics_after(0)
         for step in (1, 2, 3):
             directory.log({"step": step})
         with (directory.path / "metrics.jsonl").open("a") as file:
             file.write('{"step": 1')
-        directory.forget_after(2)
+        directory.drop_metrics_after(2)
     assert (directory.path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
