@@ -134,7 +134,7 @@ class _Purchases:
                     self._send(pool, purchase)
             if self._flying:
                 self._land_some()
-            elif self._failure is not None or claims.left == claims.held_back:
+            elif self._failure is not None or claims.left == claims.over_limit:
                 break
             else:
                 if not waiting:
@@ -143,8 +143,8 @@ class _Purchases:
                 sleep(_POLL_SECONDS)
         if self._failure is not None:
             raise _with_advice(self._failure, self.bought, self._plan)
-        if claims.held_back:
-            raise PlanRefused(_beyond_agreement(claims.held_back, self.bought))
+        if claims.over_limit:
+            raise PlanRefused(_beyond_agreement(claims.over_limit, self.bought))
         if claims.uncertain:
             raise TeacherError(_uncertain(len(claims.uncertain), self.bought))
 
@@ -195,7 +195,7 @@ class _Purchases:
                 raise
             raise _rejected_again(error) from error
         except AnswerExpired:
-            self._claims.leave_alone(purchase)
+            self._claims.mark_uncertain(purchase)
             return
         except TeacherUnavailable as error:
             # If repeats are free it may stay open; otherwise it would count as possibly charged.
@@ -229,7 +229,7 @@ def abandon(order: PurchaseOrder) -> None:
 
     def is_given_up(purchase: Purchase) -> bool:
         is_named = order.abandon == "all" or (order.abandon == "other-keys" and purchase.payer != payer)
-        return is_named and bool(claims.brought_by(purchase, held))
+        return is_named and bool(claims.satisfied_by(purchase, held))
 
     cache.abandon(order.description.id, is_given_up)
 

@@ -25,12 +25,12 @@ _LONGEST_PART: Final = 400
 
 def save_description(cache: Cache, address: TeacherAddress, payer: str, description: Description) -> None:
     """Store the description that the teacher at this address gave to this account."""
-    cache.meet(_name(address, payer), asdict(description))
+    cache.save_teacher(_name(address, payer), asdict(description))
 
 
 def load_description(cache: Cache, address: TeacherAddress, payer: str) -> tuple[Description, float] | None:
     """The stored description and its time, in seconds since the epoch; None if there is none."""
-    stored = cache.met(_name(address, payer))
+    stored = cache.teacher_description(_name(address, payer))
     if stored is None:
         return None
     facts, seen_at = stored

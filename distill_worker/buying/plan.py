@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from distill_worker.buying.order import Images, PurchaseOrder
 from distill_worker.cache import Cache, Purchase
-from distill_worker.cache.claims import answered_by_others
 from distill_worker.cache.database.schema import KIND_SEPARATOR
+from distill_worker.cache.purchases import answered_by_others
 from distill_worker.errors import PlanRefused, WorkerError
 from distill_worker.teachers.base import Description, Quota
 from shared.output_kinds import FEATURES
@@ -153,11 +153,11 @@ def plan(order: PurchaseOrder) -> Plan:
         _check_outputs(description, order.kinds)
         if order.abandon != "all":
             _check_name(description, cache, lacking)
-    seen = cache.look(claims)
+    pending = cache.pending(claims)
     quota = order.teacher.quota() if lacking else None
     _check_permission(quota, order.kinds)
-    free = [key for key in lacking if key not in seen.begun]
-    repeated = sum(len(purchase.sample_keys) for purchase in seen.left_open)
+    free = [key for key in lacking if key not in pending.samples]
+    repeated = sum(len(purchase.sample_keys) for purchase in pending.orphaned)
     to_buy = free if order.max_calls is None else free[: max(0, order.max_calls - repeated)]
     in_part = [rows for rows in held if any(key in rows for key in to_buy)]
     return Plan(
@@ -165,13 +165,13 @@ def plan(order: PurchaseOrder) -> Plan:
         kinds=order.kinds,
         samples=tuple(samples),
         cached=len(samples) - len(lacking),
-        reopened=seen.left_open,
-        elsewhere=len(seen.elsewhere),
+        reopened=pending.orphaned,
+        elsewhere=len(pending.elsewhere),
         uncertain=len(claims.uncertain),
         to_buy=tuple(to_buy),
         left_out=len(free) - len(to_buy),
         again=sum(
-            any(key in rows for rows in in_part) or any((key, kind) in seen.asked for kind in order.kinds)
+            any(key in rows for rows in in_part) or any((key, kind) in pending.requested for kind in order.kinds)
             for key in to_buy
         ),
         request_size=order.request_size,

@@ -28,6 +28,7 @@ from tests.distill_worker.purchases import (
     assert_bought_once,
     carry_out,
     carry_out_plan,
+    intend,
     order_for,
     plan_for,
 )
@@ -198,7 +199,7 @@ def test_refused_repetition_stays_open_because_the_first_attempt_may_have_paid(
 def test_abandoning_leaves_purchases_of_other_samples(cache: CrashingCache, samples: Samples) -> None:
     stream_id = cache.stream("t", "logits")
     keys = list(samples)
-    mine, other = (cache.intend(stream_id, part, payer="alice") for part in (keys[:3], keys[3:6]))
+    mine, other = (intend(cache, stream_id, part, payer="alice") for part in (keys[:3], keys[3:6]))
     abandon(order_for(FakeTeacher(payer="alice"), cache, {keys[2]: samples[keys[2]]}, abandon="all"))
     assert cache.open_purchases("t") == [other]
     assert mine != other
