@@ -1,7 +1,7 @@
 # Two programs from one base: `--target teacher` serves, `--target worker` buys and trains.
 #
-# TORCH_BACKEND=cpu takes PyTorch's CPU build (about a tenth of the size) where PyTorch's own package index can be
-# reached; by default the locked packages are installed as they are, CUDA included.
+# By default the image installs the locked packages, CUDA included. TORCH_BACKEND=cpu installs PyTorch's CPU build instead
+# (about a tenth of the size); it needs access to PyTorch's own package index.
 FROM python:3.11-slim-bookworm AS base
 ARG TORCH_BACKEND=""
 ENV PYTHONUNBUFFERED=1 \

@@ -1,4 +1,4 @@
-# Every target installs what it needs into .venv, and only when the lock file changed.
+# Every target installs its packages into .venv, and only if the lock file changed.
 PYTHON ?= python3
 UV := .venv/bin/uv
 INSTALLED := .venv/.installed
@@ -18,14 +18,14 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	$(UV) pip install --quiet --python .venv/bin/python --no-deps --editable .
 	touch $@
 
-# What ours is compared with; never among the project's own dependencies.
+# The servers that the benchmarks compare with; never dependencies of the project itself.
 $(BENCH_INSTALLED): requirements-bench.lock $(INSTALLED)
 	test -x .venv-bench/bin/python || $(UV) venv --quiet --python .venv/bin/python .venv-bench
 	$(UV) pip sync --quiet --python .venv-bench/bin/python --require-hashes requirements-bench.lock
 	$(UV) pip install --quiet --python .venv-bench/bin/python --no-deps --editable .
 	touch $@
 
-# KServe's own client, which is tested against the service but does not resolve together with it.
+# KServe's own client: tests use it against the service, but it does not resolve together with the service's packages.
 $(KSERVE_INSTALLED): requirements-kserve.lock $(INSTALLED)
 	test -x .venv-kserve/bin/python || $(UV) venv --quiet --python .venv/bin/python .venv-kserve
 	$(UV) pip sync --quiet --python .venv-kserve/bin/python --require-hashes requirements-kserve.lock
@@ -38,53 +38,54 @@ test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not alone"
 	.venv/bin/pytest -m alone
 
-check: $(INSTALLED) ## ruff, mypy --strict, and who may import whom
+check: $(INSTALLED) ## run ruff, mypy --strict and import-linter
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy .
 	.venv/bin/lint-imports
 
-format: $(INSTALLED) ## let ruff format the code
+format: $(INSTALLED) ## format the code with ruff
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-bench: $(INSTALLED) bench-service ## measure; figures go to benchmarks/results
+bench: $(INSTALLED) bench-service ## run the service and loss benchmarks; figures go to benchmarks/results
 	.venv/bin/python -m benchmarks.losses
 
-bench-service: $(BENCH_INSTALLED) ## the service beside a bare loop, FastAPI and LitServe (8 minutes)
+bench-service: $(BENCH_INSTALLED) ## compare the service with a bare loop, FastAPI and LitServe (8 minutes)
 	.venv/bin/python -m benchmarks.service
 
-bench-batching: $(INSTALLED) ## how many images a pass should take, how long to wait for company (3 minutes)
+bench-batching: $(INSTALLED) ## measure batch sizes and batch timeouts of the model (3 minutes)
 	.venv/bin/python -m benchmarks.service.batching
 
-bench-memory: $(INSTALLED) ## how the service's memory grows over 200,000 requests
+bench-memory: $(INSTALLED) ## measure how the service's memory grows over 200,000 requests
 	.venv/bin/python -m benchmarks.memory
 
-bench-history: $(INSTALLED) ## pages of a log of a million queries, on SQLite and PostgreSQL (10 minutes)
+bench-history: $(INSTALLED) ## measure pages of a log of a million queries, on SQLite and PostgreSQL (10 minutes)
 	.venv/bin/python -m benchmarks.history
 
-bench-cache: $(INSTALLED) ## what keeping and finding 50,000 outputs costs
+bench-cache: $(INSTALLED) ## measure writing and reading 50,000 outputs in the cache
 	.venv/bin/python -m benchmarks.cache
 
-bench-selection: $(INSTALLED) ## what choosing 5,000 of 50,000 samples takes, by strategy (5 minutes)
+bench-selection: $(INSTALLED) ## measure choosing 5,000 of 50,000 samples, by strategy (5 minutes)
 	.venv/bin/python -m benchmarks.selection
 
-figures: $(INSTALLED) ## the latest of every figure, misses first
+figures: $(INSTALLED) ## print the latest of every figure, missed targets first
 	@.venv/bin/python -m benchmarks.figures
 
-docs: $(INSTALLED) ## write what of docs/ follows from the code
+docs: $(INSTALLED) ## write the parts of docs/ that are generated from the code
 	.venv/bin/python -m teacher_service.cli.write_docs docs
+	.venv/bin/python docs/draw_rooms.py
 
-docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md, by running what it tells of (1 minute)
+docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md from real runs (1 minute)
 	WRITE_DOCS=1 .venv/bin/pytest -q tests/end_to_end/test_every_output.py
 
-lock: ## resolve the dependencies again (hashes, no index named)
+lock: ## resolve the dependencies again (with hashes, without an index)
 	test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet uv==0.13.9; }
 	$(UV) pip compile pyproject.toml --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 	$(UV) pip compile pyproject.toml --extra dev --extra hugging-face --extra onnx --extra parquet -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-dev.lock
 	$(UV) pip compile pyproject.toml --extra bench -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-bench.lock
 	$(UV) pip compile --group kserve --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-kserve.lock
 
-clean: ## remove .venv and caches; what was bought (runs/) stays
+clean: ## remove .venv and caches; keep bought outputs (runs/)
 	rm -rf .venv .venv-bench .venv-kserve .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,14 +19,14 @@ from benchmarks.figures import record
 from distill_worker.buying.known_teachers import recall, remember
 from distill_worker.buying.plan import claims_on, plan_of_held
 from distill_worker.cache import Cache
-from distill_worker.config.run_config import TeacherAddress
+from distill_worker.config.teacher_address import OpenInferenceAddress
 from distill_worker.runs.targets import load_targets
 from distill_worker.teachers.base import Description
 from shared.sample_key import sample_keys
 
 SAMPLES, CLASSES, REQUEST_SIZE, ROUNDS = 50_000, 100, 32, 9
 TEACHER = Description("teacher", (3, 32, 32), CLASSES, None, {"logits": (CLASSES,)})
-ADDRESS = TeacherAddress()
+ADDRESS = OpenInferenceAddress()
 
 
 def keep(place: Path, rows: Mapping[bytes, NDArray[np.float32]]) -> float:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import psycopg
 
 from teacher_service.database.engine import open_database
+from teacher_service.database.schema import queries
 from teacher_service.keys.api_key import NewKey
 from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
@@ -32,10 +33,7 @@ _KEYED_EVERY: Final = 10
 _QUOTA: Final = 10**9
 _ROWS: Final = 20_000
 
-_QUERY_COLUMNS: Final = (
-    *("id", "request_id", "key_id", "model_name", "model_version", "samples", "payload_sha256", "idempotency_key"),
-    *("status", "instance_id", "created_at", "finished_at", "outputs", "answer_sha256"),
-)
+_QUERY_COLUMNS: Final = tuple(queries.c.keys())
 _COLUMNS: Final[dict[str, Sequence[str]]] = {
     "queries": _QUERY_COLUMNS,
     "query_events": ("sequence", "query_id", "event", "at", "sha256"),
@@ -120,12 +118,23 @@ def _ask(past: Past, number: int, rows: Rows) -> None:
         status = "held"
     word = f"purchase {number}" if number % _KEYED_EVERY == 0 else None
     finished_at = None if status == "held" else created_at + 0.005
-    query = (
-        *(number, f"r{number:015x}", key_id, "teacher", "0123456789abcdef", samples, digest, word, status, "0" * 32),
-        *(created_at, finished_at, "logits", digest if status == "settled" else None),
-    )
-    rows["queries"].append(query)
-    facts = dict(zip(_QUERY_COLUMNS, query, strict=True))
+    facts = dict.fromkeys(_QUERY_COLUMNS) | {
+        "id": number,
+        "request_id": f"r{number:015x}",
+        "key_id": key_id,
+        "model_name": "teacher",
+        "model_version": "0123456789abcdef",
+        "samples": samples,
+        "outputs": "logits",
+        "payload_sha256": digest,
+        "idempotency_key": word,
+        "status": status,
+        "instance_id": "0" * 32,
+        "created_at": created_at,
+        "finished_at": finished_at,
+        "answer_sha256": digest if status == "settled" else None,
+    }
+    rows["queries"].append(tuple(facts.values()))
     for event, at in ((ADMITTED, created_at), (status, finished_at)):
         if at is not None:
             past.sequence += 1
@@ -149,9 +158,9 @@ def _sums(past: Past) -> Iterator[tuple[str, tuple[Any, ...]]]:
             "UPDATE api_keys SET used = ?, reserved = ?, in_flight = ? WHERE id = ?",
             (past.used[key.id], past.reserved[key.id], past.in_flight[key.id], key.id),
         )
-    for (key_id, day), (queries, samples) in past.days.items():
+    for (key_id, day), (count, samples) in past.days.items():
         yield (
             "INSERT INTO daily_usage (key_id, day, queries, samples) VALUES (?, ?, ?, ?)",
-            (key_id, day, queries, samples),
+            (key_id, day, count, samples),
         )
     yield "UPDATE chain_head SET sequence = ?, sha256 = ?", (past.sequence, past.sha256)

@@ -72,3 +72,8 @@ class TeacherUnavailable(TeacherError):
 
 class TeacherStopped(TeacherUnavailable):
     """Nothing more is sent, for `Teacher.stop` was called. It says nothing of the teacher."""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun for a message, for example "1 sample" or "2 samples"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

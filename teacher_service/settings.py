@@ -71,7 +71,8 @@ class Settings(BaseSettings):
     def _a_full_request_fits_the_queue(self) -> Self:
         if self.max_queued_samples < self.max_batch_size:
             raise ValueError(
-                f"max_queued_samples: expected at least max_batch_size ({self.max_batch_size}), got {self.max_queued_samples}"
+                f"max_queued_samples: expected at least max_batch_size ({self.max_batch_size}), got "
+                f"{self.max_queued_samples}"
             )
         return self
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from benchmarks.figures import Figure, figure
 from shared.oip import Body
 from teacher_service.database.engine import open_database, open_process_lock
+from teacher_service.database.query_facts import Query
 from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
-from teacher_service.ledger.ledger import Ledger, Query, Reservation
+from teacher_service.ledger.ledger import Ledger, Reservation
 
 RUNS = 5
 CHARGES = 6400
@@ -62,4 +63,12 @@ def charges_per_second(folder: Path, in_flight: int, total: int) -> float:
 
 
 def _query(key_id: str, number: int) -> Query:
-    return Query(str(number), key_id, "teacher", "0", 1, "0" * 64, str(number))
+    return Query(
+        request_id=str(number),
+        key_id=key_id,
+        model_name="teacher",
+        model_version="0",
+        samples=1,
+        payload_sha256="0" * 64,
+        idempotency_key=str(number),
+    )

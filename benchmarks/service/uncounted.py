@@ -13,7 +13,8 @@ from unittest.mock import patch
 
 from shared.oip import Body
 from teacher_service.cli import command as cli
-from teacher_service.ledger.ledger import Ledger, Query, Reservation, Settled
+from teacher_service.database.query_facts import Query
+from teacher_service.ledger.ledger import Ledger, Reservation, Settled
 from teacher_service.policy.quota import Quota
 
 _Value = TypeVar("_Value")

@@ -7,20 +7,19 @@ from hashlib import sha256
 from typing import Any, Final
 
 from distill_worker.cache import Cache
-from distill_worker.config.run_config import TeacherAddress
+from distill_worker.config.teacher_address import TeacherAddress
 from distill_worker.teachers.addresses import public_url
 from distill_worker.teachers.base import Description
 
-_TOLD: Final = {
-    "model_version",
-    "num_classes",
-    "input_name",
-    "output_name",
-    "labels",
-    "top_k",
-    "score_digits",
-    "repeats_are_free",
+_SETTINGS_BEFORE: Final = {
+    "input_name": "images",
+    "output_name": "logits",
+    "labels": {},
+    "top_k": 5,
+    "score_digits": None,
 }
+"""Settings of one protocol that stored names of the other depend on too: names were derived from all of them when the
+protocols shared one section. Without these values, descriptions that were stored then would not be loaded any more."""
 _LONGEST_PART: Final = 400
 
 
@@ -53,9 +52,9 @@ def _name(address: TeacherAddress, payer: str) -> str:
 
 
 def _settings(address: TeacherAddress) -> str:
-    """What a description says that the configuration told, not the teacher; the same for the same."""
-    told = address.model_dump(mode="json", include=_TOLD)
-    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    """A hash of the settings that the description depends on."""
+    settings = _SETTINGS_BEFORE | address.description_settings
+    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _short(text: str) -> str:

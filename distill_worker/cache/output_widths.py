@@ -1,4 +1,7 @@
-"""How many values an output of each stream has: what most of its blocks have, whatever one block or the shape says."""
+"""The width of each stream: the number of values in one output.
+
+Most blocks of a stream decide, so neither one damaged block nor a damaged shape can change the width.
+"""
 
 import math
 from collections import Counter
@@ -14,20 +17,21 @@ from shared.sample_key import KEY_BYTES
 
 @dataclass(frozen=True)
 class WrongShape:
-    """A shape that contradicts most blocks of its stream."""
+    """A stored shape that contradicts most blocks of its stream."""
 
     stream_id: int
     teacher_id: str
     kind: str
-    told: str
+    shape: str
+    """The shape as it is stored."""
     width: int
-    """Values a sample, as the blocks have it."""
+    """Values per sample in most blocks."""
 
 
 def widths(connection: Connection, stream_id: int | None = None) -> dict[int, int]:
-    """Values a sample by stream id, of one stream or of all; a stream without a whole block is absent.
+    """Values per sample by stream id, of one stream or of all; a stream without a whole block is absent.
 
-    Where as many blocks say one thing as another, it is what the shape says, or else the first block.
+    If as many blocks have one width as another, the stored shape decides, or else the first block.
     """
     counts: dict[int, Counter[int]] = {}
     blocks, keys = schema.blocks.c, schema.purchases.c.sample_keys
@@ -45,27 +49,28 @@ def widths(connection: Connection, stream_id: int | None = None) -> dict[int, in
         samples = row.keys // KEY_BYTES if row.positions is None else row.positions // 4
         if samples and row.vectors and not row.vectors % (4 * samples):
             counts.setdefault(row.stream_id, Counter())[row.vectors // (4 * samples)] += 1
-    told = {row.stream_id: _values(row.shape) for row in connection.execute(select(schema.stream_shapes))}
+    stored = {row.stream_id: _values(row.shape) for row in connection.execute(select(schema.stream_shapes))}
     return {
-        each: max(found, key=lambda width: (found[width], width == told.get(each))) for each, found in counts.items()
+        stream: max(blocks_of_width, key=lambda width: (blocks_of_width[width], width == stored.get(stream)))
+        for stream, blocks_of_width in counts.items()
     }
 
 
-def wrong_shapes(connection: Connection, known: dict[int, int]) -> Iterator[WrongShape]:
-    """The shapes that contradict these widths."""
+def wrong_shapes(connection: Connection, expected_widths: dict[int, int]) -> Iterator[WrongShape]:
+    """The stored shapes that contradict the expected widths (by stream id)."""
     rows = connection.execute(select(schema.streams, schema.stream_shapes.c.shape).join(schema.stream_shapes)).all()
     for row in rows:
-        width = known.get(row.id)
+        width = expected_widths.get(row.id)
         if width is not None and _values(row.shape) != width:
             yield WrongShape(row.id, row.teacher_id, row.output_kind, row.shape, width)
 
 
-def correct(connection: Connection, wrong: WrongShape) -> None:
-    """Say what the blocks have: the shape of that kind, or a plain vector, until a purchase tells more."""
+def correct_shape(connection: Connection, wrong: WrongShape) -> None:
+    """Replace a wrong shape by the one that the kind and the width imply, or else by none, which is a plain vector."""
     shapes = schema.stream_shapes
-    here = delete(shapes).where(shapes.c.stream_id == wrong.stream_id, shapes.c.shape == wrong.told)
+    removed = delete(shapes).where(shapes.c.stream_id == wrong.stream_id, shapes.c.shape == wrong.shape)
     pairs = wrong.kind.startswith(f"{TOP_K}:") and wrong.width % 2 == 0
-    if connection.execute(here).rowcount == 1 and pairs:
+    if connection.execute(removed).rowcount == 1 and pairs:
         connection.execute(insert(shapes).values(stream_id=wrong.stream_id, shape=f"{wrong.width // 2},2"))
 
 

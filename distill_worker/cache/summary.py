@@ -1,4 +1,4 @@
-"""What a cache holds, in numbers."""
+"""A summary of a cache: how many samples and purchases it holds, of which teachers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,42 +12,42 @@ from shared.sample_key import KEY_BYTES
 
 
 @dataclass(frozen=True)
-class StreamStatistics:
+class StreamSummary:
     """One teacher's outputs of one kind."""
 
     teacher_id: str
     kind: str
     samples: int
-    """Distinct ones that are held."""
+    """Distinct cached samples."""
     bytes: int
-    """Of outputs, those of samples that were bought twice included."""
+    """Size of the outputs, including those of samples that were bought twice."""
 
 
 @dataclass(frozen=True)
-class CacheStatistics:
-    """A whole cache."""
+class CacheSummary:
+    """All streams and purchases of a cache."""
 
     place: str
-    streams: tuple[StreamStatistics, ...]
+    streams: tuple[StreamSummary, ...]
     purchases: dict[str, int]
-    """By status."""
+    """Number of purchases by status."""
     samples_paid: int
-    """In purchases that were made with this cache and are done."""
+    """Samples in purchases that were made with this cache and are done."""
     samples_open: int
-    """In purchases whose end is not known."""
+    """Samples in open purchases."""
     set_aside: int
-    """Blocks that were damaged."""
+    """Damaged blocks that were set aside."""
     first_at: float | None
     last_at: float | None
-    """When the first and the last purchase ended, in seconds since the epoch."""
+    """When the first and the last purchase finished, in seconds since the epoch."""
 
     def facts(self) -> dict[str, Any]:
-        """As JSON-able facts."""
+        """The summary as JSON-able facts."""
         return {**vars(self), "streams": [vars(stream) for stream in self.streams]}
 
 
-def statistics(cache: Cache) -> CacheStatistics:
-    """Look at all of it. Raises `CacheError`."""
+def summarise(cache: Cache) -> CacheSummary:
+    """Summarise a whole cache. Raises `CacheError`."""
     purchases = schema.purchases
     with cache.reading() as connection:
         length = func.sum(func.length(schema.blocks.c.vectors)).label("bytes")
@@ -62,20 +62,20 @@ def statistics(cache: Cache) -> CacheStatistics:
         first_at, last_at = connection.execute(
             select(func.min(purchases.c.finished_at), func.max(purchases.c.finished_at))
         ).one()
-        aside = connection.scalar(select(func.count()).select_from(schema.set_aside)) or 0
+        set_aside = connection.scalar(select(func.count()).select_from(schema.set_aside)) or 0
     streams = tuple(
-        StreamStatistics(row.teacher_id, row.output_kind, len(cache.holdings(row.id)), sizes.get(row.id, 0))
+        StreamSummary(row.teacher_id, row.output_kind, len(cache.holdings(row.id)), sizes.get(row.id, 0))
         for row in named
         if len(split_kinds(row.output_kind)) == 1
     )
     samples = {status: int(length) // KEY_BYTES for status, _, length in by_status}
-    return CacheStatistics(
+    return CacheSummary(
         place=cache.place,
         streams=streams,
         purchases={status: int(count) for status, count, _ in by_status},
         samples_paid=samples.get("done", 0),
         samples_open=samples.get("open", 0),
-        set_aside=aside,
+        set_aside=set_aside,
         first_at=first_at,
         last_at=last_at,
     )

@@ -1,7 +1,7 @@
-"""Looking at every row of a cache again, and moving aside what cannot be served.
+"""Verify every row of a cache, and set aside what cannot be served.
 
-Invariant: repair deletes no output. A damaged block goes to `set_aside` as it was found, and those of its rows that are
-whole are kept as a new block of the same purchase.
+Invariant: repair deletes no output. It moves a damaged block unchanged to the table `set_aside`, and keeps its whole
+rows as a new block of the same purchase.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from distill_worker.cache.block import keys_at, pack_block, row_checksums
 from distill_worker.cache.database import schema
-from distill_worker.cache.output_widths import correct, widths, wrong_shapes
+from distill_worker.cache.output_widths import correct_shape, widths, wrong_shapes
 from distill_worker.cache.records import split_keys, split_kinds
 from distill_worker.cache.store import Cache
 from shared.sample_key import KEY_BYTES
@@ -24,89 +24,89 @@ _BLOCKS_AT_ONCE = 200
 
 @dataclass(frozen=True)
 class Damage:
-    """A block with rows that cannot be served, a stream's wrong shape, or a purchase without what it paid for."""
+    """A block with damaged rows, a stream with a wrong shape, or a paid purchase without outputs."""
 
     place: str
-    """Which block, stream or purchase."""
+    """The block, stream or purchase."""
     teacher_id: str
     kind: str
     rows: int
-    """How many outputs are damaged; of a wrong shape, none."""
+    """Number of damaged outputs; 0 for a wrong shape."""
     reason: str
 
 
 @dataclass
 class Verification:
-    """What was looked at, and what was found."""
+    """The result of `verify`."""
 
     outputs: int = 0
-    """Rows that are whole."""
+    """Number of whole rows."""
     strangers: int = 0
-    """Of these, such as are of no image of the data set that was given."""
+    """Number of whole rows whose sample is not in the given data set."""
     damages: list[Damage] = field(default_factory=list)
     repaired: int = 0
-    """Outputs that were moved aside."""
+    """Number of outputs that were set aside."""
     kept: int = 0
-    """Outputs beside those in damaged blocks, which are served on."""
+    """Number of whole outputs in damaged blocks; they are still served."""
 
     def facts(self) -> dict[str, Any]:
-        """As JSON-able facts."""
+        """The result as JSON-able facts."""
         return {**vars(self), "damages": [vars(damage) for damage in self.damages]}
 
 
 def verify(
     cache: Cache,
     *,
-    known_keys: Collection[bytes] | None = None,
+    dataset_keys: Collection[bytes] | None = None,
     repair: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Verification:
-    """Check every block's lengths, finiteness and checksums, and that every purchase has what it paid for.
+    """Verify the lengths, finiteness and checksums of every block, and that every paid purchase has its outputs.
 
     Args:
-        cache: others may go on buying into it.
-        known_keys: sample keys that were derived anew from a data set; the outputs of other samples are counted.
-        repair: whether to move aside what is damaged, and to correct shapes.
-        progress: told how many blocks were looked at, of how many.
+        cache: other workers may buy into it meanwhile.
+        dataset_keys: all sample keys of a data set; outputs of other samples are counted.
+        repair: whether to set aside what is damaged, and to correct shapes.
+        progress: called with the number of verified blocks, and of all blocks.
 
     Raises:
         CacheError: the database itself is damaged.
     """
-    found = Verification()
+    result = Verification()
     cache.check_file()
     with cache.reading() as connection:
         ids = connection.scalars(select(schema.blocks.c.id).order_by(schema.blocks.c.id)).all()
-        known_widths = widths(connection)
-        wrong = list(wrong_shapes(connection, known_widths))
-    for told in wrong:
-        contradiction = f"shape: {told.told}, of outputs of {told.width} values"
-        found.damages.append(Damage(f"stream {told.stream_id}", told.teacher_id, told.kind, 0, contradiction))
+        expected_widths = widths(connection)
+        wrong = list(wrong_shapes(connection, expected_widths))
+    for shape in wrong:
+        contradiction = f"shape: {shape.shape}, of outputs of {shape.width} values"
+        result.damages.append(Damage(f"stream {shape.stream_id}", shape.teacher_id, shape.kind, 0, contradiction))
         if repair:
             with cache.writing() as connection:
-                correct(connection, told)
+                correct_shape(connection, shape)
     for start in range(0, len(ids), _BLOCKS_AT_ONCE):
         some = ids[start : start + _BLOCKS_AT_ONCE]
         with cache.reading() as connection:
             blocks = list(_blocks(connection, some))
         for block in blocks:
-            keys, good, reason = _looked_at(block, known_widths.get(block.stream_id))
-            found.outputs += int(good.sum())
-            if known_keys is not None:
-                found.strangers += sum(key not in known_keys for key, whole in zip(keys, good, strict=True) if whole)
+            keys, good, reason = _verified(block, expected_widths.get(block.stream_id))
+            result.outputs += int(good.sum())
+            if dataset_keys is not None:
+                result.strangers += sum(key not in dataset_keys for key, whole in zip(keys, good, strict=True) if whole)
             if reason is not None:
                 bad = int((~good).sum()) or 1
-                found.damages.append(Damage(f"block {block.id}", block.teacher_id, block.output_kind, bad, reason))
+                result.damages.append(Damage(f"block {block.id}", block.teacher_id, block.output_kind, bad, reason))
                 if repair:
                     now = cache.now()
                     with cache.writing() as connection:
-                        moved = _move_aside(connection, block, keys, good, reason, now=now)
+                        moved = _set_aside(connection, block, keys, good, reason, now=now)
                     if moved:
-                        found.repaired += bad
-                        found.kept += int(good.sum())
+                        result.repaired += bad
+                        result.kept += int(good.sum())
         progress(start + len(some), len(ids))
     with cache.reading() as connection:
-        found.damages += _without_outputs(connection)
-    return found
+        result.damages += _without_outputs(connection)
+    return result
 
 
 def _blocks(connection: Connection, ids: Collection[int]) -> Iterator[Any]:
@@ -126,8 +126,8 @@ def _blocks(connection: Connection, ids: Collection[int]) -> Iterator[Any]:
     )
 
 
-def _looked_at(block: Any, expected: int | None) -> tuple[tuple[bytes, ...], NDArray[np.bool_], str | None]:
-    """The block's sample keys, which of its rows are whole, and what is wrong with the others."""
+def _verified(block: Any, expected: int | None) -> tuple[tuple[bytes, ...], NDArray[np.bool_], str | None]:
+    """The sample keys of a block, which of its rows are whole, and what is wrong with the others."""
     try:
         packed = keys_at(block.sample_keys, block.positions)
     except ValueError:
@@ -147,7 +147,7 @@ def _looked_at(block: Any, expected: int | None) -> tuple[tuple[bytes, ...], NDA
     same = row_checksums(packed, block.vectors) == np.frombuffer(block.row_checksums, "<u4")
     finite = np.isfinite(values).all(axis=1)
     if not same.all():
-        return keys, same & finite, "checksum: not the outputs that were kept"
+        return keys, same & finite, "checksum: the outputs changed"
     if not finite.all():
         return keys, finite, "not finite"
     if pack_block(packed, block.vectors).checksum != block.checksum:
@@ -155,16 +155,16 @@ def _looked_at(block: Any, expected: int | None) -> tuple[tuple[bytes, ...], NDA
     return keys, same, None
 
 
-def _move_aside(
+def _set_aside(
     connection: Connection, block: Any, keys: tuple[bytes, ...], good: NDArray[np.bool_], reason: str, *, now: float
 ) -> bool:
-    """Whether it was there still: another may repair at the same time."""
+    """Set a block aside; False if another process, which repairs too, did it first."""
     if connection.execute(delete(schema.blocks).where(schema.blocks.c.id == block.id)).rowcount != 1:
         return False
-    here = {"stream_id": block.stream_id, "purchase_id": block.purchase_id}
+    origin = {"stream_id": block.stream_id, "purchase_id": block.purchase_id}
     connection.execute(
         insert(schema.set_aside).values(
-            **here,
+            **origin,
             positions=block.positions,
             row_checksums=block.row_checksums,
             vectors=block.vectors,
@@ -177,12 +177,12 @@ def _move_aside(
         vectors = np.frombuffer(block.vectors, "<f4").reshape(len(keys), -1)[good].tobytes()
         left = b"".join(key for key, whole in zip(keys, good, strict=True) if whole)
         packed = pack_block(left, vectors, places[good].tolist())
-        connection.execute(insert(schema.blocks).values(**here, **vars(packed)))
+        connection.execute(insert(schema.blocks).values(**origin, **vars(packed)))
     return True
 
 
 def _without_outputs(connection: Connection) -> Iterator[Damage]:
-    """Purchases that were paid for, and of which nothing is kept, not even aside."""
+    """Paid purchases without any outputs, not even set aside."""
     kept = {
         (row.purchase_id, row.output_kind)
         for table in (schema.blocks, schema.set_aside)
@@ -201,4 +201,4 @@ def _without_outputs(connection: Connection) -> Iterator[Damage]:
         for kind in split_kinds(row.output_kind):
             if (row.id, kind) not in kept:
                 samples = len(row.sample_keys) // KEY_BYTES
-                yield Damage(f"purchase {row.id}", row.teacher_id, kind, samples, "paid for, and no outputs are kept")
+                yield Damage(f"purchase {row.id}", row.teacher_id, kind, samples, "paid for, but no outputs are cached")

@@ -1,4 +1,4 @@
-"""`distill-worker cache`: what was bought, whether it is whole, and sharing it."""
+"""The commands of `distill-worker cache`: show, verify and share bought outputs."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,16 @@ import typer
 from distill_worker.cache import Cache
 from distill_worker.cache.exchange.export_import import export as export_file
 from distill_worker.cache.exchange.export_import import import_file
-from distill_worker.cache.summary import statistics
+from distill_worker.cache.summary import summarise
 from distill_worker.cache.verify import verify as verify_cache
 from distill_worker.cli.console import progress_bar
 from distill_worker.cli.options import AsJson
-from distill_worker.cli.tables_buying import show_damages, show_statistics
+from distill_worker.cli.tables_buying import show_damages, show_summary
 from distill_worker.config.load import load_config
-from distill_worker.errors import CacheError
+from distill_worker.errors import CacheError, counted
 from distill_worker.runs.samples import Samples
 
-app = typer.Typer(no_args_is_help=True, help="What was bought: see it, check it, and share it. Spends nothing.")
+app = typer.Typer(no_args_is_help=True, help="Show, verify and share bought outputs. Spends nothing.")
 
 Place = Annotated[str, typer.Argument(metavar="CACHE", help="A SQLite file, or the URL of a PostgreSQL database.")]
 DEFAULT = "runs/cache.sqlite"
@@ -26,13 +26,13 @@ DEFAULT = "runs/cache.sqlite"
 
 @app.command()
 def stats(cache: Place = DEFAULT, as_json: AsJson = False) -> None:
-    """Samples by teacher and kind of output, purchases by their state."""
+    """Count the cached samples by teacher and kind of output, and the purchases by status."""
     with _opened(cache) as opened:
-        found = statistics(opened)
+        summary = summarise(opened)
     if as_json:
-        print(json.dumps(found.facts()))
+        print(json.dumps(summary.facts()))
     else:
-        show_statistics(found)
+        show_summary(summary)
 
 
 @app.command()
@@ -40,67 +40,71 @@ def verify(
     cache: Place = DEFAULT,
     config_file: Annotated[
         Path | None,
-        typer.Option("--config", metavar="CONFIG.toml", help="Derive the sample keys of this run's data set anew."),
+        typer.Option(
+            "--config", metavar="CONFIG.toml", help="Also count outputs whose sample is not in this run's data set."
+        ),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Move aside what is damaged; nothing is deleted, and it is bought again.")
+        bool,
+        typer.Option("--repair", help="Set damaged outputs aside, so that fetch buys them again; delete nothing."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at every output again: lengths, finiteness, checksums, and whether purchases have what they paid for.
+    """Verify every output: length, finite values, checksum; and that every paid purchase has its outputs.
 
-    Exit status 2 when anything is damaged and was not moved aside.
+    Exit status 2 if anything is damaged and was not set aside.
     """
-    known = None
+    dataset_keys = None
     if config_file is not None:
-        known = Samples.of(load_config(config_file, ())).images_by_key().keys()
-    with _opened(cache) as opened, progress_bar("looking") as move:
-        found = verify_cache(
-            opened, known_keys=known, repair=repair, progress=lambda done, blocks: move(done, "blocks", blocks)
+        dataset_keys = Samples.of(load_config(config_file, ())).images_by_key().keys()
+    with _opened(cache) as opened, progress_bar("verifying") as move:
+        result = verify_cache(
+            opened, dataset_keys=dataset_keys, repair=repair, progress=lambda done, blocks: move(done, "blocks", blocks)
         )
     if as_json:
-        print(json.dumps(found.facts()))
+        print(json.dumps(result.facts()))
     else:
-        show_damages(found)
-        print(f"{found.outputs} outputs are whole, {sum(damage.rows for damage in found.damages)} are damaged")
-        if known is not None:
-            print(f"{found.strangers} are of samples that the data set has not")
+        show_damages(result)
+        damaged = sum(damage.rows for damage in result.damages)
+        print(f"whole: {counted(result.outputs, 'output')}; damaged: {damaged}")
+        if dataset_keys is not None:
+            print(f"not in the data set: {result.strangers}")
         if repair:
-            print(f"{found.repaired} were moved aside")
-    if found.damages and not repair:
-        raise CacheError(f"{opened.place}: outputs are damaged; move them aside with --repair, and buy them again")
+            print(f"set aside: {result.repaired}")
+    if result.damages and not repair:
+        raise CacheError(f"{opened.place}: outputs are damaged; set them aside with --repair, then fetch them again")
 
 
 @app.command("export")
 def export_(
     file: Annotated[Path, typer.Argument(help="The file to write, .safetensors or .parquet; it must not exist.")],
-    cache: Annotated[str, typer.Option(metavar="CACHE", help="Where from.")] = DEFAULT,
-    teacher_id: Annotated[str | None, typer.Option(help="Of this teacher alone.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Of this kind alone, for example logits.")] = None,
+    cache: Annotated[str, typer.Option(metavar="CACHE", help="The cache to export.")] = DEFAULT,
+    teacher_id: Annotated[str | None, typer.Option(help="Export only outputs of this teacher.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Export only this kind of output, for example logits.")] = None,
 ) -> None:
-    """Write what was bought to a file that others can import; the account that paid is not told."""
+    """Write bought outputs to a file that others can import; the file does not name the account that paid."""
     with _opened(cache) as opened:
-        print(f"{export_file(opened, file, teacher_id=teacher_id, kind=kind)} outputs are in {file}")
+        print(f"{counted(export_file(opened, file, teacher_id=teacher_id, kind=kind), 'output')} exported to {file}")
 
 
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="A file that `cache export` wrote.")],
-    cache: Annotated[str, typer.Option(metavar="CACHE", help="Where to.")] = DEFAULT,
+    cache: Annotated[str, typer.Option(metavar="CACHE", help="The cache to add to; created if absent.")] = DEFAULT,
 ) -> None:
-    """Add what others bought; what is held already stays as it is."""
+    """Add outputs that others bought; cached outputs stay as they are."""
     if not file.is_file():
-        raise CacheError(f"{file}: there is no such file")
+        raise CacheError(f"{file}: expected a file that `distill-worker cache export` wrote, got none")
     with Cache(_place(cache)) as opened:
         added, read = import_file(opened, file)
-        print(f"{added} of {read} outputs are new in {opened.place}")
+        print(f"{added} of {counted(read, 'output')} added to {opened.place}")
 
 
 def _opened(cache: str) -> Cache:
-    """A cache that is there: asking after one makes none."""
+    """An existing cache; a command that only reads creates none."""
     place = _place(cache)
     if isinstance(place, Path) and not place.exists():
-        raise CacheError(f"{place}: there is no such cache; `distill-worker fetch` makes it")
+        raise CacheError(f"{place}: expected a cache, got no file; `distill-worker fetch` creates one")
     return Cache(place)
 
 

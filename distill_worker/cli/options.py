@@ -1,4 +1,4 @@
-"""What several commands take."""
+"""Arguments and options that several commands take."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,17 +7,25 @@ import typer
 
 from distill_worker.buying.fetch import Abandoned
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The run; see examples/.")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The file of the run; see examples/.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one value of the file; may be repeated."),
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one value of the file; may be repeated."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 MaxCalls = Annotated[
-    int | None, typer.Option(min=0, help="Buy at most so many samples now; asking again buys the next ones.")
+    int | None,
+    typer.Option(min=0, help="Buy at most this many samples now; run the same command again to buy the next ones."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend without asking.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend calls without a question.")]
 Abandon = Annotated[
     Abandoned | None,
-    typer.Option(help="Give up purchases whose end is not known; what they paid for may be paid again."),
+    typer.Option(
+        help="Give up open purchases of these samples: those of other API keys, or all. The samples are bought again, "
+        "and may be paid for twice."
+    ),
+]
+Fresh = Annotated[bool, typer.Option(help="Train again even if the run directory holds a result.")]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the code that the weights file names as its network.")
 ]

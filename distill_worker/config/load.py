@@ -1,22 +1,23 @@
-"""From a TOML file to a `RunConfig`, with errors that name the file, the key, what was expected and what came."""
+"""Reads a TOML file into a `RunConfig`. Errors name the file, the key, the expected value and the one that it got."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
-from distill_worker.methods import METHODS
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a TOML file; each override is `section.key=value` with a TOML value (bare words are strings).
 
     Raises:
-        ConfigError: names the file, the key, what was expected and what came.
+        ConfigError: names the file, the key, the expected value and the one that it got.
     """
     document = read_toml(path)
     for override in overrides:
@@ -25,7 +26,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def parse_config(document: Mapping[str, Any], *, source: str) -> RunConfig:
-    """Check a document that was read from `source`; raises `ConfigError` as `load_config` does."""
+    """Validate a document that was read from `source`. Raises `ConfigError` as `load_config` does."""
     try:
         return RunConfig.model_validate(document)
     except ValidationError as error:
@@ -43,7 +44,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def explained(error: ValidationError, document: type[BaseModel], *, within: str = "") -> str:
-    """Every problem of a document in one line: the key, what was expected, what came."""
+    """All problems of a document in one line: for each the key, the expected value and the one that it got."""
     return "; ".join(_explain(problem, document, within) for problem in error.errors(include_url=False))
 
 
@@ -65,32 +66,88 @@ def _override(document: dict[str, Any], override: str) -> None:
 
 
 def _explain(problem: Any, document: type[BaseModel], within: str) -> str:
-    place = [part for part in problem["loc"] if part not in METHODS]  # a method's name is no key of the file
-    place = [within, *place] if within else place
-    where = ".".join(str(part) for part in place) or "document"
-    if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key; known there: {', '.join(_section(document, problem['loc'][:-1]).model_fields)}"
-    if problem["type"] == "missing":
-        return f"{where}: required, but absent"
-    if problem["type"] == "value_error":
-        message = str(problem["ctx"]["error"])
-        given = f", got {problem['input']!r}" if "got " not in message else ""
-        return f"{where}: {message}{given}" if place else f"{message}{given}"
-    return f"{where}: {problem['msg']}, got {problem['input']!r}"
+    place = _place(document, problem["loc"])
+    where = ".".join(str(part) for part in ([within] if within else []) + place.keys)
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{where}: {_unknown(place)}"
+        case "missing":
+            return f"{where}: required, but absent"
+        case "union_tag_not_found":
+            return f"{where}.{_discriminator(problem)}: required, but absent"
+        case "union_tag_invalid":
+            expected, tag = problem["ctx"]["expected_tags"], problem["ctx"]["tag"]
+            return f"{where}.{_discriminator(problem)}: expected one of {expected}, got {tag!r}"
+        case "value_error":
+            message = str(problem["ctx"]["error"])
+            got = f", got {problem['input']!r}" if "got " not in message else ""
+            return f"{where}: {message}{got}" if where else f"{message}{got}"
+    return f"{where or 'document'}: {problem['msg']}, got {problem['input']!r}"
 
 
-def _section(document: type[BaseModel], place: Sequence[str | int]) -> type[BaseModel]:
-    """The section at a place of the document; the place of a method holds its name."""
-    section = document
-    for part in place:
-        if part in METHODS:
-            section = METHODS[str(part)]
-        elif part in section.model_fields:
-            annotation = section.model_fields[str(part)].annotation
-            models = [kind for kind in (annotation, *get_args(annotation)) if _is_model(kind)]
-            section = models[0] if len(models) == 1 else section
-    return section
+def _discriminator(problem: Any) -> str:
+    return str(problem["ctx"]["discriminator"]).strip("'")
 
 
-def _is_model(kind: Any) -> bool:
+def _unknown(place: "_Place") -> str:
+    """What is wrong with a key that its section does not have; names the section that has it, if there is one."""
+    key, expected = place.keys[-1], f"expected one of {', '.join(place.section.model_fields)}"
+    owners = [tag for tag, section in place.variants.items() if key in section.model_fields]
+    if not owners:
+        return f"unknown key; {expected}"
+    return f"unknown key for {_tag_field(place.section)} {place.tag!r}, a key of {', '.join(owners)}; {expected}"
+
+
+@dataclass
+class _Place:
+    """A place in the document: what a pydantic location means in terms of the file."""
+
+    keys: list[str | int]
+    """The keys as the file has them. A pydantic location also has the tag of each union on its way."""
+    section: type[BaseModel]
+    """The innermost section around the place."""
+    variants: Mapping[str, type[BaseModel]]
+    """The sections that might stand in its place, by tag; empty where there is no choice."""
+    tag: str | None
+    """The tag of the section, if there is a choice."""
+
+
+def _place(document: type[BaseModel], location: Sequence[str | int]) -> _Place:
+    place = _Place([], document, {}, None)
+    kind: Any = document
+    for part in location:
+        variants = _variants(kind)
+        if part in variants:
+            place.section, place.variants, place.tag = variants[str(part)], variants, str(part)
+            kind = place.section
+            continue
+        place.keys.append(part)
+        if isinstance(part, int):
+            kind = next(iter(get_args(kind)), None)
+        else:
+            kind = kind.model_fields[part].annotation if _is_model(kind) and part in kind.model_fields else None
+        if len(models := _models(kind)) == 1:
+            kind = place.section = models[0]
+            place.variants, place.tag = {}, None
+    return place
+
+
+def _variants(kind: Any) -> dict[str, type[BaseModel]]:
+    """The sections of a discriminated union by tag; empty for any other type."""
+    models = _models(kind)
+    return {section.model_fields[_tag_field(section)].default: section for section in models} if len(models) > 1 else {}
+
+
+def _tag_field(section: type[BaseModel]) -> str:
+    return "protocol" if "protocol" in section.model_fields else "name"
+
+
+def _models(kind: Any) -> list[type[BaseModel]]:
+    """The sections that a type stands for: itself, or those of a union."""
+    bare = kind.__origin__ if get_origin(kind) is Annotated else kind
+    candidates = get_args(bare) if get_origin(bare) in (Union, UnionType) else (bare,)
+    return [candidate for candidate in candidates if _is_model(candidate)]
+
+
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)

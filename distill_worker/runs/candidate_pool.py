@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from distill_worker.config.run_config import Budget, RunConfig
+from distill_worker.config.data_sections import Budget
+from distill_worker.config.run_config import RunConfig
 from distill_worker.data.corruption import imbalanced, noisy_labels
 from distill_worker.data.datasets import Dataset
 from distill_worker.data.selection import STRATEGIES, Candidates, choose, divide, rank, set_apart, shares

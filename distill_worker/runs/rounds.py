@@ -134,7 +134,7 @@ def _first(eligible: Eligible, choices: Choices) -> Choice:
         round=1,
         strategy=budget.strategy if budget.rounds == 1 else budget.first,
         seed=budget.seed,
-        of=dict(choices.of),
+        of=dict(choices.identity.values),
         keys=tuple(key.hex() for key in eligible.first()),
     )
 
@@ -162,7 +162,7 @@ def _next(
             seed=config.budget.seed,
             student=fingerprint,
             teacher_id=teacher_id,
-            of=dict(choices.of),
+            of=dict(choices.identity.values),
             keys=tuple(key.hex() for key in keys),
         )
         choices.write(choice)

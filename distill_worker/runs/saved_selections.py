@@ -8,8 +8,7 @@ another machine's sums of floats would say.
 """
 
 import fcntl
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
 from shared.atomic_file import write_atomically
 
@@ -50,18 +50,18 @@ class Choices:
     """The choices in a run directory. Raises `RunError` wherever the disk does not do as it is told."""
 
     folder: Path
-    of: Mapping[str, Any]
-    """JSON-able: what the choices depend on."""
+    identity: RunIdentity
+    """What the choices depend on."""
 
     @classmethod
     def in_run(cls, config: RunConfig) -> "Choices":
         """Those of a run. A choice made at once depends on less than one that students have a part in."""
-        known = config.identity
+        identity = config.identity
         if config.budget.rounds == 1:
             features = {} if config.budget.features == "pixels" else {"features": Path(config.budget.features).name}
-            known = {name: known[name] for name in ("data", "budget", "corruption")} | features
-            known["validation_share"] = config.training.validated_share
-        return cls(config.output.directory / "rounds", json.loads(json.dumps(known)))
+            validation = {"validation_share": config.training.validated_share}
+            identity = identity.only("data", "budget", "corruption") | features | validation
+        return cls(config.output.directory / "rounds", identity)
 
     def read(self) -> list[Choice]:
         """All that are there, in order.
@@ -78,11 +78,9 @@ class Choices:
                 raise RunError(
                     f"{path}: cannot be read; restore it, or choose another output.directory ({error})"
                 ) from error
-            if choice.of != self.of:
-                different = ", ".join(name for name, value in self.of.items() if choice.of.get(name) != value)
+            if (difference := self.identity.difference(choice.of)) is not None:
                 raise RunError(
-                    f"{path}: these samples were chosen for another run (another {different or 'configuration'}); "
-                    "choose another output.directory"
+                    f"{path}: these samples were chosen for another run ({difference}); choose another output.directory"
                 )
             found.append(choice)
         return found

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.run_identity import RunIdentity
 from distill_worker.data.datasets import Dataset, Split
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Objective, Setting, method_name, why_not_with
@@ -101,10 +102,10 @@ def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, la
     return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
 
 
-def _identity(config: RunConfig, samples: Samples, teacher_id: str | None, told: Completed) -> dict[str, Any]:
+def _identity(config: RunConfig, samples: Samples, teacher_id: str | None, told: Completed) -> RunIdentity:
     """Everything that a result depends on: not where the teacher lives, nor where files are kept."""
     said = {} if told.output in (None, LOGITS) else {"teacher_output": told.output, "completion": told.rule}
-    return {**config.identity, "samples": samples.digest(), "teacher_id": teacher_id} | said
+    return config.identity | {"samples": samples.digest(), "teacher_id": teacher_id, **said}
 
 
 def _training_set(

@@ -1,8 +1,10 @@
-"""The client that a configured teacher needs."""
+"""The client of each protocol."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
-from distill_worker.config.run_config import TeacherAddress
+from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
+from distill_worker.teachers.base import Teacher
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.oip import OipTeacher
@@ -10,8 +12,8 @@ from distill_worker.teachers.oip import OipTeacher
 
 def teacher_at(
     address: TeacherAddress, *, url: str, api_key: str | None, on_retry: Callable[[str], None] = lambda _: None
-) -> OipTeacher | LabelledScoresTeacher:
-    """A client of the teacher at `url` by the address's protocol; a context manager."""
+) -> AbstractContextManager[Teacher]:
+    """Open a client of the teacher at `url`, in the protocol of its address."""
     sender = Sender(
         url,
         api_key=api_key,
@@ -20,25 +22,27 @@ def teacher_at(
         most_at_once=address.concurrency,
         on_retry=on_retry,
     )
-    if address.protocol == "labelled-scores":
-        return LabelledScoresTeacher(
-            sender,
-            url=url,
-            model=address.model,
-            labels=address.labels,
-            top_k=address.top_k,
-            score_digits=address.score_digits,
-            model_version=address.model_version,
-            num_classes=address.num_classes,
-            repeats_are_free=bool(address.repeats_are_free),
-        )
-    return OipTeacher(
-        sender,
-        model=address.model,
-        input_name=address.input_name,
-        logits_name=address.output_name,
-        binary=address.binary,
-        repeats_are_free=address.repeats_are_free,
-        model_version=address.model_version,
-        num_classes=address.num_classes,
-    )
+    match address:
+        case OpenInferenceAddress():
+            return OipTeacher(
+                sender,
+                model=address.model,
+                input_name=address.input_name,
+                logits_name=address.output_name,
+                binary=address.binary,
+                repeats_are_free=address.repeats_are_free,
+                model_version=address.model_version,
+                num_classes=address.num_classes,
+            )
+        case LabelledScoresAddress():
+            return LabelledScoresTeacher(
+                sender,
+                url=url,
+                model=address.model,
+                labels=address.labels,
+                top_k=address.top_k,
+                score_digits=address.score_digits,
+                model_version=address.model_version,
+                num_classes=address.num_classes,
+                repeats_are_free=bool(address.repeats_are_free),
+            )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill_worker.config.run_config import Training
+from distill_worker.config.training_section import Training
 from distill_worker.errors import RunError
 from distill_worker.methods.objective import Objective
 from distill_worker.training.batches import Batches

@@ -11,7 +11,6 @@ Invariant: a directory belongs to one run; another configuration is refused, nev
 
 import fcntl
 import json
-import os
 import pickle
 import platform
 import shutil
@@ -23,8 +22,9 @@ from typing import Any
 
 import torch
 
+from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
-from shared.atomic_file import write_atomically
+from shared.atomic_file import atomic_replacement, write_atomically
 
 
 class RunDirectory:
@@ -34,11 +34,11 @@ class RunDirectory:
         self.path = path
 
     @contextmanager
-    def opened(self, identity: Mapping[str, Any], *, fresh: bool = False) -> Iterator[None]:
+    def opened(self, identity: RunIdentity, *, fresh: bool = False) -> Iterator[None]:
         """Claim the directory for the run that `identity` describes, and keep others out until the end.
 
         Args:
-            identity: JSON-able; everything that the result depends on.
+            identity: everything that the result depends on.
             fresh: forget what an earlier run left there.
 
         Raises:
@@ -71,13 +71,8 @@ class RunDirectory:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint."""
-        with self._explained():
-            partial = self.path / ".checkpoint.part"
-            with partial.open("wb") as file:
-                torch.save(dict(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path / "checkpoint.pt")
+        with self._explained(), atomic_replacement(self.path / "checkpoint.pt") as partial, partial.open("wb") as file:
+            torch.save(dict(state), file)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, on the CPU, or None."""
@@ -105,15 +100,15 @@ class RunDirectory:
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
             write_atomically(path, "".join(kept).encode())
 
-    def _claim(self, identity: Mapping[str, Any]) -> None:
-        known = self._read_json("run.json")
-        wanted = json.loads(_json(identity))
-        if known is None:
-            write_atomically(self.path / "run.json", _json({"identity": wanted, "environment": _environment()}))
-        elif known.get("identity") != wanted:
+    def _claim(self, identity: RunIdentity) -> None:
+        stored = self._read_json("run.json")
+        if stored is None:
+            content = {"identity": identity.values, "environment": _environment()}
+            write_atomically(self.path / "run.json", _json(content))
+        elif (difference := identity.difference(stored.get("identity"))) is not None:
             raise RunError(
-                f"{self.path}: this directory holds another run ({_first_difference(known.get('identity'), wanted)}); "
-                "choose another output.directory, or delete it"
+                f"{self.path}: this directory holds another run ({difference}); choose another output.directory, or "
+                "delete it"
             )
 
     def _clear(self) -> None:
@@ -141,18 +136,6 @@ class RunDirectory:
 
 def _json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, default=str) + "\n").encode()
-
-
-def _first_difference(known: Any, wanted: Mapping[str, Any]) -> str:
-    if not isinstance(known, dict):
-        return "unreadable"
-    for name in sorted(known.keys() | wanted.keys()):
-        old, new = known.get(name), wanted.get(name)
-        if old != new:
-            if isinstance(old, dict) and isinstance(new, dict):
-                return f"{name}.{_first_difference(old, new)}"
-            return f"{name}: {old!r} there, {new!r} here"
-    return "the same"
 
 
 def _environment() -> dict[str, Any]:

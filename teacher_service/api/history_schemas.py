@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
 from shared.times import parse_moment
 from teacher_service.errors.service_errors import InvalidRequest
-from teacher_service.query_log.export import FACTS
+from teacher_service.query_log.export import FACTS, TIMES, TYPES
 from teacher_service.query_log.history import Day, History, QueryPage, Status, Wanted
 
 _EPOCH: Final = date(1970, 1, 1)
@@ -64,23 +64,21 @@ class UsageQuery(BaseModel):
     until: _Day | None = Field(default=None, description="Day after the last one; by default tomorrow.")
 
 
-class QueryFacts(BaseModel):
-    """One query, as the log records it."""
+def _response_type(fact: str) -> Any:
+    if fact == "status":
+        return Status
+    return _TIME_TYPES[type(None) in get_args(TYPES[fact])] if fact in TIMES else TYPES[fact]
 
-    id: int
-    request_id: str
-    key_id: str
-    model_name: str
-    model_version: str
-    samples: int
-    outputs: str | None
-    payload_sha256: str
-    idempotency_key: str | None
-    status: Status
-    instance_id: str
-    created_at: datetime
-    finished_at: datetime | None
-    answer_sha256: str | None
+
+_TIME_TYPES: Final = (datetime, datetime | None)
+if TYPE_CHECKING:
+    _QueryFields = BaseModel
+else:
+    _QueryFields = create_model("_QueryFields", **{fact: (_response_type(fact), ...) for fact in FACTS})
+
+
+class QueryFacts(_QueryFields):
+    """One query, as the log records it."""
 
 
 class QueryPageBody(BaseModel):
@@ -140,7 +138,7 @@ def usage(history: History, query: UsageQuery, key_id: str | None) -> UsageBody:
 
 def _query_facts(row: Any) -> QueryFacts:
     facts = {name: getattr(row, name) for name in FACTS}
-    for name in ("created_at", "finished_at"):
+    for name in TIMES:
         if facts[name] is not None:
             facts[name] = datetime.fromtimestamp(facts[name], UTC)
     return QueryFacts(**facts)

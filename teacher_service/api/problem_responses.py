@@ -19,7 +19,7 @@ from teacher_service.errors.service_errors import (
 )
 from teacher_service.errors.validation import complaint
 
-_CRASH: Final = "The service failed on this request, and its log has the traceback. Repeat the request with the same Idempotency-Key."
+_CRASH: Final = "The service failed on this request; its log has the traceback. Retry with the same Idempotency-Key."
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 

@@ -1,4 +1,4 @@
-"""`teacher-service keys`: API keys, made, shown, granted more, changed, revoked."""
+"""`teacher-service keys`: create, list, show, change, rotate and revoke API keys, and grant quota."""
 
 import json
 import sys
@@ -20,8 +20,8 @@ from teacher_service.cli.key_options import (
     Outputs,
     RequestsPerMinute,
     SamplesPerMinute,
-    checked,
     outputs_with_features,
+    parse_options,
 )
 from teacher_service.keys.key_file import keep_key
 from teacher_service.keys.request_schemas import ChangedTermsForm, NewKeyForm, ReferredGrantForm
@@ -32,11 +32,11 @@ from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.quota import MAX_QUOTA
 
 _LISTED: Final = ("id", "name", "limit", "used", "reserved", "remaining", "outputs", "revoked")
-"""What a terminal has room for; `show` and `--json` tell the rest."""
+"""Columns of the table; `show` and `--json` print all."""
 
 keys = typer.Typer(
     no_args_is_help=True,
-    help="API keys: made, shown, granted more, changed, revoked. Takes effect on the next request.",
+    help="Create, list, change and revoke API keys, and grant quota. Changes apply from the next request.",
 )
 
 KeyId = Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")]
@@ -44,12 +44,12 @@ KeyId = Annotated[str, typer.Argument(help="The key's id, as `keys list` shows i
 
 @keys.command("create")
 def create_key(
-    name: Annotated[str, typer.Option(help="What the key is called; unique.")],
+    name: Annotated[str, typer.Option(help="Unique name of the key.")],
     quota: Annotated[int, typer.Option(min=0, max=MAX_QUOTA, help="Lifetime quota, in samples.")],
     data_dir: DataDir = None,
     key_file: Annotated[
         Path | None,
-        typer.Option(help="Write the key to this file (mode 600) instead; do nothing when the file exists."),
+        typer.Option(help="Write the key to this file (mode 600) instead; if the file exists, create no key."),
     ] = None,
     holder: Holder = None,
     outputs: Outputs = None,
@@ -60,8 +60,8 @@ def create_key(
     max_concurrent: MaxConcurrent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a key and show it, once: only its hash is stored. A key that was not seen gets another by `rotate`."""
-    form = checked(
+    """Create a key and print its secret, once: only the hash is stored. `rotate` replaces a lost secret."""
+    form = parse_options(
         NewKeyForm,
         name=name,
         quota=quota,
@@ -87,9 +87,9 @@ def create_key(
 
 @keys.command("list")
 def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show every key's quota and what is left of it; as JSON, with all of its terms."""
+    """List every key with its quota and what remains of it; with --json, all its terms too."""
     with _key_ring(data_dir) as ring:
-        rows = [_told(KeyFacts.of(quota, revoked)) for quota, revoked in ring.all()]
+        rows = [_as_json(KeyFacts.of(quota, revoked)) for quota, revoked in ring.all()]
     if as_json:
         print(json.dumps({"keys": rows}))
         return
@@ -100,11 +100,11 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @keys.command("show")
 def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show one key's quota and terms, and the grants that its quota is the sum of."""
+    """Show one key's quota and terms, and its grants, whose sum is the quota."""
     with _key_ring(data_dir) as ring:
         history = ring.show(key_id)
-    facts = _told(KeyFacts.of(history.quota, history.revoked))
-    given = [
+    facts = _as_json(KeyFacts.of(history.quota, history.revoked))
+    grants = [
         {
             "at": iso(grant.created_at),
             "samples": grant.samples,
@@ -114,34 +114,34 @@ def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -
         for grant in history.grants
     ]
     if as_json:
-        print(json.dumps({**facts, "grants": given}))
+        print(json.dumps({**facts, "grants": grants}))
         return
     _print(facts, as_json=False)
-    print_table(given, empty="no grants")
+    print_table(grants, empty="no grants")
 
 
 @keys.command("grant")
 def grant_samples(
     key_id: KeyId,
-    samples: Annotated[int, typer.Option(min=1, max=MAX_QUOTA, help="How many more samples the key may ask.")],
-    reason: Annotated[str, typer.Option(help="What for; kept in the key's history.")] = "granted",
+    samples: Annotated[int, typer.Option(min=1, max=MAX_QUOTA, help="Samples to add to the quota.")],
+    reason: Annotated[str, typer.Option(help="Reason, stored in the key's history.")] = "granted",
     reference: Annotated[
         str | None,
-        typer.Option(help="Your own word for this grant: repeated under it, it is granted once."),
+        typer.Option(help="Your own reference for the grant. Repeated with the same one, it grants no more."),
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add to a key's quota, from its next request on. The history keeps every grant.
+    """Add samples to a key's quota, from its next request on. The key's history keeps every grant.
 
-    Without a --reference, a repetition grants again.
+    Without --reference, a repetition grants again.
     """
-    form = checked(ReferredGrantForm, samples=samples, reason=reason, reference=reference)
+    form = parse_options(ReferredGrantForm, samples=samples, reason=reason, reference=reference)
     with _key_ring(data_dir) as ring:
         granted = ring.grant(key_id, form.samples, form.reason, form.reference)
     _print({"id": key_id, "limit": granted.quota.limit, "remaining": granted.quota.remaining}, as_json)
     if granted.repeated:
-        print(f"granted before, on {iso(granted.grant.created_at)}; nothing was granted now", file=sys.stderr)
+        print(f"already granted on {iso(granted.grant.created_at)}; nothing was granted now", file=sys.stderr)
 
 
 @keys.command("change")
@@ -157,12 +157,12 @@ def change_key(
     max_concurrent: MaxConcurrent = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a key other terms, from its next request on: those that are named, and no others.
+    """Change the given terms of a key, from its next request on. The other terms stay.
 
-    A limit is taken away by --expires never, --requests-per-minute none, --samples-per-minute none and
-    --max-concurrent none. --features without --outputs is short for --outputs logits,features.
+    To remove a limit: --expires never, --requests-per-minute none, --samples-per-minute none, --max-concurrent none.
+    --features without --outputs means --outputs logits,features.
     """
-    form = checked(
+    form = parse_options(
         ChangedTermsForm,
         holder=holder,
         outputs=outputs_with_features(outputs, features),
@@ -173,14 +173,14 @@ def change_key(
     )
     with _key_ring(data_dir) as ring:
         quota = ring.change(key_id, **form.named)
-    _print(_told(KeyFacts.of(quota, revoked=False)), as_json)
+    _print(_as_json(KeyFacts.of(quota, revoked=False)), as_json)
 
 
 @keys.command("rotate")
 def rotate_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Give a key another secret and show it, once; the old one is refused from the next request on.
+    """Replace a key's secret and print the new one, once. The old one is rejected from the next request on.
 
-    The key's id, quota and history stay, and so do the answers that it may repeat.
+    The key keeps its id, quota, history, and stored answers.
     """
     with _key_ring(data_dir) as ring:
         key = ring.rotate(key_id)
@@ -189,14 +189,14 @@ def rotate_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False)
 
 @keys.command("revoke")
 def revoke_key(key_id: KeyId, data_dir: DataDir = None) -> None:
-    """Refuse a key from the next request on. What it bought stays in the log."""
+    """Reject a key from the next request on, for good. Its queries stay in the log."""
     with _key_ring(data_dir) as ring:
         if not ring.revoke(key_id):
-            fail(f"key_id: there is no key {key_id!r}; see `teacher-service keys list`")
+            fail(f"key_id: expected an id that `teacher-service keys list` shows, got {key_id!r}")
     print(f"revoked {key_id}")
 
 
-def _told(facts: KeyFacts) -> dict[str, Any]:
+def _as_json(facts: KeyFacts) -> dict[str, Any]:
     expires_at = facts.expires_at
     return facts.model_dump() | {"expires_at": expires_at and expires_at.isoformat(timespec="seconds")}
 

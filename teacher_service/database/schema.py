@@ -15,6 +15,8 @@ from sqlalchemy import (
     text,
 )
 
+from teacher_service.database import query_facts
+
 metadata = MetaData()
 
 _Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in a column called INTEGER
@@ -77,18 +79,11 @@ queries = Table(
     "queries",
     metadata,
     Column("id", _Id, primary_key=True),
-    Column("request_id", String(64), nullable=False),
-    Column("key_id", ForeignKey("api_keys.id"), nullable=False),
-    Column("model_name", String(64), nullable=False),
-    Column("model_version", String(64), nullable=False),
-    Column("samples", Integer, nullable=False),
-    Column("payload_sha256", String(64), nullable=False),
-    Column("idempotency_key", String(255)),
+    *query_facts.columns(),
     Column("status", String(10), nullable=False),
     Column("instance_id", String(32), nullable=False),
     Column("created_at", Float(53), nullable=False),
     Column("finished_at", Float(53)),
-    Column("outputs", String(500)),
     Column("answer_sha256", String(64)),
     CheckConstraint("status IN ('held', 'settled', 'released')", name="known_status"),
     CheckConstraint("samples > 0", name="charges_something"),

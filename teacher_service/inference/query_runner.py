@@ -14,9 +14,10 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from shared.oip import Body
+from teacher_service.database.query_facts import Query
 from teacher_service.errors.service_errors import Draining, LedgerUnavailable
 from teacher_service.inference.batcher import Images, MicroBatcher, QueueSlot, Rows
-from teacher_service.ledger.ledger import Ledger, Query, Reservation, Settled
+from teacher_service.ledger.ledger import Ledger, Reservation, Settled
 
 _RELEASE_RETRY_SECONDS: Final = 1.0
 _UNWATCHED_SECONDS: Final = 0.05

@@ -4,9 +4,9 @@ Invariant: killed at any instruction, the next call ends with the one key in the
 place, before the ledger knows it; the file takes its place after.
 """
 
-import os
 from pathlib import Path
 
+from shared.atomic_file import create_private_file, move_into_place, partial_path
 from teacher_service.errors.service_errors import NameTaken, Unauthorized
 from teacher_service.keys.api_key import NewKey, key_id_of, new_key
 from teacher_service.keys.store import KeyRing
@@ -26,9 +26,9 @@ def keep_key(ring: KeyRing, name: str, quota: int, path: Path, terms: KeyTerms =
     """
     if path.exists():
         return None
-    partial = path.with_name(f".{path.name}.part")
+    partial = partial_path(path)
     if key_id := _half_made(ring, partial):
-        partial.replace(path)
+        move_into_place(partial, path)
         return key_id
     key = new_key()
     _write(partial, key, path)
@@ -37,7 +37,7 @@ def keep_key(ring: KeyRing, name: str, quota: int, path: Path, terms: KeyTerms =
     except NameTaken:
         partial.unlink()
         raise
-    partial.replace(path)
+    move_into_place(partial, path)
     return key.id
 
 
@@ -55,11 +55,7 @@ def _write(partial: Path, key: NewKey, path: Path) -> None:
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(key.token + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        create_private_file(partial, f"{key.token}\n".encode("ascii"))
     except OSError as error:
         raise KeyFileError(
             f"--key-file: cannot write {path} ({error.strerror or error}); no key was created"

@@ -21,6 +21,7 @@ from shared.durable.process_lock import ProcessLock
 from shared.oip import Body
 from shared.times import LAST
 from teacher_service.database.engine import write_probe
+from teacher_service.database.query_facts import Query
 from teacher_service.database.schema import answers, api_keys, queries
 from teacher_service.errors.service_errors import (
     INVALID_KEY,
@@ -42,21 +43,6 @@ from teacher_service.policy.quota import Quota
 
 Clock = Callable[[], float]
 """Seconds since the epoch."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is about to be asked, as the log will say it."""
-
-    request_id: str
-    key_id: str
-    model_name: str
-    model_version: str
-    samples: int
-    payload_sha256: str
-    idempotency_key: str | None
-    outputs: str = "logits"
-    """The names of what is asked of each sample, with commas between."""
 
 
 @dataclass(frozen=True)

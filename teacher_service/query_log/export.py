@@ -3,38 +3,30 @@
 Memory does not grow with the log. The rows are of one snapshot, taken while the service runs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, Float, Integer, select
 
 from teacher_service.database.engine import snapshot
 from teacher_service.database.schema import queries, query_events
 from teacher_service.ledger.hash_chain import ADMITTED
 
 _ROWS: Final = 2000
-FACTS: Final = (
-    "id",
-    "request_id",
-    "key_id",
-    "model_name",
-    "model_version",
-    "samples",
-    "outputs",
-    "payload_sha256",
-    "idempotency_key",
-    "status",
-    "instance_id",
-    "created_at",
-    "finished_at",
-    "answer_sha256",
-)
+FACTS: Final = tuple(queries.c.keys())
 COLUMNS: Final = (*FACTS, "admitted_sequence", "admitted_sha256", "finished_sequence", "finished_sha256")
 """The facts of a query, and its two entries in the chain."""
-TIMES: Final = frozenset({"created_at", "finished_at"})
+TYPES: Final[Mapping[str, Any]] = {
+    column.name: column.type.python_type | None if column.nullable else column.type.python_type for column in queries.c
+}
+"""The Python type of each fact, as it is stored."""
+TIMES: Final = frozenset(column.name for column in queries.c if isinstance(column.type, Float))
 """In seconds since the epoch."""
-NUMBERS: Final = frozenset({"id", "samples", "admitted_sequence", "finished_sequence"})
+NUMBERS: Final = frozenset(
+    {column.name for column in queries.c if isinstance(column.type, Integer)}
+    | {"admitted_sequence", "finished_sequence"}
+)
 
 
 def exported(

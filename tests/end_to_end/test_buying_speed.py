@@ -13,7 +13,7 @@ from benchmarks.figures import record
 from distill_worker.buying.fetch import fetch
 from distill_worker.buying.plan import plan
 from distill_worker.cache import Cache
-from distill_worker.config.run_config import TeacherAddress
+from distill_worker.config.teacher_address import OpenInferenceAddress
 from distill_worker.teachers.base import Teacher
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
@@ -24,7 +24,7 @@ from tests.foreign.oip_server import ForeignModel, served
 pytestmark = pytest.mark.alone
 Samples = Mapping[bytes, NDArray[np.uint8]]
 
-DEFAULT = TeacherAddress()
+DEFAULT = OpenInferenceAddress()
 LATENCY_SECONDS = 0.2
 PER_MINUTE = 600
 """Samples that may be asked for at once, and that come back in a minute."""

@@ -15,9 +15,10 @@ from sqlalchemy.exc import OperationalError
 
 from shared.durable.process_lock import ProcessLock
 from teacher_service.database.engine import open_database, open_process_lock
+from teacher_service.database.query_facts import Query
 from teacher_service.keys.store import KeyRing
 from teacher_service.ledger.group_commit import GroupCommit
-from teacher_service.ledger.ledger import Ledger, Query
+from teacher_service.ledger.ledger import Ledger
 
 WAIT_SECONDS: Final = 10.0
 """How long a test waits for what must happen; reached only when it fails."""
@@ -101,7 +102,15 @@ def query(
     key_id: str, samples: int = 1, *, idempotency_key: str | None = None, payload: str = "p", request_id: str = "r"
 ) -> Query:
     """A query as a route would make it."""
-    return Query(request_id, key_id, "teacher", "0123456789abcdef", samples, payload, idempotency_key)
+    return Query(
+        request_id=request_id,
+        key_id=key_id,
+        model_name="teacher",
+        model_version="0123456789abcdef",
+        samples=samples,
+        payload_sha256=payload,
+        idempotency_key=idempotency_key,
+    )
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from distill_worker.cache.storable_text import storable
 from distill_worker.cache.store import Cache
 from distill_worker.cache.streams import learn_shape, make_stream, shape_of
 from distill_worker.errors import CacheError
+from shared.atomic_file import atomic_replacement
 
 _PURCHASES_AT_ONCE = 1000
 
@@ -46,10 +47,9 @@ def export(cache: Cache, path: Path, *, teacher_id: str | None = None, kind: str
     if not bought:
         raise CacheError(f"{cache.place}: no outputs of {teacher_id or 'any teacher'}, kind {kind or 'any'}, are held")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part{path.suffix}")
     try:
-        write(partial, bought)
-        partial.rename(path)
+        with atomic_replacement(path) as partial:
+            write(partial, bought)
     except OSError as error:
         raise CacheError(f"{path}: cannot be written ({error.strerror or error})") from error
     return sum(len(found.sample_keys) for found in bought)

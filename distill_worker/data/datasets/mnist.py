@@ -12,6 +12,7 @@ from distill_worker.data.datasets.archive import download_with, read_parts
 from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.data.datasets.described import described
 from distill_worker.errors import DataError
+from shared.atomic_file import atomic_replacement
 
 _FILES = tuple(f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 _DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -55,11 +56,11 @@ def _unpack(raw: Path, folders: Sequence[Path]) -> None:
         unpacked = raw / f".{name}.{os.getpid()}.part"
         try:
             raw.mkdir(parents=True, exist_ok=True)
-            with gzip.open(packed) as source, unpacked.open("wb") as target:
+            with (
+                atomic_replacement(raw / name, partial=unpacked),
+                gzip.open(packed) as source,
+                unpacked.open("wb") as target,
+            ):
                 shutil.copyfileobj(source, target)
-            unpacked.replace(raw / name)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{raw}: cannot unpack {packed} there ({error})") from error
-        finally:
-            if raw.is_dir():
-                unpacked.unlink(missing_ok=True)

@@ -21,13 +21,14 @@ from teacher_service.api.dependencies import AppState, app_state, current_quota,
 from teacher_service.api.inference_request import InferenceRequest, read_inference_request
 from teacher_service.api.openapi.infer import DOCUMENTED
 from teacher_service.api.routes.models import check_model
+from teacher_service.database.query_facts import Query
 from teacher_service.errors.service_errors import KeyChanged, RateLimited, ServiceError, Unauthorized
 from teacher_service.inference.batcher import Images, Rows
 from teacher_service.inference.derived_outputs import DERIVED, computed_outputs, derive
 from teacher_service.inference.image_decoding import decode_images
 from teacher_service.inference.query_runner import QueryResult
 from teacher_service.inference.request_checks import checked_images, checked_outputs
-from teacher_service.ledger.ledger import Query, Settled
+from teacher_service.ledger.ledger import Settled
 from teacher_service.policy.output_policy import LOGITS
 from teacher_service.policy.quota import Quota
 

@@ -8,7 +8,7 @@ import pytest
 
 from distill_worker.buying.known_teachers import recall, remember
 from distill_worker.cache import Cache
-from distill_worker.config.run_config import TeacherAddress
+from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
 from tests.distill_worker.fake_teacher import describe
 
 SETTINGS: Mapping[str, Any] = {
@@ -36,7 +36,7 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 
 
 def _address(**changed: object) -> TeacherAddress:
-    return TeacherAddress.model_validate({**SETTINGS, **changed})
+    return LabelledScoresAddress.model_validate({**SETTINGS, **changed})
 
 
 def test_the_same_is_known_again(cache: Cache) -> None:
@@ -51,7 +51,6 @@ def test_the_same_is_known_again(cache: Cache) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"protocol": "open-inference"},
         {"url": "http://teacher.test/other"},
         {"model": "n"},
         {"model_version": "2"},
@@ -60,8 +59,6 @@ def test_the_same_is_known_again(cache: Cache) -> None:
         {"top_k": 1},
         {"score_digits": 2},
         {"num_classes": 9},
-        {"input_name": "x"},
-        {"output_name": "y"},
         {"repeats_are_free": True},
     ],
     ids=str,
@@ -70,6 +67,60 @@ def test_who_is_configured_otherwise_is_not_known(cache: Cache, changed: Mapping
     """What was said may follow from the configuration."""
     remember(cache, _address(), "alice", DESCRIPTION)
     assert recall(cache, _address(**changed), "alice") is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"protocol": "open-inference"}, {"input_name": "x"}, {"output_name": "y"}, {"num_classes": 3}],
+    ids=str,
+)
+def test_open_inference_teacher_under_other_settings_is_not_recalled(
+    cache: Cache, changed: Mapping[str, object]
+) -> None:
+    """Nor is one of another protocol."""
+    shared = {"url": SETTINGS["url"], "model": "m"}
+    before = _address() if "protocol" in changed else OpenInferenceAddress.model_validate(shared)
+    remember(cache, before, "alice", DESCRIPTION)
+    assert recall(cache, OpenInferenceAddress.model_validate({**shared, **changed}), "alice") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        (OpenInferenceAddress(), "open-inference http://127.0.0.1:8000 teacher alice 7ce5598b2aa13129"),
+        (
+            OpenInferenceAddress(
+                url="https://kserve.test/",
+                model="m",
+                output_name="y",
+                input_name="x",
+                model_version="3",
+                binary=False,
+                num_classes=10,
+                repeats_are_free=True,
+                price_per_call=1,
+            ),
+            "open-inference https://kserve.test m alice 41e203d58e6ac222",
+        ),
+        (
+            LabelledScoresAddress(
+                url="http://teacher.test/classify",
+                model="pets",
+                labels={"cat": 0, "dog": 1},
+                top_k=2,
+                score_digits=3,
+                concurrency=2,
+            ),
+            "labelled-scores http://teacher.test/classify pets alice ebd57397fc2c669a",
+        ),
+    ],
+    ids=["defaults", "open-inference", "labelled-scores"],
+)
+def test_stored_names_are_those_of_caches_written_before(tmp_path: Path, address: TeacherAddress, name: str) -> None:
+    """As they were when all protocols shared one section: a cache of that time still has its teachers."""
+    with Names(tmp_path / "cache.sqlite") as cache:
+        remember(cache, address, "alice", DESCRIPTION)
+    assert cache.met_as == name
 
 
 def test_another_account_may_be_told_otherwise(cache: Cache) -> None:

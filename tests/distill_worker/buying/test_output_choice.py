@@ -164,8 +164,8 @@ def test_log_probabilities_teach_what_logits_teach(tmp_path: Path, cache: Cache)
 @pytest.mark.parametrize(
     ("output", "smoothing", "difference"),
     [
-        ("logits", 0.1, "completion: .*0.1.* there, None here"),
-        ("label", 0.2, "completion: .*0.1.* there, .*0.2.* here"),
+        ("logits", 0.1, "completion: .*0.1.* in the directory, not set now"),
+        ("label", 0.2, "completion: .*0.1.* in the directory, .*0.2.* now"),
     ],
 )
 def test_run_on_what_was_told_otherwise_is_another_run(

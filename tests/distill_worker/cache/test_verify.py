@@ -44,7 +44,7 @@ def test_whole_cache_has_no_damage(cache: Cache) -> None:
 
 
 def test_outputs_of_samples_that_the_data_set_has_not_are_counted(cache: Cache) -> None:
-    assert verify(cache, known_keys=set(KEYS[1:])).strangers == 1
+    assert verify(cache, dataset_keys=set(KEYS[1:])).strangers == 1
 
 
 def _vectors(**changed: float) -> bytes:
@@ -61,8 +61,8 @@ _KEYS_OF_1 = "UPDATE purchases SET sample_keys = ? WHERE id = 1"
 @pytest.mark.parametrize(
     ("statement", "value", "bad", "reason"),
     [
-        (_VECTORS_OF_1, _vectors(r2=7.0), [2], "checksum: not the outputs"),
-        (_VECTORS_OF_1, _vectors(r0=1.0, r3=np.nan), [0, 3], "checksum: not"),
+        (_VECTORS_OF_1, _vectors(r2=7.0), [2], "checksum: the outputs changed"),
+        (_VECTORS_OF_1, _vectors(r0=1.0, r3=np.nan), [0, 3], "checksum: the outputs changed"),
         (_VECTORS_OF_1, LOGITS[:3].tobytes()[:-4], range(4), "length: 56 bytes"),
         (_VECTORS_OF_1, b"", range(4), "length: 0 bytes"),
         ("UPDATE blocks SET row_checksums = ? WHERE id = 1", b"abc", range(4), "checksums: 3 bytes"),
@@ -170,7 +170,7 @@ def test_two_that_repair_at_once_move_a_block_aside_once(cache: Cache, path: Pat
 def test_purchase_without_its_outputs_is_told(cache: Cache, path: Path) -> None:
     _spoil(path, "DELETE FROM blocks WHERE id = 2")
     (damage,) = verify(cache).damages
-    assert (damage.place, damage.rows, damage.reason) == ("purchase 2", 2, "paid for, and no outputs are kept")
+    assert (damage.place, damage.rows, damage.reason) == ("purchase 2", 2, "paid for, but no outputs are cached")
 
 
 @pytest.mark.usefixtures("cache")

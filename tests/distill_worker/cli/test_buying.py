@@ -39,10 +39,10 @@ def test_plan_in_rounds_tells_what_the_rounds_to_come_cost(
     facts = facts_of(command("plan", config, "--json", *PRICED, *rounds))
     assert (facts["to_buy"], facts["price"], facts["later"], facts["later_price"]) == (5, 1.25, 5, 1.25)
     ended = command("plan", config, *PRICED, *rounds)
-    assert "the rounds to come buy 5 more, or fewer where some are held, for 1.25 EUR at most" in ended.stderr
-    assert "does not reach" not in ended.stderr
+    assert "later rounds buy 5 more, or fewer if some are cached, for at most 1.25 EUR" in ended.stderr
+    assert "too small" not in ended.stderr
     teacher.limit = 9
-    assert "the quota does not reach so far: 9 calls remain" in command("plan", config, *rounds).stderr
+    assert "the quota is too small for all rounds: 9 calls remaining" in command("plan", config, *rounds).stderr
     assert teacher.sent == []
 
 
@@ -59,7 +59,7 @@ def test_no_more_than_max_calls_are_bought(command: Command, config: Path, teach
     planned = facts_of(command("plan", config, "--max-calls", 3, "--json"))
     assert (planned["cached"], planned["to_buy"], planned["left_out"]) == (6, 3, 1)
     ended = command("fetch", config, "--max-calls", 3)
-    assert ended.stdout.endswith("3 are new; 1 are still to buy\n")
+    assert ended.stdout.endswith("3 bought now; 1 to buy later\n")
     assert facts_of(command("fetch", config, "--max-calls", 9, "--json"))["left_out"] == 0
     assert teacher.paid == 10
 
@@ -86,7 +86,10 @@ def test_known_price_needs_a_word_where_nobody_can_be_asked(
     """Not a terminal: refused with the price, unless --yes or --max-calls says what may be spent."""
     refused = command("fetch", config, *PRICED)
     assert refused.status == 2
-    assert "buying 10 samples for 2.50 EUR needs a word: add --yes" in refused.stderr
+    assert (
+        "expected --yes, or --max-calls with the most samples to buy now, before 10 calls can be spent for 2.50 EUR"
+        in refused.stderr
+    )
     assert command("run", config, *PRICED).status == 2
     assert teacher.paid == 0
     assert facts_of(command("fetch", config, *PRICED, "--max-calls", 4, "--json"))["bought"] == 4
@@ -105,8 +108,8 @@ def test_terminal_is_asked_before_anything_is_spent(
         assert teacher.paid == 0
         return answer == "y\n"
 
-    monkeypatch.setattr("distill_worker.cli.buying.typer.confirm", confirm)
-    monkeypatch.setattr("distill_worker.cli.buying.is_terminal", lambda: True)
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
     ended = command("fetch", config, *PRICED)
     assert asked == ["spend 10 calls for 2.50 EUR?"]
     assert teacher.paid == paid
@@ -120,7 +123,7 @@ def test_warm_run_asks_nobody(command: Command, config: Path, teacher: FakeTeach
     first = facts_of(command("run", config, "--json"))
     teacher.describe = teacher.quota = lambda: pytest.fail("it was asked")  # type: ignore[method-assign]
     ended = command("run", config, "--json", "--fresh")
-    assert "all 10 outputs are held; the teacher was not asked" in ended.stderr
+    assert "all 10 wanted outputs are cached; no request was sent" in ended.stderr
     assert facts_of(ended)["accuracy"] == first["accuracy"]
     assert facts_of(command("fetch", config, "--json"))["bought"] == 0
     assert teacher.paid == 10
@@ -140,7 +143,7 @@ def test_reconcile_agrees_after_a_purchase(command: Command, config: Path) -> No
     facts_of(command("fetch", config, "--json"))
     facts = facts_of(command("reconcile", config, "--json"))
     assert (facts["by"], facts["charged"], facts["differences"]) == ("counter", 10, 0)
-    assert "10 samples were charged, by the teacher's counter" in command("reconcile", config).stdout
+    assert "the teacher charged 10 samples, by its counter" in command("reconcile", config).stdout
 
 
 def test_reconcile_ends_with_status_2_when_the_bill_differs(
@@ -152,7 +155,7 @@ def test_reconcile_ends_with_status_2_when_the_bill_differs(
     ended = command("reconcile", config, "--json")
     assert ended.status == 2
     assert json.loads(ended.stdout)["differences"] == 1
-    assert "5 samples differ" in ended.stderr
+    assert "differ in 5 samples" in ended.stderr
     assert command("reconcile", config, "--shared-key").status == 0
 
 

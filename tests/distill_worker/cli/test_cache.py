@@ -30,7 +30,7 @@ def test_whole_cache_is_verified(command: Command, place: Path, config: Path) ->
     """Its sample keys are those of the run's data set."""
     told = command("cache", "verify", place, "--config", config)
     assert told.status == 0
-    assert told.stdout == "10 outputs are whole, 0 are damaged\n0 are of samples that the data set has not\n"
+    assert told.stdout == "whole: 10 outputs; damaged: 0\nnot in the data set: 0\n"
 
 
 def test_damaged_cache_ends_with_status_2_until_it_is_repaired(
@@ -41,7 +41,7 @@ def test_damaged_cache_ends_with_status_2_until_it_is_repaired(
         connection.execute("UPDATE blocks SET vectors = zeroblob(80) WHERE id = 3")
     ended = command("cache", "verify", place)
     assert ended.status == 2
-    assert "checksum: not the outputs that were kept" in ended.stdout
+    assert "checksum: the outputs changed" in ended.stdout
     assert "--repair" in ended.stderr.splitlines()[-1]
     assert command("cache", "verify", place, "--repair").status == 0
     assert facts_of(command("cache", "stats", place, "--json"))["set_aside"] == 1
@@ -56,9 +56,9 @@ def test_exported_outputs_train_another_teams_student(
 ) -> None:
     """They import the file, and need no teacher."""
     file = config.parent / f"bought.{suffix}"
-    assert command("cache", "export", file, "--cache", place).stdout == f"10 outputs are in {file}\n"
+    assert command("cache", "export", file, "--cache", place).stdout == f"10 outputs exported to {file}\n"
     theirs = config.parent / "theirs.sqlite"
-    assert command("cache", "import", file, "--cache", theirs).stdout.startswith("10 of 10 outputs are new")
+    assert command("cache", "import", file, "--cache", theirs).stdout.startswith("10 of 10 outputs added to")
     trained = facts_of(command("train", config, "--json", "--set", f"output.cache={theirs}"))
     assert trained["teacher_id"] == "t"
     assert teacher.paid == 10
@@ -68,14 +68,14 @@ def test_exported_outputs_train_another_teams_student(
 def test_asking_after_a_cache_that_is_not_there_makes_none(command: Command, tmp_path: Path, name: str) -> None:
     ended = command("cache", name, tmp_path / "none.sqlite")
     assert (ended.status, ended.stdout) == (2, "")
-    assert "there is no such cache" in ended.stderr
+    assert "expected a cache, got no file" in ended.stderr
     assert not (tmp_path / "none.sqlite").exists()
 
 
 def test_file_that_is_not_there_is_imported_nowhere(command: Command, tmp_path: Path) -> None:
     ended = command("cache", "import", tmp_path / "none.parquet", "--cache", tmp_path / "none.sqlite")
     assert (ended.status, ended.stdout) == (2, "")
-    assert "none.parquet: there is no such file" in ended.stderr
+    assert "none.parquet: expected a file that" in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 

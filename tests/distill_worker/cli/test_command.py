@@ -44,7 +44,7 @@ def _spoil_directory(folder: Path) -> None:
         (["run", "--set", "budget.m=5"], None, "budget.m: unknown key"),
         (["plan", "--set", "budget.n=99999"], None, "budget.n: expected at most 1297"),
         (["train", "--set", "method.name=ce", "--set", "budget.n=99999"], None, "budget.n: expected at most 1297"),
-        (["fetch", "--set", "method.name=ce"], None, "ce asks no teacher"),
+        (["fetch", "--set", "method.name=ce"], None, "ce uses no teacher"),
         (["train"], None, "the cache does not hold all 10 outputs (logits or another distribution) of any teacher"),
         (["train", "--teacher-id", "t"], None, "of teacher t"),
         (["train"], _spoil_cache, "cache.sqlite: the cache of bought outputs cannot be used"),

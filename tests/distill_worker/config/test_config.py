@@ -13,7 +13,7 @@ from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import KD
 
 MINIMAL = 'data.name = "digits"\nstudent.network = "resnet8"\nmethod.name = "ckd"\n'
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("*.toml"))
+EXAMPLES = sorted((Path(__file__).parents[3] / "examples").rglob("*.toml"))
 
 
 def _load(tmp_path: Path, text: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -53,7 +53,19 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
     [
         ("budget.m=50", ["budget.m", "unknown key"]),
         ("budgets.n=50", ["budgets", "unknown key"]),
-        ("teacher.api_key=hush", ["teacher.api_key", "unknown key"]),
+        ("teacher.api_key=hush", ["teacher.api_key", "unknown key", "input_name"]),
+        (
+            "teacher.protocol=morse",
+            ["teacher.protocol: expected one of 'open-inference', 'labelled-scores', got 'morse'"],
+        ),
+        ("teacher.labels={cat=0}", ["teacher.labels: ", "protocol 'open-inference'", "labelled-scores"]),
+        (
+            "teacher={protocol='labelled-scores', labels={cat=0}, input_name='x'}",
+            ["teacher.input_name: ", "protocol 'labelled-scores'", "open-inference"],
+        ),
+        ("teacher={protocol='labelled-scores', labels={kd=-1}}", ["teacher.labels.kd: ", "got -1"]),
+        ("teacher={protocol='labelled-scores'}", ["teacher: labels: expected the class of each label"]),
+        ("method={temperature=2}", ["method.name: required, but absent"]),
         ("budget.n=many", ["budget.n", "integer", "'many'"]),
         ("budget.n=1", ["budget.n", "greater than or equal to 2", "got 1"]),
         ("budget.n=2.5", ["budget.n", "integer", "2.5"]),
@@ -64,7 +76,7 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("data.name=imagenet", ["data.name", "digits, ", "'imagenet'"]),
         ("teacher.url=localhost:8000", ["teacher.url", "https?://", "'localhost:8000'"]),
         ("augmentation.horizontal_flip=maybe", ["augmentation.horizontal_flip", "bool", "'maybe'"]),
-        ("method.name=mkd", ["method", "'mkd'", "'ce', 'kd', ", "'ckd'"]),
+        ("method.name=mkd", ["method.name: expected one of ", "'mkd'", "'ce', 'kd', ", "'ckd'"]),
         ("method.k=65", ["method.k", "at most the batch (64 samples)", "got 65"]),
         ("method.label_term=comparative", ["label_term 'comparative'", "on = 'features'"]),
         ("track=unlabelled-pool", ["track", "pseudo-label", "'unlabelled-pool'", "ckd"]),

@@ -195,7 +195,9 @@ def test_finished_run_buys_and_trains_nothing(finished: Path) -> None:
 
 def test_another_run_in_the_directory_is_refused(finished: Path) -> None:
     buyer = Buyer(finished)
-    with pytest.raises(RunError, match=r"0001\.json: these samples were chosen for another run .another budget"):
+    with pytest.raises(
+        RunError, match=r"0001\.json: these samples were chosen for another run .budget.seed: 0 in the directory, 1 now"
+    ):
         buyer.run(seed=1)
     assert buyer.seen == []
 

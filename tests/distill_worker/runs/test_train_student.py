@@ -23,7 +23,7 @@ from shared.weights import load_weights
 N = 24
 _KILLED_RUN = """
 import os, signal, sys
-from tests.distill_worker.test_pipeline import run
+from tests.distill_worker.runs.test_train_student import run
 run(sys.argv[1], lambda step, loss: step == 13 and os.kill(os.getpid(), signal.SIGKILL))
 """
 
@@ -65,7 +65,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_and_resumed_run_ends_with_the_same_bits(finished: Path, tmp_path: Path) -> None:
     """SIGKILL at step 13, after the checkpoint of step 10: equal student and equal metrics, to the last bit."""
     command = [sys.executable, "-c", _KILLED_RUN, str(tmp_path)]
-    killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[2])
+    killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[3])
     assert killed.returncode == -signal.SIGKILL
     left = sorted(file.name for file in (tmp_path / "run").iterdir())
     assert left == [".lock", "checkpoint.pt", "metrics.jsonl", "run.json"]
@@ -106,10 +106,10 @@ def test_finished_run_is_reported_without_training(finished: Path, sections: dic
 @pytest.mark.parametrize(
     ("sections", "difference"),
     [
-        ({"method": {"k": 2}}, "method.k: 3 there, 2 here"),
-        ({"training": {"seed": 1}}, "training.seed: 0 there, 1 here"),
-        ({"budget": {"seed": 1}}, "budget.seed: 0 there, 1 here"),
-        ({"augmentation": {"crop_padding": 0}}, "augmentation.crop_padding: None there, 0 here"),
+        ({"method": {"k": 2}}, "method.k: 3 in the directory, 2 now"),
+        ({"training": {"seed": 1}}, "training.seed: 0 in the directory, 1 now"),
+        ({"budget": {"seed": 1}}, "budget.seed: 0 in the directory, 1 now"),
+        ({"augmentation": {"crop_padding": 0}}, "augmentation.crop_padding: None in the directory, 0 now"),
     ],
 )
 def test_another_configuration_in_the_directory_is_refused(

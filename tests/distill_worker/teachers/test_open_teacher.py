@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from distill_worker.config.run_config import TeacherAddress
+from distill_worker.config.teacher_address import TeacherAddress
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.oip import OipTeacher
 from distill_worker.teachers.open_teacher import teacher_at
@@ -14,11 +14,12 @@ from tests.foreign.labelled_scores_server import ForeignScores
 from tests.foreign.labelled_scores_server import served as served_scores
 from tests.foreign.oip_server import ForeignModel, served
 
+ADDRESS: TypeAdapter[TeacherAddress] = TypeAdapter(TeacherAddress)
 IMAGE = np.zeros((1, 1, 2, 2), np.uint8)
 
 
 def test_open_inference_is_the_default_and_takes_every_setting() -> None:
-    address = TeacherAddress.model_validate(
+    address = ADDRESS.validate_python(
         {"model": "classifier", "input_name": "x", "output_name": "y", "binary": False, "repeats_are_free": True}
     )
     model = ForeignModel(lambda _: np.array([[1.0, 2, 3]]), tensors=("logits",), input_name="x", logits_name="y")
@@ -32,7 +33,7 @@ def test_open_inference_is_the_default_and_takes_every_setting() -> None:
 
 
 def test_labelled_scores_takes_every_setting() -> None:
-    address = TeacherAddress.model_validate(
+    address = ADDRESS.validate_python(
         {
             "protocol": "labelled-scores",
             "model": "pets",
@@ -58,7 +59,7 @@ def test_labelled_scores_takes_every_setting() -> None:
     ("settings", "because"),
     [
         ({"protocol": "labelled-scores"}, "expected the class of each label"),
-        ({"protocol": "labelled-scores", "labels": {"cat": 0, "lynx": 0}}, "one label for each class"),
+        ({"protocol": "labelled-scores", "labels": {"cat": 0, "lynx": 0}}, "a class of its own for each label"),
         ({"protocol": "labelled-scores", "labels": {"cat": -1}}, "greater than or equal to 0"),
         ({"protocol": "morse"}, "open-inference"),
         ({"price_per_call": -0.1}, "greater than or equal to 0"),
@@ -66,4 +67,4 @@ def test_labelled_scores_takes_every_setting() -> None:
 )
 def test_address_that_cannot_be_meant_is_refused(settings: dict[str, Any], because: str) -> None:
     with pytest.raises(ValidationError, match=because):
-        TeacherAddress.model_validate(settings)
+        ADDRESS.validate_python(settings)

@@ -1,13 +1,12 @@
 """A teacher that is stopped: what waits goes home, what is in flight lands."""
 
 import threading
-from typing import Literal
 
 import httpx
 import numpy as np
 import pytest
 
-from distill_worker.config.run_config import TeacherAddress
+from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
 from distill_worker.errors import TeacherStopped, TeacherUnavailable
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.open_teacher import teacher_at
@@ -118,10 +117,16 @@ def test_waiting_to_try_again_ends() -> None:
     assert len(told) == 1
 
 
-@pytest.mark.parametrize("protocol", ["open-inference", "labelled-scores"])
-def test_teachers_of_both_protocols_stop(protocol: Literal["open-inference", "labelled-scores"]) -> None:
+@pytest.mark.parametrize(
+    "address",
+    [
+        OpenInferenceAddress(give_up_after_seconds=0),
+        LabelledScoresAddress(labels={"a": 0, "b": 1}, give_up_after_seconds=0),
+    ],
+    ids=lambda address: address.protocol,
+)
+def test_teachers_of_both_protocols_stop(address: TeacherAddress) -> None:
     """At an address where nobody listens: what was sent would fail otherwise."""
-    address = TeacherAddress(protocol=protocol, labels={"a": 0, "b": 1}, give_up_after_seconds=0)
     image = np.zeros((1, 1, 2, 2), np.uint8)
     with teacher_at(address, url="http://127.0.0.1:1", api_key=None) as teacher:
         teacher.stop()

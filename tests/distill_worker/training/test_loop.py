@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from distill_worker.config.run_config import Training
+from distill_worker.config.run_identity import RunIdentity
+from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import RunError
 from distill_worker.methods import Batch, Method, Objective, Setting
@@ -25,6 +26,7 @@ from distill_worker.training.schedule import cosine_rate
 from distill_worker.training.training_set import TrainingSet
 
 SAMPLES, CLASSES = 13, 3
+ANY_RUN = RunIdentity.without_defaults({})
 PREPROCESSING = Preprocessing(mean=(0.5,), std=(0.5,), crop_padding=1, horizontal_flip=True)
 
 
@@ -49,7 +51,7 @@ class Stopped(BaseException):
 @pytest.fixture
 def directory(tmp_path: Path) -> Iterator[RunDirectory]:
     directory = RunDirectory(tmp_path / "run")
-    with directory.opened({}):
+    with directory.opened(ANY_RUN):
         yield directory
 
 
@@ -157,7 +159,7 @@ def test_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path, meth
     for index, seed in enumerate((0, 0, 1)):
         torch.manual_seed(index)
         network, directory = _network(), RunDirectory(tmp_path / str(index))
-        with directory.opened({}):
+        with directory.opened(ANY_RUN):
             data = _data()
             train(network, _objective(method, data), data, Training(steps=7, batch_size=4, seed=seed), directory)
         ends.append((_bits(network), (directory.path / "metrics.jsonl").read_bytes()))
@@ -177,11 +179,11 @@ def test_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path: Path, method:
 
     whole, halves = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "halves")
     networks, data = [_network() for _ in range(3)], _data()
-    with whole.opened({}):
+    with whole.opened(ANY_RUN):
         train(networks[0], _objective(method, data), data, training, whole)
-    with pytest.raises(Stopped), halves.opened({}):
+    with pytest.raises(Stopped), halves.opened(ANY_RUN):
         train(networks[1], _objective(method, data), data, training, halves, stop)
-    with halves.opened({}):
+    with halves.opened(ANY_RUN):
         train(networks[2], _objective(method, data), data, training, halves)
     assert _bits(networks[2]) == _bits(networks[0])
     assert _metrics(halves) == _metrics(whole)
@@ -259,7 +261,7 @@ def test_validated_run_that_is_stopped_and_resumed_ends_with_the_same_bits(
         directory = RunDirectory(tmp_path / name)
         for progress in progresses:
             network, best = _network(), None
-            with directory.opened({}), suppress(Stopped):
+            with directory.opened(ANY_RUN), suppress(Stopped):
                 best = train(network, _objective(CE(), data), data, training, directory, progress)
         ends.append((_bits(network), _metrics(directory), _described(best)))
     assert ends[0] == ends[1]

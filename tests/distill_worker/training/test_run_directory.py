@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
 from distill_worker.training.run_directory import RunDirectory
 
-IDENTITY: dict[str, Any] = {"budget": {"n": 50}, "method": {"name": "ckd", "k": 2}, "teacher_id": "t"}
-OTHER: dict[str, Any] = {**IDENTITY, "method": {"name": "ckd", "k": 3}}
+VALUES: dict[str, Any] = {"budget": {"n": 50}, "method": {"name": "ckd", "k": 2}, "teacher_id": "t"}
+OTHER_VALUES: dict[str, Any] = {**VALUES, "method": {"name": "ckd", "k": 3}}
+IDENTITY = RunIdentity.without_defaults(VALUES)
+OTHER = RunIdentity.without_defaults(OTHER_VALUES)
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def test_finished_run_holds_what_was_run_and_how_it_went(directory: RunDirectory
     names = {file.name for file in directory.path.iterdir()} - {".lock"}
     assert names == {"run.json", "metrics.jsonl", "student.safetensors", "result.json"}
     described = json.loads((directory.path / "run.json").read_text())
-    assert described["identity"] == IDENTITY
+    assert described["identity"] == VALUES
     assert described["environment"]["torch"] == torch.__version__
     assert (directory.path / "student.safetensors").read_bytes() == b"weights"
 
@@ -47,20 +50,21 @@ def test_same_run_may_be_opened_again_and_its_result_read(directory: RunDirector
 
 
 @pytest.mark.parametrize(
-    ("identity", "difference"),
+    ("values", "difference"),
     [
-        (OTHER, r"method\.k: 2 there, 3 here"),
-        ({**IDENTITY, "teacher_id": "u"}, "teacher_id: 't' there, 'u' here"),
-        ({**IDENTITY, "budget": None}, r"budget: \{'n': 50\} there, None here"),
-        ({key: IDENTITY[key] for key in ("budget", "method")}, "teacher_id: 't' there, None here"),
+        (OTHER_VALUES, r"method\.k: 2 in the directory, 3 now"),
+        ({**VALUES, "teacher_id": "u"}, "teacher_id: 't' in the directory, 'u' now"),
+        ({**VALUES, "budget": None}, r"budget: \{'n': 50\} in the directory, None now"),
+        ({key: VALUES[key] for key in ("budget", "method")}, "teacher_id: 't' in the directory, not set now"),
     ],
 )
 def test_another_run_is_refused_and_the_difference_named(
-    directory: RunDirectory, identity: dict[str, Any], difference: str
+    directory: RunDirectory, values: dict[str, Any], difference: str
 ) -> None:
     """Nothing of the first run is touched."""
     _finish(directory)
     before = {file.name: file.read_bytes() for file in directory.path.iterdir()}
+    identity = RunIdentity.without_defaults(values)
     with pytest.raises(RunError, match=rf"another run \({difference}\)"), directory.opened(identity):
         pytest.fail("it was let in")
     assert {file.name: file.read_bytes() for file in directory.path.iterdir()} == before
@@ -101,7 +105,7 @@ def test_checkpoint_comes_back_as_it_was(directory: RunDirectory) -> None:
         assert directory.load_checkpoint() is None
         for step in (1, 2):
             directory.save_checkpoint({"step": step, "tensor": torch.tensor([0.1, float("nan")])})
-        (directory.path / ".checkpoint.part").write_bytes(b"what a killed process left")
+        (directory.path / ".checkpoint.pt.part").write_bytes(b"what a killed process left")
         state = directory.load_checkpoint()
     assert state is not None
     assert state["step"] == 2

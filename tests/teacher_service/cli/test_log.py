@@ -56,7 +56,7 @@ def test_verify_tells_each_problem_and_exits_with_1(told: Path) -> None:
     rows(told / "ledger.sqlite", "UPDATE queries SET samples = 1 WHERE id = 2")
     broken = _log(told, "verify")
     assert broken.exit_code == 1
-    assert broken.stdout.startswith("problem: entry 3: it does not hash to what is written")
+    assert broken.stdout.startswith("problem: entry 3: its hash is wrong")
     shown = _log(told, "verify", "--json")
     assert shown.exit_code == 1
     assert json.loads(shown.stdout)["problem_count"] == len(json.loads(shown.stdout)["problems"]) == 3

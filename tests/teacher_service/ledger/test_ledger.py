@@ -206,17 +206,14 @@ def test_reservations_of_two_processes_do_not_overdraw(books: Books) -> None:
 
 
 _BUYER = """
-import sys, time
+import sys
 from pathlib import Path
-from teacher_service.database.engine import open_database, open_process_lock
-from teacher_service.ledger.group_commit import GroupCommit
-from teacher_service.ledger.ledger import Ledger, Query
-engine = open_database(Path(sys.argv[1]) if sys.argv[1].startswith("/") else sys.argv[1])
-ledger = Ledger(engine, GroupCommit(engine), open_process_lock(engine), time.time)
-for samples in (3, 4):
-    ledger.reserve(Query("r", sys.argv[2], "teacher", "v", samples, "p", f"i{samples}")).result()
-print("reserved", flush=True)
-sys.stdin.read()
+from tests.teacher_service.ledger_file import open_books, query
+with open_books(Path(sys.argv[1]) if sys.argv[1].startswith("/") else sys.argv[1]) as books:
+    for samples in (3, 4):
+        books.ledger.reserve(query(sys.argv[2], samples, idempotency_key=f"i{samples}")).result()
+    print("reserved", flush=True)
+    sys.stdin.read()
 """
 
 

@@ -19,7 +19,7 @@ from shared.oip import Body
 from teacher_service.cli.command import app
 from teacher_service.database.engine import open_database
 from teacher_service.ledger.ledger import Reservation
-from teacher_service.query_log.export import COLUMNS, exported
+from teacher_service.query_log.export import COLUMNS, FACTS, exported
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
 from tests.teacher_service.told_ledger import tell
 
@@ -61,7 +61,7 @@ def _read(content: bytes, file_format: str) -> list[dict[str, Any]]:
 def test_every_fact_is_in_every_format(told: Path, file_format: str) -> None:
     found = _read(_export(told, "--format", file_format).stdout_bytes, file_format)
     path = told / "ledger.sqlite"
-    facts = ", ".join(COLUMNS[:14])
+    facts = ", ".join(FACTS)
     stored = rows(path, f"SELECT {facts} FROM queries ORDER BY id")
     assert len(found) == len(stored) == 7
     for row, values in zip(found, stored, strict=True):
@@ -160,7 +160,7 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     with open_books(path) as books:
         books.ledger.reserve(query(books.key(10))).result(WAIT_SECONDS)
-    columns = ", ".join(COLUMNS[1:14])
+    columns = ", ".join(FACTS[1:])
     rows(
         path,
         "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) "

@@ -17,6 +17,7 @@ from teacher_service.database.engine import open_database
 from teacher_service.database.schema import metadata
 from teacher_service.ledger.hash_chain import link
 from teacher_service.ledger.ledger import Reservation
+from teacher_service.query_log.export import FACTS
 from teacher_service.query_log.verify import verify
 from teacher_service.query_log.verify_report import MOST_TOLD, Head, Report
 from tests.postgresql import PostgresServer
@@ -143,11 +144,13 @@ def test_deleted_row_is_found(told: Path | str, table: str, where: str) -> None:
     _assert_found(told)
 
 
+_OTHERS = ", ".join(name for name in FACTS if name not in ("id", "idempotency_key"))
+
+
 @pytest.mark.parametrize(
     "sql",
     [
-        "INSERT INTO queries SELECT 99, request_id, key_id, model_name, model_version, samples, payload_sha256, "
-        "NULL, status, instance_id, created_at, finished_at, outputs, answer_sha256 FROM queries WHERE id = 2",
+        f"INSERT INTO queries (id, {_OTHERS}) SELECT 99, {_OTHERS} FROM queries WHERE id = 2",
         f"INSERT INTO query_events"
         f" SELECT {EVENTS + 1}, query_id, event, at, sha256 FROM query_events WHERE sequence = 2",
         "INSERT INTO query_events SELECT 0, query_id, event, at, sha256 FROM query_events WHERE sequence = 2",

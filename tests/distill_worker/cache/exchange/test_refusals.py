@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event
 
 from distill_worker.cache import Cache
 from distill_worker.cache.exchange.export_import import import_file
-from distill_worker.cache.summary import statistics
+from distill_worker.cache.summary import summarise
 from distill_worker.cache.verify import verify
 from distill_worker.errors import CacheError
 
@@ -152,7 +152,7 @@ def test_names_too_long_are_kept_as_far_as_they_can_be(cache: Cache, tmp_path: P
     assert import_file(cache, _file(tmp_path, {"told": told})) == (4, 4)
     record = list(cache.purchases())[-1]
     assert (record.query_id, record.model_version, record.finished_at) == ("q" * 200, "ab", None)
-    assert statistics(cache).purchases == {"done": 2, "imported": 1}
+    assert summarise(cache).purchases == {"done": 2, "imported": 1}
 
 
 def test_many_small_purchases_are_added_in_few_statements(cache: Cache, tmp_path: Path) -> None:

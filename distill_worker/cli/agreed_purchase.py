@@ -1,0 +1,122 @@
+"""One purchase from the command line: show the price, get an agreement to it, buy, and show the progress."""
+
+import sys
+import time
+from datetime import UTC, datetime
+
+import typer
+
+from distill_worker.buying.fetch import Abandoned
+from distill_worker.buying.plan import Plan
+from distill_worker.cache import Cache
+from distill_worker.cli.console import notes, progress_bar, say
+from distill_worker.cli.tables_buying import duration, money, show_plan
+from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import PlanRefused, counted
+from distill_worker.runs import purchase
+from distill_worker.runs.rounds import Known, check_teacher
+
+
+def buy(
+    config: RunConfig,
+    known: Known,
+    *,
+    abandon: Abandoned | None = None,
+    max_calls: int | None = None,
+    yes: bool = False,
+) -> tuple[Plan, int]:
+    """Show the price and buy what is not cached; the plan and the number of samples bought.
+
+    Where all outputs are cached, no request is sent.
+
+    Raises:
+        PlanRefused: the user did not agree to the price, or the quota cannot pay; nothing was spent.
+        WorkerError: see `purchase.buy`.
+    """
+    samples = known.samples
+    with Cache(config.output.cache) as cache:
+        if abandon is None and (held := purchase.held_already(config, samples, cache)) is not None:
+            made, seen_at = held
+            check_teacher(known, made.teacher_id)
+            seen = datetime.fromtimestamp(seen_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            outputs = "the 1 wanted output is" if made.wanted == 1 else f"all {made.wanted} wanted outputs are"
+            say(f"{outputs} cached; no request was sent (teacher {made.teacher_id}, last seen on {seen})")
+            return made, 0
+        with (
+            purchase.connect(config, say) as (teacher, description),
+            progress_bar("buying", shows_remaining_time=False) as move,
+        ):
+            started = time.monotonic()
+
+            def progress(done: int, plan: Plan) -> None:
+                took = max(time.monotonic() - started, 1e-3)
+                left = f"{duration(plan.seconds_left(done, took))} left"
+                move(done, f"{done / took:.0f}/s, {left}, {_spent(done, plan)}", plan.outstanding)
+
+            def agree(plan: Plan) -> bool:
+                nonlocal started
+                check_teacher(known, plan.teacher_id)
+                bound = _agree(plan, yes=yes, capped=max_calls is not None)
+                started = time.monotonic()
+                return bound
+
+            return purchase.buy(
+                config,
+                samples,
+                teacher,
+                description,
+                cache,
+                on_plan=agree,
+                on_wait=lambda left: say(f"waiting for another worker, which is buying {counted(left, 'sample')}"),
+                on_end=lambda requests: say(f"ending; waiting for {counted(requests, 'answer')} to cache"),
+                progress=progress,
+                abandon=abandon,
+                max_calls=max_calls,
+            )
+
+
+def say_round(config: RunConfig, known: Known) -> None:
+    """Print the round of a run in rounds."""
+    if config.budget.rounds > 1:
+        say(
+            f"round {known.rounds} of {config.budget.rounds}: {len(known.samples.chosen)} of {config.budget.n} samples "
+            f"are chosen; the students of later rounds choose the other {known.later}"
+        )
+
+
+def is_terminal() -> bool:
+    """Whether a user can answer a question."""
+    return sys.stdin.isatty() and notes.is_terminal
+
+
+def _agree(plan: Plan, *, yes: bool, capped: bool) -> bool:
+    """Show the price and get an agreement to it; whether no more than this price may be spent.
+
+    Raises:
+        PlanRefused: the quota cannot pay, or the user did not agree.
+    """
+    show_plan(plan)
+    plan.check()
+    if not plan.most_calls or yes or capped:
+        return plan.price is not None
+    calls = counted(plan.most_calls, "call")
+    price = "" if plan.price is None else f" for {money(plan, plan.most_calls)}"
+    if is_terminal():
+        if not typer.confirm(f"spend {calls}{price}?", err=True):
+            raise PlanRefused("nothing was spent")
+        return True
+    if price:
+        raise PlanRefused(
+            f"expected --yes, or --max-calls with the most samples to buy now, before {calls} can be spent{price} "
+            "without a terminal. Nothing was spent"
+        )
+    return False
+
+
+def _spent(done: int, plan: Plan) -> str:
+    """The progress so far; open purchases are repeated first, and were most likely charged before."""
+    charged = max(0, done - plan.reopened_samples)
+    spent = f"{done} bought"
+    if plan.price_per_call is not None:
+        spent += f" ({money(plan, charged)})"
+    return spent if plan.quota is None else f"{spent}, {max(0, plan.quota.remaining - charged)} remain"

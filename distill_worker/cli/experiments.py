@@ -1,0 +1,60 @@
+"""The commands that train many students: `demo` and `compare`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distill_worker.cli.console import TERMINAL
+from distill_worker.cli.options import AsJson
+from distill_worker.cli.tables_experiments import show_comparison, show_demo
+from distill_worker.experiments.compare import run_comparison
+from distill_worker.experiments.comparison import load_comparison
+from distill_worker.experiments.demo import Demo, run_demo
+
+
+def demo(
+    data: Annotated[
+        str, typer.Option(help="The data set: digits, or fashion-mnist, which takes about 15 minutes.")
+    ] = "digits",
+    n: Annotated[
+        int | None, typer.Option(min=2, help="Calls to spend; by default 50 for digits, 500 for fashion-mnist.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Students trained with each method.")] = 5,
+    quota: Annotated[
+        int | None, typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default 2 n.")
+    ] = None,
+    directory: Annotated[Path, typer.Option(help="Folder for all files of the demo.")] = Path("runs/demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Train a teacher, serve it behind a quota, buy n outputs, and compare CE, KD and CKD students.
+
+    A second demo uses the teacher and the cached outputs of the first, and pays for nothing.
+    """
+    facts = run_demo(Demo.of(data, n=n, seeds=seeds, quota=quota, directory=directory), TERMINAL)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_demo(facts)
+
+
+def compare(
+    comparison_file: Annotated[
+        Path, typer.Argument(metavar="COMPARISON.toml", help="What to compare; see examples/compare-digits.toml.")
+    ],
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Students trained at the same time; overrides the file.")
+    ] = None,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train many methods on the same bought samples, over several n and seeds; print the table with paired tests.
+
+    Each student has a run directory of its own: after a kill, the same command resumes and pays for nothing twice.
+    """
+    facts = run_comparison(load_comparison(comparison_file, jobs=jobs), display=TERMINAL)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_comparison(facts, as_markdown=as_markdown)

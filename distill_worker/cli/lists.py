@@ -1,0 +1,60 @@
+"""The commands that list what a run can name: `methods`, `strategies`, `datasets`."""
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from distill_worker.cli.options import AsJson
+from distill_worker.data.datasets import DATASETS
+from distill_worker.data.selection import described as described_strategies
+from distill_worker.methods import described as described_methods
+
+_WIDTH_OF_A_FILE = 240
+"""Columns of a list that is not printed to a terminal."""
+
+
+def methods(as_json: AsJson = False) -> None:
+    """List the methods: what each needs and its source; --json adds the default parameters."""
+    rows = described_methods()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        _print_list(
+            ("method", "access", "what it does", "source", "needs"),
+            [(row["name"], row["access"], row["summary"], row["paper"], ", ".join(row["needs"])) for row in rows],
+        )
+
+
+def strategies(as_json: AsJson = False) -> None:
+    """List the strategies that select samples (budget.strategy): what each needs and its source."""
+    rows = described_strategies()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        _print_list(
+            ("strategy", "what it chooses", "needs", "n + 1 hold the n", "source"),
+            [(row["name"], row["summary"], ", ".join(row["needs"]), row["nested"], row["paper"]) for row in rows],
+        )
+
+
+def datasets(as_json: AsJson = False) -> None:
+    """List the data sets, and the formats of your own data that can be read."""
+    if as_json:
+        print(json.dumps(dict(DATASETS)))
+    else:
+        _print_list(("data set", "what it is"), list(DATASETS.items()))
+
+
+def _print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print text in columns on standard output."""
+    table = Table(show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH_OF_A_FILE)
+    console.print(table)

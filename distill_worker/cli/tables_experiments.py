@@ -1,0 +1,76 @@
+"""The results of a comparison and of the demo, on standard output."""
+
+import shutil
+import statistics
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from distill_worker.cli.console import result_table
+from distill_worker.errors import counted
+from distill_worker.experiments.table import accuracy_rows, markdown, paired_rows
+
+
+def show_comparison(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
+    """Print the accuracies, the paired tests, and the calls; `facts` is what `run_comparison` returns."""
+    tables = [accuracy_rows(facts)]
+    if facts["baseline"] is not None and facts["seeds"] > 1:
+        tables.append(paired_rows(facts))
+    console = Console(highlight=False)
+    teacher = facts["teacher"]
+    about = f"{teacher['network']} ({teacher['accuracy']:.2%})" if "network" in teacher else teacher["id"]
+    console.print(
+        f"{facts['data']}, track {facts['track']}: teacher {about}, student {facts['student']}, test accuracy in "
+        f"percent over {counted(facts['seeds'], 'seed')}\n",
+        soft_wrap=True,
+    )
+    for heading, rows in tables:
+        if as_markdown:
+            print(markdown(heading, rows), end="\n\n")
+        else:
+            console.print(result_table(heading, rows), "", soft_wrap=False)
+    console.print(
+        f"calls paid now: {facts['calls_paid']}; from the cache: {facts['cache_hits']}; {facts['seconds']} s",
+        soft_wrap=True,
+    )
+
+
+def show_demo(facts: Mapping[str, Any]) -> None:
+    """Print the table, the calls, and the next commands to try; `facts` is what `run_demo` returns."""
+    console = Console(highlight=False)
+    teacher, quota = facts["teacher"], facts["quota"]
+    console.print(
+        f"\n{facts['data']}: teacher {teacher['network']} ({teacher['accuracy']:.2%}), student {facts['student']}, "
+        f"trained on the same {counted(facts['n'], 'sample')}\n"
+    )
+    console.print(result_table(("method", "test accuracy %", "std", "seeds", "calls used"), _rows(facts)))
+    console.print(
+        f"\ncalls paid now: {facts['calls_paid']}; from the cache: {facts['cache_hits']}; "
+        f"quota remaining: {quota['remaining']} of {quota['limit']}; {facts['seconds']} s\n"
+    )
+    command = "distill-worker" if shutil.which("distill-worker") else sys.argv[0]
+    again = f"{command} demo" if facts["data"] == "digits" else f"{command} demo --data {facts['data']}"
+    console.print("Try next:")
+    console.print(f"  {again} --n {facts['n']}\n      spends no call, and every accuracy is the same", soft_wrap=True)
+    if remaining := quota["remaining"]:
+        console.print(
+            f"  {again} --n {facts['n'] + remaining}\n"
+            f"      spends {counted(remaining, 'more call')} and keeps all cached outputs",
+            soft_wrap=True,
+        )
+    console.print(
+        f"  {command} run --help\n      your own runs, with a teacher anywhere; for example, examples/digits.toml",
+        soft_wrap=True,
+    )
+
+
+def _rows(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for method in dict.fromkeys(result["method"] for result in facts["results"]):
+        scores = [100 * result["accuracy"] for result in facts["results"] if result["method"] == method]
+        spread = f"{statistics.stdev(scores):.2f}" if len(scores) > 1 else "-"
+        calls = "0" if method == "ce" else str(facts["n"])
+        rows.append((method, f"{statistics.mean(scores):.2f}", spread, str(len(scores)), calls))
+    return rows

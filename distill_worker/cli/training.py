@@ -1,0 +1,97 @@
+"""The commands that train one student: `train` on cached outputs, `run` on outputs that it buys first."""
+
+import json
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from distill_worker.cache import Cache
+from distill_worker.cli import agreed_purchase
+from distill_worker.cli.console import progress_bar
+from distill_worker.cli.options import AsJson, ConfigFile, Fresh, MaxCalls, Overrides, Yes
+from distill_worker.config.load import load_config
+from distill_worker.config.run_config import RunConfig
+from distill_worker.methods import method_name
+from distill_worker.runs.rounds import Bought, Known, all_samples, run_in_rounds
+from distill_worker.runs.samples import Samples
+from distill_worker.runs.targets import find_bought, load_targets
+from distill_worker.runs.train_student import train_student
+from distill_worker.training.loop import most_steps
+
+
+def train(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    teacher_id: Annotated[
+        str | None, typer.Option(help="The teacher to learn from, if the cache holds outputs of several.")
+    ] = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint."""
+    config = load_config(config_file, overrides or ())
+    samples = all_samples(config)
+    targets: dict[str, torch.Tensor] = {}
+    owner = None
+    if config.needs_teacher:
+        with Cache(config.output.cache) as cache:
+            output = config.teacher.output
+            owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
+            targets = load_targets(cache, owner, samples.keys, kinds)
+    _print_result(config, _train(config, samples, (targets, owner), fresh=fresh), as_json=as_json)
+
+
+def run(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    max_calls: MaxCalls = None,
+    yes: Yes = False,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Plan, buy what is not cached, train and evaluate; `budget.rounds` sets the rounds. After a kill, it resumes."""
+    config = load_config(config_file, overrides or ())
+
+    left = max_calls
+
+    def buy(known: Known) -> Bought:
+        nonlocal left
+        agreed_purchase.say_round(config, known)
+        if not config.needs_teacher:
+            return {}, None
+        made, bought = agreed_purchase.buy(config, known, max_calls=left, yes=yes)
+        left = None if left is None else max(0, left - bought)
+        with Cache(config.output.cache) as cache:
+            return load_targets(cache, made.teacher_id, known.samples.keys, made.kinds), made.teacher_id
+
+    def train(round_config: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
+        return _train(round_config, samples, bought, fresh=fresh and round_config is config)
+
+    _print_result(config, run_in_rounds(config, buy=buy, train=train), as_json=as_json)
+
+
+def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> dict[str, Any]:
+    targets, teacher_id = bought
+    with progress_bar(
+        f"training {method_name(config.method)}", most_steps(config.training, len(samples.images))
+    ) as move:
+        return train_student(
+            config,
+            samples,
+            targets,
+            teacher_id,
+            progress=lambda step, loss: move(step, f"loss {loss:.4f}"),
+            fresh=fresh,
+        )
+
+
+def _print_result(config: RunConfig, result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({**result, "directory": str(config.output.directory)}))
+        return
+    print(
+        f"{result['method']} {result['network']} on {result['data']}, track {result['track']}, n = {result['n']}, "
+        f"seed {result['seed']}: accuracy {result['accuracy']:.2%} "
+        f"({result['correct']} of {result['test_samples']}), in {config.output.directory}"
+    )

@@ -1,0 +1,121 @@
+"""The sections about data: `[data]`, `[budget]`, `[corruption]` and `[augmentation]`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from distill_worker.config.section import Section
+from distill_worker.data.datasets import DATASETS
+from distill_worker.data.selection import STRATEGIES
+
+
+class Data(Section):
+    """The data set, and where its files are."""
+
+    name: str
+    """One of `distill-worker datasets`."""
+    root: Path = Path("data")
+    """The folder of the data sets that have a fixed place."""
+    path: Path | None = None
+    """The file or folder of your own data: npz, image-folder, medmnist, hugging-face."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that image files are resized to, if their sizes differ."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_listed(cls, name: str) -> str:
+        if name not in DATASETS:
+            raise ValueError(f"expected one of {', '.join(DATASETS)}")
+        return name
+
+
+class Budget(Section):
+    """How many samples the student learns from, and which."""
+
+    n: int | None = Field(default=None, ge=2)
+    """Samples of the training set to use, one teacher call each. Default: all of them."""
+    seed: int = 0
+    """The seed of the choice. Under the same seed, a nested strategy keeps all samples of a smaller n in a larger n."""
+    strategy: str = "random"
+    """One of `distill-worker strategies`."""
+    features: str = "pixels"
+    """What k-center and typical compare samples by: `pixels`, or a weights file, for the input of its last layer."""
+    rounds: int = Field(default=1, ge=1)
+    """For entropy, margin and badge: the number of purchases. Each is chosen with a student that was trained on the
+    earlier ones."""
+    first: str = "random"
+    """The strategy of the first round, which has no student yet."""
+
+    @field_validator("strategy", "first")
+    @classmethod
+    def _is_listed(cls, name: str) -> str:
+        if name not in STRATEGIES:
+            raise ValueError(f"expected one of {', '.join(STRATEGIES)}")
+        return name
+
+    @model_validator(mode="after")
+    def _rounds_are_possible(self) -> "Budget":
+        needs_student = STRATEGIES[self.strategy].needs_student
+        if needs_student and self.rounds == 1:
+            raise ValueError(f"rounds: expected at least 2, because {self.strategy} chooses with a student, got 1")
+        if not needs_student and self.rounds > 1:
+            raise ValueError(
+                f"rounds: expected 1, because {self.strategy} chooses without a student, got {self.rounds}"
+            )
+        if not needs_student and self.first != "random":
+            raise ValueError(f"first: expected no value, because {self.strategy} has one round, got {self.first!r}")
+        if STRATEGIES[self.first].needs_student:
+            raise ValueError(f"first: expected a strategy that needs no student, got {self.first!r}")
+        used = self.first if needs_student else self.strategy
+        if self.features != "pixels" and "features" not in STRATEGIES[used].needs:
+            raise ValueError(f"features: expected no value, because {used} uses no features, got {self.features!r}")
+        if self.rounds > 1 and self.n is None:
+            raise ValueError("n: required with rounds")
+        if self.rounds > 1 and self.rounds >= (self.n or 0):
+            raise ValueError(f"rounds: expected fewer than the {self.n} samples, got {self.rounds}")
+        return self
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Samples that each round buys: equal shares of n, the first with the remainder. Empty if n is not set."""
+        if self.n is None:
+            return ()
+        share, rest = divmod(self.n, self.rounds)
+        return (share + rest, *[share] * (self.rounds - 1))
+
+
+class LabelNoise(Section):
+    """Wrong labels in the training set."""
+
+    kind: Literal["symmetric", "pairwise"] = "symmetric"
+    """`symmetric`: any other class. `pairwise`: the next class."""
+    rate: float = Field(gt=0, le=1)
+    """The share of labels that are wrong."""
+
+
+class Imbalance(Section):
+    """Classes with fewer samples than others."""
+
+    kind: Literal["exponential", "step"] = "exponential"
+    ratio: float = Field(gt=1)
+    """Samples of the largest class for each sample of the smallest."""
+
+
+class Corruption(Section):
+    """Faults that are put into the training data on purpose. The test data stay as they are."""
+
+    label_noise: LabelNoise | None = None
+    imbalance: Imbalance | None = None
+    seed: int = 0
+
+
+class Augmentation(Section):
+    """How a training image is augmented. Default values are those of the data set."""
+
+    crop_padding: int | None = Field(default=None, ge=0)
+    """Pixels of zero padding before a random crop to the original size."""
+    horizontal_flip: bool | None = None
+    query_view: Literal["original", "augmented"] = "original"
+    """The image that the teacher answers for: the original, or one augmented view of it, as in the paper. The student
+    sees fresh crops and flips of that image, always with the same stored output."""

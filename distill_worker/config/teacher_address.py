@@ -1,0 +1,112 @@
+"""The `[teacher]` section: where outputs are bought, in which protocol, how fast and at what price.
+
+Each protocol has a class with its own settings; `protocol` chooses among them. To add a protocol, add its class here
+and to `TeacherAddress`, its client in `teachers/`, and its case in `teachers/open_teacher.py`.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
+
+from distill_worker.config.section import Section
+from shared.output_kinds import AUTO, OutputKind
+
+NOT_IN_DESCRIPTION: Final = "not in description"
+"""Marks a setting that no part of a teacher's description depends on. A stored description is valid only under equal
+values of all other settings, so a setting without this mark is safe but may cost one more free request."""
+
+
+class _Address(Section):
+    """The settings of every protocol."""
+
+    url: Annotated[str, NOT_IN_DESCRIPTION] = Field(default="http://127.0.0.1:8000", pattern=r"^https?://")
+    """The server's URL; for `labelled-scores`, the URL that images are posted to. TEACHER_URL in the environment
+    overrides it."""
+    model: Annotated[str, NOT_IN_DESCRIPTION] = "teacher"
+    """The model's name on the server."""
+    output: Annotated[str, NOT_IN_DESCRIPTION] = "auto"
+    """The output to buy in place of logits: `logits`, `log_probabilities`, `probabilities[:digits]`,
+    `top_k:k[:digits]` or `label`. `auto` is the most informative one that the teacher sells (docs/outputs.md)."""
+    label_smoothing: Annotated[float, NOT_IN_DESCRIPTION] = Field(default=0.1, gt=0, lt=0.5)
+    """For the output `label`: the probability that all other classes share."""
+    model_version: str | None = Field(default=None, min_length=1)
+    """The model's version, for a teacher that does not state it before it is paid."""
+    num_classes: int | None = Field(default=None, ge=2)
+    """The number of classes, for a teacher that does not state it."""
+    request_size: Annotated[int, NOT_IN_DESCRIPTION] = Field(default=32, ge=1)
+    """Samples in a request, at most; a teacher may set a lower limit."""
+    concurrency: Annotated[int, NOT_IN_DESCRIPTION] = Field(default=16, ge=1, le=64)
+    """Requests in flight at once, at most. The worker adapts the actual number to how the teacher responds."""
+    timeout_seconds: Annotated[float, NOT_IN_DESCRIPTION] = Field(default=60, gt=0)
+    """How long one attempt of a request may take."""
+    give_up_after_seconds: Annotated[float, NOT_IN_DESCRIPTION] = Field(default=120, ge=0)
+    """How long one request is retried after transient failures."""
+    repeats_are_free: bool | None = None
+    """Whether the teacher charges once for requests with the same Idempotency-Key. Default: what the teacher states."""
+    price_per_call: Annotated[float | None, NOT_IN_DESCRIPTION] = Field(default=None, ge=0)
+    """The price of the answer for one sample, in `currency`."""
+    currency: Annotated[str, NOT_IN_DESCRIPTION] = Field(default="USD", min_length=1, max_length=8)
+
+    @field_validator("output")
+    @classmethod
+    def _is_a_distribution(cls, output: str) -> str:
+        if output == AUTO:
+            return output
+        kind = OutputKind.parse(output)
+        if kind.is_features:
+            raise ValueError("expected a distribution; the method sets which features are bought")
+        return str(kind)
+
+    @property
+    def description_settings(self) -> dict[str, Any]:
+        """The settings that the teacher's description may depend on, by name; JSON-able."""
+        named = {
+            name
+            for name, field in type(self).model_fields.items()
+            if name != "protocol" and NOT_IN_DESCRIPTION not in field.metadata
+        }
+        return self.model_dump(mode="json", include=named)
+
+
+class OpenInferenceAddress(_Address):
+    """A teacher behind the Open Inference Protocol v2: our service, Triton, KServe."""
+
+    protocol: Literal["open-inference"] = "open-inference"
+    binary: Annotated[bool, NOT_IN_DESCRIPTION] = True
+    """Whether images are sent in binary to a server that supports it; otherwise as JSON."""
+    input_name: str = "images"
+    """The tensor that takes the images."""
+    output_name: str = "logits"
+    """The tensor that holds the logits."""
+
+
+class LabelledScoresAddress(_Address):
+    """A teacher that takes one image file in a request and answers with the most likely labels and their scores."""
+
+    protocol: Literal["labelled-scores"] = "labelled-scores"
+    labels: dict[str, Annotated[int, Field(ge=0)]] = Field(default={})
+    """The class, counted from 0, of each label that the teacher may answer."""
+    top_k: int = Field(default=5, ge=1)
+    """The number of labels in an answer."""
+    score_digits: int | None = Field(default=None, ge=0, le=8)
+    """The digits after the point that scores are rounded to, if known."""
+
+    @model_validator(mode="after")
+    def _each_label_has_its_class(self) -> "LabelledScoresAddress":
+        if not self.labels:
+            raise ValueError("labels: expected the class of each label that the teacher may answer, got none")
+        if len(set(self.labels.values())) < len(self.labels):
+            raise ValueError("labels: expected a class of its own for each label, got one class for several labels")
+        return self
+
+
+def _with_protocol(section: Any) -> Any:
+    """The section with the default protocol, if it names none."""
+    return {"protocol": "open-inference", **section} if isinstance(section, dict) else section
+
+
+TeacherAddress = Annotated[
+    OpenInferenceAddress | LabelledScoresAddress,
+    Discriminator("protocol"),
+    BeforeValidator(_with_protocol),
+]
