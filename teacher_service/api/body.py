@@ -88,9 +88,7 @@ class _Inflating:
         try:
             self._inflated += self._stream.decompress(chunk, self._max_bytes - len(self._inflated) + 1)
         except zlib.error as error:
-            raise InvalidRequest(
-                f"body: expected the encoding that Content-Encoding names, got other bytes ({error})"
-            ) from error
+            raise InvalidRequest(f"body: expected what Content-Encoding names, got other bytes ({error})") from error
         if len(self._inflated) > self._max_bytes:
             raise _too_large(self._max_bytes)
         if self._stream.unused_data:

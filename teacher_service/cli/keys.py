@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from shared.times import iso
-from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger, print_table
+from teacher_service.cli.console import AsJson, DataDir, open_ledger, print_table
 from teacher_service.cli.key_options import (
     Expires,
     Features,
@@ -23,6 +23,7 @@ from teacher_service.cli.key_options import (
     outputs_with_features,
     parse_options,
 )
+from teacher_service.errors.service_errors import UnknownKey
 from teacher_service.keys.key_file import keep_key
 from teacher_service.keys.request_schemas import ChangedTermsForm, NewKeyForm, ReferredGrantForm
 from teacher_service.keys.response_schemas import KeyFacts
@@ -192,7 +193,7 @@ def revoke_key(key_id: KeyId, data_dir: DataDir = None) -> None:
     """Reject a key from the next request on, for good. Its queries stay in the log."""
     with _key_ring(data_dir) as ring:
         if not ring.revoke(key_id):
-            fail(f"key_id: expected an id that `teacher-service keys list` shows, got {key_id!r}")
+            raise UnknownKey(key_id)
     print(f"revoked {key_id}")
 
 

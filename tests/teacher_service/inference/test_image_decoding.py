@@ -68,7 +68,7 @@ def test_jpeg_is_decoded_as_its_library_does() -> None:
 ANIMATED = BytesIO()
 Image.new("RGB", (8, 8)).save(ANIMATED, "PNG", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")])
 _REFUSED = {
-    "other_size": (_file(np.zeros((8, 9, 3), np.uint8)), r"expected a picture of 8 x 8 pixels, got 9 x 8"),
+    "other_size": (_file(np.zeros((8, 9, 3), np.uint8)), r"expected an image of 8 x 8 pixels, got 9 x 8"),
     "bomb": (png(50_000, 50_000), "expected a"),
     "larger_than_any_bomb": (png(2**31 - 1, 2**31 - 1), "expected a"),
     "no_pixels": (png(8, 8), "cannot be read"),
@@ -76,7 +76,7 @@ _REFUSED = {
     "transparent": (_file(np.zeros((8, 8, 4), np.uint8), "RGBA"), "without transparency, got PNG RGBA"),
     "cmyk": (_file(np.zeros((8, 8, 3), np.uint8), "CMYK", "JPEG"), "got JPEG CMYK"),
     "sixteen_bits": (_file(np.zeros((8, 8), np.uint16), "I;16"), "got PNG I;16"),
-    "animated": (ANIMATED.getvalue(), "expected one picture"),
+    "animated": (ANIMATED.getvalue(), "expected one image"),
     "gif": (_file(np.zeros((8, 8, 3), np.uint8), form="GIF"), "expected a PNG or JPEG file"),
     "bmp": (_file(np.zeros((8, 8, 3), np.uint8), form="BMP"), "expected a PNG or JPEG file"),
     "text": (b"cat.png", "expected a PNG or JPEG file"),
