@@ -20,7 +20,7 @@ import psycopg
 from teacher_service.database.engine import open_database
 from teacher_service.database.schema import queries
 from teacher_service.keys.api_key import NewKey
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.hash_chain import ADMITTED, GENESIS, link
 
@@ -63,7 +63,7 @@ def write_past(place: Path | str, queries: int) -> Past:
     begun_at = float(int(time.time()) - DAYS * _DAY_SECONDS)
     engine = open_database(place)
     commits = GroupCommit(engine)
-    ring = KeyRing(engine, commits, lambda: begun_at)
+    ring = KeyStore(engine, commits, lambda: begun_at)
     past = Past([ring.create(f"key {number}", _QUOTA) for number in range(KEYS)], begun_at, queries)
     commits.close()
     engine.dispose()

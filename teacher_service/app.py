@@ -21,7 +21,7 @@ from teacher_service.inference.batcher import MicroBatcher
 from teacher_service.inference.counters import Counters
 from teacher_service.inference.query_runner import QueryRunner
 from teacher_service.inference.readiness import Readiness
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.answer_retention import forget_answers
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Clock, Ledger
@@ -55,7 +55,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
             await batcher.warm_up(teacher.image_shape)
             query_runner = QueryRunner(ledger, batcher)
             sweeper = asyncio.create_task(forget_answers(ledger), name="retention")
-            keys, readiness = KeyRing(engine, commits, clock), Readiness(ledger, query_runner, clock)
+            keys, readiness = KeyStore(engine, commits, clock), Readiness(ledger, query_runner, clock)
             app.state.service = AppState(
                 settings, teacher, keys, ledger, query_runner, readiness, counters, History(engine, clock)
             )

@@ -14,7 +14,7 @@ from benchmarks.figures import Figure, figure
 from shared.oip import Body
 from teacher_service.database.engine import open_database, open_process_lock
 from teacher_service.database.query_facts import Query
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger, Reservation
 
@@ -46,7 +46,7 @@ def charges_per_second(folder: Path, in_flight: int, total: int) -> float:
         commits = GroupCommit(engine)
         stack.callback(commits.close)
         instance = stack.enter_context(open_process_lock(engine))
-        key_id = KeyRing(engine, commits, time.time).create("benchmark", 2**40).id
+        key_id = KeyStore(engine, commits, time.time).create("benchmark", 2**40).id
         ledger = Ledger(engine, commits, instance, time.time)
         started = time.perf_counter()
         for start in range(0, total, in_flight):

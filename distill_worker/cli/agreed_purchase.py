@@ -14,12 +14,12 @@ from distill_worker.cli.tables_buying import duration, money, show_plan
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import PlanRefused, counted
 from distill_worker.runs import purchase
-from distill_worker.runs.rounds import Known, check_teacher
+from distill_worker.runs.rounds import SelectedSamples, check_teacher
 
 
 def buy(
     config: RunConfig,
-    known: Known,
+    selected: SelectedSamples,
     *,
     abandon: Abandoned | None = None,
     max_calls: int | None = None,
@@ -33,11 +33,11 @@ def buy(
         PlanRefused: the user did not agree to the price, or the quota cannot pay; nothing was spent.
         WorkerError: see `purchase.buy`.
     """
-    samples = known.samples
+    samples = selected.samples
     with Cache(config.output.cache) as cache:
         if abandon is None and (held := purchase.held_already(config, samples, cache)) is not None:
             made, seen_at = held
-            check_teacher(known, made.teacher_id)
+            check_teacher(selected, made.teacher_id)
             seen = datetime.fromtimestamp(seen_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
             outputs = "the 1 wanted output is" if made.wanted == 1 else f"all {made.wanted} wanted outputs are"
             say(f"{outputs} cached; no request was sent (teacher {made.teacher_id}, last seen on {seen})")
@@ -55,7 +55,7 @@ def buy(
 
             def agree(plan: Plan) -> bool:
                 nonlocal started
-                check_teacher(known, plan.teacher_id)
+                check_teacher(selected, plan.teacher_id)
                 bound = _agree(plan, yes=yes, capped=max_calls is not None)
                 started = time.monotonic()
                 return bound
@@ -75,12 +75,12 @@ def buy(
             )
 
 
-def say_round(config: RunConfig, known: Known) -> None:
+def say_round(config: RunConfig, selected: SelectedSamples) -> None:
     """Print the round of a run in rounds."""
     if config.budget.rounds > 1:
         say(
-            f"round {known.rounds} of {config.budget.rounds}: {len(known.samples.chosen)} of {config.budget.n} samples "
-            f"are chosen; the students of later rounds choose the other {known.later}"
+            f"round {selected.rounds} of {config.budget.rounds}: {len(selected.samples.chosen)} of {config.budget.n} "
+            f"samples are chosen; the students of later rounds choose the other {selected.later}"
         )
 
 

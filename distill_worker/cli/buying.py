@@ -17,7 +17,7 @@ from distill_worker.config.load import load_config
 from distill_worker.errors import ConfigError, WorkerError, counted
 from distill_worker.methods import method_name
 from distill_worker.runs import purchase
-from distill_worker.runs.rounds import Known, check_teacher, known_samples
+from distill_worker.runs.rounds import SelectedSamples, check_teacher, selected_samples
 
 
 def plan(
@@ -29,16 +29,16 @@ def plan(
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
         return
-    known = known_samples(config, keep=False)
+    selected = selected_samples(config, keep=False)
     with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
-        check_teacher(known, description.id)
-        made = purchase.make_plan(config, known.samples, teacher, description, cache, max_calls=max_calls)
+        check_teacher(selected, description.id)
+        made = purchase.make_plan(config, selected.samples, teacher, description, cache, max_calls=max_calls)
     if as_json:
-        print(json.dumps({**made.facts(), **known.facts(), "later_price": made.price_of(known.later)}))
+        print(json.dumps({**made.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}))
     else:
         show_plan(made, answers)
-        agreed_purchase.say_round(config, known)
-        _say_later(known, made)
+        agreed_purchase.say_round(config, selected)
+        _say_later(selected, made)
     made.check()
 
 
@@ -59,11 +59,11 @@ def fetch(
     config = load_config(config_file, overrides or ())
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} uses no teacher, so there is nothing to fetch")
-    known = known_samples(config, keep=True)
-    agreed_purchase.say_round(config, known)
-    made, bought = agreed_purchase.buy(config, known, abandon=abandon, max_calls=max_calls, yes=yes)
+    selected = selected_samples(config, keep=True)
+    agreed_purchase.say_round(config, selected)
+    made, bought = agreed_purchase.buy(config, selected, abandon=abandon, max_calls=max_calls, yes=yes)
     if as_json:
-        print(json.dumps({**made.facts(), **known.facts(), "bought": bought}))
+        print(json.dumps({**made.facts(), **selected.facts(), "bought": bought}))
         return
     cached = made.wanted - made.left_out
     left = f"; {made.left_out} to buy later" if made.left_out else ""
@@ -98,11 +98,11 @@ def reconcile(
         raise WorkerError(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
 
 
-def _say_later(known: Known, plan: Plan) -> None:
+def _say_later(selected: SelectedSamples, plan: Plan) -> None:
     """Print what later rounds will buy, if there are any."""
-    if not known.later:
+    if not selected.later:
         return
-    price = "" if plan.price is None else f", for at most {money(plan, known.later)}"
-    say(f"later rounds buy {known.later} more, or fewer if some are cached{price}")
-    if plan.quota is not None and plan.quota.remaining < len(plan.to_buy) + plan.left_out + known.later:
+    price = "" if plan.price is None else f", for at most {money(plan, selected.later)}"
+    say(f"later rounds buy {selected.later} more, or fewer if some are cached{price}")
+    if plan.quota is not None and plan.quota.remaining < len(plan.to_buy) + plan.left_out + selected.later:
         say(f"the quota is too small for all rounds: {counted(plan.quota.remaining, 'call')} remaining")

@@ -13,7 +13,7 @@ from distill_worker.cli.options import AsJson, ConfigFile, Fresh, MaxCalls, Over
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.methods import method_name
-from distill_worker.runs.rounds import Bought, Known, all_samples, run_in_rounds
+from distill_worker.runs.rounds import Bought, SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import find_bought, load_targets
 from distill_worker.runs.train_student import train_student
@@ -55,15 +55,15 @@ def run(
 
     left = max_calls
 
-    def buy(known: Known) -> Bought:
+    def buy(selected: SelectedSamples) -> Bought:
         nonlocal left
-        agreed_purchase.say_round(config, known)
+        agreed_purchase.say_round(config, selected)
         if not config.needs_teacher:
             return {}, None
-        made, bought = agreed_purchase.buy(config, known, max_calls=left, yes=yes)
+        made, bought = agreed_purchase.buy(config, selected, max_calls=left, yes=yes)
         left = None if left is None else max(0, left - bought)
         with Cache(config.output.cache) as cache:
-            return load_targets(cache, made.teacher_id, known.samples.keys, made.kinds), made.teacher_id
+            return load_targets(cache, made.teacher_id, selected.samples.keys, made.kinds), made.teacher_id
 
     def train(round_config: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
         return _train(round_config, samples, bought, fresh=fresh and round_config is config)

@@ -25,10 +25,10 @@ from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
-from distill_worker.runs import purchase as buying
-from distill_worker.runs import train_student as pipeline
+from distill_worker.runs import purchase
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import load_targets
+from distill_worker.runs.train_student import train_student
 from distill_worker.teachers.base import Description, Quota, Teacher
 
 
@@ -87,7 +87,7 @@ def _teacher(
 ) -> Iterator[tuple[Teacher, dict[str, Any]]]:
     compare = comparison.compare
     if compare.teacher is None:
-        with buying.connect(comparison.cells[0].config, display.note) as (client, _):
+        with purchase.connect(comparison.cells[0].config, display.note) as (client, _):
             yield client, {}
         return
     teacher = train_teacher(comparison.teacher_run(compare.teacher), display)
@@ -102,7 +102,7 @@ def _teacher(
 
 def _buy(config: RunConfig, client: Teacher, description: Description, display: Display) -> int:
     with Cache(config.output.cache) as cache, display.progress_bar(f"buying, n = {config.budget.n}", None) as move:
-        plan, _ = buying.buy(
+        plan, _ = purchase.buy(
             config,
             _samples(config),
             client,
@@ -164,10 +164,10 @@ def _train_cell(document: dict[str, Any], teacher_id: str, kinds: tuple[str, ...
     config = RunConfig.model_validate(document)
     samples = _samples(config)
     if not config.needs_teacher:
-        return pipeline.train_student(config, samples, {}, None, fresh=fresh)
+        return train_student(config, samples, {}, None, fresh=fresh)
     with Cache(config.output.cache) as cache:
         targets = load_targets(cache, teacher_id, samples.keys, kinds)
-    return pipeline.train_student(config, samples, targets, teacher_id, fresh=fresh)
+    return train_student(config, samples, targets, teacher_id, fresh=fresh)
 
 
 def _samples(config: RunConfig) -> Samples:

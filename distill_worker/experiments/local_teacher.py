@@ -10,8 +10,8 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import TeacherError
 from distill_worker.experiments.display import Display
 from distill_worker.experiments.local_service import create_key, served
-from distill_worker.runs import train_student as pipeline
 from distill_worker.runs.samples import Samples
+from distill_worker.runs.train_student import train_student
 from distill_worker.teachers.base import Quota, Teacher
 from distill_worker.teachers.open_teacher import teacher_at
 
@@ -33,7 +33,7 @@ def train_teacher(config: RunConfig, display: Display) -> TrainedTeacher:
     """Train it, or find it where an earlier run left it."""
     title = f"teacher ({config.student.network} on {config.data.name})"
     with display.progress_bar(title, config.training.steps) as move:
-        result = pipeline.train_student(
+        result = train_student(
             config, Samples.of(config), {}, None, progress=lambda step, loss: move(step, f"loss {loss:.4f}")
         )
         move(config.training.steps, "")

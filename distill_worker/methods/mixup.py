@@ -41,7 +41,7 @@ class Mixing(Method):
     def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture:
         """How a batch of images `[batch, channels, height, width]` is mixed."""
 
-    def asked_mixtures(self, images: Tensor, probabilities: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+    def requeried_mixtures(self, images: Tensor, probabilities: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
         """Mixtures to ask about, rounded to whole pixel values; asking about more later keeps these."""
         generator = torch.Generator().manual_seed(seed)
         pictures, labels, made = [], [], 0

@@ -1,6 +1,6 @@
-"""What a run may buy, and what is chosen of it.
+"""The samples that a run may buy, and the selection among them.
 
-Choices depend on sample keys, seeds and, where the strategy looks at them, on labels, pixels or a student: never on the
+A selection depends on sample keys, seeds and, if the strategy uses them, on labels, pixels or a student: never on the
 order of the data set.
 """
 
@@ -25,26 +25,27 @@ from shared.sample_key import sample_keys
 from shared.weights import WeightsCard
 
 Student = tuple[WeightsCard, nn.Module]
-"""What the candidates are asked of, where a strategy chooses with a student."""
+"""The trained student that a strategy selects with."""
 
 
 @dataclass(frozen=True)
-class Eligible:
-    """The samples of a data set that a run chooses from."""
+class CandidatePool:
+    """The samples of a data set that a run selects from."""
 
     dataset: Dataset
     labels: Tensor
-    """int64, of every training image, with whatever noise the run has."""
+    """int64, one for each training image, with the run's label noise."""
     ranked: list[int]
-    """Positions in the training split of one of each distinct image, less what an imbalance leaves out; hash order."""
+    """Positions in the training split, in hash order: one for each distinct image, without those that an imbalance
+    removes."""
     key_of: dict[int, bytes]
-    """Their sample keys."""
+    """The sample key of each ranked position."""
     budget: Budget
     validation_share: float
 
     @classmethod
-    def of(cls, dataset: Dataset, config: RunConfig) -> "Eligible":
-        """Rank the samples; nothing is chosen yet."""
+    def of(cls, dataset: Dataset, config: RunConfig) -> "CandidatePool":
+        """Rank the samples of a data set, without selecting any."""
         classes = len(dataset.class_names)
         labels, corruption = dataset.train.labels, config.corruption
         candidates = list(range(len(labels)))
@@ -69,12 +70,12 @@ class Eligible:
 
     @property
     def n(self) -> int:
-        """How many are chosen in all. Raises `ConfigError` when there are too few."""
+        """How many samples the run selects in all. Raises `ConfigError` if there are too few."""
         return shares(len(self.ranked), self.budget.n, self.validation_share)[0]
 
     @cached_property
     def validation(self) -> list[int]:
-        """Positions that are only looked at, ascending: the same whatever the strategy chooses.
+        """Positions of the validation samples, ascending; they do not depend on what the strategy selects.
 
         Raises:
             ConfigError: there are too few samples.
@@ -84,58 +85,58 @@ class Eligible:
 
     @cached_property
     def candidates(self) -> list[int]:
-        """Positions to choose from, in hash order."""
+        """Positions to select from, in hash order."""
         held_out = set(self.validation)
         return [position for position in self.ranked if position not in held_out]
 
     def first(self) -> list[bytes]:
-        """The keys to buy before there is a student: all that the run buys, or the first round's.
+        """The keys to buy before a student exists: all keys of the run, or those of its first round.
 
         Raises:
             ConfigError: there are too few samples, or the features do not fit.
         """
         name = self.budget.first if STRATEGIES[self.budget.strategy].needs_student else self.budget.strategy
-        return self._chosen(name, self.budget.sizes[0] if self.budget.n else self.n, [])
+        return self._select(name, self.budget.sizes[0] if self.budget.n else self.n, [])
 
     def further(self, n: int, taken: Sequence[bytes], student: Student) -> list[bytes]:
-        """The n keys that the run's strategy chooses with a student that was trained on the taken ones."""
-        return self._chosen(self.budget.strategy, n, taken, student)
+        """The next n keys by the run's strategy, with a student trained on the `taken` ones."""
+        return self._select(self.budget.strategy, n, taken, student)
 
     def positions(self, keys: Sequence[bytes]) -> list[int]:
-        """Where the samples with these keys are in the training split, ascending.
+        """The positions in the training split of the samples with these keys, ascending.
 
         Raises:
             ConfigError: some are not among the candidates.
         """
-        at = {self.key_of[position]: position for position in self.candidates}
-        if strangers := sum(key not in at for key in keys):
+        position_of = {self.key_of[position]: position for position in self.candidates}
+        if missing := sum(key not in position_of for key in keys):
             raise ConfigError(
-                f"budget: {strangers} of {len(keys)} samples that were chosen earlier are not in this data set; was it "
-                "changed? Choose another output.directory"
+                f"budget: {missing} of {len(keys)} samples that were chosen earlier are not in this data set; if "
+                "it has changed, choose another output.directory"
             )
-        return sorted(at[key] for key in keys)
+        return sorted(position_of[key] for key in keys)
 
-    def _chosen(self, name: str, n: int, taken: Sequence[bytes], student: Student | None = None) -> list[bytes]:
+    def _select(self, name: str, n: int, taken: Sequence[bytes], student: Student | None = None) -> list[bytes]:
         keys = [self.key_of[position] for position in self.candidates]
         places = {key: place for place, key in enumerate(keys)}
-        seen = self._seen(name, student)
-        return [keys[place] for place in choose(name, seen, n, [places[key] for key in taken])]
+        candidates = self._candidates_for(name, student)
+        return [keys[place] for place in choose(name, candidates, n, [places[key] for key in taken])]
 
-    def _seen(self, name: str, student: Student | None) -> Candidates:
-        """The candidates, with what the strategy needs to know of them."""
-        needs, here = STRATEGIES[name].needs, torch.tensor(self.candidates, dtype=torch.int64)
-        labels, features, logits = np.empty(0, np.int64), _NOTHING, _NOTHING
+    def _candidates_for(self, name: str, student: Student | None) -> Candidates:
+        """The candidates with the labels, features and logits that this strategy needs."""
+        needs, positions = STRATEGIES[name].needs, torch.tensor(self.candidates, dtype=torch.int64)
+        labels, features, logits = np.empty(0, np.int64), _EMPTY, _EMPTY
         if "labels" in needs:
-            labels = self.labels[here].numpy()
+            labels = self.labels[positions].numpy()
         if "features" in needs:
-            images, given = self.dataset.train.images[here], self.budget.features
-            features = pixels(images) if given == "pixels" else features_of(Path(given), images)
+            images, source = self.dataset.train.images[positions], self.budget.features
+            features = pixels(images) if source == "pixels" else features_of(Path(source), images)
         if "student" in needs:
             if student is None:
                 raise ConfigError(f"budget.strategy: {name} chooses with a student, in rounds: distill-worker run")
             card, network = student
-            logits, features = outputs_of(network, card, self.dataset.train.images[here])
-        return Candidates(len(here), self.budget.seed, labels=labels, features=features, logits=logits)
+            logits, features = outputs_of(network, card, self.dataset.train.images[positions])
+        return Candidates(len(positions), self.budget.seed, labels=labels, features=features, logits=logits)
 
 
-_NOTHING: NDArray[np.float32] = np.empty((0, 0), np.float32)
+_EMPTY: NDArray[np.float32] = np.empty((0, 0), np.float32)

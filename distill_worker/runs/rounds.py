@@ -1,7 +1,7 @@
-"""A run in rounds: choose, buy, train; choose with what was trained; and so on. Most runs have one round.
+"""A run in rounds: select, buy, train; select with the trained student; and so on. Most runs have one round.
 
-Every round's student is trained from scratch on all that is bought so far, in a run directory of its own below
-`rounds/`; the last one's is the run's. Killed anywhere, the same run goes on from the last choice that is on disk.
+Each round trains a student from scratch on everything bought so far, in a run directory of its own below `rounds/`. The
+last round's student is the run's student. A killed run resumes from the last selection on disk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,165 +13,171 @@ from torch import Tensor
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import ConfigError, RunError, WorkerError
-from distill_worker.runs.candidate_pool import Eligible
+from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.runs.samples import Samples, dataset_of
-from distill_worker.runs.saved_selections import Choice, Choices
+from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
 from distill_worker.runs.train_student import device_of
 from shared.weights import WeightsError, load_weights
 
 Bought = tuple[Mapping[str, Tensor], str | None]
-"""Outputs by kind, row by row as `samples.keys`, and whose they are."""
+"""Outputs by kind, one row for each of `samples.keys`, and the id of their teacher."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """What is chosen so far."""
+class SelectedSamples:
+    """The samples of all rounds that are selected so far."""
 
     samples: Samples
     rounds: int
-    """How many rounds these are."""
+    """How many rounds are selected."""
     later: int
-    """How many samples the rounds to come will choose."""
+    """How many samples the remaining rounds will select."""
     teacher_id: str | None
-    """Whose outputs the last choice rests on."""
+    """The teacher whose outputs trained the student of the last selection; None for the first round."""
 
     def facts(self) -> dict[str, Any]:
-        """JSON-able: how many rounds are chosen, and how many samples are not yet."""
+        """JSON-able: the number of selected rounds, and of samples that are not selected yet."""
         return {"rounds_chosen": self.rounds, "later": self.later}
 
 
-def known_samples(config: RunConfig, *, keep: bool) -> Known:
-    """What is chosen so far; the first round's samples, if nothing is.
+def selected_samples(config: RunConfig, *, keep: bool) -> SelectedSamples:
+    """The samples selected so far; those of the first round if none are.
 
     Args:
         config: the run.
-        keep: write a first choice down, as it must be before anything is bought.
+        keep: save the first selection, which must happen before anything is bought.
 
     Raises:
-        DataError, ConfigError: see `Samples`; RunError: see `Choices`.
+        DataError, ConfigError: see `Samples`; RunError: see `SavedSelections`.
     """
-    eligible = Eligible.of(dataset_of(config), config)
-    return _known(config, eligible, _so_far(config, eligible, keep=keep))
+    pool = CandidatePool.of(dataset_of(config), config)
+    return _combined(config, pool, _selections_so_far(config, pool, keep=keep))
 
 
 def all_samples(config: RunConfig) -> Samples:
     """The samples of all rounds.
 
     Raises:
-        ConfigError: some rounds are still to come.
+        ConfigError: some rounds are not selected yet.
     """
-    known = known_samples(config, keep=True)
-    if known.later:
+    selected = selected_samples(config, keep=True)
+    if selected.later:
         raise ConfigError(
-            f"budget.rounds: {known.rounds} of {config.budget.rounds} rounds are chosen; the next ones are chosen with "
-            "students, and bought: distill-worker run"
+            f"budget.rounds: expected all {config.budget.rounds} rounds to be selected, got {selected.rounds}; the "
+            "others are selected with students, and bought, by: distill-worker run"
         )
-    return known.samples
+    return selected.samples
 
 
 def run_in_rounds(
     config: RunConfig,
     *,
-    buy: Callable[[Known], Bought],
+    buy: Callable[[SelectedSamples], Bought],
     train: Callable[[RunConfig, Samples, Bought], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Buy and train round after round; the last training's result.
+    """Buy and train round after round, and return the result of the last training.
 
     Raises:
-        WorkerError: whatever `buy` and `train` raise, and as `known_samples`.
+        WorkerError: everything that `buy` and `train` raise, and as `selected_samples`.
     """
-    eligible = Eligible.of(dataset_of(config), config)
-    choices = _so_far(config, eligible, keep=True)
+    pool = CandidatePool.of(dataset_of(config), config)
+    selections = _selections_so_far(config, pool, keep=True)
     while True:
-        known = _known(config, eligible, choices)
-        bought = buy(known)
-        here = config if known.rounds == config.budget.rounds else _round_of(config, known)
-        result = train(here, known.samples, bought)
-        if here is config:
+        selected = _combined(config, pool, selections)
+        bought = buy(selected)
+        is_last = selected.rounds == config.budget.rounds
+        round_config = config if is_last else _config_of_round(config, selected)
+        result = train(round_config, selected.samples, bought)
+        if is_last:
             return result
-        choices = _next(config, eligible, choices, here, bought[1])
+        selections = _with_next_selection(config, pool, selections, round_config, bought[1])
 
 
-def check_teacher(known: Known, teacher_id: str) -> None:
-    """Refuse to buy further rounds of another teacher than the first: their outputs would not be of one kind.
+def check_teacher(selected: SelectedSamples, teacher_id: str) -> None:
+    """Check that a further round is bought from the teacher of the earlier ones, so that outputs are never mixed.
 
     Raises:
-        RunError: it is another.
+        RunError: it is another teacher.
     """
-    if known.teacher_id not in (None, teacher_id):
+    if selected.teacher_id not in (None, teacher_id):
         raise RunError(
-            f"teacher: the samples so far were bought of {known.teacher_id}, and now {teacher_id} answers; nothing was "
-            "spent. Go on with the first, or choose another output.directory"
+            f"teacher: expected {selected.teacher_id}, from which the earlier rounds were bought, got {teacher_id}; "
+            "nothing was spent. Continue with the first teacher, or choose another output.directory"
         )
 
 
-def _known(config: RunConfig, eligible: Eligible, choices: Sequence[Choice]) -> Known:
-    keys = [key for choice in choices for key in choice.sample_keys]
-    samples = Samples.chosen_of(eligible, config, keys)
-    return Known(samples, len(choices), eligible.n - len(keys), choices[-1].teacher_id)
+def _combined(config: RunConfig, pool: CandidatePool, selections: Sequence[SavedSelection]) -> SelectedSamples:
+    keys = [key for selection in selections for key in selection.sample_keys]
+    samples = Samples.chosen_of(pool, config, keys)
+    return SelectedSamples(samples, len(selections), pool.n - len(keys), selections[-1].teacher_id)
 
 
-def _so_far(config: RunConfig, eligible: Eligible, *, keep: bool) -> list[Choice]:
-    """The choices on disk, or else the first one."""
-    budget, choices = config.budget, Choices.in_run(config)
-    # What hashes alone decide needs no writing down: they decide the same for ever.
-    keeps = budget.rounds > 1 or STRATEGIES[budget.strategy].is_computed
-    if keeps and (found := choices.read()):
-        return found
-    if not (keeps and keep):
-        return [_first(eligible, choices)]
-    with choices.alone():
-        found = choices.read()
-        if not found:
-            found = [_first(eligible, choices)]
-            choices.write(found[0])
-    return found
+def _selections_so_far(config: RunConfig, pool: CandidatePool, *, keep: bool) -> list[SavedSelection]:
+    """The selections on disk, or else the first one."""
+    budget, saved = config.budget, SavedSelections.in_run(config)
+    # A selection that depends on hashes alone is not saved: it can be repeated at any time.
+    is_saved = budget.rounds > 1 or STRATEGIES[budget.strategy].is_computed
+    if is_saved and (selections := saved.read()):
+        return selections
+    if not (is_saved and keep):
+        return [_first_selection(pool, saved)]
+    with saved.locked():
+        selections = saved.read()
+        if not selections:
+            selections = [_first_selection(pool, saved)]
+            saved.write(selections[0])
+    return selections
 
 
-def _first(eligible: Eligible, choices: Choices) -> Choice:
-    budget = eligible.budget
-    return Choice(
+def _first_selection(pool: CandidatePool, saved: SavedSelections) -> SavedSelection:
+    budget = pool.budget
+    return SavedSelection(
         round=1,
         strategy=budget.strategy if budget.rounds == 1 else budget.first,
         seed=budget.seed,
-        of=dict(choices.identity.values),
-        keys=tuple(key.hex() for key in eligible.first()),
+        of=dict(saved.identity.values),
+        keys=tuple(key.hex() for key in pool.first()),
     )
 
 
-def _next(
-    config: RunConfig, eligible: Eligible, so_far: Sequence[Choice], here: RunConfig, teacher_id: str | None
-) -> list[Choice]:
-    """The choices so far and the next one, made with the student that was trained `here`."""
-    choices, number = Choices.in_run(config), len(so_far) + 1
-    with choices.alone():
-        found = choices.read()
-        if len(found) >= number:
-            return found
+def _with_next_selection(
+    config: RunConfig,
+    pool: CandidatePool,
+    so_far: Sequence[SavedSelection],
+    round_config: RunConfig,
+    teacher_id: str | None,
+) -> list[SavedSelection]:
+    """The selections so far and the next one, made with the student that `round_config` has trained."""
+    saved, number = SavedSelections.in_run(config), len(so_far) + 1
+    with saved.locked():
+        selections = saved.read()
+        if len(selections) >= number:
+            return selections
         try:
-            # The configuration named its network, and the code behind the name has just run.
-            card, network, fingerprint = load_weights(here.output.directory / "student.safetensors", trust_code=True)
+            # The configuration names the network, and this process has just run its code.
+            path = round_config.output.directory / "student.safetensors"
+            card, network, fingerprint = load_weights(path, trust_code=True)
         except WeightsError as error:
             raise WorkerError(str(error)) from error
         student = (card, network.to(device_of(config.training.device)))
-        taken = [key for choice in found for key in choice.sample_keys]
-        keys = eligible.further(config.budget.sizes[number - 1], taken, student)
-        choice = Choice(
+        taken = [key for selection in selections for key in selection.sample_keys]
+        keys = pool.further(config.budget.sizes[number - 1], taken, student)
+        selection = SavedSelection(
             round=number,
             strategy=config.budget.strategy,
             seed=config.budget.seed,
             student=fingerprint,
             teacher_id=teacher_id,
-            of=dict(choices.identity.values),
+            of=dict(saved.identity.values),
             keys=tuple(key.hex() for key in keys),
         )
-        choices.write(choice)
-    return [*found, choice]
+        saved.write(selection)
+    return [*selections, selection]
 
 
-def _round_of(config: RunConfig, known: Known) -> RunConfig:
+def _config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
     """The training of a round before the last: a run on what is bought so far, in a directory of its own."""
-    budget = config.budget.model_copy(update={"n": len(known.samples.chosen)})
-    folder = config.output.directory / "rounds" / f"{known.rounds:04}"
+    budget = config.budget.model_copy(update={"n": len(selected.samples.chosen)})
+    folder = config.output.directory / "rounds" / f"{selected.rounds:04}"
     output = config.output.model_copy(update={"directory": folder})
     return config.model_copy(update={"budget": budget, "output": output})

@@ -1,7 +1,4 @@
-"""Which samples a run is about: what is bought, what is trained on, what is only looked at.
-
-What is chosen is `eligible`'s matter; here it becomes tensors.
-"""
+"""The samples of a run as tensors: those to buy, to train on and to validate with. `CandidatePool` selects them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,115 +16,115 @@ from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
 from distill_worker.methods.base import probabilities_of
-from distill_worker.runs.candidate_pool import Eligible
+from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.training.training_set import Pool
 from shared.sample_key import sample_key, sample_keys
 
 
 @dataclass(frozen=True)
 class Samples:
-    """A run's samples. What is asked of the teacher and what the student sees are aligned, row by row."""
+    """The samples of a run. Row i of `queried` goes to the teacher, row i of `images` to the student."""
 
     dataset: Dataset
     labels: Tensor
-    """int64, of every training image, with whatever noise the run has."""
+    """int64, one for each training image, with the run's label noise."""
     chosen: list[int]
     """Positions in the training split, ascending: the samples to query."""
     validation: list[int]
-    """Positions that are only looked at."""
+    """Positions of the validation samples."""
     candidates: list[int]
-    """Positions that there are to choose from: one of each distinct image, less what an imbalance leaves out."""
+    """Positions to select from: one for each distinct image, without those that an imbalance removes."""
     queried: Tensor
-    """uint8 `[queries, channels, height, width]`: what the teacher is asked about, mixtures last."""
+    """uint8 `[queries, channels, height, width]`: the images that the teacher gets, mixtures last."""
     images: Tensor
-    """uint8, like `queried`: what the student sees, before augmentation."""
+    """uint8, shaped like `queried`: the images that the student gets, before augmentation."""
     label_probabilities: Tensor
     """float32 `[queries, classes]`."""
-    known_keys: list[bytes] | None = None
-    """The sample keys of what is asked, where they were derived before."""
+    precomputed_keys: list[bytes] | None = None
+    """The sample keys of `queried`, if they are computed already."""
 
     @classmethod
     def of(cls, config: RunConfig, chosen: Sequence[bytes] | None = None) -> "Samples":
-        """Load the data set and choose `budget.n` of its training samples, or take those that were chosen.
+        """Load the data set and select `budget.n` of its training samples, or take those with the given keys.
 
         Args:
             config: the run.
-            chosen: sample keys; without them, the run's strategy chooses, which in rounds it cannot do here.
+            chosen: sample keys. Without them the run's strategy selects, which it can do for one round only.
 
         Raises:
             DataError: the data cannot be read.
-            ConfigError: there are too few samples, or the strategy chooses in rounds.
+            ConfigError: there are too few samples, or the strategy selects in rounds.
         """
         return cls.among(dataset_of(config), config, chosen)
 
     @classmethod
     def among(cls, dataset: Dataset, config: RunConfig, chosen: Sequence[bytes] | None = None) -> "Samples":
-        """Choose from a data set that is loaded already."""
-        return cls.chosen_of(Eligible.of(dataset, config), config, chosen)
+        """Select from a loaded data set."""
+        return cls.chosen_of(CandidatePool.of(dataset, config), config, chosen)
 
     @classmethod
-    def chosen_of(cls, eligible: Eligible, config: RunConfig, keys: Sequence[bytes] | None = None) -> "Samples":
-        """Choose from samples that are ranked already."""
+    def chosen_of(cls, pool: CandidatePool, config: RunConfig, keys: Sequence[bytes] | None = None) -> "Samples":
+        """Select from ranked samples."""
         if keys is None:
             if config.budget.rounds > 1:
                 raise ConfigError(
                     f"budget.strategy: {config.budget.strategy} chooses with a student, in rounds: distill-worker run"
                 )
-            keys = eligible.first()
-        dataset, labels, classes = eligible.dataset, eligible.labels, len(eligible.dataset.class_names)
-        chosen = eligible.positions(keys)
-        here = torch.tensor(chosen)
-        everything = len(chosen) == len(dataset.train.images)  # which need not be copied
-        images = dataset_images = dataset.train.images if everything else dataset.train.images[here]
-        probabilities = probabilities_of(labels[here], classes)
+            keys = pool.first()
+        dataset, labels, classes = pool.dataset, pool.labels, len(pool.dataset.class_names)
+        chosen = pool.positions(keys)
+        positions = torch.tensor(chosen)
+        takes_all = len(chosen) == len(dataset.train.images)  # then the images need not be copied
+        images = dataset_images = dataset.train.images if takes_all else dataset.train.images[positions]
+        probabilities = probabilities_of(labels[positions], classes)
         queried = images
         if config.augmentation.query_view == "augmented":
             queried = _views(images, preprocessing(dataset, config), config.budget.seed)
         mixing = next((method for method in config.methods if isinstance(method, Mixing)), None)
         if mixing is not None and mixing.mixtures:
-            mixtures, mixed = mixing.asked_mixtures(images, probabilities, seed=config.budget.seed)
+            mixtures, mixed = mixing.requeried_mixtures(images, probabilities, seed=config.budget.seed)
             queried, images = torch.cat([queried, mixtures]), torch.cat([images, mixtures])
             probabilities = torch.cat([probabilities, mixed])
         return cls(
             dataset,
             labels,
             chosen,
-            eligible.validation,
-            sorted(eligible.ranked),
+            pool.validation,
+            sorted(pool.ranked),
             queried,
             images,
             probabilities,
-            [eligible.key_of[position] for position in chosen] if queried is dataset_images else None,
+            [pool.key_of[position] for position in chosen] if queried is dataset_images else None,
         )
 
     @cached_property
     def keys(self) -> list[bytes]:
-        """The sample keys of what the teacher is asked about, row by row."""
-        return self.known_keys or sample_keys(np.ascontiguousarray(self.queried.numpy()))
+        """The sample keys of `queried`, row by row."""
+        return self.precomputed_keys or sample_keys(np.ascontiguousarray(self.queried.numpy()))
 
     def images_by_key(self) -> dict[bytes, NDArray[np.uint8]]:
-        """Whatever a purchase of this data set may hold: every training image, and what is asked now."""
+        """Every image that a purchase for this data set may contain: all training images, and `wanted`."""
         images = self.dataset.train.images.numpy()
         return dict(zip(sample_keys(images), images, strict=True)) | self.wanted
 
     @cached_property
     def wanted(self) -> dict[bytes, NDArray[np.uint8]]:
-        """What to buy: images by sample key."""
+        """The images to buy, by sample key."""
         return dict(zip(self.keys, self.queried.numpy(), strict=True))
 
     def digest(self) -> str:
-        """What tells these samples, with their labels, from others."""
+        """A hash of these samples and their labels, 16 hexadecimal digits."""
         digest = sha256(b"".join(self.keys))
         digest.update(self.label_probabilities.numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def pool(self, track: Track) -> Pool | None:
-        """What the track adds to the queried samples: all candidates that are not for validation."""
+        """The images that the track adds to the queried samples: all candidates that are not for validation."""
         if track == "queried":
             return None
         held_out = set(self.validation)
-        here = torch.tensor([position for position in self.candidates if position not in held_out])
-        return Pool(self.dataset.train.images[here], self.labels[here] if track == "labelled-pool" else None)
+        positions = torch.tensor([position for position in self.candidates if position not in held_out])
+        return Pool(self.dataset.train.images[positions], self.labels[positions] if track == "labelled-pool" else None)
 
 
 def dataset_of(config: RunConfig) -> Dataset:
@@ -137,7 +134,7 @@ def dataset_of(config: RunConfig) -> Dataset:
 
 
 def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
-    """What a training image goes through: the run's choice, or else the data set's own."""
+    """The preprocessing of training images: as the run configures it, or else by the data set's defaults."""
     crop, flip = config.augmentation.crop_padding, config.augmentation.horizontal_flip
     return Preprocessing(
         mean=dataset.mean,
@@ -149,7 +146,7 @@ def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
 
 
 def _views(images: Tensor, view: Preprocessing, seed: int) -> Tensor:
-    """One augmented view of each image, which depends on nothing but the image and the seed."""
+    """One augmented view of each image. It depends on the image and the seed alone."""
     head = f"view:{seed}:".encode()
     views = []
     for image in images:

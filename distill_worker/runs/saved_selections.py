@@ -1,10 +1,10 @@
-"""What was chosen, written down before any of it is bought.
+"""The samples that a run selected, saved before any of them is bought.
 
-    rounds/0001.json    the first round's samples (the only ones, of a strategy that chooses at once)
-    rounds/0002.json    the second's, and the student that they were chosen with
+    rounds/0001.json    the samples of the first round (of the only one, if the strategy selects all samples at once)
+    rounds/0002.json    the samples of the second round, and the student that selected them
 
-Invariant: a choice that is on disk is never made again, so that a run which goes on buys what it began to buy, whatever
-another machine's sums of floats would say.
+Invariant: a saved selection is never made again. A resumed run buys what it began to buy, even on a machine that rounds
+sums of floats differently.
 """
 
 import fcntl
@@ -22,8 +22,8 @@ from distill_worker.errors import RunError
 from shared.atomic_file import write_atomically
 
 
-class Choice(BaseModel):
-    """One round's samples."""
+class SavedSelection(BaseModel):
+    """The samples of one round."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,31 +31,31 @@ class Choice(BaseModel):
     strategy: str
     seed: int
     student: str | None = None
-    """The fingerprint of the student that they were chosen with."""
+    """The fingerprint of the student that selected them."""
     teacher_id: str | None = None
-    """Whose outputs that student learnt from: the following rounds are bought of no other."""
+    """The teacher whose outputs trained that student. Later rounds are bought from no other."""
     of: dict[str, Any]
-    """The run that the choice is a part of."""
+    """The part of the run's configuration that the selection depends on."""
     keys: tuple[str, ...]
-    """Sample keys in hexadecimal, in the order of choice."""
+    """Sample keys in hexadecimal, in the order of selection."""
 
     @property
     def sample_keys(self) -> list[bytes]:
-        """The keys as they are."""
+        """The sample keys as bytes."""
         return [bytes.fromhex(key) for key in self.keys]
 
 
 @dataclass(frozen=True)
-class Choices:
-    """The choices in a run directory. Raises `RunError` wherever the disk does not do as it is told."""
+class SavedSelections:
+    """The selections in a run directory. Every failure of the disk is a `RunError`."""
 
     folder: Path
     identity: RunIdentity
-    """What the choices depend on."""
+    """The part of the run's configuration that the selections depend on."""
 
     @classmethod
-    def in_run(cls, config: RunConfig) -> "Choices":
-        """Those of a run. A choice made at once depends on less than one that students have a part in."""
+    def in_run(cls, config: RunConfig) -> "SavedSelections":
+        """The selections of a run. A selection made at once depends on less than one that needs students."""
         identity = config.identity
         if config.budget.rounds == 1:
             features = {} if config.budget.features == "pixels" else {"features": Path(config.budget.features).name}
@@ -63,43 +63,43 @@ class Choices:
             identity = identity.only("data", "budget", "corruption") | features | validation
         return cls(config.output.directory / "rounds", identity)
 
-    def read(self) -> list[Choice]:
-        """All that are there, in order.
+    def read(self) -> list[SavedSelection]:
+        """All saved selections, in order.
 
         Raises:
-            RunError: one is damaged, or belongs to another run.
+            RunError: a file is damaged, or belongs to another run.
         """
-        found: list[Choice] = []
-        while (path := self._path(len(found) + 1)).exists():
+        selections: list[SavedSelection] = []
+        while (path := self._path(len(selections) + 1)).exists():
             try:
-                choice = Choice.model_validate_json(path.read_text(encoding="utf-8"))
-                _ = choice.sample_keys
+                selection = SavedSelection.model_validate_json(path.read_text(encoding="utf-8"))
+                _ = selection.sample_keys
             except (OSError, ValidationError, ValueError) as error:
                 raise RunError(
                     f"{path}: cannot be read; restore it, or choose another output.directory ({error})"
                 ) from error
-            if (difference := self.identity.difference(choice.of)) is not None:
+            if (difference := self.identity.difference(selection.of)) is not None:
                 raise RunError(
                     f"{path}: these samples were chosen for another run ({difference}); choose another output.directory"
                 )
-            found.append(choice)
-        return found
+            selections.append(selection)
+        return selections
 
-    def write(self, choice: Choice) -> None:
-        """Keep a choice; call it with `alone`."""
+    def write(self, selection: SavedSelection) -> None:
+        """Save a selection. The caller holds `locked`."""
         try:
-            write_atomically(self._path(choice.round), (choice.model_dump_json(indent=2) + "\n").encode())
+            write_atomically(self._path(selection.round), (selection.model_dump_json(indent=2) + "\n").encode())
         except OSError as error:
-            raise RunError(f"{self.folder}: cannot write there ({error.strerror or error})") from error
+            raise RunError(f"{self.folder}: cannot write to it ({error.strerror or error})") from error
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other processes from choosing for this run meanwhile; they wait."""
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from selecting for this run; they wait for the lock."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / ".lock").open("w")
         except OSError as error:
-            raise RunError(f"{self.folder}: cannot write there ({error.strerror or error})") from error
+            raise RunError(f"{self.folder}: cannot write to it ({error.strerror or error})") from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

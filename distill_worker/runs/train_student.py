@@ -1,4 +1,4 @@
-"""One student from its configuration: samples, what was bought, training, result. The order of things, nothing else."""
+"""Train one student from its configuration, its samples and the bought outputs, and store the result."""
 
 import time
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
 from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
-from distill_worker.training.loop import Progress, Validated, most_steps, train
+from distill_worker.training.loop import BestWeights, Progress, most_steps, train
 from distill_worker.training.run_directory import RunDirectory
-from distill_worker.training.teacher_logits import Completed, completed
+from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from distill_worker.training.training_set import TrainingSet
 from shared.networks import build_network
 from shared.networks.taps import feature_shapes
@@ -33,31 +33,38 @@ def train_student(
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
 ) -> dict[str, Any]:
-    """Train the configured student, going on from what its run directory holds; the result as JSON-able facts.
+    """Train the configured student, or resume from its run directory, and return the result, JSON-able.
 
-    `targets` are the bought outputs by kind, row by row as `samples.keys`; empty when no method asks a teacher.
+    Args:
+        config: the run.
+        samples: of the run.
+        targets: the bought outputs by kind, one row for each of `samples.keys`; empty if no method needs a teacher.
+        teacher_id: the teacher that they were bought from.
+        progress: called with the step and the loss whenever they are logged.
+        fresh: delete an earlier run in the same directory first.
 
     Raises:
-        ConfigError: what was bought is not what a method can learn from, or this machine cannot do what is asked.
-        WorkerError: see `completed`; RunError: see `RunDirectory`.
+        ConfigError: a method cannot learn from the bought outputs, or this machine lacks the device.
+        WorkerError: see `to_teacher_logits`; RunError: see `RunDirectory`.
     """
     training = config.training
-    told = completed(targets, len(samples.dataset.class_names), label_smoothing=config.teacher.label_smoothing)
-    if told.output is not None and (reason := why_not_with(config.methods, told.output)) is not None:
+    classes = len(samples.dataset.class_names)
+    teacher = to_teacher_logits(targets, classes, label_smoothing=config.teacher.label_smoothing)
+    if teacher.output is not None and (reason := why_not_with(config.methods, teacher.output)) is not None:
         raise ConfigError(f"method: {reason}")
     device = device_of(training.device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
-    with directory.opened(_identity(config, samples, teacher_id, told), fresh=fresh):
-        if (known := directory.result()) is not None:
-            return known
+    with directory.opened(_identity(config, samples, teacher_id, teacher), fresh=fresh):
+        if (finished := directory.result()) is not None:
+            return finished
         started = time.perf_counter()
-        data = _training_set(config, samples, told.targets, device)
-        network, objective = _made(config, samples.dataset, data)
+        data = _training_set(config, samples, teacher.targets, device)
+        network, objective = _initialised(config, samples.dataset, data)
         if training.channels_last:
             network = network.to(memory_format=torch.channels_last)
         best = train(network.to(device), objective.to(device), data, training, directory, progress)
-        weights = weights_bytes(network, _card(config, samples.dataset, teacher_id, told))
+        weights = weights_bytes(network, _card(config, samples.dataset, teacher_id, teacher))
         test = samples.dataset.test
         correct = _count(network, data, test.images.to(device), test.labels.to(device))
         result = {
@@ -71,8 +78,8 @@ def train_student(
             "seed": training.seed,
             "steps": most_steps(training, len(data)),
             "teacher_id": teacher_id,
-            "teacher_output": told.output,
-            "completion": told.rule,
+            "teacher_output": teacher.output,
+            "completion": teacher.rule,
             "accuracy": correct / len(test.labels),
             "correct": correct,
             "test_samples": len(test.labels),
@@ -84,8 +91,8 @@ def train_student(
         return result
 
 
-def _best(best: Validated | None, network: torch.nn.Module, data: TrainingSet, test: Split) -> dict[str, Any] | None:
-    """The test accuracy of the weights with the best validation accuracy, beside the last ones that are reported."""
+def _best(best: BestWeights | None, network: torch.nn.Module, data: TrainingSet, test: Split) -> dict[str, Any] | None:
+    """The test accuracy of the weights with the best validation accuracy. The run's result is that of the last ones."""
     if best is None:
         return None
     network.load_state_dict(best.network)
@@ -102,10 +109,10 @@ def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, la
     return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
 
 
-def _identity(config: RunConfig, samples: Samples, teacher_id: str | None, told: Completed) -> RunIdentity:
-    """Everything that a result depends on: not where the teacher lives, nor where files are kept."""
-    said = {} if told.output in (None, LOGITS) else {"teacher_output": told.output, "completion": told.rule}
-    return config.identity | {"samples": samples.digest(), "teacher_id": teacher_id, **said}
+def _identity(config: RunConfig, samples: Samples, teacher_id: str | None, teacher: TeacherLogits) -> RunIdentity:
+    """Everything that a result depends on: neither the teacher's address nor the paths of files."""
+    output = {} if teacher.output in (None, LOGITS) else {"teacher_output": teacher.output, "completion": teacher.rule}
+    return config.identity | {"samples": samples.digest(), "teacher_id": teacher_id, **output}
 
 
 def _training_set(
@@ -126,8 +133,8 @@ def _training_set(
     )
 
 
-def _made(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
-    """The student and its objective, both initialised from the run's seed."""
+def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
+    """The student and its objective, initialised from the run's seed."""
     classes = len(dataset.class_names)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
@@ -149,7 +156,7 @@ def _made(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch
         return network, Objective(config.methods, setting)
 
 
-def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None, told: Completed) -> WeightsCard:
+def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
     channels, height, width = dataset.image_shape
     return WeightsCard(
         network=config.student.network,
@@ -167,14 +174,14 @@ def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None, told: Com
             "seed": config.training.seed,
             "steps": config.training.steps,
             "teacher_id": teacher_id,
-            "teacher_output": told.output,
-            "completion": told.rule,
+            "teacher_output": teacher.output,
+            "completion": teacher.rule,
         },
     )
 
 
 def device_of(name: str) -> torch.device:
-    """The device that `training.device` means here. Raises `ConfigError`."""
+    """The device for a value of `training.device` on this machine. Raises `ConfigError`."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError('training.device: expected a CUDA device, found none; use "auto" or "cpu"')
+        raise ConfigError('training.device: expected a CUDA device, got none; use "auto" or "cpu"')
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -40,7 +40,7 @@ SUM_MAY_BE_OFF_BY: Final = 0.01
 
 
 @dataclass(frozen=True)
-class Completed:
+class TeacherLogits:
     """All that was bought of the samples, as methods take it."""
 
     targets: Mapping[str, Tensor]
@@ -51,7 +51,7 @@ class Completed:
     """How it was made to, in words; None where nothing was changed."""
 
 
-def completed(bought: Mapping[str, Tensor], num_classes: int, *, label_smoothing: float = 0.1) -> Completed:
+def to_teacher_logits(bought: Mapping[str, Tensor], num_classes: int, *, label_smoothing: float = 0.1) -> TeacherLogits:
     """The bought outputs, float32 `[samples, ...]` by kind, with the distribution among them turned into logits.
 
     Raises:
@@ -63,10 +63,10 @@ def completed(bought: Mapping[str, Tensor], num_classes: int, *, label_smoothing
     if len(distributions) > 1:
         raise WorkerError(f"expected one distribution a sample, got {', '.join(map(str, distributions))}")
     if not distributions:
-        return Completed(targets, None, None)
+        return TeacherLogits(targets, None, None)
     kind = distributions[0]
     targets[LOGITS] = to_logits(kind, bought[str(kind)], num_classes, label_smoothing=label_smoothing)
-    return Completed(targets, str(kind), rule_of(kind, label_smoothing=label_smoothing))
+    return TeacherLogits(targets, str(kind), rule_of(kind, label_smoothing=label_smoothing))
 
 
 def rule_of(kind: OutputKind, *, label_smoothing: float = 0.1) -> str | None:

@@ -13,7 +13,7 @@ from teacher_service.errors.service_errors import AdminDisabled, Unauthorized
 from teacher_service.inference.counters import Counters
 from teacher_service.inference.query_runner import QueryRunner
 from teacher_service.inference.readiness import Readiness
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.ledger import Ledger
 from teacher_service.models import Teacher
 from teacher_service.policy.quota import MAX_QUOTA, Quota
@@ -28,7 +28,7 @@ class AppState:
 
     settings: Settings
     teacher: Teacher
-    keys: KeyRing
+    keys: KeyStore
     ledger: Ledger
     query_runner: QueryRunner
     readiness: Readiness

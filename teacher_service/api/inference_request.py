@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from shared import oip
+from shared.output_kinds import LOGITS
 from teacher_service.api.body import read_body
 from teacher_service.errors.service_errors import BodyTooLarge, InvalidRequest
-from teacher_service.policy.output_policy import LOGITS
 from teacher_service.settings import Settings
 
 _MAX_IDEMPOTENCY_KEY: Final = 255

@@ -14,27 +14,27 @@ from teacher_service.errors.service_errors import (
     ServiceError,
     UnsupportedEncoding,
 )
-from teacher_service.keys.request_schemas import Form, filled
+from teacher_service.keys.request_schemas import RequestSchema, parse_request
 
 MAX_BYTES: Final = 16 * 1024
 
 BODY_ERRORS: Final[tuple[type[ServiceError], ...]] = (InvalidRequest, BodyTooSlow, BodyTooLarge, UnsupportedEncoding)
 """Errors that a route with a JSON body may raise."""
 
-AnyForm = TypeVar("AnyForm", bound=Form)
+AnyRequest = TypeVar("AnyRequest", bound=RequestSchema)
 
 
-def body_of(form: type[AnyForm]) -> Callable[..., Awaitable[AnyForm]]:
+def body_of(form: type[AnyRequest]) -> Callable[..., Awaitable[AnyRequest]]:
     """A dependency that parses the request's body as this schema."""
 
-    async def read(request: Request, state: State) -> AnyForm:
+    async def read(request: Request, state: State) -> AnyRequest:
         content = await read_body(request, max_bytes=MAX_BYTES, timeout_seconds=state.settings.body_timeout_seconds)
-        return filled(form, content, state.history.clock())
+        return parse_request(form, content, state.history.clock())
 
     return read
 
 
-def documented_body(form: type[Form]) -> dict[str, Any]:
+def documented_body(form: type[RequestSchema]) -> dict[str, Any]:
     """The OpenAPI `requestBody` of this schema."""
     schema = form.model_json_schema()
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -10,7 +10,7 @@ import structlog
 import typer
 
 from teacher_service.cli.console import DataDir, explained_errors, fail, log_to_stderr, read_settings
-from teacher_service.cli.keys import keys
+from teacher_service.cli.keys import keys_command
 from teacher_service.cli.log import log
 from teacher_service.database.engine import open_database
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     add_completion=False,
     help="Serve a model's logits with a quota for each API key, and log every query.",
 )
-app.add_typer(keys, name="keys")
+app.add_typer(keys_command, name="keys")
 app.add_typer(log, name="log")
 
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,22 +13,12 @@ import typer
 
 from shared.times import iso
 from teacher_service.cli.console import AsJson, DataDir, open_ledger, print_table
-from teacher_service.cli.key_options import (
-    Expires,
-    Features,
-    Holder,
-    MaxConcurrent,
-    Outputs,
-    RequestsPerMinute,
-    SamplesPerMinute,
-    outputs_with_features,
-    parse_options,
-)
+from teacher_service.cli.key_options import parse_options, with_term_options
 from teacher_service.errors.service_errors import UnknownKey
 from teacher_service.keys.key_file import keep_key
-from teacher_service.keys.request_schemas import ChangedTermsForm, NewKeyForm, ReferredGrantForm
-from teacher_service.keys.response_schemas import KeyFacts
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.request_schemas import ChangeTermsRequest, CreateKeyRequest, GrantWithReferenceRequest
+from teacher_service.keys.response_schemas import KeyResponse
+from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.quota import MAX_QUOTA
@@ -35,7 +26,7 @@ from teacher_service.policy.quota import MAX_QUOTA
 _LISTED: Final = ("id", "name", "limit", "used", "reserved", "remaining", "outputs", "revoked")
 """Columns of the table; `show` and `--json` print all."""
 
-keys = typer.Typer(
+keys_command = typer.Typer(
     no_args_is_help=True,
     help="Create, list, change and revoke API keys, and grant quota. Changes apply from the next request.",
 )
@@ -43,7 +34,8 @@ keys = typer.Typer(
 KeyId = Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")]
 
 
-@keys.command("create")
+@keys_command.command("create")
+@with_term_options
 def create_key(
     name: Annotated[str, typer.Option(help="Unique name of the key.")],
     quota: Annotated[int, typer.Option(min=0, max=MAX_QUOTA, help="Lifetime quota, in samples.")],
@@ -52,45 +44,29 @@ def create_key(
         Path | None,
         typer.Option(help="Write the key to this file (mode 600) instead; if the file exists, create no key."),
     ] = None,
-    holder: Holder = None,
-    outputs: Outputs = None,
-    features: Features = False,
-    expires: Expires = None,
-    requests_per_minute: RequestsPerMinute = None,
-    samples_per_minute: SamplesPerMinute = None,
-    max_concurrent: MaxConcurrent = None,
+    *,
+    terms: Mapping[str, str | None],
     as_json: AsJson = False,
 ) -> None:
     """Create a key and print its secret, once: only the hash is stored. `rotate` replaces a lost secret."""
-    form = parse_options(
-        NewKeyForm,
-        name=name,
-        quota=quota,
-        holder=holder,
-        outputs=outputs_with_features(outputs, features),
-        expires_at=expires,
-        requests_per_minute=requests_per_minute,
-        samples_per_minute=samples_per_minute,
-        max_concurrent=max_concurrent,
-    )
-    terms = KeyTerms(**form.named)
-    with _key_ring(data_dir) as ring:
+    request = parse_options(CreateKeyRequest, {"name": name, "quota": quota, **terms})
+    with _key_store(data_dir) as keys:
         if key_file is None:
-            key = ring.create(name, quota, terms=terms)
+            key = keys.create(name, quota, terms=KeyTerms(**request.given_terms))
             _print({"id": key.id, "key": key.token}, as_json)
             return
-        key_id = keep_key(ring, name, quota, key_file, terms)
+        key_id = keep_key(keys, name, quota, key_file, KeyTerms(**request.given_terms))
     if key_id is None:
         print(f"{key_file} exists; no key was created", file=sys.stderr)
         return
     _print({"id": key_id, "key_file": str(key_file)}, as_json)
 
 
-@keys.command("list")
+@keys_command.command("list")
 def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List every key with its quota and what remains of it; with --json, all its terms too."""
-    with _key_ring(data_dir) as ring:
-        rows = [_as_json(KeyFacts.of(quota, revoked)) for quota, revoked in ring.all()]
+    with _key_store(data_dir) as keys:
+        rows = [_as_json(KeyResponse.of(quota, revoked)) for quota, revoked in keys.all()]
     if as_json:
         print(json.dumps({"keys": rows}))
         return
@@ -99,12 +75,12 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     )
 
 
-@keys.command("show")
+@keys_command.command("show")
 def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Show one key's quota and terms, and its grants, whose sum is the quota."""
-    with _key_ring(data_dir) as ring:
-        history = ring.show(key_id)
-    facts = _as_json(KeyFacts.of(history.quota, history.revoked))
+    with _key_store(data_dir) as keys:
+        history = keys.show(key_id)
+    facts = _as_json(KeyResponse.of(history.quota, history.revoked))
     grants = [
         {
             "at": iso(grant.created_at),
@@ -121,7 +97,7 @@ def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -
     print_table(grants, empty="no grants")
 
 
-@keys.command("grant")
+@keys_command.command("grant")
 def grant_samples(
     key_id: KeyId,
     samples: Annotated[int, typer.Option(min=1, max=MAX_QUOTA, help="Samples to add to the quota.")],
@@ -137,25 +113,22 @@ def grant_samples(
 
     Without --reference, a repetition grants again.
     """
-    form = parse_options(ReferredGrantForm, samples=samples, reason=reason, reference=reference)
-    with _key_ring(data_dir) as ring:
-        granted = ring.grant(key_id, form.samples, form.reason, form.reference)
+    fields = {"samples": samples, "reason": reason, "reference": reference}
+    request = parse_options(GrantWithReferenceRequest, fields)
+    with _key_store(data_dir) as keys:
+        granted = keys.grant(key_id, request.samples, request.reason, request.reference)
     _print({"id": key_id, "limit": granted.quota.limit, "remaining": granted.quota.remaining}, as_json)
     if granted.repeated:
         print(f"already granted on {iso(granted.grant.created_at)}; nothing was granted now", file=sys.stderr)
 
 
-@keys.command("change")
+@keys_command.command("change")
+@with_term_options
 def change_key(
     key_id: KeyId,
     data_dir: DataDir = None,
-    holder: Holder = None,
-    outputs: Outputs = None,
-    features: Features = False,
-    expires: Expires = None,
-    requests_per_minute: RequestsPerMinute = None,
-    samples_per_minute: SamplesPerMinute = None,
-    max_concurrent: MaxConcurrent = None,
+    *,
+    terms: Mapping[str, str | None],
     as_json: AsJson = False,
 ) -> None:
     """Change the given terms of a key, from its next request on. The other terms stay.
@@ -163,43 +136,36 @@ def change_key(
     To remove a limit: --expires never, --requests-per-minute none, --samples-per-minute none, --max-concurrent none.
     --features without --outputs means --outputs logits,features.
     """
-    form = parse_options(
-        ChangedTermsForm,
-        holder=holder,
-        outputs=outputs_with_features(outputs, features),
-        expires_at=expires,
-        requests_per_minute=requests_per_minute,
-        samples_per_minute=samples_per_minute,
-        max_concurrent=max_concurrent,
-    )
-    with _key_ring(data_dir) as ring:
-        quota = ring.change(key_id, **form.named)
-    _print(_as_json(KeyFacts.of(quota, revoked=False)), as_json)
+    request = parse_options(ChangeTermsRequest, terms)
+    with _key_store(data_dir) as keys:
+        quota = keys.change(key_id, **request.given_terms)
+    _print(_as_json(KeyResponse.of(quota, revoked=False)), as_json)
 
 
-@keys.command("rotate")
+@keys_command.command("rotate")
 def rotate_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Replace a key's secret and print the new one, once. The old one is rejected from the next request on.
 
     The key keeps its id, quota, history, and stored answers.
     """
-    with _key_ring(data_dir) as ring:
-        key = ring.rotate(key_id)
+    with _key_store(data_dir) as keys:
+        key = keys.rotate(key_id)
     _print({"id": key.id, "key": key.token}, as_json)
 
 
-@keys.command("revoke")
+@keys_command.command("revoke")
 def revoke_key(key_id: KeyId, data_dir: DataDir = None) -> None:
     """Reject a key from the next request on, for good. Its queries stay in the log."""
-    with _key_ring(data_dir) as ring:
-        if not ring.revoke(key_id):
+    with _key_store(data_dir) as keys:
+        if not keys.revoke(key_id):
             raise UnknownKey(key_id)
     print(f"revoked {key_id}")
 
 
-def _as_json(facts: KeyFacts) -> dict[str, Any]:
-    expires_at = facts.expires_at
-    return facts.model_dump() | {"expires_at": expires_at and expires_at.isoformat(timespec="seconds")}
+def _as_json(facts: KeyResponse) -> dict[str, Any]:
+    fields = facts.model_dump()
+    times = {name: value.isoformat(timespec="seconds") for name, value in fields.items() if isinstance(value, datetime)}
+    return fields | times
 
 
 def _print(facts: Mapping[str, Any], as_json: bool) -> None:
@@ -207,10 +173,10 @@ def _print(facts: Mapping[str, Any], as_json: bool) -> None:
 
 
 @contextmanager
-def _key_ring(data_dir: Path | None) -> Iterator[KeyRing]:
+def _key_store(data_dir: Path | None) -> Iterator[KeyStore]:
     with open_ledger(data_dir) as engine:
         commits = GroupCommit(engine)
         try:
-            yield KeyRing(engine, commits, time.time)
+            yield KeyStore(engine, commits, time.time)
         finally:
             commits.close()

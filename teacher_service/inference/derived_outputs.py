@@ -11,18 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 
-from teacher_service.policy.output_policy import (
-    KINDS,
-    LABEL,
-    LOG_PROBABILITIES,
-    LOGITS,
-    PROBABILITIES,
-    TOP_K,
-    TOP_K_INDICES,
-    OutputPolicy,
-)
+from shared.output_kinds import DISTRIBUTIONS, LABEL, LOG_PROBABILITIES, LOGITS, PROBABILITIES, TOP_K
+from teacher_service.policy.output_policy import TOP_K_INDICES, OutputPolicy
 
-DERIVED: Final = frozenset({*KINDS, TOP_K_INDICES} - {LOGITS})
+DERIVED: Final = frozenset({*DISTRIBUTIONS, TOP_K_INDICES} - {LOGITS})
 
 
 def computed_outputs(outputs: tuple[str, ...]) -> tuple[str, ...]:

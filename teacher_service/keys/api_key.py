@@ -14,7 +14,7 @@ _MAX_ID = 32
 
 @dataclass(frozen=True)
 class NewKey:
-    """A key as it is shown, once; `secret_sha256` is what is stored."""
+    """A key as it is shown, once; only `secret_sha256` is stored."""
 
     id: str
     token: str
@@ -29,14 +29,14 @@ def new_key(key_id: str | None = None) -> NewKey:
 
 
 def key_id_of(token: str) -> str:
-    """The id inside a token, or `""` when the token has not the form of one."""
+    """The id inside a token, or `""` when the token is malformed."""
     parts = token.split("_")
     return parts[1] if len(parts) == 3 and parts[0] == _PREFIX and is_id(parts[1]) else ""
 
 
-def is_id(said: str) -> bool:
-    """Whether it has the form of a key's id; no database refuses to look for one that has."""
-    return said.isascii() and said.isalnum() and len(said) <= _MAX_ID
+def is_id(text: str) -> bool:
+    """Whether the text has the format of a key's id, which every database accepts in a lookup."""
+    return text.isascii() and text.isalnum() and len(text) <= _MAX_ID
 
 
 def matches(token: str, secret_sha256: str) -> bool:

@@ -1,4 +1,4 @@
-"""Grants: samples added to a key's quota, each once, however often it is asked for."""
+"""Grants: samples added to a key's quota, each once, however often the request for it is repeated."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,31 +20,31 @@ class Grant:
     reason: str
     created_at: float
     reference: str | None = None
-    """The caller's own word for it: under one, a key is granted something once."""
+    """The caller's identifier of the grant: a key gets at most one grant under it."""
 
 
 @dataclass(frozen=True)
 class Granted:
-    """A grant, and how the key stands."""
+    """A grant, and the key's quota after it."""
 
     grant: Grant
     limit: int
-    """The key's quota with this grant and those before it: the same, however often it is told."""
+    """The key's quota with this grant and those before it: the same in every repetition."""
     quota: Quota
-    """As it stands now."""
+    """The key's quota now."""
     repeated: bool
-    """Whether it was granted earlier, under the same reference, and not again."""
+    """Whether the grant was made earlier under the same reference, so that nothing was added now."""
 
 
-def note_grant(connection: Connection, key_id: str, grant: Grant) -> None:
-    """Write a grant down, in the transaction that raises the quota."""
+def insert_grant(connection: Connection, key_id: str, grant: Grant) -> None:
+    """Insert a grant, in the transaction that raises the quota."""
     connection.execute(insert(grants).values(key_id=key_id, **vars(grant)))
 
 
 def grants_of(connection: Connection, key_id: str) -> Sequence[Grant]:
     """A key's grants, oldest first."""
-    found = connection.execute(select(grants).where(grants.c.key_id == key_id).order_by(grants.c.id))
-    return [_grant(row) for row in found]
+    rows = connection.execute(select(grants).where(grants.c.key_id == key_id).order_by(grants.c.id))
+    return [_grant(row) for row in rows]
 
 
 def add(connection: Connection, key_id: str, grant: Grant) -> Granted:
@@ -52,38 +52,38 @@ def add(connection: Connection, key_id: str, grant: Grant) -> Granted:
 
     Raises:
         UnknownKey: there is no such key.
-        IdempotencyMismatch: something else was granted under this reference.
-        QuotaTooLarge: the quota would be larger than a header field can say.
+        IdempotencyMismatch: a different grant was made under this reference.
+        QuotaTooLarge: the quota would be larger than a header field can hold.
     """
     row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
     if row is None:
         raise UnknownKey(key_id)
-    if grant.reference is not None and (given := _given(connection, key_id, grant.reference)) is not None:
-        return _again(connection, row, given, grant)
+    if grant.reference is not None and (earlier := _earlier(connection, key_id, grant.reference)) is not None:
+        return _repeated(connection, row, earlier, grant)
     if row.quota + grant.samples > MAX_QUOTA:
         most = MAX_QUOTA - row.quota
         raise QuotaTooLarge(f"samples: expected at most {most} more (a quota may be {MAX_QUOTA}), got {grant.samples}")
     more = api_keys.c.quota + grant.samples
     connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(quota=more))
-    note_grant(connection, key_id, grant)
+    insert_grant(connection, key_id, grant)
     limit = row.quota + grant.samples
     return Granted(grant, limit, replace(quota_of(row, grant.created_at), limit=limit), repeated=False)
 
 
-def _given(connection: Connection, key_id: str, reference: str) -> Row[Any] | None:
+def _earlier(connection: Connection, key_id: str, reference: str) -> Row[Any] | None:
     return connection.execute(select(grants).where(grants.c.key_id == key_id, grants.c.reference == reference)).first()
 
 
-def _again(connection: Connection, key: Row[Any], given: Row[Any], asked: Grant) -> Granted:
-    if (given.samples, given.reason) != (asked.samples, asked.reason):
+def _repeated(connection: Connection, key: Row[Any], earlier: Row[Any], requested: Grant) -> Granted:
+    if (earlier.samples, earlier.reason) != (requested.samples, requested.reason):
         raise IdempotencyMismatch(
-            f"Idempotency-Key (reference): {given.samples} samples ({given.reason}) were granted under "
-            f"{asked.reference!r}, and now {asked.samples} ({asked.reason}) are asked for. Nothing was granted now; "
-            "repeat that grant, or use another reference."
+            f"Idempotency-Key (reference): expected the grant of {earlier.samples} samples ({earlier.reason}) that was "
+            f"made under {requested.reference!r}, got {requested.samples} ({requested.reason}). Nothing was granted "
+            "now; repeat that grant, or use another reference."
         )
-    until_then = select(func.sum(grants.c.samples)).where(grants.c.key_id == key.id, grants.c.id <= given.id)
+    until_then = select(func.sum(grants.c.samples)).where(grants.c.key_id == key.id, grants.c.id <= earlier.id)
     limit = int(connection.scalar(until_then) or 0)
-    return Granted(_grant(given), limit, quota_of(key, asked.created_at), repeated=True)
+    return Granted(_grant(earlier), limit, quota_of(key, requested.created_at), repeated=True)
 
 
 def _grant(row: Row[Any]) -> Grant:

@@ -1,7 +1,7 @@
-"""A new key straight into a file, for whoever starts the service unattended.
+"""A new key written to a file, for a service that starts unattended.
 
-Invariant: killed at any instruction, the next call ends with the one key in the file. The key is on disk, beside its
-place, before the ledger knows it; the file takes its place after.
+Invariant: after a kill at any instruction, the next call leaves exactly one key, in the file. The key is on disk in a
+temporary file before it is in the ledger; the file is renamed after.
 """
 
 from pathlib import Path
@@ -9,31 +9,31 @@ from pathlib import Path
 from shared.atomic_file import create_private_file, move_into_place, partial_path
 from teacher_service.errors.service_errors import NameTaken, Unauthorized
 from teacher_service.keys.api_key import NewKey, key_id_of, new_key
-from teacher_service.keys.store import KeyRing
-from teacher_service.policy.key_terms import PLAIN, KeyTerms
+from teacher_service.keys.store import KeyStore
+from teacher_service.policy.key_terms import DEFAULT_TERMS, KeyTerms
 
 
 class KeyFileError(Exception):
     """The file cannot be written; no key was created."""
 
 
-def keep_key(ring: KeyRing, name: str, quota: int, path: Path, terms: KeyTerms = PLAIN) -> str | None:
-    """Make a key and write it to `path`, mode 600; its id, or None when the file is there already.
+def keep_key(keys: KeyStore, name: str, quota: int, path: Path, terms: KeyTerms = DEFAULT_TERMS) -> str | None:
+    """Create a key and write it to `path`, mode 600; return its id, or None if the file exists already.
 
     Raises:
         KeyFileError: the file cannot be written.
-        NameTaken: there is a key of this name, and it is not one that a killed call left on the way to `path`.
+        NameTaken: a key of this name exists, and it is not one that a killed call left in the temporary file of `path`.
     """
     if path.exists():
         return None
     partial = partial_path(path)
-    if key_id := _half_made(ring, partial):
+    if key_id := _interrupted(keys, partial):
         move_into_place(partial, path)
         return key_id
     key = new_key()
     _write(partial, key, path)
     try:
-        ring.create(name, quota, key, terms)
+        keys.create(name, quota, key, terms)
     except NameTaken:
         partial.unlink()
         raise
@@ -41,11 +41,11 @@ def keep_key(ring: KeyRing, name: str, quota: int, path: Path, terms: KeyTerms =
     return key.id
 
 
-def _half_made(ring: KeyRing, partial: Path) -> str | None:
-    """The id of the key that a killed call left in `partial`, if the ledger knows it."""
+def _interrupted(keys: KeyStore, partial: Path) -> str | None:
+    """The id of the key that a killed call left in `partial`, if the ledger has it."""
     try:
         token = partial.read_text(encoding="ascii").strip()
-        ring.authenticate(token)
+        keys.authenticate(token)
     except (OSError, UnicodeDecodeError, Unauthorized):
         return None
     return key_id_of(token)

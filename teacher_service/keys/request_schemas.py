@@ -1,12 +1,12 @@
-"""What an operator asks for a key, in a JSON body or on the command line, checked field by field.
+"""The requests of an operator about keys, from a JSON body or the command line, checked field by field.
 
-What passes here fits every database: no text is too long for its column, and none has a character that one of them
-refuses.
+A value that passes these schemas fits every database: no text is too long for its column, and none has a character that
+one of them rejects.
 """
 
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -17,19 +17,18 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
+    create_model,
     model_validator,
 )
 
 from shared.times import parse_end
 from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.errors.validation import complaint
-from teacher_service.policy.key_terms import KeyTerms, NamedTerms
-from teacher_service.policy.output_policy import EXAMPLE, LOGITS_ALONE, OutputPolicy
+from teacher_service.policy.key_terms import DEFAULT_TERMS, TERMS, Term, TermChanges
+from teacher_service.policy.output_policy import EXAMPLE, OutputPolicy
 from teacher_service.policy.quota import MAX_QUOTA
-from teacher_service.policy.rate_limit import MAX_PER_MINUTE
 
 _MAX_POLICY: Final = 500
-_MAX_CONCURRENT: Final = 10**6
 _PLAIN_TEXT: Final = {"pattern": "^[^\\u0000-\\u001f\\u007f]*$"}
 
 
@@ -45,21 +44,21 @@ def _printable(text: str) -> str:
     return text
 
 
-def _policy(said: object) -> OutputPolicy:
-    if not isinstance(said, str) or len(said) > _MAX_POLICY or not said.isprintable():
+def _policy(value: object) -> OutputPolicy:
+    if not isinstance(value, str) or len(value) > _MAX_POLICY or not value.isprintable():
         raise ValueError(
-            f"expected at most {_MAX_POLICY} printable characters, such as {EXAMPLE}, got {str(said)[:60]!r}"
+            f"expected at most {_MAX_POLICY} printable characters, such as {EXAMPLE}, got {str(value)[:60]!r}"
         )
     try:
-        return OutputPolicy.parse(said)
+        return OutputPolicy.parse(value)
     except ValueError as error:
         raise ValueError(str(error).removeprefix("outputs: ")) from error
 
 
-def _end(said: object, info: ValidationInfo) -> float:
-    if not isinstance(said, str):
-        raise ValueError(f"expected an ISO 8601 date or a time from now on, such as 30d, as text, got {said!r}")  # noqa: TRY004 - pydantic takes no other
-    return parse_end(said, (info.context or {}).get("now", time.time()))
+def _end(value: object, info: ValidationInfo) -> float:
+    if not isinstance(value, str):
+        raise ValueError(f"expected an ISO 8601 date or a time from now on, such as 30d, as text, got {value!r}")  # noqa: TRY004 - pydantic takes no other
+    return parse_end(value, (info.context or {}).get("now", time.time()))
 
 
 _Text = Annotated[str, Field(max_length=200, json_schema_extra=_PLAIN_TEXT), AfterValidator(_plain)]
@@ -68,44 +67,58 @@ _Outputs = Annotated[
     OutputPolicy,
     PlainValidator(_policy),
     WithJsonSchema({"type": "string", "maxLength": _MAX_POLICY, "examples": [EXAMPLE]}),
+    Field(json_schema_extra={"default": str(DEFAULT_TERMS.outputs)}),
 ]
 _End = Annotated[
     float,
     PlainValidator(_end),
     WithJsonSchema({"type": "string", "examples": ["2099-12-31", "2099-12-31T12:00:00Z", "30d", "12h", "90m"]}),
 ]
-_Rate = Annotated[int, Field(ge=1, le=MAX_PER_MINUTE)]
 
 
-class Form(BaseModel):
-    """Fields that were given, and no others."""
+class RequestSchema(BaseModel):
+    """The fields of a request, and no others."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class TermsForm(Form):
+def _type_of(term: Term) -> Any:
+    match term.kind:
+        case "text":
+            return _Text
+        case "outputs":
+            return _Outputs
+        case "time":
+            return _End | None
+        case "limit":
+            return Annotated[int, Field(ge=1, le=term.most)] | None
+
+
+if TYPE_CHECKING:
+    _TermFields = RequestSchema
+else:
+    _TermFields = create_model(
+        "_TermFields",
+        __base__=RequestSchema,
+        **{name: (_type_of(term), getattr(DEFAULT_TERMS, name)) for name, term in TERMS.items()},
+    )
+
+
+class TermsRequest(_TermFields):
     """Terms of a key; a limit that is null does not apply."""
 
-    holder: _Text = ""
-    outputs: Annotated[_Outputs, Field(json_schema_extra={"default": "logits"})] = LOGITS_ALONE
-    expires_at: _End | None = None
-    requests_per_minute: _Rate | None = None
-    samples_per_minute: _Rate | None = None
-    max_concurrent: Annotated[int, Field(ge=1, le=_MAX_CONCURRENT)] | None = None
-
     @property
-    def named(self) -> NamedTerms:
-        """The terms that were given."""
-        given = self.model_fields_set & vars(KeyTerms()).keys()
-        return cast(NamedTerms, {name: getattr(self, name) for name in given})
+    def given_terms(self) -> TermChanges:
+        """The terms that the request has."""
+        return {name: getattr(self, name) for name in self.model_fields_set & TERMS.keys()}
 
 
-class NewKeyForm(TermsForm):
-    """A key that is to be made; terms that are not given are those of a plain key."""
+class CreateKeyRequest(TermsRequest):
+    """A new key. Each term that is left out has its default."""
 
     name: _Name
     quota: Annotated[int, Field(ge=0, le=MAX_QUOTA)]
-    """In samples, for its lifetime."""
+    """In samples, for the lifetime of the key."""
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
@@ -114,44 +127,44 @@ def _without_defaults(schema: dict[str, Any]) -> None:
         field.pop("default", None)
 
 
-class ChangedTermsForm(TermsForm):
-    """Other terms for a key: those that are given change, and null takes a limit away."""
+class ChangeTermsRequest(TermsRequest):
+    """Other terms for a key: the terms that are given change, and null removes a limit."""
 
     model_config = ConfigDict(json_schema_extra=_without_defaults)
 
     @model_validator(mode="after")
-    def _changes_something(self) -> "ChangedTermsForm":
+    def _changes_something(self) -> "ChangeTermsRequest":
         if not self.model_fields_set:
-            raise ValueError(f"expected at least one of {', '.join(vars(KeyTerms()))}, got none")
+            raise ValueError(f"expected at least one of {', '.join(TERMS)}, got none")
         return self
 
 
-class GrantForm(Form):
+class GrantRequest(RequestSchema):
     """Samples that are to be added to a key's quota."""
 
     samples: Annotated[int, Field(ge=1, le=MAX_QUOTA)]
     reason: _Name = "granted"
-    """What for; kept in the key's history."""
+    """What the grant is for; kept in the key's history."""
 
 
-class ReferredGrantForm(GrantForm):
-    """The same from the command line, which has no Idempotency-Key."""
+class GrantWithReferenceRequest(GrantRequest):
+    """A grant from the command line, where `reference` takes the place of the Idempotency-Key."""
 
     reference: Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_printable)] | None = None
 
 
-AnyForm = TypeVar("AnyForm", bound=Form)
+AnyRequest = TypeVar("AnyRequest", bound=RequestSchema)
 
 
-def filled(form: type[AnyForm], given: bytes | Mapping[str, Any], now: float) -> AnyForm:
-    """A form from JSON or from values.
+def parse_request(schema: type[AnyRequest], fields: bytes | Mapping[str, Any], now: float) -> AnyRequest:
+    """A request from JSON, or from its fields by name.
 
     Raises:
         InvalidRequest: the message names the field, what was expected and what came.
     """
     try:
-        if isinstance(given, bytes):
-            return form.model_validate_json(given, context={"now": now})
-        return form.model_validate(given, context={"now": now})
+        if isinstance(fields, bytes):
+            return schema.model_validate_json(fields, context={"now": now})
+        return schema.model_validate(fields, context={"now": now})
     except ValidationError as error:
         raise InvalidRequest(complaint(error.errors(include_url=False)[0])) from error

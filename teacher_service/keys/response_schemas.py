@@ -1,57 +1,57 @@
-"""Keys as operators are told of them, by the command line and over HTTP."""
+"""Keys and grants as operators get them, from the command line and over HTTP."""
 
 from datetime import UTC, datetime
-from typing import Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from teacher_service.keys.grants import Grant, Granted
 from teacher_service.keys.store import KeyHistory
+from teacher_service.policy.key_terms import TERMS
 from teacher_service.policy.quota import Quota
 
+_TERM_TYPES: Final[dict[str, Any]] = {"text": str, "outputs": str, "time": datetime | None, "limit": int | None}
+_FIELDS: Final[dict[str, Any]] = {
+    "id": str,
+    "name": str,
+    "holder": str,
+    **dict.fromkeys(("limit", "used", "reserved", "remaining", "in_flight"), int),
+    **{name: _TERM_TYPES[term.kind] for name, term in TERMS.items()},
+    "revoked": bool,
+}
+"""The fields of a key in their order. `in_flight` counts its requests in flight; `outputs` is its output policy."""
 
-class KeyFacts(BaseModel):
+if TYPE_CHECKING:
+    _KeyFields = BaseModel
+else:
+    _KeyFields = create_model("_KeyFields", **{name: (kind, ...) for name, kind in _FIELDS.items()})
+
+
+class KeyResponse(_KeyFields):
     """A key as it stands: its quota in samples, and all of its terms. A limit that is null does not apply."""
-
-    id: str
-    name: str
-    holder: str
-    limit: int
-    used: int
-    reserved: int
-    remaining: int
-    in_flight: int
-    """Requests that are being answered now."""
-    outputs: str
-    """What the key may see."""
-    expires_at: datetime | None
-    requests_per_minute: int | None
-    samples_per_minute: int | None
-    max_concurrent: int | None
-    revoked: bool
 
     @classmethod
     def of(cls, quota: Quota, revoked: bool) -> Self:
-        """A key, as it is told."""
-        return cls(**_facts(quota, revoked))
+        """A key from its quota."""
+        return cls(**_fields(quota, revoked))
 
 
-class GrantFacts(BaseModel):
+class GrantResponse(BaseModel):
     """Samples that were added to a key's quota."""
 
     samples: int
     reason: str
     reference: str | None
-    """The Idempotency-Key under which it was asked for."""
+    """The Idempotency-Key of the request for this grant."""
     created_at: datetime
 
     @classmethod
     def of(cls, grant: Grant) -> Self:
-        """A grant, as it is told."""
-        return cls(**vars(grant) | {"created_at": _moment(grant.created_at)})
+        """A grant from the ledger."""
+        return cls(**vars(grant) | {"created_at": _time(grant.created_at)})
 
 
-class GrantedFacts(GrantFacts):
+class GrantedResponse(GrantResponse):
     """A grant, and the key's quota with it and those before it."""
 
     key_id: str
@@ -59,32 +59,33 @@ class GrantedFacts(GrantFacts):
 
     @classmethod
     def of_granted(cls, granted: Granted) -> Self:
-        """The same, however often the grant is repeated."""
-        grant = GrantFacts.of(granted.grant)
+        """The response to a grant: the same, however often the request is repeated."""
+        grant = GrantResponse.of(granted.grant)
         return cls(**dict(grant), key_id=granted.quota.key_id, limit=granted.limit)
 
 
-class KeyWithGrants(KeyFacts):
+class KeyWithGrants(KeyResponse):
     """A key, and the grants that its limit is the sum of, oldest first."""
 
-    grants: list[GrantFacts]
+    grants: list[GrantResponse]
 
     @classmethod
     def of_history(cls, history: KeyHistory) -> Self:
-        """A key with its history, as it is told."""
-        given = [GrantFacts.of(grant) for grant in history.grants]
-        return cls(**_facts(history.quota, history.revoked), grants=given)
+        """A key from its history."""
+        grants = [GrantResponse.of(grant) for grant in history.grants]
+        return cls(**_fields(history.quota, history.revoked), grants=grants)
 
 
-class NewKeyFacts(BaseModel):
-    """A key whose secret is told this once."""
+class NewKeyResponse(BaseModel):
+    """A key with its secret, which is shown this once."""
 
     id: str
     key: str
 
 
-def _facts(quota: Quota, revoked: bool) -> dict[str, object]:
-    terms = vars(quota.terms) | {"outputs": str(quota.terms.outputs), "expires_at": _moment(quota.terms.expires_at)}
+def _fields(quota: Quota, revoked: bool) -> dict[str, Any]:
+    terms = vars(quota.terms) | {"outputs": str(quota.terms.outputs)}
+    times = {name: _time(terms[name]) for name, term in TERMS.items() if term.kind == "time"}
     return {
         "id": quota.key_id,
         "name": quota.name,
@@ -95,8 +96,9 @@ def _facts(quota: Quota, revoked: bool) -> dict[str, object]:
         "in_flight": quota.in_flight,
         "revoked": revoked,
         **terms,
+        **times,
     }
 
 
-def _moment(at: float | None) -> datetime | None:
+def _time(at: float | None) -> datetime | None:
     return None if at is None else datetime.fromtimestamp(at, UTC)

@@ -1,9 +1,9 @@
-"""The API keys: made, listed, revoked, and recognised."""
+"""The API keys of a ledger: create, list, change, revoke and authenticate them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Final, Unpack
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -11,14 +11,14 @@ from sqlalchemy.exc import IntegrityError
 from teacher_service.database.schema import api_keys
 from teacher_service.errors.service_errors import INVALID_KEY, NameTaken, Unauthorized, UnknownKey
 from teacher_service.keys import api_key
-from teacher_service.keys.grants import Grant, Granted, add, grants_of, note_grant
+from teacher_service.keys.grants import Grant, Granted, add, grants_of, insert_grant
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.key_rows import quota_of, read_quota
-from teacher_service.ledger.reader import looking
-from teacher_service.policy.key_terms import PLAIN, KeyTerms, NamedTerms
+from teacher_service.ledger.reader import read_connection
+from teacher_service.policy.key_terms import DEFAULT_TERMS, KeyTerms, changed_columns
 from teacher_service.policy.quota import Quota
 
-_MOST_REMEMBERED: Final = 4096
+_MOST_CACHED: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class KeyHistory:
     grants: Sequence[Grant]
 
 
-class KeyRing:
+class KeyStore:
     """The keys of one ledger."""
 
     def __init__(self, engine: Engine, commits: GroupCommit, clock: Callable[[], float]) -> None:
         self._engine = engine
         self._commits = commits
         self._clock = clock
-        self._remembered: dict[bytes, Quota] = {}
+        self._cache: dict[bytes, Quota] = {}
 
     def authenticate(self, token: str) -> Quota:
         """The quota of the key that the token belongs to, as it stands now.
@@ -46,33 +46,33 @@ class KeyRing:
             Unauthorized: the token is malformed, unknown, revoked or expired.
             LedgerUnavailable: the database cannot be read.
         """
-        remembered_as = sha256(token.encode()).digest()
+        digest = sha256(token.encode()).digest()
         row = self._key_row(api_key.key_id_of(token))
         stored = row.secret_sha256 if row is not None else "0" * 64
         now = self._clock()
         if not api_key.matches(token, stored) or row is None or _is_over(row, now):
-            self._remembered.pop(remembered_as, None)
+            self._cache.pop(digest, None)
             raise Unauthorized(INVALID_KEY)
         quota = quota_of(row, now)
-        if len(self._remembered) >= _MOST_REMEMBERED:
-            self._remembered.clear()
-        self._remembered[remembered_as] = quota
+        if len(self._cache) >= _MOST_CACHED:
+            self._cache.clear()
+        self._cache[digest] = quota
         return quota
 
-    def remembered(self, token: str) -> Quota | None:
-        """The key as it was when the token was last recognised, without a look at the database.
+    def cached(self, token: str) -> Quota | None:
+        """The key as it was when the token was last authenticated, without a read of the database.
 
-        What is let pass on its terms must name its revision to the ledger, which knows better.
+        It may be stale, so a request that is admitted on its terms must pass its revision to the ledger.
         """
-        return self._remembered.get(sha256(token.encode()).digest())
+        return self._cache.get(sha256(token.encode()).digest())
 
     def create(
-        self, name: str, quota: int, key: api_key.NewKey | None = None, terms: KeyTerms = PLAIN
+        self, name: str, quota: int, key: api_key.NewKey | None = None, terms: KeyTerms = DEFAULT_TERMS
     ) -> api_key.NewKey:
-        """A new key worth `quota` samples on these terms: the one given, or a fresh one.
+        """Create a key with `quota` samples on these terms: `key`, or a new random one.
 
         Raises:
-            NameTaken: there is a key of this name.
+            NameTaken: a key of this name exists.
         """
         key = key or api_key.new_key()
 
@@ -91,20 +91,20 @@ class KeyRing:
             except IntegrityError as error:
                 raise NameTaken(f"name: a key called {name!r} exists; choose another name") from error
             if quota:
-                note_grant(connection, key.id, Grant(quota, "created", self._clock()))
+                insert_grant(connection, key.id, Grant(quota, "created", self._clock()))
 
         self._commits.submit(operation).result()
         return key
 
     def grant(self, key_id: str, samples: int, reason: str, reference: str | None = None) -> Granted:
-        """Add `samples` (at least 1) to a key's quota, from the next request on; once under a reference.
+        """Add `samples` (at least 1) to a key's quota from its next request on, and only once under a reference.
 
         Raises:
             UnknownKey: there is no such key.
             QuotaTooLarge: the quota would be larger than a header field can say.
-            IdempotencyMismatch: something else was granted under this reference.
+            IdempotencyMismatch: a different grant was made under this reference.
         """
-        _check_form(key_id)
+        _check_format(key_id)
 
         def operation(connection: Connection) -> Granted:
             return add(connection, key_id, Grant(samples, reason, self._clock(), reference))
@@ -112,12 +112,12 @@ class KeyRing:
         return self._commits.submit(operation).result()
 
     def rotate(self, key_id: str) -> api_key.NewKey:
-        """Another secret for a key, which keeps its id, quota and history; the old one is refused at once.
+        """Replace the secret of a key, which keeps its id, quota and history. The old secret is rejected at once.
 
         Raises:
             UnknownKey: there is no such key, or it is revoked.
         """
-        _check_form(key_id)
+        _check_format(key_id)
         key = api_key.new_key(key_id)
 
         def operation(connection: Connection) -> None:
@@ -132,14 +132,15 @@ class KeyRing:
         self._commits.submit(operation).result()
         return key
 
-    def change(self, key_id: str, **named: Unpack[NamedTerms]) -> Quota:
-        """Give a key other terms, from the next request on; its quota. Terms that are not named stay as they are.
+    def change(self, key_id: str, **changes: Any) -> Quota:
+        """Set some `KeyTerms` of a key, by name, from its next request on; return its quota. The others stay.
 
         Raises:
             UnknownKey: there is no such key, or it is revoked.
+            TypeError: a name is not that of a term.
         """
-        _check_form(key_id)
-        columns = {name: str(term) if name == "outputs" else term for name, term in named.items()}
+        _check_format(key_id)
+        columns = changed_columns(changes)
 
         def operation(connection: Connection) -> Quota:
             changed = connection.execute(
@@ -154,14 +155,14 @@ class KeyRing:
         return self._commits.submit(operation).result()
 
     def show(self, key_id: str) -> KeyHistory:
-        """A key's quota, and how it came by it.
+        """A key's quota, and its grants.
 
         Raises:
             UnknownKey: there is no such key.
             LedgerUnavailable: the database cannot be read.
         """
-        _check_form(key_id)
-        with looking(self._engine, standing_still=True) as connection:
+        _check_format(key_id)
+        with read_connection(self._engine, snapshot=True) as connection:
             row = connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
             if row is None:
                 raise UnknownKey(key_id)
@@ -173,32 +174,32 @@ class KeyRing:
         Raises:
             LedgerUnavailable: the database cannot be read.
         """
-        with looking(self._engine) as connection:
+        with read_connection(self._engine) as connection:
             rows = connection.execute(select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)).all()
         return [(quota_of(row, self._clock()), row.revoked_at is not None) for row in rows]
 
     def revoke(self, key_id: str) -> bool:
-        """Refuse this key from the next request on; whether there was such a key."""
+        """Reject this key from the next request on; return whether it exists."""
         if not api_key.is_id(key_id):
             return False
 
         def operation(connection: Connection) -> bool:
-            known = connection.execute(select(api_keys.c.id).where(api_keys.c.id == key_id)).first() is not None
+            exists = connection.execute(select(api_keys.c.id).where(api_keys.c.id == key_id)).first() is not None
             connection.execute(
                 update(api_keys)
                 .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
                 .values(revoked_at=self._clock())
             )
-            return known
+            return exists
 
         return self._commits.submit(operation).result()
 
     def _key_row(self, key_id: str) -> Row[Any] | None:
-        with looking(self._engine) as connection:
+        with read_connection(self._engine) as connection:
             return connection.execute(select(api_keys).where(api_keys.c.id == key_id)).first()
 
 
-def _check_form(key_id: str) -> None:
+def _check_format(key_id: str) -> None:
     if not api_key.is_id(key_id):
         raise UnknownKey(key_id)
 

@@ -1,4 +1,4 @@
-"""Answers that were kept for as long as was promised are emptied, a few at a time, while the service runs."""
+"""The task that empties stored answers when their retention time is over, a few at a time, while the service runs."""
 
 import asyncio
 from typing import Final
@@ -10,13 +10,13 @@ from teacher_service.ledger.ledger import Ledger
 
 _EVERY_SECONDS: Final = 60.0
 _PORTION: Final = 500
-"""Answers emptied in one transaction: few enough for a request to wait behind it unnoticed."""
+"""Answers emptied in one transaction: so few that a request which waits for it is hardly delayed."""
 
 _log = structlog.get_logger(__name__)
 
 
 async def forget_answers(ledger: Ledger) -> None:
-    """Empty them, now and then, until cancelled."""
+    """Empty expired answers every minute, until cancelled."""
     while True:
         try:
             emptied = await asyncio.wrap_future(ledger.forget_answers(_PORTION))

@@ -1,7 +1,7 @@
 """Statements that are compiled once and then go straight to the database's driver.
 
 SQLAlchemy takes 40 to 70 microseconds to run a statement for which SQLite takes 2 to 4, and the ledger runs some ten
-for every query. What a statement says stays SQLAlchemy's, whatever the database; only the way there is short.
+for every query. SQLAlchemy still writes the SQL for each database; only its execution is bypassed.
 """
 
 from collections import namedtuple
@@ -15,25 +15,25 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql import ClauseElement
 
 _MOST_AT_ONCE: Final = 128
-"""Rows that one statement looks up: SQLite refuses an expression of a thousand."""
+"""Rows that one statement looks up: SQLite rejects an expression of a thousand terms."""
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 class Change:
-    """A statement that writes, run once for each row that it is given."""
+    """A statement that writes, executed once for each row of parameters."""
 
     def __init__(self, statement: ClauseElement, columns: Iterable[Column[Any]] = ()) -> None:
-        """Keep a statement; `columns` are those that an insert fills."""
+        """Keep a statement; `columns` are the columns that an insert sets."""
         self._statement = statement
         self._columns = [column.key for column in columns] or None
         self._compiled: dict[str, _Compiled] = {}
 
     def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Run it, with its parameters by name.
+        """Execute the statement for each row of parameters by name.
 
         Raises:
-            OperationalError: the database could not.
+            OperationalError: the database failed.
         """
         dialect = connection.dialect
         if dialect.name not in self._compiled:
@@ -44,30 +44,30 @@ class Change:
 
 
 class Lookup:
-    """The rows of a `SELECT`, or those among them that have one of some values in these columns."""
+    """A `SELECT` of all its rows, or of those that have one of several values in the given columns."""
 
     def __init__(self, statement: Select[Any], *columns: Column[Any]) -> None:
-        """Keep a statement, and the columns by which its rows are looked up."""
+        """Keep a statement, and the columns that are compared."""
         self._statement = statement
         self._columns = columns
         self._compiled: dict[tuple[str, int], _Compiled] = {}
         self._row: Any = namedtuple("_Row", (str(column.key) for column in statement.selected_columns))  # type: ignore[misc]
 
     def rows(self, connection: Connection, values: Sequence[Sequence[Any]] = ((),)) -> list[Any]:
-        """The rows, in any order, with their columns by name; each of `values` has one for every column.
+        """The rows, in any order, with their columns by name; each item of `values` has a value for every column.
 
         Raises:
-            OperationalError: the database could not.
+            OperationalError: the database failed.
         """
-        found: list[Any] = []
+        rows: list[Any] = []
         for start in range(0, len(values), _MOST_AT_ONCE):
             wanted = values[start : start + _MOST_AT_ONCE]
             size = 1 << (len(wanted) - 1).bit_length()  # a power of two: few statements to compile, and to keep
             padded = [*wanted, *[wanted[-1]] * (size - len(wanted))]
             compiled = self._for(connection.dialect, size)
-            given = {_name(at, row): part for row, value in enumerate(padded) for at, part in enumerate(value)}
-            found += _on_cursor(connection, compiled.sql, _fetch(compiled.sql, compiled.parameters(given)))
-        return [self._row._make(row) for row in found]
+            parameters = {_name(at, row): part for row, value in enumerate(padded) for at, part in enumerate(value)}
+            rows += _on_cursor(connection, compiled.sql, _fetch(compiled.sql, compiled.parameters(parameters)))
+        return [self._row._make(row) for row in rows]
 
     def _for(self, dialect: Dialect, size: int) -> "_Compiled":
         if (dialect.name, size) not in self._compiled:
@@ -81,17 +81,17 @@ class Lookup:
 
 
 class _Compiled:
-    """A statement in the words of one database."""
+    """A statement in the SQL dialect of one database."""
 
     def __init__(self, statement: ClauseElement, dialect: Dialect, columns: Sequence[str] | None = None) -> None:
         compiled: Any = statement.compile(dialect=dialect, column_keys=columns)
         self.sql: str = compiled.string
         self._order: Sequence[str] | None = compiled.positiontup
-        self._said = {name: value for name, value in compiled.params.items() if value is not None}
+        self._constants = {name: value for name, value in compiled.params.items() if value is not None}
 
-    def parameters(self, given: Mapping[str, Any]) -> Any:
-        """As the driver takes them: by position, or by name."""
-        everything = {**self._said, **given}
+    def parameters(self, values: Mapping[str, Any]) -> Any:
+        """The parameters in the form that the driver takes: by position, or by name."""
+        everything = {**self._constants, **values}
         return everything if self._order is None else [everything[name] for name in self._order]
 
 
@@ -107,10 +107,10 @@ def _fetch(sql: str, parameters: Any) -> Callable[[DBAPICursor], list[Any]]:
     return fetch
 
 
-def _on_cursor(connection: Connection, sql: str, work: Callable[[DBAPICursor], _Found]) -> _Found:
+def _on_cursor(connection: Connection, sql: str, work: Callable[[DBAPICursor], _Result]) -> _Result:
     try:
-        with closing(connection.connection.cursor()) as cursor:  # before its connection is
+        with closing(connection.connection.cursor()) as cursor:  # closed before its connection
             return work(cursor)
     except connection.dialect.loaded_dbapi.Error as error:
-        connection.invalidate(error)  # as SQLAlchemy does when a connection is lost; here it may be
+        connection.invalidate(error)  # as SQLAlchemy does when a connection is lost, which this one may be
         raise OperationalError(sql, None, error) from error

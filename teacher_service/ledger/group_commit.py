@@ -1,10 +1,10 @@
 """One writer thread that lets concurrent operations share a commit.
 
-A durable commit waits for the disk; a hundred operations that wait together wait no longer than one. Operations of one
-kind are handed over together, so that they can share statements too.
+A durable commit waits for the disk, and one commit of a hundred operations waits no longer than one of a single
+operation. Operations of one kind are passed on together, so that they can share statements too.
 
 Invariant: a future resolves only after the commit that holds its operation is on disk, or fails when it is not. An
-operation that is submitted as one that a power cut may undo does not wait for the disk, unless it shares its commit
+operation that is submitted with `may_be_lost` does not wait for the disk, unless it shares its commit
 with one that does.
 """
 
@@ -26,7 +26,7 @@ from teacher_service.errors.service_errors import LedgerUnavailable, ServiceErro
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 Together = Callable[[Connection, Sequence[Item]], Sequence[Outcome | ServiceError]]
-"""Does what some items ask for, in their order; one result or refusal each. A refused item must leave no trace."""
+"""Processes items in their order, and returns a result or an error for each. An item with an error changes nothing."""
 
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ class _Job(NamedTuple):
 
 
 class GroupCommit:
-    """Runs operations on one connection at a time, as many to a commit as have gathered."""
+    """Runs operations on one connection; a commit holds all that wait when it begins."""
 
     def __init__(self, engine: Engine, *, max_group: int = 256) -> None:
         self._engine = engine
@@ -52,24 +52,24 @@ class GroupCommit:
     def submit(self, operation: Callable[[Connection], Outcome]) -> "Future[Outcome]":
         """Run `operation` in a shared transaction, in a savepoint of its own.
 
-        The future carries its result, the `ServiceError` that it raised, or `LedgerUnavailable` when the database
-        could not do or keep the work. An operation may run inside a commit that fails: it must not act elsewhere.
+        The future carries its result, the `ServiceError` that it raised, or `LedgerUnavailable` if the database
+        failed. An operation may run inside a commit that fails, so it must have no effect outside the database.
         """
         return self.submit_item(_each_by_itself, operation)
 
     def submit_item(
         self, together: "Together[Item, Outcome]", item: Item, *, may_be_lost: bool = False
     ) -> "Future[Outcome]":
-        """Hand `item` to `together`, with whichever of its kind have gathered. The future is as in `submit`.
+        """Pass `item` to `together`, with all waiting items of its kind. The future is as in `submit`.
 
-        What may be lost in a power cut (never otherwise) does not wait for the disk.
+        An item that `may_be_lost` in a power cut (never otherwise) does not wait for the disk.
         """
         future: Future[Outcome] = Future()
         self._jobs.put(_Job(together, item, future, may_be_lost))
         return future
 
     def close(self) -> None:
-        """Finish what was submitted, then stop. Nothing may be submitted afterwards."""
+        """Finish the submitted operations, then stop. Nothing may be submitted afterwards."""
         self._jobs.put(None)
         self._thread.join()
 
@@ -92,7 +92,7 @@ class GroupCommit:
         self._disconnect()
 
     def _commit(self, group: list[_Job]) -> None:
-        # A caller may have given up; from here on it cannot, or resolving its future would end this thread.
+        # A caller may have cancelled its future; from now on it cannot, because to resolve a cancelled one would raise.
         group = [job for job in group if job.future.set_running_or_notify_cancel()]
         outcomes: list[Any] = []
         try:
@@ -103,7 +103,7 @@ class GroupCommit:
                     items = [job.item for job in jobs]
                     outcomes += _as_many(together(connection, items), items)
         except Exception as error:
-            # The edge of the writer's task: whatever went wrong, every waiter has to hear of it.
+            # The edge of the writer's task: every waiter must be failed, whatever the error is.
             _log.error("ledger_commit_failed", operations=len(group), error=str(getattr(error, "orig", None) or error))
             self._disconnect()
             for job in group:
@@ -116,10 +116,10 @@ class GroupCommit:
                 job.future.set_result(outcome)
 
     def _disconnect(self) -> None:
-        """Take another connection next time: this one met an error, or there is no next time."""
+        """Close the connection, after an error or at the end; the next commit opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(Exception):  # whatever a broken one says when it is closed, the writer goes on
+            with suppress(Exception):  # an error while a broken connection is closed must not end the writer
                 connection.close()
 
 
@@ -131,8 +131,8 @@ def _each_by_itself(
         try:
             with connection.begin_nested():
                 outcomes.append(operation(connection))
-        except ServiceError as refusal:
-            outcomes.append(refusal)
+        except ServiceError as error:
+            outcomes.append(error)
     return outcomes
 
 

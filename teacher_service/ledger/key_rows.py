@@ -1,4 +1,4 @@
-"""Rows of `api_keys` as quotas: the one way in which a stored key becomes numbers that are shown."""
+"""Rows of `api_keys` as quotas: the one way in which a stored key becomes the numbers that clients see."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ from sqlalchemy import Connection, Row, select
 
 from teacher_service.database.schema import api_keys
 from teacher_service.policy.key_terms import KeyTerms
-from teacher_service.policy.output_policy import OutputPolicy
 from teacher_service.policy.quota import Quota
 from teacher_service.policy.rate_limit import Bucket
 
@@ -25,9 +24,7 @@ def quota_of(row: Row[Any], now: float) -> Quota:
         limit=row.quota,
         used=row.used,
         reserved=row.reserved,
-        terms=KeyTerms(
-            row.holder, OutputPolicy.parse(row.outputs), row.expires_at, requests, samples, row.max_concurrent
-        ),
+        terms=KeyTerms.from_row(row),
         revision=row.revision,
         in_flight=row.in_flight,
         requests=None if requests is None else Bucket(requests, row.requests_debt, row.requests_debt_at_ms).at(now),

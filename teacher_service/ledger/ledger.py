@@ -1,8 +1,8 @@
-"""The one place that counts: reserve, settle, release.
+"""The one place that counts samples: reserve, settle, release.
 
 Unit: one sample. A request's allowance is reserved, and its log row and idempotency row written, in one transaction
 before the model runs; it is settled, and its answer stored, in one transaction that is on disk before the answer
-leaves. A reservation by itself may be lost in a power cut, which ends this process too: what it held was not answered.
+leaves. A reservation alone may be lost in a power cut, which ends this process too, before it has sent the answer.
 
 Invariant, kept by the database itself: `used + reserved <= quota`, whatever runs at the same time and whatever dies.
 """
@@ -38,7 +38,7 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
 )
 from teacher_service.ledger.group_commit import GroupCommit
-from teacher_service.ledger.write_batch import Known, Page
+from teacher_service.ledger.write_batch import StoredAnswer, WriteBatch
 from teacher_service.policy.quota import Quota
 
 Clock = Callable[[], float]
@@ -47,7 +47,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Reservation:
-    """An allowance that is held: settle it or release it."""
+    """Samples that are held for a query, until they are settled or released."""
 
     query_id: int
     query: Query
@@ -56,13 +56,13 @@ class Reservation:
 
 @dataclass(frozen=True)
 class Settled:
-    """An answer that is paid for, and the quota after it. `replayed` when it was paid for earlier."""
+    """A charged answer, and the quota after it. `replayed` if it was charged earlier."""
 
     answer: Body
     quota: Quota
     replayed: bool
     kept_until: float | None = None
-    """How long it can be replayed, in seconds since the epoch; None without an Idempotency-Key, or for ever."""
+    """Until when it can be replayed, in seconds since the epoch; None without an Idempotency-Key, or without an end."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class _Request:
 
 
 @dataclass(frozen=True)
-class _Refusal:
+class _Rejection:
     key_id: str
     key_revision: int
 
@@ -88,14 +88,14 @@ class _Release:
     reservation: Reservation
 
 
-_Entry = _Request | _Refusal | _Settlement | _Release
+_Entry = _Request | _Rejection | _Settlement | _Release
 
 
 class Ledger:
     """Counts on one database. Writing operations return futures; see `GroupCommit` for what these carry.
 
-    An answer is kept for `retention_seconds`, so that its Idempotency-Key can replay it: for ever where that is `inf`,
-    or ends beyond the calendar.
+    An answer is kept for `retention_seconds`, so that its Idempotency-Key can replay it. It is kept for ever if
+    that is `inf`, or ends after the last date of the calendar.
     """
 
     def __init__(
@@ -114,21 +114,21 @@ class Ledger:
         self._retention_seconds = retention_seconds
 
     def recover(self) -> int:
-        """Release every hold of a process that is no longer alive; the number of samples released.
+        """Release every hold of a process that is no longer alive; return the number of samples released.
 
         Call it before the first reservation of this process.
         """
 
         def operation(connection: Connection) -> int:
-            page = Page(connection, self._clock())
-            released = self._free_the_dead(page, connection)
-            page.write()
+            batch = WriteBatch(connection, self._clock())
+            released = self._free_the_dead(batch, connection)
+            batch.write()
             return released
 
         return self._commits.submit(operation).result()
 
     def try_to_write(self) -> "Future[None]":
-        """Read the keys and write what means nothing: whether a query could be counted now."""
+        """Read the keys and write a value without meaning: a test of whether a query could be counted now."""
 
         def operation(connection: Connection) -> None:
             connection.execute(select(api_keys.c.id).limit(1))
@@ -137,143 +137,146 @@ class Ledger:
         return self._commits.submit(operation)
 
     def replay(self, key_id: str, idempotency_key: str, payload_sha256: str, key_revision: int = 0) -> Settled | None:
-        """The stored answer to exactly this request, or None; changes nothing.
+        """The stored answer to exactly this request, or None. Nothing is changed.
 
         Raises:
             Unauthorized: the key was revoked, or expired.
-            KeyChanged: it is on other terms now.
+            KeyChanged: the key has other terms now.
             LedgerUnavailable: the database cannot be read.
         """
         try:
             with reading(self._engine) as connection:
-                page = Page(connection, self._clock())
-                page.read(keys=[key_id], known=[(key_id, idempotency_key)])
-                key, known = _key(page, key_id, key_revision), page.known(key_id, idempotency_key)
-                if known is None or known.answer is None or known.payload_sha256 != payload_sha256:
+                batch = WriteBatch(connection, self._clock())
+                batch.read(keys=[key_id], answers=[(key_id, idempotency_key)])
+                key, stored = _key(batch, key_id, key_revision), batch.stored_answer(key_id, idempotency_key)
+                if stored is None or stored.answer is None or stored.payload_sha256 != payload_sha256:
                     return None
-                return Settled(known.answer, key, replayed=True, kept_until=known.kept_until)
+                return Settled(stored.answer, key, replayed=True, kept_until=stored.kept_until)
         except SQLAlchemyError as error:
             raise LedgerUnavailable("The ledger cannot be read, so nothing was admitted. Try again soon.") from error
 
     def reserve(self, query: Query, key_revision: int = 0) -> "Future[Reservation | Settled]":
-        """Hold the query's samples; or, when its Idempotency-Key was answered before, that answer.
+        """Hold the query's samples, or return the stored answer if its Idempotency-Key has one.
 
         Args:
-            query: what is asked.
-            key_revision: that of the terms on which the caller let the query pass.
+            query: the query as the log records it.
+            key_revision: the revision of the terms on which the caller admitted the query.
 
         The future may carry QuotaExceeded, RateLimited, TooManySamples, RequestInProgress, IdempotencyMismatch,
-        AnswerExpired, Unauthorized (revoked or expired meanwhile), KeyChanged (other terms meanwhile: look again).
+        AnswerExpired, Unauthorized (revoked or expired meanwhile), KeyChanged (other terms meanwhile).
         """
         return self._commits.submit_item(self._count, _Request(query, key_revision), may_be_lost=True)
 
-    def count_refusal(self, key_id: str, key_revision: int) -> "Future[Quota]":
-        """Count a request that was refused for what it is against the burst limit alone; the quota afterwards.
+    def count_rejection(self, key_id: str, key_revision: int) -> "Future[Quota]":
+        """Count a request that was rejected as invalid against the rate limit alone; return the quota afterwards.
 
         The future may carry RateLimited, Unauthorized, KeyChanged.
         """
-        return self._commits.submit_item(self._count, _Refusal(key_id, key_revision), may_be_lost=True)
+        return self._commits.submit_item(self._count, _Rejection(key_id, key_revision), may_be_lost=True)
 
     def settle(self, reservation: Reservation, answer: Body) -> "Future[Settled]":
-        """Charge what was held and keep the answer for replay.
+        """Charge the held samples and store the answer for replay.
 
-        The future carries LedgerUnavailable when the hold was lost: nothing is charged then.
+        The future carries LedgerUnavailable if the hold was lost; then nothing is charged.
         """
         return self._commits.submit_item(self._count, _Settlement(reservation, answer))
 
     def release(self, reservation: Reservation) -> "Future[None]":
-        """Give back what was held, and free the Idempotency-Key. Releasing twice changes nothing."""
+        """Give the held samples back, and free the Idempotency-Key. A second release changes nothing."""
         return self._commits.submit_item(self._count, _Release(reservation))
 
     def forget_answers(self, at_most: int = 1000) -> "Future[int]":
-        """Empty answers that were kept for as long as was promised; how many. That they were given stays known."""
+        """Empty answers whose retention time is over; return how many. Their rows stay, for AnswerExpired."""
 
         def operation(connection: Connection) -> int:
             ended = select(answers.c.query_id).where(
                 answers.c.kept_until <= self._clock(), answers.c.content.is_not(None)
             )
-            found = connection.scalars(ended.order_by(answers.c.kept_until).limit(at_most)).all()
-            connection.execute(update(answers).where(answers.c.query_id.in_(found)).values(content=None))
-            return len(found)
+            expired = connection.scalars(ended.order_by(answers.c.kept_until).limit(at_most)).all()
+            connection.execute(update(answers).where(answers.c.query_id.in_(expired)).values(content=None))
+            return len(expired)
 
         return self._commits.submit(operation)
 
     def _count(self, connection: Connection, entries: Sequence[_Entry]) -> list[Any]:
-        page = Page(connection, self._clock())
-        asked = [entry.query for entry in entries if isinstance(entry, _Request)]
-        refused = [entry for entry in entries if isinstance(entry, _Refusal)]
+        batch = WriteBatch(connection, self._clock())
+        requested = [entry.query for entry in entries if isinstance(entry, _Request)]
+        rejected = [entry for entry in entries if isinstance(entry, _Rejection)]
         ends = [entry.reservation for entry in entries if isinstance(entry, _Settlement | _Release)]
-        page.read(
-            keys={query.key_id for query in asked}
-            | {entry.key_id for entry in refused}
+        batch.read(
+            keys={query.key_id for query in requested}
+            | {entry.key_id for entry in rejected}
             | {reservation.query.key_id for reservation in ends},
             holds={reservation.query_id for reservation in ends},
-            known={(query.key_id, query.idempotency_key) for query in asked if query.idempotency_key is not None},
+            answers={(query.key_id, query.idempotency_key) for query in requested if query.idempotency_key is not None},
         )
         outcomes: list[Any] = []
         for entry in entries:
             try:
-                outcomes.append(self._outcome(page, connection, entry))
-            except ServiceError as refusal:
-                outcomes.append(refusal)
-        page.write()
+                outcomes.append(self._outcome(batch, connection, entry))
+            except ServiceError as error:
+                outcomes.append(error)
+        batch.write()
         return outcomes
 
-    def _outcome(self, page: Page, connection: Connection, entry: _Entry) -> Reservation | Settled | Quota | None:
+    def _outcome(
+        self, batch: WriteBatch, connection: Connection, entry: _Entry
+    ) -> Reservation | Settled | Quota | None:
         match entry:
             case _Request():
                 try:
-                    return self._admit(page, entry)
+                    return self._admit(batch, entry)
                 except (RequestInProgress, QuotaExceeded, TooManyAtOnce):
-                    # What stands in the way may be the hold of a process that died since the last look.
-                    if not self._free_the_dead(page, connection):
+                    # The obstacle may be a hold of a process that died since the last check.
+                    if not self._free_the_dead(batch, connection):
                         raise
-                    return self._admit(page, entry)
-            case _Refusal(key_id, key_revision):
-                _check_pace(_key(page, key_id, key_revision), requests=1, samples=0)
-                page.spend(key_id, requests=1)
-                return page.quota(key_id)
+                    return self._admit(batch, entry)
+            case _Rejection(key_id, key_revision):
+                _check_pace(_key(batch, key_id, key_revision), requests=1, samples=0)
+                batch.spend(key_id, requests=1)
+                return batch.quota(key_id)
             case _Settlement(reservation, answer):
                 query = reservation.query
-                kept_until = None if query.idempotency_key is None else self._end_of_retention(page)
-                if not page.settle(reservation.query_id, answer, kept_until):
+                kept_until = None if query.idempotency_key is None else self._end_of_retention(batch)
+                if not batch.settle(reservation.query_id, answer, kept_until):
                     raise LedgerUnavailable(
                         "The hold on this request was lost, so its answer was not charged. Try again."
                     )
-                return Settled(answer, page.quota(query.key_id), replayed=False, kept_until=kept_until)
+                return Settled(answer, batch.quota(query.key_id), replayed=False, kept_until=kept_until)
             case _Release(reservation):
-                page.free(reservation.query_id)
+                batch.free(reservation.query_id)
                 return None
 
-    def _admit(self, page: Page, request: _Request) -> Reservation | Settled:
-        """Hold, or find the answer; a refusal is raised before anything is changed."""
+    def _admit(self, batch: WriteBatch, request: _Request) -> Reservation | Settled:
+        """Hold the samples, or return the stored answer. Every error is raised before anything is changed."""
         query = request.query
-        key = _key(page, query.key_id, request.key_revision)
-        known = page.known(query.key_id, query.idempotency_key) if query.idempotency_key is not None else None
-        if known is not None:
-            answer = _kept_answer(known, query.payload_sha256)
-            return Settled(answer, key, replayed=True, kept_until=known.kept_until)
+        key = _key(batch, query.key_id, request.key_revision)
+        if query.idempotency_key is not None:
+            stored = batch.stored_answer(query.key_id, query.idempotency_key)
+            if stored is not None:
+                answer = _replayed_answer(stored, query.payload_sha256)
+                return Settled(answer, key, replayed=True, kept_until=stored.kept_until)
         if key.used + key.reserved + query.samples > key.limit:
             raise QuotaExceeded(key, query.samples)
         _check_pace(key, requests=1, samples=query.samples)
         if key.terms.max_concurrent is not None and key.in_flight >= key.terms.max_concurrent:
             raise TooManyAtOnce(key)
-        page.spend(query.key_id, requests=1, samples=query.samples)
-        query_id = page.admit({**vars(query), "instance_id": self._instance.id})
-        return Reservation(query_id, query, page.quota(query.key_id))
+        batch.spend(query.key_id, requests=1, samples=query.samples)
+        query_id = batch.admit({**vars(query), "instance_id": self._instance.id})
+        return Reservation(query_id, query, batch.quota(query.key_id))
 
-    def _end_of_retention(self, page: Page) -> float | None:
-        end = page.now + self._retention_seconds
+    def _end_of_retention(self, batch: WriteBatch) -> float | None:
+        end = batch.now + self._retention_seconds
         return end if end <= LAST else None
 
-    def _free_the_dead(self, page: Page, connection: Connection) -> int:
+    def _free_the_dead(self, batch: WriteBatch, connection: Connection) -> int:
         owners = connection.scalars(select(queries.c.instance_id).where(queries.c.status == "held").distinct()).all()
         dead = [owner for owner in owners if not self._instance.is_alive(owner)]
-        return sum(page.free(query_id) for owner in dead for query_id in page.held_by(owner))
+        return sum(batch.free(query_id) for owner in dead for query_id in batch.held_by(owner))
 
 
-def _key(page: Page, key_id: str, revision: int) -> Quota:
-    key = page.key(key_id)
+def _key(batch: WriteBatch, key_id: str, revision: int) -> Quota:
+    key = batch.key(key_id)
     if key is None:
         raise Unauthorized(INVALID_KEY)
     if key.revision != revision:
@@ -287,17 +290,18 @@ def _check_pace(key: Quota, *, requests: int, samples: int) -> None:
             continue
         if cost > bucket.per_minute:
             raise TooManySamples(key, cost)
-        limit = f"the key may ask {bucket.per_minute} {unit} a minute, and {bucket.remaining} are left"
+        limit = f"the key may send {bucket.per_minute} {unit} a minute, and {bucket.remaining} are left"
         raise RateLimited(key, limit, ceil(bucket.seconds_until(cost)))
 
 
-def _kept_answer(known: Known, payload_sha256: str) -> Body:
-    if known.payload_sha256 != payload_sha256:
+def _replayed_answer(stored: StoredAnswer, payload_sha256: str) -> Body:
+    if stored.payload_sha256 != payload_sha256:
         raise IdempotencyMismatch(
-            "Idempotency-Key: this key was used with another payload. Repeat that payload, or use a new key."
+            "Idempotency-Key: expected the payload that this key was first used with, got another. Repeat "
+            "the first payload, or use a new key."
         )
-    if known.answer is not None:
-        return known.answer
-    if known.kept_until is not None:
-        raise AnswerExpired(known.kept_until)
-    raise RequestInProgress("Idempotency-Key: the same request is being answered now. Repeat it in a moment.")
+    if stored.answer is not None:
+        return stored.answer
+    if stored.kept_until is not None:
+        raise AnswerExpired(stored.kept_until)
+    raise RequestInProgress("Idempotency-Key: the same request is being answered now. Repeat it in a second.")

@@ -1,4 +1,4 @@
-"""The rows that the operations of one commit touch: read together, changed in memory, written together.
+"""The rows that the operations of one commit use: read together, changed in memory, written together.
 
 A hundred reservations cost a handful of statements, not a hundred handfuls. The caller holds the database's one write
 lock, so nothing that was read can change before it is written; and what a key has used, reserved and in flight is
@@ -79,7 +79,7 @@ _CHAIN_ON = Change(
 
 @dataclass
 class Hold:
-    """A query as it will be after this commit."""
+    """A query in the state that it will have after this commit."""
 
     key_id: str
     samples: int
@@ -88,10 +88,10 @@ class Hold:
 
 
 @dataclass
-class Known:
-    """What is stored under an Idempotency-Key.
+class StoredAnswer:
+    """The row of an Idempotency-Key.
 
-    No answer, and no end: the request is being answered. No answer, and an end: it was kept until then.
+    Without `answer` and `kept_until`, the request is in flight. With `kept_until` alone, the answer expired then.
     """
 
     query_id: int
@@ -102,7 +102,7 @@ class Known:
 
 @dataclass
 class _Written:
-    """What this commit will write, by statement."""
+    """The rows that this commit will write, by statement."""
 
     admitted: list[dict[str, Any]] = field(default_factory=list)
     awaited: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class _Written:
     usage: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
 
-class Page:
+class WriteBatch:
     """Rows of keys, queries and answers, for one commit at `now`, in seconds since the epoch."""
 
     def __init__(self, connection: Connection, now: float) -> None:
@@ -121,57 +121,57 @@ class Page:
         self.now = now
         self._keys: dict[str, Quota] = {}
         self._keys_before: dict[str, Quota] = {}
-        self._refused: set[str] = set()
+        self._invalid: set[str] = set()
         self._holds: dict[int, Hold] = {}
-        self._known: dict[tuple[str, str], Known] = {}
+        self._answers: dict[tuple[str, str], StoredAnswer] = {}
         self._last_id: int | None = None
         self._written = _Written()
 
     def read(
-        self, keys: Collection[str] = (), holds: Collection[int] = (), known: Collection[tuple[str, str]] = ()
+        self, keys: Collection[str] = (), holds: Collection[int] = (), answers: Collection[tuple[str, str]] = ()
     ) -> None:
-        """Read those of these rows that are there; before anything is changed, or for rows not read yet."""
+        """Read these rows, where they exist: before they are changed. `answers` are (key id, Idempotency-Key)."""
         if keys:
             for row in _KEYS.rows(self._connection, [(key_id,) for key_id in keys]):
                 self._keys[row.id] = self._keys_before[row.id] = quota_of(row, self.now)
                 if row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= self.now):
-                    self._refused.add(row.id)
+                    self._invalid.add(row.id)
         if holds:
             self.take(_QUERIES_BY_ID.rows(self._connection, [(query_id,) for query_id in holds]))
-        if known:
-            for row in _ANSWERS.rows(self._connection, list(known)):
+        if answers:
+            for row in _ANSWERS.rows(self._connection, list(answers)):
                 gone = row.content is None or (row.kept_until is not None and row.kept_until <= self.now)
                 answer = None if gone else Body(row.content, row.header_length)
-                self._known[row.key_id, row.idempotency_key] = Known(
+                self._answers[row.key_id, row.idempotency_key] = StoredAnswer(
                     row.query_id, row.payload_sha256, answer, row.kept_until
                 )
 
     def take(self, rows: Iterable[Any]) -> list[int]:
-        """Queries that were read elsewhere, and their keys; the ids of the queries."""
-        found = {row.id: Hold(row.key_id, row.samples, row.status, row.idempotency_key) for row in rows}
-        self._holds |= {query_id: hold for query_id, hold in found.items() if query_id not in self._holds}
-        self.read(keys={hold.key_id for hold in found.values()} - self._keys.keys())
-        return list(found)
+        """Take queries that were read elsewhere, and read their keys; return the ids of the queries."""
+        holds = {row.id: Hold(row.key_id, row.samples, row.status, row.idempotency_key) for row in rows}
+        self._holds |= {query_id: hold for query_id, hold in holds.items() if query_id not in self._holds}
+        self.read(keys={hold.key_id for hold in holds.values()} - self._keys.keys())
+        return list(holds)
 
     def held_by(self, instance_id: str) -> list[int]:
-        """The queries that a process left open, as they stood before this commit."""
+        """Read the queries that this process holds, as they were before this commit; return their ids."""
         held = _QUERIES.where(queries.c.status == "held", queries.c.instance_id == instance_id)
         return self.take(self._connection.execute(held))
 
     def key(self, key_id: str) -> Quota | None:
-        """A key as it will be after this commit; None when there is no such, or it is revoked or expired."""
-        return None if key_id in self._refused else self._keys.get(key_id)
+        """A key in the state after this commit; None if there is none, or it is revoked or expired."""
+        return None if key_id in self._invalid else self._keys.get(key_id)
 
     def quota(self, key_id: str) -> Quota:
-        """The quota of a key that was read, refused or not."""
+        """The quota of a key that was read, valid or not."""
         return self._keys[key_id]
 
-    def known(self, key_id: str, idempotency_key: str) -> Known | None:
-        """What is stored under an Idempotency-Key."""
-        return self._known.get((key_id, idempotency_key))
+    def stored_answer(self, key_id: str, idempotency_key: str) -> StoredAnswer | None:
+        """The row of an Idempotency-Key, if it has one."""
+        return self._answers.get((key_id, idempotency_key))
 
     def spend(self, key_id: str, *, requests: int = 0, samples: int = 0) -> None:
-        """Count what is asked against the key's burst limits, if it has any."""
+        """Count requests and samples against the key's rate limits, if it has any."""
         key = self._keys[key_id]
         self._keys[key_id] = replace(
             key,
@@ -180,7 +180,7 @@ class Page:
         )
 
     def admit(self, facts: Mapping[str, Any]) -> int:
-        """Hold the samples of a query that the key can pay for, and log it; its id. `facts` are its columns."""
+        """Hold the samples of a query that the quota covers, and log it; return its id. `facts` are its columns."""
         if self._last_id is None:
             [last] = _LAST_ID.rows(self._connection)
             self._last_id = last.id or 0
@@ -191,7 +191,7 @@ class Page:
         self._written.admitted.append({**facts, "id": query_id, "status": "held", "created_at": self.now})
         self._written.events.append((ADMITTED, self.now, query_id, facts))
         if idempotency_key is not None:
-            self._known[key_id, idempotency_key] = Known(query_id, facts["payload_sha256"])
+            self._answers[key_id, idempotency_key] = StoredAnswer(query_id, facts["payload_sha256"])
             self._written.awaited[query_id] = {
                 "key_id": key_id,
                 "idempotency_key": idempotency_key,
@@ -201,7 +201,7 @@ class Page:
         return query_id
 
     def settle(self, query_id: int, answer: Body, kept_until: float | None) -> bool:
-        """Charge what is held and keep the answer; False, and nothing done, when it is not held."""
+        """Charge the held samples and store the answer; return False, and change nothing, if the query is not held."""
         hold = self._close(query_id, "settled", sha256(answer.content).hexdigest())
         if hold is None:
             return False
@@ -214,23 +214,23 @@ class Page:
             self._written.kept.append(
                 {"query": query_id, "bytes": answer.content, "head": answer.header_length, "until": kept_until}
             )
-            known = self._known.get((hold.key_id, hold.idempotency_key))
-            if known is not None:
-                known.answer, known.kept_until = answer, kept_until
+            stored = self._answers.get((hold.key_id, hold.idempotency_key))
+            if stored is not None:
+                stored.answer, stored.kept_until = answer, kept_until
         return True
 
     def free(self, query_id: int) -> int:
-        """Give back what is held, and free the Idempotency-Key; the number of samples, 0 when it is not held."""
+        """Give the held samples back, and free the Idempotency-Key; return their number, 0 if the query is not held."""
         hold = self._close(query_id, "released", None)
         if hold is None:
             return 0
         if hold.idempotency_key is not None:
             self._written.forgotten.append({"query": query_id})
-            self._known.pop((hold.key_id, hold.idempotency_key), None)
+            self._answers.pop((hold.key_id, hold.idempotency_key), None)
         return hold.samples
 
     def write(self) -> None:
-        """Write every change, in as few statements as there are kinds."""
+        """Write every change, with one statement for each kind."""
         written = self._written
         for change, rows in (
             (_CHARGE, self._charges()),

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.degradation import degrade
+from shared.output_kinds import FEATURES, LOGITS
 from shared.weights import WeightsCard
-from teacher_service.policy.output_policy import LOGITS
-
-FEATURES: Final = "features."
-"""What the name of an output that only some keys may see begins with; the layer follows."""
 
 
 class Teacher(ABC):

@@ -1,112 +1,89 @@
-"""What a key may see of the model: `logits`, or less, or more.
+"""The outputs of the model that a key may request: a list of output kinds (`shared.output_kinds`), with commas between.
 
-    logits                  the network's logits
-    log_probabilities       their log-softmax: logits but for one number a sample
-    probabilities[:D]       the softmax, with D digits after the point where D is given
-    top_k:K[:D]             the K largest probabilities and their classes
-    label                   the class of the largest logit
-    features[.LAYER]        intermediate features, of every layer or of one
-
-A policy is written as such entries with commas between, as in `probabilities:3,top_k:5,label`.
+An example is `probabilities:3,top_k:5,label`. Besides the kinds, `features` stands for the features of every layer.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Final
 
-LOGITS: Final = "logits"
-LOG_PROBABILITIES: Final = "log_probabilities"
-PROBABILITIES: Final = "probabilities"
-TOP_K: Final = "top_k"
+from shared.output_kinds import DISTRIBUTIONS, FEATURES, LOGITS, TOP_K, OutputKind
+
 TOP_K_INDICES: Final = "top_k_indices"
-LABEL: Final = "label"
-FEATURES: Final = "features"
+"""The output that holds the classes of `top_k`; a key that may request one may request both."""
 
-KINDS: Final = (LOGITS, LOG_PROBABILITIES, PROBABILITIES, TOP_K, LABEL)
-"""Everything but features, the most telling first."""
-
-_MAX_DIGITS: Final = 8
-_EXPECTED: Final = "logits, log_probabilities, probabilities[:digits], top_k:k[:digits], label or features[.layer]"
+_ALL_FEATURES: Final = "features"
+_EVERY_LAYER: Final = FEATURES + "*"
 
 
 @dataclass(frozen=True)
 class OutputPolicy:
-    """What a key may see. Equal policies are written alike."""
+    """The output kinds that a key may request. Equal policies have equal texts."""
 
-    kinds: frozenset[str] = frozenset({LOGITS})
-    """Names among `KINDS`."""
-    digits: Mapping[str, int] = field(default_factory=dict, hash=False)
-    """After the point, of `probabilities` and `top_k`; all of them where it is not said."""
-    k: int = 0
-    """How many classes `top_k` tells; 0 without it."""
-    layers: frozenset[str] = frozenset()
-    """Layers whose features may be seen; `*` is every one."""
+    kinds: frozenset[OutputKind] = frozenset({OutputKind(LOGITS)})
+    """At most one of each name; `features.*` is every layer's."""
 
     @classmethod
     def parse(cls, text: str) -> "OutputPolicy":
         """A policy from its text.
 
         Raises:
-            ValueError: an entry is not one of those, comes twice, or has a number out of range.
+            ValueError: an entry is no output kind, comes twice, or has a number out of range.
         """
         return _parse(text)
 
     def __str__(self) -> str:
         """The text that `parse` reads, in one order."""
-        entries = [self._entry(kind) for kind in KINDS if kind in self.kinds]
-        entries += ["features" if layer == "*" else f"features.{layer}" for layer in sorted(self.layers)]
-        return ",".join(entries)
+        distributions = [str(self._by_name[name]) for name in DISTRIBUTIONS if name in self._by_name]
+        layers = sorted(name for name in self._by_name if name not in DISTRIBUTIONS)
+        return ",".join([*distributions, *(_ALL_FEATURES if name == _EVERY_LAYER else name for name in layers)])
 
     @property
     def default(self) -> tuple[str, ...]:
-        """What is given when nothing is asked for by name: the most telling kind; nothing when only features are."""
-        return next(((kind,) for kind in KINDS if kind in self.kinds), ())
+        """The output of a request that names none: the most informative; none where the key has only features."""
+        return next(((name,) for name in DISTRIBUTIONS if name in self._by_name), ())
 
     @property
     def sees_features(self) -> bool:
-        """Whether any layer's features may be seen."""
-        return bool(self.layers)
+        """Whether any layer's features may be requested."""
+        return any(kind.is_features for kind in self.kinds)
+
+    @property
+    def digits(self) -> Mapping[str, int]:
+        """The digits after the point of `probabilities` and `top_k`, where they are limited."""
+        return {kind.name: kind.digits for kind in self.kinds if kind.digits is not None}
+
+    @property
+    def k(self) -> int:
+        """The number of classes in `top_k`; 0 without it."""
+        return self._by_name[TOP_K].k or 0 if TOP_K in self._by_name else 0
 
     def sees(self, output: str) -> bool:
-        """Whether an output of this name may be asked for."""
-        if output.startswith(FEATURES + "."):
-            return "*" in self.layers or output.removeprefix(FEATURES + ".") in self.layers
-        return (TOP_K if output == TOP_K_INDICES else output) in self.kinds
+        """Whether an output of this name may be requested."""
+        if output.startswith(FEATURES) and _EVERY_LAYER in self._by_name:
+            return True
+        return (TOP_K if output == TOP_K_INDICES else output) in self._by_name
 
-    def _entry(self, kind: str) -> str:
-        parts = [kind, *([str(self.k)] if kind == TOP_K else [])]
-        return ":".join([*parts, *([str(self.digits[kind])] if kind in self.digits else [])])
+    @cached_property
+    def _by_name(self) -> Mapping[str, OutputKind]:
+        return {kind.name: kind for kind in self.kinds}
 
 
 @lru_cache(maxsize=1024)
 def _parse(text: str) -> OutputPolicy:
-    kinds: set[str] = set()
-    layers: set[str] = set()
-    digits: dict[str, int] = {}
-    k = 0
-    for entry in text.split(","):
-        name, *numbers = entry.strip().split(":")
-        if name == FEATURES or name.startswith(FEATURES + "."):
-            layer = name.removeprefix(FEATURES).removeprefix(".") or "*"
-            if numbers or layer in layers or name == FEATURES + ".":
-                raise ValueError(f"outputs: expected {_EXPECTED}, each once, got {entry[:60]!r}")
-            layers.add(layer)
-            continue
-        most = {PROBABILITIES: 1, TOP_K: 2}.get(name, 0)
-        whole = all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers)
-        if name not in KINDS or name in kinds or len(numbers) > most or not whole or (name == TOP_K and not numbers):
-            raise ValueError(f"outputs: expected {_EXPECTED}, each once, got {entry[:60]!r}")
-        kinds.add(name)
-        if name == TOP_K:
-            k = int(numbers.pop(0))
-            if k < 1:
-                raise ValueError(f"outputs: expected top_k of 1 class or more, got {entry!r}")
-        if numbers:
-            digits[name] = int(numbers[0])
-            if digits[name] > _MAX_DIGITS:
-                raise ValueError(f"outputs: expected 0 to {_MAX_DIGITS} digits, got {entry!r}")
-    return OutputPolicy(frozenset(kinds), digits, k, frozenset({"*"} if "*" in layers else layers))
+    kinds: dict[str, OutputKind] = {}
+    for entry in (entry.strip() for entry in text.split(",")):
+        try:
+            kind = OutputKind.parse(_EVERY_LAYER if entry == _ALL_FEATURES else entry)
+        except ValueError as error:
+            raise ValueError(f"outputs: {error}") from error
+        if kind.name in kinds:
+            raise ValueError(f"outputs: expected each kind once, got {entry[:60]!r} again")
+        kinds[kind.name] = kind
+    if _EVERY_LAYER in kinds:
+        kinds = {name: kind for name, kind in kinds.items() if not kind.is_features or name == _EVERY_LAYER}
+    return OutputPolicy(frozenset(kinds.values()))
 
 
 LOGITS_ALONE: Final = OutputPolicy()

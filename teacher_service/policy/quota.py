@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from teacher_service.policy.key_terms import PLAIN, KeyTerms
+from teacher_service.policy.key_terms import DEFAULT_TERMS, KeyTerms
 from teacher_service.policy.rate_limit import Bucket
 
 MAX_QUOTA: Final = 10**15 - 1
@@ -19,7 +19,7 @@ class Quota:
     limit: int
     used: int
     reserved: int
-    terms: KeyTerms = PLAIN
+    terms: KeyTerms = DEFAULT_TERMS
     revision: int = 0
     """How often the key's secret or terms were changed."""
     in_flight: int = 0

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, and_, fun
 from teacher_service.database.engine import follow_indexes
 from teacher_service.database.schema import answers, daily_usage, queries
 from teacher_service.errors.service_errors import InvalidRequest
-from teacher_service.ledger.reader import looking
+from teacher_service.ledger.reader import read_connection
 from teacher_service.query_log.export import FACTS
 
 Status = Literal["held", "settled", "released"]
@@ -66,7 +66,7 @@ class History:
             InvalidRequest: `cursor` is no query's id.
             LedgerUnavailable: the database cannot be read.
         """
-        with looking(self._engine) as connection:
+        with read_connection(self._engine) as connection:
             follow_indexes(connection)
             begin = None if cursor is None else (_admitted_at(connection, cursor), cursor)
             found = connection.execute(statement(wanted, limit + 1, begin)).all()
@@ -82,7 +82,7 @@ class History:
         asked = sums.where(daily_usage.c.day >= first, daily_usage.c.day < end)
         if key_id is not None:
             asked = asked.where(daily_usage.c.key_id == key_id)
-        with looking(self._engine) as connection:
+        with read_connection(self._engine) as connection:
             found = connection.execute(asked.group_by(daily_usage.c.day).order_by(daily_usage.c.day)).all()
         return [Day(day, int(count), int(samples)) for day, count, samples in found]
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 import httpx
 
 from teacher_service.database.engine import open_database
 from teacher_service.keys.api_key import NewKey
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
-from teacher_service.policy.key_terms import KeyTerms, NamedTerms
+from teacher_service.policy.key_terms import KeyTerms
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -165,18 +165,18 @@ class RunningService:
         assert maker.exitcode == 0, self.log.read_text()
         return key_file.read_text().strip()
 
-    def new_key(self, name: str, quota: int, **terms: Unpack[NamedTerms]) -> NewKey:
+    def new_key(self, name: str, quota: int, **terms: Any) -> NewKey:
         """A key on these `KeyTerms`, made in the test's own process."""
         with self.keys() as ring:
             return ring.create(name, quota, terms=KeyTerms(**terms))
 
     @contextmanager
-    def keys(self, clock: Callable[[], float] = time.time) -> Iterator[KeyRing]:
+    def keys(self, clock: Callable[[], float] = time.time) -> Iterator[KeyStore]:
         """The keys in its ledger, as the test's own process sees and changes them."""
         engine = open_database(self.ledger)
         commits = GroupCommit(engine)
         try:
-            yield KeyRing(engine, commits, clock)
+            yield KeyStore(engine, commits, clock)
         finally:
             commits.close()
             engine.dispose()

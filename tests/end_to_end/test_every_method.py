@@ -19,8 +19,8 @@ from distill_worker.data.datasets import Split, load_dataset
 from distill_worker.methods import METHODS
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
-from distill_worker.runs import train_student as pipeline
 from distill_worker.runs.samples import Samples, preprocessing
+from distill_worker.runs.train_student import train_student
 from distill_worker.training.loop import Progress
 from shared.networks.taps import forward_with_features
 from shared.weights import load_weights
@@ -101,7 +101,7 @@ def _teacher(data: str, folder: Path) -> Path:
         pytest.skip("Fashion-MNIST is not here: install Debian's package dataset-fashion-mnist")
     config = _config(data, {"method": {"name": "ce"}}, folder / data, steps=DATA[data]["teacher_steps"])
     config = config.model_copy(update={"budget": config.budget.model_copy(update={"n": 1000})})
-    pipeline.train_student(config, _samples(config), {}, None)
+    train_student(config, _samples(config), {}, None)
     return folder / data / "student.safetensors"
 
 
@@ -133,7 +133,7 @@ def _train(
     config = _config(data, VARIANTS[variant], directory)
     samples = _samples(config)
     targets = _outputs(weights, samples, config) if config.needs_teacher else {}
-    return pipeline.train_student(config, samples, targets, "a teacher", progress=progress)
+    return train_student(config, samples, targets, "a teacher", progress=progress)
 
 
 def _train_until_killed(data: str, variant: str, weights: Path, directory: Path) -> None:

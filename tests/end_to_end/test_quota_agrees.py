@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.store import KeyStore
 from teacher_service.policy.key_terms import KeyTerms
 from tests.end_to_end.asking import INFER, ask, outcome, paying
 from tests.end_to_end.clocked_service import FileClock
@@ -29,7 +29,7 @@ _SAMPLES = st.integers(1, 5)
 class QuotaMachine(RuleBasedStateMachine):
     """One key, two services, and a model that is told the same."""
 
-    def __init__(self, services: list[RunningService], ring: KeyRing, clock: FileClock) -> None:
+    def __init__(self, services: list[RunningService], ring: KeyStore, clock: FileClock) -> None:
         super().__init__()
         self.services, self.ring, self.clock = services, ring, clock
         self.now_ms = 1_000_000_000_000

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from teacher_service.keys.api_key import NewKey
-from teacher_service.keys.store import KeyRing
-from teacher_service.policy.key_terms import NamedTerms
+from teacher_service.keys.store import KeyStore
+from teacher_service.policy.key_terms import TermChanges
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.end_to_end.asking import INFER, ask, outcome, paying
 from tests.end_to_end.conftest import StartService
@@ -25,21 +25,21 @@ def services(start_service: StartService, ledger_place: Path | str) -> list[Runn
 
 
 @pytest.fixture
-def ring(services: list[RunningService]) -> Iterator[KeyRing]:
+def ring(services: list[RunningService]) -> Iterator[KeyStore]:
     """The keys, as a third process changes them."""
     with services[0].keys() as opened:
         yield opened
 
 
 @pytest.fixture
-def key(services: list[RunningService], ring: KeyRing) -> NewKey:
+def key(services: list[RunningService], ring: KeyStore) -> NewKey:
     """A key that both services have met, and remember."""
     made = ring.create("known", QUOTA)
     assert _at_each(services, made.token) == ["answered", "answered"]
     return made
 
 
-def test_grant_is_spent_at_once(services: list[RunningService], ring: KeyRing) -> None:
+def test_grant_is_spent_at_once(services: list[RunningService], ring: KeyStore) -> None:
     made = ring.create("poor", 2)
     assert _at_each(services, made.token) == ["answered", "answered"]
     for _ in range(2):
@@ -50,7 +50,7 @@ def test_grant_is_spent_at_once(services: list[RunningService], ring: KeyRing) -
     assert services[1].quota(made.token)["limit"] == 6
 
 
-def test_revoked_key_is_refused_at_once(services: list[RunningService], ring: KeyRing, key: NewKey) -> None:
+def test_revoked_key_is_refused_at_once(services: list[RunningService], ring: KeyStore, key: NewKey) -> None:
     """Whatever it asks: a query, a malformed one, a paid answer again, its quota."""
     assert outcome(ask(services[0], key.token, 1, "paid")) == "answered"
     ring.revoke(key.id)
@@ -63,7 +63,7 @@ def test_revoked_key_is_refused_at_once(services: list[RunningService], ring: Ke
 
 
 def test_old_secret_is_refused_at_once_and_the_new_one_taken(
-    services: list[RunningService], ring: KeyRing, key: NewKey
+    services: list[RunningService], ring: KeyStore, key: NewKey
 ) -> None:
     fresh = ring.rotate(key.id)
     assert _at_each(services, key.token) == ["unauthorized", "unauthorized"]
@@ -71,7 +71,7 @@ def test_old_secret_is_refused_at_once_and_the_new_one_taken(
     assert services[0].quota(fresh.token)["used"] == 4
 
 
-def test_fewer_outputs_are_told_at_once(services: list[RunningService], ring: KeyRing, key: NewKey) -> None:
+def test_fewer_outputs_are_told_at_once(services: list[RunningService], ring: KeyStore, key: NewKey) -> None:
     ring.change(key.id, outputs=OutputPolicy.parse("label"))
     assert _at_each(services, key.token) == ["output-not-allowed", "output-not-allowed"]
     for service in services:
@@ -92,13 +92,13 @@ def test_fewer_outputs_are_told_at_once(services: list[RunningService], ring: Ke
 )
 def test_lower_limits_hold_at_once(
     services: list[RunningService],
-    ring: KeyRing,
+    ring: KeyStore,
     key: NewKey,
-    terms: NamedTerms,
+    terms: TermChanges,
     expected: list[str],
 ) -> None:
     """Both services together keep them, and both let go when they are lifted."""
-    lifted: NamedTerms = {
+    lifted: TermChanges = {
         "requests_per_minute": None,
         "samples_per_minute": None,
         "max_concurrent": None,
@@ -111,7 +111,7 @@ def test_lower_limits_hold_at_once(
 
 
 def test_lower_limit_than_a_request_needs_refuses_it_at_once(
-    services: list[RunningService], ring: KeyRing, key: NewKey
+    services: list[RunningService], ring: KeyStore, key: NewKey
 ) -> None:
     ring.change(key.id, samples_per_minute=2)
     assert [outcome(ask(service, key.token, 3)) for service in services] == ["invalid-request", "invalid-request"]

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from shared.durable.process_lock import ProcessLock
 from teacher_service.database.engine import open_database, open_process_lock
 from teacher_service.database.query_facts import Query
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger
 
@@ -52,9 +52,9 @@ class Books:
         return Ledger(self.engine, self.commits, self.instance, self.clock)
 
     @property
-    def keys(self) -> KeyRing:
+    def keys(self) -> KeyStore:
         """The keys in this file."""
-        return KeyRing(self.engine, self.commits, self.clock)
+        return KeyStore(self.engine, self.commits, self.clock)
 
     def key(self, quota: int) -> str:
         """The id of a new key."""

@@ -17,7 +17,7 @@ from shared import oip
 from teacher_service.app import create_app
 from teacher_service.inference.batcher import Images, Rows
 from teacher_service.keys.api_key import NewKey
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.store import KeyStore
 from teacher_service.models import TorchTeacher
 from teacher_service.settings import Settings
 from tests.teacher_service.ledger_file import WAIT_SECONDS, FakeClock, counts
@@ -81,7 +81,7 @@ class ServiceUnderTest:
 
     def new_key(self, name: str, quota: int) -> NewKey:
         """Another key."""
-        ring: KeyRing = self.app.state.service.keys
+        ring: KeyStore = self.app.state.service.keys
         return ring.create(name, quota)
 
     def send(self, method: str, path: str, headers: dict[str, str] | None = None, content: bytes = b"") -> Response:
@@ -122,7 +122,7 @@ def start_service(
     app = create_app(chosen, teacher, clock)
     with TestClient(app, raise_server_exceptions=False) as http:
         teacher.passes.clear()  # the pass that warmed the model up
-        ring: KeyRing = app.state.service.keys
+        ring: KeyStore = app.state.service.keys
         yield ServiceUnderTest(
             app, http, teacher, data_dir / "ledger.sqlite", key or ring.create("tester", QUOTA), clock
         )

@@ -22,8 +22,8 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
     UnknownKey,
 )
-from teacher_service.keys.request_schemas import ChangedTermsForm, GrantForm, NewKeyForm
-from teacher_service.keys.response_schemas import GrantedFacts, KeyFacts, KeyWithGrants, NewKeyFacts
+from teacher_service.keys.request_schemas import ChangeTermsRequest, CreateKeyRequest, GrantRequest
+from teacher_service.keys.response_schemas import GrantedResponse, KeyResponse, KeyWithGrants, NewKeyResponse
 from teacher_service.policy.key_terms import KeyTerms
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -43,7 +43,7 @@ KeyId = Annotated[str, Path(pattern="^[A-Za-z0-9]{1,32}$", description="The key'
 class KeyList(BaseModel):
     """Every key, oldest first."""
 
-    keys: list[KeyFacts]
+    keys: list[KeyResponse]
 
 
 class RevokedKey(BaseModel):
@@ -67,20 +67,20 @@ async def _reference(
     "",
     status_code=201,
     responses=error_responses(*_ANY, *BODY_ERRORS, NameTaken),
-    openapi_extra=ADMIN_KEYED | documented_body(NewKeyForm),
+    openapi_extra=ADMIN_KEYED | documented_body(CreateKeyRequest),
 )
 def create_key(
-    state: State, response: Response, form: Annotated[NewKeyForm, Depends(body_of(NewKeyForm))]
-) -> NewKeyFacts:
+    state: State, response: Response, form: Annotated[CreateKeyRequest, Depends(body_of(CreateKeyRequest))]
+) -> NewKeyResponse:
     """Create a key and return its secret, once: only the hash is stored.
 
     400 invalid field; 401 no admin key; 403 the admin API is disabled; 408, 413, 415 the body; 409 the name is taken;
     503 ledger unavailable. Names are unique, so a retry creates no second key: if the response was lost, the retry gets
     409; look the key up by its name and `rotate` it for a new secret.
     """
-    key = state.keys.create(form.name, form.quota, terms=KeyTerms(**form.named))
+    key = state.keys.create(form.name, form.quota, terms=KeyTerms(**form.given_terms))
     response.headers.update(_NO_STORE)
-    return NewKeyFacts(id=key.id, key=key.token)
+    return NewKeyResponse(id=key.id, key=key.token)
 
 
 @router.get("", responses=error_responses(*_ANY), openapi_extra=ADMIN_KEYED)
@@ -89,7 +89,7 @@ def list_keys(state: State) -> KeyList:
 
     401 no admin key; 403 the admin API is disabled; 503 ledger unavailable. Safe to repeat.
     """
-    return KeyList(keys=[KeyFacts.of(quota, revoked) for quota, revoked in state.keys.all()])
+    return KeyList(keys=[KeyResponse.of(quota, revoked) for quota, revoked in state.keys.all()])
 
 
 @router.get("/{key_id}", responses=error_responses(*_ONE), openapi_extra=ADMIN_KEYED)
@@ -105,32 +105,32 @@ def show_key(state: State, key_id: KeyId) -> KeyWithGrants:
 @router.patch(
     "/{key_id}",
     responses=error_responses(*_ONE, *BODY_ERRORS),
-    openapi_extra=ADMIN_KEYED | documented_body(ChangedTermsForm),
+    openapi_extra=ADMIN_KEYED | documented_body(ChangeTermsRequest),
 )
 def change_key(
-    state: State, key_id: KeyId, form: Annotated[ChangedTermsForm, Depends(body_of(ChangedTermsForm))]
-) -> KeyFacts:
+    state: State, key_id: KeyId, form: Annotated[ChangeTermsRequest, Depends(body_of(ChangeTermsRequest))]
+) -> KeyResponse:
     """Change the named terms of a key, from its next request on; null removes a limit.
 
     400 invalid field; 401 no admin key; 403 the admin API is disabled; 404 no such key, or it is revoked; 408, 413, 415
     the body; 503 ledger unavailable. A retry is safe: it changes nothing more.
     """
-    return KeyFacts.of(state.keys.change(key_id, **form.named), revoked=False)
+    return KeyResponse.of(state.keys.change(key_id, **form.given_terms), revoked=False)
 
 
 @router.post(
     "/{key_id}/grants",
     status_code=201,
     responses=_GRANTED | error_responses(*_ONE, *BODY_ERRORS, QuotaTooLarge, IdempotencyMismatch),
-    openapi_extra=ADMIN_KEYED | documented_body(GrantForm),
+    openapi_extra=ADMIN_KEYED | documented_body(GrantRequest),
 )
 def grant_samples(
     state: State,
     response: Response,
     key_id: KeyId,
-    form: Annotated[GrantForm, Depends(body_of(GrantForm))],
+    form: Annotated[GrantRequest, Depends(body_of(GrantRequest))],
     reference: Annotated[str | None, Depends(_reference)],
-) -> GrantedFacts:
+) -> GrantedResponse:
     """Add samples to a key's quota, from its next request on.
 
     With an `Idempotency-Key`, a repetition grants nothing more and gets the same response, for ever, so every retry is
@@ -142,11 +142,11 @@ def grant_samples(
     granted = state.keys.grant(key_id, form.samples, form.reason, reference)
     if granted.repeated:
         response.headers["Idempotency-Replayed"] = "true"
-    return GrantedFacts.of_granted(granted)
+    return GrantedResponse.of_granted(granted)
 
 
 @router.post("/{key_id}/rotate", responses=error_responses(*_ONE), openapi_extra=ADMIN_KEYED)
-def rotate_key(state: State, response: Response, key_id: KeyId) -> NewKeyFacts:
+def rotate_key(state: State, response: Response, key_id: KeyId) -> NewKeyResponse:
     """Replace a key's secret and return the new one, once; the old one is rejected from the next request on.
 
     400 malformed key id; 401 no admin key; 403 the admin API is disabled; 404 no such key, or it is revoked; 503 ledger
@@ -154,7 +154,7 @@ def rotate_key(state: State, response: Response, key_id: KeyId) -> NewKeyFacts:
     """
     key = state.keys.rotate(key_id)
     response.headers.update(_NO_STORE)
-    return NewKeyFacts(id=key.id, key=key.token)
+    return NewKeyResponse(id=key.id, key=key.token)
 
 
 @router.post("/{key_id}/revoke", responses=error_responses(*_ONE), openapi_extra=ADMIN_KEYED)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from shared import oip
+from shared.output_kinds import LOGITS
 from teacher_service.api.dependencies import AppState, app_state, current_quota, quota_headers, token
 from teacher_service.api.inference_request import InferenceRequest, read_inference_request
 from teacher_service.api.openapi.infer import DOCUMENTED
@@ -29,7 +30,6 @@ from teacher_service.inference.image_decoding import decode_images
 from teacher_service.inference.query_runner import QueryResult
 from teacher_service.inference.request_checks import checked_images, checked_outputs
 from teacher_service.ledger.ledger import Settled
-from teacher_service.policy.output_policy import LOGITS
 from teacher_service.policy.quota import Quota
 
 _MAX_ATTEMPTS: Final = 3
@@ -65,7 +65,7 @@ async def infer(request: Request, model: str, model_version: str | None = None) 
     # Called directly: resolved as FastAPI dependencies, they would slow every request down.
     state, bearer_token = await app_state(request), await token(request)
     # Cached terms save a read of the ledger; it raises KeyChanged for a request that was admitted on outdated ones.
-    caller = state.keys.remembered(bearer_token) or await current_quota(request, state, bearer_token)
+    caller = state.keys.cached(bearer_token) or await current_quota(request, state, bearer_token)
     authenticate = partial(current_quota, request, state, bearer_token)
     try:
         inference_request = await read_inference_request(request, state.settings, model, model_version)
@@ -179,7 +179,7 @@ async def _count_rejection(request: Request, state: AppState, error: ServiceErro
     """
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, _NOT_COUNTED):
         return
-    counted = state.ledger.count_refusal(caller.key_id, caller.revision)
+    counted = state.ledger.count_rejection(caller.key_id, caller.revision)
     request.state.quota = error.quota = await asyncio.wrap_future(counted)
 
 

@@ -6,12 +6,13 @@ from typing import Any, Final
 from fastapi import APIRouter
 
 from shared import oip
+from shared.output_kinds import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K
 from teacher_service.api.dependencies import AppState, State
 from teacher_service.api.openapi.errors import protocol_error_responses
 from teacher_service.errors.service_errors import Draining, LedgerUnavailable, ServiceError, UnknownModel
 from teacher_service.inference.request_checks import INPUT
 from teacher_service.models import Teacher
-from teacher_service.policy.output_policy import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K, TOP_K_INDICES
+from teacher_service.policy.output_policy import TOP_K_INDICES
 
 _NOT_READY: Final = protocol_error_responses(Draining, LedgerUnavailable)
 _UNKNOWN: Final = protocol_error_responses(UnknownModel)

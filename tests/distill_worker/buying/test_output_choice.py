@@ -14,10 +14,10 @@ from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, RunError
 from distill_worker.methods import METHODS, Method
-from distill_worker.runs import purchase as buying
-from distill_worker.runs import train_student as pipeline
+from distill_worker.runs.purchase import buy, make_plan
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import find_bought, load_targets
+from distill_worker.runs.train_student import train_student
 from distill_worker.training.teacher_logits import to_logits
 from shared.output_kinds import OutputKind
 from shared.weights import load_weights
@@ -93,7 +93,7 @@ def test_refusal_comes_before_the_purchase(
     """Planning and buying alike; nothing was asked of the teacher, and nothing is written down."""
     config, teacher = _config(tmp_path, method, output), _teacher(*tells)
     samples = Samples.of(config)
-    for act in (buying.make_plan, buying.buy):
+    for act in (make_plan, buy):
         with pytest.raises(PlanRefused, match=rf"{reason}.*Nothing was spent"):
             act(config, samples, teacher, teacher.description, cache)
     assert (teacher.asked, teacher.sent, teacher.paid, cache.teachers()) == ([], [], 0, [])
@@ -134,11 +134,11 @@ def test_output_that_is_none_is_refused_by_its_key(tmp_path: Path, output: str, 
 def test_student_learns_from_what_was_bought_and_says_so(tmp_path: Path, cache: Cache, kind: str, method: str) -> None:
     config, teacher = _config(tmp_path, method, label_smoothing=0.3), _teacher(kind)
     samples = Samples.of(config)
-    plan, _ = buying.buy(config, samples, teacher, teacher.description, cache)
+    plan, _ = buy(config, samples, teacher, teacher.description, cache)
     assert (plan.kinds, teacher.paid) == ((kind,), 12)
     owner, kinds = find_bought(cache, samples.keys, None, config.teacher_kinds)
     bought = load_targets(cache, owner, samples.keys, kinds)
-    result = pipeline.train_student(config, samples, bought, owner)
+    result = train_student(config, samples, bought, owner)
     card, _, _ = load_weights(tmp_path / "run" / "student.safetensors")
     assert result["teacher_output"] == card.provenance["teacher_output"] == kind
     assert result["completion"] == card.provenance["completion"]
@@ -153,9 +153,9 @@ def test_log_probabilities_teach_what_logits_teach(tmp_path: Path, cache: Cache)
     for kind in ("logits", "log_probabilities"):
         config, teacher = _config(tmp_path / kind, {"name": "ckd", "k": 3}, kind), _teacher(kind)
         samples = Samples.of(config)
-        buying.buy(config, samples, teacher, teacher.description, cache)
+        buy(config, samples, teacher, teacher.description, cache)
         targets = load_targets(cache, "t", samples.keys, [kind])
-        pipeline.train_student(config, samples, targets, "t")
+        train_student(config, samples, targets, "t")
         _, network, _ = load_weights(tmp_path / kind / "run" / "student.safetensors")
         students.append(torch.cat([values.flatten().float() for values in network.state_dict().values()]))
     assert_close(*students, rtol=1e-3, atol=1e-4)
@@ -174,15 +174,15 @@ def test_run_on_what_was_told_otherwise_is_another_run(
     told = {"label": torch.zeros(12, 1), "logits": torch.zeros(12, 10)}
     config = _config(tmp_path)
     samples = Samples.of(config)
-    pipeline.train_student(config, samples, {"label": told["label"]}, "t")
+    train_student(config, samples, {"label": told["label"]}, "t")
     with pytest.raises(RunError, match=f"another run .{difference}"):
-        pipeline.train_student(_config(tmp_path, label_smoothing=smoothing), samples, {output: told[output]}, "t")
+        train_student(_config(tmp_path, label_smoothing=smoothing), samples, {output: told[output]}, "t")
 
 
 def test_offline_training_refuses_what_a_method_cannot_learn_from(tmp_path: Path) -> None:
     config = _config(tmp_path, "rkd")
     with pytest.raises(ConfigError, match="rkd needs logits, got label"):
-        pipeline.train_student(config, Samples.of(config), {"label": torch.zeros(12, 1)}, "t")
+        train_student(config, Samples.of(config), {"label": torch.zeros(12, 1)}, "t")
 
 
 def test_fake_tells_one_story() -> None:
@@ -204,9 +204,9 @@ def test_key_that_sees_less_now_buys_nothing_where_all_is_held(cache: Cache, tmp
     config = _config(tmp_path)
     before, now = _teacher("logits"), _teacher("label")
     samples = Samples.of(config)
-    buying.buy(config, samples, before, before.description, cache)
-    made = buying.make_plan(config, samples, now, now.description, cache)
+    buy(config, samples, before, before.description, cache)
+    made = make_plan(config, samples, now, now.description, cache)
     assert (made.kinds, made.to_buy) == (("logits",), ())
     more = config.model_copy(update={"budget": config.budget.model_copy(update={"n": 14})})
-    made = buying.make_plan(more, Samples.of(more), now, now.description, cache)
+    made = make_plan(more, Samples.of(more), now, now.description, cache)
     assert (made.kinds, len(made.to_buy)) == (("label",), 14)

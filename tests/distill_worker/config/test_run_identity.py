@@ -11,7 +11,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.training_section import Student, Training
 from distill_worker.errors import RunError
 from distill_worker.methods.single_sample import KD
-from distill_worker.runs.saved_selections import Choice, Choices
+from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
 from distill_worker.training.run_directory import RunDirectory
 
 SETTINGS: dict[str, Any] = {
@@ -172,10 +172,10 @@ def test_run_directory_lets_a_later_version_in_and_names_what_it_changed(tmp_pat
 def test_saved_selection_is_a_later_versions_too(tmp_path: Path) -> None:
     """Also one whose budget lacks its defaults, as earlier versions wrote it."""
     output = {"directory": tmp_path}
-    saved = Choices.in_run(RunConfig.model_validate({**SETTINGS, "output": output}))
+    saved = SavedSelections.in_run(RunConfig.model_validate({**SETTINGS, "output": output}))
     of = {**saved.identity.values, "budget": {"n": 50, "seed": 0, "strategy": "k-center"}}
-    with saved.alone():
-        saved.write(Choice(round=1, strategy="k-center", seed=0, of=of, keys=("00",)))
-    assert len(Choices.in_run(_later(output=output)).read()) == 1
+    with saved.locked():
+        saved.write(SavedSelection(round=1, strategy="k-center", seed=0, of=of, keys=("00",)))
+    assert len(SavedSelections.in_run(_later(output=output)).read()) == 1
     with pytest.raises(RunError, match=r"budget\.replacement: not set in the directory, True now"):
-        Choices.in_run(_later(output=output, budget={**SETTINGS["budget"], "replacement": True})).read()
+        SavedSelections.in_run(_later(output=output, budget={**SETTINGS["budget"], "replacement": True})).read()

@@ -173,11 +173,11 @@ def test_only_stored_mixtures_mix_the_batch() -> None:
     assert made(KD()).mixture(images, generator) is None
 
 
-def test_asked_mixtures_are_whole_pixels_and_more_keep_fewer() -> None:
+def test_requeried_mixtures_are_whole_pixels_and_more_keep_fewer() -> None:
     images = torch.randint(0, 256, (5, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     probabilities = torch.eye(5)
-    few = Mixup(targets="requeried", mixtures=3).asked_mixtures(images, probabilities, seed=1)
-    many = Mixup(targets="requeried", mixtures=12).asked_mixtures(images, probabilities, seed=1)
+    few = Mixup(targets="requeried", mixtures=3).requeried_mixtures(images, probabilities, seed=1)
+    many = Mixup(targets="requeried", mixtures=12).requeried_mixtures(images, probabilities, seed=1)
     assert (few[0].dtype, few[0].shape, many[0].shape) == (torch.uint8, (3, 1, 4, 4), (12, 1, 4, 4))
     assert torch.equal(many[0][:3], few[0])
     assert torch.equal(many[1][:3], few[1])

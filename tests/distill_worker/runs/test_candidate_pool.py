@@ -14,7 +14,7 @@ from distill_worker.data.datasets import Dataset, load_dataset
 from distill_worker.data.datasets.dataset import Split
 from distill_worker.data.selection import STRATEGIES, rank
 from distill_worker.errors import ConfigError
-from distill_worker.runs.candidate_pool import Eligible
+from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.runs.samples import Samples
 from shared.networks import build_network
 from shared.sample_key import sample_keys
@@ -69,7 +69,7 @@ def _backwards(dataset: Dataset) -> Dataset:
 @pytest.mark.parametrize("name", AT_ONCE)
 def test_choice_does_not_depend_on_the_order_of_the_data_set(name: str, digits: Dataset) -> None:
     config = config_of(strategy=name, share=0.2)
-    here, there = (Eligible.of(dataset, config) for dataset in (digits, _backwards(digits)))
+    here, there = (CandidatePool.of(dataset, config) for dataset in (digits, _backwards(digits)))
     assert here.first() == there.first()
     assert [here.key_of[at] for at in here.candidates] == [there.key_of[at] for at in there.candidates]
 
@@ -81,9 +81,9 @@ def test_students_choice_does_not_depend_on_the_order_of_the_data_set(
     config = config_of(strategy=name, rounds=2)
     chosen = []
     for dataset in (digits, _backwards(digits)):
-        eligible = Eligible.of(dataset, config)
-        chosen.append(eligible.further(20, eligible.first(), student))
-        assert not set(chosen[-1]) & set(eligible.first())
+        pool = CandidatePool.of(dataset, config)
+        chosen.append(pool.further(20, pool.first(), student))
+        assert not set(chosen[-1]) & set(pool.first())
     assert chosen[0] == chosen[1]
     assert len(set(chosen[0])) == 20
 
@@ -161,14 +161,14 @@ def test_samples_that_are_not_there_are_refused(digits: Dataset) -> None:
     ("budget", "message"),
     [
         ({"strategy": "best"}, "budget.strategy: expected one of random, class-balanced, "),
-        ({"strategy": "entropy"}, "rounds: expected at least 2, for entropy chooses with a student"),
-        ({"strategy": "typical", "rounds": 2}, "rounds: expected 1, for typical chooses without a student"),
+        ({"strategy": "entropy"}, "rounds: expected at least 2, because entropy chooses with a student"),
+        ({"strategy": "typical", "rounds": 2}, "rounds: expected 1, because typical chooses without a student"),
         ({"strategy": "margin", "rounds": 2, "first": "badge"}, "first: expected a strategy that needs no student"),
         ({"strategy": "margin", "rounds": 40}, "rounds: expected fewer than the 40 samples, got 40"),
         ({"strategy": "margin", "rounds": 2, "n": None}, "n: required with rounds"),
-        ({"first": "typical"}, "first: expected nothing, for random has one round"),
-        ({"features": "file"}, "features: expected nothing, for random looks at none"),
-        ({"strategy": "badge", "rounds": 2, "features": "file"}, "features: expected nothing, for random looks at"),
+        ({"first": "typical"}, "first: expected no value, because random has one round"),
+        ({"features": "file"}, "features: expected no value, because random uses no"),
+        ({"strategy": "badge", "rounds": 2, "features": "file"}, "features: expected no value, because random uses"),
     ],
 )
 def test_budget_that_makes_no_sense_is_refused(budget: dict[str, Any], message: str) -> None:
@@ -179,7 +179,9 @@ def test_budget_that_makes_no_sense_is_refused(budget: dict[str, Any], message: 
 
 
 def test_labels_that_the_track_has_not_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"budget\.strategy: class-balanced looks at the labels.*unlabelled-pool"):
+    with pytest.raises(
+        ConfigError, match=r"budget\.strategy: expected a strategy without labels.*unlabelled-pool.*class-balanced"
+    ):
         config_of("unlabelled-pool", strategy="class-balanced")
 
 

@@ -12,7 +12,7 @@ from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, TeacherUnavailable, WorkerError
-from distill_worker.runs import purchase as buying
+from distill_worker.runs.purchase import api_key, buy, connect
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import load_targets
 from shared.sample_key import sample_keys
@@ -44,12 +44,12 @@ def test_bought_targets_are_aligned_with_the_chosen_images(tmp_path: Path, cache
     config = _config(tmp_path, request_size=7, concurrency=3)
     samples = Samples.of(config)
     teacher = FakeTeacher(description=describe(shape=(1, 8, 8)))
-    plan, bought = buying.buy(config, samples, teacher, teacher.description, cache)
+    plan, bought = buy(config, samples, teacher, teacher.description, cache)
     assert (bought, teacher.paid, plan.requests) == (N, N, 4)
     images = samples.dataset.train.images[torch.tensor(samples.chosen)].numpy()
     assert list(samples.wanted) == sample_keys(images)
     assert np.array_equal(load_targets(cache, "t", samples.keys)["logits"].numpy(), answer(images))
-    again, bought = buying.buy(config, samples, teacher, teacher.description, cache)
+    again, bought = buy(config, samples, teacher, teacher.description, cache)
     assert (bought, again.cached, teacher.paid) == (0, N, N)
 
 
@@ -58,33 +58,33 @@ def test_abandoned_purchases_are_bought_anew(tmp_path: Path, cache: Cache) -> No
     samples, description = Samples.of(config), describe(shape=(1, 8, 8))
     alice = FakeTeacher(description=description, faults=[("after", TeacherUnavailable("lost"))])
     with pytest.raises(TeacherUnavailable):
-        buying.buy(config, samples, alice, description, cache)
+        buy(config, samples, alice, description, cache)
     bob = FakeTeacher(payer="bob", description=description)
-    assert buying.buy(config, samples, bob, description, cache, abandon="other-keys")[1] == N
+    assert buy(config, samples, bob, description, cache, abandon="other-keys")[1] == N
     assert bob.paid == N
 
 
 def test_api_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The variable wins over the file, of which the first line counts."""
-    assert buying.api_key() is None
+    assert api_key() is None
     (tmp_path / "key").write_text("from-file\nanother line\n")
     monkeypatch.setenv("TEACHER_API_KEY_FILE", str(tmp_path / "key"))
-    assert buying.api_key() == "from-file"
+    assert api_key() == "from-file"
     monkeypatch.setenv("TEACHER_API_KEY", "from-variable")
-    assert buying.api_key() == "from-variable"
+    assert api_key() == "from-variable"
 
 
 def test_unreadable_key_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TEACHER_API_KEY_FILE", str(tmp_path / "absent"))
     with pytest.raises(ConfigError, match=r"TEACHER_API_KEY_FILE: cannot read .*absent"):
-        buying.api_key()
+        api_key()
 
 
 def test_key_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A pasted character outside ASCII is a mistake to report, and not by showing the key."""
     monkeypatch.setenv("TEACHER_API_KEY", "clé-secrète")
     config = _config(tmp_path, give_up_after_seconds=0)
-    with pytest.raises(WorkerError, match="API_KEY") as raised, buying.connect(config):
+    with pytest.raises(WorkerError, match="API_KEY") as raised, connect(config):
         pytest.fail("there is no teacher")
     assert "clé" not in str(raised.value)
 
@@ -92,5 +92,5 @@ def test_key_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_teacher_url_in_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TEACHER_URL", "http://127.0.0.1:1")
     config = _config(tmp_path, url="http://127.0.0.1:2", give_up_after_seconds=0)
-    with pytest.raises(TeacherUnavailable, match=r"^http://127\.0\.0\.1:1: "), buying.connect(config):
+    with pytest.raises(TeacherUnavailable, match=r"^http://127\.0\.0\.1:1: "), connect(config):
         pytest.fail("there is no teacher")

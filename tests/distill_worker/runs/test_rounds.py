@@ -13,12 +13,19 @@ from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.runs import purchase as buying
-from distill_worker.runs import train_student as pipeline
-from distill_worker.runs.candidate_pool import Eligible
-from distill_worker.runs.rounds import Bought, Known, all_samples, check_teacher, known_samples, run_in_rounds
+from distill_worker.runs import purchase
+from distill_worker.runs.candidate_pool import CandidatePool
+from distill_worker.runs.rounds import (
+    Bought,
+    SelectedSamples,
+    all_samples,
+    check_teacher,
+    run_in_rounds,
+    selected_samples,
+)
 from distill_worker.runs.samples import Samples, dataset_of
 from distill_worker.runs.targets import load_targets
+from distill_worker.runs.train_student import train_student
 from shared.sample_key import sample_keys
 from shared.weights import load_weights
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, describe
@@ -56,31 +63,31 @@ class Buyer:
         """The whole run, or what is left of it."""
         return run_in_rounds(_config(self.folder, **budget), buy=self._buy, train=self._train)
 
-    def _buy(self, known: Known) -> Bought:
-        config, samples = _config(self.folder), known.samples
+    def _buy(self, selected: SelectedSamples) -> Bought:
+        config, samples = _config(self.folder), selected.samples
         self.seen.append(len(samples.chosen))
-        self.at("chosen", known.rounds, 0)
+        self.at("chosen", selected.rounds, 0)
         self.teacher.stopped = False
 
         def same_teacher(plan: Plan) -> bool:
-            check_teacher(known, plan.teacher_id)
+            check_teacher(selected, plan.teacher_id)
             return False
 
         with Cache(config.output.cache) as cache:
-            made, _ = buying.buy(
+            made, _ = purchase.buy(
                 config,
                 samples,
                 self.teacher,
                 self.teacher.description,
                 cache,
                 on_plan=same_teacher,
-                progress=lambda done, _: self.at("bought", known.rounds, done),
+                progress=lambda done, _: self.at("bought", selected.rounds, done),
             )
             return load_targets(cache, made.teacher_id, samples.keys, made.kinds), made.teacher_id
 
     def _train(self, here: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
         number = BOUGHT.index(len(samples.chosen)) + 1
-        return pipeline.train_student(here, samples, *bought, progress=lambda step, _: self.at("trained", number, step))
+        return train_student(here, samples, *bought, progress=lambda step, _: self.at("trained", number, step))
 
 
 def _teacher(name: str) -> FakeTeacher:
@@ -111,19 +118,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rounds_are_chosen_with_the_student_before(finished: Path) -> None:
     """The first by hash; each further one as the strategy says of the student on disk."""
     config = _config(finished)
-    eligible = Eligible.of(dataset_of(config), config)
-    taken = [eligible.key_of[position] for position in eligible.ranked[:9]]
+    pool = CandidatePool.of(dataset_of(config), config)
+    taken = [pool.key_of[position] for position in pool.ranked[:9]]
     assert _choice(finished, 1)["keys"] == [key.hex() for key in taken]
     for number in (2, 3):
         card, network, fingerprint = load_weights(finished / f"run/rounds/{number - 1:04}/student.safetensors")
-        chosen = eligible.further(8, taken, (card, network))
+        chosen = pool.further(8, taken, (card, network))
         choice = _choice(finished, number)
         assert choice["keys"] == [key.hex() for key in chosen]
         assert (choice["round"], choice["strategy"], choice["seed"]) == (number, "badge", 0)
         assert (choice["student"], choice["teacher_id"]) == (fingerprint, "t")
         assert card.provenance["n"] == len(taken)
         taken += chosen
-    held_out = {eligible.key_of[position] for position in eligible.validation}
+    held_out = {pool.key_of[position] for position in pool.validation}
     assert len(set(taken)) == N
     assert not held_out & set(taken)
 
@@ -135,7 +142,7 @@ def test_last_student_is_that_of_a_run_on_these_samples(finished: Path, tmp_path
     config = _config(finished)
     with Cache(config.output.cache) as cache:
         targets = load_targets(cache, "t", samples.keys)
-    pipeline.train_student(_config(tmp_path), samples, targets, "t")
+    train_student(_config(tmp_path), samples, targets, "t")
     assert (tmp_path / "run/student.safetensors").read_bytes() == (finished / "run/student.safetensors").read_bytes()
 
 
@@ -176,10 +183,10 @@ def test_choice_on_disk_is_never_made_again(finished: Path, tmp_path: Path) -> N
     folder.mkdir(parents=True)
     choice = _choice(finished, 1)
     config = _config(tmp_path)
-    eligible = Eligible.of(dataset_of(config), config)
-    other = [eligible.key_of[position].hex() for position in eligible.candidates[100:109]]
+    pool = CandidatePool.of(dataset_of(config), config)
+    other = [pool.key_of[position].hex() for position in pool.candidates[100:109]]
     (folder / "0001.json").write_text(json.dumps({**choice, "keys": other}))
-    assert [key.hex() for key in sorted(known_samples(config, keep=False).samples.wanted)] == sorted(other)
+    assert [key.hex() for key in sorted(selected_samples(config, keep=False).samples.wanted)] == sorted(other)
     buyer = Buyer(tmp_path)
     buyer.run()
     assert {key.hex() for keys in buyer.teacher.charged.values() for key in keys} >= set(other)
@@ -210,7 +217,7 @@ def test_another_teacher_is_refused_before_anything_is_spent(tmp_path: Path) -> 
     with pytest.raises(Crash):
         Buyer(tmp_path, at=end).run()
     other = _teacher("other")
-    with pytest.raises(RunError, match="bought of t, and now other answers; nothing was spent"):
+    with pytest.raises(RunError, match=r"expected t, .*, got other; nothing was spent"):
         Buyer(tmp_path, teacher=other).run()
     assert other.paid == 0
 
@@ -220,12 +227,12 @@ def test_damaged_choice_is_reported(finished: Path, tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "0001.json").write_text(json.dumps(_choice(finished, 1))[:-40])
     with pytest.raises(RunError, match=r"0001\.json: cannot be read; restore it"):
-        known_samples(_config(tmp_path), keep=True)
+        selected_samples(_config(tmp_path), keep=True)
 
 
 def test_samples_of_all_rounds_are_known_at_the_end(finished: Path, tmp_path: Path) -> None:
     assert len(all_samples(_config(finished)).chosen) == N
-    with pytest.raises(ConfigError, match=r"1 of 3 rounds are chosen.*distill-worker run"):
+    with pytest.raises(ConfigError, match=r"expected all 3 rounds to be selected, got 1;.*distill-worker run"):
         all_samples(_config(tmp_path))
 
 
@@ -233,12 +240,12 @@ def test_samples_of_all_rounds_are_known_at_the_end(finished: Path, tmp_path: Pa
 def test_choice_at_once_is_kept_where_it_rests_on_floats(strategy: str, kept: bool, tmp_path: Path) -> None:
     """What hashes decide leaves nothing behind; planning never does."""
     config = _config(tmp_path, strategy=strategy, rounds=1)
-    planned = known_samples(config, keep=False)
+    planned = selected_samples(config, keep=False)
     assert not (tmp_path / "run").exists()
-    known = known_samples(config, keep=True)
-    assert (known.rounds, known.later, known.samples.chosen) == (1, 0, planned.samples.chosen)
+    selected = selected_samples(config, keep=True)
+    assert (selected.rounds, selected.later, selected.samples.chosen) == (1, 0, planned.samples.chosen)
     assert (tmp_path / "run" / "rounds" / "0001.json").exists() is kept
-    assert known_samples(config, keep=True).samples.keys == sample_keys(known.samples.queried.numpy())
+    assert selected_samples(config, keep=True).samples.keys == sample_keys(selected.samples.queried.numpy())
 
 
 def test_bought_mixtures_are_refused() -> None:

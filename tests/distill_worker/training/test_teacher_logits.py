@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from distill_worker.errors import WorkerError
-from distill_worker.training.teacher_logits import completed, rule_of, to_logits
+from distill_worker.training.teacher_logits import rule_of, to_logits, to_teacher_logits
 from shared.output_kinds import OutputKind
 
 TINY = 2.0**-126
@@ -168,7 +168,7 @@ def test_digits_cut_off_are_believed() -> None:
 
 def test_features_are_kept_beside_what_stands_for_the_logits() -> None:
     features = torch.rand(1, 4, 2, 2)
-    whole = completed({"features.stage2": features, "label": torch.tensor([[1.0]])}, 2, label_smoothing=0.2)
+    whole = to_teacher_logits({"features.stage2": features, "label": torch.tensor([[1.0]])}, 2, label_smoothing=0.2)
     assert set(whole.targets) == {"logits", "features.stage2"}
     assert whole.targets["features.stage2"] is features
     assert_close(whole.targets["logits"].exp(), torch.tensor([[0.2, 0.8]]))
@@ -178,11 +178,11 @@ def test_features_are_kept_beside_what_stands_for_the_logits() -> None:
 def test_two_distributions_are_one_too_many() -> None:
     rows = torch.tensor([[0.0, 0.0]])
     with pytest.raises(WorkerError, match="one distribution a sample, got logits, label"):
-        completed({"logits": rows, "label": rows[:, :1]}, 2)
+        to_teacher_logits({"logits": rows, "label": rows[:, :1]}, 2)
 
 
 def test_nothing_bought_stands_for_nothing() -> None:
-    assert completed({}, 2).output is None
+    assert to_teacher_logits({}, 2).output is None
 
 
 @pytest.mark.parametrize(

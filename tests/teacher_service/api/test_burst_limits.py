@@ -3,7 +3,7 @@
 import pytest
 
 from teacher_service.keys.api_key import NewKey
-from teacher_service.keys.store import KeyRing
+from teacher_service.keys.store import KeyStore
 from teacher_service.policy.key_terms import KeyTerms
 from tests.teacher_service.running_service import INFER, ServiceUnderTest, images
 from tests.teacher_service.wire import assert_refused
@@ -12,7 +12,7 @@ from tests.teacher_service.wire import assert_refused
 @pytest.fixture
 def limited(service: ServiceUnderTest) -> ServiceUnderTest:
     """A key that may ask three requests a minute, with six samples in all."""
-    ring: KeyRing = service.app.state.service.keys
+    ring: KeyStore = service.app.state.service.keys
     key: NewKey = ring.create("limited", 50, terms=KeyTerms(requests_per_minute=3, samples_per_minute=6))
     service.key = key
     return service
@@ -55,7 +55,7 @@ def test_questions_that_cost_nothing_are_not_limited(limited: ServiceUnderTest) 
 
 def test_changed_key_is_noticed_by_the_next_request(limited: ServiceUnderTest) -> None:
     """The service remembers keys; the ledger knows better."""
-    ring: KeyRing = limited.app.state.service.keys
+    ring: KeyStore = limited.app.state.service.keys
     assert limited.infer(images(1)).status_code == 200
     ring.change(limited.key.id, requests_per_minute=None, samples_per_minute=None, max_concurrent=1)
     paid = limited.infer(images(1))

@@ -105,12 +105,12 @@ def test_limits_apply_within_one_commit(books: Books) -> None:
 
 def test_refused_requests_count_against_the_burst_alone(books: Books) -> None:
     key = _key(books, requests_per_minute=2)
-    quota = _result(books.ledger.count_refusal(key, 0))
+    quota = _result(books.ledger.count_rejection(key, 0))
     assert quota.requests is not None
     assert (quota.requests.remaining, quota.remaining) == (1, 1000)
-    _result(books.ledger.count_refusal(key, 0))
+    _result(books.ledger.count_rejection(key, 0))
     with pytest.raises(RateLimited):
-        _result(books.ledger.count_refusal(key, 0))
+        _result(books.ledger.count_rejection(key, 0))
     with pytest.raises(RateLimited):
         _reserve(books, key)
     assert books.counts(key) == (0, 0)
@@ -155,14 +155,14 @@ def test_expired_key_is_refused_from_that_moment_on(books: Books) -> None:
 def test_terms_changed_meanwhile_are_noticed(books: Books) -> None:
     """A request let pass on old terms is not admitted, in whichever process they were changed."""
     key = books.keys.create("mine", 10)
-    assert books.keys.remembered(key.token) is None
+    assert books.keys.cached(key.token) is None
     revision = books.keys.authenticate(key.token).revision
     with open_books(books.path) as peer:
         peer.keys.change(key.id, requests_per_minute=1)
     with pytest.raises(KeyChanged):
         _result(books.ledger.reserve(query(key.id, 1), revision))
     with pytest.raises(KeyChanged):
-        _result(books.ledger.count_refusal(key.id, revision))
+        _result(books.ledger.count_rejection(key.id, revision))
     fresh = books.keys.authenticate(key.token)
     assert (fresh.revision, fresh.terms.requests_per_minute) == (1, 1)
     assert isinstance(_result(books.ledger.reserve(query(key.id, 1), fresh.revision)), Reservation)

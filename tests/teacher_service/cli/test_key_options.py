@@ -162,6 +162,6 @@ def test_grant_under_a_reference_is_granted_once() -> None:
     assert "already granted on 20" in second.stderr
     other = _keys("grant", key_id, "--samples", "8", "--reference", "invoice 5")
     assert (other.exit_code, other.stdout) == (2, "")
-    assert "7 samples (granted) were granted under 'invoice 5'" in other.stderr
+    assert "expected the grant of 7 samples (granted) that was made under 'invoice 5'" in other.stderr
     grants = json.loads(_keys("show", key_id, "--json").stdout)["grants"]
     assert [(given["samples"], given["reference"]) for given in grants] == [(50, None), (7, "invoice 5")]

@@ -14,7 +14,7 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
     UnknownKey,
 )
-from teacher_service.policy.key_terms import KeyTerms, NamedTerms
+from teacher_service.policy.key_terms import KeyTerms, TermChanges
 from teacher_service.policy.output_policy import OutputPolicy
 from teacher_service.policy.quota import MAX_QUOTA
 from tests.teacher_service.ledger_file import Books, Commits, open_books, rows
@@ -69,7 +69,7 @@ def test_refused_grant_leaves_its_reference_free(either: Books) -> None:
         either.keys.grant(key, MAX_QUOTA, "term", "word")
     assert not either.keys.grant(key, 7, "term", "word").repeated
     for samples, reason in ((8, "term"), (7, "other"), (MAX_QUOTA, "term")):
-        with pytest.raises(IdempotencyMismatch, match=r"7 samples \(term\) were granted under 'word'"):
+        with pytest.raises(IdempotencyMismatch, match=r"7 samples \(term\) that was made under 'word'"):
             either.keys.grant(key, samples, reason, "word")
     assert either.keys.show(key).quota.limit == 12
 
@@ -81,7 +81,7 @@ def test_references_belong_to_their_key(either: Books) -> None:
 
 def test_terms_that_several_change_at_once_are_all_changed(ledger_place: Path | str) -> None:
     """A change that read the key and wrote all of it back would undo its neighbour's."""
-    changes: list[NamedTerms] = [
+    changes: list[TermChanges] = [
         {"holder": "Ada"},
         {"outputs": OutputPolicy.parse("label")},
         {"expires_at": 5e9},

@@ -7,8 +7,8 @@ import pytest
 from teacher_service.errors.service_errors import NameTaken
 from teacher_service.keys.api_key import NewKey
 from teacher_service.keys.key_file import KeyFileError, keep_key
-from teacher_service.keys.store import KeyRing
-from teacher_service.policy.key_terms import PLAIN, KeyTerms
+from teacher_service.keys.store import KeyStore
+from teacher_service.policy.key_terms import DEFAULT_TERMS, KeyTerms
 from tests.teacher_service.ledger_file import Books
 
 
@@ -16,14 +16,14 @@ class _Died(BaseException):
     """The end of the process."""
 
 
-class _DyingRing(KeyRing):
+class _DyingStore(KeyStore):
     """Dies before or after the ledger has the key."""
 
     def __init__(self, books: Books, *, after: bool) -> None:
         super().__init__(books.engine, books.commits, books.clock)
         self._after = after
 
-    def create(self, name: str, quota: int, key: NewKey | None = None, terms: KeyTerms = PLAIN) -> NewKey:
+    def create(self, name: str, quota: int, key: NewKey | None = None, terms: KeyTerms = DEFAULT_TERMS) -> NewKey:
         """Die."""
         if self._after:
             super().create(name, quota, key, terms)
@@ -43,7 +43,7 @@ def test_key_is_kept_once_and_works(books: Books, tmp_path: Path) -> None:
 def test_next_call_finishes_what_a_killed_one_began(books: Books, tmp_path: Path, after: bool) -> None:
     path = tmp_path / "worker"
     with pytest.raises(_Died):
-        keep_key(_DyingRing(books, after=after), "worker", 5, path)
+        keep_key(_DyingStore(books, after=after), "worker", 5, path)
     assert not path.exists()
     key_id = keep_key(books.keys, "worker", 5, path)
     assert books.keys.authenticate(path.read_text().strip()).key_id == key_id
