@@ -1,12 +1,12 @@
 """Parameters and response bodies of the query log and of the usage by day."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
-from shared.times import parse_moment
+from shared.times import parse_day, parse_time, utc
 from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.query_log.export import FACTS, TIMES, TYPES
 from teacher_service.query_log.history import Day, History, QueryPage, Status, Wanted
@@ -19,18 +19,11 @@ def _read_as(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"expected a day, such as 2027-01-31, got {text[:60]!r}") from error
-
-
 _DATE: Final = {"type": "string", "format": "date"}
 _Time = Annotated[
-    float, _read_as(parse_moment), WithJsonSchema({"anyOf": [_DATE, {"type": "string", "format": "date-time"}]})
+    float, _read_as(parse_time), WithJsonSchema({"anyOf": [_DATE, {"type": "string", "format": "date-time"}]})
 ]
-_Day = Annotated[date, _read_as(_day), WithJsonSchema(_DATE)]
+_Day = Annotated[date, _read_as(parse_day), WithJsonSchema(_DATE)]
 KeyIdFilter = Annotated[str | None, Field(default=None, pattern="^[A-Za-z0-9]{1,32}$")]
 
 
@@ -119,7 +112,7 @@ def usage(history: History, query: UsageQuery, key_id: str | None) -> UsageBody:
     Raises:
         InvalidRequest: the range ends before it starts, or exceeds 366 days.
     """
-    today = datetime.fromtimestamp(history.clock(), UTC).date()
+    today = utc(history.clock()).date()
     until = query.until or today + timedelta(days=1)
     since = query.since or max(until, date.min + timedelta(days=_MAX_DAYS)) - timedelta(days=_MAX_DAYS)
     if not 0 <= (until - since).days <= _MAX_DAYS:
@@ -140,7 +133,7 @@ def _query_facts(row: Any) -> QueryFacts:
     facts = {name: getattr(row, name) for name in FACTS}
     for name in TIMES:
         if facts[name] is not None:
-            facts[name] = datetime.fromtimestamp(facts[name], UTC)
+            facts[name] = utc(facts[name])
     return QueryFacts(**facts)
 
 

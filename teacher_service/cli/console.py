@@ -5,7 +5,6 @@ Results go to standard output, logs and errors to standard error; exit status 2 
 
 import io
 import logging
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,11 +16,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Column, Table
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
-from teacher_service.database.engine import open_database
-from teacher_service.database.schema_version import LedgerTooNew
+from teacher_service.database.engine import Database, LedgerUnusable, explained, open_database, without_password
 from teacher_service.errors.service_errors import ServiceError
 from teacher_service.keys.key_file import KeyFileError
 from teacher_service.settings import Settings
@@ -34,7 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 
 @contextmanager
-def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[Engine]:
+def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[Database]:
     """Open the ledger that the settings name; an error ends the command with a message.
 
     A missing ledger is created, unless `existing` is true.
@@ -56,25 +52,12 @@ def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[En
 def explained_errors(settings: Settings) -> Iterator[None]:
     """End the command with a message on an error that is not a defect."""
     try:
-        yield
+        with explained(settings.ledger):
+            yield
     except ServiceError as error:
         fail(error.detail)
-    except KeyFileError as error:
+    except (KeyFileError, LedgerUnusable) as error:
         fail(str(error))
-    except LedgerTooNew as error:
-        fail(f"{_without_password(settings.ledger)}: {error}")
-    except BrokenPipeError:  # the reader of the output closed it
-        raise
-    except (SQLAlchemyError, OSError) as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        on_server = str(settings.ledger).startswith("postgresql:")
-        remedy = "the server runs and TEACHER_DATABASE_URL is right" if on_server else "the folder can be written"
-        fail(f"{_without_password(settings.ledger)}: the ledger cannot be opened ({reason}); check that {remedy}")
-
-
-def _without_password(url: object) -> str:
-    """The URL without its password."""
-    return re.sub(r"//[^/]*@", "//***@", str(url))
 
 
 def read_settings(**options: Any) -> Settings:
@@ -84,7 +67,7 @@ def read_settings(**options: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        fail(f"{field}: {first['msg']}, got {_without_password(repr(first['input']))}")
+        fail(f"{field}: {first['msg']}, got {without_password(repr(first['input']))}")
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:

@@ -5,7 +5,6 @@ A request is authenticated, read, checked, then replayed or run, and answered.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from time import perf_counter, time
@@ -18,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from shared import oip
 from shared.output_kinds import LOGITS
+from shared.times import iso
 from teacher_service.api.dependencies import AppState, app_state, current_quota, quota_headers, token
 from teacher_service.api.inference_request import InferenceRequest, read_inference_request
 from teacher_service.api.openapi.infer import DOCUMENTED
@@ -193,7 +193,7 @@ def _respond(state: AppState, result: QueryResult, inference_request: InferenceR
         counters.count_answer(result.samples, seconds, result.queue_seconds, result.compute_seconds)
     counters.last_answer_at = time()
     if settled.kept_until is not None:
-        headers["X-Answer-Kept-Until"] = datetime.fromtimestamp(settled.kept_until, UTC).isoformat(timespec="seconds")
+        headers["X-Answer-Kept-Until"] = iso(settled.kept_until)
     _log.info(
         "query",
         outcome="replayed" if settled.replayed else "answered",
