@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared import oip, oip_bytes
+from shared import oip
 from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.inference.image_decoding import decode_images
+from tests.shared.oip.byte_payload import byte_payload
 from tests.teacher_service.running_service import INFER, ServiceUnderTest, images
 from tests.teacher_service.wire import assert_refused, binary_request
 
@@ -98,7 +99,7 @@ def test_model_with_other_channels_takes_no_pictures() -> None:
 
 
 def _ask(service: ServiceUnderTest, files: list[bytes], shape: list[int]) -> tuple[bytes, dict[str, str]]:
-    payload = oip_bytes.to_binary(files)
+    payload = byte_payload(files)
     head = {
         "inputs": [
             {"name": "images", "shape": shape, "datatype": "BYTES", "parameters": {"binary_data_size": len(payload)}}
