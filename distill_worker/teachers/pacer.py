@@ -49,7 +49,7 @@ class Turn:
 
 @dataclass
 class Pacer:
-    """The pace of one client. Thread-safe. `wait` sleeps on a condition until notified, or for at most so many seconds."""
+    """The pace of one client. Thread-safe. `wait` sleeps on a condition until notified, or for so many seconds."""
 
     most_at_once: int
     longest_wait_seconds: float
