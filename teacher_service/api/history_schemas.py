@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from shared.times import parse_moment
 from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.query_log.export import FACTS, TIMES, TYPES
-from teacher_service.query_log.history import Day, History, QueryPage, Status, Wanted
+from teacher_service.query_log.history import Day, History, QueryFilter, QueryPage, Status
 
 _EPOCH: Final = date(1970, 1, 1)
 _MOST_DAYS: Final = 366
@@ -48,9 +48,9 @@ class PageAsked(BaseModel):
         default=None, pattern="^[ -~]{1,255}$", description="The query that is charged, or held, under it."
     )
 
-    def wanted(self, key_id: str | None) -> Wanted:
+    def wanted(self, key_id: str | None) -> QueryFilter:
         """Of one key, or of all."""
-        return Wanted(key_id, self.status, self.since, self.until, self.idempotency_key)
+        return QueryFilter(key_id, self.status, self.since, self.until, self.idempotency_key)
 
 
 class UsageAsked(BaseModel):
