@@ -157,7 +157,7 @@ def test_idempotency_key_finds_the_query_that_counts(either: Books) -> None:
 
 def test_cursor_that_no_page_gave_is_refused(either: Books) -> None:
     for cursor in (5, 2**63 - 1):
-        with pytest.raises(InvalidRequest, match=f"cursor: expected what `next` .* got {cursor}"):
+        with pytest.raises(InvalidRequest, match=f"cursor: expected the `next` .* got {cursor}"):
             _history(either).page(QueryFilter(), 10, cursor)
 
 
