@@ -7,13 +7,15 @@ import json
 import os
 import platform
 import statistics
+import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+
+from shared.times import iso
 
 RESULTS = Path(__file__).parent / "results"
 _TABLE_WIDTH = 110
@@ -58,7 +60,7 @@ def figure(
         "max": _rounded(max(values)),
         "runs": len(values),
         "hardware": _hardware(),
-        "at": datetime.now(UTC).date().isoformat(),
+        "at": iso(time.time())[:10],
     }
 
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from benchmarks.figures import Figure, figure, misses_target, write
 from benchmarks.long_ledger import Past, write_past
 from benchmarks.service.processes import running
 from benchmarks.service.teacher_file import write_teacher
+from shared.times import utc
 from tests.postgresql import PostgresServer
 
 QUERIES: Final = 1_000_000
@@ -32,7 +33,7 @@ _ADMIN_KEY: Final = "benchmark-admin-key"
 
 def questions(past: Past) -> Mapping[str, str]:
     """What is asked, below `/v1` and below `/v1/admin`."""
-    begun = datetime.fromtimestamp(past.begun_at, UTC).date()
+    begun = utc(past.begun_at).date()
     day, next_day = begun + timedelta(days=20), begun + timedelta(days=21)
     return {
         "first_page": "queries",

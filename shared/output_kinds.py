@@ -77,11 +77,6 @@ class OutputKind:
         """Whether it is a layer's features; everything else is a distribution over the classes, or a part of one."""
         return self.name.startswith(FEATURES)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether it holds the softmax of the logits as exactly as logits do."""
-        return self.name in (LOGITS, LOG_PROBABILITIES)
-
     def shape(self, num_classes: int) -> tuple[int, ...]:
         """Of one sample's output; a layer's features have the shape that their teacher says.
 

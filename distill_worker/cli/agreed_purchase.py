@@ -2,7 +2,6 @@
 
 import sys
 import time
-from datetime import UTC, datetime
 
 import typer
 
@@ -15,6 +14,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import PlanRefused, counted
 from distill_worker.runs import purchase
 from distill_worker.runs.rounds import SelectedSamples, check_teacher
+from shared.times import to_minute
 
 
 def buy(
@@ -38,7 +38,7 @@ def buy(
         if abandon is None and (held := purchase.held_already(config, samples, cache)) is not None:
             made, seen_at = held
             check_teacher(selected, made.teacher_id)
-            seen = datetime.fromtimestamp(seen_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            seen = to_minute(seen_at)
             outputs = "the 1 wanted output is" if made.wanted == 1 else f"all {made.wanted} wanted outputs are"
             say(f"{outputs} cached; no request was sent (teacher {made.teacher_id}, last seen on {seen})")
             return made, 0

@@ -1,7 +1,6 @@
 """Prices, bills and caches as tables: the price on standard error, what a command returns on standard output."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +11,7 @@ from distill_worker.cache.summary import CacheSummary
 from distill_worker.cache.verify import Verification
 from distill_worker.cli.console import notes, result_table
 from distill_worker.errors import counted
+from shared.times import to_minute
 
 _ROWS_SHOWN = 20
 answers = Console(highlight=False, soft_wrap=True)
@@ -102,7 +102,7 @@ def _print_rest(rows: int) -> None:
 
 
 def _utc(seconds: float | None) -> str:
-    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return "" if seconds is None else to_minute(seconds)
 
 
 def duration(seconds: float) -> str:

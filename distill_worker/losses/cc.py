@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from distill_worker.losses.representations import check_representations
-from distill_worker.losses.shapes import at_least_float32
+from distill_worker.losses.shapes import at_least_float32, check_representations
 
 
 def cc_loss(student_logits: Tensor, teacher_logits: Tensor, *, gamma: float = 0.4, order: int = 2) -> Tensor:

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from distill_worker.losses.representations import check_representations
-from distill_worker.losses.shapes import at_least_float32
+from distill_worker.losses.shapes import at_least_float32, check_representations
 
 _EPSILON = 1e-7
 

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, smooth_l1_loss
 
-from distill_worker.losses.representations import check_representations
-from distill_worker.losses.shapes import at_least_float32
+from distill_worker.losses.shapes import at_least_float32, check_representations
 
 
 def rkd_loss(

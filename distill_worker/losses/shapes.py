@@ -1,4 +1,4 @@
-"""The check that every logit loss makes first: a wrong shape broadcasts silently into a wrong number."""
+"""The checks that losses make first: a wrong shape broadcasts silently into a wrong number."""
 
 import torch
 from torch import Tensor
@@ -18,6 +18,23 @@ def check_logits(student_logits: Tensor, teacher_logits: Tensor, *, at_least: in
         raise ValueError(f"student_logits: expected a batch of at least {at_least}, got {len(student_logits)}")
 
 
+def check_representations(
+    student_logits: Tensor, teacher_logits: Tensor, *, at_least: int = 2, equal_dims: bool = False
+) -> None:
+    """Raise `ValueError` unless both are float `[batch, dims]` with one batch of `at_least` samples."""
+    for name, rows in (("student_logits", student_logits), ("teacher_logits", teacher_logits)):
+        if rows.ndim != 2 or not rows.is_floating_point() or rows.shape[1] < 1:
+            raise ValueError(f"{name}: expected float [batch, dims], got {rows.dtype} {list(rows.shape)}")
+    if len(student_logits) != len(teacher_logits) or (equal_dims and student_logits.shape != teacher_logits.shape):
+        what = "shape" if equal_dims else "batch"
+        raise ValueError(
+            f"teacher_logits: expected the student's {what} {list(student_logits.shape)}, got "
+            f"{list(teacher_logits.shape)}"
+        )
+    if len(student_logits) < at_least:
+        raise ValueError(f"student_logits: expected a batch of at least {at_least}, got {len(student_logits)}")
+
+
 def check_temperature(temperature: float) -> None:
     """Raise `ValueError` unless the temperature is positive and finite."""
     if not 0 < temperature < float("inf"):
@@ -30,6 +47,6 @@ def at_least_float32(logits: Tensor) -> Tensor:
 
 
 def check_labels(labels: Tensor, logits: Tensor) -> None:
-    """Raise `ValueError` unless labels are int64, one for each row of the logits; their range is not looked at."""
+    """Raise `ValueError` unless labels are int64, one for each row of the logits; their range is not checked."""
     if labels.dtype != torch.int64 or labels.shape != logits.shape[:1]:
         raise ValueError(f"labels: expected int64 [{len(logits)}], got {labels.dtype} {list(labels.shape)}")

@@ -15,7 +15,7 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
 from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
-from distill_worker.training.loop import Progress, Validated, most_steps, train
+from distill_worker.training.loop import BestWeights, Progress, most_steps, train
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from distill_worker.training.training_set import TrainingSet
@@ -91,7 +91,7 @@ def train_student(
         return result
 
 
-def _best(best: Validated | None, network: torch.nn.Module, data: TrainingSet, test: Split) -> dict[str, Any] | None:
+def _best(best: BestWeights | None, network: torch.nn.Module, data: TrainingSet, test: Split) -> dict[str, Any] | None:
     """The test accuracy of the weights with the best validation accuracy. The run's result is that of the last ones."""
     if best is None:
         return None

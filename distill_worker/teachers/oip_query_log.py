@@ -1,13 +1,13 @@
 """The log of queries that our service keeps, read page by page."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from distill_worker.errors import TeacherError
 from distill_worker.teachers.base import LoggedQuery
 from distill_worker.teachers.http_errors import status_of
 from distill_worker.teachers.http_sender import Sender
+from shared.times import iso, parse_time
 
 _PATH = "/v1/queries"
 _PAGE = 1000
@@ -36,7 +36,7 @@ def _pages(sender: Sender, since: float | None, page: tuple[list[LoggedQuery], i
 def _page(sender: Sender, since: float | None, cursor: int | None) -> tuple[list[LoggedQuery], int | None]:
     asked: dict[str, Any] = {"limit": _PAGE}
     if since is not None:
-        asked["since"] = datetime.fromtimestamp(since, UTC).isoformat()
+        asked["since"] = iso(since, "auto")
     if cursor is not None:
         asked["cursor"] = cursor
     body = sender.json(_PATH, params=asked)
@@ -58,12 +58,6 @@ def _logged(query: dict[str, Any]) -> LoggedQuery:
         outputs=tuple(outputs.split(",")) if outputs else (),
         status=status,
         model_version=str(query["model_version"]),
-        created_at=_moment(query["created_at"]),
-        finished_at=None if query["finished_at"] is None else _moment(query["finished_at"]),
+        created_at=parse_time(query["created_at"]),
+        finished_at=None if query["finished_at"] is None else parse_time(query["finished_at"]),
     )
-
-
-def _moment(said: str) -> float:
-    """ISO 8601, UTC unless it says otherwise."""
-    moment = datetime.fromisoformat(said)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,6 +1,6 @@
-"""One training batch: drawn, augmented, mixed where the method mixes, and passed through the student.
+"""Training batches: drawn, augmented, mixed if the method mixes, and passed through the student.
 
-Invariant: all of a run's randomness comes from one generator, so its state and the orders' are enough to go on.
+Invariant: all randomness of a run comes from one generator, so its state and that of the orders are enough to resume.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from shared.networks.taps import forward_with_features
 
 
 class Batches:
-    """The batches of one run. The queried samples and the pool, where there is one, are passed through together."""
+    """The batches of one run. Queried samples and pool samples go through the student in one forward pass."""
 
     def __init__(self, data: TrainingSet, batch_size: int, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -54,19 +54,19 @@ class Batches:
         )
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state to store in a checkpoint."""
         pool = None if self._pool_order is None else self._pool_order.state()
         return {"generator": self.generator.get_state(), "order": self._order.state(), "pool_order": pool}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.generator.set_state(state["generator"])
         self._order.restore(state["order"])
         if self._pool_order is not None:
             self._pool_order.restore(state["pool_order"])
 
     def _add_pool(self, inputs: list[Tensor]) -> Tensor | None:
-        """Put the pool's batch behind the queried one: once with its labels, which are returned, or in two views."""
+        """Append a batch of the pool to `inputs`: once if it has labels, which are returned, else in two views."""
         pool = self._data.pool
         if pool is None or self._pool_order is None:
             return None

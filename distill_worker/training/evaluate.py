@@ -21,10 +21,9 @@ def count_correct(
     resize: tuple[int, int] | None = None,
     degradation: Degradation | None = None,
 ) -> int:
-    """How many images, uint8 `[samples, channels, height, width]`, get their label; leaves eval mode on.
+    """Count the images, uint8 `[samples, channels, height, width]`, that are classified correctly; leaves eval mode on.
 
-    `resize` is the height and width that the network sees, and `degradation` what its outputs go through before
-    anybody sees them.
+    `resize` is the height and width of the network's input. `degradation` is applied to its logits.
     """
     network.eval()
     correct = 0

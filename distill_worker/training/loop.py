@@ -23,12 +23,12 @@ from distill_worker.training.training_set import TrainingSet
 _LOGGED_STEPS = 50
 
 Progress = Callable[[int, float], None]
-"""Told the steps done so far and the last logged loss."""
+"""Called with the number of steps done and the last logged loss."""
 
 
 @dataclass(frozen=True)
-class Validated:
-    """The weights with the best validation accuracy so far: the first ones, where several are equal."""
+class BestWeights:
+    """The weights with the best validation accuracy so far; of several equal ones, the first."""
 
     step: int
     accuracy: float
@@ -37,7 +37,7 @@ class Validated:
 
 
 def most_steps(training: Training, samples: int) -> int:
-    """Where a training on so many samples ends at the latest."""
+    """The largest number of steps that a training on so many samples takes."""
     if training.protocol == "paper":
         return training.max_epochs * _epoch_steps(training, samples)
     return min(training.steps, training.stop_after_steps or training.steps)
@@ -50,40 +50,44 @@ def train(
     training: Training,
     directory: RunDirectory,
     progress: Progress = lambda _step, _loss: None,
-) -> Validated | None:
-    """Train `network` in place, going on from the directory's checkpoint if it has one.
+) -> BestWeights | None:
+    """Train `network` in place, from the directory's checkpoint if it has one.
 
     Returns:
-        The best weights by validation accuracy, or None where nothing is validated. `network` has the last ones.
+        The best weights by validation accuracy, or None without validation samples. `network` keeps the last ones.
 
     Raises:
         RunError: the loss is not finite, or the directory cannot be used.
     """
-    run = _Run(network, objective, data, training)
+    run = _RunningTraining(network, objective, data, training)
     state = directory.load_checkpoint()
     if state is not None:
         run.restore(state)
-    directory.forget_after(run.done)
+    directory.drop_metrics_after(run.steps_done)
     last = most_steps(training, len(data))
     log_every = max(1, last // _LOGGED_STEPS) if training.protocol == "steps" else run.epoch_steps
     network.train()
-    while run.done < last and not run.patience.is_over:
+    while run.steps_done < last and not run.patience.is_exhausted:
         terms = run.step()
-        if run.done % log_every == 0 or run.done == last:
+        if run.steps_done % log_every == 0 or run.steps_done == last:
             values = {name: float(term.detach()) for name, term in terms.items()}
             loss = sum(values.values())
             if not math.isfinite(loss):
-                raise RunError(f"step {run.done}: the loss is {loss} ({values}); lower training.learning_rate")
-            seen = {} if run.validation_accuracy is None else {"validation_accuracy": run.validation_accuracy}
-            directory.log({"step": run.done, "loss": loss, **values, **seen, "learning_rate": run.rate})
-            progress(run.done, loss)
-        if run.done % training.checkpoint_every == 0 and run.done < last:
+                raise RunError(
+                    f"step {run.steps_done}: expected a finite loss, got {loss} ({values}); lower "
+                    "training.learning_rate"
+                )
+            accuracy = run.validation_accuracy
+            validation = {} if accuracy is None else {"validation_accuracy": accuracy}
+            directory.log({"step": run.steps_done, "loss": loss, **values, **validation, "learning_rate": run.rate})
+            progress(run.steps_done, loss)
+        if run.steps_done % training.checkpoint_every == 0 and run.steps_done < last:
             directory.save_checkpoint(run.state())
     return run.best
 
 
-class _Run:
-    """A training between two steps: all that goes into a checkpoint."""
+class _RunningTraining:
+    """A training between two steps. `state` and `restore` convert it to and from a checkpoint."""
 
     def __init__(self, network: nn.Module, objective: Objective, data: TrainingSet, training: Training) -> None:
         self._network = network
@@ -91,7 +95,7 @@ class _Run:
         self._data = data
         self._training = training
         self._batches = Batches(data, training.batch_size, training.seed)
-        # What a method learns (a projection, a variance) is trained with the student.
+        # The parameters of a method (a projection, a variance) are trained with the student.
         self._optimizer = torch.optim.SGD(
             [*network.parameters(), *objective.parameters()],
             lr=training.learning_rate,
@@ -100,32 +104,34 @@ class _Run:
         )
         self.patience = Patience(training.patience_epochs)
         self.epoch_steps = _epoch_steps(training, len(data))
-        self._look_every = self.epoch_steps
+        self._validate_every = self.epoch_steps
         if training.protocol == "steps":
-            self._look_every = max(self.epoch_steps, training.steps // _LOGGED_STEPS)
-        self.best: Validated | None = None
+            self._validate_every = max(self.epoch_steps, training.steps // _LOGGED_STEPS)
+        self.best: BestWeights | None = None
         self.validation_accuracy: float | None = None
-        self.done = 0
+        self.steps_done = 0
         self.rate = math.nan
 
     def step(self) -> dict[str, Tensor]:
-        """One step of the optimiser, and a look at the validation samples where it is time for one."""
-        self.rate = self._rate(self.done + 1)
+        """Take one step of the optimiser, and validate if it is due; return the weighted loss terms by name."""
+        self.rate = self._rate(self.steps_done + 1)
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate
-        terms: dict[str, Tensor] = self._objective(self._batches.next(self._network, self._objective, self.done + 1))
+        terms: dict[str, Tensor] = self._objective(
+            self._batches.next(self._network, self._objective, self.steps_done + 1)
+        )
         self._optimizer.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
-        self.done += 1
-        last = self.done == most_steps(self._training, len(self._data))
-        if self._data.validation is not None and (self.done % self._look_every == 0 or last):
+        self.steps_done += 1
+        last = self.steps_done == most_steps(self._training, len(self._data))
+        if self._data.validation is not None and (self.steps_done % self._validate_every == 0 or last):
             self._validate(*self._data.validation)
         return terms
 
     def state(self) -> dict[str, Any]:
         return {
-            "step": self.done,
+            "step": self.steps_done,
             "network": self._network.state_dict(),
             "objective": self._objective.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -141,9 +147,9 @@ class _Run:
         self._optimizer.load_state_dict(state["optimizer"])
         self._batches.restore(state["batches"])
         self.patience.restore(state["patience"])
-        self.best = None if state["best"] is None else Validated(**state["best"])
+        self.best = None if state["best"] is None else BestWeights(**state["best"])
         self.validation_accuracy = state["validation_accuracy"]
-        self.done = int(state["step"])
+        self.steps_done = int(state["step"])
 
     def _rate(self, step: int) -> float:
         training = self._training
@@ -159,17 +165,17 @@ class _Run:
         self.validation_accuracy = correct / len(labels)
         improved = self.best is None or self.validation_accuracy > self.best.accuracy
         if improved:
-            kept = [_copied(module.state_dict()) for module in (self._network, self._objective)]
-            self.best = Validated(self.done, self.validation_accuracy, *kept)
+            copies = [_copied(module.state_dict()) for module in (self._network, self._objective)]
+            self.best = BestWeights(self.steps_done, self.validation_accuracy, *copies)
         if self._training.protocol == "paper" and self.patience.after_epoch(improved=improved):
-            self._return_to_best()
+            self._restore_best()
 
-    def _return_to_best(self) -> None:
-        if self.patience.is_over or self.best is None:
+    def _restore_best(self) -> None:
+        if self.patience.is_exhausted or self.best is None:
             return
         self._network.load_state_dict(self.best.network)
         self._objective.load_state_dict(self.best.objective)
-        self._optimizer.state.clear()  # the momentum belongs to the weights that were left
+        self._optimizer.state.clear()  # the momentum belongs to the abandoned weights
 
 
 def _epoch_steps(training: Training, samples: int) -> int:

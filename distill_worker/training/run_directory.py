@@ -1,12 +1,12 @@
-"""A run directory: everything that says what was run, how it went, and how to go on.
+"""A run directory: a run's configuration, progress and result, and the state to resume it from.
 
     run.json              configuration, teacher, environment
-    metrics.jsonl         one line for each logged step
-    checkpoint.pt         the last checkpoint, while the run is not finished
-    student.safetensors   the trained student, describing itself
+    metrics.jsonl         one line per logged step
+    checkpoint.pt         the last checkpoint, until the run is finished
+    student.safetensors   the trained student, with its description in the metadata
     result.json           written last: a run with a result is finished
 
-Invariant: a directory belongs to one run; another configuration is refused, never mixed in.
+Invariant: a directory belongs to one run; a run with another configuration is rejected.
 """
 
 import fcntl
@@ -28,50 +28,57 @@ from shared.atomic_file import atomic_replacement, write_atomically
 
 
 class RunDirectory:
-    """An opened run directory. Raises `RunError` wherever the disk does not do as it is told."""
+    """An opened run directory. Every failure of the disk is a `RunError`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
     def opened(self, identity: RunIdentity, *, fresh: bool = False) -> Iterator[None]:
-        """Claim the directory for the run that `identity` describes, and keep others out until the end.
+        """Claim the directory for the run that `identity` describes, and lock it until the end.
 
         Args:
             identity: everything that the result depends on.
-            fresh: forget what an earlier run left there.
+            fresh: delete the files of an earlier run first.
 
         Raises:
-            RunError: it cannot be written, is in use, or holds another run.
+            RunError: the directory cannot be written, is in use, or holds another run.
         """
-        with self._explained():
+        with self._translated_errors():
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / ".lock").open("w")
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise RunError(f"{self.path}: another process is training in this directory") from None
-            with self._explained():
+                raise RunError(
+                    f"{self.path}: another process is training in this directory; wait for it, or choose another "
+                    "output.directory"
+                ) from None
+            with self._translated_errors():
                 if fresh:
                     self._clear()
                 self._claim(identity)
             yield
 
     def result(self) -> dict[str, Any] | None:
-        """The finished run's result, or None."""
+        """The result of a finished run, or None."""
         return self._read_json("result.json")
 
     def finish(self, weights: bytes, result: Mapping[str, Any]) -> None:
-        """Write the student and the result, and drop the checkpoint."""
-        with self._explained():
+        """Write the student and the result, and delete the checkpoint."""
+        with self._translated_errors():
             write_atomically(self.path / "student.safetensors", weights)
             write_atomically(self.path / "result.json", _json(result))
             (self.path / "checkpoint.pt").unlink(missing_ok=True)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint."""
-        with self._explained(), atomic_replacement(self.path / "checkpoint.pt") as partial, partial.open("wb") as file:
+        with (
+            self._translated_errors(),
+            atomic_replacement(self.path / "checkpoint.pt") as partial,
+            partial.open("wb") as file,
+        ):
             torch.save(dict(state), file)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
@@ -82,20 +89,20 @@ class RunDirectory:
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise RunError(f"{path}: the checkpoint is damaged; delete it to start again") from error
+            raise RunError(f"{path}: expected a checkpoint, got a damaged file; delete it to start again") from error
         return state
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl; it holds a `step`."""
-        with self._explained(), (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        """Append one line to metrics.jsonl; `metrics` must hold a `step`."""
+        with self._translated_errors(), (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics) + "\n")
 
-    def forget_after(self, step: int) -> None:
-        """Drop the metrics of steps after `step`: they will be taken, and logged, again."""
+    def drop_metrics_after(self, step: int) -> None:
+        """Drop the metrics of the steps after `step`, which the resumed run takes, and logs, again."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
-        with self._explained():
+        with self._translated_errors():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
             write_atomically(path, "".join(kept).encode())
@@ -112,7 +119,7 @@ class RunDirectory:
             )
 
     def _clear(self) -> None:
-        # run.json goes last: what is left of a run keeps its name until nothing is left.
+        # run.json goes last: the remaining files belong to a named run until none remains.
         for name in ("result.json", "student.safetensors", "checkpoint.pt", "metrics.jsonl", "run.json"):
             (self.path / name).unlink(missing_ok=True)
 
@@ -127,11 +134,11 @@ class RunDirectory:
         return content
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise RunError(f"{self.path}: cannot write there ({error.strerror or error})") from error
+            raise RunError(f"{self.path}: cannot write to it ({error.strerror or error})") from error
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
@@ -152,6 +159,6 @@ def _git_hash() -> str | None:
     git = shutil.which("git")
     if git is None:
         return None
-    here = Path(__file__).parent
-    asked = subprocess.run([git, "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return asked.stdout.strip() or None
+    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    return completed.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""When the learning rate falls, and when a training ends.
+"""Schedules of the learning rate, and the end of a training.
 
 Steps are counted from 1: the first step is taken with the first value of the schedule.
 """
@@ -29,7 +29,7 @@ def _between(start: float, end: float, share: float) -> float:
 
 
 class Patience:
-    """The paper's schedule: after so many epochs without a better validation accuracy the rate falls, three times.
+    """The paper's schedule: the rate falls, three times, after `patience_epochs` epochs without a better accuracy.
 
     Source: Wilf et al. 2023, arXiv 2311.02253, section 4.
     """
@@ -44,16 +44,16 @@ class Patience:
 
     @property
     def factor(self) -> float:
-        """What the learning rate is multiplied by now."""
+        """The current factor of the learning rate."""
         return self.FACTOR**self.drops
 
     @property
-    def is_over(self) -> bool:
-        """Whether patience ran out after the last drop."""
+    def is_exhausted(self) -> bool:
+        """Whether patience ran out again after the last drop, so that the training ends."""
         return self.drops > self.DROPS
 
     def after_epoch(self, *, improved: bool) -> bool:
-        """Count an epoch; whether patience ran out, so that the best weights are to be taken up again."""
+        """Count an epoch and return whether patience ran out, so that training resumes from the best weights."""
         self._waited = 0 if improved else self._waited + 1
         if self._waited < self._patience_epochs:
             return False
@@ -62,9 +62,9 @@ class Patience:
         return True
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state to store in a checkpoint."""
         return {"waited": self._waited, "drops": self.drops}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restore the state from a checkpoint."""
         self._waited, self.drops = int(state["waited"]), int(state["drops"])

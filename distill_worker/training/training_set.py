@@ -1,6 +1,6 @@
-"""What a student learns from, on one device, and the order in which it sees it.
+"""The samples that a student learns from, on one device, and their order.
 
-Images live on the device as uint8 and targets as aligned tensors, so a step waits for neither disk nor network.
+Images live on the device as uint8 and targets as aligned tensors, so no step waits for disk or network.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from distill_worker.data.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Pool:
-    """Training images that nothing was bought for."""
+    """Training images without bought outputs."""
 
     images: Tensor
     """uint8 `[samples, channels, height, width]`."""
@@ -23,13 +23,13 @@ class Pool:
     """int64 `[samples]`, in the track labelled-pool."""
 
     def to(self, device: torch.device) -> "Pool":
-        """The same on another device."""
+        """A copy on another device."""
         return Pool(self.images.to(device), None if self.labels is None else self.labels.to(device))
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The queried samples and what goes with them."""
+    """The queried samples with their labels and targets."""
 
     images: Tensor
     """uint8 `[samples, channels, height, width]`."""
@@ -42,16 +42,16 @@ class TrainingSet:
     """Stored teacher outputs, float32 `[samples, ...]` by kind."""
     pool: Pool | None = None
     validation: tuple[Tensor, Tensor] | None = None
-    """uint8 images and int64 labels that are only looked at."""
+    """uint8 images and int64 labels of the validation samples."""
 
     def __len__(self) -> int:
         return len(self.images)
 
 
 class BatchOrder:
-    """Shuffled passes over so many samples, in full batches.
+    """Shuffled passes over `samples` positions, in full batches.
 
-    A last batch that is not full is left out; the next pass shuffles anew. A set smaller than a batch is one batch.
+    An incomplete last batch is dropped, and the next pass is shuffled again. A set smaller than a batch is one batch.
     """
 
     def __init__(self, samples: int, batch_size: int, generator: torch.Generator) -> None:
@@ -71,9 +71,9 @@ class BatchOrder:
         return batch
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state to store in a checkpoint."""
         return {"pass": self._pass, "next": self._next}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Restore the state from a checkpoint."""
         self._pass, self._next = state["pass"], state["next"]

@@ -1,12 +1,12 @@
 """How the query log and the usage by day are asked for, and told."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
 
-from shared.times import parse_moment
+from shared.times import parse_day, parse_time, utc
 from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.query_log.export import FACTS, TIMES, TYPES
 from teacher_service.query_log.history import Day, History, QueryFilter, QueryPage, Status
@@ -19,18 +19,11 @@ def _read_as(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda said: parse(said) if isinstance(said, str) else said)
 
 
-def _day(said: str) -> date:
-    try:
-        return date.fromisoformat(said)
-    except ValueError as error:
-        raise ValueError(f"expected a day, such as 2027-01-31, got {said[:60]!r}") from error
-
-
 _DATE: Final = {"type": "string", "format": "date"}
 _Moment = Annotated[
-    float, _read_as(parse_moment), WithJsonSchema({"anyOf": [_DATE, {"type": "string", "format": "date-time"}]})
+    float, _read_as(parse_time), WithJsonSchema({"anyOf": [_DATE, {"type": "string", "format": "date-time"}]})
 ]
-_Day = Annotated[date, _read_as(_day), WithJsonSchema(_DATE)]
+_Day = Annotated[date, _read_as(parse_day), WithJsonSchema(_DATE)]
 KeyIdFilter = Annotated[str | None, Field(default=None, pattern="^[A-Za-z0-9]{1,32}$")]
 
 
@@ -117,7 +110,7 @@ def usage(history: History, asked: UsageAsked, key_id: str | None) -> UsageBody:
     Raises:
         InvalidRequest: they are more than 366, or none.
     """
-    today = datetime.fromtimestamp(history.clock(), UTC).date()
+    today = utc(history.clock()).date()
     until = asked.until or today + timedelta(days=1)
     since = asked.since or max(until, date.min + timedelta(days=_MOST_DAYS)) - timedelta(days=_MOST_DAYS)
     if not 0 <= (until - since).days <= _MOST_DAYS:
@@ -138,7 +131,7 @@ def _query_facts(row: Any) -> QueryFacts:
     facts = {name: getattr(row, name) for name in FACTS}
     for name in TIMES:
         if facts[name] is not None:
-            facts[name] = datetime.fromtimestamp(facts[name], UTC)
+            facts[name] = utc(facts[name])
     return QueryFacts(**facts)
 
 

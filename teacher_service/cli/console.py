@@ -5,7 +5,6 @@ Results go to standard output, logs and errors to standard error; exit status 2 
 
 import io
 import logging
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,11 +16,8 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Column, Table
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
-from teacher_service.database.engine import open_database
-from teacher_service.database.schema_version import LedgerTooNew
+from teacher_service.database.engine import Database, LedgerUnusable, explained, open_database, without_password
 from teacher_service.errors.service_errors import ServiceError
 from teacher_service.keys.key_file import KeyFileError
 from teacher_service.settings import Settings
@@ -34,7 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 
 @contextmanager
-def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[Engine]:
+def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[Database]:
     """The ledger that the settings name; what goes wrong meanwhile ends the command with a message.
 
     One that is not there is made, unless it has to be an existing one.
@@ -54,27 +50,14 @@ def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[En
 
 @contextmanager
 def explained_errors(settings: Settings) -> Iterator[None]:
-    """End the command with a message on whatever is not a defect."""
+    """End the command with a message on every error that is not a defect."""
     try:
-        yield
+        with explained(settings.ledger):
+            yield
     except ServiceError as error:
         fail(error.detail)
-    except KeyFileError as error:
+    except (KeyFileError, LedgerUnusable) as error:
         fail(str(error))
-    except LedgerTooNew as error:
-        fail(f"{_shown(settings.ledger)}: {error}")
-    except BrokenPipeError:  # whoever read the results has enough of them
-        raise
-    except (SQLAlchemyError, OSError) as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        on_server = str(settings.ledger).startswith("postgresql:")
-        remedy = "the server runs and TEACHER_DATABASE_URL is right" if on_server else "the folder can be written"
-        fail(f"{_shown(settings.ledger)}: the ledger cannot be opened ({reason}); check that {remedy}")
-
-
-def _shown(url: object) -> str:
-    """Without the password that it may hold."""
-    return re.sub(r"//[^/]*@", "//***@", str(url))
 
 
 def read_settings(**given: Any) -> Settings:
@@ -83,7 +66,8 @@ def read_settings(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        fail(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}, got {_shown(repr(first['input']))}")
+        name = ".".join(str(part) for part in first["loc"])
+        fail(f"{name}: {first['msg']}, got {without_password(repr(first['input']))}")
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:

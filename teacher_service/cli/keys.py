@@ -163,7 +163,7 @@ def revoke_key(key_id: KeyId, data_dir: DataDir = None) -> None:
 
 def _told(facts: KeyResponse) -> dict[str, Any]:
     fields = facts.model_dump()
-    times = {name: value.isoformat(timespec="seconds") for name, value in fields.items() if isinstance(value, datetime)}
+    times = {name: iso(value.timestamp()) for name, value in fields.items() if isinstance(value, datetime)}
     return fields | times
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO, Literal
 import typer
 
 from shared.atomic_file import atomic_replacement
-from shared.times import parse_moment
+from shared.times import parse_time
 from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger
 from teacher_service.query_log.export import export_rows
 from teacher_service.query_log.export_formats import FORMATS, MissingExtra
@@ -97,7 +97,7 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
 
 def _moment(option: str, said: str | None) -> float | None:
     try:
-        return None if said is None else parse_moment(said)
+        return None if said is None else parse_time(said)
     except ValueError as error:
         fail(f"{option}: {error}")
 

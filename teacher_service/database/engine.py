@@ -1,22 +1,33 @@
 """The database of the ledger: a SQLite file, or a PostgreSQL database that several services share."""
 
+import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Engine, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.durable import process_lock
 from shared.durable.engine import EngineOptions, is_sqlite, open_engine, reading
 from shared.durable.process_lock import ProcessLock
 from teacher_service.database.schema import chain_head
-from teacher_service.database.schema_version import migrate
+from teacher_service.database.schema_version import LedgerTooNew, migrate
 from teacher_service.database.sqlite_file_guard import keep_to_its_file
 
 LOCK_FOLDER_SUFFIX: Final = ".instances"
 """Names the folder, beside a SQLite ledger, of the lock files of the services that use it."""
 
 _OPTIONS = EngineOptions(busy_seconds=5, writer_lock=(0x7475, 1), commits_may_be_lost=True, checkpoint_pages=4000)
+
+Database: TypeAlias = Engine
+"""An open ledger."""
+
+
+class LedgerUnusable(Exception):
+    """The ledger cannot be opened, read or written; the message names it, the reason and what to do next."""
 
 
 def open_database(ledger: str | Path) -> Engine:
@@ -39,6 +50,29 @@ def open_database(ledger: str | Path) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+@contextmanager
+def explained(ledger: str | Path) -> Iterator[None]:
+    """Translate every error of the database or of the disk into `LedgerUnusable`, but for a closed pipe."""
+    try:
+        yield
+    except LedgerTooNew as error:
+        raise LedgerUnusable(f"{without_password(ledger)}: {error}") from error
+    except BrokenPipeError:  # the reader of the results has closed them; the ledger is sound
+        raise
+    except (SQLAlchemyError, OSError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
+        on_server = str(ledger).startswith("postgresql:")
+        remedy = "the server runs and TEACHER_DATABASE_URL is right" if on_server else "the folder can be written"
+        raise LedgerUnusable(
+            f"{without_password(ledger)}: the ledger cannot be opened ({reason}); check that {remedy}"
+        ) from error
+
+
+def without_password(url: object) -> str:
+    """The text of a URL, or of whatever contains one, without the password in it."""
+    return re.sub(r"//[^/]*@", "//***@", str(url))
 
 
 def open_process_lock(engine: Engine) -> ProcessLock:

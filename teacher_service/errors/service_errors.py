@@ -42,6 +42,7 @@ from inspect import cleandoc
 from typing import Any, ClassVar, Final, Self
 
 from shared import problem
+from shared.times import iso
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.quota import Quota
 from teacher_service.policy.rate_limit import Bucket
@@ -265,10 +266,9 @@ class AnswerExpired(ServiceError):
     )
 
     def __init__(self, kept_until: float) -> None:
-        until = datetime.fromtimestamp(kept_until, UTC).isoformat(timespec="seconds")
         super().__init__(
-            f"Idempotency-Key: this request was answered and charged, and its answer expired at {until}. Nothing was "
-            "charged now; use a new key to buy it again."
+            f"Idempotency-Key: this request was answered and charged, and its answer expired at {iso(kept_until)}. Nothing "
+            "was charged now; use a new key to buy it again."
         )
 
     @classmethod

@@ -1,10 +1,11 @@
 """Keys and grants as operators get them, from the command line and over HTTP."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pydantic import BaseModel, create_model
 
+from shared.times import utc
 from teacher_service.keys.grants import Grant, Granted
 from teacher_service.keys.store import KeyHistory
 from teacher_service.policy.key_terms import TERMS
@@ -101,4 +102,4 @@ def _fields(quota: Quota, revoked: bool) -> dict[str, Any]:
 
 
 def _time(at: float | None) -> datetime | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC)
+    return None if at is None else utc(at)

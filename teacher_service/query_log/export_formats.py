@@ -8,11 +8,10 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, BinaryIO, Final
 
-from shared.times import iso
+from shared.times import iso, utc
 from teacher_service.query_log.export import COLUMNS, NUMBERS, TIMES
 
 _FORMULAS: Final = tuple("=+-@'\t\r\n ")
@@ -50,7 +49,7 @@ def _parquet(rows: Iterable[Mapping[str, Any]], file: BinaryIO) -> None:
     kinds = {name: pa.int64() for name in NUMBERS} | {name: pa.timestamp("us", tz="UTC") for name in TIMES}
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
     with ParquetWriter(file, schema, compression="zstd") as writer:
-        for group in _groups({**row, **_times(row, lambda at: datetime.fromtimestamp(at, UTC))} for row in rows):
+        for group in _groups({**row, **_times(row, utc)} for row in rows):
             writer.write_table(pa.Table.from_pylist(group, schema))
 
 

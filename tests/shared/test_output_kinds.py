@@ -106,7 +106,6 @@ def test_shape_of_one_sample(text: str, shape: tuple[int, ...]) -> None:
 def test_features_are_no_distribution() -> None:
     kind = OutputKind.parse("features.stage2")
     assert kind.is_features
-    assert not kind.is_whole
     with pytest.raises(ValueError, match=r"expected a distribution .*, got 'features.stage2'"):
         kind.shape(10)
     with pytest.raises(ValueError, match=r"expected a distribution, got 'features.stage2'"):
@@ -116,10 +115,6 @@ def test_features_are_no_distribution() -> None:
 def test_kinds_are_ordered_by_what_they_tell() -> None:
     told = [OutputKind.parse(text).tells for text in MOST_TELLING_FIRST]
     assert told == sorted(set(told), reverse=True)
-
-
-def test_logits_and_log_probabilities_alone_hold_the_whole_softmax() -> None:
-    assert [text for text in MOST_TELLING_FIRST if OutputKind.parse(text).is_whole] == ["logits", "log_probabilities"]
 
 
 @pytest.mark.parametrize("first", range(len(MOST_TELLING_FIRST)))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from distill_worker.data.selection.candidates import Candidates
 from distill_worker.data.selection.distances import Floats, blocks, product, squared_norms
-from distill_worker.data.selection.probabilities import log_softmax
+from distill_worker.data.selection.scores import log_softmax
 
 WAITING = 64
 REJECTIONS = 64

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.data.selection.candidates import Candidates
-from distill_worker.data.selection.probabilities import log_softmax
-from distill_worker.data.selection.smallest import smallest
+from distill_worker.data.selection.scores import log_softmax, smallest
 
 
 def margin(candidates: Candidates, n: int, taken: Sequence[int] = ()) -> list[int]:

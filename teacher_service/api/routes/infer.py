@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from time import perf_counter, time
@@ -15,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from shared import oip
 from shared.output_kinds import LOGITS
+from shared.times import iso
 from teacher_service.api.dependencies import Service, current_quota, quota_headers, running_service, token
 from teacher_service.api.inference_request import Asked, read_request
 from teacher_service.api.openapi.infer import DOCUMENTED
@@ -176,7 +176,7 @@ def _respond(service: Service, answered: Answered, asked: Asked, started: float)
         statistics.count_answer(answered.samples, seconds, answered.queue_seconds, answered.compute_seconds)
     statistics.last_answer_at = time()
     if settled.kept_until is not None:
-        headers["X-Answer-Kept-Until"] = datetime.fromtimestamp(settled.kept_until, UTC).isoformat(timespec="seconds")
+        headers["X-Answer-Kept-Until"] = iso(settled.kept_until)
     _log.info(
         "query",
         outcome="replayed" if settled.replayed else "answered",

@@ -1,11 +1,12 @@
 """`GET /v1/quota`: what this key may still ask."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Self
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from shared.times import utc
 from teacher_service.api.dependencies import Caller, quota_headers
 from teacher_service.api.openapi.errors import KEYED, refusals
 from teacher_service.errors.service_errors import LedgerUnavailable, Unauthorized
@@ -69,7 +70,7 @@ class QuotaBody(BaseModel):
             samples_per_minute=LimitBody.of(quota.samples),
             max_concurrent=terms.max_concurrent,
             in_flight=quota.in_flight,
-            expires_at=None if terms.expires_at is None else datetime.fromtimestamp(terms.expires_at, UTC),
+            expires_at=None if terms.expires_at is None else utc(terms.expires_at),
             outputs=str(terms.outputs),
             features=terms.outputs.sees_features,
         )

@@ -48,9 +48,9 @@ def _spoil_directory(folder: Path) -> None:
         (["train"], None, "the cache does not hold all 10 outputs (logits or another distribution) of any teacher"),
         (["train", "--teacher-id", "t"], None, "of teacher t"),
         (["train"], _spoil_cache, "cache.sqlite: the cache of bought outputs cannot be used"),
-        (["train", "--set", "method.name=ce"], _spoil_directory, "run: cannot write there"),
+        (["train", "--set", "method.name=ce"], _spoil_directory, "run: cannot write to it"),
         (["train", "--set", "method.name=ce", "--set", "student.network=lenet"], None, "student.network: no network"),
-        (["train", "--set", "method.name=ce", "--set", "training.learning_rate=1e30"], None, "the loss is"),
+        (["train", "--set", "method.name=ce", "--set", "training.learning_rate=1e30"], None, "a finite loss"),
     ],
 )
 def test_refusal_is_one_line_and_status_2(

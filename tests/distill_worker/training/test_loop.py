@@ -20,7 +20,7 @@ from distill_worker.methods import Batch, Method, Objective, Setting
 from distill_worker.methods.base import LOGITS, probabilities_of
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import CE, KD
-from distill_worker.training.loop import Validated, train
+from distill_worker.training.loop import BestWeights, train
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.schedule import cosine_rate
 from distill_worker.training.training_set import TrainingSet
@@ -197,7 +197,7 @@ def test_loss_that_is_not_finite_ends_the_run_and_says_what_to_lower(directory: 
         size = batch.student[LOGITS].square().mean()
         return {"label": size, "kd": bad * size}
 
-    with pytest.raises(RunError, match=r"step 1: the loss is (nan|inf).*kd.*lower training\.learning_rate"):
+    with pytest.raises(RunError, match=r"step 1: .* finite loss, got (nan|inf).*kd.*lower training\.learning_rate"):
         train(_network(), Probe(diverge), _data(), Training(steps=3), directory)
     assert not (directory.path / "metrics.jsonl").exists()
 
@@ -271,7 +271,7 @@ def _ignore(_step: int, _loss: float) -> None:
     """Take no notice."""
 
 
-def _described(best: Validated | None) -> tuple[int, float, dict[str, bytes]] | None:
+def _described(best: BestWeights | None) -> tuple[int, float, dict[str, bytes]] | None:
     if best is None:
         return None
     return best.step, best.accuracy, {name: values.numpy().tobytes() for name, values in best.network.items()}

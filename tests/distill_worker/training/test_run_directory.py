@@ -138,12 +138,12 @@ def test_damaged_description_is_named(directory: RunDirectory, name: str, conten
 
 def test_metrics_after_a_step_are_forgotten_and_torn_lines_with_them(directory: RunDirectory) -> None:
     with directory.opened(IDENTITY):
-        directory.forget_after(0)
+        directory.drop_metrics_after(0)
         for step in (1, 2, 3):
             directory.log({"step": step})
         with (directory.path / "metrics.jsonl").open("a") as file:
             file.write('{"step": 1')
-        directory.forget_after(2)
+        directory.drop_metrics_after(2)
     assert (directory.path / "metrics.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
 
 

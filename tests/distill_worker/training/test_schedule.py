@@ -36,14 +36,14 @@ def test_patience_runs_out_after_so_many_epochs_in_a_row_and_three_drops() -> No
     improved = [True, False, False, True, False, False, False, *[False] * 9]
     ran_out = [patience.after_epoch(improved=better) for better in improved]
     assert [epoch for epoch, out in enumerate(ran_out) if out] == [6, 9, 12, 15]
-    assert patience.is_over
+    assert patience.is_exhausted
     assert patience.drops == 4
 
 
 def test_factor_is_a_tenth_for_each_drop() -> None:
     patience = Patience(1)
     factors = [patience.factor]
-    while not patience.is_over:
+    while not patience.is_exhausted:
         patience.after_epoch(improved=False)
         factors.append(patience.factor)
     assert factors[:4] == pytest.approx([1, 0.1, 0.01, 0.001])

@@ -10,7 +10,7 @@ from teacher_service.errors.catalogue import catalogue, html_page, markdown
 from teacher_service.errors.service_errors import HeadTooLarge, HeadTooSlow, ServiceError
 from teacher_service.settings import Settings
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def _leaves(error: type[ServiceError]) -> list[type[ServiceError]]:
