@@ -267,8 +267,8 @@ class AnswerExpired(ServiceError):
 
     def __init__(self, kept_until: float) -> None:
         super().__init__(
-            f"Idempotency-Key: this request was answered and charged, and its answer expired at {iso(kept_until)}. Nothing "
-            "was charged now; use a new key to buy it again."
+            f"Idempotency-Key: this request was answered and charged, and its answer expired at {iso(kept_until)}. "
+            "Nothing was charged now; use a new key to buy it again."
         )
 
     @classmethod
