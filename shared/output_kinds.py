@@ -1,4 +1,6 @@
-"""What a teacher may tell of an image, as texts that a configuration holds, a teacher is asked and a cache keeps.
+"""The kinds of output that a teacher may give for an image, and the one grammar of their texts.
+
+Configurations, requests, policies of keys and caches all hold these texts:
 
 logits                  the network's logits
 log_probabilities       their log-softmax: logits but for one number a sample
@@ -21,10 +23,10 @@ LABEL: Final = "label"
 FEATURES: Final = "features."
 
 DISTRIBUTIONS: Final = (LOGITS, LOG_PROBABILITIES, PROBABILITIES, TOP_K, LABEL)
-"""All that says something of every class, the most telling first."""
+"""Every kind but features, the most informative first."""
 
 AUTO: Final = "auto"
-"""In a configuration: the most telling distribution that there is."""
+"""In a configuration: the most informative distribution that the teacher gives."""
 
 MAX_DIGITS: Final = 8
 _EXPECTED: Final = "logits, log_probabilities, probabilities[:digits], top_k:k[:digits], label or features.<layer>"
@@ -37,9 +39,9 @@ class OutputKind:
     name: str
     """Among `DISTRIBUTIONS`, or `features.<layer>`."""
     k: int | None = None
-    """How many classes `top_k` tells; None for any other."""
+    """The number of classes in `top_k`; None for any other kind."""
     digits: int | None = None
-    """After the point, of `probabilities` and `top_k`; None where all that float32 holds are told."""
+    """Digits after the point, of `probabilities` and `top_k`; None for the full precision of float32."""
 
     def __post_init__(self) -> None:
         is_named = self.name in DISTRIBUTIONS or (self.is_features and self.name != FEATURES)

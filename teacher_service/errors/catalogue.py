@@ -81,9 +81,9 @@ def html_list() -> str:
 
 def html_page(page: Page) -> str:
     """One page."""
-    said = "".join(f"<p>{_marked(paragraph)}</p>" for paragraph in page.paragraphs())
+    paragraphs = "".join(f"<p>{_marked(paragraph)}</p>" for paragraph in page.paragraphs())
     example = escape(json.dumps(page.example, indent=2))
-    return _document(page.title, f'{said}<pre>{example}</pre><p><a href="/problems">All problems</a></p>')
+    return _document(page.title, f'{paragraphs}<pre>{example}</pre><p><a href="/problems">All problems</a></p>')
 
 
 def _descendants(error: type[ServiceError]) -> Iterator[type[ServiceError]]:

@@ -47,9 +47,7 @@ class KeyTerms:
     ] = LOGITS_ALONE
     expires_at: Annotated[
         float | None,
-        Term(
-            "time", "From when on it is refused: 30d, 12h, 90m from now, an ISO 8601 date, or never.", option="expires"
-        ),
+        Term("time", "When it expires: 30d, 12h, 90m from now, an ISO 8601 date, or never.", option="expires"),
     ] = None
     """From then on the key is rejected, in seconds since the epoch."""
     requests_per_minute: Annotated[
@@ -58,13 +56,13 @@ class KeyTerms:
     ] = None
     samples_per_minute: Annotated[
         int | None,
-        Term("limit", "How many samples it may ask a minute, or none for no such limit.", most=MAX_PER_MINUTE),
+        Term("limit", "How many samples it may send a minute, or none for no such limit.", most=MAX_PER_MINUTE),
     ] = None
     max_concurrent: Annotated[
         int | None,
         Term(
             "limit",
-            "How many of its requests may be answered at a time, or none for no such limit.",
+            "How many of its requests may be in flight at a time, or none for no such limit.",
             most=_MAX_CONCURRENT,
         ),
     ] = None
