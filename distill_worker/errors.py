@@ -1,27 +1,27 @@
-"""What can go wrong on the worker's side, each with a message that says what to do.
+"""The errors of the worker. Each message says what was expected, what came instead, and what to do.
 
 WorkerError
-├── ConfigError           the TOML file, a flag, or what they ask for
+├── ConfigError           the configuration file or an option is wrong, or asks for something impossible
 ├── DataError             a data set is missing or damaged
-├── CacheError            the store of bought outputs is damaged or cannot be written
-├── RunError              a run directory that cannot be used
-├── PlanRefused           what is wanted cannot be paid for; nothing was spent
+├── CacheError            the cache of bought outputs is damaged or cannot be written
+├── RunError              a run directory cannot be used
+├── PlanRefused           the quota or the budget cannot pay for the plan; nothing was spent
 └── TeacherError          the teacher cannot be used
-    ├── TeacherRefused    the content was refused: it was never charged, repeating it changes nothing
-    │   └── QuotaExhausted
-    ├── TeacherChanged    another model answers now than the one that was described
-    ├── AnswerExpired     the answer was charged and is kept no more
-    └── TeacherUnavailable  a failure that may pass; whether it was charged is not known
-        └── TeacherStopped  nothing more is sent, for we do not want to
+    ├── TeacherRefused    the request was rejected and never charged; a retry would be rejected too
+    │   └── QuotaExhausted  the quota of the key cannot pay for the request
+    ├── TeacherChanged    the model that responds is not the one that was described
+    ├── AnswerExpired     the response was charged, and the teacher no longer stores it
+    └── TeacherUnavailable  a temporary failure; the request may have been charged
+        └── TeacherStopped  the worker is stopping, so the request was not sent
 """
 
 
 class WorkerError(Exception):
-    """Anything that the command line reports in one line and exit status 2."""
+    """The base of all errors that the command line reports in one line with exit status 2."""
 
 
 class ConfigError(WorkerError):
-    """The TOML file, a flag, or what they ask for."""
+    """The configuration file or an option is wrong, or asks for something impossible."""
 
 
 class DataError(WorkerError):
@@ -29,15 +29,15 @@ class DataError(WorkerError):
 
 
 class CacheError(WorkerError):
-    """The store of bought outputs is damaged or cannot be written."""
+    """The cache of bought outputs is damaged or cannot be written."""
 
 
 class RunError(WorkerError):
-    """A run directory that cannot be used."""
+    """A run directory cannot be used."""
 
 
 class PlanRefused(WorkerError):
-    """What is wanted cannot be paid for; nothing was spent."""
+    """The quota or the budget cannot pay for the plan; nothing was spent."""
 
 
 class TeacherError(WorkerError):
@@ -45,33 +45,33 @@ class TeacherError(WorkerError):
 
 
 class TeacherRefused(TeacherError):
-    """The content was refused: it was never charged, and repeating the request changes nothing."""
+    """The request was rejected and never charged; a retry would be rejected too."""
 
 
 class QuotaExhausted(TeacherRefused):
-    """The key's quota cannot pay for the request."""
+    """The quota of the key cannot pay for the request."""
 
 
 class TeacherChanged(TeacherError):
-    """Another model answers now than the one that was described: nothing more may be asked in the old one's name."""
+    """The model that responds is not the one that was described, so nothing more may be bought under its id."""
 
 
 class AnswerExpired(TeacherError):
-    """The answer was charged and is kept no more: repeating the request never brings it."""
+    """The response was charged, and the teacher no longer stores it: a retry never returns it."""
 
 
 class TeacherUnavailable(TeacherError):
-    """A failure that may pass. Whether the request was charged is not known, so only the same one may be repeated."""
+    """A temporary failure. The request may have been charged, so retry only under the same idempotency key."""
 
     def __init__(self, message: str, *, retry_after_seconds: float | None = None, unpaid: bool = False) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
         self.unpaid = unpaid
-        """That none of its attempts was charged is certain, as far as the teacher can be believed."""
+        """Whether the teacher's responses say that no attempt was charged."""
 
 
 class TeacherStopped(TeacherUnavailable):
-    """Nothing more is sent, for `Teacher.stop` was called. It says nothing of the teacher."""
+    """The request was not sent because `Teacher.stop` was called. The teacher itself may be well."""
 
 
 def counted(number: int, noun: str) -> str:

@@ -83,7 +83,7 @@ class OutputKind:
         """Of one sample's output; a layer's features have the shape that their teacher says.
 
         Raises:
-            ValueError: it is features.
+            ValueError: the kind is features.
         """
         if self.is_features:
             raise ValueError(f"expected a distribution over {num_classes} classes, got {str(self)[:60]!r}")
@@ -92,11 +92,11 @@ class OutputKind:
         return (1,) if self.name == LABEL else (num_classes,)
 
     @property
-    def tells(self) -> tuple[float, ...]:
-        """How much it tells, to be compared: first by its name, then by its classes, then by its digits.
+    def rank(self) -> tuple[float, ...]:
+        """How informative the kind is, for comparison: by its name, then its classes, then its digits.
 
         Raises:
-            ValueError: it is features, which cannot be compared with a distribution.
+            ValueError: the kind is features, which cannot be compared with a distribution.
         """
         if self.is_features:
             raise ValueError(f"expected a distribution, got {str(self)[:60]!r}")
@@ -104,13 +104,13 @@ class OutputKind:
         return (-DISTRIBUTIONS.index(self.name), self.k or 0, digits)
 
 
-def best_of(offered: Iterable[str]) -> str | None:
-    """The most telling distribution among these texts, or None; features, and texts of no kind, do not count."""
-    kinds = [kind for kind in map(_known, offered) if kind is not None and not kind.is_features]
-    return str(max(kinds, key=lambda kind: kind.tells)) if kinds else None
+def most_informative(texts: Iterable[str]) -> str | None:
+    """The most informative distribution among these texts, or None. Features, and other texts, do not count."""
+    kinds = [kind for kind in map(_parsed, texts) if kind is not None and not kind.is_features]
+    return str(max(kinds, key=lambda kind: kind.rank)) if kinds else None
 
 
-def _known(text: str) -> OutputKind | None:
+def _parsed(text: str) -> OutputKind | None:
     try:
         return OutputKind.parse(text)
     except ValueError:

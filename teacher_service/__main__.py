@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run it; interrupted while it is loaded, which takes seconds, it ends as quietly as later."""
+    """Run the command; an interrupt during its imports, which take seconds, exits without a traceback."""
     try:
         from teacher_service.cli.command import main as run
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The FastAPI application: what is opened when the service starts, and closed when it stops."""
+"""The FastAPI application: its parts are opened when the service starts, and closed when it stops."""
 
 import asyncio
 import time
@@ -11,36 +11,15 @@ from typing import Final
 import torch
 from fastapi import FastAPI
 
-from teacher_service.api.dependencies import Service
+from teacher_service.api.dependencies import AppState
 from teacher_service.api.openapi.document import openapi_document
-from teacher_service.api.problem_responses import render_refusals
+from teacher_service.api.problem_responses import install_problem_handlers
 from teacher_service.api.request_id import RequestIds
-from teacher_service.api.routes import (
-    admin_history as history_admin,
-)
-from teacher_service.api.routes import (
-    admin_keys as admin,
-)
-from teacher_service.api.routes import (
-    history as own_history,
-)
-from teacher_service.api.routes import (
-    infer as inference,
-)
-from teacher_service.api.routes import (
-    metrics as statistics,
-)
-from teacher_service.api.routes import (
-    models as model,
-)
-from teacher_service.api.routes import (
-    problems,
-    quota,
-)
+from teacher_service.api.routes import admin_history, admin_keys, history, infer, metrics, models, problems, quota
 from teacher_service.database.engine import open_database, open_process_lock
 from teacher_service.inference.batcher import MicroBatcher
-from teacher_service.inference.counters import Statistics
-from teacher_service.inference.query_runner import Desk
+from teacher_service.inference.counters import Counters
+from teacher_service.inference.query_runner import QueryRunner
 from teacher_service.inference.readiness import Readiness
 from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.answer_retention import forget_answers
@@ -51,11 +30,11 @@ from teacher_service.query_log.history import History
 from teacher_service.settings import Settings
 
 _CPU_PASS_SIZE: Final = 16
-"""What one pass computes for 16 images fits a processor's cache; for 64 it does not, and each takes longer."""
+"""Samples in one pass on a CPU: the activations of 16 images fit its cache; those of 64 do not, and run slower."""
 
 
 def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -> FastAPI:
-    """The service, not yet started: its ledger is opened and its model warmed when the application starts."""
+    """Create the service without starting it: on start-up it opens the ledger and warms the model up."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -64,26 +43,27 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
             commits = GroupCommit(engine)
             ledger = Ledger(engine, commits, instance, clock, retention_seconds=3600 * settings.answer_retention_hours)
             ledger.recover()
-            numbers = Statistics()
+            counters = Counters()
             batcher = MicroBatcher(
                 teacher.predict,
                 pass_size=_pass_size(settings, teacher),
                 batch_timeout_seconds=settings.batch_timeout_seconds,
                 max_queued_samples=settings.max_queued_samples,
                 prepare_thread=partial(_use_threads, settings.model_threads),
-                on_pass=numbers.count_pass,
+                on_pass=counters.count_pass,
             )
             await batcher.warm_up(teacher.image_shape)
-            desk = Desk(ledger, batcher)
+            query_runner = QueryRunner(ledger, batcher)
             sweeper = asyncio.create_task(forget_answers(ledger), name="retention")
-            keys, readiness = KeyStore(engine, commits, clock), Readiness(ledger, desk, clock)
-            history = History(engine, clock)
-            app.state.service = Service(settings, teacher, keys, ledger, desk, readiness, numbers, history)
+            keys, readiness = KeyStore(engine, commits, clock), Readiness(ledger, query_runner, clock)
+            app.state.service = AppState(
+                settings, teacher, keys, ledger, query_runner, readiness, counters, History(engine, clock)
+            )
             try:
                 yield
             finally:
                 sweeper.cancel()
-                await desk.drain()
+                await query_runner.drain()
                 await batcher.close()
                 commits.close()
                 engine.dispose()
@@ -94,15 +74,15 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
         summary="A model's logits behind a call quota, over the Open Inference Protocol v2.",
         lifespan=lifespan,
     )
-    app.include_router(inference.router)  # first, as routes are tried in their order
-    app.include_router(statistics.router)  # before `models/{model}`, or `stats` were a model
-    app.include_router(model.router)
+    app.include_router(infer.router)  # first, as routes are matched in this order
+    app.include_router(metrics.router)  # before `models/{model}`, or `stats` would match as a model
+    app.include_router(models.router)
     app.include_router(quota.router)
     app.include_router(problems.router)
-    app.include_router(own_history.router)
-    app.include_router(admin.router)
-    app.include_router(history_admin.router)
-    render_refusals(app)
+    app.include_router(history.router)
+    app.include_router(admin_keys.router)
+    app.include_router(admin_history.router)
+    install_problem_handlers(app)
     app.add_middleware(RequestIds)
     app.openapi = cache(partial(openapi_document, app, settings.model_name, teacher.image_shape))  # type: ignore[method-assign]
     return app
@@ -114,6 +94,6 @@ def _pass_size(settings: Settings, teacher: Teacher) -> int:
 
 
 def _use_threads(threads: int | None) -> None:
-    """Torch counts these for each thread that runs a model."""
+    """Set the number of PyTorch's CPU threads, which is a setting of the calling thread."""
     if threads is not None:
         torch.set_num_threads(threads)

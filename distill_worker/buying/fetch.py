@@ -145,7 +145,7 @@ class _Purchases:
                     self._send(pool, purchase)
             if self._flying:
                 self._land_some()
-            elif self._failure is not None or claims.left == claims.held_back:
+            elif self._failure is not None or claims.left == claims.over_limit:
                 break
             else:
                 if not waiting:
@@ -154,8 +154,8 @@ class _Purchases:
                 sleep(_LOOK_AGAIN_SECONDS)
         if self._failure is not None:
             raise _told(self._failure, self.bought, self._plan)
-        if claims.held_back:
-            raise PlanRefused(_beyond(claims.held_back, self.bought))
+        if claims.over_limit:
+            raise PlanRefused(_beyond(claims.over_limit, self.bought))
         if claims.uncertain:
             raise TeacherError(_uncertain(len(claims.uncertain), self.bought))
 
@@ -206,7 +206,7 @@ class _Purchases:
                 raise
             raise _refused_again(error) from error
         except AnswerExpired:
-            self._claims.leave_alone(purchase)
+            self._claims.mark_uncertain(purchase)
             return
         except TeacherUnavailable as error:
             # Where a repetition is free it may as well stay open; else it would count as one that may have been paid.
@@ -249,7 +249,7 @@ def abandon(
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
 
     def gives_up(opened: Purchase) -> bool:
-        return (whose == "all" or opened.payer != teacher.payer) and bool(claims.brought_by(opened, held))
+        return (whose == "all" or opened.payer != teacher.payer) and bool(claims.satisfied_by(opened, held))
 
     cache.abandon(description.id, gives_up)
 

@@ -25,12 +25,12 @@ _LONGEST_PART: Final = 400
 
 def remember(cache: Cache, address: TeacherAddress, payer: str, description: Description) -> None:
     """Keep what the teacher at this address says of itself to this account."""
-    cache.meet(_name(address, payer), asdict(description))
+    cache.save_teacher(_name(address, payer), asdict(description))
 
 
 def recall(cache: Cache, address: TeacherAddress, payer: str) -> tuple[Description, float] | None:
     """What it said when it was last asked, and when that was, in seconds since the epoch; None when it never was."""
-    known = cache.met(_name(address, payer))
+    known = cache.teacher_description(_name(address, payer))
     if known is None:
         return None
     facts, seen_at = known

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import PlanRefused
 from distill_worker.methods import why_not_with
-from shared.output_kinds import AUTO, LOGITS, best_of
+from shared.output_kinds import AUTO, LOGITS, most_informative
 
 
 def kinds_to_buy(config: RunConfig, offered: Iterable[str]) -> tuple[str, ...]:
@@ -25,7 +25,7 @@ def kinds_to_buy(config: RunConfig, offered: Iterable[str]) -> tuple[str, ...]:
     if LOGITS not in needed:
         return needed
     told = list(offered)
-    kind = best_of(told) if config.teacher.output == AUTO else config.teacher.output
+    kind = most_informative(told) if config.teacher.output == AUTO else config.teacher.output
     if kind is None or kind not in told:
         wanted = "logits, or another distribution," if kind is None else repr(kind)
         raise PlanRefused(

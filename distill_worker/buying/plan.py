@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import Cache, Claims, Purchase
-from distill_worker.cache.claims import answered_by_others
 from distill_worker.cache.database.schema import KIND_SEPARATOR
+from distill_worker.cache.purchases import answered_by_others
 from distill_worker.errors import PlanRefused, WorkerError
 from distill_worker.teachers.base import Description, Quota, Teacher
 from shared.output_kinds import FEATURES
@@ -169,11 +169,11 @@ def plan(
         _check_offer(description, kinds)
         if not pay_again:
             _check_name(description, cache, lacking)
-    seen = cache.look(claims)
+    pending = cache.pending(claims)
     quota = teacher.quota() if lacking else None
     _check_permission(quota, kinds)
-    free = [key for key in lacking if key not in seen.begun]
-    repeated = sum(len(purchase.sample_keys) for purchase in seen.left_open)
+    free = [key for key in lacking if key not in pending.samples]
+    repeated = sum(len(purchase.sample_keys) for purchase in pending.orphaned)
     to_buy = free if max_calls is None else free[: max(0, max_calls - repeated)]
     in_part = [rows for rows in held if any(key in rows for key in to_buy)]
     return Plan(
@@ -181,13 +181,14 @@ def plan(
         kinds=kinds,
         samples=tuple(samples),
         cached=len(samples) - len(lacking),
-        reopened=seen.left_open,
-        elsewhere=len(seen.elsewhere),
+        reopened=pending.orphaned,
+        elsewhere=len(pending.elsewhere),
         uncertain=len(claims.uncertain),
         to_buy=tuple(to_buy),
         left_out=len(free) - len(to_buy),
         again=sum(
-            any(key in rows for rows in in_part) or any((key, kind) in seen.asked for kind in kinds) for key in to_buy
+            any(key in rows for rows in in_part) or any((key, kind) in pending.requested for kind in kinds)
+            for key in to_buy
         ),
         request_size=size,
         quota=quota,

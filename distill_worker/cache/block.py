@@ -1,4 +1,4 @@
-"""A block: the outputs of some samples of one purchase, with checksums. See `schema.blocks`."""
+"""Blocks: the outputs of one kind of a purchase's samples, packed with checksums. See `schema.blocks`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from shared.sample_key import KEY_BYTES
 
 @dataclass(frozen=True)
 class Block:
-    """The columns of a block, but for whose it is."""
+    """The columns of a block, except for its stream and purchase."""
 
     positions: bytes | None
     checksum: int
@@ -21,7 +21,13 @@ class Block:
 
 
 def pack_block(keys: bytes, vectors: bytes, positions: Sequence[int] | None = None) -> Block:
-    """A block of outputs (little-endian float32, all of one length) and their sample keys, one after the other."""
+    """Pack a block of outputs.
+
+    Args:
+        keys: the concatenated sample keys.
+        vectors: the concatenated outputs, little-endian float32, all of one length.
+        positions: the index of each row among the purchase's samples; None if the block has all of them, in order.
+    """
     return Block(
         positions=None if positions is None else np.asarray(positions, "<u4").tobytes(),
         checksum=crc32(vectors, crc32(keys)),
@@ -31,7 +37,7 @@ def pack_block(keys: bytes, vectors: bytes, positions: Sequence[int] | None = No
 
 
 def row_checksums(keys: bytes, vectors: bytes) -> NDArray[np.uint32]:
-    """The CRC-32 of each key and its vector."""
+    """The CRC-32 of each key and its vector, uint32 `[rows]`."""
     rows = len(keys) // KEY_BYTES
     length = len(vectors) // max(rows, 1)
     return np.fromiter(
@@ -45,7 +51,7 @@ def row_checksums(keys: bytes, vectors: bytes) -> NDArray[np.uint32]:
 
 
 def keys_at(sample_keys: bytes, positions: bytes | None) -> bytes:
-    """The keys of a block's rows, from those of its purchase."""
+    """The concatenated keys of a block's rows, from those of its purchase."""
     if positions is None:
         return sample_keys
     starts = np.frombuffer(positions, "<u4") * KEY_BYTES

@@ -1,4 +1,4 @@
-"""What a cache holds of one stream: which samples, in which blocks, and their outputs as one array."""
+"""Holdings: the cached samples of one stream, the blocks that hold them, and their outputs as one array."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,19 +10,19 @@ from sqlalchemy import Connection, Select, select
 
 from distill_worker.cache.block import keys_at
 from distill_worker.cache.database import schema
-from distill_worker.cache.records import split_keys
+from distill_worker.cache.purchases import split_keys
 from distill_worker.errors import CacheError
 from shared.sample_key import KEY_BYTES
 
 _BLOCKS_A_STATEMENT = 500
-"""SQLite limits the variables of one statement."""
-_VERIFY = "the cache is damaged; see what is left with `distill-worker cache verify`"
+"""Blocks per SELECT: SQLite limits the variables of one statement."""
+_VERIFY = "the cache is damaged; run `distill-worker cache verify` to see what is damaged"
 
 
 class Holdings:
-    """The samples of one stream, learned block by block: what was seen is not read again.
+    """The cached samples of one stream. A refresh reads only new blocks.
 
-    A row is a place in the order of all blocks; of two outputs of one sample, the first is found.
+    Rows are numbered through all blocks in their order; of two outputs of one sample, the first counts.
     """
 
     def __init__(self, stream_id: int) -> None:
@@ -30,20 +30,20 @@ class Holdings:
         self._rows: dict[bytes, int] = {}
         self._block_ids: list[int] = []
         self._ends: list[int] = []
-        """The first row after each block."""
+        """The number of the first row after each block."""
 
     def __contains__(self, sample_key: object) -> bool:
         return sample_key in self._rows
 
     def has_all(self, sample_keys: Sequence[bytes]) -> bool:
-        """Whether all of these are held."""
+        """Whether all of these samples are cached."""
         return all(map(self._rows.__contains__, sample_keys))
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def learn(self, connection: Connection) -> None:
-        """Read the keys of the blocks that were added since."""
+    def refresh(self, connection: Connection) -> None:
+        """Read the keys of the blocks that were added since the last refresh."""
         last = self._block_ids[-1] if self._block_ids else 0
         end = start = self._ends[-1] if self._ends else 0
         packed: list[bytes] = []
@@ -60,11 +60,11 @@ class Holdings:
             self._rows = dict(zip(reversed(keys), range(end - 1, -1, -1), strict=True))
 
     def read(self, connection: Connection, sample_keys: Sequence[bytes]) -> NDArray[np.float32]:
-        """The outputs of samples that are held, float32 `[samples, values]`, row i for `sample_keys[i]`.
+        """The outputs of cached samples, float32 `[samples, values]`, row i for `sample_keys[i]`.
 
         Raises:
-            KeyError: one is not held.
-            CacheError: a block is damaged, or was set aside meanwhile.
+            KeyError: a sample is not cached.
+            CacheError: a block is damaged, or another process set it aside meanwhile.
         """
         rows = np.fromiter(map(self._rows.__getitem__, sample_keys), np.int64, len(sample_keys))
         ends = np.asarray(self._ends, np.int64)
@@ -74,27 +74,27 @@ class Holdings:
         parts = list(self._vectors(connection, [self._block_ids[block] for block in needed.tolist()]))
         widths = {part.shape[1] for part in parts}
         if len(widths) > 1:
-            raise CacheError(f"one teacher's outputs of one kind have {sorted(widths)} values; {_VERIFY}")
-        # Where each block begins among those that were read, less where it begins among all.
-        moved = np.zeros(len(ends), np.int64)
-        moved[needed] = np.cumsum(sizes[needed]) - ends[needed]
+            raise CacheError(f"expected outputs of one width in a stream, got {sorted(widths)} values; {_VERIFY}")
+        # The start of each block among the blocks that were read, minus its start among all blocks.
+        shift = np.zeros(len(ends), np.int64)
+        shift[needed] = np.cumsum(sizes[needed]) - ends[needed]
         if not parts:
             return np.zeros((0, 0), np.float32)
-        places, held = rows + moved[block_of_row], np.concatenate(parts)
-        # Asked for in the order in which they were bought, they are in place already.
-        return held if np.array_equal(places, np.arange(len(held))) else held[places]
+        places, values = rows + shift[block_of_row], np.concatenate(parts)
+        # Samples in the order in which they were bought need no copy.
+        return values if np.array_equal(places, np.arange(len(values))) else values[places]
 
     def _vectors(self, connection: Connection, block_ids: Sequence[int]) -> Iterator[NDArray[np.float32]]:
         """Each block's outputs, float32 `[rows, values]`, in order."""
         for start in range(0, len(block_ids), _BLOCKS_A_STATEMENT):
             some = block_ids[start : start + _BLOCKS_A_STATEMENT]
-            found = connection.execute(_contents(some)).all()
-            if len(found) != len(some):
-                raise CacheError("outputs were set aside while they were read; run the same command again")
-            for block in found:
+            blocks = connection.execute(_contents(some)).all()
+            if len(blocks) != len(some):
+                raise CacheError("another process set outputs aside while they were read; run the same command again")
+            for block in blocks:
                 keys = keys_at(block.sample_keys, block.positions)
                 if crc32(block.vectors, crc32(keys)) != block.checksum or len(block.vectors) % (len(keys) // 8):
-                    raise CacheError(f"the outputs of block {block.id} are not those that were kept; {_VERIFY}")
+                    raise CacheError(f"the outputs of block {block.id} do not match their checksum; {_VERIFY}")
                 yield np.frombuffer(block.vectors, "<f4").reshape(len(keys) // KEY_BYTES, -1)
 
 

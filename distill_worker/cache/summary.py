@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import func, select
 
 from distill_worker.cache.database import schema
-from distill_worker.cache.records import split_kinds
 from distill_worker.cache.store import Cache
+from distill_worker.cache.streams import split_kinds
 from shared.sample_key import KEY_BYTES
 
 

@@ -14,9 +14,12 @@ from sqlalchemy import Connection, delete, insert, select
 
 from distill_worker.cache.block import keys_at, pack_block, row_checksums
 from distill_worker.cache.database import schema
+from distill_worker.cache.database.engine import WHAT_TO_DO_WITH_A_FILE
 from distill_worker.cache.output_widths import correct_shape, widths, wrong_shapes
-from distill_worker.cache.records import split_keys, split_kinds
+from distill_worker.cache.purchases import split_keys
 from distill_worker.cache.store import Cache
+from distill_worker.cache.streams import split_kinds
+from distill_worker.errors import CacheError
 from shared.sample_key import KEY_BYTES
 
 _BLOCKS_AT_ONCE = 200
@@ -73,7 +76,7 @@ def verify(
         CacheError: the database itself is damaged.
     """
     result = Verification()
-    cache.check_file()
+    _check_file(cache)
     with cache.reading() as connection:
         ids = connection.scalars(select(schema.blocks.c.id).order_by(schema.blocks.c.id)).all()
         expected_widths = widths(connection)
@@ -107,6 +110,16 @@ def verify(
     with cache.reading() as connection:
         result.damages += _without_outputs(connection)
     return result
+
+
+def _check_file(cache: Cache) -> None:
+    """Have SQLite check its file; a server checks its own."""
+    with cache.reading() as connection:
+        if connection.dialect.name != "sqlite":
+            return
+        result = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()).strip()
+    if result != "ok":
+        raise CacheError(f"{cache.place}: the file is damaged ({result}). {WHAT_TO_DO_WITH_A_FILE}")
 
 
 def _blocks(connection: Connection, ids: Collection[int]) -> Iterator[Any]:

@@ -1,1 +1,1 @@
-"""Data sets, the selection of samples to buy, and what happens to images before a network sees them."""
+"""Data sets, the selection of samples to buy, and the preprocessing of images."""

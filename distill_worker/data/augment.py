@@ -15,7 +15,7 @@ def augment(images: Tensor, *, crop_padding: int, horizontal_flip: bool, generat
         generator: on the CPU, so that every device draws the same.
 
     Returns:
-        Like `images`; a new tensor unless there is nothing to do.
+        Like `images`; a new tensor, unless both are off.
     """
     if crop_padding == 0 and not horizontal_flip:
         return images

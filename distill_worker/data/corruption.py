@@ -1,4 +1,4 @@
-"""What can be wrong with training data, made on purpose and always the same for one seed."""
+"""Corruption of training data and weights on purpose, reproducible by its seed."""
 
 from collections.abc import Mapping
 from typing import Literal

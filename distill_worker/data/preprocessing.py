@@ -1,4 +1,4 @@
-"""From stored pixels to what a network is given: random crops and flips, normalisation, memory layout."""
+"""From stored pixels to a network's input: random crops and flips, normalisation, memory layout."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from shared.normalise import normalise
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From stored pixels to what a network sees."""
+    """The preprocessing of one data set's images."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -20,12 +20,12 @@ class Preprocessing:
     channels_last: bool = False
 
     def augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Fresh crops and flips, still pixels."""
+        """Newly drawn crops and flips, uint8 like `images`."""
         return augment(
             images, crop_padding=self.crop_padding, horizontal_flip=self.horizontal_flip, generator=generator
         )
 
     def normalised(self, images: Tensor) -> Tensor:
-        """What the network is given."""
+        """The network's input, float32, normalised."""
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return normalise(images, self.mean, self.std).contiguous(memory_format=layout)

@@ -45,7 +45,7 @@ else:
 
 
 def described() -> list[dict[str, Any]]:
-    """One row for each method: name, what it is, access, paper, needs and defaults."""
+    """One row for each method: name, summary, access, paper, needs and defaults."""
     return [
         {
             "name": name,
@@ -69,12 +69,12 @@ def why_not_together(methods: Sequence[Method]) -> str | None:
         return f"expected at most one method that mixes, got {', '.join(names)}"
     for method, name in zip(methods, names, strict=True):
         if mixing and (method.needs_labels or method.needs_identity):
-            return f"{name} needs {' and '.join(_needs(type(method)))}, which a mixture has not"
+            return f"{name} needs {' and '.join(_needs(type(method)))}, which a mixture lacks"
         if any(mixed.targets == "stored" for mixed in mixing):
             if any(kind != LOGITS for kind in method.teacher_kinds):
                 return f"{name} needs features, and those of a mixture are not stored: targets = 'requeried' buys them"
             if method.needs_logits:
-                return f"{name} needs logits, and distributions are what is mixed: {method.needs_logits}"
+                return f"{name} needs logits, and mixtures have only distributions: {method.needs_logits}"
     return None
 
 
@@ -89,7 +89,7 @@ def why_not_with(methods: Sequence[Method], kind: str) -> str | None:
 def _needs(method: type[Method]) -> list[str]:
     needs = {
         "one true label a sample": method.needs_labels,
-        "samples that it meets again": method.needs_identity,
+        "samples that come again": method.needs_identity,
         "the track unlabelled-pool": method.needs_pool,
         "a key that may see features": method.access == "white box",
         "a key that may see logits (for on = 'logits')": method().needs_logits is not None,

@@ -1,8 +1,8 @@
-"""What a method is: its parameters, what it needs, and the loss term that it adds.
+"""The base of all methods: a method's parameters, its needs, and the loss term that it adds.
 
-A method's class is its section of the run's configuration, its row in `distill-worker methods`, and the maker of its
-term. A term is a module, so that what it learns (a projection) reaches the optimiser and what it remembers (a memory)
-reaches the checkpoint.
+A method's class is its section of the run's configuration, its row in `distill-worker methods`, and the factory of its
+term. A term is a module, so that its parameters (a projection) reach the optimiser and its buffers (a memory) reach the
+checkpoint.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ LOGITS = "logits"
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step has computed and drawn, on one device."""
+    """The inputs and outputs of one training step, on one device."""
 
     student: Outputs
     teacher: Outputs
-    """The stored outputs of the same samples; empty when no teacher was asked. `logits` may be log-probabilities, if no
+    """The stored outputs of the same samples; empty without a teacher. `logits` may be log-probabilities, if no
     method needs logits."""
     label_probabilities: Tensor
     """float `[batch, classes]`: one-hot, or mixed as the images are."""
@@ -46,7 +46,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Setting:
-    """What terms are made for."""
+    """The run that a method makes its terms for."""
 
     num_classes: int
     steps: int
@@ -63,13 +63,13 @@ class Method(BaseModel):
 
     paper: ClassVar[str]
     access: ClassVar[Literal["none", "black box", "white box"]] = "black box"
-    """What it has to be given: no teacher, the outputs that any API sells, or intermediate features."""
+    """What the method needs of a teacher: nothing, the outputs that any API sells, or intermediate features."""
     needs_labels: ClassVar[bool] = False
     """Whether the term, besides cross-entropy, needs one true label for each sample: it cannot be mixed."""
     needs_identity: ClassVar[bool] = False
     """Whether the term remembers samples by their position: it cannot be mixed."""
     needs_pool: ClassVar[bool] = False
-    """Whether it learns from unlabelled images that nothing was bought for."""
+    """Whether it learns from unlabelled images without bought outputs."""
 
     label_weight: float = Field(default=1.0, ge=0)
     """Of the cross-entropy with the labels."""
@@ -81,12 +81,12 @@ class Method(BaseModel):
 
     @property
     def teacher_kinds(self) -> tuple[str, ...]:
-        """The kinds of output to buy; one call buys them all. `logits` stands for whatever distribution is told."""
+        """The kinds of output to buy; one call buys them all. `logits` stands for any distribution."""
         return () if self.access == "none" else (LOGITS,)
 
     @property
     def needs_logits(self) -> str | None:
-        """Why nothing but logits will do; None where their softmax is enough, and so any distribution is."""
+        """The reason why the method needs logits; None if any distribution is enough."""
         return None
 
     @property
@@ -100,16 +100,16 @@ class Method(BaseModel):
         return float(getattr(self, "weight", 1.0))
 
     def make_label_term(self, _setting: Setting) -> nn.Module:
-        """What the labels ask for; its forward maps a batch to a scalar."""
+        """The term of the labels; its forward maps a batch to a scalar."""
         return CrossEntropy()
 
     def make_term(self, _setting: Setting) -> nn.Module | None:
-        """What the teacher asks for; its forward maps a batch to a scalar. None when there is nothing."""
+        """The term of the teacher's outputs; its forward maps a batch to a scalar. None for a method without one."""
         return None
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy with the labels of the batch, or of the labelled pool's batch where there is one."""
+    """Cross-entropy with the labels of the batch, or of the labelled pool's batch if there is one."""
 
     def forward(self, batch: Batch) -> Tensor:
         """The mean over the samples, in nats."""

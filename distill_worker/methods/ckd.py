@@ -69,7 +69,7 @@ class CKD(OnRepresentation):
 
 
 class _Comparisons(nn.Module):
-    """Student and teacher compared as the method says. The memory, where there is one, is part of the state."""
+    """Student and teacher compared as the method configures it. The memory, if any, is part of the state."""
 
     past_student: Tensor
     past_teacher: Tensor

@@ -19,7 +19,7 @@ class Mixture:
     shares: Tensor
     """float32 `[batch, parts]`; each row sums to 1."""
     boxes: Tensor | None = None
-    """For CutMix: int64 `[batch, 4]`, top, left, bottom, right of what is pasted from the second member."""
+    """For CutMix: int64 `[batch, 4]`, top, left, bottom, right of the box pasted from the second member."""
 
     def images(self, images: Tensor) -> Tensor:
         """The mixtures of uint8 or float images `[batch, channels, height, width]`, float32 of the same scale."""
@@ -40,7 +40,7 @@ class Mixture:
         return (parts * self.shares.to(device)[:, :, None]).sum(dim=1)
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
-        """The logarithm of the mixed softmaxes, `[batch, classes]`: as good as logits for a loss that sees no shift."""
+        """The logarithm of the mixed softmaxes, `[batch, classes]`: like logits for a loss that ignores shifts."""
         device = logits.device
         parts = logits.log_softmax(dim=1)[self.members.to(device)]
         return (parts + self.shares.to(device).log()[:, :, None]).logsumexp(dim=1)
@@ -55,7 +55,7 @@ def draw_mixup(batch: int, *, parts: int = 2, alpha: float = 1.0, generator: tor
 def draw_cutmix(batch: int, *, height: int, width: int, alpha: float = 1.0, generator: torch.Generator) -> Mixture:
     """Each sample with a box of another, of an area share from Beta(alpha, alpha), cut off at the border.
 
-    The shares are those of the box as it is, in whole pixels.
+    The shares are those of the drawn box, in whole pixels.
     """
     random = _numpy(generator)
     side = np.sqrt(random.beta(alpha, alpha, size=batch))
@@ -74,5 +74,5 @@ def _members(batch: int, parts: int, generator: torch.Generator) -> Tensor:
 
 
 def _numpy(generator: torch.Generator) -> np.random.Generator:
-    """A generator of the distributions that torch draws from no generator of one's own."""
+    """A NumPy generator, for distributions that torch cannot draw with a given generator."""
     return np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))

@@ -1,7 +1,7 @@
 """Methods that train on mixtures of samples.
 
-Against stored outputs a mixture's target is the mixture of its samples' targets and costs nothing. Asking the teacher
-about mixtures is another method and costs one call a mixture: `targets = "requeried"`.
+Against stored outputs a mixture's target is the mixture of its samples' targets and costs nothing. Buying the
+teacher's outputs on mixtures is another method and costs one call a mixture: `targets = "requeried"`.
 """
 
 from abc import abstractmethod
@@ -17,7 +17,7 @@ from distill_worker.methods.mixtures import Mixture, draw_cutmix, draw_mixup
 
 
 class Mixing(Method):
-    """What all of them have: a KD term, and how a batch is mixed."""
+    """The base of these methods: a KD term, and the mixing of a batch."""
 
     label_weight: float = Field(default=0.1, ge=0)
     weight: float = Field(default=0.9, ge=0)
@@ -26,10 +26,10 @@ class Mixing(Method):
     """Of the Beta (or Dirichlet) distribution that the shares are drawn from."""
     targets: Literal["stored", "requeried"] = "stored"
     mixtures: int = Field(default=0, ge=0)
-    """For `requeried`: how many mixtures the teacher is asked about, one call each, besides the n samples."""
+    """For `requeried`: the number of mixtures to buy outputs for, one call each, besides the n samples."""
 
     @model_validator(mode="after")
-    def _calls_are_said(self) -> "Mixing":
+    def _calls_are_configured(self) -> "Mixing":
         if (self.targets == "requeried") != (self.mixtures > 0):
             raise ValueError(
                 "mixtures: expected a positive number of calls with targets = 'requeried', and none with 'stored', got "
@@ -42,15 +42,15 @@ class Mixing(Method):
         """How a batch of images `[batch, channels, height, width]` is mixed."""
 
     def requeried_mixtures(self, images: Tensor, probabilities: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
-        """Mixtures to ask about, rounded to whole pixel values; asking about more later keeps these."""
+        """The mixtures to buy outputs for, rounded to whole pixel values; a larger number of them begins with these."""
         generator = torch.Generator().manual_seed(seed)
-        pictures, labels, made = [], [], 0
+        mixed, labels, made = [], [], 0
         while made < self.mixtures:
             mixture = self.mixture(images, generator)
-            pictures.append(mixture.images(images).round().to(torch.uint8))
+            mixed.append(mixture.images(images).round().to(torch.uint8))
             labels.append(mixture.probabilities(probabilities))
             made += len(images)
-        return torch.cat(pictures)[: self.mixtures], torch.cat(labels)[: self.mixtures]
+        return torch.cat(mixed)[: self.mixtures], torch.cat(labels)[: self.mixtures]
 
     def make_term(self, _setting: Setting) -> nn.Module:
         """KD of the batch's logits, mixed or bought for mixtures."""

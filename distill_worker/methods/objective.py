@@ -1,4 +1,4 @@
-"""What is minimised: the label term and the weighted terms of one method and of those added to it."""
+"""The training objective: the label term and the weighted terms of a method and of those added to it."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from distill_worker.methods.mixup import Mixing
 
 
 class Objective(nn.Module):
-    """A method's terms, with what they learn and remember.
+    """The terms of all methods of a run, with their parameters and memories.
 
     Its forward maps a batch to weighted terms by name, whose sum is minimised.
     """
@@ -32,7 +32,7 @@ class Objective(nn.Module):
                 self._weights[name] = method.term_weight
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The weighted terms; what has no weight is not computed."""
+        """The weighted terms; a term of weight 0 is not computed."""
         return {name: self._weights[name] * term(batch) for name, term in self.terms.items() if self._weights[name]}
 
     def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture | None:

@@ -1,4 +1,4 @@
-"""Methods that learn from unlabelled images that nothing was bought for."""
+"""Methods that learn from unlabelled images without bought outputs."""
 
 from typing import ClassVar, Literal
 

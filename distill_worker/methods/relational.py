@@ -1,4 +1,4 @@
-"""Methods that look at relations between the samples of a batch.
+"""Methods that use relations between the samples of a batch.
 
 Their published weights are for features. The weights for logits were chosen on digits with 50 samples, among powers of
 ten of the published ones (docs/results/few-calls.md).
@@ -19,7 +19,7 @@ class _Relational(OnRepresentation):
     for_logits: ClassVar[float]
 
     weight: float | None = Field(default=None, ge=0)
-    """Absent: the published one for features, and for logits, which it would drown (or be drowned by), another."""
+    """Absent: the published weight for features; for logits, whose scale differs, another one."""
 
     @property
     def term_weight(self) -> float:

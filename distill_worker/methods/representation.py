@@ -1,4 +1,4 @@
-"""Which representation of a sample a relational method looks at: its logits, or features of one layer."""
+"""The representation of a sample that a relational method uses: its logits, or features of one layer."""
 
 from typing import Literal
 
@@ -22,27 +22,27 @@ class OnRepresentation(Method):
 
     @property
     def teacher_kinds(self) -> tuple[str, ...]:
-        """Logits, and the layer's features where they are looked at."""
+        """Logits, and the layer's features if the method uses them."""
         return (LOGITS, FEATURES + self.teacher_layer) if self.on == "features" else (LOGITS,)
 
     @property
     def needs_logits(self) -> str | None:
-        """On logits: what is compared changes with the number that a sample's log-probabilities leave out."""
+        """On logits: the comparison changes with the constant that a sample's log-probabilities lack."""
         if self.on != "logits":
             return None
         return (
-            "it compares samples by the logits themselves, from which log-probabilities differ by another number for "
-            "each sample. method.on = 'log_probabilities' compares what any distribution tells"
+            "it compares samples by the logits themselves, from which log-probabilities differ by another constant "
+            "for each sample; set method.on = 'log_probabilities' to learn from any distribution"
         )
 
     @property
     def student_layers(self) -> tuple[str, ...]:
-        """The layer looked at, if any."""
+        """The student's layer, if features are used."""
         return (self.student_layer,) if self.on == "features" else ()
 
 
 class Representation(nn.Module):
-    """Student and teacher rows `[batch, dims]` of a batch; where asked, a learned projection makes their dims equal."""
+    """Student and teacher rows `[batch, dims]` of a batch; `equal_dims` adds a learned projection where they differ."""
 
     def __init__(self, method: OnRepresentation, setting: Setting, *, equal_dims: bool) -> None:
         super().__init__()

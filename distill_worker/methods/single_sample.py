@@ -1,4 +1,4 @@
-"""Methods that look at one sample at a time."""
+"""Methods whose loss is computed sample by sample."""
 
 from typing import ClassVar, Literal
 
@@ -32,7 +32,7 @@ class KD(Method):
 
 
 class DKD(Method):
-    """Decoupled KD: what the teacher says of the true class, and of the others, weighted apart."""
+    """Decoupled KD: the true class, and the other classes among themselves, with a weight each."""
 
     name: Literal["dkd"] = "dkd"
     paper: ClassVar = "Zhao et al. 2022, arXiv 2203.08679"

@@ -1,4 +1,4 @@
-"""Methods that look at the teacher's intermediate features, and need a key that may see them."""
+"""Methods that use the teacher's intermediate features. They need an API key that may see features."""
 
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -31,7 +31,7 @@ class _WhiteBox(Method):
 
 
 class FitNet(_WhiteBox):
-    """Hints: a learned regressor of the student's features meets the teacher's."""
+    """Hints: a learned regressor maps the student's features to the teacher's."""
 
     name: Literal["fitnet"] = "fitnet"
     paper: ClassVar = "Romero et al. 2015, arXiv 1412.6550; weight of Tian et al. 2020, arXiv 1910.10699"
@@ -43,7 +43,7 @@ class FitNet(_WhiteBox):
 
 
 class AT(_WhiteBox):
-    """Attention transfer: where the features are strong."""
+    """Attention transfer: the student's features are strong in the same places as the teacher's."""
 
     name: Literal["at"] = "at"
     paper: ClassVar = "Zagoruyko and Komodakis 2017, arXiv 1612.03928"
@@ -83,7 +83,7 @@ class _Layer:
             )
 
     def regressor(self, *hidden: int) -> nn.Module:
-        """From the student's channels over hidden ones to the teacher's; 1x1 convolutions where there is an area."""
+        """From the student's channels over hidden ones to the teacher's; 1x1 convolutions for maps."""
         channels = [self.student_shape[0], *hidden, self.teacher_shape[0]]
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):

@@ -8,7 +8,7 @@ from torch import Tensor
 from distill_worker.buying.output_choice import with_logits_as
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
-from shared.output_kinds import AUTO, LOGITS, best_of
+from shared.output_kinds import AUTO, LOGITS, most_informative
 
 
 def find_teacher(
@@ -45,7 +45,7 @@ def find_bought(
     complete: dict[str, tuple[str, ...]] = {}
     for owner in known if teacher_id is None else [teacher_id]:
         held = kinds_held(cache, owner, keys)
-        best = best_of(held)
+        best = most_informative(held)
         if best is not None and set(with_logits_as(best, kinds)) <= set(held):
             complete[owner] = with_logits_as(best, kinds)
     wanted = [f"{kind} or another distribution" if kind == LOGITS else kind for kind in kinds]

@@ -1,4 +1,4 @@
-"""The bytes of a request: at most so many, in at most so much time, inflated where they came compressed."""
+"""Read a request body, bounded in size and time, and decompress it."""
 
 import asyncio
 import zlib
@@ -12,22 +12,22 @@ from starlette.requests import ClientDisconnect
 from teacher_service.errors.service_errors import BodyTooLarge, BodyTooSlow, InvalidRequest, UnsupportedEncoding
 
 _LONG_CHUNK: Final = 4096
-"""Compressed bytes that, as zlib packs a thousandfold, may take long enough to inflate to keep the others waiting."""
+"""Longer chunks are decompressed in a thread: zlib may expand them a thousandfold, which would block other requests."""
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _RAW: Final = -zlib.MAX_WBITS
 
 
 async def read_body(request: Request, *, max_bytes: int, timeout_seconds: float) -> bytes:
-    """The whole body, inflated.
+    """The whole body, decompressed.
 
     Raises:
-        BodyTooLarge: it has more than `max_bytes`, as it came or inflated; it is read no further than that.
-        BodyTooSlow: it did not come within `timeout_seconds`.
-        UnsupportedEncoding: it is compressed otherwise than by gzip or deflate.
-        InvalidRequest: it is not what its encoding says, or the client hung up.
+        BodyTooLarge: the body exceeds `max_bytes`, as sent or decompressed; it is read no further than that.
+        BodyTooSlow: the body did not arrive within `timeout_seconds`.
+        UnsupportedEncoding: the body is compressed, but not by gzip or deflate.
+        InvalidRequest: the body does not match its Content-Encoding, or the client disconnected.
     """
-    named = request.headers.getlist("content-encoding") or ["identity"]
-    receive = _receiver(", ".join(named).strip().lower(), max_bytes)
+    encodings = request.headers.getlist("content-encoding") or ["identity"]
+    decoder = _decoder(", ".join(encodings).strip().lower(), max_bytes)
     size = 0
     try:
         async with asyncio.timeout(timeout_seconds):
@@ -35,20 +35,20 @@ async def read_body(request: Request, *, max_bytes: int, timeout_seconds: float)
                 size += len(chunk)
                 if size > max_bytes:
                     raise _too_large(max_bytes)
-                if isinstance(receive, _Inflating) and len(chunk) > _LONG_CHUNK:
-                    await run_in_threadpool(receive.take, chunk)
+                if isinstance(decoder, _Inflating) and len(chunk) > _LONG_CHUNK:
+                    await run_in_threadpool(decoder.take, chunk)
                 else:
-                    receive.take(chunk)
+                    decoder.take(chunk)
     except ClientDisconnect as error:
-        raise InvalidRequest(f"body: the client hung up after {size} bytes") from error
+        raise InvalidRequest(f"body: expected all of it, got a disconnect after {size} bytes") from error
     except TimeoutError as error:
         raise BodyTooSlow(
             f"body: expected all of it within {timeout_seconds:g} s, got {size} bytes; send fewer samples a request"
         ) from error
-    return receive.finish()
+    return decoder.finish()
 
 
-def _receiver(encoding: str, max_bytes: int) -> "_Plain | _Inflating":
+def _decoder(encoding: str, max_bytes: int) -> "_Plain | _Inflating":
     if encoding == "identity":
         return _Plain()
     if encoding in ("gzip", "x-gzip", "deflate"):
@@ -68,7 +68,7 @@ class _Plain:
 
 
 class _Inflating:
-    """Never holds more than `max_bytes` of inflated content, however little came."""
+    """Decompresses, and never holds more than `max_bytes` plus one of content."""
 
     def __init__(self, begin: "Callable[[bytes], zlib._Decompress]", max_bytes: int) -> None:
         self._begin = begin
@@ -80,7 +80,7 @@ class _Inflating:
     def take(self, chunk: bytes) -> None:
         if self._stream is None:
             self._start += chunk
-            if len(self._start) < 2:  # deflate shows in two bytes whether it is wrapped
+            if len(self._start) < 2:  # two bytes show whether a deflate stream has a zlib wrapper
                 return
             self._stream, chunk = self._begin(self._start), self._start
         if self._stream.eof and chunk:
@@ -88,7 +88,7 @@ class _Inflating:
         try:
             self._inflated += self._stream.decompress(chunk, self._max_bytes - len(self._inflated) + 1)
         except zlib.error as error:
-            raise InvalidRequest(f"body: expected what Content-Encoding says, got other bytes ({error})") from error
+            raise InvalidRequest(f"body: expected what Content-Encoding names, got other bytes ({error})") from error
         if len(self._inflated) > self._max_bytes:
             raise _too_large(self._max_bytes)
         if self._stream.unused_data:
@@ -96,7 +96,7 @@ class _Inflating:
 
     def finish(self) -> bytes:
         if self._stream is None or not self._stream.eof:
-            raise InvalidRequest("body: the compressed stream ends too early; was the body cut short?")
+            raise InvalidRequest("body: expected a whole compressed stream, got one that ends early; send it again")
         return bytes(self._inflated)
 
 
@@ -105,7 +105,7 @@ def _gzip(_start: bytes) -> "zlib._Decompress":
 
 
 def _zlib_or_raw(start: bytes) -> "zlib._Decompress":
-    # HTTP's deflate is a zlib stream (RFC 9110, section 8.4.1.2), but clients send bare deflate too.
+    # HTTP's deflate is a zlib stream (RFC 9110, section 8.4.1.2), but some clients send raw deflate.
     wrapped = start[0] & 0x0F == zlib.DEFLATED and int.from_bytes(start[:2]) % 31 == 0
     return zlib.decompressobj(zlib.MAX_WBITS if wrapped else _RAW)
 

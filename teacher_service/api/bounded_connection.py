@@ -1,7 +1,7 @@
-"""One HTTP connection, whose client may neither send a request's head without end nor take for ever over it.
+"""One HTTP connection, which bounds the size of a request's head (request line and headers) and its time to arrive.
 
-uvicorn bounds neither: headers without end would be kept in memory, and a client that dribbles them keeps its
-connection. A body has bounds of its own (`routes/body.py`).
+uvicorn bounds neither: endless headers would fill the memory, and a slow client would keep its connection for ever.
+`api/body.py` bounds the body.
 """
 
 import asyncio
@@ -13,32 +13,32 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from teacher_service.errors.service_errors import HeadTooLarge, HeadTooSlow, ServiceError
 
 MAX_HEAD_BYTES: Final = 32 * 1024
-"""Of a request line with its headers."""
+"""Maximum size of the request line and headers."""
 HEAD_SECONDS: Final = 10
-"""How long a head may take to arrive, from its first byte on or from when the connection was made."""
+"""Maximum time for a head to arrive, from its first byte or from when the connection was made."""
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """uvicorn's, with bounds."""
+    """uvicorn's HTTP protocol, with bounds on the head."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_bytes = 0
         self._ended = False
-        self._asked = False
-        self._patience: asyncio.TimerHandle | None = None
+        self._had_request = False
+        self._timeout: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head."""
+        """Start the timeout of the first head."""
         super().connection_made(transport)
-        self._wait()
+        self._start_timeout()
 
     def data_received(self, data: bytes) -> None:
-        """Take no more of a head than there may be of one."""
+        """Parse the data; reject a head that exceeds its bound."""
         while data and not self.transport.is_closing():
-            taken = MAX_HEAD_BYTES - self._head_bytes if self._in_head else len(data)
-            part, data = data[:taken], data[taken:]
+            accepted = MAX_HEAD_BYTES - self._head_bytes if self._in_head else len(data)
+            part, data = data[:accepted], data[accepted:]
             if self._in_head:
                 self._head_bytes += len(part)
             self._ended = False
@@ -46,51 +46,51 @@ class BoundedConnection(HttpToolsProtocol):
             if not self._in_head or self._ended:
                 continue
             if self._head_bytes >= MAX_HEAD_BYTES:
-                self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
-            elif self._patience is None:
-                self._wait()
+                self._reject(HeadTooLarge(MAX_HEAD_BYTES))
+            elif self._timeout is None:
+                self._start_timeout()
 
     def on_headers_complete(self) -> None:
-        """What follows is a body."""
-        self._in_head, self._asked = False, True
-        self._stop_waiting()
+        """End of the head; the body follows."""
+        self._in_head, self._had_request = False, True
+        self._stop_timeout()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """What follows is the next head."""
+        """End of the body; the next head follows."""
         super().on_message_complete()
         self._in_head, self._head_bytes, self._ended = True, 0, True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
-        self._stop_waiting()
+        """Stop the timeout."""
+        self._stop_timeout()
         super().connection_lost(exc)
 
-    def _wait(self) -> None:
-        self._patience = self.loop.call_later(HEAD_SECONDS, self._lose_patience)
+    def _start_timeout(self) -> None:
+        self._timeout = self.loop.call_later(HEAD_SECONDS, self._time_out)
 
-    def _stop_waiting(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _stop_timeout(self) -> None:
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None
 
-    def _lose_patience(self) -> None:
-        if self._asked and not self.cycle.response_complete:
-            self._wait()  # the answer to an earlier request is still on its way
+    def _time_out(self) -> None:
+        if self._had_request and not self.cycle.response_complete:
+            self._start_timeout()  # an earlier request is still in flight
         else:
-            self._refuse(HeadTooSlow(HEAD_SECONDS))
+            self._reject(HeadTooSlow(HEAD_SECONDS))
 
-    def _refuse(self, refusal: ServiceError) -> None:
-        self._stop_waiting()
+    def _reject(self, error: ServiceError) -> None:
+        self._stop_timeout()
         if self.transport.is_closing():
             return
-        content = json.dumps(refusal.document()).encode()
+        content = json.dumps(error.document()).encode()
         fields = {
             "Content-Type": "application/problem+json",
             "Content-Length": str(len(content)),
-            **refusal.headers(),
+            **error.headers(),
         }
-        lines = [f"HTTP/1.1 {refusal.status} {refusal.document()['title']}"]
+        lines = [f"HTTP/1.1 {error.status} {error.document()['title']}"]
         lines += [f"{name}: {value}" for name, value in fields.items()]
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + content)
         self.transport.close()

@@ -1,4 +1,4 @@
-"""What every route is given: the running service, and the key that asks."""
+"""Dependencies of the routes: the parts of the running service, and the authenticated caller."""
 
 import secrets
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from starlette.concurrency import run_in_threadpool
 
 from teacher_service.errors.service_errors import AdminDisabled, Unauthorized
-from teacher_service.inference.counters import Statistics
-from teacher_service.inference.query_runner import Desk
+from teacher_service.inference.counters import Counters
+from teacher_service.inference.query_runner import QueryRunner
 from teacher_service.inference.readiness import Readiness
 from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.ledger import Ledger
@@ -23,70 +23,70 @@ from teacher_service.settings import Settings
 
 
 @dataclass(frozen=True)
-class Service:
+class AppState:
     """The parts of a running service."""
 
     settings: Settings
     teacher: Teacher
     keys: KeyStore
     ledger: Ledger
-    desk: Desk
+    query_runner: QueryRunner
     readiness: Readiness
-    statistics: Statistics
+    counters: Counters
     history: History
 
 
-async def running_service(request: Request) -> Service:  # async: FastAPI sends every other kind through a thread
-    """The service that the application's lifespan opened."""
-    service = request.app.state.service
-    if not isinstance(service, Service):
-        raise TypeError("the application was not started")
-    return service
+async def app_state(request: Request) -> AppState:  # async, or FastAPI would run it in a thread
+    """The parts of the service, as the application's lifespan opened them."""
+    state = request.app.state.service
+    if not isinstance(state, AppState):
+        raise TypeError("app.state.service: expected an AppState, got none; start the application (its lifespan) first")
+    return state
 
 
 async def token(request: Request) -> str:
-    """What `Authorization: Bearer <key>` or `X-API-Key: <key>` says; 401 without."""
+    """The key in `Authorization: Bearer <key>` or `X-API-Key: <key>`; 401 without one."""
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    offered = credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
-    if not offered:
+    key = credentials.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    if not key:
         raise Unauthorized("An API key is required. Send it as `Authorization: Bearer <key>`.")
-    return offered
+    return key
 
 
-RunningService = Annotated[Service, Depends(running_service)]
+State = Annotated[AppState, Depends(app_state)]
 Token = Annotated[str, Depends(token)]
 
 
-async def current_quota(request: Request, service: RunningService, token: Token) -> Quota:
-    """The quota of the key that asks, as it stands now; 401 when it is not a valid one."""
-    quota = await run_in_threadpool(service.keys.authenticate, token)
-    request.state.quota = quota  # for the headers of a refusal
+async def current_quota(request: Request, state: State, token: Token) -> Quota:
+    """The current quota and terms of the caller's key; 401 if the key is not valid."""
+    quota = await run_in_threadpool(state.keys.authenticate, token)
+    request.state.quota = quota  # for the headers of a problem response
     return quota
 
 
-def bears(request: Request, secret: SecretStr) -> bool:
-    """Whether the request says `Authorization: Bearer <secret>`; takes as long for a wrong one as for the right one."""
-    scheme, _, offered = request.headers.get("authorization", "").partition(" ")
-    known = secrets.compare_digest(offered.strip().encode(), secret.get_secret_value().encode())
-    return known and scheme.lower() == "bearer"
+def has_bearer_token(request: Request, secret: SecretStr) -> bool:
+    """Whether the request has `Authorization: Bearer <secret>`, compared in constant time."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    matches = secrets.compare_digest(token.strip().encode(), secret.get_secret_value().encode())
+    return matches and scheme.lower() == "bearer"
 
 
-async def administrator(request: Request, service: RunningService) -> None:
-    """Let nobody pass but who has the admin key."""
-    expected = service.settings.admin_key
+async def require_admin_key(request: Request, state: State) -> None:
+    """Reject a request without the admin key."""
+    expected = state.settings.admin_key
     if expected is None:
         raise AdminDisabled(
             "This service was started without an admin key. Set TEACHER_ADMIN_KEY (16 characters or more) and start it "
             "again, or use `teacher-service keys`."
         )
-    if not bears(request, expected):
+    if not has_bearer_token(request, expected):
         raise Unauthorized("This needs the key of TEACHER_ADMIN_KEY. Send it as `Authorization: Bearer <key>`.")
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:
-    """The quota and the burst limits as structured fields (draft-ietf-httpapi-ratelimit-headers).
+    """`RateLimit` headers for the quota and the burst limits (draft-ietf-httpapi-ratelimit-headers).
 
-    A lifetime quota has no window, and never resets.
+    A lifetime quota has no window and never resets.
     """
     policy = [f'"quota";q={min(quota.limit, MAX_QUOTA)};qu="samples"']
     left = [f'"quota";r={min(quota.remaining, MAX_QUOTA)}']

@@ -1,4 +1,4 @@
-"""How the query log and the usage by day are asked for, and told."""
+"""Parameters and response bodies of the query log and of the usage by day."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -12,64 +12,66 @@ from teacher_service.query_log.export import FACTS, TIMES, TYPES
 from teacher_service.query_log.history import Day, History, QueryFilter, QueryPage, Status
 
 _EPOCH: Final = date(1970, 1, 1)
-_MOST_DAYS: Final = 366
+_MAX_DAYS: Final = 366
 
 
 def _read_as(parse: Callable[[str], Any]) -> BeforeValidator:
-    return BeforeValidator(lambda said: parse(said) if isinstance(said, str) else said)
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
 _DATE: Final = {"type": "string", "format": "date"}
-_Moment = Annotated[
+_Time = Annotated[
     float, _read_as(parse_time), WithJsonSchema({"anyOf": [_DATE, {"type": "string", "format": "date-time"}]})
 ]
 _Day = Annotated[date, _read_as(parse_day), WithJsonSchema(_DATE)]
 KeyIdFilter = Annotated[str | None, Field(default=None, pattern="^[A-Za-z0-9]{1,32}$")]
 
 
-class PageAsked(BaseModel):
-    """Which queries, newest first, and how many at a time."""
+class PageQuery(BaseModel):
+    """Filters of the query log, newest first, and the size of a page."""
 
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(default=100, ge=1, le=1000)
-    cursor: int | None = Field(default=None, ge=1, le=2**63 - 1, description="`next` of the page before.")
+    cursor: int | None = Field(default=None, ge=1, le=2**63 - 1, description="`next` of the previous page.")
     status: Status | None = None
-    since: _Moment | None = Field(default=None, description="Admitted from then on: ISO 8601, UTC by default.")
-    until: _Moment | None = Field(default=None, description="Admitted before then.")
+    since: _Time | None = Field(default=None, description="Admitted at or after this time: ISO 8601, UTC by default.")
+    until: _Time | None = Field(default=None, description="Admitted before this time: ISO 8601, UTC by default.")
     idempotency_key: str | None = Field(
-        default=None, pattern="^[ -~]{1,255}$", description="The query that is charged, or held, under it."
+        default=None,
+        pattern="^[ -~]{1,255}$",
+        description="Only the query that is charged, or held, under this Idempotency-Key.",
     )
 
     def wanted(self, key_id: str | None) -> QueryFilter:
-        """Of one key, or of all."""
+        """The filters, for one key or for all."""
         return QueryFilter(key_id, self.status, self.since, self.until, self.idempotency_key)
 
 
-class UsageAsked(BaseModel):
-    """Which days, UTC: at most 366; by default the last 366."""
+class UsageQuery(BaseModel):
+    """A range of days, UTC: at most 366; by default the last 366."""
 
     model_config = ConfigDict(extra="forbid")
 
-    since: _Day | None = Field(default=None, description="From that day on; by default 366 days before `until`.")
-    until: _Day | None = Field(default=None, description="Before that day; by default tomorrow.")
+    since: _Day | None = Field(default=None, description="First day; by default 366 days before `until`.")
+    until: _Day | None = Field(default=None, description="Day after the last one; by default tomorrow.")
 
 
-def _shown_type(fact: str) -> Any:
+def _response_type(fact: str) -> Any:
     if fact == "status":
         return Status
-    return _SHOWN_TIMES[type(None) in get_args(TYPES[fact])] if fact in TIMES else TYPES[fact]
+    return _TIME_TYPES[type(None) in get_args(TYPES[fact])] if fact in TIMES else TYPES[fact]
 
 
-_SHOWN_TIMES: Final = (datetime, datetime | None)
+_TIME_TYPES: Final = (datetime, datetime | None)
 if TYPE_CHECKING:
     _QueryFields = BaseModel
 else:
-    _QueryFields = create_model("_QueryFields", **{fact: (_shown_type(fact), ...) for fact in FACTS})
+    _QueryFields = create_model("_QueryFields", **{fact: (_response_type(fact), ...) for fact in FACTS})
 
 
 class QueryFacts(_QueryFields):
-    """A query, as the log has it."""
+    """One query, as the log records it."""
 
 
 class QueryPageBody(BaseModel):
@@ -77,16 +79,16 @@ class QueryPageBody(BaseModel):
 
     queries: list[QueryFacts]
     next: int | None
-    """The `cursor` of the next page; null where there is no more."""
+    """The `cursor` of the next page; null on the last page."""
 
     @classmethod
     def of(cls, page: QueryPage) -> Self:
-        """A page, as JSON says it."""
+        """The response body for one page."""
         return cls(queries=[_query_facts(row) for row in page.queries], next=page.next)
 
 
 class DayBody(BaseModel):
-    """What was charged on one day, UTC."""
+    """Queries and samples charged on one day, UTC."""
 
     day: date
     queries: int
@@ -94,28 +96,28 @@ class DayBody(BaseModel):
 
 
 class UsageBody(BaseModel):
-    """What was charged by day, of the days on which anything was; oldest first."""
+    """Queries and samples charged by day, oldest first; days without any are left out."""
 
     since: date
     until: date
     days: list[DayBody]
     queries: int
-    """Of all these days."""
+    """Total of all days in the range."""
     samples: int
 
 
-def usage(history: History, asked: UsageAsked, key_id: str | None) -> UsageBody:
-    """The days that are asked for, of one key or of all.
+def usage(history: History, query: UsageQuery, key_id: str | None) -> UsageBody:
+    """The usage in the requested range of days, of one key or of all.
 
     Raises:
-        InvalidRequest: they are more than 366, or none.
+        InvalidRequest: the range ends before it starts, or exceeds 366 days.
     """
     today = utc(history.clock()).date()
-    until = asked.until or today + timedelta(days=1)
-    since = asked.since or max(until, date.min + timedelta(days=_MOST_DAYS)) - timedelta(days=_MOST_DAYS)
-    if not 0 <= (until - since).days <= _MOST_DAYS:
+    until = query.until or today + timedelta(days=1)
+    since = query.since or max(until, date.min + timedelta(days=_MAX_DAYS)) - timedelta(days=_MAX_DAYS)
+    if not 0 <= (until - since).days <= _MAX_DAYS:
         raise InvalidRequest(
-            f"since: expected a day at most {_MOST_DAYS} days before until ({until}), and not after it, got {since}"
+            f"since: expected a day at most {_MAX_DAYS} days before until ({until}), and not after it, got {since}"
         )
     days = history.usage(key_id, (since - _EPOCH).days, (until - _EPOCH).days)
     return UsageBody(

@@ -1,4 +1,4 @@
-"""An inference request as it was asked: read, decoded, and identified."""
+"""Read an inference request: decode its body and compute the hash that identifies its payload."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from teacher_service.settings import Settings
 
 _MAX_IDEMPOTENCY_KEY: Final = 255
 _LONG_HEAD: Final = 64 * 1024
-"""Bytes of JSON that would keep the others waiting while they are parsed."""
+"""Longer JSON heads are parsed in a thread, so that they do not block other requests; bytes."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request whose body could be read."""
+class InferenceRequest:
+    """A decoded inference request."""
 
     model: str
     model_version: str | None
@@ -31,15 +31,17 @@ class Asked:
     head: oip.RequestHead
     tensors: dict[str, NDArray[Any]]
     outputs: tuple[str, ...]
-    """By name, each once; none when the key's default is wanted."""
+    """Names of the requested outputs, each once; empty for the key's default."""
     payload_sha256: str
 
     def binary(self, outputs: Sequence[str]) -> list[str]:
-        """Which of these outputs travel in binary."""
+        """The outputs that the client wants in binary."""
         return [output for output in outputs if self.head.wants_binary(output)]
 
 
-async def read_request(request: Request, settings: Settings, model: str, model_version: str | None) -> Asked:
+async def read_inference_request(
+    request: Request, settings: Settings, model: str, model_version: str | None
+) -> InferenceRequest:
     """Read and decode an inference request.
 
     Raises:
@@ -47,29 +49,29 @@ async def read_request(request: Request, settings: Settings, model: str, model_v
     """
     idempotency_key = idempotency_key_of(request)
     content = await read_body(request, max_bytes=settings.max_body_bytes, timeout_seconds=settings.body_timeout_seconds)
-    header_length, most = _only(request, oip.HEADER_LENGTH), settings.max_json_bytes
+    header_length, max_json = _single_header(request, oip.HEADER_LENGTH), settings.max_json_bytes
     try:
         if oip.head_length(len(content), header_length) > _LONG_HEAD:
-            decoded = run_in_threadpool(oip.decode_request, content, header_length, max_head_bytes=most)
+            decoded = run_in_threadpool(oip.decode_request, content, header_length, max_head_bytes=max_json)
             head, tensors = await decoded
         else:
-            head, tensors = oip.decode_request(content, header_length, max_head_bytes=most)
+            head, tensors = oip.decode_request(content, header_length, max_head_bytes=max_json)
         outputs = tuple(dict.fromkeys(output.name for output in head.outputs))
         sha = _payload_sha256(model_version, head, outputs or (LOGITS,), tensors)
     except oip.HeadTooLong as error:
         raise BodyTooLarge(str(error)) from error
     except oip.ProtocolError as error:
         raise InvalidRequest(str(error)) from error
-    return Asked(model, model_version, idempotency_key, head, tensors, outputs, sha)
+    return InferenceRequest(model, model_version, idempotency_key, head, tensors, outputs, sha)
 
 
 def idempotency_key_of(request: Request) -> str | None:
-    """The header's value, quoted (a structured-field string) or bare.
+    """The `Idempotency-Key` header's value, quoted (a structured-field string) or bare.
 
     Raises:
-        InvalidRequest: it is too long, empty, not printable ASCII, or there are two.
+        InvalidRequest: the header is too long, empty, not printable ASCII, or sent twice.
     """
-    value = _only(request, "Idempotency-Key")
+    value = _single_header(request, "Idempotency-Key")
     if value is None:
         return None
     key = value[1:-1] if len(value) >= 2 and value[0] == value[-1] == '"' else value
@@ -80,8 +82,8 @@ def idempotency_key_of(request: Request) -> str | None:
     return key
 
 
-def _only(request: Request, name: str) -> str | None:
-    """A header that may come once, as whoever stands between may read another of two."""
+def _single_header(request: Request, name: str) -> str | None:
+    """The value of a header that may be sent once only: a proxy might read the other of two."""
     values = request.headers.getlist(name)
     if len(values) > 1:
         raise InvalidRequest(f"{name}: expected this header once, got it {len(values)} times")
@@ -91,15 +93,15 @@ def _only(request: Request, name: str) -> str | None:
 def _payload_sha256(
     model_version: str | None, head: oip.RequestHead, outputs: tuple[str, ...], tensors: dict[str, NDArray[Any]]
 ) -> str:
-    """What makes two requests the same: all that the answer's bytes depend on, however it was written down.
+    """Hash of all that the response depends on: two requests with the same hash are the same, in whatever encoding.
 
-    The version that was asked for counts; the name under which the model happens to be served does not. For logits
-    alone the form is that of the first release, whose stored answers are still replayed.
+    It covers the requested version, but not the model's name. For logits alone the format is that of the first release,
+    whose stored answers are still replayed.
     """
     binary = [output for output in outputs if head.wants_binary(output)]
-    asked = [output.name for output in head.outputs]
-    form = (bool(binary), asked) if outputs == (LOGITS,) else (binary, asked)
-    digest = sha256(repr((model_version, head.id, *form)).encode())
+    names = [output.name for output in head.outputs]
+    format_ = (bool(binary), names) if outputs == (LOGITS,) else (binary, names)
+    digest = sha256(repr((model_version, head.id, *format_)).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(repr((name, tensor.dtype.str, tensor.shape)).encode())
         if tensor.dtype.kind == "O":

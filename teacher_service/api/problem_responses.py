@@ -1,4 +1,4 @@
-"""How refusals look: every one, whoever raised it, is a problem document of ours."""
+"""Render every error as an RFC 9457 problem, whether raised by a route, by FastAPI or by Starlette."""
 
 from typing import Final
 
@@ -19,11 +19,12 @@ from teacher_service.errors.service_errors import (
 )
 from teacher_service.errors.validation import complaint
 
+_CRASH: Final = "The service failed on this request; its log has the traceback. Retry with the same Idempotency-Key."
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
-def render_refusals(app: FastAPI) -> None:
-    """Let the application answer so."""
+def install_problem_handlers(app: FastAPI) -> None:
+    """Register the handlers of all errors with the application."""
     app.add_exception_handler(ServiceError, _render)
     app.add_exception_handler(RequestValidationError, _render_validation)
     app.add_exception_handler(HTTPException, _render_http)
@@ -34,8 +35,8 @@ async def _render(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, ServiceError):
         raise error
     if request.scope.get("endpoint") is inference.infer:
-        inference.note_refusal(request, error)
-    # KServe's client parses nothing but application/json, so /v2 answers in it unless asked otherwise.
+        inference.log_rejection(request, error)
+    # KServe's client parses only application/json, so /v2 uses it unless the Accept header names the problem type.
     wants_problem = "application/problem+json" in request.headers.get("accept", "")
     plain = request.url.path.startswith("/v2") and not wants_problem
     quota = error.quota or getattr(request.state, "quota", None)
@@ -48,7 +49,7 @@ async def _render(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _render_validation(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's refusal of a parameter or a body."""
+    """Render FastAPI's error for an invalid parameter."""
     if not isinstance(error, RequestValidationError):
         raise error
     first = error.errors()[0]
@@ -56,20 +57,20 @@ async def _render_validation(request: Request, error: Exception) -> JSONResponse
 
 
 async def _render_http(request: Request, error: Exception) -> JSONResponse:
-    """Starlette's own refusals: no such path, wrong method."""
+    """Render Starlette's errors: no such path, wrong method."""
     if not isinstance(error, HTTPException):
         raise error
-    refusals: dict[int, type[ServiceError]] = {404: NotFound, 405: MethodNotAllowed}
-    refusal = refusals.get(error.status_code, InvalidRequest)
-    answer = await _render(request, refusal(f"{request.method} {request.url.path}: {error.detail}"))
-    answer.headers.update(error.headers or {})
+    errors: dict[int, type[ServiceError]] = {404: NotFound, 405: MethodNotAllowed}
+    error_type = errors.get(error.status_code, InvalidRequest)
+    response = await _render(request, error_type(f"{request.method} {request.url.path}: {error.detail}"))
+    response.headers.update(error.headers or {})
     if error.status_code == MethodNotAllowed.status:
-        answer.headers["Allow"] = ", ".join(_allowed(request))
-    return answer
+        response.headers["Allow"] = ", ".join(_allowed(request))
+    return response
 
 
 def _allowed(request: Request) -> list[str]:
-    """All methods of the path; Starlette names those of the first route that has it."""
+    """All methods of the path; Starlette names only those of the first matching route."""
     return [
         method
         for method in _METHODS
@@ -78,7 +79,7 @@ def _allowed(request: Request) -> list[str]:
 
 
 async def _render_crash(request: Request, _error: Exception) -> JSONResponse:
-    """A defect of ours; the server's log has the traceback."""
-    answer = await _render(request, InternalError("The service failed on this request; its log says where."))
-    answer.headers["X-Request-Id"] = request.state.request_id  # this answer leaves outside all middleware
-    return answer
+    """Render a defect of the service; the log has its traceback."""
+    response = await _render(request, InternalError(_CRASH))
+    response.headers["X-Request-Id"] = request.state.request_id  # this response bypasses the middleware
+    return response

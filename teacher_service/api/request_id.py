@@ -1,4 +1,4 @@
-"""Every answer carries an `X-Request-Id`, and every log line written while answering says it."""
+"""Every response has an `X-Request-Id`, and so has every log line written during its request."""
 
 import re
 import secrets
@@ -11,18 +11,18 @@ _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestIds:
-    """Middleware: the caller's `X-Request-Id` when it is a plain word, else a random one, in `request.state`."""
+    """Middleware: puts the client's `X-Request-Id`, if it is a plain word, or a random one in `request.state`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, with the id in its scope and on its answer."""
+        """Run the application with the id in its scope, and add it to the response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        offered = Headers(scope=scope).get("x-request-id", "")
-        request_id = offered if _ACCEPTABLE.fullmatch(offered) else secrets.token_hex(8)
+        sent = Headers(scope=scope).get("x-request-id", "")
+        request_id = sent if _ACCEPTABLE.fullmatch(sent) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:

@@ -1,7 +1,7 @@
-"""The socket and the server on it, which stops without losing a query that it admitted.
+"""The HTTP server, which stops without losing an admitted query.
 
-On SIGTERM or SIGINT the service is no longer ready and refuses new queries; those on their way are answered, for up to
-`drain_seconds`; then the process ends with status 0. A second signal ends it at once.
+On SIGTERM or SIGINT the service becomes not ready and rejects new queries. It finishes those in flight, for at most
+`drain_seconds`; then the process exits with status 0. A second signal stops it at once.
 """
 
 import gc
@@ -18,16 +18,16 @@ from fastapi import FastAPI
 from teacher_service.api.bounded_connection import BoundedConnection
 
 _LAST_BYTES_SECONDS: Final = 5
-"""How long answers that are ready may take to leave."""
+"""Maximum time to send responses that are ready."""
 _TURN_SECONDS: Final = 20e-6
-"""How long one thread's Python runs while another's waits. The model asks for a turn after each of its hundreds of
-operations: at Python's 5 ms, an event loop that is busy leaves it a twentieth of its speed.
+"""Interval at which Python switches threads. The model's thread waits for the interpreter after each of its hundreds of
+operations: at Python's default of 5 ms, a busy event loop slows the model down twentyfold.
 """
 _log = structlog.get_logger(__name__)
 
 
 def serve_on(listener: socket.socket, app: FastAPI, drain_seconds: float) -> None:
-    """Serve until a signal comes and everything is done."""
+    """Serve until a signal arrives and the queries in flight are finished."""
     sys.setswitchinterval(_TURN_SECONDS)
     config = uvicorn.Config(
         app,
@@ -41,14 +41,14 @@ def serve_on(listener: socket.socket, app: FastAPI, drain_seconds: float) -> Non
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there, on any free port where `port` is 0.
+    """A socket that listens on this address; port 0 takes any free port.
 
     Raises:
-        OSError: it cannot.
+        OSError: the address cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio turns Nagle's algorithm off only on sockets that name it; left on, it
-    # holds every answer back for the client's delayed acknowledgement, some 40 ms.
+    # asyncio turns Nagle's algorithm off only on sockets that name the protocol; left on, it delays every response
+    # until the client's delayed acknowledgement, some 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
@@ -57,7 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
-    """Where it listens, as a URL."""
+    """The URL at which the socket listens."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -71,7 +71,7 @@ class _DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What was loaded so far stays; to look through all of it for garbage would stop every query meanwhile.
+        # Objects loaded so far stay alive; a garbage collection through all of them would stall every query.
         gc.collect()
         gc.freeze()
 
@@ -83,10 +83,10 @@ class _DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if self._deadline is not None:
-            desk = self._app.state.service.desk
-            if not desk.is_draining:
-                desk.stop_admitting()
+            query_runner = self._app.state.service.query_runner
+            if not query_runner.is_draining:
+                query_runner.stop_admitting()
                 _log.info("draining", seconds=self._drain_seconds)
-            if desk.is_idle or time.monotonic() >= self._deadline:
+            if query_runner.is_idle or time.monotonic() >= self._deadline:
                 self.should_exit = True
         return await super().on_tick(counter)

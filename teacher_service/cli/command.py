@@ -1,6 +1,6 @@
-"""The `teacher-service` command: serve a model, and hand out keys.
+"""The `teacher-service` command: serve a model, manage keys, check and export the log.
 
-Results go to standard output, logs and errors to standard error; exit status 2 means that the call was wrong.
+Results go to standard output, logs and errors to standard error; exit status 2 means a usage error.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    help="Serve a model's logits behind a call quota, with every query logged.",
+    help="Serve a model's logits with a quota for each API key, and log every query.",
 )
 app.add_typer(keys_command, name="keys")
 app.add_typer(log, name="log")
@@ -29,24 +29,29 @@ def serve(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="A self-describing weights file, as `distill-worker train` writes, or an ONNX model. TEACHER_WEIGHTS."
+            help="Weights file, as `distill-worker train` writes it, or ONNX model to serve. Overrides TEACHER_WEIGHTS."
         ),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="TEACHER_HOST; by default 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(help="0 takes any free port. TEACHER_PORT; by default 8000.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default 127.0.0.1. Overrides TEACHER_HOST.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on, 0 for any free port; default 8000. Overrides TEACHER_PORT.")
+    ] = None,
     data_dir: DataDir = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. TEACHER_DEVICE; by default auto.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto (default), cpu or cuda. Overrides TEACHER_DEVICE.")] = None,
     trust_code: Annotated[
         bool | None,
         typer.Option(
-            "--trust-code", help="Run the code that the weights file names as its network. TEACHER_TRUST_CODE."
+            "--trust-code",
+            help="Run the network code that the weights file names. Overrides TEACHER_TRUST_CODE.",
         ),
     ] = None,
 ) -> None:
-    """Serve a model until SIGTERM; the address is printed once the service listens.
+    """Serve a model until SIGTERM. Prints the address once the service listens.
 
-    The variable that an option names is read where the option is not given. Everything else that can be set, such as
-    TEACHER_DATABASE_URL and TEACHER_ADMIN_KEY, is a variable alone; docs/operating.md lists them.
+    Without an option, its environment variable applies. Other settings, such as TEACHER_DATABASE_URL and
+    TEACHER_ADMIN_KEY, are environment variables only; docs/operating.md lists them all.
     """
     settings = read_settings(
         weights=weights, host=host, port=port, data_dir=data_dir, device=device, trust_code=trust_code
@@ -67,7 +72,7 @@ def serve(
         listener = listen(settings.host, settings.port)
     except OSError as error:
         fail(
-            f"{settings.host}:{settings.port}: cannot listen there ({error.strerror or error}); choose another --port "
+            f"{settings.host}:{settings.port}: cannot listen on it ({error.strerror or error}); choose another --port "
             "or --host"
         )
     structlog.get_logger(__name__).info(

@@ -1,6 +1,6 @@
-"""What every command shares: its settings, how its errors look, and where it prints.
+"""Shared by all commands: settings, error messages, logs and tables.
 
-Results go to standard output, logs and errors to standard error; exit status 2 means that the call was wrong.
+Results go to standard output, logs and errors to standard error; exit status 2 means a usage error.
 """
 
 import io
@@ -24,22 +24,22 @@ from teacher_service.settings import Settings
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder of the SQLite ledger. TEACHER_DATA_DIR; by default teacher-data."),
+    typer.Option("--data-dir", help="Folder of the SQLite ledger; default teacher-data. Overrides TEACHER_DATA_DIR."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 @contextmanager
 def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[Database]:
-    """The ledger that the settings name; what goes wrong meanwhile ends the command with a message.
+    """Open the ledger that the settings name; an error ends the command with a message.
 
-    One that is not there is made, unless it has to be an existing one.
+    A missing ledger is created, unless `existing` is true.
     """
     log_to_stderr()
     settings = read_settings(data_dir=data_dir)
     file = str(settings.ledger).removeprefix("sqlite:///")
     if existing and "://" not in file and not Path(file).exists():
-        fail(f"{file}: expected a ledger, found none; name its folder with --data-dir")
+        fail(f"{file}: expected a ledger, got no such file; name its folder with --data-dir")
     with explained_errors(settings):
         engine = open_database(settings.ledger)
         try:
@@ -50,7 +50,7 @@ def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[Da
 
 @contextmanager
 def explained_errors(settings: Settings) -> Iterator[None]:
-    """End the command with a message on every error that is not a defect."""
+    """End the command with a message on an error that is not a defect."""
     try:
         with explained(settings.ledger):
             yield
@@ -60,18 +60,18 @@ def explained_errors(settings: Settings) -> Iterator[None]:
         fail(str(error))
 
 
-def read_settings(**given: Any) -> Settings:
-    """The settings of the environment, and of the options that were given (not None)."""
+def read_settings(**options: Any) -> Settings:
+    """The settings from the options that are not None and from the environment."""
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
+        return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        fail(f"{name}: {first['msg']}, got {without_password(repr(first['input']))}")
+        field = ".".join(str(part) for part in first["loc"])
+        fail(f"{field}: {first['msg']}, got {without_password(repr(first['input']))}")
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
-    """Values are broken over lines in a narrow terminal, never cut: an id is there to be copied."""
+    """Print a table. A narrow terminal wraps values and never cuts them, so that ids can be copied."""
     table = Table(*(Column(name, overflow="fold") for name in (rows[0] if rows else [empty])))
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
@@ -79,7 +79,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
 
 
 def log_to_stderr(level: str = "info", form: str = "logfmt") -> None:
-    """One event a line, as `key=value` or, in the form `json`, as an object."""
+    """Log to standard error, one event a line: as `key=value`, or as a JSON object if `form` is `json`."""
     logging.basicConfig(level=logging.WARNING, format="event=%(message)r logger=%(name)s level=%(levelname)s")
     structlog.configure(
         processors=[
@@ -91,21 +91,21 @@ def log_to_stderr(level: str = "info", form: str = "logfmt") -> None:
             else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, _Expendable(sys.stderr))),
+        logger_factory=structlog.PrintLoggerFactory(file=cast(TextIO, _BestEffortStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
 
 
-class _Expendable(io.TextIOBase):
-    """A log that cannot be written, on a full disk or to a reader that is gone, fails nobody."""
+class _BestEffortStream(io.TextIOBase):
+    """A log stream that ignores write errors, such as a full disk or a closed pipe."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
 
-    def write(self, said: str) -> int:
+    def write(self, text: str) -> int:
         with suppress(OSError):
-            self._file.write(said)
-        return len(said)
+            self._file.write(text)
+        return len(text)
 
     def flush(self) -> None:
         with suppress(OSError):
@@ -113,6 +113,6 @@ class _Expendable(io.TextIOBase):
 
 
 def fail(message: str) -> NoReturn:
-    """End the command as a wrong call."""
+    """Print the message and exit with status 2."""
     print(f"error: {message}", file=sys.stderr)
     raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""The terms of a key as options of a command, derived from `KeyTerms`."""
+"""Command-line options for the terms of a key, derived from `KeyTerms`."""
 
 import inspect
 import time
@@ -16,13 +16,13 @@ from teacher_service.policy.key_terms import DEFAULT_TERMS, TERMS, Term
 _METAVARS: Final[Mapping[str, str | None]] = {"text": None, "outputs": "POLICY", "time": "WHEN", "limit": "N"}
 _WORDS_FOR_NONE: Final = {"time": "never", "limit": "none"}
 
-Features = Annotated[bool, typer.Option("--features", help="Let the key see intermediate features too.")]
+Features = Annotated[bool, typer.Option("--features", help="Let the key see intermediate features as well.")]
 
 AnyRequest = TypeVar("AnyRequest", bound=RequestSchema)
 
 
 def with_term_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes `terms`, with an option for each term in its place: the values that were given, by term."""
+    """Replace the parameter `terms` of a command by an option for each term; it receives their values by name."""
 
     @wraps(command)
     def run(**options: Any) -> None:
@@ -39,8 +39,8 @@ def with_term_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def checked(schema: type[AnyRequest], fields: Mapping[str, Any]) -> AnyRequest:
-    """A request of the options that were given (not None). If one is wrong, the command ends with exit status 2."""
+def parse_options(schema: type[AnyRequest], fields: Mapping[str, Any]) -> AnyRequest:
+    """Validate the options that are not None; an invalid one ends the command with exit status 2."""
     given = {name: value for name, value in fields.items() if value is not None}
     try:
         return parse_request(schema, {name: _parsed(name, value) for name, value in given.items()}, time.time())
@@ -65,7 +65,7 @@ def _option_of(name: str, term: Term) -> str:
 
 
 def _parsed(name: str, text: Any) -> Any:
-    """The value that the text of an option stands for; the schema rejects a limit that is no number."""
+    """The value of an option's text. Text that is not a number stays; the schema rejects it as a limit."""
     kind = TERMS[name].kind if name in TERMS else ""
     if text == _WORDS_FOR_NONE.get(kind):
         return None

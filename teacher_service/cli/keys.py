@@ -1,4 +1,4 @@
-"""`teacher-service keys`: API keys, made, shown, granted more, changed, revoked."""
+"""`teacher-service keys`: create, list, show, change, rotate and revoke API keys, and grant quota."""
 
 import json
 import sys
@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from shared.times import iso
-from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger, print_table
-from teacher_service.cli.key_options import checked, with_term_options
+from teacher_service.cli.console import AsJson, DataDir, open_ledger, print_table
+from teacher_service.cli.key_options import parse_options, with_term_options
+from teacher_service.errors.service_errors import UnknownKey
 from teacher_service.keys.key_file import keep_key
 from teacher_service.keys.request_schemas import ChangeTermsRequest, CreateKeyRequest, GrantWithReferenceRequest
 from teacher_service.keys.response_schemas import KeyResponse
@@ -23,11 +24,11 @@ from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.quota import MAX_QUOTA
 
 _LISTED: Final = ("id", "name", "limit", "used", "reserved", "remaining", "outputs", "revoked")
-"""What a terminal has room for; `show` and `--json` tell the rest."""
+"""Columns of the table; `show` and `--json` print all."""
 
 keys_command = typer.Typer(
     no_args_is_help=True,
-    help="API keys: made, shown, granted more, changed, revoked. Takes effect on the next request.",
+    help="Create, list, change and revoke API keys, and grant quota. Changes apply from the next request.",
 )
 
 KeyId = Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")]
@@ -36,19 +37,19 @@ KeyId = Annotated[str, typer.Argument(help="The key's id, as `keys list` shows i
 @keys_command.command("create")
 @with_term_options
 def create_key(
-    name: Annotated[str, typer.Option(help="What the key is called; unique.")],
+    name: Annotated[str, typer.Option(help="Unique name of the key.")],
     quota: Annotated[int, typer.Option(min=0, max=MAX_QUOTA, help="Lifetime quota, in samples.")],
     data_dir: DataDir = None,
     key_file: Annotated[
         Path | None,
-        typer.Option(help="Write the key to this file (mode 600) instead; do nothing when the file exists."),
+        typer.Option(help="Write the key to this file (mode 600) instead; if the file exists, create no key."),
     ] = None,
     *,
     terms: Mapping[str, str | None],
     as_json: AsJson = False,
 ) -> None:
-    """Create a key and show it, once: only its hash is stored. A key that was not seen gets another by `rotate`."""
-    request = checked(CreateKeyRequest, {"name": name, "quota": quota, **terms})
+    """Create a key and print its secret, once: only the hash is stored. `rotate` replaces a lost secret."""
+    request = parse_options(CreateKeyRequest, {"name": name, "quota": quota, **terms})
     with _key_store(data_dir) as keys:
         if key_file is None:
             key = keys.create(name, quota, terms=KeyTerms(**request.given_terms))
@@ -63,9 +64,9 @@ def create_key(
 
 @keys_command.command("list")
 def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show every key's quota and what is left of it; as JSON, with all of its terms."""
+    """List every key with its quota and what remains of it; with --json, all its terms too."""
     with _key_store(data_dir) as keys:
-        rows = [_told(KeyResponse.of(quota, revoked)) for quota, revoked in keys.all()]
+        rows = [_as_json(KeyResponse.of(quota, revoked)) for quota, revoked in keys.all()]
     if as_json:
         print(json.dumps({"keys": rows}))
         return
@@ -76,11 +77,11 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @keys_command.command("show")
 def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show one key's quota and terms, and the grants that its quota is the sum of."""
+    """Show one key's quota and terms, and its grants, whose sum is the quota."""
     with _key_store(data_dir) as keys:
         history = keys.show(key_id)
-    facts = _told(KeyResponse.of(history.quota, history.revoked))
-    given = [
+    facts = _as_json(KeyResponse.of(history.quota, history.revoked))
+    grants = [
         {
             "at": iso(grant.created_at),
             "samples": grant.samples,
@@ -90,35 +91,35 @@ def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -
         for grant in history.grants
     ]
     if as_json:
-        print(json.dumps({**facts, "grants": given}))
+        print(json.dumps({**facts, "grants": grants}))
         return
     _print(facts, as_json=False)
-    print_table(given, empty="no grants")
+    print_table(grants, empty="no grants")
 
 
 @keys_command.command("grant")
 def grant_samples(
     key_id: KeyId,
-    samples: Annotated[int, typer.Option(min=1, max=MAX_QUOTA, help="How many more samples the key may ask.")],
-    reason: Annotated[str, typer.Option(help="What for; kept in the key's history.")] = "granted",
+    samples: Annotated[int, typer.Option(min=1, max=MAX_QUOTA, help="Samples to add to the quota.")],
+    reason: Annotated[str, typer.Option(help="Reason, stored in the key's history.")] = "granted",
     reference: Annotated[
         str | None,
-        typer.Option(help="Your own word for this grant: repeated under it, it is granted once."),
+        typer.Option(help="Your own reference for the grant. Repeated with the same one, it grants no more."),
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add to a key's quota, from its next request on. The history keeps every grant.
+    """Add samples to a key's quota, from its next request on. The key's history keeps every grant.
 
-    Without a --reference, a repetition grants again.
+    Without --reference, a repetition grants again.
     """
     fields = {"samples": samples, "reason": reason, "reference": reference}
-    request = checked(GrantWithReferenceRequest, fields)
+    request = parse_options(GrantWithReferenceRequest, fields)
     with _key_store(data_dir) as keys:
         granted = keys.grant(key_id, request.samples, request.reason, request.reference)
     _print({"id": key_id, "limit": granted.quota.limit, "remaining": granted.quota.remaining}, as_json)
     if granted.repeated:
-        print(f"granted before, on {iso(granted.grant.created_at)}; nothing was granted now", file=sys.stderr)
+        print(f"already granted on {iso(granted.grant.created_at)}; nothing was granted now", file=sys.stderr)
 
 
 @keys_command.command("change")
@@ -130,22 +131,22 @@ def change_key(
     terms: Mapping[str, str | None],
     as_json: AsJson = False,
 ) -> None:
-    """Give a key other terms, from its next request on: those that are named, and no others.
+    """Change the given terms of a key, from its next request on. The other terms stay.
 
-    A limit is taken away by --expires never, --requests-per-minute none, --samples-per-minute none and
-    --max-concurrent none. --features without --outputs is short for --outputs logits,features.
+    To remove a limit: --expires never, --requests-per-minute none, --samples-per-minute none, --max-concurrent none.
+    --features without --outputs means --outputs logits,features.
     """
-    request = checked(ChangeTermsRequest, terms)
+    request = parse_options(ChangeTermsRequest, terms)
     with _key_store(data_dir) as keys:
         quota = keys.change(key_id, **request.given_terms)
-    _print(_told(KeyResponse.of(quota, revoked=False)), as_json)
+    _print(_as_json(KeyResponse.of(quota, revoked=False)), as_json)
 
 
 @keys_command.command("rotate")
 def rotate_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Give a key another secret and show it, once; the old one is refused from the next request on.
+    """Replace a key's secret and print the new one, once. The old one is rejected from the next request on.
 
-    The key's id, quota and history stay, and so do the answers that it may repeat.
+    The key keeps its id, quota, history, and stored answers.
     """
     with _key_store(data_dir) as keys:
         key = keys.rotate(key_id)
@@ -154,14 +155,14 @@ def rotate_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False)
 
 @keys_command.command("revoke")
 def revoke_key(key_id: KeyId, data_dir: DataDir = None) -> None:
-    """Refuse a key from the next request on. What it bought stays in the log."""
+    """Reject a key from the next request on, for good. Its queries stay in the log."""
     with _key_store(data_dir) as keys:
         if not keys.revoke(key_id):
-            fail(f"key_id: there is no key {key_id!r}; see `teacher-service keys list`")
+            raise UnknownKey(key_id)
     print(f"revoked {key_id}")
 
 
-def _told(facts: KeyResponse) -> dict[str, Any]:
+def _as_json(facts: KeyResponse) -> dict[str, Any]:
     fields = facts.model_dump()
     times = {name: iso(value.timestamp()) for name, value in fields.items() if isinstance(value, datetime)}
     return fields | times

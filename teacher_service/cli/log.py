@@ -1,4 +1,4 @@
-"""`teacher-service log`: whether the log is whole, and what is in it."""
+"""`teacher-service log`: verify the log of queries, and export it."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from teacher_service.query_log.export_formats import FORMATS, MissingExtra
 from teacher_service.query_log.verify import verify
 from teacher_service.query_log.verify_report import Head
 
-log = typer.Typer(no_args_is_help=True, help="The log of every query: checked, and given to other programs.")
+log = typer.Typer(no_args_is_help=True, help="Verify the log of all queries, and export it.")
 
 
 @log.command("verify")
@@ -28,22 +28,23 @@ def verify_log(
         str | None,
         typer.Option(
             metavar="SEQUENCE:HASH",
-            help="A head that was printed earlier and noted elsewhere: nothing up to there may have been rewritten.",
+            help="Head that an earlier verification printed: the log up to it must be unchanged.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute every hash and every sum, and tell what was altered, removed, slipped in or reordered.
+    """Recompute every hash and every sum, and report entries that were altered, removed, inserted or reordered.
 
-    Runs beside the service and holds nothing up. The head that it prints is to be noted elsewhere: somebody who can
-    rewrite the whole ledger can rewrite its hashes too, but not what you noted. Exit status 1: something is wrong.
+    It may run beside the service and does not block it. Store the printed head elsewhere and pass it as --expect next
+    time: an attacker with write access to the ledger can rewrite all its hashes, but not your copy of the head. Exit
+    status 1 means that the log has problems.
     """
     try:
         noted = None if expect is None else Head.parse(expect)
     except ValueError as error:
         fail(f"expect: {error}")
     with open_ledger(data_dir, existing=True) as engine:
-        report = verify(engine, now=time.time(), expect=noted, progress=_tell_progress)
+        report = verify(engine, now=time.time(), expect=noted, progress=_print_progress)
     if as_json:
         facts = {"entries": report.entries, "head": str(report.head)}
         print(json.dumps({**facts, "problems": report.problems, "problem_count": report.problem_count}))
@@ -59,19 +60,23 @@ def verify_log(
 
 @log.command("export")
 def export_log(
-    file_format: Annotated[Literal["jsonl", "csv", "parquet"], typer.Option("--format")] = "jsonl",
-    output: Annotated[Path | None, typer.Option(help="The file to write, else standard output.")] = None,
-    key: Annotated[str | None, typer.Option(metavar="ID", help="The queries of this key alone.")] = None,
-    since: Annotated[str | None, typer.Option(help="Admitted from then on: an ISO 8601 date or time, UTC.")] = None,
-    until: Annotated[str | None, typer.Option(help="Admitted before then.")] = None,
+    file_format: Annotated[Literal["jsonl", "csv", "parquet"], typer.Option("--format", help="File format.")] = "jsonl",
+    output: Annotated[Path | None, typer.Option(help="File to write; default standard output.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="ID", help="Export only the queries of this key.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only queries admitted at or after this ISO 8601 date or time, UTC.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only queries admitted before this ISO 8601 date or time, UTC.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Write one row a query, oldest first: its facts, and the sequence and hash of its entries in the log.
+    """Export one row per query, oldest first: its columns, and the sequence numbers and hashes of its log entries.
 
-    In CSV, text that a spreadsheet would run as a formula (it begins with = + - @, and a caller may have chosen it) has
-    a ' before it. Parquet needs the extra `parquet`.
+    In CSV, text that a spreadsheet would run as a formula (it begins with = + - @) is prefixed with '. Parquet requires
+    the extra `parquet`.
     """
-    first, last = _moment("since", since), _moment("until", until)
+    first, last = _parse_time("since", since), _parse_time("until", until)
     with open_ledger(data_dir, existing=True) as engine:
         try:
             with _opened(output) as file:
@@ -86,7 +91,7 @@ def export_log(
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[BinaryIO]:
-    """A file that takes its place when it is whole, or standard output."""
+    """Standard output, or a file that appears at `output` only when it is whole."""
     if output is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -95,13 +100,13 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
         yield file
 
 
-def _moment(option: str, said: str | None) -> float | None:
+def _parse_time(option: str, text: str | None) -> float | None:
     try:
-        return None if said is None else parse_time(said)
+        return None if text is None else parse_time(text)
     except ValueError as error:
         fail(f"{option}: {error}")
 
 
-def _tell_progress(done: int, total: int) -> None:
+def _print_progress(done: int, total: int) -> None:
     if done:
         print(f"{done} of {total} entries", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Documents that follow from the code: `python -m teacher_service.cli.write_docs docs` writes them (`make docs`)."""
+"""Generate documents from the code: `python -m teacher_service.cli.write_docs docs` (`make docs`)."""
 
 import sys
 from pathlib import Path
@@ -14,8 +14,8 @@ _END: Final = "<!-- end of settings -->\n"
 
 
 def settings_table() -> str:
-    """Every variable of the service, in Markdown."""
-    rows = ["| variable | default | |", "|---|---|---|"]
+    """A Markdown table of the service's environment variables."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         meaning = " ".join((field.description or "").split())
         rows.append(
@@ -26,7 +26,7 @@ def settings_table() -> str:
 
 
 def with_settings(guide: str) -> str:
-    """The operator's guide with the table of today."""
+    """The operator's guide with the current table of settings."""
     before, _, rest = guide.partition(_BEGIN)
     _, _, after = rest.partition(_END)
     return f"{before}{_BEGIN}\n{settings_table()}\n{_END}{after}"

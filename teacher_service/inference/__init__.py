@@ -1,1 +1,1 @@
-"""From an admitted request to the model's answer: queue, batches, outputs derived from logits."""
+"""Run one query: check the request, queue it, batch it, run the model, derive outputs from logits."""

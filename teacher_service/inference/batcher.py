@@ -1,17 +1,16 @@
 """Micro-batching: requests that arrive together share one pass through the model.
 
-One thread runs the model. While it works, requests gather; the next pass takes as many as fit. An idle model waits for
-company only while somebody is on the way: admitted, but not waiting yet.
+One thread runs the model. While it is busy, requests queue; the next pass takes as many as fit. An idle model delays a
+pass only while admitted requests have not queued their images yet.
 
-Invariant: every request that waits gets its own rows back, in order, or an error; none waits for ever. Images that
-were taken are computed, whatever becomes of who asked.
+Invariant: each queued request gets its own rows back, in order, or an error; none waits for ever. Images that the model
+has taken are computed, even if the client disconnects.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from time import perf_counter
 
 import numpy as np
@@ -22,15 +21,15 @@ from teacher_service.errors.service_errors import Abandoned, Overloaded, Predict
 
 Images = NDArray[np.uint8]
 Rows = NDArray[np.float32]
-"""`[samples, values]`: the outputs that were asked for, one behind the other."""
+"""float32 `[samples, values]`: the requested outputs of each sample, concatenated."""
 
 _log = structlog.get_logger(__name__)
 
 
 class MicroBatcher:
-    """Gathers requests for `predict`, which maps images `[samples, C, H, W]` and the outputs wanted to their rows.
+    """Batches requests for `predict`, which maps images `[samples, C, H, W]` and names of outputs to rows.
 
-    Requests that want the same outputs share a pass; the others wait for theirs.
+    Requests for the same outputs share a pass; the others wait for the next one.
     """
 
     def __init__(
@@ -43,15 +42,15 @@ class MicroBatcher:
         prepare_thread: Callable[[], object] = lambda: None,
         on_pass: Callable[[int, float], object] = lambda _samples, _seconds: None,
     ) -> None:
-        """Start to gather.
+        """Start the model thread and the batching task.
 
         Args:
             predict: the model; only one thread calls it.
-            pass_size: samples of one pass; a larger request runs alone, in several.
-            batch_timeout_seconds: how long an idle model waits for those on the way.
-            max_queued_samples: samples admitted and not yet answered.
-            prepare_thread: called in the model's thread before anything else is.
-            on_pass: told of every pass that gave rows, its samples and its seconds.
+            pass_size: maximum samples in one pass; a larger request runs alone, in several passes.
+            batch_timeout_seconds: how long an idle model waits for admitted requests to queue their images.
+            max_queued_samples: maximum samples admitted and not yet answered.
+            prepare_thread: called first in the model thread.
+            on_pass: called after each successful pass with its samples and its seconds.
         """
         self._predict = predict
         self._pass_size = pass_size
@@ -61,7 +60,7 @@ class MicroBatcher:
         self.admitted_samples = 0
         self._coming_samples = 0
         self._waiting_samples = 0
-        self._waiting: deque[Place] = deque()
+        self._waiting: deque[QueueSlot] = deque()
         self._changed = asyncio.Event()
         self._model_thread = ThreadPoolExecutor(1, thread_name_prefix="model", initializer=prepare_thread)
         self._loop_task = asyncio.create_task(self._run(), name="micro-batcher")
@@ -72,29 +71,20 @@ class MicroBatcher:
             black = np.zeros((samples, *image_shape), np.uint8)
             await asyncio.get_running_loop().run_in_executor(self._model_thread, self._predict, black, ("logits",))
 
-    @contextmanager
-    def room(self, samples: int) -> Iterator["Place"]:
-        """Take a place in the queue before anything is paid for.
+    def admit(self, samples: int) -> "QueueSlot":
+        """Reserve a slot in the queue, before any quota is held. The caller must call `leave` on it.
 
         Raises:
             Overloaded: too many samples are admitted and not yet answered.
         """
-        place = self.admit(samples)
-        try:
-            yield place
-        finally:
-            place.leave()
-
-    def admit(self, samples: int) -> "Place":
-        """`room`, for whoever leaves the place by hand."""
         if self.admitted_samples + samples > self._max_queued_samples:
             raise Overloaded(
-                f"{self.admitted_samples} samples are waiting, and at most {self._max_queued_samples} may. "
-                "Nothing was charged; try again in a moment."
+                f"queue: expected at most {self._max_queued_samples} samples in flight, got {samples} besides "
+                f"{self.admitted_samples} admitted ones. Nothing was charged; try again after Retry-After."
             )
         self.admitted_samples += samples
         self._coming_samples += samples
-        return Place(self, samples)
+        return QueueSlot(self, samples)
 
     async def close(self) -> None:
         """Stop the model thread. Call it when every request has been answered."""
@@ -108,29 +98,29 @@ class MicroBatcher:
             while not self._waiting:
                 self._changed.clear()
                 await self._changed.wait()
-            await self._wait_for_company()
+            await self._wait_for_more()
             batch = self._take_batch()
             if not batch:
                 continue
             try:
                 parts, passes = await loop.run_in_executor(self._model_thread, self._compute, batch)
             except Exception as error:
-                # The edge of the model's task: whatever it raised, every waiter has to hear of it.
-                _log.error("prediction_failed", samples=sum(place.samples for place in batch), error=repr(error))
-                for place in batch:
-                    place._fail("The model failed on this batch. Nothing was charged.")
+                # The edge of the batching task: on any error of the model, every waiter must get one.
+                _log.error("prediction_failed", samples=sum(slot.samples for slot in batch), error=repr(error))
+                for slot in batch:
+                    slot._fail("The model failed on this batch. Nothing was charged.")
                 continue
             seconds = sum(seconds for _, seconds in passes)
-            for place, rows in zip(batch, parts, strict=True):
-                place.compute_seconds = seconds
+            for slot, rows in zip(batch, parts, strict=True):
+                slot.compute_seconds = seconds
                 if rows is None:
-                    place._fail("The model gave values that are not finite. Nothing was charged.")
-                elif not place._rows.done():
-                    place._rows.set_result(rows)
+                    slot._fail("The model gave values that are not finite. Nothing was charged.")
+                elif not slot._rows.done():
+                    slot._rows.set_result(rows)
             for samples, seconds in passes:
                 self._on_pass(samples, seconds)
 
-    async def _wait_for_company(self) -> None:
+    async def _wait_for_more(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._batch_timeout_seconds
         while 0 < self._waiting_samples < self._pass_size and self._coming_samples:
             self._changed.clear()
@@ -140,25 +130,25 @@ class MicroBatcher:
             except TimeoutError:
                 return
 
-    def _take_batch(self) -> "list[Place]":
-        """As many as fit, in order of arrival; none when all who waited gave up."""
-        batch: list[Place] = []
+    def _take_batch(self) -> "list[QueueSlot]":
+        """The queued requests that fit one pass, in order of arrival; empty if all were abandoned."""
+        batch: list[QueueSlot] = []
         samples, now = 0, perf_counter()
         while self._waiting:
-            place = self._waiting[0]
-            if batch and (place._outputs != batch[0]._outputs or samples + place.samples > self._pass_size):
+            slot = self._waiting[0]
+            if batch and (slot._outputs != batch[0]._outputs or samples + slot.samples > self._pass_size):
                 break
-            samples += place.samples
-            place._waiting, place.queue_seconds = False, now - place._since
+            samples += slot.samples
+            slot._waiting, slot.queue_seconds = False, now - slot._since
             batch.append(self._waiting.popleft())
         self._waiting_samples -= samples
         return batch
 
-    def _compute(self, batch: "Sequence[Place]") -> tuple[list[Rows | None], list[tuple[int, float]]]:
-        """In the model's thread: everybody's rows, None where they are not finite; and of each pass its samples and
-        its seconds.
+    def _compute(self, batch: "Sequence[QueueSlot]") -> tuple[list[Rows | None], list[tuple[int, float]]]:
+        """In the model thread: the rows of each request, None if they are not finite; the samples and seconds of each
+        pass.
         """
-        images = np.concatenate([place._images for place in batch]) if len(batch) > 1 else batch[0]._images
+        images = np.concatenate([slot._images for slot in batch]) if len(batch) > 1 else batch[0]._images
         pieces, passes = [], []
         for start in range(0, len(images), self._pass_size):
             piece = images[start : start + self._pass_size]
@@ -166,23 +156,23 @@ class MicroBatcher:
             rows = self._predict(piece, batch[0]._outputs)
             passes.append((len(piece), perf_counter() - started))
             if len(rows) != len(piece):
-                raise ValueError(f"the model gave {len(rows)} rows for {len(piece)} images")
+                raise ValueError(f"model: expected {len(piece)} rows, one for each image, got {len(rows)}")
             pieces.append(rows)
         rows = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
-        ends = np.cumsum([place.samples for place in batch])
-        parts = [rows[end - place.samples : end] for place, end in zip(batch, ends, strict=True)]
+        ends = np.cumsum([slot.samples for slot in batch])
+        parts = [rows[end - slot.samples : end] for slot, end in zip(batch, ends, strict=True)]
         return [part if np.isfinite(part).all() else None for part in parts], passes
 
 
-class Place:
-    """One request's room in the queue. It is on the way, then waits, then is computed, and leaves at last."""
+class QueueSlot:
+    """One request in the queue. It is admitted, then waits with its images, then is computed, then leaves."""
 
     def __init__(self, batcher: MicroBatcher, samples: int) -> None:
         self.samples = samples
         self.queue_seconds = 0.0
-        """How long the images waited for the model to take them."""
+        """Time the images waited until the model took them."""
         self.compute_seconds = 0.0
-        """How long the pass took that they were part of."""
+        """Duration of the passes that computed them."""
         self._batcher = batcher
         self._coming, self._waiting = True, False
         self._since = 0.0
@@ -191,11 +181,11 @@ class Place:
         self._rows: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
 
     async def predict(self, images: Images, outputs: tuple[str, ...] = ("logits",)) -> Rows:
-        """These outputs of these `samples` images, computed together with whatever else waits for the same ones.
+        """Compute these outputs of `samples` images, in one pass with other requests for the same outputs.
 
         Raises:
             PredictionFailed: the model raised, or its values are not finite.
-            Abandoned: `give_up` was called before the model took the images.
+            Abandoned: `abandon` was called before the model took the images.
         """
         if self._coming:
             self._withdraw()
@@ -205,15 +195,15 @@ class Place:
             self._batcher._waiting_samples += self.samples
         return await self._rows
 
-    def give_up(self) -> None:
-        """Nobody wants the rows any more: if the model has not taken the images, it never will."""
+    def abandon(self) -> None:
+        """Withdraw the images if the model has not taken them yet; `predict` then raises Abandoned."""
         if self._coming or self._waiting:
             self._withdraw()
             self._rows.set_exception(Abandoned())
             self._rows.exception()  # it may never be awaited
 
     def leave(self) -> None:
-        """The request has ended: what it took is free."""
+        """Leave the queue: the samples count as admitted no more."""
         self._withdraw()
         self._batcher.admitted_samples -= self.samples
 

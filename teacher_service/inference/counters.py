@@ -1,7 +1,7 @@
-"""What the service did since it started, in numbers: the source of `/metrics` and of the protocol's statistics.
+"""Counts and durations since the service started: the source of `/metrics` and of the protocol's statistics.
 
-Only the event loop's thread changes it. No caller can make it grow: it counts by kind of problem and by size of batch,
-and there are few of either.
+Only the event loop's thread writes them. Clients cannot make them use more memory: they are kept by kind of problem and
+by batch size, and there are few of either.
 """
 
 from bisect import bisect_left
@@ -10,47 +10,47 @@ from dataclasses import dataclass, field
 from typing import Final
 
 DURATION_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds; the last bucket has none."""
+"""Upper bounds of the histogram's buckets, in seconds; the last bucket has none."""
 
 
 @dataclass
 class Duration:
-    """How often something was done, and the seconds that it took altogether."""
+    """The number of occurrences, and their total time in seconds."""
 
     count: int = 0
     seconds: float = 0.0
 
     def add(self, seconds: float) -> None:
-        """Once more."""
+        """Record one occurrence that took `seconds`."""
         self.count += 1
         self.seconds += seconds
 
 
 @dataclass
-class Statistics:
-    """Numbers that only grow."""
+class Counters:
+    """Counts and durations that only increase."""
 
     answered: Duration = field(default_factory=Duration)
-    """Queries that were computed and charged, from the request's start to the answer."""
+    """Computed and charged queries, from the start of the request to its response."""
     replayed: Duration = field(default_factory=Duration)
-    """Queries that were answered once more, free."""
-    refused: defaultdict[str, Duration] = field(default_factory=lambda: defaultdict(Duration))
-    """Queries that got a problem instead, by its kind."""
+    """Queries answered with a stored response, free."""
+    rejected: defaultdict[str, Duration] = field(default_factory=lambda: defaultdict(Duration))
+    """Queries answered with a problem, by its kind."""
     queued: Duration = field(default_factory=Duration)
-    """Queries, from when their images were ready and their samples held until the model took them."""
+    """Charged queries, from when their samples were held until the model took their images."""
     computed: Duration = field(default_factory=Duration)
-    """Queries, and the passes that they were part of: one that four queries share is counted four times."""
+    """Charged queries and the time of their passes: a pass that four queries share counts four times."""
     samples: int = 0
-    """Samples answered and charged."""
+    """Charged samples."""
     passes: defaultdict[int, Duration] = field(default_factory=lambda: defaultdict(Duration))
-    """Passes of the model, by their number of samples."""
+    """Passes of the model, by number of samples."""
     durations: Counter[int] = field(default_factory=Counter)
-    """Answered queries, by the bucket of `DURATION_BOUNDS` that they fall into."""
+    """QueryResult queries, by the bucket of `DURATION_BOUNDS` that they fall into."""
     last_answer_at: float = 0.0
-    """Seconds since the epoch."""
+    """Unix time in seconds; 0 before the first answer."""
 
     def count_answer(self, samples: int, seconds: float, queue_seconds: float, compute_seconds: float) -> None:
-        """A query was computed and charged."""
+        """Record one query that was computed and charged."""
         self.answered.add(seconds)
         self.queued.add(queue_seconds)
         self.computed.add(compute_seconds)
@@ -58,5 +58,5 @@ class Statistics:
         self.durations[bisect_left(DURATION_BOUNDS, seconds)] += 1
 
     def count_pass(self, samples: int, seconds: float) -> None:
-        """The model answered a batch."""
+        """Record one pass of the model."""
         self.passes[samples].add(seconds)

@@ -1,7 +1,7 @@
-"""What is told instead of logits: log-probabilities, probabilities, the top k classes, the label.
+"""Outputs derived from logits: log-probabilities, probabilities, the top k classes, the label.
 
-All follow from the logits of one sample alone, so that they share a pass with whoever may see the logits. They are
-computed in float64 and told in float32.
+Each depends on the logits of one sample alone, so requests for them share a pass with requests for logits. They are
+computed in float64 and returned in float32.
 """
 
 from collections.abc import Mapping
@@ -28,33 +28,33 @@ def derive(logits: NDArray[np.float32], outputs: tuple[str, ...], policy: Output
 
     Args:
         logits: float32 `[samples, classes]`, finite.
-        outputs: names, of which those in `DERIVED` are given.
-        policy: to how many digits, and how many classes. Each number is rounded by itself, to the nearest, ties to
-            even: a row need not add up to one. Equal logits are told in the order of their classes.
+        outputs: names; those outside `DERIVED` are ignored.
+        policy: number of digits, and of classes in the top k. Each value is rounded by itself, to the nearest, ties
+            to even: a row need not sum to one. Equal logits are ordered by class.
 
     Returns:
         `log_probabilities`, `probabilities` float32 `[samples, classes]`; `top_k` float32 and `top_k_indices` int64
         `[samples, min(k, classes)]`, the largest first; `label` int64 `[samples]`.
     """
     exact = logits.astype(np.float64)
-    found: dict[str, NDArray[Any]] = {}
+    values: dict[str, NDArray[Any]] = {}
     if LOG_PROBABILITIES in outputs:
-        smallest = np.finfo(np.float32).min  # logits may be further apart than float32 can say
-        found[LOG_PROBABILITIES] = np.maximum(log_softmax(exact, axis=1), smallest).astype(np.float32)
+        smallest = np.finfo(np.float32).min  # log-probabilities may exceed float32's range
+        values[LOG_PROBABILITIES] = np.maximum(log_softmax(exact, axis=1), smallest).astype(np.float32)
     if PROBABILITIES in outputs:
-        found[PROBABILITIES] = _told(softmax(exact, axis=1), policy.digits.get(PROBABILITIES))
+        values[PROBABILITIES] = _rounded(softmax(exact, axis=1), policy.digits.get(PROBABILITIES))
     if LABEL in outputs:
-        found[LABEL] = np.argmax(exact, axis=1).astype(np.int64)
+        values[LABEL] = np.argmax(exact, axis=1).astype(np.int64)
     if TOP_K in outputs or TOP_K_INDICES in outputs:
         best = np.argsort(-exact, axis=1, kind="stable")[:, : policy.k]
         if TOP_K in outputs:
             largest = np.take_along_axis(softmax(exact, axis=1), best, axis=1)
-            found[TOP_K] = _told(largest, policy.digits.get(TOP_K))
+            values[TOP_K] = _rounded(largest, policy.digits.get(TOP_K))
         if TOP_K_INDICES in outputs:
-            found[TOP_K_INDICES] = best.astype(np.int64)
-    return found
+            values[TOP_K_INDICES] = best.astype(np.int64)
+    return values
 
 
-def _told(probabilities: NDArray[np.float64], digits: int | None) -> NDArray[np.float32]:
-    told = probabilities if digits is None else np.round(probabilities, digits)
-    return told.astype(np.float32)
+def _rounded(probabilities: NDArray[np.float64], digits: int | None) -> NDArray[np.float32]:
+    rounded = probabilities if digits is None else np.round(probabilities, digits)
+    return rounded.astype(np.float32)

@@ -1,8 +1,7 @@
-"""Encoded pictures, as a sender had them on disk, to the pixels that the model's teacher takes.
+"""Decode PNG and JPEG files to the pixels that the teacher takes.
 
-Invariant: no picture is decoded before its header has said that it is of a format, a kind and a size that is taken, and
-nothing in the file is unpacked but its pixels; so neither a small file that unpacks to gigabytes nor an unknown decoder
-is ever run.
+Invariant: an image is decoded only after its header shows an accepted format, mode and size, and nothing but its pixels
+is decompressed. So a small file cannot expand to gigabytes, and no other decoder runs.
 """
 
 import struct
@@ -17,11 +16,11 @@ from PIL import Image
 from teacher_service.errors.service_errors import InvalidRequest
 
 _FORMATS: Final = ("PNG", "JPEG")
-_KINDS: Final = ("1", "L", "P", "RGB")
-"""Pillow's modes of what is taken: black and white, grey, palette and colour, of 8 bits, without transparency."""
+_MODES: Final = ("1", "L", "P", "RGB")
+"""Accepted Pillow modes: black and white, grey, palette, colour; 8 bits, without transparency."""
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
-_TOLD: Final = (b"tRNS", b"acTL")
-"""Chunks besides the critical ones that say whether a PNG is taken: it is transparent, it is animated."""
+_KEPT_CHUNKS: Final = (b"tRNS", b"acTL")
+"""Ancillary PNG chunks that are kept, as they mark a transparent or an animated image."""
 _NOT_AN_IMAGE: Final = (
     OSError,
     SyntaxError,
@@ -31,25 +30,25 @@ _NOT_AN_IMAGE: Final = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
-"""What Pillow raises at bytes that it cannot or will not read."""
+"""Errors that Pillow raises for bytes that it cannot or will not read."""
 
 
-def decode_pictures(encoded: Sequence[bytes], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Pixels, uint8 `[samples, channels, height, width]`, of PNG or JPEG files.
+def decode_images(encoded: Sequence[bytes], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Pixels uint8 `[samples, channels, height, width]` of PNG or JPEG files.
 
-    Grey is repeated for a teacher that takes colour, and colour is weighed (ITU-R 601-2) for one that takes grey. An
-    orientation that the file mentions is not followed.
+    Grey is repeated for a teacher that takes colour; colour is converted to luma (ITU-R 601-2) for one that takes grey.
+    Orientation tags are ignored.
 
     Args:
-        encoded: one file's content each.
-        shape: channels (1 or 3), height, width that every picture must have.
+        encoded: the bytes of each file.
+        shape: channels (1 or 3), height and width of every image.
 
     Raises:
-        InvalidRequest: one is not such a picture; the message says which, and why.
+        InvalidRequest: an image is not of this kind or shape; the message says which, and why.
     """
     channels = shape[0]
     if channels not in (1, 3):
-        raise InvalidRequest(f"images: this model takes {channels} channels, which no PNG or JPEG has; send UINT8")
+        raise InvalidRequest(f"images.datatype: expected UINT8, as this model takes {channels} channels, got BYTES")
     pixels = np.empty((len(encoded), *shape), np.uint8)
     for index, content in enumerate(encoded):
         pixels[index] = _decode(f"images[{index}]", content, shape)
@@ -62,29 +61,29 @@ def _decode(where: str, content: bytes, shape: tuple[int, int, int]) -> NDArray[
         with Image.open(BytesIO(_pixels_alone(content)), formats=_FORMATS) as image:
             if image.size != (width, height):
                 raise InvalidRequest(
-                    f"{where}: expected a picture of {width} x {height} pixels, got {image.width} x {image.height}"
+                    f"{where}: expected an image of {width} x {height} pixels, got {image.width} x {image.height}"
                 )
-            if image.mode not in _KINDS or "transparency" in image.info or getattr(image, "n_frames", 1) > 1:
+            if image.mode not in _MODES or "transparency" in image.info or getattr(image, "n_frames", 1) > 1:
                 raise InvalidRequest(
-                    f"{where}: expected one picture, 8-bit grey or colour without transparency, got {image.format} "
+                    f"{where}: expected one image, 8-bit grey or colour without transparency, got {image.format} "
                     f"{image.mode}"
                 )
-            found = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+            pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
     except _NOT_AN_IMAGE as error:
         raise InvalidRequest(f"{where}: expected a PNG or JPEG file, got one that cannot be read ({error})") from error
-    return found.reshape(height, width, channels).transpose(2, 0, 1)
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
 
 
 def _pixels_alone(content: bytes) -> bytes:
-    """A PNG without its texts and profiles, each of which Pillow would unpack to as much as 1 MiB."""
+    """A PNG without its text and profile chunks, each of which Pillow would decompress to up to 1 MiB."""
     if not content.startswith(_PNG):
         return content
-    kept, place = [_PNG], len(_PNG)
-    while place + 12 <= len(content):
-        name, end = content[place + 4 : place + 8], place + 12 + int.from_bytes(content[place : place + 4])
-        if name[:1].isupper() or name in _TOLD:
-            kept.append(content[place:end])
-        place = end
+    kept, offset = [_PNG], len(_PNG)
+    while offset + 12 <= len(content):
+        name, end = content[offset + 4 : offset + 8], offset + 12 + int.from_bytes(content[offset : offset + 4])
+        if name[:1].isupper() or name in _KEPT_CHUNKS:
+            kept.append(content[offset:end])
+        offset = end
         if name == b"IEND":
             break
     else:

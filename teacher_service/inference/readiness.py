@@ -1,55 +1,59 @@
-"""Whether the next query would be counted and answered. Load balancers ask often, so that the answer is kept a while.
+"""Whether the next query would be counted and answered. Load balancers probe often, so the result is cached.
 
-The ledger is asked to write, not only to read: on a full disk it reads perfectly.
+The check writes to the ledger, as a read still succeeds on a full disk.
 """
 
 import asyncio
 from typing import Final
 
 from teacher_service.errors.service_errors import Draining, LedgerUnavailable, ServiceError
-from teacher_service.inference.query_runner import Desk
+from teacher_service.inference.query_runner import QueryRunner
 from teacher_service.ledger.ledger import Clock, Ledger
 
-_KEPT_SECONDS: Final = 1.0
-_PATIENCE_SECONDS: Final = 2.0
-"""A ledger that takes longer to write nothing is as good as gone."""
+_CACHE_SECONDS: Final = 1.0
+_TIMEOUT_SECONDS: Final = 2.0
+"""Time after which the ledger counts as unavailable."""
 
 
 class Readiness:
-    """Of one service."""
+    """The readiness of one service."""
 
-    def __init__(self, ledger: Ledger, desk: Desk, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, query_runner: QueryRunner, clock: Clock) -> None:
         self._ledger = ledger
-        self._desk = desk
+        self._query_runner = query_runner
         self._clock = clock
-        self._trial: asyncio.Task[ServiceError | None] | None = None
-        self._tried_at = 0.0
+        self._check_task: asyncio.Task[ServiceError | None] | None = None
+        self._checked_at = 0.0
 
     async def check(self) -> None:
-        """Return when the service is ready.
+        """Return if the service is ready.
 
         Raises:
-            Draining: it is about to stop.
-            LedgerUnavailable: nothing can be written, so no query would be admitted.
+            Draining: the service is about to stop.
+            LedgerUnavailable: the ledger cannot be written, so no query would be admitted.
         """
-        if self._desk.is_draining:
+        if self._query_runner.is_draining:
             raise Draining
-        if self._trial is None or (self._trial.done() and abs(self._clock() - self._tried_at) >= _KEPT_SECONDS):
-            self._trial = asyncio.create_task(self._try(), name="readiness")
-        problem = await asyncio.shield(self._trial)
+        if self._check_task is None or (
+            self._check_task.done() and abs(self._clock() - self._checked_at) >= _CACHE_SECONDS
+        ):
+            self._check_task = asyncio.create_task(self._try_to_write(), name="readiness")
+        problem = await asyncio.shield(self._check_task)
         if problem is not None:
             raise problem
 
-    async def _try(self) -> ServiceError | None:
+    async def _try_to_write(self) -> ServiceError | None:
         written = asyncio.wrap_future(self._ledger.try_to_write())
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 await asyncio.shield(written)
         except ServiceError as problem:
             return problem
         except TimeoutError:
-            written.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # heard too late
-            return LedgerUnavailable(f"The ledger took longer than {_PATIENCE_SECONDS:g} s to write.")
+            written.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # the result comes too late
+            return LedgerUnavailable(
+                f"The ledger took longer than {_TIMEOUT_SECONDS:g} s to write. Try again after Retry-After."
+            )
         finally:
-            self._tried_at = self._clock()
+            self._checked_at = self._clock()
         return None

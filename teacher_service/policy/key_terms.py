@@ -35,34 +35,36 @@ class Term:
 class KeyTerms:
     """All terms of a key but its quota; a limit that is None does not apply."""
 
-    holder: Annotated[str, Term("text", "Whose key it is.")] = ""
+    holder: Annotated[str, Term("text", "Person or team that holds the key.")] = ""
     """Who uses the key. The keys of one holder share nothing: no quota, no limit, no Idempotency-Key."""
     outputs: Annotated[
         OutputPolicy,
         Term(
             "outputs",
-            "What the key may see, with commas between: logits, log_probabilities, probabilities[:digits], "
-            "top_k:k[:digits], label, features[.layer]; such as probabilities:3,top_k:5,label. New keys see logits.",
+            "Outputs that the key may see, separated by commas: logits, log_probabilities, probabilities[:digits], "
+            "top_k:k[:digits], label, features[.layer]. Example: probabilities:3,top_k:5,label. A new key sees logits.",
         ),
     ] = LOGITS_ALONE
     expires_at: Annotated[
         float | None,
-        Term("time", "When it expires: 30d, 12h, 90m from now, an ISO 8601 date, or never.", option="expires"),
+        Term(
+            "time", "Time when the key expires: 30d, 12h or 90m from now, an ISO 8601 date, or never.", option="expires"
+        ),
     ] = None
     """From then on the key is rejected, in seconds since the epoch."""
     requests_per_minute: Annotated[
         int | None,
-        Term("limit", "How many requests it may send a minute, or none for no such limit.", most=MAX_PER_MINUTE),
+        Term("limit", "Maximum requests a minute, or none for no limit.", most=MAX_PER_MINUTE),
     ] = None
     samples_per_minute: Annotated[
         int | None,
-        Term("limit", "How many samples it may send a minute, or none for no such limit.", most=MAX_PER_MINUTE),
+        Term("limit", "Maximum samples a minute, or none for no limit.", most=MAX_PER_MINUTE),
     ] = None
     max_concurrent: Annotated[
         int | None,
         Term(
             "limit",
-            "How many of its requests may be in flight at a time, or none for no such limit.",
+            "Maximum requests in flight, or none for no limit.",
             most=_MAX_CONCURRENT,
         ),
     ] = None

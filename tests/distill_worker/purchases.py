@@ -1,6 +1,6 @@
 """What the tests of buying share: a cache that fails when told to, one whole purchase, and the count at its end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
@@ -10,10 +10,25 @@ from numpy.typing import NDArray
 from distill_worker.buying.fetch import Progress, fetch
 from distill_worker.buying.plan import Plan, plan
 from distill_worker.cache import Cache, Claims, Purchase
+from distill_worker.cache.purchases import new_purchase
 from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, answer
 
 Samples = Mapping[bytes, NDArray[np.uint8]]
+
+
+def intend(cache: Cache, stream_id: int, sample_keys: Sequence[bytes], *, payer: str) -> Purchase:
+    """Write the intent of a purchase whose buyer has ended."""
+    with cache.writing() as connection:
+        return new_purchase(connection, stream_id, sample_keys, payer=payer, buyer_id=None, now=cache.now())
+
+
+def cached_outputs(cache: Cache, stream_id: int, wanted: Iterable[bytes]) -> dict[bytes, NDArray[np.float32]]:
+    """The cached outputs of the wanted samples, each float32 `[values]`."""
+    holdings = cache.holdings(stream_id)
+    keys = [key for key in dict.fromkeys(wanted) if key in holdings]
+    values = cache.aligned(stream_id, keys)
+    return dict(zip(keys, values.reshape(len(keys), -1) if keys else values, strict=True))
 
 
 class CrashingCache(Cache):
@@ -112,7 +127,7 @@ def assert_bought_once(teacher: FakeTeacher, cache: Cache, samples: Samples) -> 
     assert all(len(idempotency_keys) == 1 for idempotency_keys in keys_of.values())
     stream_id = cache.stream(teacher.description.id, "logits")
     assert cache.open_purchases(teacher.description.id) == []
-    held = cache.outputs(stream_id, samples)
+    held = cached_outputs(cache, stream_id, samples)
     assert {key: row.tolist() for key, row in held.items()} == {
         key: answer(image[None])[0].tolist() for key, image in samples.items()
     }

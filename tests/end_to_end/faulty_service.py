@@ -55,7 +55,7 @@ class Interrupting:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the call on, and interrupt it when it says so."""
         if scope["type"] == "http" and scope["path"] == "/interruptions":
-            idle = scope["app"].state.service.desk.is_idle
+            idle = scope["app"].state.service.query_runner.is_idle
             await JSONResponse({"happened": self._happened, "idle": idle})(scope, receive, send)
             return
         headers = Headers(scope=scope) if scope["type"] == "http" else Headers()

@@ -18,6 +18,7 @@ from distill_worker.teachers.base import Teacher
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
 from shared.sample_key import sample_key
+from tests.distill_worker.purchases import cached_outputs
 from tests.end_to_end.conftest import StartService
 from tests.foreign.oip_server import ForeignModel, served
 
@@ -45,7 +46,7 @@ def _bought_in(teacher: Teacher, place: Path, samples: Samples, *, concurrency: 
             bought = fetch(teacher, description, cache, made, samples, buyer=buyer, concurrency=concurrency)
         seconds = time.monotonic() - began
         assert bought == len(samples)
-        assert len(cache.outputs(cache.stream(description.id, "logits"), samples)) == len(samples)
+        assert len(cached_outputs(cache, cache.stream(description.id, "logits"), samples)) == len(samples)
     return seconds
 
 

@@ -23,6 +23,7 @@ from shared import oip
 from teacher_service.database.engine import open_database
 from teacher_service.models import TorchTeacher
 from teacher_service.query_log.verify import verify
+from tests.distill_worker.purchases import cached_outputs
 from tests.end_to_end.chaos_proxy import FATES, ChaosProxy
 from tests.end_to_end.chaos_run import ChaosRun, steady_port, write_run
 from tests.end_to_end.processes import RunningService, start
@@ -129,7 +130,7 @@ def _wrong_outputs(weights: Path, config: Path) -> int:
 
 def _held(cache: Cache, wanted: list[bytes]) -> dict[bytes, NDArray[np.float32]]:
     [stream_id] = cache.streams("logits").values()
-    return cache.outputs(stream_id, wanted)
+    return cached_outputs(cache, stream_id, wanted)
 
 
 def _record(kind: str, n: int, run: ChaosRun, paid: int, changed: int, found: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from distill_worker.config.load import load_config
 from distill_worker.runs.samples import Samples
 from shared.weights import load_weights
 from teacher_service.models import TorchTeacher
+from tests.distill_worker.purchases import cached_outputs
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, kill, start
 
@@ -131,7 +132,7 @@ def _wrong_outputs(weights: Path, tmp_path: Path) -> int:
     samples = Samples.of(load_config(tmp_path / "run.toml"))
     _, _, fingerprint = load_weights(weights, trust_code=True)
     with Cache(tmp_path / "cache.sqlite") as cache:
-        held = cache.outputs(cache.stream(fingerprint, "logits"), samples.wanted)
+        held = cached_outputs(cache, cache.stream(fingerprint, "logits"), samples.wanted)
     images = np.stack(list(samples.wanted.values()))
     expected = TorchTeacher(weights, "cpu", trust_code=True).predict(images)
     return sum(

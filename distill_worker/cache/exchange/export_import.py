@@ -20,10 +20,10 @@ from distill_worker.cache.database import schema
 from distill_worker.cache.exchange.formats import FORMATS, PROVENANCE, UNREADABLE, Bought, Format
 from distill_worker.cache.exchange.validation import what_is_wrong
 from distill_worker.cache.output_widths import widths
-from distill_worker.cache.records import split_keys, split_kinds
+from distill_worker.cache.purchases import split_keys
 from distill_worker.cache.storable_text import storable
 from distill_worker.cache.store import Cache
-from distill_worker.cache.streams import learn_shape, make_stream, shape_of
+from distill_worker.cache.streams import make_stream, save_shape, shape_of, split_kinds
 from distill_worker.errors import CacheError
 from shared.atomic_file import atomic_replacement
 
@@ -114,11 +114,11 @@ def _add(cache: Cache, connection: Connection, path: Path, found: Bought) -> int
             f"{path}: expected {found.kind} of {found.teacher_id} of shape {list(expected)}, as those that are held, "
             f"got {list(found.shape)}; nothing was added"
         )
-    held = cache.learned(connection, stream_id)
+    held = cache.current_holdings(connection, stream_id)
     rows = np.array([row for row, key in enumerate(found.sample_keys) if key not in held], np.int64)
     if not len(rows):
         return 0
-    learn_shape(connection, stream_id, found.shape)
+    save_shape(connection, stream_id, found.shape)
     rows = rows[np.argsort(found.purchase[rows], kind="stable")]
     by_purchase = np.split(rows, np.flatnonzero(np.diff(found.purchase[rows])) + 1)
     for start in range(0, len(by_purchase), _PURCHASES_AT_ONCE):

@@ -26,7 +26,7 @@ class _Reader:
     read: Callable[..., Dataset]
     """Called with the folder or file, and with the image size where `resizes` holds."""
     own: bool = False
-    """Whether the user says where the data are; else they are under the root."""
+    """Whether the data are the user's own, at `data.path`; else they are under `data.root`."""
     resizes: bool = False
 
 
@@ -48,7 +48,7 @@ _READERS: Mapping[str, _Reader] = {
     ),
     "npz": _Reader("your arrays of images and labels: data.path is an .npz file", npz, own=True),
     "hugging-face": _Reader(
-        "your images in what datasets' save_to_disk wrote: data.path is the folder",
+        "your images as Hugging Face datasets saves them (save_to_disk): data.path is the folder",
         hugging_face,
         own=True,
         resizes=True,
@@ -56,7 +56,7 @@ _READERS: Mapping[str, _Reader] = {
 }
 
 DATASETS: Mapping[str, str] = {name: reader.summary for name, reader in _READERS.items()}
-"""What each name stands for, in one line."""
+"""The summary of each data set, in one line."""
 
 
 def load_dataset(
@@ -67,20 +67,22 @@ def load_dataset(
     Args:
         name: one of `DATASETS`.
         root: the folder that public archives are unpacked in.
-        path: the file or folder of data of one's own.
+        path: the file or folder of the user's own data.
         image_size: height and width to resize image files to; needed where they differ.
 
     Raises:
-        DataError: no such data set, an argument that it has no use for, or files that are missing or damaged.
+        DataError: an unknown name, an argument that the data set does not take, or missing or damaged files.
     """
     reader = _READERS.get(name)
     if reader is None:
         raise DataError(f"data.name: expected one of {', '.join(_READERS)}, got {name!r}")
     if reader.own and path is None:
-        raise DataError(f"data.path: expected where the data are, got nothing; {name} is {reader.summary}")
+        raise DataError(f"data.path: expected the path of the data, got no value; {name} is {reader.summary}")
     if not reader.own and path is not None:
-        raise DataError(f"data.path: expected nothing, for {name} is looked for under data.root, got {path}")
+        raise DataError(f"data.path: expected no value, because {name} is read from data.root, got {path}")
     if not reader.resizes and image_size is not None:
-        raise DataError(f"data.image_size: expected nothing, for {name} has images of one size, got {list(image_size)}")
+        raise DataError(
+            f"data.image_size: expected no value, because {name} has images of one size, got {list(image_size)}"
+        )
     place = root if path is None else path
     return reader.read(place, image_size) if reader.resizes else reader.read(place)

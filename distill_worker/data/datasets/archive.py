@@ -1,4 +1,4 @@
-"""Reading a public archive through torchvision, which never downloads here."""
+"""Public archives, read by torchvision without any download."""
 
 import pickle
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from distill_worker.errors import DataError
 
-# What torchvision's readers raise for files that are damaged in one way or another.
+# The errors that torchvision's readers raise for damaged files.
 _UNREADABLE = (
     RuntimeError, OSError, ValueError, AssertionError, KeyError, TypeError, EOFError, pickle.UnpicklingError,
 )  # fmt: skip
@@ -19,14 +19,14 @@ def read_parts(
     """Read the parts of an archive.
 
     Args:
-        name: how messages begin.
+        name: the start of messages.
         root: the folder that `files` are relative to.
         files: all that has to be there.
         parts: each reads one part with torchvision.
         remedy: how to get the files.
 
     Raises:
-        DataError: says which files were looked for, which are absent or what is wrong, and the remedy.
+        DataError: names the expected files, those that are absent or the fault, and the remedy.
     """
     try:
         absent = [file for file in files if not (root / file).is_file()]
@@ -43,7 +43,7 @@ def read_parts(
 
 
 def download_with(class_name: str, arguments: str) -> str:
-    """The remedy where torchvision downloads by this class, called with these arguments."""
+    """The remedy: the command that downloads the files by this class of torchvision, with these arguments."""
     code = f"from torchvision.datasets import {class_name}; {class_name}({arguments}, download=True)"
     return f'on a machine with internet, run: python -c "{code}"'
 

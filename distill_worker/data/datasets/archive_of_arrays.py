@@ -19,7 +19,7 @@ _UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, 
 
 
 class Arrays:
-    """The arrays of an open .npz file; each is read when it is asked for."""
+    """The arrays of an open .npz file; each is read when it is accessed."""
 
     def __init__(self, archive: Mapping[str, NDArray[Any]], where: str) -> None:
         self._archive = archive
@@ -33,7 +33,9 @@ class Arrays:
         try:
             return self._archive[name]
         except _UNREADABLE as error:
-            raise DataError(f"{self._where}: cannot read the array {name!r} ({error}); make the file anew") from error
+            raise DataError(
+                f"{self._where}: cannot read the array {name!r} ({error}); create the file again"
+            ) from error
 
     def images(self, name: str) -> NDArray[np.uint8]:
         """As canonical pixels.
@@ -44,7 +46,7 @@ class Arrays:
         images, scale = images_from(self[name], where=f"{self._where}: {name}")
         self._scales[name] = scale
         if len(set(self._scales.values())) > 1:
-            scales = ", ".join(f"{array} from {found}" for array, found in self._scales.items())
+            scales = ", ".join(f"{array} from {scale}" for array, scale in self._scales.items())
             raise DataError(f"{self._where}: expected all images on one scale, got {scales}; store uint8")
         return images
 
@@ -62,17 +64,17 @@ def open_arrays(path: Path, *, where: str) -> Iterator[Arrays]:
     """The arrays of the .npz file at `path`.
 
     Raises:
-        DataError: there is no such file, or it is not an .npz.
+        DataError: the file is missing, or is not an .npz file.
     """
     if not path.is_file():
-        raise DataError(f"{where}: expected an .npz file there, got {'a folder' if path.is_dir() else 'nothing'}")
+        raise DataError(f"{where}: expected an .npz file, got {'a folder' if path.is_dir() else 'no file'}")
     with ExitStack() as stack:
         try:
-            # Opened here, for NumPy leaves a damaged file open.
+            # Opened by us, because NumPy leaves a damaged file open.
             archive = np.load(stack.enter_context(path.open("rb")), allow_pickle=False)
         except _UNREADABLE as error:
             raise DataError(
-                f"{where}: expected an .npz file as numpy.savez writes it ({error}); make it anew"
+                f"{where}: expected an .npz file as numpy.savez writes it ({error}); create it again"
             ) from error
         if not isinstance(archive, NpzFile):
             raise DataError(f"{where}: expected an .npz file with named arrays, got a single array; use numpy.savez")

@@ -1,4 +1,4 @@
-"""Arrays of one's own as canonical pixels and class labels: what is not clear is refused, never guessed."""
+"""The user's own arrays as canonical pixels and class labels. Ambiguous arrays are rejected, never guessed."""
 
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ _CHUNK = 1024
 
 
 def images_from(array: NDArray[Any], *, where: str) -> tuple[NDArray[np.uint8], Scale]:
-    """uint8 `[samples, channels, height, width]`, and the scale that the values were found to be on.
+    """uint8 `[samples, channels, height, width]`, and the scale of the values.
 
     The layout is `[samples, height, width]`, or four axes of which either the last or the second is 1 or 3.
     uint8 values are pixels. Floating-point values up to 1 are multiplied by 255 and rounded; whole ones up to 255, of
@@ -22,10 +22,10 @@ def images_from(array: NDArray[Any], *, where: str) -> tuple[NDArray[np.uint8], 
 
     Args:
         array: as it was stored.
-        where: how messages begin.
+        where: the start of messages.
 
     Raises:
-        DataError: another layout, or values of which it is not clear what they are.
+        DataError: another layout, or values on no clear scale.
     """
     images = _channels_second(array, where)
     if images.dtype == np.uint8:
@@ -46,8 +46,8 @@ def labels_from(array: NDArray[Any], *, where: str) -> NDArray[np.int64]:
     """
     if array.ndim == 2 and array.shape[1] != 1:
         raise DataError(
-            f"{where}: expected one label a sample, [samples] or [samples, 1], got {list(array.shape)}; several labels "
-            "a sample cannot be learnt here, and one-hot rows have to be given as .argmax(1)"
+            f"{where}: expected one label a sample, [samples] or [samples, 1], got {list(array.shape)}; several "
+            "labels a sample are not supported; convert one-hot rows with .argmax(1)"
         )
     if array.ndim not in (1, 2) or array.dtype.kind not in "iu":
         raise DataError(f"{where}: expected integers [samples] or [samples, 1], got {array.dtype} {list(array.shape)}")
@@ -67,7 +67,7 @@ def _channels_second(array: NDArray[Any], where: str) -> NDArray[Any]:
             return array if first else array.transpose(0, 3, 1, 2)
     raise DataError(
         f"{where}: expected [samples, height, width], [samples, height, width, channels] or [samples, channels, "
-        f"height, width] with 1 or 3 channels, and no doubt which of them; got {list(array.shape)}"
+        f"height, width] with 1 or 3 channels, in a shape that fits only one of them, got {list(array.shape)}"
     )
 
 
@@ -80,7 +80,7 @@ def _scale(images: NDArray[Any], where: str) -> Scale:
     low, high, whole = np.inf, -np.inf, True
     for start in range(0, len(images), _CHUNK):
         chunk = images[start : start + _CHUNK]
-        low, high = np.minimum(low, chunk.min()), np.maximum(high, chunk.max())  # a NaN stays one
+        low, high = np.minimum(low, chunk.min()), np.maximum(high, chunk.max())  # keeps a NaN
         whole = whole and bool((chunk == np.rint(chunk)).all())
     if low >= 0 and high <= 1:
         return "0 to 1"

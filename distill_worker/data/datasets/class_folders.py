@@ -1,4 +1,4 @@
-"""Image files in a folder for each class, found by torchvision."""
+"""Image files in one folder for each class, listed by torchvision."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +21,21 @@ class ClassFolders:
 
 
 def class_folders(folder: Path, *, where: str) -> ClassFolders:
-    """`<class>/*`, or deeper. Files whose names do not end like an image's are passed over.
+    """`<class>/*`, or deeper. Files without an image's file name extension are skipped.
 
     Raises:
-        DataError: there are no folders, or one of them has no image files.
+        DataError: the folder has no subfolders, or one of them has no image files.
     """
     from torchvision.datasets import ImageFolder  # slow to import
 
     try:
-        found = ImageFolder(str(folder))
+        listed = ImageFolder(str(folder))
     except OSError as error:
         raise DataError(f"{where}: expected a folder of image files for each class in {folder} ({error})") from error
     return ClassFolders(
-        tuple(found.classes),
-        [picture_at(Path(path)) for path, _ in found.samples],
-        np.array(found.targets, dtype=np.int64),
+        tuple(listed.classes),
+        [picture_at(Path(path)) for path, _ in listed.samples],
+        np.array(listed.targets, dtype=np.int64),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a data set is once it has been read.
+"""A data set in memory.
 
 Invariant: `images` hold the canonical pixels, the ones that are hashed, sent to the teacher and augmented.
 """
@@ -23,7 +23,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set and what is known of it."""
+    """A data set with its class names, statistics and default augmentation."""
 
     name: str
     train: Split
@@ -35,7 +35,7 @@ class Dataset:
     crop_padding: int
     horizontal_flip: bool
     validation: Split | None = None
-    """The samples that a data set's makers set aside for validation; part of neither `train` nor `test`."""
+    """The samples that a data set's makers set aside for validation; in neither `train` nor `test`."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""The last step of every reader: what was read is checked, and its statistics are taken."""
+"""The last step of every reader: check the splits, and compute the statistics of the pixels."""
 
 from collections.abc import Sequence
 
@@ -33,9 +33,9 @@ def described(
         crop_padding: pixels, unless a run says otherwise.
         horizontal_flip: unless a run says otherwise.
         validation: samples set aside by the data set's makers.
-        every_class: whether each class must have a training sample. Labels of one's own may have gaps, which would
-            train outputs that mean nothing.
-        where: how messages begin; the name, where nothing is given.
+        every_class: whether each class must have a training sample. A user's own labels may have gaps, which would
+            train meaningless outputs.
+        where: the start of messages; by default the name.
 
     Raises:
         DataError: a part is empty, its images and labels do not go together, there are fewer than two classes,
@@ -57,7 +57,7 @@ def numbered_classes(*splits: Split, where: str) -> tuple[str, ...]:
     """The numbers from 0 to the highest label, as class names.
 
     Raises:
-        DataError: there are more numbers than samples, so that some class has none.
+        DataError: there are more numbers than samples, so some class has no sample.
     """
     labels = torch.cat([split.labels for split in splits])
     classes = int(labels.max()) + 1 if len(labels) else 0

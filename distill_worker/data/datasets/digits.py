@@ -16,7 +16,7 @@ def digits(_root: Path) -> Dataset:
 
     Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI; its test part.
     """
-    from sklearn.datasets import load_digits  # slow to import, needed here alone
+    from sklearn.datasets import load_digits  # slow to import, used only by this function
 
     bunch = load_digits()
     pixels = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]

@@ -61,13 +61,13 @@ def _library(where: str) -> Any:
 
 
 def _tables(library: Any, path: Path, where: str) -> list[Any]:
-    """Training and test, or the one table that is to be split."""
+    """Training and test, or the one table to split."""
     if not path.is_dir():
-        raise DataError(f"{where}: expected a folder there, got {'a file' if path.exists() else 'nothing'}")
+        raise DataError(f"{where}: expected a folder, got {'a file' if path.exists() else 'no folder'}")
     try:
         stored = library.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where}: expected what datasets' save_to_disk writes ({error}); save it anew") from error
+        raise DataError(f"{where}: expected a folder from datasets' save_to_disk ({error}); save it again") from error
     if not isinstance(stored, dict):
         return [stored]
     test = next((part for part in _TEST_PARTS if part in stored), None)
@@ -77,10 +77,10 @@ def _tables(library: Any, path: Path, where: str) -> list[Any]:
 
 
 def _column(table: Any, names: Sequence[str], where: str) -> str:
-    found = [name for name in names if name in table.column_names]
-    if len(found) != 1:
+    columns = [name for name in names if name in table.column_names]
+    if len(columns) != 1:
         raise DataError(f"{where}: expected one column of {', '.join(names)}, got {', '.join(table.column_names)}")
-    return found[0]
+    return columns[0]
 
 
 def _pictures(library: Any, table: Any, where: str) -> list[Picture]:
@@ -109,5 +109,5 @@ def _labels(table: Any, where: str) -> NDArray[np.int64]:
 
 
 def _class_names(table: Any, where: str) -> tuple[str, ...]:
-    """The names that the training table has for its labels, if it has any."""
+    """The class names of the training table, if it has any."""
     return tuple(getattr(table.features[_column(table, _LABEL_COLUMNS, where)], "names", None) or ())

@@ -1,4 +1,4 @@
-"""Image files of one's own, a folder for each class."""
+"""The user's own image files, one folder for each class."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _TEST_PARTS = ("test", "val")
 def image_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
     """`train/<class>/*` with `test/<class>/*`, or else `val`; or `<class>/*`, which is split by key.
 
-    Classes are in alphabetical order. Files whose names do not end like an image's are passed over, as by torchvision.
+    Classes are in alphabetical order. Files without an image's file name extension are skipped.
     Random crops have a padding of an eighth of the side; images are flipped.
 
     Raises:
@@ -23,7 +23,7 @@ def image_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
     """
     where = f"image-folder: {path}"
     if not path.is_dir():
-        raise DataError(f"{where}: expected a folder there, got {'a file' if path.exists() else 'nothing'}")
+        raise DataError(f"{where}: expected a folder, got {'a file' if path.exists() else 'no folder'}")
     parts = [class_folders(folder, where=where) for folder in _folders(path, where)]
     class_names = parts[0].class_names
     _check_same_classes(parts, where)
@@ -43,19 +43,19 @@ def image_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
 
 
 def _folders(path: Path, where: str) -> list[Path]:
-    """The training and the test folder, or the one folder that is to be split.
+    """The training and the test folder, or the one folder to split.
 
     A class may be called `train` or `test`: only a folder with folders in it is a part.
     """
-    found = [part for part in ("train", *_TEST_PARTS) if _has_folders(path / part)]
-    if not found:
+    parts = [part for part in ("train", *_TEST_PARTS) if _has_folders(path / part)]
+    if not parts:
         return [path]
-    if "train" not in found or len(found) == 1:
+    if "train" not in parts or len(parts) == 1:
         raise DataError(
             f"{where}: expected train and {' or '.join(_TEST_PARTS)} with a folder for each class, or the classes' "
-            f"folders themselves, got only {' and '.join(found)}"
+            f"folders themselves, got only {' and '.join(parts)}"
         )
-    return [path / part for part in found[:2]]
+    return [path / part for part in parts[:2]]
 
 
 def _has_folders(folder: Path) -> bool:

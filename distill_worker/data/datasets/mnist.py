@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: idx files in torchvision's folder, unpacked there when only their .gz is found."""
+"""MNIST and Fashion-MNIST: idx files in torchvision's folder, unpacked there if only their .gz files exist."""
 
 import gzip
 import os
@@ -27,7 +27,7 @@ def mnist(root: Path) -> Dataset:
 
 
 def fashion_mnist(root: Path, *, debian_package: Path = _DEBIAN_FASHION_MNIST) -> Dataset:
-    """Fashion-MNIST, 28x28 clothes (Xiao et al. 2017, arXiv 1708.07747), or what Debian's package has of it."""
+    """Fashion-MNIST, 28x28 clothes (Xiao et al. 2017, arXiv 1708.07747), or Debian's package of it."""
     raw = root / "FashionMNIST" / "raw"
     _unpack(raw, [raw, debian_package])
     remedy = (
@@ -63,4 +63,6 @@ def _unpack(raw: Path, folders: Sequence[Path]) -> None:
             ):
                 shutil.copyfileobj(source, target)
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{raw}: cannot unpack {packed} there ({error})") from error
+            raise DataError(
+                f"{raw}: cannot unpack {packed} into it ({error}); free some space, or replace the archive"
+            ) from error

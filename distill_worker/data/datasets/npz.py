@@ -1,4 +1,4 @@
-"""Data of one's own in one .npz file."""
+"""The user's own data in one .npz file."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ _WITHOUT_SPLIT = ("images", "labels")
 def npz(path: Path) -> Dataset:
     """`train_images`, `train_labels`, `test_images`, `test_labels`; or `images` and `labels`, which are split by key.
 
-    `class_names`, one string a class, may be there too. Random crops have a padding of an eighth of the side.
+    `class_names`, one string a class, is optional. Random crops have a padding of an eighth of the side.
 
     Raises:
-        DataError: the file is missing or damaged, or does not hold images and labels that go together.
+        DataError: the file is missing or damaged, or its images and labels do not match.
     """
     where = f"npz: {path}"
     with open_arrays(path, where=where) as arrays:

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 _GREY = {"1", "L", "LA"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
-# What Pillow raises for files that are damaged in one way or another.
+# The errors that Pillow raises for damaged files.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
@@ -32,7 +32,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Shape:
-    """What all pictures of a data set become."""
+    """The shape to which all pictures of a data set are converted."""
 
     mode: str
     """`L` or `RGB`."""
@@ -69,8 +69,8 @@ def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None
     if image_size is None and len(sizes) > 1:
         (one, first), (other, second) = list(sizes.items())[:2]
         raise DataError(
-            f"{where}: expected data.image_size, for the pictures differ: {first} is {one[0]}x{one[1]} and {second} is "
-            f"{other[0]}x{other[1]} (height x width); say for example data.image_size = [32, 32]"
+            f"{where}: expected data.image_size, because the pictures differ: {first} is {one[0]}x{one[1]}, {second} "
+            f"is {other[0]}x{other[1]} (height x width); set for example data.image_size = [32, 32]"
         )
     return Shape("L" if grey else "RGB", *(image_size or next(iter(sizes))))
 
@@ -78,7 +78,7 @@ def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None
 def read_pictures(pictures: Sequence[Picture], shape: Shape, *, where: str) -> NDArray[np.uint8]:
     """uint8 `[pictures, channels, height, width]`; resized, where they differ, with antialiasing to the whole shape.
 
-    Transparency is dropped, and pictures are not turned: what counts is the pixels as they are stored.
+    Transparency is dropped, and a stored orientation is ignored: the pixels stay as they are stored.
 
     Raises:
         DataError: names the picture that cannot be read.
@@ -105,5 +105,5 @@ def _read(picture: Picture, take: Callable[[Image.Image], Result], where: str) -
             return take(image)
     except _UNREADABLE as error:
         raise DataError(
-            f"{where}: {picture.name}: expected a picture, got what cannot be read ({error}); replace or remove it"
+            f"{where}: {picture.name}: expected a picture, got an unreadable file ({error}); replace or remove it"
         ) from error

@@ -14,12 +14,12 @@ def split_by_key(
     """Sort by sample key; the last ones are the test split.
 
     The split depends on pixels alone: on no random generator, no file name and no order of files. Equal images fall on
-    one side, so the test split may be a little larger than asked for.
+    one side, so the test split may be a little larger than `test_samples`.
 
     Args:
         images: uint8 `[samples, channels, height, width]`.
         labels: integers `[samples]`.
-        where: how messages begin.
+        where: the start of messages.
         test_samples: how many; 20 percent unless given, and at least one.
 
     Returns:

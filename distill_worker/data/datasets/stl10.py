@@ -11,7 +11,7 @@ from distill_worker.data.datasets.described import described
 def stl10(root: Path) -> Dataset:
     """5,000 training and 8,000 test photographs of 96x96 in 10 classes (Coates et al. 2011).
 
-    The unlabelled samples are not read, but torchvision wants their file there.
+    The unlabelled samples are not read, but torchvision requires their file.
     """
     from torchvision.datasets import STL10  # slow to import
 

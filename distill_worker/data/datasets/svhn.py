@@ -11,7 +11,7 @@ from distill_worker.data.datasets.described import described
 def svhn(root: Path) -> Dataset:
     """32x32 colour digits (Netzer et al. 2011), without the extra training samples; the files' label 10 is class 0.
 
-    No augmentation unless a run asks for it, as in Zagoruyko and Komodakis 2016, arXiv 1605.07146, section 3.
+    No augmentation unless a run configures it, as in Zagoruyko and Komodakis 2016, arXiv 1605.07146, section 3.
     """
     from torchvision.datasets import SVHN  # slow to import
 

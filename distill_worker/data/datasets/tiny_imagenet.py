@@ -19,8 +19,8 @@ _NEEDED = ("wnids.txt", "words.txt", "train", "val/images", "val/val_annotations
 def tiny_imagenet(root: Path, image_size: tuple[int, int] | None) -> Dataset:
     """100,000 training images of 64x64 in 200 classes (Le and Yang 2015, Stanford CS231n).
 
-    The published validation images are the test split, for the test images have no labels. Classes are in the order of
-    their WordNet ids, as in a folder of folders. Grey images among the others become coloured ones.
+    The published validation images are the test split, because the test images have no labels. Classes are in the order
+    of their WordNet ids, as in a folder of folders. Grey images are converted to colour.
 
     Raises:
         DataError: files are missing, damaged, or do not belong together.
@@ -67,7 +67,7 @@ def _annotated(folder: Path, wnids: tuple[str, ...], where: str) -> ClassFolders
 
 
 def _class_names(file: Path, wnids: tuple[str, ...], where: str) -> list[str]:
-    """The first of the words that WordNet has for each class; the id, where the file has none."""
+    """The first of WordNet's words for each class; the id if the file has none."""
     words: Mapping[str, str] = {line[0]: line[1].split(",")[0] for line in _table(file, where) if len(line) > 1}
     return [words.get(wnid, wnid) for wnid in wnids]
 
@@ -76,4 +76,4 @@ def _table(file: Path, where: str) -> list[list[str]]:
     try:
         return [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{where}: cannot read {file.name} ({error}); unpack the archive anew") from error
+        raise DataError(f"{where}: cannot read {file.name} ({error}); unpack the archive again") from error

@@ -1,6 +1,6 @@
-"""Which samples to buy: strategies by name, which the configuration and `distill-worker strategies` read.
+"""Strategies that select the samples to buy, by name; the configuration and `distill-worker strategies` read them.
 
-Every strategy gets the candidates in hash order (`ranking.rank`) and gives the next ones to buy.
+Every strategy gets the candidates in hash order (`ranking.rank`) and returns the next ones to buy.
 """
 
 import sys
@@ -34,21 +34,21 @@ STRATEGIES: Mapping[str, Strategy] = {
 
 
 def choose(name: str, candidates: Candidates, n: int, taken: Sequence[int] = ()) -> list[int]:
-    """So many further positions among the candidates, in the order of choice.
+    """The next n positions among the candidates, in the order of selection.
 
     Raises:
         ValueError: fewer than n are left.
     """
     left = len(candidates) - len(taken)
     if n > left:
-        raise ValueError(f"n: expected at most {left}, which are left, got {n}")
+        raise ValueError(f"n: expected at most {left}, the samples that are left, got {n}")
     if n == left:
         return STRATEGIES["random"].choose(candidates, n, taken)
     return STRATEGIES[name].choose(candidates, n, taken) if n else []
 
 
 def described() -> list[dict[str, Any]]:
-    """One row for each strategy: name, what it is, needs, whether nested, source."""
+    """One row for each strategy: name, summary, needs, whether nested, source."""
     return [
         {
             "name": name,
@@ -62,6 +62,6 @@ def described() -> list[dict[str, Any]]:
 
 
 def _summary(strategy: Strategy) -> str:
-    """What the first line of its file says behind its name."""
+    """The first line of the docstring of the strategy's module, without the name."""
     first = (sys.modules[strategy.choose.__module__].__doc__ or "").splitlines()[0]
     return first.partition(": ")[2]

@@ -1,4 +1,4 @@
-"""BADGE: samples that would move the student far, and each in another direction."""
+"""BADGE: samples that would change the student much, each in another direction."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -12,7 +12,7 @@ from distill_worker.data.selection.scores import log_softmax
 
 WAITING = 64
 REJECTIONS = 64
-"""After so many in a row, chosen samples wait no longer."""
+"""After this many rejections in a row, the distances to waiting samples are computed."""
 
 
 def badge(candidates: Candidates, n: int, taken: Sequence[int] = (), *, most_waiting: int = WAITING) -> list[int]:
@@ -80,7 +80,7 @@ class _Gradients:
 
 
 def _drawn(gradients: _Gradients, nearest: NDArray[np.float64], seed: int, settled: int, most: int) -> list[int]:
-    """The next samples, at most so many; none where all is at distance 0."""
+    """The next samples, at most `most`; none if all are at distance 0."""
     sums = np.cumsum(nearest)
     drawn: list[int] = []
     rejections = 0

@@ -1,4 +1,4 @@
-"""What a strategy sees, and what it is."""
+"""The interface of all strategies: the candidates, and a strategy with its properties."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Candidates:
-    """Distinct samples in hash order, with what the strategy needs to know of them; the rest is empty.
+    """Distinct samples in hash order, with the data that the strategy needs; the other fields are empty.
 
     The order is that of `ranking.rank`. A strategy that breaks ties by position, and begins at the first, therefore
     depends neither on the order of the data set nor on a generator.
@@ -21,7 +21,7 @@ class Candidates:
     labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     """`[count]`, the classes."""
     features: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    """`[count, d]`, of which Euclidean distances are taken: pixels, or what goes into a network's last layer."""
+    """`[count, d]`, for Euclidean distances: pixels, or the inputs of a network's last layer."""
     logits: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     """`[count, classes]`, the student's, unnormalised."""
 
@@ -33,25 +33,25 @@ Need = Literal["labels", "features", "student"]
 """Labels of all candidates; features; or a student: its logits, and features of its own."""
 
 Choose = Callable[[Candidates, int, Sequence[int]], list[int]]
-"""So many further positions among the candidates, in the order of choice, and none of those that are taken."""
+"""From the candidates, n and the taken positions: the next n positions, in the order of selection."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A strategy and what is to be known of it before it is used."""
+    """A strategy and its properties."""
 
     choose: Choose
     needs: tuple[Need, ...]
     nested: str
-    """Whether n + 1 samples hold the n."""
+    """Whether the selection of n + 1 samples contains that of n."""
     paper: str
 
     @property
     def needs_student(self) -> bool:
-        """Whether it chooses with a student, and so in rounds."""
+        """Whether it selects with a student, and so in rounds."""
         return "student" in self.needs
 
     @property
     def is_computed(self) -> bool:
-        """Whether its choice rests on sums of floats, whose last bits another machine may have otherwise."""
+        """Whether its selection depends on sums of floats, whose last bits may differ on another machine."""
         return "student" in self.needs or "features" in self.needs

@@ -1,4 +1,4 @@
-"""Class-balanced: as many samples of each class, as far as they go."""
+"""Class-balanced: equally many samples of each class, as long as the class has more."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from distill_worker.data.selection.turns import in_turns
 
 
 def class_balanced(candidates: Candidates, n: int, taken: Sequence[int] = ()) -> list[int]:
-    """The classes in turn, each giving its next sample in hash order; a class that has no more is passed over.
+    """The classes in turn, each giving its next sample in hash order; a class without any left is skipped.
 
     The classes' turns are in the order in which they first appear in hash order, so none is favoured by its number.
 
@@ -19,7 +19,7 @@ def class_balanced(candidates: Candidates, n: int, taken: Sequence[int] = ()) ->
     Returns:
         n positions, in the order of choice; nested.
 
-    Source: the usual practice of few-label learning; it asks for labels of samples that are not bought. Cost: O(N).
+    Source: the usual practice of few-label learning; it needs labels of samples that are not bought. Cost: O(N).
     """
     classes: dict[int, list[int]] = {}
     for position, label in enumerate(candidates.labels.tolist()):

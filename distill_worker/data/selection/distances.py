@@ -18,18 +18,18 @@ def centred(features: Floats) -> Floats:
 
 
 def squared_norms(features: Floats) -> Floats:
-    """Of each row."""
+    """The squared norm of each row."""
     norms: Floats = np.einsum("nd,nd->n", features, features)
     return norms
 
 
 def product(features: Floats, others: Floats) -> Floats:
     """The inner product of every row with every other row."""
-    # Kernels for small matrices may compute with what lies beside them in memory, and then drop it: their warnings tell
-    # nothing of the result.
+    # Kernels for small matrices may also compute with the memory beside them, and drop the results: their warnings do
+    # not concern ours.
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        found: Floats = features @ others.T
-    return found
+        products: Floats = features @ others.T
+    return products
 
 
 def squared_distances(features: Floats, norms: Floats, others: Floats, other_norms: Floats) -> Floats:
@@ -43,5 +43,5 @@ def squared_distances(features: Floats, norms: Floats, others: Floats, other_nor
 
 
 def blocks(count: int, rows: int = _ROWS) -> Iterator[slice]:
-    """Slices of so many rows, in order."""
+    """Slices of `rows` rows each, in order."""
     return (slice(start, min(start + rows, count)) for start in range(0, count, rows))

@@ -1,4 +1,4 @@
-"""Entropy: the samples of which the student knows least."""
+"""Entropy: the samples of which the student is least certain."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def entropy(candidates: Candidates, n: int, taken: Sequence[int] = ()) -> list[i
 
 
 def entropies(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """In nats, `[N]`."""
+    """The entropy of each sample's softmax, in nats, `[N]`."""
     logs = log_softmax(logits)
     entropy: NDArray[np.float64] = -(np.exp(logs) * logs).sum(axis=1)
     return entropy

@@ -1,4 +1,4 @@
-"""What distances between samples are taken of: pixels, or what goes into a network's last layer."""
+"""The features of samples, for distances: pixels, or the inputs of a network's last layer."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def pixels(images: Tensor) -> Floats:
 
 
 def features_of(file: Path, images: Tensor) -> Floats:
-    """What goes into the last layer of the network in a weights file, for every image, float32 `[N, d]`.
+    """The inputs of the last layer of the network in a weights file, for every image, float32 `[N, d]`.
 
     Raises:
         ConfigError: the file is no weights file, or is for other images.
@@ -44,10 +44,10 @@ def features_of(file: Path, images: Tensor) -> Floats:
 
 
 def outputs_of(network: nn.Module, card: WeightsCard, images: Tensor) -> tuple[Floats, Floats]:
-    """A network's logits `[N, classes]` and what goes into its last layer `[N, d]`, float32; leaves eval mode on.
+    """A network's logits `[N, classes]` and the inputs of its last layer `[N, d]`, float32; leaves eval mode on.
 
     Raises:
-        ConfigError: the network has no linear layer to look into.
+        ConfigError: the network has no linear layer.
     """
     layer = penultimate(network)
     device = next(network.parameters()).device
@@ -55,18 +55,18 @@ def outputs_of(network: nn.Module, card: WeightsCard, images: Tensor) -> tuple[F
     network.eval()
     with torch.inference_mode():
         for batch in torch.split(images, _BATCH_SIZE):
-            seen = normalise(batch.to(device), card.mean, card.std, size=card.resize)
-            out, found = forward_with_features(network, seen, (layer,))
+            inputs = normalise(batch.to(device), card.mean, card.std, size=card.resize)
+            out, taps = forward_with_features(network, inputs, (layer,))
             logits.append(out.float().cpu())
-            features.append(found[layer].flatten(1).float().cpu())
+            features.append(taps[layer].flatten(1).float().cpu())
     return torch.cat(logits).numpy(), torch.cat(features).numpy()
 
 
 def penultimate(network: nn.Module) -> str:
-    """The tap of what goes into the network's last layer: the one that it names, or else its last linear module's.
+    """The tap at the input of the network's last layer: the one that it names, or else its last linear module's.
 
     Raises:
-        ConfigError: it has neither.
+        ConfigError: the network has neither.
     """
     if _PENULTIMATE in named_taps(network):
         return _PENULTIMATE

@@ -19,7 +19,7 @@ def k_center(candidates: Candidates, n: int, taken: Sequence[int] = (), *, front
         candidates: with features `[N, d]`.
         n: how many to choose.
         taken: positions that are chosen already.
-        front: how many of the farthest candidates are looked at together; changes the time and nothing else.
+        front: how many of the farthest candidates are compared together; changes the time alone.
 
     Returns:
         n positions, in the order of choice; nested.
@@ -44,7 +44,7 @@ def k_center(candidates: Candidates, n: int, taken: Sequence[int] = (), *, front
 
 
 def _come_nearer(nearest: Floats, features: Floats, norms: Floats, news: Sequence[int]) -> None:
-    """Take the new centres into account in `nearest`, the squared distance of each sample to its nearest centre."""
+    """Update with the new centres `nearest`, the squared distance of each sample to its nearest centre."""
     for few in blocks(len(news), _FRONT):
         centres = np.asarray(news[few])
         for rows in blocks(len(features)):
@@ -54,7 +54,7 @@ def _come_nearer(nearest: Floats, features: Floats, norms: Floats, news: Sequenc
 
 
 def _farthest(nearest: Floats, features: Floats, norms: Floats, looked_at: int, most: int) -> list[int]:
-    """The next choices, at most so many, as far as the farthest candidates alone decide them.
+    """The next selected positions, at most `most`, as far as the farthest candidates alone decide them.
 
     Distances only shrink as centres are added. So the farthest of a few, at its true distance, is the farthest of all
     as long as it is farther than any of the others was before.

@@ -26,7 +26,7 @@ def margin(candidates: Candidates, n: int, taken: Sequence[int] = ()) -> list[in
 
 
 def margins(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """`[N]`, from 0 to 1."""
+    """The difference of each sample's two largest probabilities, `[N]`, from 0 to 1."""
     two = np.partition(np.exp(log_softmax(logits)), -2, axis=1)[:, -2:]
     margin: NDArray[np.float64] = two[:, 1] - two[:, 0]
     return margin

@@ -1,4 +1,4 @@
-"""Typical: from each cluster of samples, those that lie where it is densest."""
+"""Typical: from each cluster, the samples where it is densest."""
 
 from collections.abc import Iterator, Sequence
 
@@ -71,7 +71,7 @@ def clusters(features: Floats, count: int, most_passes: int = MOST_PASSES) -> ND
 
 
 def mean_distances(features: Floats, neighbours: int = NEIGHBOURS) -> NDArray[np.float64]:
-    """Of each row to so many of its nearest other rows, or to all there are, `[N]`."""
+    """The mean distance of each row to its `neighbours` nearest other rows, or to all of them if fewer, `[N]`."""
     nearest = min(neighbours, len(features) - 1)
     if nearest == 0:
         return np.zeros(len(features))
@@ -91,7 +91,7 @@ def _by_typicality(features: Floats, group: NDArray[np.int64]) -> list[int]:
 
 
 def _groups(labels: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Each label that there is, and the positions that have it, ascending."""
+    """Each label, and the positions with it, ascending."""
     order = np.argsort(labels, kind="stable")
-    found, starts = np.unique(labels[order], return_index=True)
-    yield from zip(found.tolist(), np.split(order, starts[1:]), strict=True)
+    distinct, starts = np.unique(labels[order], return_index=True)
+    yield from zip(distinct.tolist(), np.split(order, starts[1:]), strict=True)

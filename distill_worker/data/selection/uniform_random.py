@@ -10,7 +10,7 @@ def random(candidates: Candidates, n: int, taken: Sequence[int] = ()) -> list[in
     """The n smallest of `SHA-256("random:<seed>:" + sample_key)` that are not taken.
 
     Args:
-        candidates: nothing but their order is looked at.
+        candidates: only their order is used.
         n: how many to choose.
         taken: positions that are chosen already.
 
@@ -19,5 +19,5 @@ def random(candidates: Candidates, n: int, taken: Sequence[int] = ()) -> list[in
 
     Source: the ranking is ours, see docs/decisions/0001. Cost: O(N).
     """
-    known = set(taken)
-    return list(islice((position for position in range(len(candidates)) if position not in known), n))
+    taken_positions = set(taken)
+    return list(islice((position for position in range(len(candidates)) if position not in taken_positions), n))

@@ -1,6 +1,7 @@
-"""The OpenAPI document: what FastAPI reads off the routes, and what it cannot know.
+"""The OpenAPI document: what FastAPI derives from the routes, and what it cannot derive.
 
-Invariant: nothing in it is untrue of the wire. FastAPI's own 422 goes, because its refusals are rendered as ours.
+Invariant: the document describes what the service really sends. FastAPI's own 422 is removed, as invalid parameters are
+rendered as 400 problems.
 """
 
 from collections.abc import Iterator
@@ -15,34 +16,34 @@ from teacher_service.api.openapi.infer import add_examples
 from teacher_service.errors.service_errors import HeadTooLarge, HeadTooSlow
 
 _DESCRIPTION: Final = (
-    "A refusal is a problem document (RFC 9457), costs nothing, and its `type` leads to a page that says what to do. "
-    f"Beside what each operation names, a request whose headers are too long or too slow gets {HeadTooLarge.status} or "
-    f"{HeadTooSlow.status}."
+    "Every error is a problem document (RFC 9457). An error costs nothing, and its `type` links to a page that says "
+    "what to do. Besides the errors of each operation, a request whose headers are too large gets "
+    f"{HeadTooLarge.status}, and one whose headers arrive too slowly gets {HeadTooSlow.status}."
 )
 _REFERENCE: Final = "#/components/schemas/{model}"
 _SECURITY: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key (`teacher-service keys create`)."},
-    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same API key."},
     "adminKey": {"type": "http", "scheme": "bearer", "description": "TEACHER_ADMIN_KEY."},
-    "metricsKey": {"type": "http", "scheme": "bearer", "description": "TEACHER_METRICS_KEY, where it is set."},
+    "metricsKey": {"type": "http", "scheme": "bearer", "description": "TEACHER_METRICS_KEY, if it is set."},
 }
 _TEXT: Final = {"type": "string"}
 _REQUEST_ID: Final = {
-    "X-Request-Id": {"description": "The request's own, where that is a plain word, or a random one.", "schema": _TEXT}
+    "X-Request-Id": {"description": "The request's own id if it is a plain word, else a random one.", "schema": _TEXT}
 }
 _LIMITS: Final = {
-    "RateLimit": {"description": "What is left of the quota and of each limit.", "schema": _TEXT},
-    "RateLimit-Policy": {"description": "The quota and each limit.", "schema": _TEXT},
+    "RateLimit": {"description": "Remaining quota, and remaining allowance of each limit.", "schema": _TEXT},
+    "RateLimit-Policy": {"description": "The quota and each limit, with their units.", "schema": _TEXT},
 }
 
 
 class Problem(BaseModel):
-    """Why a request was refused (RFC 9457). A refusal costs nothing."""
+    """Why a request was rejected or failed (RFC 9457). An error costs nothing."""
 
     model_config = ConfigDict(extra="allow")
 
     type: str
-    """`/problems/<kind>`, a page of this service that says more."""
+    """`/problems/<kind>`, a page of this service that explains the problem."""
     title: str
     status: int
     detail: str
@@ -51,7 +52,7 @@ class Problem(BaseModel):
 
 
 def openapi_document(app: FastAPI, model: str, image_shape: tuple[int, ...]) -> dict[str, Any]:
-    """The document of a service that serves `model`, which takes images of this shape."""
+    """The document of a service that serves `model` for images `[C, H, W]` of this shape."""
     document = get_openapi(
         title=app.title, version=app.version, summary=app.summary, description=_DESCRIPTION, routes=app.routes
     )

@@ -1,7 +1,7 @@
-"""The refusals of a route, for its OpenAPI operation: made of the errors themselves, so that neither can lie.
+"""The error responses of a route in the OpenAPI document, generated from the error classes so that both always agree.
 
-`@router.get(..., responses=refusals(Unauthorized, LedgerUnavailable))` documents what the docstring of an endpoint
-names. Every route may also fail by a defect of the service, which is added.
+`@router.get(..., responses=error_responses(Unauthorized, LedgerUnavailable))` documents the errors that the route's
+docstring names. InternalError is added to every route.
 """
 
 from itertools import groupby
@@ -10,41 +10,41 @@ from typing import Any, Final
 from teacher_service.errors.service_errors import InternalError, ServiceError
 
 Responses = dict[int | str, dict[str, Any]]
-"""What FastAPI takes as `responses=`."""
+"""The type of FastAPI's `responses=`."""
 
 KEYED: Final[dict[str, Any]] = {"security": [{"bearer": []}, {"apiKey": []}]}
-"""`openapi_extra=` of a route that asks for an API key."""
+"""`openapi_extra=` of a route that requires an API key."""
 ADMIN_KEYED: Final[dict[str, Any]] = {"security": [{"adminKey": []}]}
-"""The same of one that asks for TEACHER_ADMIN_KEY."""
+"""`openapi_extra=` of a route that requires TEACHER_ADMIN_KEY."""
 METRICS_KEYED: Final[dict[str, Any]] = {"security": [{"metricsKey": []}, {}]}
-"""The same of one that asks for TEACHER_METRICS_KEY, where that is set."""
+"""`openapi_extra=` of a route that requires TEACHER_METRICS_KEY if it is set."""
 
 _PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 
 
-def refusals(*kinds: type[ServiceError]) -> Responses:
-    """The responses of a route that may refuse for these reasons, as `application/problem+json`."""
+def error_responses(*kinds: type[ServiceError]) -> Responses:
+    """The responses of a route that may raise these errors, as `application/problem+json`."""
     return _responses(kinds, "application/problem+json")
 
 
-def protocol_refusals(*kinds: type[ServiceError]) -> Responses:
-    """The same on `/v2`: `application/json`, or `application/problem+json` where the request accepts it."""
+def protocol_error_responses(*kinds: type[ServiceError]) -> Responses:
+    """The same for `/v2`: `application/json`, or `application/problem+json` if the request accepts it."""
     return _responses(kinds, "application/json", "application/problem+json")
 
 
 def _responses(kinds: tuple[type[ServiceError], ...], *media_types: str) -> Responses:
-    found: set[type[ServiceError]] = {*kinds, InternalError}
-    in_order = sorted(found, key=lambda kind: (kind.status, kind.__name__))
+    types: set[type[ServiceError]] = {*kinds, InternalError}
+    in_order = sorted(types, key=lambda kind: (kind.status, kind.__name__))
     return {
-        status: _response([kind.example() for kind in alike], media_types)
-        for status, alike in groupby(in_order, key=lambda kind: kind.status)
+        status: _response([kind.example() for kind in same], media_types)
+        for status, same in groupby(in_order, key=lambda kind: kind.status)
     }
 
 
-def _response(refused: list[ServiceError], media_types: tuple[str, ...]) -> dict[str, Any]:
-    examples = {type(error).__name__: {"summary": error.meaning(), "value": error.document()} for error in refused}
+def _response(errors: list[ServiceError], media_types: tuple[str, ...]) -> dict[str, Any]:
+    examples = {type(error).__name__: {"summary": error.meaning(), "value": error.document()} for error in errors}
     return {
-        "description": "\n\n".join(f"`{error.kind}`: {error.meaning()}" for error in refused),
-        "headers": {name: {"schema": {"type": "string"}} for error in refused for name in error.headers()},
+        "description": "\n\n".join(f"`{error.kind}`: {error.meaning()}" for error in errors),
+        "headers": {name: {"schema": {"type": "string"}} for error in errors for name in error.headers()},
         "content": {media_type: {"schema": _PROBLEM, "examples": examples} for media_type in media_types},
     }

@@ -1,6 +1,6 @@
-"""What the OpenAPI document says of `infer`, which reads its body and writes its answer by hand.
+"""The OpenAPI operation of `infer`, which parses its body and encodes its response without FastAPI.
 
-The examples are requests that the running service answers: of its model's name, and in its images' shape.
+The examples are requests that the running service answers: they have its model's name and its images' shape.
 """
 
 from math import prod
@@ -9,7 +9,7 @@ from typing import Any, Final
 from fastapi import Response
 
 from shared import oip
-from teacher_service.api.openapi.errors import KEYED, Responses, protocol_refusals
+from teacher_service.api.openapi.errors import KEYED, Responses, protocol_error_responses
 from teacher_service.errors.service_errors import (
     AnswerExpired,
     BodyTooLarge,
@@ -33,7 +33,7 @@ from teacher_service.errors.service_errors import (
 )
 
 _MAX_EXAMPLE_VALUES: Final = 1024
-"""More pixels than that are no example to read as JSON."""
+"""Larger images are not shown as a JSON example."""
 
 _BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 
@@ -42,11 +42,11 @@ def _header(name: str, description: str, **schema: Any) -> dict[str, Any]:
     return {"name": name, "in": "header", "description": description, "required": False, "schema": schema}
 
 
-_ASKED: Final[dict[str, Any]] = KEYED | {
+_REQUEST: Final[dict[str, Any]] = KEYED | {
     "parameters": [
         _header(
             "Idempotency-Key",
-            "What makes a retry free: the same key with the same payload gets the same bytes. Quoted or bare.",
+            "Makes a retry free: the same key with the same payload gets the same response. Quoted or bare.",
             type="string",
             pattern="^[ -~]+$",
             minLength=1,
@@ -54,26 +54,26 @@ _ASKED: Final[dict[str, Any]] = KEYED | {
         ),
         _header(
             oip.HEADER_LENGTH,
-            "Bytes of JSON at the body's start, where tensors follow in binary.",
+            "Length in bytes of the JSON at the start of the body, if binary tensors follow it.",
             type="integer",
             minimum=0,
         ),
         _header(
             "Content-Encoding",
-            "How the whole body is compressed.",
+            "Compression of the whole body.",
             type="string",
             enum=["gzip", "x-gzip", "deflate", "identity"],
         ),
     ],
     "requestBody": {
         "required": True,
-        "description": "Images as raw pixels (UINT8) or as PNG or JPEG files (BYTES; base64 in JSON), and the outputs "
-        "that are wanted. The Content-Type is not looked at.",
+        "description": "Images as raw pixels (UINT8) or as PNG or JPEG files (BYTES; base64 in JSON), and the names "
+        "of the requested outputs. The Content-Type is ignored.",
         "content": {
             "application/json": {"schema": {"$ref": "#/components/schemas/RequestHead"}},
             "application/octet-stream": {
                 "schema": _BINARY["schema"]
-                | {"description": f"RequestHead as JSON, {oip.HEADER_LENGTH} bytes of it, and then the tensors' bytes."}
+                | {"description": f"RequestHead as JSON of {oip.HEADER_LENGTH} bytes, then the bytes of the tensors."}
             },
         },
     },
@@ -81,18 +81,18 @@ _ASKED: Final[dict[str, Any]] = KEYED | {
 
 _ANSWER: Final[Responses] = {
     200: {
-        "description": "The outputs, in JSON or (where they were asked for so) in binary.",
+        "description": "The outputs, in JSON or, if so requested, in binary.",
         "headers": {
             "X-Answer-Kept-Until": {
-                "description": "Until when the Idempotency-Key gets this answer again.",
+                "description": "Time until which the same Idempotency-Key gets this response again.",
                 "schema": {"type": "string", "format": "date-time"},
             },
             "Idempotency-Replayed": {
-                "description": "`true` on an answer that was paid for before.",
+                "description": "`true` on a response that was charged before.",
                 "schema": {"type": "string", "const": "true"},
             },
             oip.HEADER_LENGTH: {
-                "description": "Bytes of JSON at the body's start, where tensors follow in binary.",
+                "description": "Length in bytes of the JSON at the start of the body, if binary tensors follow it.",
                 "schema": {"type": "integer"},
             },
         },
@@ -102,7 +102,7 @@ _ANSWER: Final[Responses] = {
         },
     }
 }
-_ANSWERS: Final = _ANSWER | protocol_refusals(
+_ANSWERS: Final = _ANSWER | protocol_error_responses(
     AnswerExpired,
     BodyTooLarge,
     BodyTooSlow,
@@ -123,12 +123,12 @@ _ANSWERS: Final = _ANSWER | protocol_refusals(
     UnknownModel,
     UnsupportedEncoding,
 )
-DOCUMENTED: Final[dict[str, Any]] = {"responses": _ANSWERS, "response_class": Response, "openapi_extra": _ASKED}
-"""What the route is declared with."""
+DOCUMENTED: Final[dict[str, Any]] = {"responses": _ANSWERS, "response_class": Response, "openapi_extra": _REQUEST}
+"""Arguments of the route's decorator."""
 
 
 def add_examples(operation: dict[str, Any], model: str, image_shape: tuple[int, ...]) -> None:
-    """Let `infer`'s operation show requests that this service answers."""
+    """Add requests that this service answers to the operation of `infer`."""
     shape, size = [1, *image_shape], prod(image_shape)
     head = (
         f'{{"inputs": [{{"name": "images", "datatype": "UINT8", "shape": {shape}, '

@@ -1,1 +1,1 @@
-"""The HTTP surface: thin functions between the wire and the desk."""
+"""The routes: thin functions between HTTP and the rooms below."""

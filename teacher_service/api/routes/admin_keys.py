@@ -1,6 +1,6 @@
-"""`/v1/admin/keys`: what `teacher-service keys` does, over HTTP, for whoever has TEACHER_ADMIN_KEY.
+"""`/v1/admin/keys`: the commands of `teacher-service keys` over HTTP, for the holder of TEACHER_ADMIN_KEY.
 
-Nothing here costs samples. Endpoints are not async: FastAPI runs them in its threads, where they may wait for a commit.
+No route costs samples. Endpoints are not async: FastAPI runs them in threads, where they may block on a commit.
 """
 
 from typing import Annotated, Final
@@ -8,10 +8,10 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import BaseModel
 
-from teacher_service.api.dependencies import RunningService, administrator
+from teacher_service.api.dependencies import State, require_admin_key
 from teacher_service.api.inference_request import idempotency_key_of
-from teacher_service.api.json_form import BODY_REFUSALS, body_of, documented_body
-from teacher_service.api.openapi.errors import ADMIN_KEYED, Responses, refusals
+from teacher_service.api.json_form import BODY_ERRORS, body_of, documented_body
+from teacher_service.api.openapi.errors import ADMIN_KEYED, Responses, error_responses
 from teacher_service.errors.service_errors import (
     AdminDisabled,
     IdempotencyMismatch,
@@ -27,15 +27,15 @@ from teacher_service.keys.response_schemas import GrantedResponse, KeyResponse, 
 from teacher_service.policy.key_terms import KeyTerms
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
-"""On answers that hold a secret."""
+"""Headers of responses that hold a secret."""
 _ANY: Final = (AdminDisabled, Unauthorized, LedgerUnavailable)
 _ONE: Final = (*_ANY, InvalidRequest, UnknownKey)
 _REPLAYED: Final = {
-    "Idempotency-Replayed": {"description": "`true` where it was granted earlier.", "schema": {"type": "string"}}
+    "Idempotency-Replayed": {"description": "`true` if it was granted before.", "schema": {"type": "string"}}
 }
 _GRANTED: Final[Responses] = {201: {"headers": _REPLAYED}}
 
-router = APIRouter(prefix="/v1/admin/keys", tags=["administration"], dependencies=[Depends(administrator)])
+router = APIRouter(prefix="/v1/admin/keys", tags=["administration"], dependencies=[Depends(require_admin_key)])
 
 KeyId = Annotated[str, Path(pattern="^[A-Za-z0-9]{1,32}$", description="The key's id.")]
 
@@ -47,7 +47,7 @@ class KeyList(BaseModel):
 
 
 class RevokedKey(BaseModel):
-    """A key that is refused from now on."""
+    """A key that is rejected from now on."""
 
     id: str
     revoked: bool = True
@@ -57,7 +57,7 @@ async def _reference(
     request: Request,
     idempotency_key: Annotated[
         str | None,
-        Header(description="What makes a retry safe: under it, a key is granted something once. Quoted or bare."),
+        Header(description="Makes a retry safe: the key gets the grant under it only once. Quoted or bare."),
     ] = None,
 ) -> str | None:
     return None if idempotency_key is None else idempotency_key_of(request)
@@ -66,101 +66,104 @@ async def _reference(
 @router.post(
     "",
     status_code=201,
-    responses=refusals(*_ANY, *BODY_REFUSALS, NameTaken),
+    responses=error_responses(*_ANY, *BODY_ERRORS, NameTaken),
     openapi_extra=ADMIN_KEYED | documented_body(CreateKeyRequest),
 )
 def create_key(
-    service: RunningService, response: Response, form: Annotated[CreateKeyRequest, Depends(body_of(CreateKeyRequest))]
+    state: State, response: Response, form: Annotated[CreateKeyRequest, Depends(body_of(CreateKeyRequest))]
 ) -> NewKeyResponse:
-    """Make a key, and tell it, once: only its hash is stored.
+    """Create a key and return its secret, once: only the hash is stored.
 
-    400 a field is wrong; 401 no admin key; 403 the service has none; 408, 413, 415 the body; 409 the name is taken; 503
-    ledger down. A retry makes no second key: names are unique. Where the answer was lost, 409 says so; find the key by
-    its name and `rotate` it for another secret.
+    400 invalid field; 401 no admin key; 403 the admin API is disabled; 408, 413, 415 the body; 409 the name is taken;
+    503 ledger unavailable. Names are unique, so a retry creates no second key: if the response was lost, the retry gets
+    409; look the key up by its name and `rotate` it for a new secret.
     """
-    key = service.keys.create(form.name, form.quota, terms=KeyTerms(**form.given_terms))
+    key = state.keys.create(form.name, form.quota, terms=KeyTerms(**form.given_terms))
     response.headers.update(_NO_STORE)
     return NewKeyResponse(id=key.id, key=key.token)
 
 
-@router.get("", responses=refusals(*_ANY), openapi_extra=ADMIN_KEYED)
-def list_keys(service: RunningService) -> KeyList:
-    """Every key's quota and terms. 401 no admin key; 403 the service has none; 503 ledger down. Safe to repeat."""
-    return KeyList(keys=[KeyResponse.of(quota, revoked) for quota, revoked in service.keys.all()])
+@router.get("", responses=error_responses(*_ANY), openapi_extra=ADMIN_KEYED)
+def list_keys(state: State) -> KeyList:
+    """List every key's quota and terms, oldest first.
 
-
-@router.get("/{key_id}", responses=refusals(*_ONE), openapi_extra=ADMIN_KEYED)
-def show_key(service: RunningService, key_id: KeyId) -> KeyWithGrants:
-    """A key's quota and terms, and the grants that its quota is the sum of.
-
-    400 that is no key's id; 401 no admin key; 403 the service has none; 404 no such key; 503 ledger down. Safe to
-    repeat.
+    401 no admin key; 403 the admin API is disabled; 503 ledger unavailable. Safe to repeat.
     """
-    return KeyWithGrants.of_history(service.keys.show(key_id))
+    return KeyList(keys=[KeyResponse.of(quota, revoked) for quota, revoked in state.keys.all()])
+
+
+@router.get("/{key_id}", responses=error_responses(*_ONE), openapi_extra=ADMIN_KEYED)
+def show_key(state: State, key_id: KeyId) -> KeyWithGrants:
+    """Show a key's quota and terms, and its grants, whose sum is the quota.
+
+    400 malformed key id; 401 no admin key; 403 the admin API is disabled; 404 no such key; 503 ledger unavailable. Safe
+    to repeat.
+    """
+    return KeyWithGrants.of_history(state.keys.show(key_id))
 
 
 @router.patch(
     "/{key_id}",
-    responses=refusals(*_ONE, *BODY_REFUSALS),
+    responses=error_responses(*_ONE, *BODY_ERRORS),
     openapi_extra=ADMIN_KEYED | documented_body(ChangeTermsRequest),
 )
 def change_key(
-    service: RunningService, key_id: KeyId, form: Annotated[ChangeTermsRequest, Depends(body_of(ChangeTermsRequest))]
+    state: State, key_id: KeyId, form: Annotated[ChangeTermsRequest, Depends(body_of(ChangeTermsRequest))]
 ) -> KeyResponse:
-    """Give a key other terms, from its next request on: those that are named, where null takes a limit away.
+    """Change the named terms of a key, from its next request on; null removes a limit.
 
-    400 a field is wrong; 401 no admin key; 403 the service has none; 404 no such key, or it is revoked; 408, 413, 415
-    the body; 503 ledger down. A retry changes nothing more.
+    400 invalid field; 401 no admin key; 403 the admin API is disabled; 404 no such key, or it is revoked; 408, 413, 415
+    the body; 503 ledger unavailable. A retry is safe: it changes nothing more.
     """
-    return KeyResponse.of(service.keys.change(key_id, **form.given_terms), revoked=False)
+    return KeyResponse.of(state.keys.change(key_id, **form.given_terms), revoked=False)
 
 
 @router.post(
     "/{key_id}/grants",
     status_code=201,
-    responses=_GRANTED | refusals(*_ONE, *BODY_REFUSALS, QuotaTooLarge, IdempotencyMismatch),
+    responses=_GRANTED | error_responses(*_ONE, *BODY_ERRORS, QuotaTooLarge, IdempotencyMismatch),
     openapi_extra=ADMIN_KEYED | documented_body(GrantRequest),
 )
 def grant_samples(
-    service: RunningService,
+    state: State,
     response: Response,
     key_id: KeyId,
     form: Annotated[GrantRequest, Depends(body_of(GrantRequest))],
     reference: Annotated[str | None, Depends(_reference)],
 ) -> GrantedResponse:
-    """Add to a key's quota, from its next request on.
+    """Add samples to a key's quota, from its next request on.
 
-    With an `Idempotency-Key` a repetition grants nothing more and gets the same answer, for ever, so every retry is
-    safe. Without one, a retry after a lost answer grants again.
+    With an `Idempotency-Key`, a repetition grants nothing more and gets the same response, for ever, so every retry is
+    safe. Without one, a retry after a lost response grants again.
 
-    400 a field is wrong, or the quota would be too large; 401 no admin key; 403 the service has none; 404 no such key;
-    408, 413, 415 the body; 422 the Idempotency-Key was used for another grant to this key; 503 ledger down.
+    400 invalid field, or the quota would be too large; 401 no admin key; 403 the admin API is disabled; 404 no such
+    key; 408, 413, 415 the body; 422 the Idempotency-Key was used for another grant to this key; 503 ledger unavailable.
     """
-    granted = service.keys.grant(key_id, form.samples, form.reason, reference)
+    granted = state.keys.grant(key_id, form.samples, form.reason, reference)
     if granted.repeated:
         response.headers["Idempotency-Replayed"] = "true"
     return GrantedResponse.of_granted(granted)
 
 
-@router.post("/{key_id}/rotate", responses=refusals(*_ONE), openapi_extra=ADMIN_KEYED)
-def rotate_key(service: RunningService, response: Response, key_id: KeyId) -> NewKeyResponse:
-    """Give a key another secret, and tell it, once; the old one is refused from the next request on.
+@router.post("/{key_id}/rotate", responses=error_responses(*_ONE), openapi_extra=ADMIN_KEYED)
+def rotate_key(state: State, response: Response, key_id: KeyId) -> NewKeyResponse:
+    """Replace a key's secret and return the new one, once; the old one is rejected from the next request on.
 
-    400 that is no key's id; 401 no admin key; 403 the service has none; 404 no such key, or it is revoked; 503 ledger
-    down. A retry gives yet another secret, and the one before it, which may be the one that was lost, is refused.
+    400 malformed key id; 401 no admin key; 403 the admin API is disabled; 404 no such key, or it is revoked; 503 ledger
+    unavailable. A retry replaces the secret again: the one before it, whose response may have been lost, is rejected.
     """
-    key = service.keys.rotate(key_id)
+    key = state.keys.rotate(key_id)
     response.headers.update(_NO_STORE)
     return NewKeyResponse(id=key.id, key=key.token)
 
 
-@router.post("/{key_id}/revoke", responses=refusals(*_ONE), openapi_extra=ADMIN_KEYED)
-def revoke_key(service: RunningService, key_id: KeyId) -> RevokedKey:
-    """Refuse a key from its next request on, for good. What it bought stays in the log.
+@router.post("/{key_id}/revoke", responses=error_responses(*_ONE), openapi_extra=ADMIN_KEYED)
+def revoke_key(state: State, key_id: KeyId) -> RevokedKey:
+    """Reject a key from its next request on, for good. Its queries stay in the log.
 
-    400 that is no key's id; 401 no admin key; 403 the service has none; 404 no such key; 503 ledger down. A retry
-    changes nothing more.
+    400 malformed key id; 401 no admin key; 403 the admin API is disabled; 404 no such key; 503 ledger unavailable. A
+    retry is safe: it changes nothing more.
     """
-    if not service.keys.revoke(key_id):
+    if not state.keys.revoke(key_id):
         raise UnknownKey(key_id)
     return RevokedKey(id=key_id)

@@ -1,4 +1,7 @@
-"""`infer` of the Open Inference Protocol v2: the one route that costs anything."""
+"""`infer` of the Open Inference Protocol v2: the only route that costs samples.
+
+A request is authenticated, read, checked, then replayed or run, and answered.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,16 +18,16 @@ from starlette.concurrency import run_in_threadpool
 from shared import oip
 from shared.output_kinds import LOGITS
 from shared.times import iso
-from teacher_service.api.dependencies import Service, current_quota, quota_headers, running_service, token
-from teacher_service.api.inference_request import Asked, read_request
+from teacher_service.api.dependencies import AppState, app_state, current_quota, quota_headers, token
+from teacher_service.api.inference_request import InferenceRequest, read_inference_request
 from teacher_service.api.openapi.infer import DOCUMENTED
 from teacher_service.api.routes.models import check_model
 from teacher_service.database.query_facts import Query
 from teacher_service.errors.service_errors import KeyChanged, RateLimited, ServiceError, Unauthorized
 from teacher_service.inference.batcher import Images, Rows
 from teacher_service.inference.derived_outputs import DERIVED, computed_outputs, derive
-from teacher_service.inference.image_decoding import decode_pictures
-from teacher_service.inference.query_runner import Answered
+from teacher_service.inference.image_decoding import decode_images
+from teacher_service.inference.query_runner import QueryResult
 from teacher_service.inference.request_checks import checked_images, checked_outputs
 from teacher_service.ledger.ledger import Settled
 from teacher_service.policy.quota import Quota
@@ -43,31 +46,34 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 @router.post("/models/{model}/infer", **DOCUMENTED)
 @router.post("/models/{model}/versions/{model_version}/infer", **DOCUMENTED)
 async def infer(request: Request, model: str, model_version: str | None = None) -> Response:
-    """The logits of raw images, or whichever outputs are asked for. Costs one sample of quota an image, whatever the
-    outputs; every refusal costs nothing, but counts as a request against a burst limit.
+    """Compute the requested outputs of images; by default the logits, or what the key may see instead.
 
-    With an `Idempotency-Key` a repetition of the same payload is free and gets the same bytes, so every retry is
-    safe, for as long as `X-Answer-Kept-Until` says. Without one, a retry after a lost answer is a new query and is
-    charged again.
+    Costs one sample of quota per image, whatever the outputs. An error costs nothing, but a rejected request counts
+    against the key's burst limit of requests.
 
-    400 malformed body; 401 no valid key; 403 an output that this key may not see; 404 no such model or version; 408 the
-    body came too slowly; 409 the same key is being answered (retry); 410 the answer is not kept any more; 413 body too
-    large; 415 unknown Content-Encoding; 422 Idempotency-Key used with another payload; 429 quota exhausted (do not
-    retry) or too fast (retry); 500 the model failed; 503 overloaded or ledger down (retry).
+    With an `Idempotency-Key`, a repetition of the same payload is free and gets the same bytes, so every retry is safe
+    until the time in `X-Answer-Kept-Until`. Without one, a retry after a lost response is a new query and is charged
+    again.
+
+    400 malformed body; 401 no valid key; 403 this key may not see an output; 404 no such model or version; 408 the body
+    arrived too slowly; 409 the same Idempotency-Key is in flight, or the API key was changed (retry); 410 the stored
+    answer has expired; 413 body too large; 415 unknown Content-Encoding; 422 Idempotency-Key used with another payload;
+    429 quota exhausted (do not retry) or rate limit exceeded (retry); 500 the model failed (retry); 503 overloaded, or
+    ledger unavailable (retry).
     """
     started = request.state.started = perf_counter()
     # Called directly: resolved as FastAPI dependencies, they would slow every request down.
-    service, bearer_token = await running_service(request), await token(request)
+    state, bearer_token = await app_state(request), await token(request)
     # Cached terms save a read of the ledger; it raises KeyChanged for a request that was admitted on outdated ones.
-    caller = service.keys.cached(bearer_token) or await current_quota(request, service, bearer_token)
-    authenticate = partial(current_quota, request, service, bearer_token)
+    caller = state.keys.cached(bearer_token) or await current_quota(request, state, bearer_token)
+    authenticate = partial(current_quota, request, state, bearer_token)
     try:
-        asked = await read_request(request, service.settings, model, model_version)
+        inference_request = await read_inference_request(request, state.settings, model, model_version)
     except ServiceError as error:
-        await _on_current_terms(caller, authenticate, partial(_count_rejection, request, service, error))
+        await _on_current_terms(caller, authenticate, partial(_count_rejection, request, state, error))
         raise
-    answered = await _on_current_terms(caller, authenticate, partial(_replay_or_run, request, service, asked))
-    return _respond(service, answered, asked, started)
+    result = await _on_current_terms(caller, authenticate, partial(_replay_or_run, request, state, inference_request))
+    return _respond(state, result, inference_request, started)
 
 
 async def _on_current_terms(
@@ -86,73 +92,84 @@ async def _on_current_terms(
     raise KeyChanged
 
 
-async def _replay_or_run(request: Request, service: Service, asked: Asked, caller: Quota) -> Answered:
+async def _replay_or_run(
+    request: Request, state: AppState, inference_request: InferenceRequest, caller: Quota
+) -> QueryResult:
     """Check the request, then replay its stored answer or run it; count it against the burst limit if rejected."""
     try:
         try:
-            outputs, images = await _check(service, asked, caller)
+            outputs, images = await _check(state, inference_request, caller)
         except ServiceError:
             # The request may have been paid for under other settings or another model: then replay its answer.
-            stored = await _stored_answer(service, asked, caller)
+            stored = await _stored_answer(state, inference_request, caller)
             if stored is None:
                 raise
-            return Answered(stored)
-        return await _run(request, service, asked, caller, outputs, images)
+            return QueryResult(stored)
+        return await _run(request, state, inference_request, caller, outputs, images)
     except ServiceError as error:
-        await _count_rejection(request, service, error, caller)
+        await _count_rejection(request, state, error, caller)
         raise
 
 
-async def _check(service: Service, asked: Asked, caller: Quota) -> tuple[tuple[str, ...], Images]:
+async def _check(state: AppState, inference_request: InferenceRequest, caller: Quota) -> tuple[tuple[str, ...], Images]:
     """The outputs to return and the images uint8 `[samples, C, H, W]`, decoded if they were encoded."""
-    check_model(service, asked.model, asked.model_version)
-    outputs = checked_outputs(asked.outputs, service.teacher, caller.terms.outputs)
-    images = checked_images(asked.tensors, service.teacher.image_shape, service.settings.max_batch_size)
+    check_model(state, inference_request.model, inference_request.model_version)
+    outputs = checked_outputs(inference_request.outputs, state.teacher, caller.terms.outputs)
+    images = checked_images(inference_request.tensors, state.teacher.image_shape, state.settings.max_batch_size)
     if images.dtype.kind == "O":
-        images = await run_in_threadpool(decode_pictures, images.tolist(), service.teacher.image_shape)
+        images = await run_in_threadpool(decode_images, images.tolist(), state.teacher.image_shape)
     return outputs, images
 
 
-async def _stored_answer(service: Service, asked: Asked, caller: Quota) -> Settled | None:
-    if asked.idempotency_key is None:
+async def _stored_answer(state: AppState, inference_request: InferenceRequest, caller: Quota) -> Settled | None:
+    if inference_request.idempotency_key is None:
         return None
     return await run_in_threadpool(
-        service.ledger.replay, caller.key_id, asked.idempotency_key, asked.payload_sha256, caller.revision
+        state.ledger.replay,
+        caller.key_id,
+        inference_request.idempotency_key,
+        inference_request.payload_sha256,
+        caller.revision,
     )
 
 
 def _run(
-    request: Request, service: Service, asked: Asked, caller: Quota, outputs: tuple[str, ...], images: Images
-) -> Awaitable[Answered]:
+    request: Request,
+    state: AppState,
+    inference_request: InferenceRequest,
+    caller: Quota,
+    outputs: tuple[str, ...],
+    images: Images,
+) -> Awaitable[QueryResult]:
     """Hold the samples, run the model, charge. The ledger replays a request whose Idempotency-Key was answered."""
     computed = computed_outputs(outputs)
 
     def encode(rows: Rows) -> oip.Body:
-        values: dict[str, NDArray[Any]] = {**service.teacher.unpack(rows, computed)}
+        values: dict[str, NDArray[Any]] = {**state.teacher.unpack(rows, computed)}
         if any(output in DERIVED for output in outputs):
             values |= derive(values[LOGITS], outputs, caller.terms.outputs)
         return oip.encode_response(
             {output: values[output] for output in outputs},
-            binary=asked.binary(outputs),
-            model_name=asked.model,
-            model_version=service.teacher.fingerprint,
-            request_id=asked.head.id,
+            binary=inference_request.binary(outputs),
+            model_name=inference_request.model,
+            model_version=state.teacher.fingerprint,
+            request_id=inference_request.head.id,
         )
 
     query = Query(
         request_id=request.state.request_id,
         key_id=caller.key_id,
-        model_name=asked.model,
-        model_version=service.teacher.fingerprint,
+        model_name=inference_request.model,
+        model_version=state.teacher.fingerprint,
         samples=len(images),
-        payload_sha256=asked.payload_sha256,
-        idempotency_key=asked.idempotency_key,
+        payload_sha256=inference_request.payload_sha256,
+        idempotency_key=inference_request.idempotency_key,
         outputs=",".join(outputs),
     )
-    return service.desk.answer(query, images, encode, computed, caller.revision, hung_up=request.receive)
+    return state.query_runner.answer(query, images, encode, computed, caller.revision, disconnected=request.receive)
 
 
-async def _count_rejection(request: Request, service: Service, error: ServiceError, caller: Quota) -> None:
+async def _count_rejection(request: Request, state: AppState, error: ServiceError, caller: Quota) -> None:
     """Count a request that was rejected for its content against the burst limit.
 
     Failures of the service do not count, nor do rejections for the key or for the limit itself.
@@ -162,19 +179,19 @@ async def _count_rejection(request: Request, service: Service, error: ServiceErr
     """
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, _NOT_COUNTED):
         return
-    counted = service.ledger.count_rejection(caller.key_id, caller.revision)
+    counted = state.ledger.count_rejection(caller.key_id, caller.revision)
     request.state.quota = error.quota = await asyncio.wrap_future(counted)
 
 
-def _respond(service: Service, answered: Answered, asked: Asked, started: float) -> Response:
-    settled, seconds, statistics = answered.settled, perf_counter() - started, service.statistics
+def _respond(state: AppState, result: QueryResult, inference_request: InferenceRequest, started: float) -> Response:
+    settled, seconds, counters = result.settled, perf_counter() - started, state.counters
     headers = {**settled.answer.headers, **quota_headers(settled.quota)}
     if settled.replayed:
         headers["Idempotency-Replayed"] = "true"
-        statistics.replayed.add(seconds)
+        counters.replayed.add(seconds)
     else:
-        statistics.count_answer(answered.samples, seconds, answered.queue_seconds, answered.compute_seconds)
-    statistics.last_answer_at = time()
+        counters.count_answer(result.samples, seconds, result.queue_seconds, result.compute_seconds)
+    counters.last_answer_at = time()
     if settled.kept_until is not None:
         headers["X-Answer-Kept-Until"] = iso(settled.kept_until)
     _log.info(
@@ -182,27 +199,27 @@ def _respond(service: Service, answered: Answered, asked: Asked, started: float)
         outcome="replayed" if settled.replayed else "answered",
         status=200,
         key_id=settled.quota.key_id,
-        samples=answered.samples,
-        outputs=",".join(asked.outputs),
-        queue_ms=_milliseconds(answered.queue_seconds),
-        compute_ms=_milliseconds(answered.compute_seconds),
+        samples=result.samples,
+        outputs=",".join(inference_request.outputs),
+        queue_ms=_milliseconds(result.queue_seconds),
+        compute_ms=_milliseconds(result.compute_seconds),
         total_ms=_milliseconds(seconds),
         answer_bytes=len(settled.answer.content),
     )
     return Response(settled.answer.content, headers=headers)
 
 
-def note_refusal(request: Request, refusal: ServiceError) -> None:
-    """Count a query that gets a problem instead of an answer, and log it."""
-    service: Service = request.app.state.service
+def log_rejection(request: Request, rejection: ServiceError) -> None:
+    """Count and log a query that is answered with a problem."""
+    state: AppState = request.app.state.service
     started = getattr(request.state, "started", None)
     seconds = perf_counter() - started if started is not None else 0.0
-    service.statistics.refused[refusal.kind].add(seconds)
-    quota = refusal.quota or getattr(request.state, "quota", None)
+    state.counters.rejected[rejection.kind].add(seconds)
+    quota = rejection.quota or getattr(request.state, "quota", None)
     _log.info(
         "query",
-        outcome=refusal.kind,
-        status=refusal.status,
+        outcome=rejection.kind,
+        status=rejection.status,
         key_id=quota.key_id if quota is not None else None,
         total_ms=_milliseconds(seconds),
     )

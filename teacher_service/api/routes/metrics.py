@@ -1,4 +1,4 @@
-"""What the service did so far: for Prometheus, and as the protocol's statistics extension. Costs nothing.
+"""Metrics since the service started: for Prometheus, and as the protocol's statistics extension. They cost nothing.
 
 Both are open unless TEACHER_METRICS_KEY is set, which must then be sent as `Authorization: Bearer <key>`.
 """
@@ -9,75 +9,86 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 
-from teacher_service.api.dependencies import RunningService, Service, bears
-from teacher_service.api.openapi.errors import METRICS_KEYED, Responses, protocol_refusals, refusals
+from teacher_service.api.dependencies import AppState, State, has_bearer_token
+from teacher_service.api.openapi.errors import METRICS_KEYED, Responses, error_responses, protocol_error_responses
 from teacher_service.api.prometheus import metrics_text
 from teacher_service.api.routes.models import check_model
 from teacher_service.errors.service_errors import LedgerUnavailable, Unauthorized, UnknownModel
 from teacher_service.inference.counters import Duration
 
 _TEXT: Final[Responses] = {200: {"content": {CONTENT_TYPE_LATEST: {"schema": {"type": "string"}}}}}
-_METRICS: Final = _TEXT | refusals(Unauthorized, LedgerUnavailable)
-_UNKNOWN: Final = protocol_refusals(Unauthorized, UnknownModel)
+_METRICS: Final = _TEXT | error_responses(Unauthorized, LedgerUnavailable)
+_UNKNOWN: Final = protocol_error_responses(Unauthorized, UnknownModel)
 
 
-async def _may_look(request: Request, service: RunningService) -> None:
-    expected = service.settings.metrics_key
-    if expected is not None and not bears(request, expected):
-        raise Unauthorized("Metrics need the key of TEACHER_METRICS_KEY. Send it as `Authorization: Bearer <key>`.")
+async def _require_metrics_key(request: Request, state: State) -> None:
+    expected = state.settings.metrics_key
+    if expected is not None and not has_bearer_token(request, expected):
+        raise Unauthorized("Metrics require TEACHER_METRICS_KEY. Send it as `Authorization: Bearer <key>`.")
 
 
-router = APIRouter(tags=["observation"], dependencies=[Depends(_may_look)])
+router = APIRouter(tags=["observation"], dependencies=[Depends(_require_metrics_key)])
 
 
 @router.get("/metrics", responses=_METRICS, response_class=Response, openapi_extra=METRICS_KEYED)
-async def metrics(service: RunningService) -> Response:
-    """Counters and gauges in Prometheus' text format, the quota of every key among them."""
-    keys = await run_in_threadpool(service.keys.all)
+async def metrics(state: State) -> Response:
+    """Counters and gauges in Prometheus' text format, including the quota of every key.
+
+    Costs nothing, and is safe to repeat. 401: TEACHER_METRICS_KEY is set, and the request does not have it. 503: the
+    ledger cannot be read; retry.
+    """
+    keys = await run_in_threadpool(state.keys.all)
     text = metrics_text(
-        service.statistics,
+        state.counters,
         (quota for quota, _ in keys),
-        model=service.settings.model_name,
-        version=service.teacher.fingerprint,
-        pending_samples=service.desk.pending_samples,
+        model=state.settings.model_name,
+        version=state.teacher.fingerprint,
+        pending_samples=state.query_runner.pending_samples,
     )
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/v2/models/stats", responses=protocol_refusals(Unauthorized), openapi_extra=METRICS_KEYED)
-async def all_statistics(service: RunningService) -> dict[str, Any]:
-    """Statistics of the one model that there is."""
-    return {"model_stats": [_statistics(service)]}
+@router.get("/v2/models/stats", responses=protocol_error_responses(Unauthorized), openapi_extra=METRICS_KEYED)
+async def all_statistics(state: State) -> dict[str, Any]:
+    """Counts and durations (nanoseconds) of the one model served, since the service started, in Triton's format.
+
+    Costs nothing, and is safe to repeat. 401: TEACHER_METRICS_KEY is set, and the request does not have it.
+    """
+    return {"model_stats": [_statistics(state)]}
 
 
 @router.get("/v2/models/{model}/stats", responses=_UNKNOWN, openapi_extra=METRICS_KEYED)
 @router.get("/v2/models/{model}/versions/{model_version}/stats", responses=_UNKNOWN, openapi_extra=METRICS_KEYED)
-async def model_statistics(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
-    """Counts and durations (nanoseconds) since the service started, as Triton gives them. 404: no such model."""
-    check_model(service, model, model_version)
-    return {"model_stats": [_statistics(service)]}
+async def model_statistics(state: State, model: str, model_version: str | None = None) -> dict[str, Any]:
+    """Counts and durations (nanoseconds) of a model since the service started, in Triton's format.
+
+    Costs nothing, and is safe to repeat. 401: TEACHER_METRICS_KEY is set, and the request does not have it. 404: no
+    such model or version.
+    """
+    check_model(state, model, model_version)
+    return {"model_stats": [_statistics(state)]}
 
 
-def _statistics(service: Service) -> dict[str, Any]:
-    found = service.statistics
+def _statistics(state: AppState) -> dict[str, Any]:
+    counters = state.counters
     failed = Duration(
-        sum(refused.count for refused in found.refused.values()),
-        sum(refused.seconds for refused in found.refused.values()),
+        sum(rejected.count for rejected in counters.rejected.values()),
+        sum(rejected.seconds for rejected in counters.rejected.values()),
     )
     return {
-        "name": service.settings.model_name,
-        "version": service.teacher.fingerprint,
-        "last_inference": int(1000 * found.last_answer_at),
-        "inference_count": found.samples,
-        "execution_count": sum(taken.count for taken in found.passes.values()),
+        "name": state.settings.model_name,
+        "version": state.teacher.fingerprint,
+        "last_inference": int(1000 * counters.last_answer_at),
+        "inference_count": counters.samples,
+        "execution_count": sum(taken.count for taken in counters.passes.values()),
         "inference_stats": {
-            "success": _nanoseconds(found.answered),
+            "success": _nanoseconds(counters.answered),
             "fail": _nanoseconds(failed),
-            "queue": _nanoseconds(found.queued),
+            "queue": _nanoseconds(counters.queued),
             "compute_input": _nanoseconds(Duration()),
-            "compute_infer": _nanoseconds(found.computed),
+            "compute_infer": _nanoseconds(counters.computed),
             "compute_output": _nanoseconds(Duration()),
-            "cache_hit": _nanoseconds(found.replayed),
+            "cache_hit": _nanoseconds(counters.replayed),
             "cache_miss": _nanoseconds(Duration()),
         },
         "batch_stats": [
@@ -87,7 +98,7 @@ def _statistics(service: Service) -> dict[str, Any]:
                 "compute_infer": _nanoseconds(taken),
                 "compute_output": _nanoseconds(Duration()),
             }
-            for size, taken in sorted(found.passes.items())
+            for size, taken in sorted(counters.passes.items())
         ],
     }
 

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2, all that costs nothing: health, and what the model is."""
+"""The routes of the Open Inference Protocol v2 that cost nothing: health, and the description of the model."""
 
 from importlib.metadata import version
 from typing import Any, Final
@@ -7,22 +7,22 @@ from fastapi import APIRouter
 
 from shared import oip
 from shared.output_kinds import LABEL, LOG_PROBABILITIES, PROBABILITIES, TOP_K
-from teacher_service.api.dependencies import RunningService, Service
-from teacher_service.api.openapi.errors import protocol_refusals
+from teacher_service.api.dependencies import AppState, State
+from teacher_service.api.openapi.errors import protocol_error_responses
 from teacher_service.errors.service_errors import Draining, LedgerUnavailable, ServiceError, UnknownModel
 from teacher_service.inference.request_checks import INPUT
 from teacher_service.models import Teacher
 from teacher_service.policy.output_policy import TOP_K_INDICES
 
-_NOT_READY: Final = protocol_refusals(Draining, LedgerUnavailable)
-_UNKNOWN: Final = protocol_refusals(UnknownModel)
+_NOT_READY: Final = protocol_error_responses(Draining, LedgerUnavailable)
+_UNKNOWN: Final = protocol_error_responses(UnknownModel)
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 
-@router.get("", responses=protocol_refusals())
+@router.get("", responses=protocol_error_responses())
 async def server_metadata() -> dict[str, Any]:
-    """The server's name, version and protocol extensions. Costs nothing, needs no key."""
+    """The server's name, version and protocol extensions. Costs nothing, and requires no key."""
     return {
         "name": "tuition-teacher",
         "version": version("tuition"),
@@ -30,35 +30,36 @@ async def server_metadata() -> dict[str, Any]:
     }
 
 
-@router.get("/health/live", responses=protocol_refusals())
-async def live(service: RunningService) -> dict[str, bool]:
-    """Whether the process answers, and whether it is ready. Costs nothing, needs no key."""
+@router.get("/health/live", responses=protocol_error_responses())
+async def live(state: State) -> dict[str, bool]:
+    """Whether the process is alive, and whether it is ready; always 200. Costs nothing, and requires no key."""
     try:
-        await service.readiness.check()
+        await state.readiness.check()
     except ServiceError:
         return {"live": True, "ready": False}
     return {"live": True, "ready": True}
 
 
 @router.get("/health/ready", responses=_NOT_READY)
-async def ready(service: RunningService) -> dict[str, bool]:
-    """Whether the next query would be counted and answered. 503 when the ledger cannot be written or the service is
-    about to stop. Costs nothing, needs no key.
+async def ready(state: State) -> dict[str, bool]:
+    """Whether the next query would be counted and answered. Costs nothing, and requires no key.
+
+    503: the ledger cannot be written, or the service is about to stop; retry.
     """
-    await service.readiness.check()
+    await state.readiness.check()
     return {"live": True, "ready": True}
 
 
 @router.get("/models/{model}", responses=_UNKNOWN)
 @router.get("/models/{model}/versions/{model_version}", responses=_UNKNOWN)
-async def model_metadata(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
-    """The model's inputs and outputs. Costs nothing, needs no key. 404: no such model or version.
+async def model_metadata(state: State, model: str, model_version: str | None = None) -> dict[str, Any]:
+    """The model's inputs and outputs. Costs nothing, and requires no key. 404: no such model or version.
 
-    `GET /v1/quota` says which of the outputs a key may see. Images may be raw pixels (UINT8) in this shape, or encoded
-    as PNG or JPEG (BYTES, `[samples]`).
+    `GET /v1/quota` lists the outputs that a key may see. Images may be raw pixels (UINT8) of this shape, or PNG or JPEG
+    files (BYTES, `[samples]`).
     """
-    check_model(service, model, model_version)
-    teacher = service.teacher
+    check_model(state, model, model_version)
+    teacher = state.teacher
     return {
         "name": model,
         "versions": [teacher.fingerprint],
@@ -68,26 +69,29 @@ async def model_metadata(service: RunningService, model: str, model_version: str
             {"name": name, "datatype": "FP32", "shape": [-1, *shape]} for name, shape in teacher.outputs.items()
         ]
         + _derived(teacher),
-        "parameters": {"max_batch_size": service.settings.max_batch_size},
+        "parameters": {"max_batch_size": state.settings.max_batch_size},
     }
 
 
 @router.get("/models/{model}/ready", responses=_UNKNOWN | _NOT_READY)
 @router.get("/models/{model}/versions/{model_version}/ready", responses=_UNKNOWN | _NOT_READY)
-async def model_ready(service: RunningService, model: str, model_version: str | None = None) -> dict[str, Any]:
-    """Whether the model would answer. 404: no such model or version; 503: not ready. Costs nothing."""
-    check_model(service, model, model_version)
-    await ready(service)
+async def model_ready(state: State, model: str, model_version: str | None = None) -> dict[str, Any]:
+    """Whether the model is ready. Costs nothing, and requires no key.
+
+    404: no such model or version. 503: the ledger cannot be written, or the service is about to stop; retry.
+    """
+    check_model(state, model, model_version)
+    await ready(state)
     return {"name": model, "ready": True}
 
 
-def check_model(service: Service, model: str, model_version: str | None) -> None:
-    """Raise UnknownModel unless the model is served under this name, in this version when one is named."""
-    served, fingerprint = service.settings.model_name, service.teacher.fingerprint
+def check_model(state: AppState, model: str, model_version: str | None) -> None:
+    """Raise UnknownModel unless this model is served, and in this version if one is named."""
+    served, fingerprint = state.settings.model_name, state.teacher.fingerprint
     if model != served:
         raise UnknownModel(f"model: expected {served!r}, got {model[:80]!r}")
     if model_version not in (None, fingerprint):
-        raise UnknownModel(f"version: {served!r} is served in version {fingerprint!r}, not {str(model_version)[:80]!r}")
+        raise UnknownModel(f"version: expected {fingerprint!r} of {served!r}, got {str(model_version)[:80]!r}")
 
 
 def _derived(teacher: Teacher) -> list[dict[str, Any]]:

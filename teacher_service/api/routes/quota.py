@@ -1,4 +1,4 @@
-"""`GET /v1/quota`: what this key may still ask."""
+"""`GET /v1/quota`: the remaining quota and limits of the caller's key."""
 
 from datetime import datetime
 from typing import Self
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from shared.times import utc
 from teacher_service.api.dependencies import Caller, quota_headers
-from teacher_service.api.openapi.errors import KEYED, refusals
+from teacher_service.api.openapi.errors import KEYED, error_responses
 from teacher_service.errors.service_errors import LedgerUnavailable, Unauthorized
 from teacher_service.policy.quota import Quota
 from teacher_service.policy.rate_limit import Bucket
@@ -17,23 +17,23 @@ router = APIRouter(tags=["quota"])
 
 
 class LimitBody(BaseModel):
-    """A burst limit, and what is left of it now."""
+    """A burst limit and what remains of it now."""
 
     limit: int
     remaining: int
     whole_in_seconds: float
-    """After how long all of it remains again."""
+    """Time until the limit is fully refilled."""
 
     @classmethod
     def of(cls, bucket: Bucket | None) -> Self | None:
-        """None for a limit that does not apply."""
+        """The limit of this bucket; None without one."""
         if bucket is None:
             return None
         return cls(limit=bucket.per_minute, remaining=bucket.remaining, whole_in_seconds=bucket.whole_in_seconds)
 
 
 class QuotaBody(BaseModel):
-    """A key's lifetime quota and limits, as enforcement would apply them to the next request."""
+    """A key's lifetime quota and limits, as they would apply to its next request."""
 
     key_id: str
     name: str
@@ -47,16 +47,16 @@ class QuotaBody(BaseModel):
     samples_per_minute: LimitBody | None
     max_concurrent: int | None
     in_flight: int
-    """Requests that are being answered now."""
+    """Requests in flight."""
     expires_at: datetime | None
     outputs: str
-    """What the key may see."""
+    """The outputs that the key may see."""
     features: bool
-    """Whether the key may ask for intermediate features besides the logits."""
+    """Whether the key may see intermediate features."""
 
     @classmethod
     def of(cls, quota: Quota) -> Self:
-        """A quota, as JSON says it."""
+        """The response body for a quota."""
         terms = quota.terms
         return cls(
             key_id=quota.key_id,
@@ -76,12 +76,12 @@ class QuotaBody(BaseModel):
         )
 
 
-@router.get("/v1/quota", responses=refusals(Unauthorized, LedgerUnavailable), openapi_extra=KEYED)
+@router.get("/v1/quota", responses=error_responses(Unauthorized, LedgerUnavailable), openapi_extra=KEYED)
 async def quota(response: Response, caller: Caller) -> QuotaBody:
     """The caller's lifetime quota, in samples, and its burst limits.
 
     Costs nothing, counts against no limit, and is safe to repeat. 401: no valid key. 503: the ledger cannot be read;
-    try again.
+    retry.
     """
     response.headers.update(quota_headers(caller))
     return QuotaBody.of(caller)

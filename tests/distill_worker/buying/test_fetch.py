@@ -20,6 +20,7 @@ from tests.distill_worker.purchases import (
     CrashingCache,
     Samples,
     assert_bought_once,
+    cached_outputs,
     carry_out,
     carry_out_plan,
     plan_for,
@@ -166,7 +167,7 @@ def test_several_kinds_cost_one_call_a_sample_and_serve_each_alone(cache: Crashi
     assert set(teacher.asked) == {BOTH}
     for kinds in (BOTH, ("logits",), ("features.a",)):
         assert _plan(teacher, cache, samples, *kinds).cached == len(samples)
-    held = cache.outputs(cache.stream("t", "features.a"), samples)
+    held = cached_outputs(cache, cache.stream("t", "features.a"), samples)
     assert {len(row) for row in held.values()} == {6}
     assert cache.aligned(cache.stream("t", "features.a"), list(samples)).shape == (12, 2, 1, 3)
     assert cache.aligned(cache.stream("t", "logits"), list(samples)).shape == (12, 3)
@@ -178,12 +179,12 @@ def test_features_of_samples_whose_logits_are_held_are_paid_again_and_said_so(
     teacher = _white_box()
     half = dict(list(samples.items())[:5])
     _fetch(teacher, cache, half, "logits")
-    before = cache.outputs(cache.stream("t", "logits"), half)
+    before = cached_outputs(cache, cache.stream("t", "logits"), half)
     made = _plan(teacher, cache, samples, *BOTH)
     assert (len(made.to_buy), made.again, made.cached) == (12, 5, 0)
     _fetch(teacher, cache, samples, *BOTH)
     assert teacher.paid == 5 + 12
-    after = cache.outputs(cache.stream("t", "logits"), half)
+    after = cached_outputs(cache, cache.stream("t", "logits"), half)
     assert {key: row.tobytes() for key, row in after.items()} == {key: row.tobytes() for key, row in before.items()}
 
 

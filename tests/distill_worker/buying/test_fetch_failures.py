@@ -28,6 +28,7 @@ from tests.distill_worker.purchases import (
     assert_bought_once,
     carry_out,
     carry_out_plan,
+    intend,
     plan_for,
 )
 
@@ -197,7 +198,7 @@ def test_refused_repetition_stays_open_because_the_first_attempt_may_have_paid(
 def test_abandoning_leaves_purchases_of_other_samples(cache: CrashingCache, samples: Samples) -> None:
     stream_id = cache.stream("t", "logits")
     keys = list(samples)
-    mine, other = (cache.intend(stream_id, part, payer="alice") for part in (keys[:3], keys[3:6]))
+    mine, other = (intend(cache, stream_id, part, payer="alice") for part in (keys[:3], keys[3:6]))
     abandon("all", FakeTeacher(payer="alice"), describe(), cache, {key: samples[key] for key in keys[2:3]})
     assert cache.open_purchases("t") == [other]
     assert mine != other

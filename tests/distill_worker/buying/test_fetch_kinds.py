@@ -17,7 +17,7 @@ from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailabl
 from distill_worker.runs.targets import load_targets
 from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
-from tests.distill_worker.purchases import CrashingCache, Samples, carry_out_plan
+from tests.distill_worker.purchases import CrashingCache, Samples, cached_outputs, carry_out_plan, intend
 
 SHAPES = {"features.a": (2, 1, 3), "features.b": (4,)}
 A, B, LOGITS = "features.a", "features.b", "logits"
@@ -70,7 +70,7 @@ def test_open_purchase_that_brings_all_that_is_lacking_is_repeated(
     """It asks for fewer kinds than are wanted, but the others are held."""
     _lose(teacher, cache, samples, A, LOGITS)
     cache.complete(
-        cache.intend(cache.stream("t", B), list(samples), payer="alice"),
+        intend(cache, cache.stream("t", B), list(samples), payer="alice"),
         {B: features(B, np.stack(list(samples.values())), SHAPES[B])},
     )
     made = _plan(teacher, cache, samples, ALL)
@@ -158,7 +158,7 @@ def test_name_that_would_be_mistaken_for_two_is_refused(cache: CrashingCache, sa
 def test_answer_that_lacks_a_kind_leaves_the_purchase_open(cache: CrashingCache, samples: Samples) -> None:
     """What came is not kept alone, for the purchase could then no longer be repeated."""
     order = cache.order("t", (LOGITS, A))
-    purchase = cache.intend(order, list(samples), payer="alice")
+    purchase = intend(cache, order, list(samples), payer="alice")
     with pytest.raises(KeyError):
         cache.complete(purchase, {A: np.zeros((12, 6), np.float32)})
     assert cache.open_purchases("t") == [purchase]
@@ -177,7 +177,9 @@ class _Watched(CrashingCache):
         """See `Cache`."""
         opened = self.open_purchases("t")
         held = {
-            (key, kind) for kind, stream_id in self.kinds_of("t").items() for key in self.outputs(stream_id, self.keys)
+            (key, kind)
+            for kind, stream_id in self.kinds_of("t").items()
+            for key in cached_outputs(self, stream_id, self.keys)
         }
         taken = super().claim(claims, buyer, count)
         for key in (key for purchase in taken if not purchase.begun_earlier for key in purchase.sample_keys):

@@ -133,10 +133,10 @@ class Names(Cache):
 
     met_as: str
 
-    def meet(self, address: str, description: Mapping[str, Any]) -> None:
+    def save_teacher(self, address: str, description: Mapping[str, Any]) -> None:
         """Note it."""
         self.met_as = address
-        super().meet(address, description)
+        super().save_teacher(address, description)
 
 
 @pytest.mark.parametrize("long", ["url", "model", "both"])

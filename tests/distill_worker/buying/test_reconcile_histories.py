@@ -20,7 +20,7 @@ from distill_worker.errors import TeacherError, TeacherUnavailable
 from distill_worker.teachers.base import LoggedQuery
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault
-from tests.distill_worker.purchases import Samples, carry_out
+from tests.distill_worker.purchases import Samples, carry_out, intend
 
 
 @dataclass
@@ -126,7 +126,7 @@ def test_any_history_is_told_as_it_was(history: list[tuple[tuple[bool, str], int
 def _buy(teacher: BookkeepingTeacher, cache: Cache, images: NDArray[np.uint8], *, charged: bool, end: str) -> None:
     """A purchase that goes so; one that is done and not charged was charged, and the teacher's log lost it."""
     order = cache.order(teacher.description.id, ("logits",))
-    purchase = cache.intend(order, sample_keys(images), payer=teacher.payer)
+    purchase = intend(cache, order, sample_keys(images), payer=teacher.payer)
     if charged or end == "done":
         answer = teacher.buy(images, description=teacher.description, idempotency_key=purchase.idempotency_key)
         if not charged:

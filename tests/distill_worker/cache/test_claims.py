@@ -103,7 +103,7 @@ def test_killed_buyers_purchases_are_repeated_under_their_keys_at_once(ledger_pl
         claims = _claims(cache, KEYS[:5])
         (own,) = cache.claim(claims, buyer, 9)
         assert own.sample_keys == (KEYS[4],)
-        assert cache.look(claims).elsewhere == set(KEYS[:4])
+        assert cache.pending(claims).elsewhere == set(KEYS[:4])
         process.send_signal(signal.SIGKILL)
         process.wait()
         adopted = _wait_for(cache, claims, buyer.id)

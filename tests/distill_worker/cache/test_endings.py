@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.errors import CacheError
+from tests.distill_worker.purchases import intend
 from tests.postgresql import PostgresServer
 
 KEYS = [bytes([index]) * 32 for index in range(4)]
@@ -28,7 +29,7 @@ def _never(_seconds: float) -> None:
 
 
 def _intend(cache: Cache, keys: list[bytes] = KEYS) -> Purchase:
-    return cache.intend(cache.stream("t", "logits"), keys, payer="alice")
+    return intend(cache, cache.stream("t", "logits"), keys, payer="alice")
 
 
 @pytest.mark.parametrize("name", ["n" * 300, "a\0b", "a\ud800b", "\0"])
@@ -91,7 +92,7 @@ def test_answer_of_a_purchase_that_was_given_up_is_kept(cache: Cache) -> None:
 
 def test_only_what_nobody_alive_sees_to_is_abandoned(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen, kept, living, _ = [_intend(cache, [key]) for key in KEYS]
-    other = cache.intend(cache.stream("u", "logits"), KEYS[:1], payer="alice")
+    other = intend(cache, cache.stream("u", "logits"), KEYS[:1], payer="alice")
     with cache.writing() as connection:
         connection.exec_driver_sql(f"UPDATE purchases SET buyer_id = 'alive' WHERE id = {living.id}")
     monkeypatch.setattr(cache, "is_alive", lambda buyer_id: buyer_id == "alive")

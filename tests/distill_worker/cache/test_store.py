@@ -15,6 +15,7 @@ import pytest
 
 from distill_worker.cache import Cache
 from distill_worker.errors import CacheError
+from tests.distill_worker.purchases import cached_outputs, intend
 
 KEYS = [bytes([index]) * 32 for index in range(4)]
 ROWS = np.arange(8, dtype=np.float32).reshape(4, 2)
@@ -32,12 +33,12 @@ def cache(path: Path) -> Iterator[Cache]:
 
 
 def _buy(cache: Cache, stream_id: int, keys: list[bytes], rows: np.ndarray) -> None:
-    purchase = cache.intend(stream_id, keys, payer="alice")
+    purchase = intend(cache, stream_id, keys, payer="alice")
     cache.complete(purchase, dict.fromkeys(purchase.kinds, rows))
 
 
 def _held(cache: Cache, stream_id: int) -> dict[bytes, list[float]]:
-    return {key: row.tolist() for key, row in cache.outputs(stream_id, KEYS).items()}
+    return {key: row.tolist() for key, row in cached_outputs(cache, stream_id, KEYS).items()}
 
 
 def test_outputs_come_back_by_sample_key(cache: Cache) -> None:
@@ -45,7 +46,7 @@ def test_outputs_come_back_by_sample_key(cache: Cache) -> None:
     stream_id = cache.stream("t", "logits")
     rows = np.array([[np.float32(0.1), -0.0], [3e38, 1e-40]], dtype=np.float32)
     _buy(cache, stream_id, [KEYS[2], KEYS[0]], rows)
-    held = cache.outputs(stream_id, KEYS)
+    held = cached_outputs(cache, stream_id, KEYS)
     assert {key: row.tobytes() for key, row in held.items()} == {KEYS[2]: rows[0].tobytes(), KEYS[0]: rows[1].tobytes()}
     assert cache.missing(stream_id, [KEYS[3], KEYS[0], KEYS[1], KEYS[3]]) == [KEYS[3], KEYS[1]]
 
@@ -84,8 +85,8 @@ def test_teachers_and_output_kinds_are_never_mixed(cache: Cache) -> None:
 def test_purchase_is_open_until_its_end(cache: Cache, path: Path, end: str) -> None:
     """Another process sees it open, with its key, payer and samples in order; voided, it brought nothing."""
     stream_id, other = cache.stream("t", "logits"), cache.stream("u", "logits")
-    first = cache.intend(stream_id, KEYS[2:], payer="alice")
-    second = cache.intend(other, KEYS[:1], payer="bob")
+    first = intend(cache, stream_id, KEYS[2:], payer="alice")
+    second = intend(cache, other, KEYS[:1], payer="bob")
     assert first.idempotency_key != second.idempotency_key
     with Cache(path) as reader:
         assert reader.open_purchases("t") == [first]
@@ -102,7 +103,7 @@ def test_purchase_is_open_until_its_end(cache: Cache, path: Path, end: str) -> N
 def test_answer_of_the_wrong_length_leaves_the_purchase_open(cache: Cache) -> None:
     """Outputs and end are one transaction: neither is written without the other."""
     stream_id = cache.stream("t", "logits")
-    purchase = cache.intend(stream_id, KEYS, payer="alice")
+    purchase = intend(cache, stream_id, KEYS, payer="alice")
     with pytest.raises(ValueError, match="expected 4 outputs, got 3"):
         cache.complete(purchase, {"logits": ROWS[:3]})
     assert cache.open_purchases("t") == [purchase]
@@ -132,10 +133,12 @@ def _process(code: str, path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def test_purchase_survives_a_kill_before_its_end(path: Path) -> None:
-    """SIGKILL between `intend` and `complete`: the next process finds the same Idempotency-Key."""
+    """SIGKILL between the intent and `complete`: the next process finds the same Idempotency-Key."""
     code = """
+from distill_worker.cache.purchases import new_purchase
 stream_id = cache.stream("t", "logits")
-purchase = cache.intend(stream_id, [bytes(32)], payer="alice")
+with cache.writing() as connection:
+    purchase = new_purchase(connection, stream_id, [bytes(32)], payer="alice", buyer_id=None, now=0.0)
 print(purchase.idempotency_key, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -177,8 +180,8 @@ def test_damaged_output_is_named(path: Path, cache: Cache) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE blocks SET vectors = x'000000'")
     connection.close()
-    with pytest.raises(CacheError, match="block 1 are not those that were kept"):
-        cache.outputs(stream_id, KEYS)
+    with pytest.raises(CacheError, match="block 1 do not match"):
+        cached_outputs(cache, stream_id, KEYS)
 
 
 def test_unwritable_folder_is_named(below_a_file: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from distill_worker.cache import Cache
 from distill_worker.cache.verify import verify
 from distill_worker.errors import CacheError
+from tests.distill_worker.purchases import cached_outputs, intend
 
 KEYS = [bytes([index]) * 32 for index in range(6)]
 LOGITS = np.random.default_rng(3).standard_normal((6, 5)).astype(np.float32)
@@ -26,7 +27,7 @@ def cache(path: Path) -> Iterator[Cache]:
     """Two blocks: of four samples, and of two."""
     with Cache(path, clock=lambda: 1000.0) as opened:
         for some in (slice(4), slice(4, 6)):
-            purchase = opened.intend(opened.stream("t", "logits"), KEYS[some], payer="alice")
+            purchase = intend(opened, opened.stream("t", "logits"), KEYS[some], payer="alice")
             opened.complete(purchase, {"logits": LOGITS[some]})
         yield opened
 
@@ -91,7 +92,7 @@ def test_damage_is_found_and_only_what_is_damaged_moves_aside(
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT vectors FROM set_aside").fetchall() == [before], "nothing is deleted"
     with Cache(path) as again:
-        held = again.outputs(again.stream("t", "logits"), KEYS)
+        held = cached_outputs(again, again.stream("t", "logits"), KEYS)
         whole = [index for index in range(6) if index not in list(bad)]
         assert {key: row.tobytes() for key, row in held.items()} == {
             KEYS[index]: LOGITS[index].tobytes() for index in whole
@@ -100,7 +101,7 @@ def test_damage_is_found_and_only_what_is_damaged_moves_aside(
 
 
 def test_values_that_are_not_finite_are_found_though_they_were_kept_so(cache: Cache) -> None:
-    purchase = cache.intend(cache.stream("u", "logits"), KEYS[:2], payer="alice")
+    purchase = intend(cache, cache.stream("u", "logits"), KEYS[:2], payer="alice")
     cache.complete(purchase, {"logits": np.array([[1, 2], [np.inf, 0]], np.float32)})
     (damage,) = verify(cache, repair=True).damages
     assert (damage.reason, damage.rows) == ("not finite", 1)
@@ -112,7 +113,7 @@ MAPS = np.random.default_rng(4).standard_normal((6, 2, 3)).astype(np.float32)
 def _three_purchases(cache: Cache, kind: str, values: np.ndarray) -> int:
     stream_id = cache.stream("u", kind)
     for some in (slice(2), slice(2, 4), slice(4, 6)):
-        cache.complete(cache.intend(stream_id, KEYS[some], payer="alice"), {kind: values[some]})
+        cache.complete(intend(cache, stream_id, KEYS[some], payer="alice"), {kind: values[some]})
     return stream_id
 
 
@@ -139,7 +140,7 @@ def test_shape_that_contradicts_most_blocks_is_to_blame(
 def test_block_of_another_width_than_most_is_moved_aside(cache: Cache) -> None:
     """Though it came first."""
     stream_id = cache.stream("u", "logits")
-    cache.complete(cache.intend(stream_id, [bytes([9]) * 32], payer="alice"), {"logits": np.ones((1, 7), np.float32)})
+    cache.complete(intend(cache, stream_id, [bytes([9]) * 32], payer="alice"), {"logits": np.ones((1, 7), np.float32)})
     _three_purchases(cache, "logits", MAPS.reshape(6, 6))
     (damage,) = verify(cache, repair=True).damages
     assert (damage.rows, damage.reason) == (1, "length: 7 values a sample, where 6 are expected")

@@ -83,7 +83,7 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ('plus=[{name="kd", label_weight=0.5}]', ["plus", "label_weight", "[[plus]]"]),
         ('plus=[{name="ckd"}]', ["plus", "different methods", "ckd, ckd"]),
         ('plus=[{name="mixup"}, {name="dkd"}]', ["plus", "dkd needs one true label a sample"]),
-        ('plus=[{name="mixup"}, {name="crd"}]', ["plus", "crd needs samples that it meets again"]),
+        ('plus=[{name="mixup"}, {name="crd"}]', ["plus", "crd needs samples that come again"]),
         ('plus=[{name="mixup"}, {name="cutmix"}]', ["plus", "at most one method that mixes"]),
         ('plus=[{name="mixup", mixtures=5}]', ["plus.0", "mixtures", "targets = 'requeried'", "got 5"]),
         ('plus=[{name="kd", alpha=1}]', ["plus.0.alpha", "unknown key", "temperature"]),

@@ -194,7 +194,7 @@ def test_requeried_mixtures_are_whole_pixels_and_more_keep_fewer() -> None:
         ([KD(), KD()], "different methods"),
         ([Mixup(), CutMix()], "at most one"),
         ([Mixup(), DKD()], "dkd needs one true label"),
-        ([CutMix(), RKD()], "rkd needs logits, and distributions are what is mixed"),
+        ([CutMix(), RKD()], "rkd needs logits, and mixtures have only distributions"),
         ([CutMix(), RKD(on="log_probabilities"), CKD(k=3)], None),
         ([Mixup(), CKD(on="features")], "ckd needs features, and those of a mixture are not stored"),
         ([Mixup(targets="requeried", mixtures=5), RKD(), CC(on="features")], None),

@@ -11,6 +11,7 @@ import torch
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
 from distill_worker.runs.targets import find_bought, find_teacher, load_targets
+from tests.distill_worker.purchases import intend
 
 KEYS = [bytes([index]) * 32 for index in range(4)]
 ROWS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -23,7 +24,7 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 
 
 def _fill(cache: Cache, teacher_id: str, samples: int, kind: str = "logits") -> None:
-    purchase = cache.intend(cache.stream(teacher_id, kind), KEYS[:samples], payer="")
+    purchase = intend(cache, cache.stream(teacher_id, kind), KEYS[:samples], payer="")
     cache.complete(purchase, {kind: ROWS[:samples]})
 
 
@@ -78,7 +79,7 @@ def test_incomplete_outputs_are_refused_and_the_known_named(cache: Cache, teache
 def test_features_come_back_in_their_shape(cache: Cache) -> None:
     """The cache keeps flat vectors, and the shape beside them."""
     maps = np.arange(48, dtype=np.float32).reshape(4, 3, 2, 2)
-    purchase = cache.intend(cache.order("t", ["logits", "features.a"]), KEYS, payer="")
+    purchase = intend(cache, cache.order("t", ["logits", "features.a"]), KEYS, payer="")
     cache.complete(purchase, {"logits": ROWS, "features.a": maps})
     targets = load_targets(cache, "t", [KEYS[3], KEYS[1]], ("features.a", "logits"))
     assert torch.equal(targets["features.a"], torch.from_numpy(maps[[3, 1]]))
@@ -87,7 +88,7 @@ def test_features_come_back_in_their_shape(cache: Cache) -> None:
 
 def test_teacher_needs_every_kind(cache: Cache) -> None:
     _fill(cache, "logits alone", 4)
-    purchase = cache.intend(cache.order("both", ["logits", "features.a"]), KEYS, payer="")
+    purchase = intend(cache, cache.order("both", ["logits", "features.a"]), KEYS, payer="")
     cache.complete(purchase, {"logits": ROWS, "features.a": ROWS})
     assert find_teacher(cache, KEYS, None, ("logits", "features.a")) == "both"
     with pytest.raises(WorkerError, match="several"):

@@ -14,6 +14,7 @@ from distill_worker.cache import Cache
 from distill_worker.errors import TeacherChanged, TeacherError
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
+from tests.distill_worker.purchases import cached_outputs
 from tests.foreign.oip_server import ForeignModel, served
 
 LOG_OF = {1: 0.0, 2: 0.6931471805599453, 4: 1.3862943611198906}
@@ -142,7 +143,7 @@ def test_a_whole_purchase_is_kept_and_paid_once(samples: Mapping[bytes, NDArray[
             made = plan(teacher, description, cache, samples, request_size=5, kinds=kinds)
             with cache.buying() as buyer:
                 fetch(teacher, description, cache, made, samples, buyer=buyer, concurrency=3)
-        held = {kind: cache.outputs(cache.stream(description.id, kind), samples) for kind in kinds}
+        held = {kind: cached_outputs(cache, cache.stream(description.id, kind), samples) for kind in kinds}
     assert sorted(model.charged) == [2, 5, 5]
     for key, image in samples.items():
         best = int(image.flat[0]) % 3

@@ -17,6 +17,7 @@ from distill_worker.cache import Cache
 from distill_worker.errors import TeacherError, TeacherRefused
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
+from tests.distill_worker.purchases import cached_outputs
 from tests.distill_worker.teachers.scripted_server import URL, Server
 from tests.foreign.labelled_scores_server import ForeignScores, served
 
@@ -183,7 +184,7 @@ def test_a_whole_purchase_is_kept_and_paid_once(samples: Mapping[bytes, NDArray[
             made = plan(teacher, description, cache, samples, request_size=32, kinds=("top_k:2:2",))
             with cache.buying() as buyer:
                 fetch(teacher, description, cache, made, samples, buyer=buyer, concurrency=3)
-        held = cache.outputs(cache.stream(description.id, "top_k:2:2"), samples)
+        held = cached_outputs(cache, cache.stream(description.id, "top_k:2:2"), samples)
     assert model.charged == len(samples)
     classes = list(LABELS.values())
     for key, image in samples.items():

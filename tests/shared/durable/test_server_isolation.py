@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import make_url
 
 from distill_worker.cache import Cache
-from distill_worker.cache.claims import new_purchase
+from distill_worker.cache.purchases import new_purchase
 from teacher_service.ledger.ledger import Ledger, Reservation
 from tests.postgresql import PostgresServer
 from tests.teacher_service.ledger_file import open_books, query

@@ -63,9 +63,9 @@ async def _interrupt_everywhere(app: FastAPI, error: type[BaseException], when: 
         client = _Client(key.token, "first")
         request = Interruptible(app(client.scope, client.receive, client.send), at, error(), when)
         await asyncio.gather(_awaited(request), return_exceptions=True)
-        await service.desk.drain()
+        await service.query_runner.drain()
         quota = service.keys.authenticate(key.token)
-        assert (quota.reserved, quota.in_flight, service.desk.pending_samples) == (0, 0, 0), at
+        assert (quota.reserved, quota.in_flight, service.query_runner.pending_samples) == (0, 0, 0), at
         assert quota.used in (0, 2), at
         assert await _ask(app, key.token, "first") == 200, at
         assert service.keys.authenticate(key.token).used == 2, at

@@ -158,8 +158,8 @@ def test_grant_under_a_reference_is_granted_once() -> None:
     grant = ["grant", key_id, "--samples", "7", "--reference", "invoice 5", "--json"]
     first, second = _keys(*grant), _keys(*grant)
     assert json.loads(first.stdout) == json.loads(second.stdout) == {"id": key_id, "limit": 57, "remaining": 57}
-    assert "granted before" not in first.stderr
-    assert "granted before, on 20" in second.stderr
+    assert "already granted" not in first.stderr
+    assert "already granted on 20" in second.stderr
     other = _keys("grant", key_id, "--samples", "8", "--reference", "invoice 5")
     assert (other.exit_code, other.stdout) == (2, "")
     assert "expected the grant of 7 samples (granted) that was made under 'invoice 5'" in other.stderr

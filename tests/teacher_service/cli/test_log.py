@@ -71,7 +71,7 @@ def test_verify_counts_the_problems_after_the_first_twenty(told: Path) -> None:
     ("arguments", "message"),
     [
         (["verify", "--expect", "5"], "expect: expected SEQUENCE:HASH"),
-        (["verify", "--data-dir", "nowhere"], "nowhere/ledger.sqlite: expected a ledger, found none"),
+        (["verify", "--data-dir", "nowhere"], "nowhere/ledger.sqlite: expected a ledger, got no such file"),
     ],
 )
 def test_wrong_call_is_explained(told: Path, arguments: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""What of docs/ follows from the code is what the code says today."""
+"""Generated parts of docs/ match the code."""
 
 from pathlib import Path
 
@@ -46,8 +46,8 @@ def test_guide_has_every_setting_and_its_default() -> None:
     assert settings_table().count("\n") == 2 + len(Settings.model_fields)
 
 
-def test_bounds_of_a_head_are_those_that_are_told() -> None:
-    told = f"{MAX_HEAD_BYTES // 1024} KiB and {HEAD_SECONDS} s"
-    assert told in (DOCS / "operating.md").read_text()
+def test_guide_names_the_bounds_of_a_head() -> None:
+    bounds = f"{MAX_HEAD_BYTES // 1024} KiB and {HEAD_SECONDS} s"
+    assert bounds in (DOCS / "operating.md").read_text()
     assert str(MAX_HEAD_BYTES) in HeadTooLarge.example().detail
     assert f"{HEAD_SECONDS} s" in HeadTooSlow.example().detail

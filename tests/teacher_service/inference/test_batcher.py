@@ -1,14 +1,15 @@
 """Micro-batches: every request gets its own rows, in order, or an error; none waits for ever."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from threading import Event, current_thread
 
 import numpy as np
 import pytest
 
 from teacher_service.errors.service_errors import Abandoned, Overloaded, PredictionFailed
-from teacher_service.inference.batcher import Images, MicroBatcher, Rows
+from teacher_service.inference.batcher import Images, MicroBatcher, QueueSlot, Rows
 from tests.teacher_service.ledger_file import WAIT_SECONDS
 
 
@@ -35,6 +36,15 @@ def _images(*pixels: int) -> Images:
     return np.array(pixels, np.uint8).reshape(-1, 1, 1, 1)
 
 
+@contextmanager
+def _admitted(batcher: MicroBatcher, samples: int) -> Iterator[QueueSlot]:
+    slot = batcher.admit(samples)
+    try:
+        yield slot
+    finally:
+        slot.leave()
+
+
 def _run(
     test: Callable[[MicroBatcher], Awaitable[None]],
     model: Callable[[Images, tuple[str, ...]], Rows],
@@ -59,7 +69,7 @@ def _run(
 
 
 async def _predict(batcher: MicroBatcher, images: Images, outputs: tuple[str, ...] = ("logits",)) -> Rows:
-    with batcher.room(len(images)) as place:
+    with _admitted(batcher, len(images)) as place:
         return await place.predict(images, outputs)
 
 
@@ -144,7 +154,7 @@ def test_idle_model_waits_for_those_on_the_way_until_its_batch_is_full() -> None
     assert model.passes == [[1, 2, 3, 4]]
 
 
-@pytest.mark.parametrize("end", ["leave", "give_up"])
+@pytest.mark.parametrize("end", ["leave", "abandon"])
 def test_idle_model_starts_when_those_on_the_way_will_not_come(end: str) -> None:
     model = _Model()
 
@@ -190,8 +200,8 @@ def test_images_that_were_given_up_are_not_computed() -> None:
         await asyncio.to_thread(model.entered.wait, WAIT_SECONDS)
         others = [asyncio.create_task(place.predict(_images(pixel))) for pixel, place in ((2, waiting), (3, kept))]
         await asyncio.sleep(0)
-        taken.give_up()
-        waiting.give_up()
+        taken.abandon()
+        waiting.abandon()
         model.free.set()
         assert (await first).tolist() == [[1.0]]
         with pytest.raises(Abandoned):
@@ -274,19 +284,19 @@ def test_cancelled_request_does_not_disturb_its_neighbours() -> None:
     _run(test, model)
 
 
-def test_room_is_refused_when_too_much_is_admitted_and_given_back() -> None:
-    """Whatever happens inside: 8 samples fit, and the one that does not fit takes no place."""
+def test_admission_is_rejected_when_the_queue_is_full_and_freed_on_leaving() -> None:
+    """Whatever happens inside: 8 samples fit, and a rejected request takes no slot."""
 
     async def test(batcher: MicroBatcher) -> None:
-        with batcher.room(5):
-            with pytest.raises(Overloaded) as refused, batcher.room(4):
+        with _admitted(batcher, 5):
+            with pytest.raises(Overloaded) as refused, _admitted(batcher, 4):
                 pass
             assert refused.value.headers() == {"Retry-After": "1"}
-            with batcher.room(3):
+            with _admitted(batcher, 3):
                 pass
-        with pytest.raises(ZeroDivisionError), batcher.room(8):
+        with pytest.raises(ZeroDivisionError), _admitted(batcher, 8):
             _ = 1 // 0
-        with batcher.room(8):
+        with _admitted(batcher, 8):
             pass
 
     _run(test, _Model(), max_queued_samples=8)

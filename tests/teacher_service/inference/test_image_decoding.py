@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared import oip, oip_bytes
+from shared import oip
 from teacher_service.errors.service_errors import InvalidRequest
-from teacher_service.inference.image_decoding import decode_pictures
+from teacher_service.inference.image_decoding import decode_images
+from tests.shared.oip.byte_payload import byte_payload
 from tests.teacher_service.running_service import INFER, ServiceUnderTest, images
 from tests.teacher_service.wire import assert_refused, binary_request
 
@@ -42,19 +43,19 @@ def png(width: int, height: int, content: bytes = b"") -> bytes:
 
 def test_png_gives_its_pixels_bit_for_bit() -> None:
     pixels = images(4)
-    found = decode_pictures([_file(_rows(image)) for image in pixels], COLOUR)
+    found = decode_images([_file(_rows(image)) for image in pixels], COLOUR)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, pixels)
 
 
 def test_grey_and_colour_become_what_the_model_takes() -> None:
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    np.testing.assert_array_equal(decode_pictures([_file(grey, "L")], (1, 8, 8))[0, 0], grey)
-    np.testing.assert_array_equal(decode_pictures([_file(grey, "L")], COLOUR)[0], np.stack([grey] * 3))
+    np.testing.assert_array_equal(decode_images([_file(grey, "L")], (1, 8, 8))[0, 0], grey)
+    np.testing.assert_array_equal(decode_images([_file(grey, "L")], COLOUR)[0], np.stack([grey] * 3))
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 0] = 200
-    assert (decode_pictures([_file(red)], (1, 8, 8)) == round(0.299 * 200)).all()
-    palette = decode_pictures([_file(np.full((8, 8, 3), 255, np.uint8), "P")], COLOUR)
+    assert (decode_images([_file(red)], (1, 8, 8)) == round(0.299 * 200)).all()
+    palette = decode_images([_file(np.full((8, 8, 3), 255, np.uint8), "P")], COLOUR)
     assert (palette == 255).all()
 
 
@@ -62,13 +63,13 @@ def test_jpeg_is_decoded_as_its_library_does() -> None:
     pixels = _rows(images(1)[0])
     content = _file(pixels, form="JPEG", quality=90)
     expected = np.asarray(Image.open(BytesIO(content)))
-    np.testing.assert_array_equal(decode_pictures([content], COLOUR)[0], expected.transpose(2, 0, 1))
+    np.testing.assert_array_equal(decode_images([content], COLOUR)[0], expected.transpose(2, 0, 1))
 
 
 ANIMATED = BytesIO()
 Image.new("RGB", (8, 8)).save(ANIMATED, "PNG", save_all=True, append_images=[Image.new("RGB", (8, 8), "red")])
 _REFUSED = {
-    "other_size": (_file(np.zeros((8, 9, 3), np.uint8)), r"expected a picture of 8 x 8 pixels, got 9 x 8"),
+    "other_size": (_file(np.zeros((8, 9, 3), np.uint8)), r"expected an image of 8 x 8 pixels, got 9 x 8"),
     "bomb": (png(50_000, 50_000), "expected a"),
     "larger_than_any_bomb": (png(2**31 - 1, 2**31 - 1), "expected a"),
     "no_pixels": (png(8, 8), "cannot be read"),
@@ -76,7 +77,7 @@ _REFUSED = {
     "transparent": (_file(np.zeros((8, 8, 4), np.uint8), "RGBA"), "without transparency, got PNG RGBA"),
     "cmyk": (_file(np.zeros((8, 8, 3), np.uint8), "CMYK", "JPEG"), "got JPEG CMYK"),
     "sixteen_bits": (_file(np.zeros((8, 8), np.uint16), "I;16"), "got PNG I;16"),
-    "animated": (ANIMATED.getvalue(), "expected one picture"),
+    "animated": (ANIMATED.getvalue(), "expected one image"),
     "gif": (_file(np.zeros((8, 8, 3), np.uint8), form="GIF"), "expected a PNG or JPEG file"),
     "bmp": (_file(np.zeros((8, 8, 3), np.uint8), form="BMP"), "expected a PNG or JPEG file"),
     "text": (b"cat.png", "expected a PNG or JPEG file"),
@@ -89,16 +90,16 @@ def test_other_files_are_refused_by_position_and_reason(name: str) -> None:
     content, reason = _REFUSED[name]
     good = _file(_rows(images(1)[0]))
     with pytest.raises(InvalidRequest, match=rf"^images\[1\]: .*{reason}"):
-        decode_pictures([good, content], COLOUR)
+        decode_images([good, content], COLOUR)
 
 
 def test_model_with_other_channels_takes_no_pictures() -> None:
     with pytest.raises(InvalidRequest, match="takes 4 channels"):
-        decode_pictures([b""], (4, 8, 8))
+        decode_images([b""], (4, 8, 8))
 
 
 def _ask(service: ServiceUnderTest, files: list[bytes], shape: list[int]) -> tuple[bytes, dict[str, str]]:
-    payload = oip_bytes.to_binary(files)
+    payload = byte_payload(files)
     head = {
         "inputs": [
             {"name": "images", "shape": shape, "datatype": "BYTES", "parameters": {"binary_data_size": len(payload)}}

@@ -19,7 +19,7 @@ from teacher_service.errors.service_errors import (
     RequestInProgress,
 )
 from teacher_service.inference.batcher import Images, MicroBatcher, Rows
-from teacher_service.inference.query_runner import Desk
+from teacher_service.inference.query_runner import QueryRunner
 from teacher_service.ledger.ledger import Ledger, Settled
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, Commits, open_books, query, writer_busy
 
@@ -28,7 +28,7 @@ _IMAGES = np.arange(_SAMPLES, dtype=np.uint8).reshape(-1, 1, 1, 1)
 
 
 class _Counter:
-    """A desk on a real ledger, with a model that a test may hold or break, and one key worth 10 samples."""
+    """A query_runner on a real ledger, with a model that a test may hold or break, and one key worth 10 samples."""
 
     def __init__(self, books: Books) -> None:
         self.books = books
@@ -43,14 +43,14 @@ class _Counter:
         self.batcher = MicroBatcher(
             self._predict, pass_size=8, batch_timeout_seconds=0, max_queued_samples=2 * _SAMPLES
         )
-        self.desk = Desk(Ledger(books.engine, books.commits, books.instance, books.clock), self.batcher)
+        self.query_runner = QueryRunner(Ledger(books.engine, books.commits, books.instance, books.clock), self.batcher)
 
     def ask(self, idempotency_key: str | None = "i") -> "asyncio.Task[Settled]":
         """A caller who waits for the answer to three images."""
         asked = query(self.key, _SAMPLES, idempotency_key=idempotency_key)
 
         async def settled() -> Settled:
-            return (await self.desk.answer(asked, _IMAGES, self._encode)).settled
+            return (await self.query_runner.answer(asked, _IMAGES, self._encode)).settled
 
         return asyncio.create_task(settled())
 
@@ -89,7 +89,7 @@ def _run(books: Books, test: Callable[[_Counter], Awaitable[None]]) -> None:
             async with asyncio.timeout(WAIT_SECONDS):
                 await test(counter)
         finally:
-            await counter.desk.drain()
+            await counter.query_runner.drain()
             await counter.batcher.close()
 
     asyncio.run(body())
@@ -187,7 +187,7 @@ def test_query_whose_caller_hangs_up_before_the_model_takes_it_costs_nothing(
 ) -> None:
     async def test(counter: _Counter) -> None:
         await cancel(counter)
-        await counter.desk.drain()
+        await counter.query_runner.drain()
         assert (counter.counts, counter.passes) == ((counter.spent, 0), counter.spent // 3)
         again = await counter.ask()
         assert (again.replayed, again.answer.content) == (False, np.array([0, 1, 2], np.float32).tobytes())
@@ -202,7 +202,7 @@ def test_query_whose_caller_hangs_up_later_is_finished_charged_once_and_replayab
 ) -> None:
     async def test(counter: _Counter) -> None:
         await cancel(counter)
-        await counter.desk.drain()
+        await counter.query_runner.drain()
         assert (counter.counts, counter.passes) == ((3, 0), 1)
         replay = await counter.ask()
         assert (replay.replayed, replay.answer.content) == (True, np.array([0, 1, 2], np.float32).tobytes())
@@ -220,7 +220,7 @@ def test_hanging_up_after_any_number_of_turns_loses_no_reservation(books: Books,
         await _turns(turns)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await counter.desk.drain()
+        await counter.query_runner.drain()
         assert counter.counts == (3 * counter.passes, 0)
         await counter.ask()
         assert (counter.counts, counter.passes) == ((3, 0), 1)
@@ -238,7 +238,7 @@ def test_client_that_is_gone_gives_its_query_up_unless_the_model_has_it(books: B
             if when == "queued":
                 first = counter.ask("first")
                 await _wait(counter.entered)
-            task = asyncio.create_task(counter.desk.answer(asked, _IMAGES, bytes_of, hung_up=gone.wait))
+            task = asyncio.create_task(counter.query_runner.answer(asked, _IMAGES, bytes_of, disconnected=gone.wait))
             await _wait(counter.entered)
             gone.set()
             await asyncio.sleep(0.1)  # its client is watched only when the answer takes its time
@@ -246,7 +246,7 @@ def test_client_that_is_gone_gives_its_query_up_unless_the_model_has_it(books: B
         assert isinstance(outcome, Abandoned) == (when == "queued")
         if first is not None:
             await first
-        await counter.desk.drain()
+        await counter.query_runner.drain()
         assert (counter.counts, counter.passes) == ((3, 0), 1)
 
     def bytes_of(logits: Rows) -> Body:
@@ -260,13 +260,13 @@ def test_desk_that_drains_begins_nothing(books: Books) -> None:
         with counter.model_held():
             task = counter.ask()
             await _wait(counter.entered)
-            counter.desk.stop_admitting()
+            counter.query_runner.stop_admitting()
             with pytest.raises(Draining):
                 await counter.ask("other")
-            assert not counter.desk.is_idle
+            assert not counter.query_runner.is_idle
         assert not (await task).replayed
         await _turns(3)
-        assert counter.desk.is_idle
+        assert counter.query_runner.is_idle
         assert counter.counts == (3, 0)
 
     _run(books, test)
@@ -280,7 +280,7 @@ def test_hanging_up_on_a_query_that_fails_gives_everything_back(books: Books) ->
             await _wait(counter.entered)
             task.cancel()
             await _turns(2)
-        await counter.desk.drain()
+        await counter.query_runner.drain()
         assert counter.counts == (0, 0)
 
     _run(books, test)
@@ -392,7 +392,7 @@ def test_draining_does_not_wait_for_a_ledger_that_stays_down(books: Books) -> No
         counter.on_encode = fill_the_disk
         with pytest.raises(LedgerUnavailable):
             await counter.ask()
-        await asyncio.wait_for(counter.desk.drain(), WAIT_SECONDS / 2)
+        await asyncio.wait_for(counter.query_runner.drain(), WAIT_SECONDS / 2)
         commits.failing = 0
         assert counter.counts == (0, 3)
 
@@ -406,7 +406,7 @@ def test_draining_finishes_every_admitted_query(books: Books) -> None:
         with counter.model_held():
             tasks = [counter.ask("a"), counter.ask("b")]
             await _wait(counter.entered)
-            drained = asyncio.create_task(counter.desk.drain())
+            drained = asyncio.create_task(counter.query_runner.drain())
             await _turns(5)
             assert not drained.done()
         await drained

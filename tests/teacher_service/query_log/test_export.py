@@ -121,7 +121,7 @@ def test_spreadsheet_runs_no_formula_that_a_caller_chose(tmp_path: Path, name: s
         (["--until", "2027-13-01"], "until: expected an ISO 8601 date"),
         (["--format", "xml"], "xml"),
         (["--output", "/nowhere/log.csv"], "/nowhere/log.csv: cannot be written (No such file or directory)"),
-        (["--data-dir", "nowhere"], "expected a ledger, found none"),
+        (["--data-dir", "nowhere"], "expected a ledger, got no such file"),
     ],
 )
 def test_wrong_call_is_explained(told: Path, arguments: list[str], message: str) -> None:

@@ -17,7 +17,7 @@ from distill_worker.cache.database.engine import open_engine
 from distill_worker.errors import CacheError
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
-from tests.distill_worker.purchases import carry_out
+from tests.distill_worker.purchases import cached_outputs, carry_out
 from tests.postgresql import PostgresServer
 
 HERE = Path(__file__).parent
@@ -108,7 +108,7 @@ def test_migration_that_fails_leaves_the_file_as_it_was(first_release: Path) -> 
         assert connection.execute("SELECT * FROM outputs").fetchall() == before
         connection.execute(f"INSERT INTO purchases VALUES ({','.join('?' * len(last))})", last)
     with Cache(first_release) as cache:
-        assert len(cache.outputs(cache.stream("teacher-a", "logits"), KEYS)) == 7
+        assert len(cached_outputs(cache, cache.stream("teacher-a", "logits"), KEYS)) == 7
 
 
 def test_row_that_no_block_can_hold_is_set_aside(first_release: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from distill_worker.cache import Cache
 from distill_worker.cache.exchange.export_import import export, import_file
 from distill_worker.errors import CacheError
+from tests.distill_worker.purchases import cached_outputs, intend
 
 KEYS = [bytes([index]) * 32 for index in range(6)]
 LOGITS = np.random.default_rng(3).standard_normal((6, 5)).astype(np.float32)
@@ -21,13 +22,13 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
     """Two purchases of logits that overlap, one with maps; one of another teacher; and one that is open."""
     moments = iter(float(1000 + moment) for moment in range(100))
     with Cache(tmp_path / "cache.sqlite", clock=lambda: next(moments)) as opened:
-        first = opened.intend(opened.stream("t", "logits"), KEYS[:3], payer="alice")
+        first = intend(opened, opened.stream("t", "logits"), KEYS[:3], payer="alice")
         opened.complete(first, {"logits": LOGITS[:3]}, query_id="q1")
-        both = opened.intend(opened.order("t", ["logits", "features.a"]), KEYS[2:5], payer="alice")
+        both = intend(opened, opened.order("t", ["logits", "features.a"]), KEYS[2:5], payer="alice")
         opened.complete(both, {"logits": -LOGITS[2:5], "features.a": MAPS[2:5]}, query_id="q2")
-        other = opened.intend(opened.stream("u", "logits"), KEYS[5:], payer="bob")
+        other = intend(opened, opened.stream("u", "logits"), KEYS[5:], payer="bob")
         opened.complete(other, {"logits": LOGITS[5:]})
-        opened.intend(opened.stream("t", "logits"), KEYS[5:], payer="alice")
+        intend(opened, opened.stream("t", "logits"), KEYS[5:], payer="alice")
         yield opened
 
 
@@ -64,10 +65,10 @@ def test_what_is_held_is_never_replaced(cache: Cache, tmp_path: Path, suffix: st
     path = tmp_path / f"bought{suffix}"
     export(cache, path)
     with Cache(tmp_path / "theirs.sqlite") as theirs:
-        own = theirs.intend(theirs.stream("t", "logits"), KEYS[1:2], payer="carol")
+        own = intend(theirs, theirs.stream("t", "logits"), KEYS[1:2], payer="carol")
         theirs.complete(own, {"logits": np.zeros((1, 5), np.float32)})
         assert import_file(theirs, path) == (8, 9)
-        assert theirs.outputs(theirs.stream("t", "logits"), KEYS[1:2])[KEYS[1]].tolist() == [0] * 5
+        assert cached_outputs(theirs, theirs.stream("t", "logits"), KEYS[1:2])[KEYS[1]].tolist() == [0] * 5
 
 
 @SUFFIXES

@@ -19,6 +19,7 @@ from distill_worker.cache.exchange.export_import import import_file
 from distill_worker.cache.summary import summarise
 from distill_worker.cache.verify import verify
 from distill_worker.errors import CacheError
+from tests.distill_worker.purchases import intend
 
 KEYS = [bytes([index]) * 32 for index in range(8)]
 OURS = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -36,7 +37,7 @@ def cache(ledger_place: Path | str) -> Iterator[Cache]:
     """Of t it holds vectors of three logits, and maps of two by three."""
     with Cache(ledger_place) as opened:
         for kind, values in (("logits", OURS), ("features.a", np.ones((4, 2, 3), np.float32))):
-            opened.complete(opened.intend(opened.stream("t", kind), KEYS[:4], payer="alice"), {kind: values})
+            opened.complete(intend(opened, opened.stream("t", kind), KEYS[:4], payer="alice"), {kind: values})
         yield opened
 
 

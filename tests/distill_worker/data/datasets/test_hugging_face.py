@@ -130,7 +130,7 @@ def test_empty_cell_is_named(library: Any, tmp_path: Path) -> None:
     features = library.Features({"image": library.Image(), "label": library.Value("int64")})
     images = [Image.fromarray(pixels(0, 4, 4)), None]
     library.Dataset.from_dict({"image": images, "label": [0, 1]}, features=features).save_to_disk(str(tmp_path))
-    with pytest.raises(DataError, match=r"image 1: expected a picture, got what cannot be read .the cell is empty"):
+    with pytest.raises(DataError, match=r"image 1: expected a picture, got an unreadable file .the cell is empty"):
         load_dataset("hugging-face", tmp_path, path=tmp_path)
 
 

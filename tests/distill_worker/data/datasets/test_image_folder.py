@@ -152,5 +152,5 @@ def test_place_without_folders_is_refused(tmp_path: Path, kind: str) -> None:
 def test_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     _write(tmp_path, 2, 0, 4, 4)
     (tmp_path / "bee" / "fake.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"bee/fake.png: expected a picture, got what cannot be read"):
+    with pytest.raises(DataError, match=r"bee/fake.png: expected a picture, got an unreadable file"):
         load_dataset("image-folder", tmp_path, path=tmp_path)

@@ -100,7 +100,7 @@ def test_label_beyond_the_classes_is_refused(root: Path, name: str) -> None:
 def test_damaged_gz_is_named_and_leaves_nothing_behind(root: Path, name: str) -> None:
     for file in _pack(root, name):
         file.write_bytes(file.read_bytes()[:-12])
-    with pytest.raises(DataError, match=r"cannot unpack .*-ubyte.gz there"):
+    with pytest.raises(DataError, match=r"cannot unpack .*-ubyte.gz into it"):
         load_dataset(name, root)
     assert {file.suffix for file in (root / FOLDERS[name] / "raw").iterdir()} == {".gz"}
 

@@ -115,5 +115,5 @@ def test_picture_that_is_cut_short_is_named(file_format: str, kept: int) -> None
     file = BytesIO()
     Image.fromarray(pixels(0, 32, 32, 3)).save(file, format=file_format)
     damaged = Picture("broken one", lambda: BytesIO(file.getvalue()[:kept]))
-    with pytest.raises(DataError, match=r"^here: broken one: expected a picture, got what cannot be read"):
+    with pytest.raises(DataError, match=r"^here: broken one: expected a picture, got an unreadable file"):
         _read(damaged)

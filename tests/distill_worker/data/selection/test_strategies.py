@@ -53,7 +53,7 @@ def test_equal_samples_are_chosen_in_hash_order(name: str) -> None:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_more_than_are_left_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="n: expected at most 58, which are left, got 59"):
+    with pytest.raises(ValueError, match="n: expected at most 58, the samples that are left, got 59"):
         choose(name, clouds(), 59, [0, 1])
 
 

@@ -59,7 +59,7 @@ def test_service_that_may_only_read_its_ledger_is_not_ready(service: ServiceUnde
 
 
 def test_service_that_is_about_to_stop_is_not_ready_and_takes_no_query(service: ServiceUnderTest) -> None:
-    service.app.state.service.desk.stop_admitting()
+    service.app.state.service.query_runner.stop_admitting()
     assert service.send("GET", "/v2/health/live").json() == {"live": True, "ready": False}
     assert_refused(service.send("GET", "/v2/health/ready"), 503, "draining")
     assert_refused(service.infer(images(1)), 503, "draining")

@@ -1,4 +1,4 @@
-"""Tensors of datatype BYTES: elements of any length, such as encoded pictures.
+"""Tensors of datatype BYTES: elements of any length, such as encoded images.
 
 In binary each element is its length (4 bytes, little-endian) and its bytes; in JSON it is a base64 text.
 
@@ -30,7 +30,9 @@ def from_binary(payload: memoryview, count: int) -> list[bytes]:
         size = int.from_bytes(payload[offset:start], "little")
         offset = start + size
         if start > len(payload) or offset > len(payload):
-            raise ValueError(f"element {index} says {size} bytes, but {max(0, len(payload) - start)} are left")
+            raise ValueError(
+                f"element {index} has a length of {size} bytes, but {max(0, len(payload) - start)} are left"
+            )
         elements.append(bytes(payload[start:offset]))
     if offset != len(payload):
         raise ValueError(f"the elements take {offset} bytes, got {len(payload)}")
@@ -52,11 +54,6 @@ def from_json(data: Sequence[object]) -> list[bytes]:
         except (binascii.Error, ValueError) as error:
             raise ValueError(f"element {index} is not base64 ({error})") from error
     return elements
-
-
-def to_binary(elements: Sequence[bytes]) -> bytes:
-    """The binary form."""
-    return b"".join(len(element).to_bytes(_LENGTH, "little") + element for element in elements)
 
 
 def as_array(elements: Sequence[bytes]) -> NDArray[np.object_]:

@@ -164,7 +164,7 @@ def _binary_request(payload: bytes, **changes: Any) -> tuple[bytes, str]:
     [
         (b"abc", {}, "expected 4 binary bytes, got 3; was the body cut short"),
         (b"", {}, "expected 4 binary bytes, got 0"),
-        (b"abcde", {}, "the tensors take 4 binary bytes, but 5 came"),
+        (b"abcde", {}, "the tensors take 4 binary bytes, but the body has 5"),
         (b"abcd", {"datatype": "UINT16"}, "binary_data_size: expected 8 for UINT16"),
         (b"abcd", {"datatype": "BYTES"}, "expected BYTES elements, but 4 elements need 16 bytes or more, got 4"),
         (b"abcd", {"datatype": "uint8"}, "datatype: expected one of BOOL"),
