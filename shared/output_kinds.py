@@ -1,6 +1,6 @@
-"""The kinds of output that a teacher may give for an image, and the one grammar of their texts.
+"""The kinds of output that a teacher may return for an image, and the one grammar of their texts.
 
-Configurations, requests, policies of keys and caches all hold these texts:
+Configurations, requests, policies of keys and caches hold these texts.
 
 logits                  the network's logits
 log_probabilities       their log-softmax: logits but for one number a sample
@@ -23,10 +23,10 @@ LABEL: Final = "label"
 FEATURES: Final = "features."
 
 DISTRIBUTIONS: Final = (LOGITS, LOG_PROBABILITIES, PROBABILITIES, TOP_K, LABEL)
-"""Every kind but features, the most informative first."""
+"""The outputs that describe the classes, the most informative first."""
 
 AUTO: Final = "auto"
-"""In a configuration: the most informative distribution that the teacher gives."""
+"""In a configuration: the most informative distribution that is available."""
 
 MAX_DIGITS: Final = 8
 _EXPECTED: Final = "logits, log_probabilities, probabilities[:digits], top_k:k[:digits], label or features.<layer>"
@@ -41,7 +41,7 @@ class OutputKind:
     k: int | None = None
     """The number of classes in `top_k`; None for any other kind."""
     digits: int | None = None
-    """Digits after the point, of `probabilities` and `top_k`; None for the full precision of float32."""
+    """Digits after the point, of `probabilities` and `top_k`; None for full float32 precision."""
 
     def __post_init__(self) -> None:
         is_named = self.name in DISTRIBUTIONS or (self.is_features and self.name != FEATURES)
@@ -59,7 +59,7 @@ class OutputKind:
         """A kind from its text.
 
         Raises:
-            ValueError: it is none of those, or has a number out of range.
+            ValueError: the text names no kind, or has a number out of range.
         """
         if text.startswith(FEATURES):
             return cls(text)
@@ -83,7 +83,7 @@ class OutputKind:
         """Of one sample's output; a layer's features have the shape that their teacher says.
 
         Raises:
-            ValueError: the kind is features.
+            ValueError: it is features.
         """
         if self.is_features:
             raise ValueError(f"expected a distribution over {num_classes} classes, got {str(self)[:60]!r}")
@@ -92,8 +92,8 @@ class OutputKind:
         return (1,) if self.name == LABEL else (num_classes,)
 
     @property
-    def rank(self) -> tuple[float, ...]:
-        """How informative the kind is, for comparison: by its name, then its classes, then its digits.
+    def information(self) -> tuple[float, ...]:
+        """A sort key of how informative the kind is: by its name, then by its classes, then by its digits.
 
         Raises:
             ValueError: the kind is features, which cannot be compared with a distribution.
@@ -105,9 +105,9 @@ class OutputKind:
 
 
 def most_informative(texts: Iterable[str]) -> str | None:
-    """The most informative distribution among these texts, or None. Features, and other texts, do not count."""
+    """The most informative distribution among these texts, or None; features and unparsable texts are ignored."""
     kinds = [kind for kind in map(_parsed, texts) if kind is not None and not kind.is_features]
-    return str(max(kinds, key=lambda kind: kind.rank)) if kinds else None
+    return str(max(kinds, key=lambda kind: kind.information)) if kinds else None
 
 
 def _parsed(text: str) -> OutputKind | None:

@@ -18,7 +18,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from distill_worker.buying.output_choice import kinds_to_buy
+from distill_worker.buying.fetch import Callbacks
+from distill_worker.buying.output_choice import choose_outputs
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Dataset, load_dataset
@@ -45,7 +46,7 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Disp
     asking = distinct_purchases(comparison.cells)
     with _teacher(comparison, asking, display) as (client, teacher_facts):
         description = client.describe()
-        kinds = [kinds_to_buy(cell.config, description.outputs) for cell in comparison.cells]
+        kinds = [choose_outputs(cell.config, description.outputs) for cell in comparison.cells]
         before = client.quota()
         held = sum(_buy(cell.config, client, description, display) for cell in asking)
         after = client.quota()
@@ -102,15 +103,13 @@ def _teacher(
 
 def _buy(config: RunConfig, client: Teacher, description: Description, display: Display) -> int:
     with Cache(config.output.cache) as cache, display.progress_bar(f"buying, n = {config.budget.n}", None) as move:
-        plan, _ = purchase.buy(
-            config,
-            _samples(config),
-            client,
-            description,
-            cache,
-            on_wait=lambda left: display.note(f"another worker is buying the last {left} samples; waiting for it"),
+        samples = _samples(config)
+        callbacks = Callbacks(
             progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} held", plan.outstanding),
+            on_wait=lambda left: display.note(f"another worker is buying the last {left} samples; waiting for it"),
         )
+        order = purchase.make_order(config, samples, client, description, cache)
+        plan, _ = purchase.buy(config, samples, order, callbacks=callbacks)
     return plan.cached
 
 

@@ -109,12 +109,12 @@ def test_features_are_no_distribution() -> None:
     with pytest.raises(ValueError, match=r"expected a distribution .*, got 'features.stage2'"):
         kind.shape(10)
     with pytest.raises(ValueError, match=r"expected a distribution, got 'features.stage2'"):
-        assert kind.rank
+        assert kind.information
 
 
 def test_kinds_are_ordered_by_what_they_tell() -> None:
-    ranks = [OutputKind.parse(text).rank for text in MOST_TELLING_FIRST]
-    assert ranks == sorted(set(ranks), reverse=True)
+    told = [OutputKind.parse(text).information for text in MOST_TELLING_FIRST]
+    assert told == sorted(set(told), reverse=True)
 
 
 @pytest.mark.parametrize("first", range(len(MOST_TELLING_FIRST)))

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from distill_worker.buying.fetch import fetch
+from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import plan
 from distill_worker.cache import Cache
 from distill_worker.errors import TeacherError, TeacherRefused
@@ -181,9 +182,11 @@ def test_a_whole_purchase_is_kept_and_paid_once(samples: Mapping[bytes, NDArray[
     with served(model) as url, _client(url, score_digits=2) as teacher, Cache(tmp_path / "cache.sqlite") as cache:
         description = teacher.describe()
         for _ in range(2):
-            made = plan(teacher, description, cache, samples, request_size=32, kinds=("top_k:2:2",))
+            order = PurchaseOrder(
+                teacher, description, cache, samples, request_size=32, concurrency=3, kinds=("top_k:2:2",)
+            )
             with cache.buying() as buyer:
-                fetch(teacher, description, cache, made, samples, buyer=buyer, concurrency=3)
+                fetch(order, plan(order), samples, buyer=buyer)
         held = cached_outputs(cache, cache.stream(description.id, "top_k:2:2"), samples)
     assert model.charged == len(samples)
     classes = list(LABELS.values())
