@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from distill_worker.cache import Cache
 from distill_worker.config.teacher_address import TeacherAddress
-from distill_worker.teachers.addresses import public_url
 from distill_worker.teachers.base import Description
+from distill_worker.teachers.http_errors import public_url
 
 _SETTINGS_BEFORE: Final = {
     "input_name": "images",

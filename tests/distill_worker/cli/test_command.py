@@ -177,4 +177,4 @@ def test_degraded_teacher_is_written_and_evaluated(command: Command, config: Pat
     assert json.loads(command("evaluate", worse, "--json").stdout)["accuracy"] < 0.2
     again = command("degrade", tmp_path / "run/student.safetensors", worse, "--prune", 1)
     assert again.status == 2
-    assert "not there yet" in again.stderr
+    assert "expected a new file" in again.stderr

@@ -70,7 +70,7 @@ def test_mistake_is_told_with_its_key(change: dict[str, Any], message: str) -> N
 
 @pytest.mark.parametrize("section", ["method", "plus", "output"])
 def test_what_a_comparison_says_itself_is_not_said_again(section: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{section}: unknown key; a comparison says it in \[compare\]"):
+    with pytest.raises(ConfigError, match=rf"{section}: unknown key; in a comparison, set it in \[compare\]"):
         parse_comparison({**BASE, section: {}, "compare": COMPARE}, source="c.toml")
 
 
