@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.figures import record
-from distill_worker.buying.known_teachers import recall, remember
-from distill_worker.buying.plan import claims_on, plan_of_held
+from distill_worker.buying.known_teachers import load_description, save_description
+from distill_worker.buying.order import claims_on
+from distill_worker.buying.plan import plan_of_cached
 from distill_worker.cache import Cache
 from distill_worker.config.teacher_address import OpenInferenceAddress
 from distill_worker.runs.targets import load_targets
@@ -32,7 +33,7 @@ ADDRESS = OpenInferenceAddress()
 def keep(place: Path, rows: Mapping[bytes, NDArray[np.float32]]) -> float:
     """Write every purchase down and then its outputs, as a worker with 16 requests in flight does; seconds."""
     with Cache(place) as cache, cache.buying() as buyer:
-        remember(cache, ADDRESS, "", TEACHER)
+        save_description(cache, ADDRESS, "", TEACHER)
         claims = claims_on(cache, TEACHER, ("logits",), tuple(rows), payer="", request_size=REQUEST_SIZE)
         started = perf_counter()
         while purchases := cache.claim(claims, buyer, 16):
@@ -45,9 +46,9 @@ def find(place: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """From images to their outputs: what a run does where all is held."""
     keys = sample_keys(images)
     with Cache(place) as cache:
-        known = recall(cache, ADDRESS, "")
+        known = load_description(cache, ADDRESS, "")
         assert known is not None, "the teacher was met"
-        plan = plan_of_held(known[0], cache, keys, kinds=("logits",))
+        plan = plan_of_cached(known[0], cache, keys, kinds=("logits",))
         assert plan is not None, "everything is held"
         return load_targets(cache, plan.teacher_id, keys, plan.kinds)["logits"].numpy()
 

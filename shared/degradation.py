@@ -13,7 +13,7 @@ from shared.sample_key import sample_keys
 
 
 class Degradation(BaseModel):
-    """What is done to the logits, in this order."""
+    """How the logits are degraded: noise is added first, then they are rounded."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -27,7 +27,7 @@ class Degradation(BaseModel):
 def degrade(logits: NDArray[np.float32], images: NDArray[np.uint8], degradation: Degradation) -> NDArray[np.float32]:
     """The degraded logits, `[samples, classes]`, of uint8 images `[samples, channels, height, width]`.
 
-    The noise of an image depends on its pixels and the seed alone, so that asking twice gives the same answer.
+    The noise of an image depends on its pixels and the seed alone, so that a repeated request gives the same answer.
     """
     degraded = logits
     if degradation.noise:

@@ -1,4 +1,6 @@
-"""What a teacher may tell of an image, as texts that a configuration holds, a teacher is asked and a cache keeps.
+"""The kinds of output that a teacher may return for an image, and the one grammar of their texts.
+
+Configurations, requests, policies of keys and caches hold these texts.
 
 logits                  the network's logits
 log_probabilities       their log-softmax: logits but for one number a sample
@@ -21,10 +23,10 @@ LABEL: Final = "label"
 FEATURES: Final = "features."
 
 DISTRIBUTIONS: Final = (LOGITS, LOG_PROBABILITIES, PROBABILITIES, TOP_K, LABEL)
-"""All that says something of every class, the most telling first."""
+"""The outputs that describe the classes, the most informative first."""
 
 AUTO: Final = "auto"
-"""In a configuration: the most telling distribution that there is."""
+"""In a configuration: the most informative distribution that is available."""
 
 MAX_DIGITS: Final = 8
 _EXPECTED: Final = "logits, log_probabilities, probabilities[:digits], top_k:k[:digits], label or features.<layer>"
@@ -37,9 +39,9 @@ class OutputKind:
     name: str
     """Among `DISTRIBUTIONS`, or `features.<layer>`."""
     k: int | None = None
-    """How many classes `top_k` tells; None for any other."""
+    """The number of classes in `top_k`; None for any other kind."""
     digits: int | None = None
-    """After the point, of `probabilities` and `top_k`; None where all that float32 holds are told."""
+    """Digits after the point, of `probabilities` and `top_k`; None for full float32 precision."""
 
     def __post_init__(self) -> None:
         is_named = self.name in DISTRIBUTIONS or (self.is_features and self.name != FEATURES)
@@ -57,7 +59,7 @@ class OutputKind:
         """A kind from its text.
 
         Raises:
-            ValueError: it is none of those, or has a number out of range.
+            ValueError: the text names no kind, or has a number out of range.
         """
         if text.startswith(FEATURES):
             return cls(text)
@@ -90,11 +92,11 @@ class OutputKind:
         return (1,) if self.name == LABEL else (num_classes,)
 
     @property
-    def tells(self) -> tuple[float, ...]:
-        """How much it tells, to be compared: first by its name, then by its classes, then by its digits.
+    def information(self) -> tuple[float, ...]:
+        """A sort key of how informative the kind is: by its name, then by its classes, then by its digits.
 
         Raises:
-            ValueError: it is features, which cannot be compared with a distribution.
+            ValueError: the kind is features, which cannot be compared with a distribution.
         """
         if self.is_features:
             raise ValueError(f"expected a distribution, got {str(self)[:60]!r}")
@@ -102,13 +104,13 @@ class OutputKind:
         return (-DISTRIBUTIONS.index(self.name), self.k or 0, digits)
 
 
-def best_of(offered: Iterable[str]) -> str | None:
-    """The most telling distribution among these texts, or None; features, and texts of no kind, do not count."""
-    kinds = [kind for kind in map(_known, offered) if kind is not None and not kind.is_features]
-    return str(max(kinds, key=lambda kind: kind.tells)) if kinds else None
+def most_informative(texts: Iterable[str]) -> str | None:
+    """The most informative distribution among these texts, or None; features and unparsable texts are ignored."""
+    kinds = [kind for kind in map(_parsed, texts) if kind is not None and not kind.is_features]
+    return str(max(kinds, key=lambda kind: kind.information)) if kinds else None
 
 
-def _known(text: str) -> OutputKind | None:
+def _parsed(text: str) -> OutputKind | None:
     try:
         return OutputKind.parse(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The identity of one sample: what a purchase is filed under, on every machine, for ever.
+"""The identity of one sample, under which its outputs are stored: the same on every machine, for ever.
 
 Invariant: the key depends on the pixels alone, never on a file name, an index, or the library that decoded the image.
 """

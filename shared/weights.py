@@ -31,7 +31,7 @@ class WeightsError(ValueError):
 
 
 class WeightsCard(BaseModel):
-    """What a weights file says of itself, kept as JSON under the key `tuition` of the safetensors metadata."""
+    """The description of a weights file, stored as JSON under the key `tuition` of the safetensors metadata."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +47,7 @@ class WeightsCard(BaseModel):
     std: tuple[float, ...]
     class_names: tuple[str, ...]
     degradation: Degradation | None = None
-    """What is done to the network's logits before anybody sees them, where the teacher is made worse on purpose."""
+    """How the network's logits are degraded before they are returned, where the teacher is made worse on purpose."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """Where the weights came from: data set, method, seed. Not part of the fingerprint."""
 
@@ -125,9 +125,9 @@ def read_card(path: Path, text: str) -> WeightsCard:
 
 
 def canonical_card(card: WeightsCard) -> bytes:
-    """What of the card changes an output or its meaning, written in one way.
+    """The fields of the card that change an output or its meaning, as canonical JSON.
 
-    What the first cards did not have is left out where it is absent, so that it changed no fingerprint when it came.
+    A field that the first cards did not have is left out where it is None, so that adding it changed no fingerprint.
     """
     left_out = {"provenance"} | {name for name in ("degradation", "resize") if getattr(card, name) is None}
     return json.dumps(card.model_dump(mode="json", exclude=left_out), sort_keys=True).encode()

@@ -1,1 +1,1 @@
-"""Buying: the plan that says the price, the purchase itself, and reconciliation with the teacher's log."""
+"""Buying: the plan with its price, the purchase itself, and reconciliation with the teacher's log."""

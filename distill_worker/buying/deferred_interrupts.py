@@ -1,4 +1,4 @@
-"""Interrupts while answers that are paid for are in flight."""
+"""Defer interrupts while requests that are paid for are in flight."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -8,33 +8,32 @@ from types import FrameType
 
 
 @contextmanager
-def interrupts_held_back() -> Iterator[Callable[[], None]]:
-    """An interrupt that comes in here is raised where the function that this yields is called next, or at the end.
+def deferred_interrupts() -> Iterator[Callable[[], None]]:
+    """Defer SIGINT and SIGTERM: raise KeyboardInterrupt at the next call of the yielded function, or at the end.
 
-    Raised wherever it comes, KeyboardInterrupt may leave a lock taken for ever: that of a SQLite file, where a
-    transaction had just begun, or those of the futures, which `concurrent.futures.wait` takes one after the other. What
-    is paid for could not be kept then. Signals that the program does not answer with KeyboardInterrupt stay as they
-    are.
+    A KeyboardInterrupt at any point could leave a lock taken for ever: that of a SQLite file whose transaction had just
+    begun, or those of futures, which `concurrent.futures.wait` takes one after another. Answers that are paid for could
+    then not be stored. Signals that the program does not answer with KeyboardInterrupt stay as they are.
     """
-    came: list[int] = []
+    received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
 
-    def look() -> None:
-        if came:
-            came.clear()
+    def raise_if_received() -> None:
+        if received:
+            received.clear()
             raise KeyboardInterrupt
 
-    held = []
-    if current_thread() is main_thread():  # no other is interrupted
+    deferred = []
+    if current_thread() is main_thread():  # no other thread is interrupted
         both = (signal.SIGINT, signal.SIGTERM)
-        held = [number for number in both if signal.getsignal(number) is signal.default_int_handler]
-    for number in held:
+        deferred = [number for number in both if signal.getsignal(number) is signal.default_int_handler]
+    for number in deferred:
         signal.signal(number, note)
     try:
-        yield look
+        yield raise_if_received
     finally:
-        for number in held:
+        for number in deferred:
             signal.signal(number, signal.default_int_handler)
-    look()
+    raise_if_received()

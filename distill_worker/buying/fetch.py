@@ -1,19 +1,21 @@
-"""Buying what a plan lacks: purchase, keep, and stop when told to.
+"""Buy what a plan lacks, and store it.
 
-Purchases that somebody left open come first, then what nobody began, several requests in flight; what another worker is
-buying into the same cache is waited for. `Claims` sees to it that no sample is paid for twice.
+First come the purchases that earlier runs left open, then the samples that nothing was sent for, several requests in
+flight. What another worker is buying into the same cache is awaited. `Claims` ensures that no sample is paid for twice.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Literal
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
-from distill_worker.buying.deferred_interrupts import interrupts_held_back
-from distill_worker.buying.plan import Images, Plan, claims_on
-from distill_worker.cache import Cache, Claims, Purchase
+from distill_worker.buying.deferred_interrupts import deferred_interrupts
+from distill_worker.buying.order import Images, PurchaseOrder
+from distill_worker.buying.plan import Plan
+from distill_worker.cache import Claims, Purchase
 from distill_worker.errors import (
     AnswerExpired,
     PlanRefused,
@@ -24,124 +26,111 @@ from distill_worker.errors import (
     TeacherUnavailable,
     WorkerError,
 )
-from distill_worker.teachers.base import Answer, Description, Teacher
+from distill_worker.teachers.base import Answer
 from shared.durable.process_lock import ProcessLock
 
-Abandoned = Literal["other-keys", "all"]
-"""Whose open purchases to give up: those that another API key began, or this one's too, which would replay free."""
-
 Progress = Callable[[int, Plan], None]
-"""Told how many samples of the plan have been bought and kept so far."""
+"""Called with the number of samples of the plan that are bought and stored so far."""
 
-_LOOK_AGAIN_SECONDS = 0.5
-"""How often another worker's purchases are looked at, when there is nothing else to do."""
-_NOTICED_SECONDS = 0.2
-"""How soon an interrupt is noticed while answers are waited for."""
+_POLL_SECONDS: Final = 0.5
+"""Between two looks at another worker's purchases, when nothing else is left to do."""
+_INTERRUPT_SECONDS: Final = 0.2
+"""The longest time until an interrupt is noticed while requests are in flight."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Functions that are called while a purchase goes on."""
+
+    progress: Progress = lambda _done, _plan: None
+    """Called after each answer."""
+    on_wait: Callable[[int], None] = lambda _samples: None
+    """Called once, with the number of samples that another worker is buying, when only they are left."""
+    on_end: Callable[[int], None] = lambda _requests: None
+    """Called with the number of requests in flight when a purchase ends early."""
+
+
+NO_CALLBACKS: Final = Callbacks()
 
 
 def fetch(
-    teacher: Teacher,
-    description: Description,
-    cache: Cache,
+    order: PurchaseOrder,
     plan: Plan,
     images: Mapping[bytes, Images],
     *,
     buyer: ProcessLock,
-    concurrency: int,
     bound: bool = False,
-    progress: Progress = lambda _done, _plan: None,
-    on_wait: Callable[[int], None] = lambda _samples: None,
-    on_end: Callable[[int], None] = lambda _requests: None,
+    callbacks: Callbacks = NO_CALLBACKS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Carry out a plan; the number of samples bought.
 
-    Whatever ends it, nothing more is sent from then on, and the answers of what is in flight are waited for and kept.
-    An interrupt ends it between two steps; one that comes while it ends changes nothing any more.
+    However it ends, from then on nothing more is sent, and the answers of all requests in flight are awaited and
+    stored. An interrupt ends it between two steps; another interrupt during that end has no effect.
 
     Args:
-        teacher: it is not used again after a failure.
-        description: what it says of itself.
-        cache: where the outputs go.
+        order: what the plan was made of. Its teacher is not used again after a failure.
         plan: what to buy.
-        images: the whole data set's, by sample key.
-        buyer: this process, among those that buy into the cache.
-        concurrency: the most requests in flight.
-        bound: whether the plan's `most_calls` was agreed to, so that no more is asked for whatever other workers leave.
-        progress: told after each answer.
-        on_wait: told how many samples another worker is buying, once, when there is nothing to do but to wait for it.
-        on_end: told how many answers are waited for when it ends before its time.
-        sleep: between two looks at what another worker does.
+        images: of the whole data set, by sample key; open purchases may hold any of them.
+        buyer: this process's lock among those that buy into the cache.
+        bound: whether the plan's `most_calls` was agreed to, so that no more is sent, whatever other workers leave.
+        callbacks: see there.
+        sleep: waits between two looks at another worker's purchases.
 
     Raises:
-        PlanRefused: the quota cannot pay, or more would be needed than was agreed to.
+        PlanRefused: the quota is too small, or more would be sent than was agreed to.
         QuotaExhausted: the quota ran out on the way.
-        TeacherChanged: another teacher answered; its answer is kept as its own.
+        TeacherChanged: another teacher answered; its answer is stored under its own name.
         TeacherError, CacheError: see there.
     """
     plan.check()
-    asked = set(plan.to_buy).union(*(purchase.sample_keys for purchase in plan.reopened))
-    claims = claims_on(
-        cache,
-        description,
-        plan.kinds,
-        [key for key in plan.samples if key in asked] if plan.left_out else plan.samples,
-        payer=teacher.payer,
-        request_size=plan.request_size,
+    to_send = set(plan.to_buy).union(*(purchase.sample_keys for purchase in plan.reopened))
+    claims = order.claims(
+        [key for key in plan.samples if key in to_send] if plan.left_out else plan.samples,
         most_calls=plan.most_calls if bound else None,
     )
-    with interrupts_held_back() as raise_interrupt, ThreadPoolExecutor(concurrency, "purchase") as pool:
-        purchases = _Purchases(teacher, description, cache, plan, claims, images, progress, raise_interrupt)
+    with deferred_interrupts() as raise_interrupt, ThreadPoolExecutor(order.concurrency, "purchase") as pool:
+        purchases = _Purchases(order, plan, claims, images, callbacks, raise_interrupt)
         try:
-            purchases.carry_out(pool, buyer, concurrency, on_wait, sleep)
+            purchases.carry_out(pool, buyer, sleep)
         except BaseException:
-            purchases.end(on_end)
+            purchases.end()
             raise
     return purchases.bought
 
 
 class _Purchases:
-    """The requests in flight, and what came of those that landed."""
+    """The requests in flight, and the results of those that were answered."""
 
     def __init__(
         self,
-        teacher: Teacher,
-        description: Description,
-        cache: Cache,
+        order: PurchaseOrder,
         plan: Plan,
         claims: Claims,
         images: Mapping[bytes, Images],
-        progress: Progress,
+        callbacks: Callbacks,
         raise_interrupt: Callable[[], None],
     ) -> None:
         self.bought = 0
-        self._teacher = teacher
-        self._description = description
-        self._cache = cache
+        self._order = order
         self._plan = plan
         self._claims = claims
         self._images = images
-        self._progress = progress
+        self._callbacks = callbacks
+        self._progress = callbacks.progress
         self._raise_interrupt = raise_interrupt
         self._flying: dict[Future[Answer], Purchase] = {}
         self._failure: Exception | None = None
 
-    def carry_out(
-        self,
-        pool: ThreadPoolExecutor,
-        buyer: ProcessLock,
-        concurrency: int,
-        on_wait: Callable[[int], None],
-        sleep: Callable[[float], None],
-    ) -> None:
-        """Send and land until nothing is left, or something failed and all that was in flight has landed."""
+    def carry_out(self, pool: ThreadPoolExecutor, buyer: ProcessLock, sleep: Callable[[float], None]) -> None:
+        """Send requests and store answers until nothing is left, or until one failed and none is in flight."""
         claims, waiting = self._claims, False
         while True:
             self._raise_interrupt()
-            # Where each mistake costs, the first answer shows whether the teacher is the one that was described.
-            most = concurrency if self._description.repeats_are_free or self.bought else 1
+            # If repeats are charged, the first answer must show that the teacher is the described one.
+            most = self._order.concurrency if self._order.description.repeats_are_free or self.bought else 1
             if self._failure is None and (free := most - len(self._flying)) > 0:
-                for purchase in self._cache.claim(claims, buyer, free):
+                for purchase in self._order.cache.claim(claims, buyer, free):
                     self._send(pool, purchase)
             if self._flying:
                 self._land_some()
@@ -149,23 +138,23 @@ class _Purchases:
                 break
             else:
                 if not waiting:
-                    on_wait(claims.left)
+                    self._callbacks.on_wait(claims.left)
                 waiting = True
-                sleep(_LOOK_AGAIN_SECONDS)
+                sleep(_POLL_SECONDS)
         if self._failure is not None:
-            raise _told(self._failure, self.bought, self._plan)
+            raise _with_advice(self._failure, self.bought, self._plan)
         if claims.over_limit:
-            raise PlanRefused(_beyond(claims.over_limit, self.bought))
+            raise PlanRefused(_beyond_agreement(claims.over_limit, self.bought))
         if claims.uncertain:
             raise TeacherError(_uncertain(len(claims.uncertain), self.bought))
 
-    def end(self, on_end: Callable[[int], None]) -> None:
-        """Send nothing more, and keep the answers of what is in flight: they are paid for."""
-        self._teacher.stop()
+    def end(self) -> None:
+        """Send nothing more, and store the answers of all requests in flight: they are paid for."""
+        self._order.teacher.stop()
         self._progress = lambda _done, _plan: None  # it may be what failed
         self._raise_interrupt = lambda: None
         if self._flying:
-            on_end(len(self._flying))
+            self._callbacks.on_end(len(self._flying))
         while self._flying:
             self._land_some()
 
@@ -176,123 +165,117 @@ class _Purchases:
             self._fail(error)
             return
         future = pool.submit(
-            self._teacher.buy,
+            self._order.teacher.buy,
             batch,
-            description=self._description,
+            description=self._order.description,
             idempotency_key=purchase.idempotency_key,
             outputs=purchase.kinds,
         )
         self._flying[future] = purchase
 
     def _land_some(self) -> None:
-        landed, _ = wait(self._flying, timeout=_NOTICED_SECONDS, return_when=FIRST_COMPLETED)
+        landed, _ = wait(self._flying, timeout=_INTERRUPT_SECONDS, return_when=FIRST_COMPLETED)
         while not landed:
             self._raise_interrupt()
-            landed, _ = wait(self._flying, timeout=_NOTICED_SECONDS, return_when=FIRST_COMPLETED)
+            landed, _ = wait(self._flying, timeout=_INTERRUPT_SECONDS, return_when=FIRST_COMPLETED)
         for future in landed:
             purchase = self._flying.pop(future)
             try:
                 self._land(future, purchase)
-            except Exception as error:  # the other answers have to land all the same
+            except Exception as error:  # the other answers must be stored all the same
                 self._fail(error)
 
     def _land(self, future: Future[Answer], purchase: Purchase) -> None:
         try:
             answer = future.result()
         except TeacherRefused as error:
-            # A purchase begun earlier may have been charged then; only the quota's refusal disproves it.
+            # An open purchase may have been charged when it was begun; only an exhausted quota disproves it.
             if not purchase.begun_earlier or isinstance(error, QuotaExhausted):
-                self._cache.void(purchase)
+                self._order.cache.void(purchase)
                 raise
-            raise _refused_again(error) from error
+            raise _rejected_again(error) from error
         except AnswerExpired:
             self._claims.mark_uncertain(purchase)
             return
         except TeacherUnavailable as error:
-            # Where a repetition is free it may as well stay open; else it would count as one that may have been paid.
-            if error.unpaid and not purchase.begun_earlier and not self._description.repeats_are_free:
-                self._cache.void(purchase)
+            # If repeats are free it may stay open; otherwise it would count as possibly charged.
+            if error.unpaid and not purchase.begun_earlier and not self._order.description.repeats_are_free:
+                self._order.cache.void(purchase)
             raise
-        self._cache.complete(purchase, answer.outputs, teacher_id=answer.teacher_id, query_id=answer.query_id)
+        self._order.cache.complete(purchase, answer.outputs, teacher_id=answer.teacher_id, query_id=answer.query_id)
         self.bought += len(purchase.sample_keys)
         self._progress(self.bought, self._plan)
-        if answer.teacher_id != self._description.id:
-            raise _changed(self._description.id, answer.teacher_id)
+        if answer.teacher_id != self._order.description.id:
+            raise _changed(self._order.description.id, answer.teacher_id)
 
     def _fail(self, error: Exception) -> None:
-        """The first failure is told; from then on nothing more is sent."""
+        """Keep the first failure; from then on nothing more is sent."""
         if self._failure is None:
             self._failure = error
-            self._teacher.stop()
+            self._order.teacher.stop()
 
 
-def abandon(
-    whose: Abandoned,
-    teacher: Teacher,
-    description: Description,
-    cache: Cache,
-    samples: Mapping[bytes, Images],
-    *,
-    kinds: tuple[str, ...] = ("logits",),
-) -> None:
-    """Give up purchases of these samples whose end is not known: what they may have paid for is bought again.
+def abandon(order: PurchaseOrder) -> None:
+    """Give up the open purchases of the order's samples that `order.abandon` names: the samples are bought again.
 
-    Those that a living worker sees to are left alone.
+    Purchases of a running worker stay as they are.
 
     Raises:
-        TeacherError: the present key is not accepted; nothing was given up.
+        TeacherError: the present API key is not valid; nothing was given up.
     """
-    teacher.quota()
-    claims = claims_on(
-        cache, description, tuple(sorted(set(kinds))), tuple(samples), payer=teacher.payer, request_size=1
-    )
+    order.teacher.quota()
+    cache, claims, payer = order.cache, order.claims(), order.teacher.payer
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
 
-    def gives_up(opened: Purchase) -> bool:
-        return (whose == "all" or opened.payer != teacher.payer) and bool(claims.satisfied_by(opened, held))
+    def is_given_up(purchase: Purchase) -> bool:
+        is_named = order.abandon == "all" or (order.abandon == "other-keys" and purchase.payer != payer)
+        return is_named and bool(claims.satisfied_by(purchase, held))
 
-    cache.abandon(description.id, gives_up)
+    cache.abandon(order.description.id, is_given_up)
 
 
-def _changed(expected: str, found: str) -> TeacherChanged:
+def _changed(expected: str, got: str) -> TeacherChanged:
     return TeacherChanged(
-        f"the teacher was replaced in the middle of the purchase: {expected} was asked, and {found} answered. Its "
-        "answer is kept as its own, and nothing more was asked. If it always answers so, say teacher.model_version"
+        f"expected an answer of teacher {expected}, got one of {got}: the teacher was replaced during the purchase. "
+        f"The answer is stored under the name of {got}, and nothing more was sent. If the teacher always answers so, "
+        "set teacher.model_version"
     )
 
 
 def _uncertain(samples: int, bought: int) -> str:
     return (
-        f"{bought} samples were bought and are kept; {samples} are left alone, for the requests that asked for them "
-        "may have been charged, and would be charged again. See the bill (`distill-worker reconcile`), and buy them "
-        "again with `distill-worker fetch --abandon all`"
+        f"{bought} samples were bought and are in the cache; {samples} were not sent again, because they may have been "
+        "charged and would be charged again. Compare with the bill (`distill-worker reconcile`), then buy them again "
+        "with `distill-worker fetch --abandon all`"
     )
 
 
-def _refused_again(error: TeacherRefused) -> TeacherRefused:
+def _rejected_again(error: TeacherRefused) -> TeacherRefused:
     return TeacherRefused(
-        f"{error}. This request was sent before, and may have been paid for then, so it is kept as it is: undo what "
-        "changed at the teacher since; or give it up with `distill-worker fetch --abandon all`"
+        f"{error}. This request was sent before and may have been charged then, so its purchase stays open: undo the "
+        "change at the teacher, or give the purchase up with `distill-worker fetch --abandon all`"
     )
 
 
-def _told(failure: Exception, bought: int, plan: Plan) -> Exception:
-    """The failure, how far it got, and how to go on."""
+def _with_advice(failure: Exception, bought: int, plan: Plan) -> Exception:
+    """The failure with what was bought before it and how to go on."""
     if not isinstance(failure, WorkerError):
         return failure
-    advice = "ask for a larger quota and " if isinstance(failure, QuotaExhausted) else ""
+    advice = "get a larger quota and " if isinstance(failure, QuotaExhausted) else ""
     then = f"{advice}run the same command again to buy the rest"
     if isinstance(failure, TeacherChanged):
-        then = "see what it would cost now with `distill-worker plan`"
-    told = type(failure)(f"{failure}. {bought} of {plan.outstanding} samples were bought and are kept; {then}")
-    told.__cause__ = failure
-    return told
+        then = "see the cost now with `distill-worker plan`"
+    advised = type(failure)(
+        f"{failure}. {bought} of {plan.outstanding} samples were bought and are in the cache; {then}"
+    )
+    advised.__cause__ = failure
+    return advised
 
 
-def _beyond(samples: int, bought: int) -> str:
+def _beyond_agreement(samples: int, bought: int) -> str:
     return (
-        f"{bought} samples were bought and are kept; {samples} more, which others had begun to buy and left, would go "
-        "beyond what was agreed to: run the same command again to buy them"
+        f"{bought} samples were bought and are in the cache; {samples} more, which other workers left unbought, would "
+        "exceed the agreed number of calls: run the same command again to buy them"
     )
 
 
@@ -301,6 +284,6 @@ def _image(images: Mapping[bytes, Images], key: bytes) -> Images:
         return images[key]
     except KeyError:
         raise WorkerError(
-            "a purchase begun earlier holds samples of another data set; fetch with that data set first, so that what "
-            "may have been paid for is not lost"
+            "data: an open purchase holds samples of another data set and may have been charged. Run "
+            "`distill-worker fetch` with that data set first, so that its answer is not lost"
         ) from None

@@ -1,4 +1,4 @@
-"""Teachers that were met before, and what they said of themselves: a run whose outputs are all held asks nobody."""
+"""Stored descriptions of teachers: a run whose outputs are all in the cache sends no request."""
 
 import json
 import os
@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from distill_worker.cache import Cache
 from distill_worker.config.teacher_address import TeacherAddress
-from distill_worker.teachers.addresses import public_url
 from distill_worker.teachers.base import Description
+from distill_worker.teachers.http_errors import public_url
 
 _SETTINGS_BEFORE: Final = {
     "input_name": "images",
@@ -23,17 +23,17 @@ protocols shared one section. Without these values, descriptions that were store
 _LONGEST_PART: Final = 400
 
 
-def remember(cache: Cache, address: TeacherAddress, payer: str, description: Description) -> None:
-    """Keep what the teacher at this address says of itself to this account."""
+def save_description(cache: Cache, address: TeacherAddress, payer: str, description: Description) -> None:
+    """Store the description that the teacher at this address gave to this account."""
     cache.save_teacher(_name(address, payer), asdict(description))
 
 
-def recall(cache: Cache, address: TeacherAddress, payer: str) -> tuple[Description, float] | None:
-    """What it said when it was last asked, and when that was, in seconds since the epoch; None when it never was."""
-    known = cache.teacher_description(_name(address, payer))
-    if known is None:
+def load_description(cache: Cache, address: TeacherAddress, payer: str) -> tuple[Description, float] | None:
+    """The stored description and its time, in seconds since the epoch; None if there is none."""
+    stored = cache.teacher_description(_name(address, payer))
+    if stored is None:
         return None
-    facts, seen_at = known
+    facts, seen_at = stored
     shape = facts["image_shape"]
     outputs = {kind: tuple(sizes) for kind, sizes in facts["outputs"].items()}
     description: dict[str, Any] = {**facts, "image_shape": shape and tuple(shape), "outputs": outputs}
@@ -41,12 +41,12 @@ def recall(cache: Cache, address: TeacherAddress, payer: str) -> tuple[Descripti
 
 
 def url_of(address: TeacherAddress) -> str:
-    """TEACHER_URL from the environment, or else the configured one."""
+    """The URL in TEACHER_URL, or else the configured one."""
     return os.environ.get("TEACHER_URL") or address.url
 
 
 def _name(address: TeacherAddress, payer: str) -> str:
-    """Of the teacher at this address to this account, as it is configured: below the 1000 characters that are kept."""
+    """The name of a stored description, below the 1000 characters that its column holds."""
     parts = [address.protocol, _short(public_url(url_of(address))), _short(address.model), payer, _settings(address)]
     return " ".join(parts)
 

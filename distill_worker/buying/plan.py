@@ -1,23 +1,19 @@
-"""What a purchase would take: asked before anything is spent, and spends nothing."""
+"""The plan of a purchase: what it would cost. Planning spends nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from distill_worker.cache import Cache, Claims, Purchase
+from distill_worker.buying.order import Images, PurchaseOrder
+from distill_worker.cache import Cache, Purchase
 from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.cache.purchases import answered_by_others
 from distill_worker.errors import PlanRefused, WorkerError
-from distill_worker.teachers.base import Description, Quota, Teacher
+from distill_worker.teachers.base import Description, Quota
 from shared.output_kinds import FEATURES
 
-Images = NDArray[np.uint8]
-
-_ASK_FOR_FEATURES = "Ask for a key that may see features (`teacher-service keys create --features`)"
+_GET_FEATURES: Final = "Get a key with access to features (`teacher-service keys create --features`)"
 
 
 @dataclass(frozen=True)
@@ -26,28 +22,29 @@ class Plan:
 
     teacher_id: str
     kinds: tuple[str, ...]
-    """What is bought of each sample, with one call."""
+    """The kinds of output that one call buys of each sample."""
     samples: tuple[bytes, ...]
-    """Sample keys, all that are wanted."""
+    """The keys of all samples that are wanted."""
     cached: int
+    """Samples whose outputs are in the cache."""
     reopened: tuple[Purchase, ...]
-    """Purchases begun earlier whose end is unknown; repeating them costs nothing if they were charged."""
+    """Purchases that were begun earlier and have no known result. Repeating one that was charged costs nothing."""
     elsewhere: int
-    """Samples that another worker is buying into the same cache just now."""
+    """Samples that another worker is buying into the same cache now."""
     uncertain: int
-    """Samples of purchases begun earlier that may have been charged, and would be charged again: left alone."""
+    """Samples of earlier purchases that may have been charged and would be charged again: they are not bought."""
     to_buy: tuple[bytes, ...]
-    """Sample keys to ask for the first time, or again for kinds that are not held."""
+    """The keys of the samples to send for the first time, or again for kinds that are not in the cache."""
     left_out: int
-    """Samples that are not bought because of the most calls that are allowed."""
+    """Samples that are not bought because of `max_calls`."""
     again: int
-    """How many of those to buy are paid for again, because only some of the kinds are held, or on their way in a
-    purchase begun earlier that would not bring the others."""
+    """How many samples of `to_buy` are paid for again, because only some of their kinds are in the cache, or in an
+    open purchase that would not bring the other kinds."""
     request_size: int
-    """Samples in a request that asks for the first time."""
+    """Samples in a request that is sent for the first time."""
     quota: Quota | None
     max_calls: int | None = None
-    """The most samples to ask for, the first time or again."""
+    """The most samples to send, for the first time or again."""
     price_per_call: float | None = None
     currency: str = "USD"
 
@@ -58,53 +55,53 @@ class Plan:
 
     @property
     def requests(self) -> int:
-        """How many requests it takes."""
+        """Requests to send."""
         return len(self.reopened) + ceil(len(self.to_buy) / self.request_size)
 
     @property
     def reopened_samples(self) -> int:
-        """Samples in purchases begun earlier."""
+        """Samples in the open purchases."""
         return sum(len(purchase.sample_keys) for purchase in self.reopened)
 
     @property
     def outstanding(self) -> int:
-        """Samples to ask for, the first time or again."""
+        """Samples to send, for the first time or again."""
         return len(self.to_buy) + self.reopened_samples
 
     @property
     def shortfall(self) -> int:
-        """Calls that the quota lacks for certain; 0 when it suffices or is not known."""
+        """Calls that the quota certainly lacks; 0 if it suffices or is unknown."""
         return max(0, len(self.to_buy) - self.quota.remaining) if self.quota else 0
 
     @property
     def most_calls(self) -> int:
-        """How many samples may be charged: what was begun earlier may not have been."""
+        """The most samples that may be charged; open purchases may have been charged already."""
         return self.outstanding if self.max_calls is None else min(self.outstanding, self.max_calls)
 
     @property
     def price(self) -> float | None:
-        """What it costs at most, in `currency`; None when no price is configured."""
+        """The highest cost, in `currency`; None if no price is configured."""
         return self.price_of(self.most_calls)
 
     @property
     def seconds(self) -> float | None:
-        """How long it takes at the rate that is allowed, at least; None when none is told."""
+        """The shortest time at the allowed rate, in seconds; None if the rate is unknown."""
         return None if self.quota is None else self.quota.seconds_for(len(self.to_buy), self.requests)
 
     def seconds_left(self, done: int, took: float) -> float:
-        """How long the rest takes, when so many samples took so many seconds.
+        """The time for the rest, in seconds, after `done` samples took `took` seconds.
 
-        What is allowed at once goes fast, so the pace so far promises too much where a rate is told.
+        A burst that the rate limit allows goes fast, so with a rate limit the pace so far is too optimistic.
         """
         left = self.outstanding - done
         return max(left * took / max(done, 1), (self.seconds or 0.0) - took) if left > 0 else 0.0
 
     def price_of(self, calls: int) -> float | None:
-        """What so many calls cost, in `currency`; None when no price is configured."""
+        """The cost of so many calls, in `currency`; None if no price is configured."""
         return None if self.price_per_call is None else round(calls * self.price_per_call, 9)
 
     def facts(self) -> dict[str, Any]:
-        """As JSON-able facts."""
+        """The plan as a JSON-able dictionary."""
         quota = self.quota
         return {
             "teacher_id": self.teacher_id,
@@ -128,57 +125,44 @@ class Plan:
         }
 
     def check(self) -> None:
-        """Raise `PlanRefused` when the quota cannot pay."""
+        """Raise `PlanRefused` if the quota is too small."""
         if self.quota is not None and self.shortfall:
             remaining = self.quota.remaining
             part = f"buy a part with --max-calls {remaining}, " if remaining else ""
             raise PlanRefused(
-                f"budget.n: {self.wanted} samples are wanted and {self.cached} are held, so {len(self.to_buy)} must be "
-                f"bought, but {remaining} calls remain of {self.quota.limit}. Nothing was spent. Lower n by "
-                f"{self.shortfall + self.left_out}, {part}or ask for a larger quota"
+                f"budget.n: expected a quota for {len(self.to_buy)} calls ({self.wanted} samples wanted, {self.cached} "
+                f"in the cache), got {remaining} of {self.quota.limit} calls left. Nothing was spent. Lower n by "
+                f"{self.shortfall + self.left_out}, {part}or get a larger quota"
             )
 
 
-def plan(
-    teacher: Teacher,
-    description: Description,
-    cache: Cache,
-    samples: Mapping[bytes, Images],
-    *,
-    request_size: int,
-    kinds: tuple[str, ...] = ("logits",),
-    max_calls: int | None = None,
-    pay_again: bool = False,
-    price_per_call: float | None = None,
-    currency: str = "USD",
-) -> Plan:
-    """What buying these kinds of output of `samples` (images by sample key) would take, one call a sample.
+def plan(order: PurchaseOrder) -> Plan:
+    """Plan a purchase, at one call for each sample that is missing.
 
-    `pay_again` allows samples that this teacher was asked about, and that another answered in its place.
+    `order.abandon == "all"` allows samples that this teacher was paid for, but another answered in its place.
 
     Raises:
-        WorkerError: the images do not fit the teacher, it does not sell that, or it cannot be asked.
+        WorkerError: the images do not fit the teacher, it does not sell these outputs, or it cannot be reached.
     """
+    description, cache, samples = order.description, order.cache, order.samples
     _check_shape(description, samples)
-    kinds = tuple(sorted(set(kinds)))
-    size = min(request_size, description.max_request_size or request_size)
-    claims = claims_on(cache, description, kinds, tuple(samples), payer=teacher.payer, request_size=size)
+    claims = order.claims()
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
     lacking = [key for key in samples if not all(key in rows for rows in held)]
-    if lacking:  # what is held needs no offer any more
-        _check_offer(description, kinds)
-        if not pay_again:
+    if lacking:  # what is in the cache need not be for sale any more
+        _check_outputs(description, order.kinds)
+        if order.abandon != "all":
             _check_name(description, cache, lacking)
     pending = cache.pending(claims)
-    quota = teacher.quota() if lacking else None
-    _check_permission(quota, kinds)
+    quota = order.teacher.quota() if lacking else None
+    _check_permission(quota, order.kinds)
     free = [key for key in lacking if key not in pending.samples]
     repeated = sum(len(purchase.sample_keys) for purchase in pending.orphaned)
-    to_buy = free if max_calls is None else free[: max(0, max_calls - repeated)]
+    to_buy = free if order.max_calls is None else free[: max(0, order.max_calls - repeated)]
     in_part = [rows for rows in held if any(key in rows for key in to_buy)]
     return Plan(
         teacher_id=description.id,
-        kinds=kinds,
+        kinds=order.kinds,
         samples=tuple(samples),
         cached=len(samples) - len(lacking),
         reopened=pending.orphaned,
@@ -187,21 +171,21 @@ def plan(
         to_buy=tuple(to_buy),
         left_out=len(free) - len(to_buy),
         again=sum(
-            any(key in rows for rows in in_part) or any((key, kind) in pending.requested for kind in kinds)
+            any(key in rows for rows in in_part) or any((key, kind) in pending.requested for kind in order.kinds)
             for key in to_buy
         ),
-        request_size=size,
+        request_size=order.request_size,
         quota=quota,
-        max_calls=max_calls,
-        price_per_call=price_per_call,
-        currency=currency,
+        max_calls=order.max_calls,
+        price_per_call=order.price_per_call,
+        currency=order.currency,
     )
 
 
-def plan_of_held(
+def plan_of_cached(
     description: Description, cache: Cache, sample_keys: Sequence[bytes], *, kinds: tuple[str, ...]
 ) -> Plan | None:
-    """The plan of a purchase for which nothing is lacking; None where something is."""
+    """The plan of a purchase whose outputs are all in the cache; None if some are missing."""
     kinds = tuple(sorted(set(kinds)))
     if not all(cache.holdings(cache.stream(description.id, kind)).has_all(sample_keys) for kind in kinds):
         return None
@@ -222,35 +206,12 @@ def plan_of_held(
     )
 
 
-def claims_on(
-    cache: Cache,
-    description: Description,
-    kinds: Sequence[str],
-    wanted: Sequence[bytes],
-    *,
-    payer: str,
-    request_size: int,
-    most_calls: int | None = None,
-) -> Claims:
-    """A wish for these kinds of output of some samples, of this teacher."""
-    return Claims(
-        description.id,
-        cache.order(description.id, kinds),
-        [(kind, cache.stream(description.id, kind)) for kind in kinds],
-        payer=payer,
-        wanted=wanted,
-        request_size=request_size,
-        most_calls=most_calls,
-        repeats_are_free=description.repeats_are_free,
-    )
-
-
 def _check_shape(description: Description, samples: Mapping[bytes, Images]) -> None:
     for image in samples.values():
         if description.image_shape is not None and image.shape != description.image_shape:
             raise WorkerError(
-                f"data: the teacher takes images of shape {list(description.image_shape)}, the data set has "
-                f"{list(image.shape)}; is this the right teacher?"
+                f"data: expected images of shape {list(description.image_shape)}, which the teacher takes, got "
+                f"{list(image.shape)} in the data set. Check teacher.url and teacher.model"
             )
         return
 
@@ -260,21 +221,24 @@ def _check_name(description: Description, cache: Cache, lacking: Sequence[bytes]
         others = answered_by_others(connection, description.id)
     if answered := [others[key] for key in lacking if key in others]:
         raise PlanRefused(
-            f"teacher: {len(answered)} of these samples were asked of {description.id}, and {answered[0]} answered and "
-            "was paid. Asked again they would be paid again. Say teacher.model_version if it always answers so; else "
-            "buy them again with `distill-worker fetch --abandon all`"
+            f"teacher: expected answers of {description.id}, got answers of {answered[0]} for {len(answered)} of these "
+            "samples in an earlier purchase, which was paid; buying them again would be paid again. Nothing was spent. "
+            f"If the teacher always answers as {answered[0]}, set teacher.model_version; otherwise buy them again with "
+            "`distill-worker fetch --abandon all`"
         )
 
 
-def _check_offer(description: Description, kinds: tuple[str, ...]) -> None:
+def _check_outputs(description: Description, kinds: tuple[str, ...]) -> None:
     for kind in kinds:
         if KIND_SEPARATOR in kind:
-            raise PlanRefused(f"method: expected outputs without {KIND_SEPARATOR!r} in their names, got {kind!r}")
-        if kind not in description.outputs:
-            offered = ", ".join(description.outputs)
-            hidden = f". {_ASK_FOR_FEATURES}" if kind.startswith(FEATURES) else ""
             raise PlanRefused(
-                f"method: {kind!r} is wanted, and the teacher offers this API key {offered}. Nothing was spent{hidden}"
+                f"method: expected outputs without {KIND_SEPARATOR!r} in their names, got {kind!r}. Nothing was spent"
+            )
+        if kind not in description.outputs:
+            advice = f". {_GET_FEATURES}" if kind.startswith(FEATURES) else ""
+            raise PlanRefused(
+                f"method: expected the output {kind!r}, but the teacher sells this API key only "
+                f"{', '.join(description.outputs)}. Nothing was spent{advice}"
             )
 
 
@@ -282,6 +246,6 @@ def _check_permission(quota: Quota | None, kinds: tuple[str, ...]) -> None:
     hidden = [kind for kind in kinds if kind.startswith(FEATURES)]
     if hidden and quota is not None and quota.features is False:
         raise PlanRefused(
-            f"method: {', '.join(hidden)} is wanted, and this API key may not see it. Nothing was spent. "
-            f"{_ASK_FOR_FEATURES}"
+            f"method: expected access to {', '.join(hidden)}, but this API key has no access to features. Nothing was "
+            f"spent. {_GET_FEATURES}"
         )

@@ -1,10 +1,10 @@
-"""What the cache says was bought, against what the teacher says was charged.
+"""Compares the purchases in the cache with what the teacher charged.
 
-Row by row where the teacher keeps a log that can be read; else by its counter, which cannot tell one request from
-another. Costs nothing, changes nothing, and may be asked while workers buy.
+It compares row by row if the teacher has a readable log; otherwise by its counter, which does not separate requests.
+It is free, changes nothing, and may run while workers buy.
 
-A query belongs to a purchase by its Idempotency-Key, whichever API key the purchase was begun with: an API key that was
-rotated goes on with the same log, though not with the same purchases when only a counter is told.
+A query belongs to the purchase with its Idempotency-Key, whichever API key began that purchase: a rotated API key keeps
+its log. By a counter, only the purchases of the present API key can be compared.
 """
 
 from collections import defaultdict
@@ -19,20 +19,20 @@ from distill_worker.teachers.oip_outputs import TOP_K_INDICES
 from shared.output_kinds import FEATURES, TOP_K
 
 _PARTS = {TOP_K_INDICES: TOP_K}
-"""Outputs that travel beside another, as a part of it."""
+"""Tensors that are a part of another output."""
 
 
 def reconcile(teacher: Teacher, description: Description, cache: Cache, *, shared_key: bool = False) -> Reconciliation:
-    """Compare all that the cache ever bought by the teacher's API key with what the teacher says of it.
+    """Compare everything that the cache bought with this API key with what the teacher charged.
 
     Args:
-        teacher: it is asked for its log, and for its counter.
-        description: what it says of itself.
-        cache: nobody need stop buying into it.
-        shared_key: whether others use the API key, so that what this cache does not know is no difference.
+        teacher: its log and its counter are read.
+        description: the teacher's description of itself.
+        cache: workers may go on buying into it.
+        shared_key: whether others use the API key, so that queries without a purchase here are no difference.
 
     Raises:
-        TeacherError: it cannot be asked, or tells neither what was asked nor how much was charged.
+        TeacherError: the teacher cannot be reached, or has neither a log nor a counter.
         CacheError: see there.
     """
     done_before = {record.idempotency_key for record in cache.purchases() if record.status == "done"}
@@ -41,18 +41,18 @@ def reconcile(teacher: Teacher, description: Description, cache: Cache, *, share
     if log is not None:
         queries = list(log)
         quota = teacher.quota()
-        # What was settled while the log was read, page by page, may be absent there.
+        # Queries that were settled while the log was read may be absent from it.
         certain = done_before | {query.idempotency_key for query in queries if query.status == "settled"}
         used = quota.used if quota is not None and quota == quota_before else None
-        found = compare(_as_of_then(cache.purchases(), certain), queries, payer=teacher.payer, used=used)
+        result = compare(_as_of_then(cache.purchases(), certain), queries, payer=teacher.payer, used=used)
     elif quota_before is not None:
-        found = compare_counter(_as_of_then(cache.purchases(teacher.payer), done_before), quota_before.used)
+        result = compare_counter(_as_of_then(cache.purchases(teacher.payer), done_before), quota_before.used)
     else:
         raise TeacherError(
-            f"teacher {description.id} tells neither what was asked nor how much was charged, so there is nothing to "
-            "compare the cache with"
+            f"expected a query log or a counter of charged samples, got neither from teacher {description.id}: nothing "
+            "can be compared with the cache"
         )
-    return replace(found, shared_key=shared_key, repeats_are_free=description.repeats_are_free)
+    return replace(result, shared_key=shared_key, repeats_are_free=description.repeats_are_free)
 
 
 def compare(
@@ -62,13 +62,13 @@ def compare(
     payer: str | None = None,
     used: int | None = None,
 ) -> Reconciliation:
-    """Row by row.
+    """Compare row by row.
 
     Args:
         purchases: of the whole cache, in the order in which they were begun.
-        queries: all that the account ever asked, in any order.
-        payer: the account; another's purchases are looked at only where the log has them. None: all are this account's.
-        used: what the account's counter says, in samples, where it stood still meanwhile.
+        queries: all queries of the account, in any order.
+        payer: the account; purchases of other accounts count only if the log has them. None: all are this account's.
+        used: the account's counter, in samples, if it did not change meanwhile.
     """
     purchases = list(purchases)
     origins = {_origin(record) for record in purchases if record.status == "imported"}
@@ -86,28 +86,28 @@ def compare(
     rows: list[Row] = []
     paid: set[str] = set()
     for record in purchases:
-        found, answering = settled.pop(record.idempotency_key, []), held.pop(record.idempotency_key, None)
-        if found:
+        charges, in_flight = settled.pop(record.idempotency_key, []), held.pop(record.idempotency_key, None)
+        if charges:
             paid.add(record.idempotency_key)
-            rows += _charged(record, found)
-        elif answering or payer in (None, record.payer):
-            rows += _not_charged(record, answering)
+            rows += _charged(record, charges)
+        elif in_flight or payer in (None, record.payer):
+            rows += _not_charged(record, in_flight)
     rows += _bought_again(purchases, paid)
     for key, unknown in settled.items():
         rows += [_row("imported" if key in origins else "elsewhere", query) for query in unknown]
     rows += [_row("answering", query) for query in held.values()]
     if used is not None and used != charged:
-        detail = f"the counter says {used} samples, the log {charged}"
+        detail = f"{used} samples in the counter, {charged} in the log"
         rows.append(Row("counter", abs(used - charged), detail=detail))
     return Reconciliation(tuple(rows), charged, "log")
 
 
 def compare_counter(purchases: Iterable[PurchaseRecord], used: int) -> Reconciliation:
-    """By sums alone: what others buy on the account cannot be told from what this cache lost.
+    """Compare sums alone: purchases of others on the account cannot be separated from answers that this cache lost.
 
     Args:
         purchases: this account's.
-        used: what its counter says, in samples.
+        used: its counter, in samples.
     """
     rows = []
     most = 0
@@ -119,14 +119,14 @@ def compare_counter(purchases: Iterable[PurchaseRecord], used: int) -> Reconcili
             rows.append(Row(finding, samples, record.idempotency_key, record.query_id))
     least = sum(row.samples for row in rows if row.finding == "held")
     if used < least:
-        rows.append(Row("unlogged", least - used, detail=f"{least} samples are held, and {used} were charged"))
+        rows.append(Row("unlogged", least - used, detail=f"{least} samples in the cache, {used} charged"))
     if used > most:
-        rows.append(Row("elsewhere", used - most, detail=f"{most} samples were asked for, and {used} were charged"))
+        rows.append(Row("elsewhere", used - most, detail=f"{most} samples sent, {used} charged"))
     return Reconciliation(tuple(rows), used, "counter")
 
 
 def _as_of_then(purchases: Iterable[PurchaseRecord], certain: Collection[str | None]) -> Iterator[PurchaseRecord]:
-    """Those that were not yet done when the teacher was asked, as open."""
+    """The purchases as they were when the teacher was read: those that were not done then, as open."""
     for record in purchases:
         is_later = record.status == "done" and record.idempotency_key not in certain
         yield replace(record, status="open") if is_later else record
@@ -142,17 +142,17 @@ def _charged(record: PurchaseRecord, queries: list[LoggedQuery]) -> list[Row]:
     return [_row("unfetched" if record.status == "open" else "held", first), *again]
 
 
-def _not_charged(record: PurchaseRecord, answering: LoggedQuery | None) -> list[Row]:
+def _not_charged(record: PurchaseRecord, in_flight: LoggedQuery | None) -> list[Row]:
     if record.status == "imported":
         return []
     finding: Finding = "unlogged"
     if record.status != "done":
-        finding = "answering" if answering else "waiting" if record.status == "open" else "refused"
+        finding = "answering" if in_flight else "waiting" if record.status == "open" else "refused"
     return [Row(finding, len(record.sample_keys), record.idempotency_key, record.query_id)]
 
 
 def _bought_again(purchases: Iterable[PurchaseRecord], paid: Collection[str]) -> list[Row]:
-    """Purchases that brought nothing of some samples that had not been paid before. A void one brought nothing."""
+    """Purchases that brought only outputs which had been paid before, of some samples. A void one brought nothing."""
     brought: defaultdict[tuple[str, bytes], set[str]] = defaultdict(set)
     rows = []
     for record in purchases:
@@ -169,24 +169,24 @@ def _bought_again(purchases: Iterable[PurchaseRecord], paid: Collection[str]) ->
 
 
 def _disagreement(record: PurchaseRecord, query: LoggedQuery) -> str:
-    """In what a purchase is not what its query was; empty where nothing is known to differ."""
+    """The differences between a purchase and its query; empty if there are none."""
     version = _answerer(record).rsplit("/", 1)[-1]
-    here = {kind if kind.startswith(FEATURES) else kind.partition(":")[0] for kind in record.kinds}
-    there = {_PARTS.get(output, output) for output in query.outputs}
-    told = [
-        f"{what}: {expected} here, {found} there"
-        for what, expected, found in (
+    bought = {kind if kind.startswith(FEATURES) else kind.partition(":")[0] for kind in record.kinds}
+    logged = {_PARTS.get(output, output) for output in query.outputs}
+    differences = [
+        f"{what}: {expected} in the cache, {got} in the log"
+        for what, expected, got in (
             ("samples", str(len(record.sample_keys)), str(query.samples)),
-            ("outputs", ", ".join(sorted(here)), ", ".join(sorted(there)) or None),
+            ("outputs", ", ".join(sorted(bought)), ", ".join(sorted(logged)) or None),
             ("version", version, query.model_version if record.status == "done" else None),
         )
-        if found and expected != found
+        if got and expected != got
     ]
-    return "; ".join(told)
+    return "; ".join(differences)
 
 
 def _origin(record: PurchaseRecord) -> str:
-    """Under which Idempotency-Key an imported output was paid for: its own is `import-KEY-NUMBER`, or that again."""
+    """The Idempotency-Key that an imported output was paid under; its own is `import-KEY-NUMBER`, maybe nested."""
     return record.idempotency_key.replace("import-", "").partition("-")[0]
 
 

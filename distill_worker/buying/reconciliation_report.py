@@ -1,4 +1,4 @@
-"""What comes of comparing the cache with the teacher's books: findings, what each means, and what to do about it."""
+"""The result of a reconciliation: findings, the meaning of each, and what to do about it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,24 +21,24 @@ Finding = Literal[
     "counter",
 ]
 MEANINGS: Final[Mapping[Finding, str]] = {
-    "held": "charged there and held here",
-    "refused": "closed without outputs here, and not charged there",
-    "waiting": "begun here, not charged there: fetch sends it again",
-    "answering": "being answered by the teacher just now: reconcile again in a minute",
-    "unfetched": "charged there, the answer not held here: run fetch, which repeats it for nothing",
-    "uncertain": "begun here; a counter does not tell whether it was charged: run fetch, then reconcile again",
-    "imported": "charged there for another cache, from which outputs of it were imported here",
-    "elsewhere": "charged there, and not from this cache: from another, from a lost one, or by another user of the API "
-    "key; if that is as it should be, pass --shared-key, else rotate the API key",
-    "unlogged": "held here, and not charged there: tell the teacher's operator, whose books are incomplete",
-    "differs": "charged there, but not as what was bought here: tell the teacher's operator before you train on it",
-    "given up": "charged there, given up here by `fetch --abandon`: paid in vain",
-    "twice": "bought again, though all of it had been paid before: paid in vain, unless the cache was damaged between",
-    "charged twice": "charged again under the same Idempotency-Key: ask the teacher's operator for the calls",
-    "counter": "the teacher's counter and its log disagree: tell its operator (`teacher-service log verify`)",
+    "held": "charged by the teacher, and in the cache",
+    "refused": "closed without outputs, and not charged",
+    "waiting": "begun, not charged: fetch sends it again",
+    "answering": "in flight at the teacher: reconcile again in a minute",
+    "unfetched": "charged, but the answer is not in the cache: run fetch, which repeats it for free",
+    "uncertain": "begun; a counter does not show whether it was charged: run fetch, then reconcile again",
+    "imported": "charged for another cache, from which its outputs were imported",
+    "elsewhere": "charged, but not for this cache: for another one, for a lost one, or for another user of the API "
+    "key; if that is intended, pass --shared-key, otherwise rotate the API key",
+    "unlogged": "in the cache, but not charged: report it to the teacher's operator, whose log is incomplete",
+    "differs": "charged as another query than was bought: report it to the teacher's operator before training on it",
+    "given up": "charged, but given up by `fetch --abandon`: paid in vain",
+    "twice": "bought again, although all of it was paid before: paid in vain, unless the cache was damaged between",
+    "charged twice": "charged again under the same Idempotency-Key: request a refund from the teacher's operator",
+    "counter": "the teacher's counter and its log disagree: report it to its operator (`teacher-service log verify`)",
 }
 """Each finding, and what to do about it."""
-_PAID_AGAIN: Final = "charged there, the answer lost; repeating it would be charged again, so fetch leaves it alone"
+_PAID_AGAIN: Final = "charged, the answer lost; repeating it would be charged again, so fetch does not repeat it"
 _DIFFERENCES: Final[frozenset[Finding]] = frozenset(
     {"elsewhere", "unlogged", "differs", "given up", "twice", "charged twice", "counter"}
 )
@@ -53,25 +53,25 @@ class Row:
     samples: int
     idempotency_key: str | None = None
     query_id: str | None = None
-    """What the teacher calls it."""
+    """The teacher's id of the query."""
     detail: str = ""
 
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """All that was compared."""
+    """The result of a comparison."""
 
     rows: tuple[Row, ...]
     charged: int
-    """Samples, as the teacher says."""
+    """Samples, according to the teacher."""
     by: Literal["log", "counter"]
     shared_key: bool = False
-    """Whether others use the account, so that what is `elsewhere` is no difference."""
+    """Whether others use the account, so that `elsewhere` is no difference."""
     repeats_are_free: bool = True
 
     @property
     def differences(self) -> tuple[Row, ...]:
-        """What contradicts; everything else agrees, or will once fetch has run."""
+        """The rows that disagree; all others agree, or will agree after fetch has run."""
         counted = _DIFFERENCES - {"elsewhere"} if self.shared_key else _DIFFERENCES
         return tuple(row for row in self.rows if row.finding in counted)
 
@@ -80,11 +80,11 @@ class Reconciliation:
         return sum(row.samples for row in self.rows if row.finding == finding)
 
     def meaning(self, finding: Finding) -> str:
-        """What it means, and what to do about it."""
+        """The meaning of a finding, and what to do about it."""
         return _PAID_AGAIN if finding == "unfetched" and not self.repeats_are_free else MEANINGS[finding]
 
     def table(self) -> list[tuple[str, str, str, str]]:
-        """Finding, requests, samples and meaning, of each finding that there is."""
+        """Finding, requests, samples and meaning, for each finding with rows."""
         return [
             (
                 finding,
@@ -97,7 +97,7 @@ class Reconciliation:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """All of it, as JSON says it; of what agrees, the sums alone."""
+        """The result as a JSON-able dictionary; of agreeing rows, the sums alone."""
         return {
             "by": self.by,
             "shared_key": self.shared_key,

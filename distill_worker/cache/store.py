@@ -24,7 +24,7 @@ from distill_worker.cache.claims import Claims, Pending
 from distill_worker.cache.database import schema
 from distill_worker.cache.database.engine import explained, is_buyer_alive, open_engine, open_process_lock, shown
 from distill_worker.cache.database.schema_version import migrate
-from distill_worker.cache.database.write_retry import patiently
+from distill_worker.cache.database.write_retry import with_write_retry
 from distill_worker.cache.holdings import Holdings
 from distill_worker.cache.purchases import (
     Purchase,
@@ -219,7 +219,7 @@ class Cache:
                 )
 
         with explained(self.place):
-            patiently(self._engine.begin, write, self._sleep)
+            with_write_retry(self._engine.begin, write, self._sleep)
 
     def void(self, purchase: Purchase) -> None:
         """Make a purchase void that the teacher rejected and did not charge, unless another process took it over."""

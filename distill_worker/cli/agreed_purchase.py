@@ -5,7 +5,8 @@ import time
 
 import typer
 
-from distill_worker.buying.fetch import Abandoned
+from distill_worker.buying.fetch import Callbacks
+from distill_worker.buying.order import Abandoned
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.cli.console import notes, progress_bar, say
@@ -35,7 +36,7 @@ def buy(
     """
     samples = selected.samples
     with Cache(config.output.cache) as cache:
-        if abandon is None and (held := purchase.held_already(config, samples, cache)) is not None:
+        if abandon is None and (held := purchase.cached_already(config, samples, cache)) is not None:
             made, seen_at = held
             check_teacher(selected, made.teacher_id)
             seen = to_minute(seen_at)
@@ -60,19 +61,15 @@ def buy(
                 started = time.monotonic()
                 return bound
 
-            return purchase.buy(
-                config,
-                samples,
-                teacher,
-                description,
-                cache,
-                on_plan=agree,
+            order = purchase.make_order(
+                config, samples, teacher, description, cache, max_calls=max_calls, abandon=abandon
+            )
+            callbacks = Callbacks(
+                progress=progress,
                 on_wait=lambda left: say(f"waiting for another worker, which is buying {counted(left, 'sample')}"),
                 on_end=lambda requests: say(f"ending; waiting for {counted(requests, 'answer')} to cache"),
-                progress=progress,
-                abandon=abandon,
-                max_calls=max_calls,
             )
+            return purchase.buy(config, samples, order, on_plan=agree, callbacks=callbacks)
 
 
 def say_round(config: RunConfig, selected: SelectedSamples) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from distill_worker.buying.plan import Plan
+from distill_worker.buying.plan import plan as plan_purchase
 from distill_worker.buying.reconcile import reconcile as compare_with_teacher
 from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
@@ -32,7 +33,8 @@ def plan(
     selected = selected_samples(config, keep=False)
     with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
         check_teacher(selected, description.id)
-        made = purchase.make_plan(config, selected.samples, teacher, description, cache, max_calls=max_calls)
+        order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
+        made = plan_purchase(order)
     if as_json:
         print(json.dumps({**made.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}))
     else:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from distill_worker.buying.fetch import Abandoned
+from distill_worker.buying.order import Abandoned
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The file of the run; see examples/.")]
 Overrides = Annotated[

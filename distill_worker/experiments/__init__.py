@@ -1,1 +1,1 @@
-"""Experiments over many runs."""
+"""Experiments over many runs: comparisons, the demo, and degraded teachers."""

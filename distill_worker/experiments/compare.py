@@ -1,7 +1,6 @@
-"""Carry a comparison out: the teacher, the purchase, the students, the facts.
+"""Run a comparison: open the teacher, buy all outputs, train the students, collect the facts.
 
-Everything is bought before the first student is trained, so that a comparison which the quota cannot pay for says so at
-once.
+All outputs are bought before the first student is trained, so a comparison that the quota cannot pay for fails at once.
 """
 
 import multiprocessing
@@ -18,10 +17,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from distill_worker.buying.output_choice import kinds_to_buy
+from distill_worker.buying.fetch import Callbacks
+from distill_worker.buying.output_choice import choose_outputs
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Dataset, load_dataset
+from distill_worker.errors import counted
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
@@ -33,7 +34,7 @@ from distill_worker.teachers.base import Description, Quota, Teacher
 
 
 def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Display = SILENCE) -> dict[str, Any]:
-    """The comparison's facts: `teacher`, `calls_paid`, `cache_hits`, `quota`, `results`, `seconds`.
+    """Run a comparison; its facts: `teacher`, `calls_paid`, `cache_hits`, `quota`, `results`, `seconds`.
 
     Args:
         comparison: what to compare.
@@ -42,12 +43,12 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Disp
     """
     started = time.perf_counter()
     compare = comparison.compare
-    asking = distinct_purchases(comparison.cells)
-    with _teacher(comparison, asking, display) as (client, teacher_facts):
+    buying_cells = distinct_purchases(comparison.cells)
+    with _teacher(comparison, buying_cells, display) as (client, teacher_facts):
         description = client.describe()
-        kinds = [kinds_to_buy(cell.config, description.outputs) for cell in comparison.cells]
+        kinds = [choose_outputs(cell.config, description.outputs) for cell in comparison.cells]
         before = client.quota()
-        held = sum(_buy(cell.config, client, description, display) for cell in asking)
+        cache_hits = sum(_buy(cell.config, client, description, display) for cell in buying_cells)
         after = client.quota()
     results = _train_all(comparison.cells, description.id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
     base = comparison.cells[0].config
@@ -60,7 +61,7 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Disp
         "baseline": compare.baseline,
         "teacher": {"id": description.id, "outputs": sorted(set(chain(*kinds))), **teacher_facts},
         "calls_paid": after.used - before.used if before and after else None,
-        "cache_hits": held,
+        "cache_hits": cache_hits,
         "quota": _quota_facts(after),
         "results": results,
         "seconds": round(time.perf_counter() - started, 1),
@@ -68,12 +69,12 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Disp
 
 
 def distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell for each different set of samples to buy, the largest first, for smaller ones are among them."""
-    found: dict[str, Cell] = {}
+    """One cell for each different set of samples to buy; of nested sets, only the largest."""
+    largest: dict[str, Cell] = {}
     for cell in sorted(cells, key=lambda cell: -cell.n):
         if cell.config.needs_teacher:
-            found.setdefault(_purchase_identity(cell.config), cell)
-    return list(found.values())
+            largest.setdefault(_purchase_identity(cell.config), cell)
+    return list(largest.values())
 
 
 def _purchase_identity(config: RunConfig) -> str:
@@ -83,7 +84,7 @@ def _purchase_identity(config: RunConfig) -> str:
 
 @contextmanager
 def _teacher(
-    comparison: Comparison, asking: Sequence[Cell], display: Display
+    comparison: Comparison, buying_cells: Sequence[Cell], display: Display
 ) -> Iterator[tuple[Teacher, dict[str, Any]]]:
     compare = comparison.compare
     if compare.teacher is None:
@@ -93,8 +94,8 @@ def _teacher(
     teacher = train_teacher(comparison.teacher_run(compare.teacher), display)
     quota = compare.quota
     if quota is None:
-        quota = len({key for cell in asking for key in _samples(cell.config).wanted})
-    features = any(len(cell.config.teacher_kinds) > 1 for cell in asking)
+        quota = len({key for cell in buying_cells for key in _samples(cell.config).wanted})
+    features = any(len(cell.config.teacher_kinds) > 1 for cell in buying_cells)
     with serving(teacher, compare.directory, quota=quota, features=features, display=display) as client:
         quota_of(client)
         yield client, teacher.facts()
@@ -102,15 +103,13 @@ def _teacher(
 
 def _buy(config: RunConfig, client: Teacher, description: Description, display: Display) -> int:
     with Cache(config.output.cache) as cache, display.progress_bar(f"buying, n = {config.budget.n}", None) as move:
-        plan, _ = purchase.buy(
-            config,
-            _samples(config),
-            client,
-            description,
-            cache,
-            on_wait=lambda left: display.note(f"another worker is buying the last {left} samples; waiting for it"),
-            progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} held", plan.outstanding),
+        samples = _samples(config)
+        callbacks = Callbacks(
+            progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} cached", plan.outstanding),
+            on_wait=lambda left: display.note(f"waiting for another worker, which is buying {counted(left, 'sample')}"),
         )
+        order = purchase.make_order(config, samples, client, description, cache)
+        plan, _ = purchase.buy(config, samples, order, callbacks=callbacks)
     return plan.cached
 
 
@@ -125,11 +124,11 @@ def _train_all(
 ) -> list[dict[str, Any]]:
     results: dict[int, dict[str, Any]] = {}
     title = f"students ({cells[0].config.student.network})"
-    # Each student in a process that has loaded torch by itself: threads of a forked one may hang.
+    # Each process loads torch by itself, because the threads of a forked process may hang.
     context = multiprocessing.get_context("spawn")
     with (
         display.progress_bar(title, len(cells)) as move,
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_live_with_the_parent) as pool,
+        ProcessPoolExecutor(jobs, mp_context=context, initializer=_follow_the_parent) as pool,
     ):
         move(0, "")
         running = {
@@ -142,10 +141,8 @@ def _train_all(
                 results[index] = future.result()
                 move(len(results), f"{cells[index].label}, n = {cells[index].n}, seed {cells[index].seed}")
         except BaseException:
-            # What was not begun must not hold up the end.
-            display.note(
-                "ending the students in training; what is done is kept, and the same command goes on from there"
-            )
+            # Students that were not begun must not delay the end.
+            display.note("ending the students in training; the same command resumes with those that are not finished")
             for future in running:
                 future.cancel()
             raise
@@ -160,7 +157,7 @@ def _kept(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train_cell(document: dict[str, Any], teacher_id: str, kinds: tuple[str, ...], fresh: bool) -> dict[str, Any]:
-    """One student, in a process of its own."""
+    """Train one student, in a process of its own."""
     config = RunConfig.model_validate(document)
     samples = _samples(config)
     if not config.needs_teacher:
@@ -180,8 +177,8 @@ def _dataset(name: str, root: Path, path: Path | None, image_size: tuple[int, in
     return load_dataset(name, root, path=path, image_size=image_size)
 
 
-def _live_with_the_parent() -> None:
-    """Leave interrupts to it, and end when it ends, however that happens."""
+def _follow_the_parent() -> None:
+    """Leave interrupts to the parent process, and end when it ends, for any reason."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

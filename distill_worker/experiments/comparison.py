@@ -1,10 +1,10 @@
-"""Many methods on the same samples: one file says what is compared, one command runs it and prints the table.
+"""A comparison of many methods on the same samples, as one TOML file describes it.
 
-    [compare]           sizes, seeds, jobs, the baseline, and the teacher to train and serve, unless there is one
-    [[compare.methods]] each a label, a method and what is added to it
+    [compare]           sizes, seeds, jobs, the baseline, and the teacher to train and serve, if any
+    [[compare.methods]] for each method: a label, the method, and methods added to it
     everything else     as in the file of a single run
 
-Each cell is a run of its own in its own directory, so a comparison that was killed goes on where it was.
+Each cell is a run in its own directory, so a comparison resumes after a kill.
 """
 
 from collections.abc import Mapping
@@ -31,29 +31,29 @@ class ComparedMethod(_Section):
 
 
 class LocalTeacher(_Section):
-    """A network that is trained on all labels and served on this machine."""
+    """A network to train on all labels and to serve on this machine."""
 
     network: str
     steps: int = Field(ge=1)
 
 
 class Compare(_Section):
-    """What is compared."""
+    """The section [compare]."""
 
     directory: Path
     n: tuple[int, ...] = Field(min_length=1)
     seeds: int = Field(default=5, ge=1)
-    """Seed s draws the samples, the initial weights and the order alike."""
+    """Number of seeds; each seed draws the samples, the initial weights and the order."""
     same_samples: bool = False
-    """Whether every seed learns from the samples of seed 0."""
+    """Whether every seed uses the samples of seed 0."""
     jobs: int = Field(default=1, ge=1)
-    """Students trained at once, each in a process of its own."""
+    """Students trained at the same time, each in a process of its own."""
     baseline: str | None = None
-    """The label that all others are tested against."""
+    """The label of the method that all others are tested against."""
     teacher: LocalTeacher | None = None
-    """Absent: the teacher that the [teacher] section names."""
+    """The teacher to train and serve; if absent, the [teacher] section names one."""
     quota: int | None = Field(default=None, ge=0)
-    """Of the local teacher's key; absent: exactly what the comparison needs."""
+    """Quota of the local teacher's API key; if absent, exactly what the comparison needs."""
     methods: tuple[ComparedMethod, ...] = Field(min_length=1)
 
     @field_validator("methods")
@@ -77,10 +77,10 @@ class Cell(BaseModel):
 
 
 class Comparison:
-    """A comparison, checked whole before anything is spent."""
+    """A comparison; all its runs are validated before any call is spent."""
 
     def __init__(self, compare: Compare, base: Mapping[str, Any], source: str) -> None:
-        """Raises `ConfigError` when a run of it would not be valid."""
+        """Build all runs. Raises `ConfigError` if one is not valid."""
         self.compare = compare
         self._base = base
         self._source = source
@@ -97,7 +97,7 @@ class Comparison:
         ]
 
     def teacher_run(self, teacher: LocalTeacher) -> RunConfig:
-        """The training of the local teacher."""
+        """The run that trains the local teacher."""
         kept = {name: self._base[name] for name in ("data",) if name in self._base}
         return parse_config(
             {
@@ -130,7 +130,7 @@ class Comparison:
 
 
 def load_comparison(path: Path, *, jobs: int | None = None) -> Comparison:
-    """Read a comparison's TOML file; `jobs` wins over its own. Raises `ConfigError`."""
+    """Read the TOML file of a comparison; `jobs` overrides its value. Raises `ConfigError`."""
     document = read_toml(path)
     if jobs is not None and isinstance(document.get("compare"), dict):
         document["compare"]["jobs"] = jobs
@@ -138,13 +138,13 @@ def load_comparison(path: Path, *, jobs: int | None = None) -> Comparison:
 
 
 def parse_comparison(document: Mapping[str, Any], *, source: str) -> Comparison:
-    """Check a document that was read from `source`. Raises `ConfigError`."""
+    """Validate a document that was read from `source`. Raises `ConfigError`."""
     base = {name: section for name, section in document.items() if name != "compare"}
     if "compare" not in document:
         raise ConfigError(f"{source}: compare: required, but absent; this is the file of a single run")
     for name in ("method", "plus", "output"):
         if name in base:
-            raise ConfigError(f"{source}: {name}: unknown key; a comparison says it in [compare]")
+            raise ConfigError(f"{source}: {name}: unknown key; in a comparison, set it in [compare]")
     try:
         compare = Compare.model_validate(document["compare"])
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A worse teacher from a good one: pruned weights, noise on its outputs, rounding. The file is served as any other."""
+"""A degraded teacher: pruned weights, noise on the logits, or rounded logits. Its file is served like any other."""
 
 from pathlib import Path
 
@@ -12,25 +12,25 @@ from shared.weights import WeightsError, load_weights, weights_bytes
 def degrade_weights(
     source: Path, target: Path, *, prune: float = 0.0, degradation: Degradation | None = None, trust_code: bool = False
 ) -> str:
-    """Write the worse teacher, which says of itself how it was made; the fingerprint of the file.
+    """Write a degraded teacher, with the degradation in its metadata; the fingerprint of the file.
 
     Args:
         source: a weights file.
-        target: another one, which must not exist.
+        target: the file to write; it must not exist.
         prune: the share of the weights with the smallest magnitudes that become 0.
-        degradation: what is done to its logits whenever it answers.
-        trust_code: whether the file may name a network of its own.
+        degradation: noise or rounding of the logits of each answer.
+        trust_code: whether to run the code that the file names as its network.
 
     Raises:
-        ConfigError: the target exists, or nothing would be worse.
-        WorkerError: the source cannot be read, or the target not be written.
+        ConfigError: the target exists, or no degradation is given.
+        WorkerError: the source cannot be read, or the target cannot be written.
     """
     if target.exists():
         raise ConfigError(
-            f"{target}: expected a file that is not there yet; what answers were bought from may be in it"
+            f"{target}: expected a new file, got one that exists, and may have sold answers; choose another name"
         )
     if not prune and degradation in (None, Degradation()):
-        raise ConfigError("expected --prune, --noise or --decimals, got none: the teacher would be the same")
+        raise ConfigError("expected --prune, --noise or --decimals, got none: the teacher would not change")
     try:
         card, network, origin = load_weights(source, trust_code=trust_code)
         network.load_state_dict(prune_weights(network.state_dict(), prune))

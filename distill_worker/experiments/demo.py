@@ -1,7 +1,8 @@
-"""`distill-worker demo`: the whole story on one machine, with real processes and real files.
+"""`distill-worker demo`: a comparison on one machine, with real processes and real files.
 
 A teacher is trained and served behind a quota, n of its outputs are bought once, and CE, KD and CKD students are
-trained on the same n samples. Students are trained again at every run, so equal accuracies show that training repeats.
+trained on the same n samples. Each demo trains the students again, so equal accuracies show that training is
+reproducible.
 """
 
 import os
@@ -39,7 +40,7 @@ _PRESETS = {
 
 @dataclass(frozen=True)
 class Demo:
-    """What to demonstrate, and where its files are kept."""
+    """The settings of a demo, and the folder of its files."""
 
     data: str
     n: int
@@ -50,7 +51,7 @@ class Demo:
 
     @classmethod
     def of(cls, data: str, *, n: int | None, seeds: int, quota: int | None, directory: Path) -> "Demo":
-        """Fill in what was not said from the data set's preset."""
+        """Fill absent values from the data set's preset. Raises `ConfigError` for another data set."""
         preset = _PRESETS.get(data)
         if preset is None:
             raise ConfigError(f"--data: expected one of {', '.join(_PRESETS)}, got {data!r}")
@@ -58,7 +59,7 @@ class Demo:
         return cls(data, calls, seeds, 2 * calls if quota is None else quota, directory / data, preset)
 
     def comparison(self) -> Comparison:
-        """The comparison that it is."""
+        """The comparison that the demo runs."""
         preset = self.preset
         return parse_comparison(
             {
@@ -81,5 +82,5 @@ class Demo:
 
 
 def run_demo(demo: Demo, display: Display = SILENCE) -> dict[str, Any]:
-    """The demo's facts: those of its comparison, and `n` as one number."""
+    """Run a demo; the facts of its comparison, and `n` as one number."""
     return {**run_comparison(demo.comparison(), fresh=True, display=display), "n": demo.n}

@@ -1,4 +1,4 @@
-"""A real `teacher-service` in a process of its own, on a free loopback port, for as long as it is needed."""
+"""A real `teacher-service` in its own process on a free loopback port, while a context is open."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ _STOP_SECONDS = 40
 
 
 def create_key(data_dir: Path, *, name: str, quota: int, key_file: Path, features: bool = False) -> None:
-    """Have the service's own command make a key in `key_file`, unless the file is there already."""
+    """Create an API key in `key_file` with the service's own command; an existing file is used as it is."""
     arguments = ("keys", "create", "--name", name, "--quota", str(quota), "--key-file", str(key_file))
     made = subprocess.run(
         [*_COMMAND, *arguments, *(["--features"] if features else []), "--data-dir", str(data_dir)],
@@ -24,15 +24,15 @@ def create_key(data_dir: Path, *, name: str, quota: int, key_file: Path, feature
         check=False,
     )
     if made.returncode != 0:
-        raise WorkerError(f"teacher-service keys create failed: {made.stderr.strip()}")
+        raise WorkerError(f"teacher-service keys create: expected a new API key, got: {made.stderr.strip()}")
 
 
 @contextmanager
 def served(weights: Path, data_dir: Path) -> Iterator[str]:
-    """Serve a weights file; the URL. The service's log is `service.log` in its data directory.
+    """Serve a weights file and yield the URL; the log of the service is `service.log` in its data directory.
 
     Raises:
-        WorkerError: it did not start; the message holds the end of its log.
+        WorkerError: the service did not start; the message contains the end of its log.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "service.log"
@@ -66,5 +66,5 @@ def _listening(process: "subprocess.Popen[str]", log: Path) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, less what would configure another teacher."""
+    """The environment without the variables that would configure another teacher."""
     return {name: value for name, value in os.environ.items() if not name.startswith("TEACHER_")}

@@ -1,4 +1,4 @@
-"""A teacher of one's own: trained on all labels, and served on this machine behind a real quota."""
+"""A local teacher: trained on all labels, and served on this machine behind a real quota."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,19 +18,19 @@ from distill_worker.teachers.open_teacher import teacher_at
 
 @dataclass(frozen=True)
 class TrainedTeacher:
-    """Its weights file and what it is worth."""
+    """The network of a teacher, its accuracy and its weights file."""
 
     network: str
     accuracy: float
     weights: Path
 
     def facts(self) -> dict[str, Any]:
-        """As JSON-able facts."""
+        """The teacher as JSON-able facts."""
         return {"network": self.network, "accuracy": self.accuracy, "weights": str(self.weights)}
 
 
 def train_teacher(config: RunConfig, display: Display) -> TrainedTeacher:
-    """Train it, or find it where an earlier run left it."""
+    """Train a teacher, or load the result of an earlier run."""
     title = f"teacher ({config.student.network} on {config.data.name})"
     with display.progress_bar(title, config.training.steps) as move:
         result = train_student(
@@ -44,20 +44,20 @@ def train_teacher(config: RunConfig, display: Display) -> TrainedTeacher:
 def serving(
     teacher: TrainedTeacher, directory: Path, *, quota: int, features: bool, display: Display
 ) -> Iterator[Teacher]:
-    """Serve it and yield a client with a key of that quota; ledger, log and key stay in `directory`."""
+    """Serve a teacher and yield a client whose API key has that quota; ledger, log and key stay in `directory`."""
     name = "api-key-with-features" if features else "api-key"
     service, key_file = directory / "service", directory / name
     create_key(service, name=name, quota=quota, key_file=key_file, features=features)
     with served(teacher.weights, service) as url:
-        display.note(f"serving it at {url}; its ledger and log are in {service}")
+        display.note(f"serving the teacher at {url}; its ledger and log are in {service}")
         address = RunConfig.model_fields["teacher"].default
         with teacher_at(address, url=url, api_key=key_file.read_text(encoding="ascii").strip()) as client:
             yield client
 
 
 def quota_of(client: Teacher) -> Quota:
-    """What the local service says of its key."""
+    """The quota of the client's API key."""
     quota = client.quota()
     if quota is None:
-        raise TeacherError("the local service has no /v1/quota")
+        raise TeacherError("expected a quota from the local service at /v1/quota, got none")
     return quota

@@ -9,28 +9,28 @@ from scipy.stats import ttest_rel
 
 @dataclass(frozen=True)
 class Paired:
-    """A method against the baseline, seed by seed."""
+    """The comparison of a method with the baseline, seed by seed."""
 
     difference: float
-    """Mean of method less baseline, in the unit of the values."""
+    """Mean of the method minus mean of the baseline, in the unit of the values."""
     wins: int
-    """Seeds on which the method is strictly better."""
+    """Number of seeds on which the method is strictly better."""
     seeds: int
     p_value: float
-    """Two-sided paired t-test, not corrected."""
+    """p-value of the two-sided paired t-test, not corrected."""
     holm_p_value: float
-    """Corrected for all the methods tested beside it (Holm 1979)."""
+    """p-value corrected for all tested methods (Holm 1979)."""
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and the sample standard deviation, which one value does not have."""
+    """The mean and the sample standard deviation, which is None for one value."""
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def against_baseline(values: Mapping[str, Sequence[float]], baseline: str) -> dict[str, Paired]:
-    """Every other method against the baseline; values are aligned by seed.
+    """Compare every other method with the baseline; values are aligned by seed.
 
-    Differences that are all equal have no spread to test with: their p-value is 1 when they are 0, else 0.
+    Equal differences have no variance to test with: their p-value is 1 if they are 0, else 0.
     """
     raw: dict[str, float] = {}
     base = values[baseline]

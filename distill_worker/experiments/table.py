@@ -1,4 +1,4 @@
-"""A comparison's facts as a table, in a terminal or in Markdown."""
+"""The facts of a comparison as rows of a table, and as Markdown."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ Rows = list[tuple[str, ...]]
 
 
 def accuracy_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
-    """The heading, and one row a method: mean and standard deviation of test accuracy in percent, and calls, by n."""
+    """The heading, and one row per method: for each n mean and deviation of the test accuracy in percent, and calls."""
     heading = ("method", *(part for n in facts["n"] for part in (f"n = {n}", "calls")))
     rows: Rows = []
     for method in _methods(facts):
@@ -26,19 +26,19 @@ def accuracy_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
 
 
 def paired_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
-    """The heading, and one row a method: its difference to the baseline in points, seeds won, and corrected p, by n."""
+    """The heading, and one row per method: for each n the points above the baseline, seeds won, p, and Holm's p."""
     baseline = facts["baseline"]
     heading = (f"against {baseline}", *(f"n = {n}: points (seeds won) p, Holm's p" for n in facts["n"]))
     tests = {n: paired_tests(facts, n) for n in facts["n"]}
     rows: Rows = []
     for method in _methods(facts):
         if method != baseline:
-            rows.append((method, *(_told(tests[n].get(method)) for n in facts["n"])))
+            rows.append((method, *(_test_cell(tests[n].get(method)) for n in facts["n"])))
     return heading, rows
 
 
 def paired_tests(facts: Mapping[str, Any], n: int) -> dict[str, Paired]:
-    """Every method against the baseline at one n, in points of accuracy."""
+    """The paired tests of every method against the baseline at one n, in points of accuracy."""
     return against_baseline({method: _accuracies(facts, method, n) for method in _methods(facts)}, facts["baseline"])
 
 
@@ -53,12 +53,12 @@ def _methods(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _accuracies(facts: Mapping[str, Any], method: str, n: int) -> list[float]:
-    """In percent, by seed."""
+    """The accuracies of a method at one n, in percent, by seed."""
     chosen = [result for result in facts["results"] if (result["method"], result["n"]) == (method, n)]
     return [100 * result["accuracy"] for result in sorted(chosen, key=lambda result: result["seed"])]
 
 
-def _told(test: Paired | None) -> str:
+def _test_cell(test: Paired | None) -> str:
     if test is None:
         return "-"
     probabilities = f"{_probability(test.p_value)}, {_probability(test.holm_p_value)}"

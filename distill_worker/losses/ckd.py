@@ -114,7 +114,7 @@ def cross_ckd_loss(
     Args:
         student_logits: float `[batch, classes]`, unnormalised.
         teacher_logits: float `[batch, classes]`, unnormalised; no gradient flows into it.
-        other_student_logits: float `[others, classes]`: what stands for the student's outputs on other samples.
+        other_student_logits: float `[others, classes]`: the substitutes for the student's outputs on other samples.
         other_teacher_logits: float `[others, classes]`: the teacher's outputs on them; no gradient flows into it.
         same_sample: bool `[batch, others]`: pairs to leave out, because both are one sample.
         temperature: positive.

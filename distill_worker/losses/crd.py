@@ -1,4 +1,4 @@
-"""Contrastive representation distillation: tell a sample's own pair of embeddings from pairs of different samples."""
+"""Contrastive representation distillation: distinguish a sample's own pair of embeddings from mixed pairs."""
 
 import torch
 from torch import Tensor

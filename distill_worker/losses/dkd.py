@@ -1,4 +1,4 @@
-"""Decoupled knowledge distillation: what the teacher says of the true class, and of the others, weighted apart."""
+"""Decoupled knowledge distillation: the true class, and the others among themselves, weighted apart."""
 
 import torch
 from torch import Tensor

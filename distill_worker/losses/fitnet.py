@@ -9,7 +9,7 @@ def fitnet_loss(student_features: Tensor, teacher_features: Tensor) -> Tensor:
     """`mean (student - teacher)^2` over all values.
 
     Args:
-        student_features: float `[batch, ...]`, what the regressor makes of the student's features.
+        student_features: float `[batch, ...]`, the regressor's output on the student's features.
         teacher_features: float, of the same shape; no gradient flows into it.
 
     Returns:

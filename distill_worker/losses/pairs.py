@@ -50,7 +50,7 @@ def mean_divergence_of_sums(first: Rows, second: Rows, permitted: Tensor) -> Ten
 def mean_divergence_of_concatenations(first: Rows, second: Rows, permitted: Tensor) -> Tensor:
     """The same for the vectors `[first_i, second_j]` of twice the length, whose parts meet in the partition alone.
 
-    Rows are centred first, so that a constant added to a sample's logits changes nothing here either.
+    Rows are centred first, so that a constant added to a sample's logits does not change the result.
     """
     first, second = first.centred(), second.centred()
     parts = [rows.teacher.logsumexp(dim=1) for rows in (first, second)]
@@ -88,7 +88,7 @@ def _by_products(first: Rows, second: Rows) -> Tensor:
 
 
 def _exponentials(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(rows), each row scaled to a maximum of 1, and the logarithm `[rows, 1]` of what that took."""
+    """exp(rows), each row scaled to a maximum of 1, and the logarithm `[rows, 1]` of the factor."""
     highest = rows.detach().amax(dim=1, keepdim=True)
     return (rows - highest).exp(), highest
 
@@ -98,9 +98,9 @@ def _in_log_space(first: Rows, second: Rows, permitted: Tensor) -> Tensor:
     chunk = max(1, _CHUNK_ELEMENTS // second.student.numel())
     total = first.student.new_zeros(())
     for start in range(0, len(first.student), chunk):
-        here = slice(start, start + chunk)
-        log_p = log_softmax(first.teacher[here, None] + second.teacher[None], dim=2)
-        log_q = log_softmax(first.student[here, None] + second.student[None], dim=2)
+        rows = slice(start, start + chunk)
+        log_p = log_softmax(first.teacher[rows, None] + second.teacher[None], dim=2)
+        log_q = log_softmax(first.student[rows, None] + second.student[None], dim=2)
         divergence = kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=2)
-        total = total + divergence.masked_fill(~permitted[here], 0.0).sum()
+        total = total + divergence.masked_fill(~permitted[rows], 0.0).sum()
     return total

@@ -12,7 +12,7 @@ def vid_loss(
     """`mean of log(sigma^2) / 2 + (teacher - mean)^2 / (2 sigma^2)`, `sigma^2 = softplus(alpha) + minimum`.
 
     Args:
-        student_mean: float `[batch, channels, ...]`, what the regressor makes of the student's features.
+        student_mean: float `[batch, channels, ...]`, the regressor's output on the student's features.
         teacher_features: float, of the same shape; no gradient flows into it.
         alpha: float `[channels]`, learned with the regressor: leave it out of the optimiser and no variance is learned.
         minimum_variance: positive.

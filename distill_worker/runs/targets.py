@@ -1,4 +1,4 @@
-"""From the cache to tensors that are aligned with the samples."""
+"""Load bought outputs from the cache as tensors that are aligned with the samples."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from torch import Tensor
 from distill_worker.buying.output_choice import with_logits_as
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
-from shared.output_kinds import AUTO, LOGITS, best_of
+from shared.output_kinds import AUTO, LOGITS, most_informative
 
 
 def find_teacher(
     cache: Cache, keys: Sequence[bytes], teacher_id: str | None, kinds: Sequence[str] = ("logits",)
 ) -> str:
-    """The teacher that all of these samples' outputs, of all these kinds, were bought from; asks no network.
+    """The teacher that all outputs of these samples and kinds were bought from; sends no request.
 
     Raises:
-        WorkerError: no teacher's outputs are complete, or several are and `teacher_id` does not choose.
+        WorkerError: no teacher has all outputs in the cache, or several have and `teacher_id` is None.
     """
     streams = [cache.streams(kind) for kind in kinds]
     known = sorted({owner for of_kind in streams for owner in of_kind})
@@ -34,9 +34,9 @@ def find_teacher(
 def find_bought(
     cache: Cache, keys: Sequence[bytes], teacher_id: str | None, kinds: Sequence[str], output: str = AUTO
 ) -> tuple[str, tuple[str, ...]]:
-    """The teacher, as `find_teacher`, and the kinds, with `output` in the place of `logits`.
+    """The teacher, as `find_teacher`, and the kinds, with `output` in place of `logits`.
 
-    `auto` stands for the most telling distribution that is held of all these samples.
+    `auto` stands for the most informative distribution that is in the cache for all these samples.
     """
     if LOGITS not in kinds or output != AUTO:
         bought = with_logits_as(output, kinds) if LOGITS in kinds else tuple(kinds)
@@ -44,8 +44,8 @@ def find_bought(
     known = cache.teachers()
     complete: dict[str, tuple[str, ...]] = {}
     for owner in known if teacher_id is None else [teacher_id]:
-        held = kinds_held(cache, owner, keys)
-        best = best_of(held)
+        held = cached_kinds(cache, owner, keys)
+        best = most_informative(held)
         if best is not None and set(with_logits_as(best, kinds)) <= set(held):
             complete[owner] = with_logits_as(best, kinds)
     wanted = [f"{kind} or another distribution" if kind == LOGITS else kind for kind in kinds]
@@ -53,8 +53,8 @@ def find_bought(
     return owner, complete[owner]
 
 
-def kinds_held(cache: Cache, teacher_id: str, keys: Sequence[bytes]) -> list[str]:
-    """The kinds of a teacher's output that are held of all of these samples."""
+def cached_kinds(cache: Cache, teacher_id: str, keys: Sequence[bytes]) -> list[str]:
+    """The kinds of a teacher's output that are in the cache for all of these samples."""
     streams = cache.kinds_of(teacher_id).items()
     return [kind for kind, stream_id in streams if cache.holdings(stream_id).has_all(keys)]
 
@@ -65,7 +65,7 @@ def load_targets(
     """The bought outputs by kind, float32 `[samples, ...]`, row i for `keys[i]`.
 
     Raises:
-        WorkerError: some are not held; the message says how many and how to buy them.
+        WorkerError: some are missing; the message says how many and how to buy them.
     """
     return {kind: _load(cache, cache.stream(teacher_id, kind), keys) for kind in kinds}
 
@@ -74,12 +74,15 @@ def _the_only(
     complete: Sequence[str], known: Sequence[str], keys: Sequence[bytes], teacher_id: str | None, kinds: Sequence[str]
 ) -> str:
     if len(complete) > 1:
-        raise WorkerError(f"the cache holds these outputs of several teachers; choose one: --teacher-id {complete}")
+        raise WorkerError(
+            "expected these outputs of one teacher in the cache, got them of several; choose one: --teacher-id "
+            f"{complete}"
+        )
     if not complete:
         whose = f"of teacher {teacher_id}" if teacher_id else "of any teacher"
         raise WorkerError(
-            f"the cache does not hold all {len(set(keys))} outputs ({', '.join(kinds)}) {whose} (known: "
-            f"{', '.join(known) or 'none'}); buy them: distill-worker fetch"
+            f"expected all {len(set(keys))} outputs ({', '.join(kinds)}) {whose} in the cache, but some are missing "
+            f"(teachers in the cache: {', '.join(known) or 'none'}). Buy them: distill-worker fetch"
         )
     return complete[0]
 
@@ -90,5 +93,5 @@ def _load(cache: Cache, stream_id: int, keys: Sequence[bytes]) -> Tensor:
     except KeyError:
         absent = len(cache.missing(stream_id, keys))
         raise WorkerError(
-            f"{absent} of {len(keys)} teacher outputs are not in the cache; buy them: distill-worker fetch"
+            f"{absent} of {len(keys)} teacher outputs are not in the cache. Buy them: distill-worker fetch"
         ) from None

@@ -1,1 +1,1 @@
-"""Teachers that outputs can be bought from."""
+"""Clients of teachers, one for each protocol, and how they send requests."""

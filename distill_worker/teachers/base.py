@@ -1,4 +1,4 @@
-"""What a teacher is to the rest of the worker."""
+"""The interface of a teacher, and the values that it returns."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,92 +10,92 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Description:
-    """A teacher as it is now."""
+    """What a teacher states of itself."""
 
     id: str
-    """Equal ids give equal outputs: what was bought under one id is never mixed with another's."""
+    """Equal ids give equal outputs. Outputs of different ids are never mixed."""
     image_shape: tuple[int, int, int] | None
-    """Channels, height, width; None where images of any shape are taken."""
+    """Channels, height, width; None if the teacher takes images of any shape."""
     num_classes: int
     max_request_size: int | None
-    """Samples a request may hold, when the teacher says."""
+    """Samples in a request, at most; None if the teacher states no limit."""
     outputs: Mapping[str, tuple[int, ...]] = field(hash=False)
-    """The shape of one sample's output, by kind, of all that it offers."""
+    """The shape of one sample's output, by kind, of all kinds that it sells."""
     repeats_are_free: bool = True
-    """Whether a request that is repeated under its Idempotency-Key is charged once."""
+    """Whether requests with the same Idempotency-Key are charged once."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was paid for."""
+    """The response to a paid request."""
 
     outputs: Mapping[str, NDArray[np.float32]]
     """By kind, float32 `[samples, ...]`."""
     teacher_id: str
-    """Who answered: another teacher than the one that was described, if it was replaced meanwhile."""
+    """The teacher that answered: not the described one, if it was replaced meanwhile."""
     query_id: str | None = None
-    """What the teacher calls the request."""
+    """The teacher's id of the request."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast a key may ask: so many at once, which come back evenly in a minute."""
+    """A rate limit: a burst of `per_minute`, which refills evenly within a minute."""
 
     unit: Literal["samples", "requests"]
     per_minute: int
     remaining: int
-    """That would be admitted now."""
+    """Samples or requests that would be admitted now."""
 
 
 @dataclass(frozen=True)
 class Quota:
-    """What the key may still ask, in samples."""
+    """The quota of an API key, in samples."""
 
     limit: int
     used: int
     remaining: int
     features: bool | None = None
-    """Whether the key may see intermediate features, when the teacher says."""
+    """Whether the key has access to intermediate features; None if the teacher does not state it."""
     rates: tuple[Rate, ...] = ()
 
     def seconds_for(self, samples: int, requests: int) -> float:
-        """How long so many samples in so many requests take, at the rates that are allowed."""
-        asked = {"samples": samples, "requests": requests}
+        """The shortest time for so many samples in so many requests at the allowed rates."""
+        cost = {"samples": samples, "requests": requests}
         return max(
-            (60 * max(0, asked[rate.unit] - rate.remaining) / rate.per_minute for rate in self.rates), default=0.0
+            (60 * max(0, cost[rate.unit] - rate.remaining) / rate.per_minute for rate in self.rates), default=0.0
         )
 
 
 @dataclass(frozen=True)
 class LoggedQuery:
-    """A request as the teacher's own log has it. Times are seconds since the epoch."""
+    """A request in the teacher's own log. Times are seconds since the epoch."""
 
     idempotency_key: str | None
-    """None where none came with it. A request that was released gave its key back: several may have had it."""
+    """None if the request had none. A released request frees its key, so several requests may have had it."""
     request_id: str
-    """What the teacher calls it: an answer's `query_id`."""
+    """The teacher's id of the request: an answer's `query_id`."""
     samples: int
     outputs: tuple[str, ...]
-    """What was asked for, as the teacher names it."""
+    """The outputs in the request, by the teacher's names."""
     status: Literal["held", "settled", "released"]
-    """Being answered, charged, not charged."""
+    """In flight, charged, or not charged."""
     model_version: str
     created_at: float
     finished_at: float | None
 
 
 class Teacher(Protocol):
-    """A black box that answers images for money. Its methods may be called from several threads."""
+    """A black box that answers images for money. All methods are thread-safe."""
 
     @property
     def payer(self) -> str:
-        """The account that pays, as at most 16 characters that do not give the API key away."""
+        """The account that pays, in at most 16 characters that do not reveal the API key."""
 
     def describe(self) -> Description:
-        """Free. Raises `TeacherError`."""
+        """The teacher's description of itself. Free. Raises `TeacherError`."""
 
     def quota(self) -> Quota | None:
-        """Free; None when this teacher does not tell. Raises `TeacherError`."""
+        """The quota of the API key; None if this teacher does not state it. Free. Raises `TeacherError`."""
 
     def buy(
         self,
@@ -105,27 +105,27 @@ class Teacher(Protocol):
         idempotency_key: str,
         outputs: tuple[str, ...] = ("logits",),
     ) -> Answer:
-        """The outputs asked for, of uint8 `[samples, channels, height, width]`.
+        """Buy outputs of these kinds for images, uint8 `[samples, channels, height, width]`.
 
-        Costs one call a sample. Repeating it with the same key, images and outputs costs nothing more, where the
-        description says so.
+        It costs one call for each sample. Repeating it with the same key, images and outputs costs nothing if
+        `description.repeats_are_free`.
 
         Raises:
-            TeacherRefused: nothing was charged.
-            AnswerExpired: it was charged before, and its answer is kept no more.
-            TeacherStopped: it was stopped; `unpaid` says whether an earlier attempt may have been charged.
-            TeacherError: whether it was charged is not known; repeat it with the same key and images.
+            TeacherRefused: the request was rejected and not charged.
+            AnswerExpired: the request was charged before, and its answer is no longer stored.
+            TeacherStopped: `stop` was called; `unpaid` is False if an earlier attempt may have been charged.
+            TeacherError: the request may have been charged; repeat it with the same key, images and outputs.
         """
 
     def stop(self) -> None:
-        """Buy nothing more: whatever waits for its turn raises `TeacherStopped`, what is in flight is finished.
+        """Stop buying for good: waiting requests raise `TeacherStopped`, requests in flight finish.
 
-        For good, and from any thread; a new connection is made to go on.
+        Any thread may call it. To go on, open a new client.
         """
 
     def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:
-        """What this account asked from that time on (seconds since the epoch), newest first, as the teacher logged it.
+        """The teacher's log of this account's requests since that time (seconds since the epoch), newest first.
 
-        Free; None when this teacher keeps no log that can be read. Queries that are begun meanwhile may be absent.
-        Raises `TeacherError`, on the way too.
+        None if this teacher has no readable log. Requests that begin meanwhile may be absent. Free. Raises
+        `TeacherError`, also while it is read.
         """

@@ -1,9 +1,11 @@
-"""What a teacher's refusal says: whether it may pass, when, and whether anything was charged."""
+"""Errors from a teacher's HTTP responses: is the failure transient, for how long, and was the request charged."""
 
 import random
+import re
 import time
 from email.utils import parsedate_to_datetime
 from math import isfinite
+from typing import Final
 
 import httpx
 
@@ -12,11 +14,18 @@ from shared import problem
 
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
 _NEVER_CHARGED = frozenset({400, 401, 413, 415})
-"""What a server says of the content, or of who asks, before it looks further. A 403 or 404 may follow a charge."""
+"""Statuses about the content or the API key, which a server sends before any work. A 403 or 404 may follow a charge."""
+_URL_PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?(?:[^/?#]*@)?([^?#]*)", re.DOTALL)
 
 
-def refusal(url: str, response: httpx.Response) -> TeacherError:
-    """What an answer that is no success says of the request, and of its charge."""
+def public_url(url: str) -> str:
+    """The URL without user, password, query and fragment, which may hold an API key, and without a final slash."""
+    match = _URL_PARTS.match(url)
+    return f"{match[1] or ''}{match[2]}".rstrip("/") if match else ""
+
+
+def error_from_response(url: str, response: httpx.Response) -> TeacherError:
+    """The error that an unsuccessful response stands for."""
     detail, kind = _problem(response)
     message = f"{url}: {response.status_code} {detail}"
     error: TeacherError
@@ -27,10 +36,10 @@ def refusal(url: str, response: httpx.Response) -> TeacherError:
     elif kind == problem.ANSWER_EXPIRED:
         error = AnswerExpired(message)
     elif response.status_code in _TRANSIENT_STATUSES:
-        told = _retry_after_seconds(response)
-        told = told if told is None else told + random.uniform(0, 0.25)
-        unpaid = response.status_code == 429 or (response.status_code == 503 and told is not None)
-        error = TeacherUnavailable(message, retry_after_seconds=told, unpaid=unpaid)
+        seconds = _retry_after_seconds(response)
+        seconds = seconds if seconds is None else seconds + random.uniform(0, 0.25)
+        unpaid = response.status_code == 429 or (response.status_code == 503 and seconds is not None)
+        error = TeacherUnavailable(message, retry_after_seconds=seconds, unpaid=unpaid)
     elif response.status_code in _NEVER_CHARGED:
         error = TeacherRefused(message)
     else:
@@ -40,13 +49,13 @@ def refusal(url: str, response: httpx.Response) -> TeacherError:
 
 
 def status_of(error: TeacherError) -> int | None:
-    """What the server answered with, where an answer of its own was the failure."""
+    """The status of the response that caused the error; None if no response did."""
     cause = error.__cause__
     return cause.response.status_code if isinstance(cause, httpx.HTTPStatusError) else None
 
 
 def _retry_after_seconds(response: httpx.Response) -> float | None:
-    """What Retry-After says; or `estimated_time` in a 503's body, as of a model that is being loaded."""
+    """The value of Retry-After, or `estimated_time` in the body of a 503, sent by some servers while a model loads."""
     value = response.headers.get("retry-after", "").strip()
     if value.isdecimal():
         return float(value)
@@ -55,8 +64,8 @@ def _retry_after_seconds(response: httpx.Response) -> float | None:
     except (ValueError, OverflowError):
         pass
     try:
-        said = response.json()["estimated_time"] if response.status_code == 503 else None
-        seconds = float(said) if isinstance(said, int | float) and not isinstance(said, bool) else -1.0
+        estimate = response.json()["estimated_time"] if response.status_code == 503 else None
+        seconds = float(estimate) if isinstance(estimate, int | float) and not isinstance(estimate, bool) else -1.0
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
     return seconds if isfinite(seconds) and seconds >= 0 else None
@@ -67,5 +76,5 @@ def _problem(response: httpx.Response) -> tuple[str, str]:
         body = response.json()
     except ValueError:
         return response.text[:200] or response.reason_phrase, ""
-    said = body.get("detail") or body.get("error") if isinstance(body, dict) else None
-    return str(said or response.reason_phrase), problem.type_of(body)
+    detail = body.get("detail") or body.get("error") if isinstance(body, dict) else None
+    return str(detail or response.reason_phrase), problem.type_of(body)

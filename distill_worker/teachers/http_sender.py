@@ -1,9 +1,9 @@
-"""Requests to a teacher over HTTP, whatever protocol it speaks: paced, retried where that costs nothing, explained.
+"""HTTP requests to a teacher, for every protocol: paced, retried where a retry costs nothing, with clear errors.
 
-One retry layer, for named failures that may pass: no connection, a connection lost half-way, 409 (the same key is
-being answered), 429 for rate (never for an exhausted quota), 502, 503, 504. It is capped in count and time, jittered,
-and obeys Retry-After. A teacher that charges every repetition is asked again only where the attempt before was
-certainly not charged: it could not be connected to, or it said 429, or 503 with the time to wait.
+There is one retry layer, for named transient failures: no connection, a lost connection, 409 (a request with the same
+key is in flight), 429 for rate (never for an exhausted quota), 502, 503, 504. It is capped in count and time, jittered,
+and obeys Retry-After. If the teacher charges repeats, a request is retried only when the attempt before was certainly
+not charged: no connection, 429, or 503 with Retry-After.
 """
 
 import random
@@ -18,22 +18,21 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherStopped, TeacherUnavailable
-from distill_worker.teachers.addresses import public_url
-from distill_worker.teachers.http_errors import refusal, status_of
+from distill_worker.teachers.http_errors import error_from_response, public_url, status_of
 from distill_worker.teachers.pacer import Pacer, Stopped, Turn, WaitTooLong
 from distill_worker.teachers.rate_limit_headers import Limits, limits
 
 _MAX_ATTEMPTS = 30
 _LONGEST_WAIT_SECONDS = 10.0
 _LONGEST_PACED_WAIT_SECONDS = 120.0
-"""How long a request waits at least for a limit on how fast may be asked, before it gives up."""
-_QUESTION_PATIENCE_SECONDS = 10.0
-"""How long a question that costs nothing is retried: whoever asks is waiting, and has nothing to lose yet."""
+"""The shortest time that a request waits for a rate limit before it gives up."""
+_FREE_PATIENCE_SECONDS = 10.0
+"""How long a free request is retried: its caller waits for it, and nothing is paid yet."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def payer_of(api_key: str | None) -> str:
-    """The account that pays, in a way that does not give its key away; empty without a key."""
+    """A short hash of the API key, which names the account without the key; empty without a key."""
     return sha256(api_key.encode()).hexdigest()[:16] if api_key else ""
 
 
@@ -53,11 +52,11 @@ class Sender:
         pacer: Pacer | None = None,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
-        """`sleep` is how it waits before it tries again: until it is stopped, at the longest."""
+        """`sleep` waits before a retry; by default until `stop` at the longest."""
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self.payer = payer_of(api_key)
         self.url = public_url(url)
-        """For messages and names."""
+        """The URL for messages and names, without secrets."""
         address, _, self._query = url.partition("#")[0].partition("?")
         self._give_up_after_seconds = give_up_after_seconds
         self._on_retry = on_retry
@@ -81,19 +80,12 @@ class Sender:
         self._client.close()
 
     def stop(self) -> None:
-        """Let nothing that costs begin any more, and end the waits before the next attempt. See `Teacher.stop`."""
+        """Start no more paid requests, and end the waits for retries. See `Teacher.stop`."""
         self._stopped.set()
         self._pacer.stop()
 
-    def answers(self, path: str) -> bool:
-        """Whether this page would be given now; asks once."""
-        try:
-            return self._client.get(self._with_query(path)).status_code == 200
-        except httpx.TransportError:
-            return False
-
     def buy(self, path: str, *, samples: int, repeats_are_free: bool, **request: Any) -> httpx.Response:
-        """The answer to a POST that costs so many calls.
+        """Send a POST that costs `samples` calls; its response.
 
         Raises:
             TeacherRefused: nothing was charged.
@@ -107,11 +99,11 @@ class Sender:
         return self._retried(attempts, attempt)
 
     def json(self, path: str, **request: Any) -> dict[str, Any]:
-        """The JSON object at a path that costs nothing to ask. Raises `TeacherError`."""
-        attempts = _Attempts(self._pacer.clock, min(_QUESTION_PATIENCE_SECONDS, self._give_up_after_seconds))
+        """The JSON object at a path that is free to read. Raises `TeacherError`."""
+        attempts = _Attempts(self._pacer.clock, min(_FREE_PATIENCE_SECONDS, self._give_up_after_seconds))
 
         def attempt() -> httpx.Response:
-            return self._attempt(attempts, self._pacer.begin_question, "GET", path, **request)
+            return self._attempt(attempts, self._pacer.begin_free, "GET", path, **request)
 
         response = self._retried(attempts, attempt)
         try:
@@ -126,15 +118,15 @@ class Sender:
         self._stopped.wait(min(seconds, TIMEOUT_MAX))
 
     def _retried(self, attempts: "_Attempts", attempt: Callable[[], httpx.Response]) -> httpx.Response:
-        def tell(state: RetryCallState) -> None:
+        def report(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
-            self._on_retry(f"{error}; trying again in {state.upcoming_sleep:.1f} s")
+            self._on_retry(f"{error}; next attempt in {state.upcoming_sleep:.1f} s")
 
         retrying = Retrying(
             retry=retry_if_exception(_may_pass),
             stop=lambda state: self._stopped.is_set() or attempts.are_over(state),
             wait=_wait,
-            before_sleep=tell,
+            before_sleep=report,
             sleep=self._sleep,
             reraise=True,
         )
@@ -145,7 +137,7 @@ class Sender:
         except TeacherRefused as error:
             if not attempts.may_be_charged:
                 raise
-            # An earlier attempt may have been charged and its answer lost, whatever is said of this one.
+            # An earlier attempt may have been charged and its answer lost, whatever happened to this one.
             raise TeacherError(str(error)) from error
 
     def _admitted(self, attempts: "_Attempts", samples: int) -> Turn:
@@ -154,13 +146,13 @@ class Sender:
             return self._pacer.begin(samples)
         except WaitTooLong as error:
             raise TeacherUnavailable(
-                f"{self.url}: the teacher lets nothing more through for {error}",
+                f"{self.url}: the teacher's rate limit admits nothing for {error}; run the same command again later",
                 retry_after_seconds=error.seconds,
                 unpaid=not attempts.may_be_charged,
             ) from error
         except Stopped as stopped:
             raise TeacherStopped(
-                f"{self.url}: nothing more is asked of the teacher", unpaid=not attempts.may_be_charged
+                f"{self.url}: nothing more is sent to the teacher", unpaid=not attempts.may_be_charged
             ) from stopped
         finally:
             attempts.paced_seconds += self._pacer.clock() - began
@@ -169,25 +161,27 @@ class Sender:
         self, attempts: "_Attempts", begin: Callable[[], Turn], method: str, path: str, **request: Any
     ) -> httpx.Response:
         turn = begin()
-        told = Limits()
+        limits_now = Limits()
         failure: TeacherError | None = None
         try:
-            response = self._asked(method, path, **request)
-            told = limits(response.headers, time.time())
-            failure = None if response.is_success else refusal(self.url, response)
+            response = self._request(method, path, **request)
+            limits_now = limits(response.headers, time.time())
+            failure = None if response.is_success else error_from_response(self.url, response)
         except TeacherError as error:
             failure = error
         finally:
-            self._pacer.end(turn, told, pushed_back=_pushes_back(failure), closed_for_seconds=_closed_for(failure))
+            self._pacer.end(
+                turn, limits_now, pushed_back=_pushes_back(failure), closed_for_seconds=_closed_for(failure)
+            )
         if failure is not None:
             raise attempts.judged(failure)
         return response
 
-    def _asked(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             return self._client.request(method, self._with_query(path, request.pop("params", None)), **request)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError) as error:
-            raise TeacherError(f"{self.url}: the request or its answer is not valid HTTP ({error})") from error
+            raise TeacherError(f"{self.url}: expected valid HTTP, got {error}; check teacher.url") from error
         except httpx.TransportError as error:
             raise TeacherUnavailable(
                 f"{self.url}: the teacher cannot be reached ({str(error) or type(error).__name__}); is it running, "
@@ -196,13 +190,13 @@ class Sender:
             ) from error
 
     def _with_query(self, path: str, params: Mapping[str, Any] | None = None) -> str:
-        """What the server's URL asks goes with every page of it; a whole URL has its own."""
+        """A path with the query of the server's URL added; a whole URL has its own query."""
         queries = [self._query if path.startswith("/") else "", str(httpx.QueryParams(params))]
         return "?".join(filter(None, [path, "&".join(filter(None, queries))]))
 
 
 class _Attempts:
-    """The attempts of one request: how long they may go on, and whether one of them may have been charged."""
+    """The attempts of one request: their time limit, and whether one of them may have been charged."""
 
     def __init__(self, clock: Callable[[], float], patience_seconds: float, repeats_are_free: bool = True) -> None:
         self._clock = clock
@@ -210,22 +204,21 @@ class _Attempts:
         self._patience_seconds = patience_seconds
         self._repeats_are_free = repeats_are_free
         self.paced_seconds = 0.0
-        """Waited for its turn, which is no failure."""
+        """Time spent waiting for a rate limit, which does not count as failing."""
         self.may_be_charged = False
 
     def are_over(self, state: RetryCallState) -> bool:
-        """Whether there were too many, or the next one would begin too late."""
+        """Whether the attempts reached their limit, or the next one would begin too late."""
         failing = self._clock() - self._began - self.paced_seconds
         return state.attempt_number >= _MAX_ATTEMPTS or failing + state.upcoming_sleep >= self._patience_seconds
 
     def judged(self, failure: TeacherError) -> TeacherError:
-        """What one attempt's failure is in view of all of them."""
+        """The failure of one attempt, in view of all attempts."""
         if not isinstance(failure, TeacherUnavailable):
             return failure
         if not failure.unpaid and not self._repeats_are_free:
             error = TeacherError(
-                f"{failure}. The request may have been charged, and this teacher charges a repetition again, so it is "
-                "not repeated"
+                f"{failure}. The request may have been charged, and this teacher charges repeats, so it is not repeated"
             )
             error.__cause__ = failure
             return error
@@ -239,7 +232,7 @@ def _may_pass(failure: BaseException) -> bool:
 
 
 def _pushes_back(failure: TeacherError | None) -> bool:
-    """409 speaks of one request alone."""
+    """Whether the teacher is overloaded; a 409 concerns one request alone."""
     return isinstance(failure, TeacherUnavailable) and status_of(failure) != 409
 
 
@@ -250,9 +243,9 @@ def _closed_for(failure: TeacherError | None) -> float:
 
 
 def _wait(state: RetryCallState) -> float:
-    """What the server says, else a doubling wait with full jitter."""
+    """The seconds in Retry-After; otherwise a doubling wait with full jitter."""
     error = state.outcome.exception() if state.outcome else None
-    told = error.retry_after_seconds if isinstance(error, TeacherUnavailable) else None
-    if told is not None:
-        return told
+    seconds = error.retry_after_seconds if isinstance(error, TeacherUnavailable) else None
+    if seconds is not None:
+        return seconds
     return random.uniform(0.05, min(_LONGEST_WAIT_SECONDS, 0.1 * 2.0**state.attempt_number))

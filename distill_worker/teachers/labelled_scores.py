@@ -1,9 +1,9 @@
-"""A teacher as vendors sell them: one image file a request, answered by the likeliest labels with their scores.
+"""A teacher as vendors sell it: each request is one image file, each answer the most likely labels with their scores.
 
     POST <url>, Content-Type: image/png  ->  [{"label": "cat", "score": 0.93}, {"label": "dog", "score": 0.05}, ...]
 
-What is bought is `top_k:K`, where K is what the configuration expects, or the number of labels where those are fewer.
-An answer with more is cut to its K largest; one with fewer is refused, for the rest cannot be made up.
+It sells `top_k:K`, where K is `teacher.top_k`, or the number of labels if that is smaller. An answer with more labels
+is cut to its K largest; one with fewer is an error, because the rest is unknown.
 """
 
 import json
@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from distill_worker.errors import TeacherError, TeacherRefused
-from distill_worker.teachers.addresses import public_url
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota
+from distill_worker.teachers.http_errors import public_url
 from distill_worker.teachers.http_sender import Sender
 from shared.output_kinds import TOP_K, OutputKind
 
-_UNTOLD_DIGITS: Final = 2
-"""To how many digits scores may be rounded, where that is not known."""
+_DEFAULT_DIGITS: Final = 2
+"""The digits that scores are assumed to be rounded to, if `teacher.score_digits` is not set."""
 _NO_VERSION: Final = "unversioned"
 
 
 class LabelledScoresTeacher:
-    """A client of one such address. A context manager; safe to use from several threads."""
+    """A client of one such URL. A context manager; thread-safe."""
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class LabelledScoresTeacher:
         num_classes: int | None = None,
         repeats_are_free: bool = False,
     ) -> None:
-        """`labels` are the class of each label that may be told, one a class; there may be classes without one."""
+        """`labels` is the class of each label, one label for a class at most; some classes may have none."""
         self.payer = sender.payer
         self._sender = sender
         self._url = url
         self._shown = public_url(url)
         self._model = model
         self._labels = dict(labels)
-        # Under other labels the same answers are kept as other classes: they are another teacher's.
+        # Under other labels the same answers mean other classes: they are stored as another teacher's.
         self._meaning = sha256(json.dumps(labels, sort_keys=True).encode()).hexdigest()[:12]
         self._digits = score_digits
         self._version = model_version or _NO_VERSION
@@ -79,15 +79,15 @@ class LabelledScoresTeacher:
         self._sender.stop()
 
     def describe(self) -> Description:
-        """As it is configured: nothing that such a teacher says is free."""
+        """The description that follows from the configuration: no request to such a teacher is free."""
         return self._description
 
     def quota(self) -> Quota | None:
-        """None: such a teacher does not tell."""
+        """None: such a teacher does not state a quota."""
         return None
 
     def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:  # noqa: ARG002 - there is no log
-        """None: such a teacher keeps no log that can be read."""
+        """None: such a teacher has no readable log."""
         return None
 
     def buy(
@@ -98,7 +98,7 @@ class LabelledScoresTeacher:
         idempotency_key: str,
         outputs: tuple[str, ...] = ("logits",),
     ) -> Answer:
-        """See `Teacher.buy`; one image. Who answered follows from the answer's `X-Model-Version`, where it has one."""
+        """See `Teacher.buy`; for one image. The answer's `X-Model-Version`, if present, is part of its teacher id."""
         kinds = {text: _wanted(text) for text in outputs}
         response = self._sender.buy(
             self._url,
@@ -113,29 +113,29 @@ class LabelledScoresTeacher:
         )
         try:
             scores = self._scores(response.json())
-            told = {text: _largest(scores, kind) for text, kind in kinds.items()}
+            bought = {text: _largest(scores, kind) for text, kind in kinds.items()}
         except ValueError as error:  # not JSON, too
             raise TeacherError(
-                f"{self._shown}: {error}, in the answer {response.text[:200]!r}; it was not kept"
+                f"{self._shown}: {error}, in the answer {response.text[:200]!r}; it was not stored. Check [teacher]"
             ) from error
         version = response.headers.get("x-model-version") or self._version
-        return Answer(told, self._id(version), response.headers.get("x-request-id"))
+        return Answer(bought, self._id(version), response.headers.get("x-request-id"))
 
     def _scores(self, body: Any) -> dict[int, float]:
-        """The score of each class that is told."""
+        """The score of each class in an answer."""
         if not isinstance(body, list) or not all(isinstance(entry, dict) for entry in body):
-            raise ValueError("expected a list of labels with scores")
+            raise ValueError("expected a list of labels with scores, got something else")
         scores: dict[int, float] = {}
         for entry in body:
             label, score = entry.get("label"), entry.get("score")
             if not isinstance(label, str) or label not in self._labels:
-                raise ValueError(f"the label {label!r} is not in [teacher.labels]")
+                raise ValueError(f"expected a label of [teacher.labels], got {label!r}")
             if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
                 raise ValueError(f"expected a score from 0 to 1 for {label!r}, got {json.dumps(score)[:40]}")
             if self._labels[label] in scores:
-                raise ValueError(f"the label {label!r} comes twice")
+                raise ValueError(f"expected each label once, got {label!r} twice")
             scores[self._labels[label]] = float(score)
-        digits = _UNTOLD_DIGITS if self._digits is None else self._digits
+        digits = _DEFAULT_DIGITS if self._digits is None else self._digits
         if sum(scores.values()) > 1 + len(scores) * 0.5 * 10.0**-digits + 1e-6:
             raise ValueError(f"expected scores that add up to 1 at most, got {sum(scores.values()):.6g}")
         return scores
@@ -147,12 +147,12 @@ class LabelledScoresTeacher:
 def _wanted(text: str) -> OutputKind:
     kind = OutputKind.parse(text)
     if kind.k is None:
-        raise TeacherRefused(f"{text!r} is wanted, and this teacher gives the likeliest labels alone; nothing was sent")
+        raise TeacherRefused(f"expected top_k, the only output that this teacher sells, got {text!r}; nothing was sent")
     return kind
 
 
 def _largest(scores: Mapping[int, float], kind: OutputKind) -> NDArray[np.float32]:
-    """The k likeliest, `[1, k, (class, score)]`; of equal ones the lower class first."""
+    """The k largest scores, `[1, k, (class, score)]`; of equal scores the lower class first."""
     best = sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[: kind.k]
     if kind.k is None or len(best) < kind.k:
         raise ValueError(f"expected {kind.k} labels or more (teacher.top_k), got {len(best)}")
@@ -160,15 +160,15 @@ def _largest(scores: Mapping[int, float], kind: OutputKind) -> NDArray[np.float3
 
 
 def _png(images: NDArray[np.uint8]) -> bytes:
-    """The one image as a file that loses nothing.
+    """The image as a lossless file.
 
     Raises:
-        TeacherRefused: it is not one image, grey or RGB.
+        TeacherRefused: expected one image, grey or RGB.
     """
     if len(images) != 1 or images.shape[1] not in (1, 3):
         raise TeacherRefused(
-            f"expected one image a request, grey or RGB, got {len(images)} of {images.shape[1]} channels; nothing was "
-            "sent"
+            f"expected one image in a request, grey or RGB, got {len(images)} of {images.shape[1]} channels; nothing "
+            "was sent"
         )
     pixels = np.ascontiguousarray(np.moveaxis(images[0], 0, -1))
     file = BytesIO()

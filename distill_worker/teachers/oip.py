@@ -1,4 +1,4 @@
-"""A teacher behind the Open Inference Protocol v2: ours, or any server that speaks it."""
+"""A teacher behind the Open Inference Protocol v2: our service, or any other server of that protocol."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from shared import oip
 
 
 class OipTeacher:
-    """A client of one model on one server. A context manager; safe to use from several threads."""
+    """A client of one model on one server. A context manager; thread-safe."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class OipTeacher:
         model_version: str | None = None,
         num_classes: int | None = None,
     ) -> None:
-        """The last three are what the server does not say itself, or wrongly in the case of `repeats_are_free`."""
+        """The last three replace what the server does not state, or states wrongly (`repeats_are_free`)."""
         self.payer = sender.payer
         self._sender = sender
         self._url = sender.url
@@ -58,12 +58,8 @@ class OipTeacher:
         """See `Teacher.stop`."""
         self._sender.stop()
 
-    def is_ready(self) -> bool:
-        """Whether the server would answer now; asks once."""
-        return self._sender.answers("/v2/health/ready")
-
     def describe(self) -> Description:
-        """The model's identity and shapes, as its metadata say, and what this account may see of it."""
+        """The model's identity and shapes from its metadata, and the outputs that this account has access to."""
         extensions = self._sender.json("/v2").get("extensions") or []
         metadata = self._metadata()
         policy = self._policy()
@@ -73,23 +69,23 @@ class OipTeacher:
             channels, height, width = sizes
             tensors = metadata["outputs"]
             classes = oip_outputs.number_of_classes(tensors, self._logits_name) or self._num_classes
-            outputs = oip_outputs.offered(tensors, self._logits_name, classes or 0, policy)
+            outputs = oip_outputs.available(tensors, self._logits_name, classes or 0, policy)
             largest = (metadata.get("parameters") or {}).get("max_batch_size")
             max_request_size = int(largest) if largest is not None and int(largest) > 0 else None
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
-            raise self._strange(metadata) from error
+            raise self._unusable(metadata) from error
         if classes is None or not (outputs or policy):
-            raise self._strange(metadata)
+            raise self._unusable(metadata)
         self._binary = self._binary and oip.BINARY_EXTENSION in extensions
-        told_free = oip.IDEMPOTENCY_EXTENSION in extensions
+        states_free = oip.IDEMPOTENCY_EXTENSION in extensions
         return Description(
-            # A version that is a fingerprint names the same teacher wherever it is served; any other only here.
+            # A fingerprint names the same teacher on every server; any other version names it on this server only.
             id=version if oip.FINGERPRINT_EXTENSION in extensions else self._local_id(version),
             image_shape=(channels, height, width) if min(sizes) > 0 else None,
             num_classes=classes,
             max_request_size=max_request_size,
             outputs=outputs,
-            repeats_are_free=told_free if self._repeats_are_free is None else self._repeats_are_free,
+            repeats_are_free=states_free if self._repeats_are_free is None else self._repeats_are_free,
         )
 
     def _metadata(self) -> dict[str, Any]:
@@ -98,10 +94,12 @@ class OipTeacher:
         except TeacherError as error:
             if status_of(error) != 404:
                 raise
-            raise TeacherError(f"{error}; is teacher.model, {self._model!r}, what the server calls it?") from error
+            raise TeacherError(
+                f"{error}; check teacher.model: expected the model's name on the server, got {self._model!r}"
+            ) from error
 
     def quota(self) -> Quota | None:
-        """What `GET /v1/quota` says; None where there is no such endpoint."""
+        """The response of `GET /v1/quota`; None if there is no such endpoint."""
         try:
             body = self._sender.json("/v1/quota")
         except TeacherError as error:
@@ -121,7 +119,7 @@ class OipTeacher:
             raise TeacherError(f"{self._url}/v1/quota: expected limit, used and remaining, got {body}") from error
 
     def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:
-        """What `GET /v1/queries` tells, page by page; None where there is no such endpoint."""
+        """The pages of `GET /v1/queries`; None if there is no such endpoint."""
         return oip_log.queries(self._sender, since)
 
     def buy(
@@ -132,10 +130,10 @@ class OipTeacher:
         idempotency_key: str,
         outputs: tuple[str, ...] = ("logits",),
     ) -> Answer:
-        """See `Teacher.buy`. The request names the version, so a changed model refuses instead of answering.
+        """See `Teacher.buy`. The request names the model's version, so a server with another one rejects it.
 
         Raises:
-            TeacherChanged: another version is served now.
+            TeacherChanged: the server has another version now.
         """
         version = description.id.removeprefix(self._local_id("")).rsplit("/", 1)[-1]
         names = dict.fromkeys(name for kind in outputs for name in oip_outputs.tensor_names(kind, self._logits_name))
@@ -150,42 +148,46 @@ class OipTeacher:
             )
         except TeacherError as error:
             if status_of(error) == 404 and (now := self._version_now(version)) != version:
-                raise self._changed(version, now, "nothing more is asked of it") from error
+                raise self._changed(version, now, "nothing more was sent") from error
             raise
         try:
             head, tensors = oip.decode_response(response.content, response.headers.get(oip.HEADER_LENGTH))
         except oip.ProtocolError as error:
-            raise TeacherError(f"{self._url}: the answer cannot be read ({error}); it was not kept") from error
+            raise TeacherError(
+                f"{self._url}: expected an answer in the Open Inference Protocol, got {error}; it was not stored"
+            ) from error
         if head.id not in (None, "", idempotency_key):
             raise TeacherError(
                 f"{self._url}: expected the answer to request {idempotency_key}, got that to request {head.id}; it was "
-                "not kept"
+                "not stored"
             )
         answered = version if not self._has_versions else head.model_version or version
         try:
-            kept = {kind: self._read(kind, tensors, len(images), description) for kind in outputs}
+            bought = {kind: self._read(kind, tensors, len(images), description) for kind in outputs}
         except TeacherError as error:
             if answered != version:
-                raise self._changed(version, answered, f"it answered, and maybe charged: {error}") from error
+                raise self._changed(version, answered, f"it may have charged the request: {error}") from error
             raise
         teacher_id = description.id
         if answered != version:
             teacher_id = self._local_id(answered) if description.id == self._local_id(version) else answered
-        return Answer(kept, teacher_id, response.headers.get("x-request-id"))
+        return Answer(bought, teacher_id, response.headers.get("x-request-id"))
 
     def _read(
         self, kind: str, tensors: dict[str, NDArray[Any]], samples: int, description: Description
     ) -> NDArray[np.float32]:
-        # What is not offered any more was offered when this purchase began, and its answer is kept for it.
+        # A kind that is not sold any more was sold when this purchase began, so its answer is stored.
         expected = description.outputs.get(kind)
         shape = [samples, *(expected or ["..."])]
         try:
             return oip_outputs.read(kind, tensors, self._logits_name, samples, expected, description.num_classes)
         except KeyError as error:
-            raise TeacherError(f"{self._url}: the answer has no {error}; it was not kept") from error
+            raise TeacherError(
+                f"{self._url}: expected the output {error} in the answer, got none; the answer was not stored"
+            ) from error
         except ValueError as error:
             raise TeacherError(
-                f"{self._url}: expected finite {kind} of shape {shape}, but {error}; they were not kept"
+                f"{self._url}: expected finite {kind} of shape {shape}, got {error}; they were not stored"
             ) from error
 
     def _encoded(self, images: NDArray[np.uint8], names: Iterable[str], request_id: str) -> oip.Body:
@@ -200,14 +202,14 @@ class OipTeacher:
         return oip.Body(json.dumps(head, separators=(",", ":")).encode(), None)
 
     def _policy(self) -> str | None:
-        """What this account may see, where the server says."""
+        """The outputs that this account has access to; None if the server does not state them."""
         try:
-            told = self._sender.json("/v1/quota").get("outputs")
+            outputs = self._sender.json("/v1/quota").get("outputs")
         except TeacherUnavailable:
             raise
         except TeacherError:
-            return None  # no such endpoint, or no such account: whoever asks for the quota is told
-        return told if isinstance(told, str) else None
+            return None  # no such endpoint, or no such account: reading the quota reports that
+        return outputs if isinstance(outputs, str) else None
 
     def _version(self, metadata: dict[str, Any]) -> str:
         versions = metadata.get("versions") or []
@@ -222,17 +224,17 @@ class OipTeacher:
         except (TeacherError, IndexError):
             return before
 
-    def _strange(self, metadata: dict[str, Any]) -> TeacherError:
+    def _unusable(self, metadata: dict[str, Any]) -> TeacherError:
         return TeacherError(
-            f"{self._url}: expected model {self._model!r} to take `{self._input_name}` [N, C, H, W] and give "
-            f"`{self._logits_name}` [N, classes], or other outputs that are known, got {str(metadata)[:300]}; "
-            "teacher.input_name, output_name, model_version and num_classes say what it does not"
+            f"{self._url}: expected model {self._model!r} to take `{self._input_name}` [N, C, H, W] and return "
+            f"`{self._logits_name}` [N, classes] or another known output, got {str(metadata)[:300]}; set "
+            "teacher.input_name, output_name, model_version or num_classes if the server does not state them"
         )
 
     def _changed(self, before: str, now: str, so: str) -> TeacherChanged:
         return TeacherChanged(
-            f"{self._url}: model {self._model!r} was described in version {before}, and is served in version {now} "
-            f"now; {so}"
+            f"{self._url}: expected version {before} of model {self._model!r}, which the plan is for, got version "
+            f"{now}; {so}"
         )
 
     def _local_id(self, version: str) -> str:
@@ -244,11 +246,11 @@ def _tensor(tensors: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _rates(body: dict[str, Any]) -> tuple[Rate, ...]:
-    """The limits a minute that `GET /v1/quota` tells."""
-    told: dict[Literal["samples", "requests"], Any] = {
+    """The limits per minute in the response of `GET /v1/quota`."""
+    limits: dict[Literal["samples", "requests"], Any] = {
         "samples": body.get("samples_per_minute"),
         "requests": body.get("requests_per_minute"),
     }
     return tuple(
-        Rate(unit, int(limit["limit"]), int(limit["remaining"])) for unit, limit in told.items() if limit is not None
+        Rate(unit, int(limit["limit"]), int(limit["remaining"])) for unit, limit in limits.items() if limit is not None
     )

@@ -1,4 +1,4 @@
-"""Output kinds in the Open Inference Protocol: which tensors hold them, which a model offers, what they hold."""
+"""Output kinds in the Open Inference Protocol: their tensors, which kinds a model sells, and their values."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -22,7 +22,7 @@ TOP_K_INDICES: Final = "top_k_indices"
 _FLOATING: Final = frozenset({"FP16", "FP32", "FP64"})
 _WHOLE: Final = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
 _ROUNDING: Final = 1e-3
-"""How far beyond 0 and 1 a probability may be told: FP16 holds three digits."""
+"""How far outside 0 and 1 a probability may be: FP16 has three digits."""
 
 
 def tensor_names(kind: str, logits_name: str) -> tuple[str, ...]:
@@ -34,43 +34,43 @@ def tensor_names(kind: str, logits_name: str) -> tuple[str, ...]:
 
 
 def number_of_classes(tensors: Sequence[Mapping[str, Any]], logits_name: str) -> int | None:
-    """What the metadata of a model's outputs say, or None."""
-    known = {str(tensor["name"]): tensor for tensor in tensors}
+    """The number of classes in the metadata of a model's outputs, or None."""
+    by_name = {str(tensor["name"]): tensor for tensor in tensors}
     for name in (logits_name, LOG_PROBABILITIES, PROBABILITIES):
-        shape = _sample_shape(known.get(name, {}), _FLOATING)
+        shape = _sample_shape(by_name.get(name, {}), _FLOATING)
         if shape is not None and len(shape) == 1:
             return shape[0]
     return None
 
 
-def offered(
+def available(
     tensors: Sequence[Mapping[str, Any]], logits_name: str, num_classes: int, policy: str | None
 ) -> dict[str, tuple[int, ...]]:
-    """The shape of one sample's output by kind, of all that a model offers.
+    """The shape of one sample's output by kind, of all kinds that a model sells.
 
     Args:
         tensors: the metadata of its outputs.
-        logits_name: what it calls its logits.
-        num_classes: how many there are.
-        policy: what the account may see of it, where that is told: kinds with commas between; `features` is every
-            layer's.
+        logits_name: the name of its logits.
+        num_classes: the number of classes.
+        policy: the kinds that the account has access to, separated by commas, if the server states them; `features`
+            means those of every layer.
     """
     whole = dict(_whole(tensors, logits_name, num_classes))
     if policy is None:
         return whole | _static_top_k(tensors, num_classes)
-    told = {str(tensor["name"]) for tensor in tensors}
-    found: dict[str, tuple[int, ...]] = {}
+    names = {str(tensor["name"]) for tensor in tensors}
+    allowed_shapes: dict[str, tuple[int, ...]] = {}
     for entry in (part.strip() for part in policy.split(",")):
         if entry.startswith("features"):
-            found |= {kind: shape for kind, shape in whole.items() if _covers(entry, kind)}
+            allowed_shapes |= {kind: shape for kind, shape in whole.items() if _covers(entry, kind)}
             continue
         try:
             allowed = OutputKind.parse(entry)
         except ValueError:
-            continue  # a kind that only a later worker knows
-        if told.issuperset(tensor_names(entry, logits_name)):
-            found[str(allowed)] = allowed.shape(num_classes)
-    return found
+            continue  # a kind of a later version
+        if names.issuperset(tensor_names(entry, logits_name)):
+            allowed_shapes[str(allowed)] = allowed.shape(num_classes)
+    return allowed_shapes
 
 
 def read(
@@ -81,43 +81,43 @@ def read(
     shape: tuple[int, ...] | None,
     classes: int,
 ) -> NDArray[np.float32]:
-    """A kind from the tensors of an answer, as float32 `[samples, *shape]`; of any shape where that is None.
+    """A kind from the tensors of an answer, as float32 `[samples, *shape]`; of any shape if `shape` is None.
 
     Raises:
         KeyError: a tensor is absent.
-        ValueError: they hold something else; the message says what.
+        ValueError: the tensors hold something else, which the message names.
     """
     values = [tensors[name] for name in tensor_names(kind, logits_name)]
     name = kind.partition(":")[0]
     if name == TOP_K:
         largest, indices = values
-        _check_classes(kind, indices, classes)
+        _check_classes(indices, classes)
         if largest.shape != indices.shape:
             raise ValueError(f"{list(largest.shape)} probabilities and {list(indices.shape)} classes")
         if (np.diff(np.sort(indices.reshape(samples, -1), axis=1), axis=1) == 0).any():
-            raise ValueError("a class comes twice for one sample")
-        told = np.stack([indices.astype(np.float64), largest.astype(np.float64)], axis=-1)
-        order = np.argsort(-told[..., 1], axis=1, kind="stable")
-        values = [np.take_along_axis(told, order[..., None], axis=1)]
+            raise ValueError("one class twice for one sample")
+        pairs = np.stack([indices.astype(np.float64), largest.astype(np.float64)], axis=-1)
+        order = np.argsort(-pairs[..., 1], axis=1, kind="stable")
+        values = [np.take_along_axis(pairs, order[..., None], axis=1)]
         _check_probabilities(largest)
     elif name == LABEL:
-        _check_classes(kind, values[0], classes)
+        _check_classes(values[0], classes)
         values = [values[0].reshape(samples, -1).astype(np.float64)]
     elif name == PROBABILITIES:
         _check_probabilities(values[0])
-    (kept,) = values
+    (output,) = values
     with np.errstate(over="ignore"):
-        told_as = kept.astype(np.float32)
-    expected = (samples, *(kept.shape[1:] if shape is None else shape))
-    if kept.dtype.kind != "f" or kept.shape != expected or not np.isfinite(told_as).all():
-        raise ValueError(f"got {kept.dtype} {list(kept.shape)}")
-    return told_as
+        rounded = output.astype(np.float32)
+    expected = (samples, *(output.shape[1:] if shape is None else shape))
+    if output.dtype.kind != "f" or output.shape != expected or not np.isfinite(rounded).all():
+        raise ValueError(f"{output.dtype} {list(output.shape)}")
+    return rounded
 
 
 def _whole(
     tensors: Sequence[Mapping[str, Any]], logits_name: str, num_classes: int
 ) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Everything but top_k, in full precision, as the metadata list it."""
+    """All kinds in the metadata but top_k, in full precision."""
     for tensor in tensors:
         name = LOGITS if tensor["name"] == logits_name else str(tensor["name"])
         shape = _sample_shape(tensor, _WHOLE | _FLOATING if name == LABEL else _FLOATING)
@@ -132,7 +132,7 @@ def _whole(
 
 
 def _static_top_k(tensors: Sequence[Mapping[str, Any]], num_classes: int) -> dict[str, tuple[int, ...]]:
-    """`top_k`, where the metadata themselves say how many classes it tells."""
+    """`top_k`, if the metadata state its number of classes."""
     shapes = {str(tensor["name"]): _sample_shape(tensor, _WHOLE | _FLOATING) for tensor in tensors}
     shape = shapes.get(TOP_K)
     if shape is None or len(shape) != 1 or shapes.get(TOP_K_INDICES) != shape or shape[0] > num_classes:
@@ -142,7 +142,7 @@ def _static_top_k(tensors: Sequence[Mapping[str, Any]], num_classes: int) -> dic
 
 
 def _sample_shape(tensor: Mapping[str, Any], datatypes: frozenset[str]) -> tuple[int, ...] | None:
-    """The shape of one sample's part, where its values could be kept and it has one shape."""
+    """The shape of one sample's part, if it is fixed and its values can be stored; otherwise None."""
     shape = tensor.get("shape")
     if tensor.get("datatype", "FP32") not in datatypes or not isinstance(shape, list) or not shape:
         return None
@@ -153,12 +153,12 @@ def _covers(entry: str, kind: str) -> bool:
     return kind.startswith(FEATURES) and entry in ("features", kind)
 
 
-def _check_classes(kind: str, values: NDArray[Any], classes: int) -> None:
+def _check_classes(values: NDArray[Any], classes: int) -> None:
     whole = values.dtype.kind in "iu" or (values.dtype.kind == "f" and bool((values == np.floor(values)).all()))
     if not whole or (values.size and (values.min() < 0 or values.max() >= classes)):
-        raise ValueError(f"{kind} holds other things than classes from 0 to {classes - 1}")
+        raise ValueError(f"values that are no classes from 0 to {classes - 1}")
 
 
 def _check_probabilities(values: NDArray[Any]) -> None:
     if values.dtype.kind != "f" or not ((values >= -_ROUNDING) & (values <= 1 + _ROUNDING)).all():
-        raise ValueError("it holds other things than probabilities")
+        raise ValueError("values that are no probabilities")

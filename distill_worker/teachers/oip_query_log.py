@@ -1,4 +1,4 @@
-"""The log of queries that our service keeps, read page by page."""
+"""Reads the query log of our service, page by page."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,11 +11,11 @@ from shared.times import iso, parse_time
 
 _PATH = "/v1/queries"
 _PAGE = 1000
-"""Queries asked for at a time: the most that it gives."""
+"""Queries on a page: the most that the service returns."""
 
 
 def queries(sender: Sender, since: float | None) -> Iterator[LoggedQuery] | None:
-    """See `Teacher.queries`; None where there is no such endpoint."""
+    """See `Teacher.queries`; None if there is no such endpoint."""
     try:
         first = _page(sender, since, None)
     except TeacherError as error:
@@ -26,20 +26,20 @@ def queries(sender: Sender, since: float | None) -> Iterator[LoggedQuery] | None
 
 
 def _pages(sender: Sender, since: float | None, page: tuple[list[LoggedQuery], int | None]) -> Iterator[LoggedQuery]:
-    found, cursor = page
-    yield from found
+    logged, cursor = page
+    yield from logged
     while cursor is not None:
-        found, cursor = _page(sender, since, cursor)
-        yield from found
+        logged, cursor = _page(sender, since, cursor)
+        yield from logged
 
 
 def _page(sender: Sender, since: float | None, cursor: int | None) -> tuple[list[LoggedQuery], int | None]:
-    asked: dict[str, Any] = {"limit": _PAGE}
+    parameters: dict[str, Any] = {"limit": _PAGE}
     if since is not None:
-        asked["since"] = iso(since, "auto")
+        parameters["since"] = iso(since, "auto")
     if cursor is not None:
-        asked["cursor"] = cursor
-    body = sender.json(_PATH, params=asked)
+        parameters["cursor"] = cursor
+    body = sender.json(_PATH, params=parameters)
     try:
         following = body["next"]
         return [_logged(query) for query in body["queries"]], None if following is None else int(following)

@@ -1,11 +1,11 @@
-"""How fast one teacher is asked, whoever asks: every attempt of every thread begins here.
+"""Paces the requests to one teacher: every attempt of every thread begins here.
 
-An attempt waits until what the teacher last told suffices for it: what was told is carried on by what comes back with
-time, less all that may not have been counted when it was told. So a limit is used up and not run into. What is told
-always wins over what was reckoned: others may use the same key.
+An attempt waits until the teacher's limits admit it. Between responses the pacer estimates the limits: the last stated
+values, plus the refill since, minus all requests that the teacher may not have counted yet. So a limit is used up and
+not exceeded. Stated values replace the estimate, because others may use the same key.
 
-How many are in flight follows from how it goes. It doubles with every round from a few, halves when the teacher pushes
-back, and grows by one a round from there; never beyond what is configured, or told.
+The number of requests in flight adapts: it starts at a few, doubles with every round, halves when the teacher pushes
+back, and from then on grows by one in a round. It never exceeds the configured number or the teacher's own limit.
 """
 
 import time
@@ -19,12 +19,12 @@ from distill_worker.teachers.rate_limit_headers import Limits
 
 _FIRST_AT_ONCE: Final = 4
 _LONGEST_SLEEP_SECONDS: Final = 3600.0
-"""After which it is looked again: no clock sleeps for any number that a teacher may say."""
+"""The longest single sleep: a teacher may state a number that no clock can sleep for."""
 _NOTHING: Final = Limits()
 
 
 class WaitTooLong(Exception):
-    """The teacher lets nothing through for longer than anybody would wait."""
+    """The teacher admits nothing for longer than `longest_wait_seconds`."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"{seconds:.0f} s")
@@ -32,24 +32,24 @@ class WaitTooLong(Exception):
 
 
 class Stopped(Exception):
-    """Nothing more is to begin."""
+    """No more attempts may begin."""
 
 
 @dataclass(eq=False)
 class Turn:
-    """One attempt, from its begin to its end."""
+    """One attempt of a request."""
 
     number: int
     samples: int
     pays: bool
     samples_ended: int = 0
-    """Of the attempts that ended since this one began: what it is told may not have them counted yet."""
+    """Samples of attempts that ended since this one began: the limits in its response may not count them yet."""
     requests_ended: int = 0
 
 
 @dataclass
 class Pacer:
-    """Thread-safe. `wait` sleeps on a condition for so many seconds, or until it is notified."""
+    """The pace of one client. Thread-safe. `wait` sleeps on a condition until notified, or for so many seconds."""
 
     most_at_once: int
     longest_wait_seconds: float
@@ -58,18 +58,18 @@ class Pacer:
     _limits: Limits = _NOTHING
     _limits_at: float = 0.0
     _limits_of: int = 0
-    """The number of the attempt that was told them."""
+    """The number of the attempt whose response had them."""
     _closed_until: float = 0.0
     _at_once: float = _FIRST_AT_ONCE
     _doubles: bool = True
     _pushed_back_at: int = 0
-    """Attempts up to this number were begun before the last push back was heeded."""
+    """Attempts up to this number began before the last push back took effect."""
     _last: int = 0
     _stopped: bool = False
     _flying: list[Turn] = field(default_factory=list)
     _paying: int = 0
     _line: Lock = field(default_factory=Lock)
-    """The one who holds it is next; all others wait behind."""
+    """The thread that holds it is next; all others wait behind it."""
     _changed: Condition = field(default_factory=Condition)
 
     def begin(self, samples: int) -> Turn:
@@ -94,13 +94,13 @@ class Pacer:
                 self.wait(self._changed, min(seconds, _LONGEST_SLEEP_SECONDS))
 
     def stop(self) -> None:
-        """Let nothing that costs begin any more: whoever waits is woken and told."""
+        """Let no more paid attempts begin; waiting ones raise `Stopped`."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
-    def begin_question(self) -> Turn:
-        """A request that costs nothing, and waits for nothing."""
+    def begin_free(self) -> Turn:
+        """Begin a free request, which never waits."""
         with self._changed:
             return self._turn(0, pays=False)
 
@@ -112,7 +112,7 @@ class Pacer:
         pushed_back: bool = False,
         closed_for_seconds: float = 0.0,
     ) -> None:
-        """Its answer came, or none did: what it said, and for how long nobody may ask now."""
+        """End an attempt, with the limits in its response and the time until the teacher admits requests again."""
         with self._changed:
             self._flying.remove(turn)
             self._paying -= turn.pays
@@ -121,20 +121,20 @@ class Pacer:
                 other.requests_ended += turn.pays
             now = self.clock()
             self._closed_until = max(self._closed_until, now + closed_for_seconds)
-            self._hear(turn, limits, now)
+            self._update(turn, limits, now)
             if turn.pays:
                 self._adapt(turn, pushed_back=pushed_back)
             self._changed.notify_all()
 
     @property
     def at_once(self) -> int:
-        """How many may be in flight now."""
-        told = self._limits.most_at_once
-        return max(1, min(int(self._at_once), self.most_at_once, self.most_at_once if told is None else told))
+        """Requests that may be in flight now."""
+        stated = self._limits.most_at_once
+        return max(1, min(int(self._at_once), self.most_at_once, self.most_at_once if stated is None else stated))
 
-    def _hear(self, turn: Turn, limits: Limits, now: float) -> None:
+    def _update(self, turn: Turn, limits: Limits, now: float) -> None:
         if limits == _NOTHING or turn.number < self._limits_of:
-            return  # an answer to an older attempt than was heard of already says nothing new
+            return  # a newer attempt has newer limits
         unseen = {
             "samples": turn.samples_ended + sum(other.samples for other in self._flying),
             "requests": turn.requests_ended + self._paying,

@@ -1,25 +1,25 @@
-"""From what a teacher told to what methods take for its logits.
+"""Convert the distribution that a teacher returned to logits for the methods.
 
-Every method but those that say otherwise sees a sample's logits through their softmax alone, which is the same for the
-log-probabilities. So:
+Every method, unless it declares `needs_logits`, uses a sample's logits through their softmax alone, which is the same
+for the log-probabilities. So:
 
-    logits              as told
-    log_probabilities   as told; a probability of 0 (-inf) is taken for the smallest normal float32
-    probabilities[:D]   log p, the classes told as 0 filled in
-    top_k:K[:D]         log p, the classes told as 0, and those not told, filled in
-    label               log of 1 - s for the class told and s / (classes - 1) for each other, s the label smoothing
+    logits              unchanged
+    log_probabilities   unchanged; a probability of 0 (-inf) becomes the smallest normal float32
+    probabilities[:D]   log p, with the classes returned as 0 filled in
+    top_k:K[:D]         log p, with the classes returned as 0, and the absent ones, filled in
+    label               log of 1 - s for the returned class and s / (classes - 1) for each other, s the label smoothing
 
-How a row is filled in. m classes are not told, n are told as 0, and the others add up to S. Each of the m + n gets
+How a row is filled in. m classes are absent, n are returned as 0, and the others add up to S. Each of the m + n gets
 
     max(1 - S, r) / (m + n), and at most f where n > 0,
 
 with r = f = 10^-D / 2, half of the last digit; without D, r = 2^-24, to which a sum of float32 probabilities is known,
 and f the smallest normal float32, about 1.2e-38. The row is then divided by its sum. So a top_k of all classes is the
-same as probabilities; a class never gets more than it could have had and been told as 0; and however many classes are
-told as 0, together they get about what the told ones leave.
+same as probabilities; a class never gets more than a value that rounds to 0; and however many classes are returned as
+0, together they get about what the returned ones leave to 1.
 
-Departs: only logits and log_probabilities are exact. Which of the classes that were filled in is likelier is lost, and
-so is, by rounding, how much likelier a told one is.
+Departs: only logits and log_probabilities are exact. The order of the filled-in classes is lost, and rounding changes
+the ratios of the returned ones.
 """
 
 from collections.abc import Mapping
@@ -36,23 +36,23 @@ from shared.output_kinds import LABEL, LOG_PROBABILITIES, LOGITS, PROBABILITIES,
 SMALLEST: Final = torch.finfo(torch.float32).tiny
 SUM_IS_KNOWN_TO: Final = 2.0**-24
 SUM_MAY_BE_OFF_BY: Final = 0.01
-"""Half-precision servers are believed; logits, percentages and scores are not."""
+"""Accepts rounding by half-precision servers; rejects logits, percentages and scores."""
 
 
 @dataclass(frozen=True)
 class TeacherLogits:
-    """All that was bought of the samples, as methods take it."""
+    """All bought outputs of the samples, in the form that methods take."""
 
     targets: Mapping[str, Tensor]
-    """float32 `[samples, ...]`: `logits`, where a distribution was bought, and features by kind."""
+    """float32 `[samples, ...]`: `logits`, if a distribution was bought, and features by kind."""
     output: str | None
-    """The kind that stands for the logits."""
+    """The kind of distribution that was bought; None if there was none."""
     rule: str | None
-    """How it was made to, in words; None where nothing was changed."""
+    """The conversion to logits, in words; None if nothing was changed."""
 
 
 def to_teacher_logits(bought: Mapping[str, Tensor], num_classes: int, *, label_smoothing: float = 0.1) -> TeacherLogits:
-    """The bought outputs, float32 `[samples, ...]` by kind, with the distribution among them turned into logits.
+    """Convert the distribution among the bought outputs, float32 `[samples, ...]` by kind, to logits.
 
     Raises:
         WorkerError: there are several distributions, or values that their kind cannot have.
@@ -70,7 +70,10 @@ def to_teacher_logits(bought: Mapping[str, Tensor], num_classes: int, *, label_s
 
 
 def rule_of(kind: OutputKind, *, label_smoothing: float = 0.1) -> str | None:
-    """What `to_logits` does to this kind, in words; None where it changes nothing."""
+    """The conversion of this kind by `to_logits`, in words; None if it changes nothing.
+
+    The text is part of a run's identity: with another text, a finished run would count as another run.
+    """
     if kind.name == LABEL:
         return f"label smoothing {label_smoothing:g}, the rest evenly over the other classes"
     if kind.name not in (PROBABILITIES, TOP_K):
@@ -83,13 +86,13 @@ def rule_of(kind: OutputKind, *, label_smoothing: float = 0.1) -> str | None:
 
 
 def to_logits(kind: OutputKind, values: Tensor, num_classes: int, *, label_smoothing: float = 0.1) -> Tensor:
-    """What stands for the logits, float32 `[samples, classes]`, finite; computed in float64.
+    """The logits for the methods, float32 `[samples, classes]`, finite; computed in float64.
 
     Args:
         kind: a distribution.
         values: float32 `[samples, *kind.shape(num_classes)]`.
         num_classes: at least 2.
-        label_smoothing: above 0 and below 1/2, so that the class told is the likeliest; for `label`.
+        label_smoothing: above 0 and below 1/2, so that the returned class is the likeliest; for `label`.
 
     Raises:
         WorkerError: values that this kind cannot have.
@@ -102,7 +105,7 @@ def to_logits(kind: OutputKind, values: Tensor, num_classes: int, *, label_smoot
     if kind.name == LOGITS:
         return values
     if kind.name == LOG_PROBABILITIES:
-        _check_sum(kind, values.double().exp().sum(dim=1), told=num_classes, whole=True)
+        _check_sum(kind, values.double().exp().sum(dim=1), returned=num_classes, whole=True)
         return torch.where(values.isneginf(), log(SMALLEST), values)
     if kind.name == LABEL:
         labels = _classes(kind, values, num_classes)
@@ -113,35 +116,37 @@ def to_logits(kind: OutputKind, values: Tensor, num_classes: int, *, label_smoot
         return _filled_in(kind, values.double(), torch.ones(shape, dtype=torch.bool))
     classes, probabilities = _classes(kind, values[:, :, 0], num_classes), values[:, :, 1].double()
     rows = torch.zeros(len(values), num_classes, dtype=torch.float64).scatter_(1, classes, probabilities)
-    is_told = torch.zeros_like(rows, dtype=torch.bool).scatter_(1, classes, torch.ones_like(classes, dtype=torch.bool))
-    return _filled_in(kind, rows, is_told)
+    is_returned = torch.zeros_like(rows, dtype=torch.bool).scatter_(
+        1, classes, torch.ones_like(classes, dtype=torch.bool)
+    )
+    return _filled_in(kind, rows, is_returned)
 
 
-def _filled_in(kind: OutputKind, rows: Tensor, is_told: Tensor) -> Tensor:
-    """The logarithm of the rows, float64 `[samples, classes]`, 0 where nothing is told."""
+def _filled_in(kind: OutputKind, rows: Tensor, is_returned: Tensor) -> Tensor:
+    """The logarithm of the filled-in `rows`, which are float64 `[samples, classes]`, 0 for absent classes."""
     if (rows < 0).any() or (rows > 1 + SUM_MAY_BE_OFF_BY).any():
         raise _unexpected(kind, "probabilities from 0 to 1", f"{rows.min():.6g} to {rows.max():.6g}")
     total = rows.sum(dim=1, keepdim=True)
-    _check_sum(kind, total, told=int(is_told.sum(dim=1).max()), whole=bool(is_told.all()))
+    _check_sum(kind, total, returned=int(is_returned.sum(dim=1).max()), whole=bool(is_returned.all()))
     most, least = _bounds(kind)
     is_seen = rows >= SMALLEST
     unseen = (~is_seen).sum(dim=1, keepdim=True)
     share = (1 - total).clamp(min=least) / unseen
-    told_as_zero = (is_told & ~is_seen).any(dim=1, keepdim=True)
-    share = torch.where(told_as_zero, share.clamp(max=most), share)
+    returned_as_zero = (is_returned & ~is_seen).any(dim=1, keepdim=True)
+    share = torch.where(returned_as_zero, share.clamp(max=most), share)
     rows = torch.where(is_seen, rows, share)
     return (rows / rows.sum(dim=1, keepdim=True)).log().float()
 
 
 def _bounds(kind: OutputKind) -> tuple[float, float]:
-    """What a class told as 0 gets at most, and what all that were filled in get together at least."""
+    """The most that a class returned as 0 gets, and the least that all filled-in classes get together."""
     if kind.digits is None:
         return SMALLEST, SUM_IS_KNOWN_TO
     return 10.0**-kind.digits / 2, 10.0**-kind.digits / 2
 
 
 def _classes(kind: OutputKind, values: Tensor, num_classes: int) -> Tensor:
-    """Class indices, int64 `[samples, told]`, different in each row."""
+    """Class indices, int64 `[samples, k]`, different within each row."""
     classes = values.long()
     if (classes != values).any() or (classes < 0).any() or (classes >= num_classes).any():
         raise _unexpected(kind, f"classes from 0 to {num_classes - 1}", f"{values.min():.6g} to {values.max():.6g}")
@@ -151,13 +156,13 @@ def _classes(kind: OutputKind, values: Tensor, num_classes: int) -> Tensor:
     return classes
 
 
-def _check_sum(kind: OutputKind, total: Tensor, *, told: int, whole: bool) -> None:
+def _check_sum(kind: OutputKind, total: Tensor, *, returned: int, whole: bool) -> None:
     # A last digit may have been cut off instead of rounded.
-    off_by = SUM_MAY_BE_OFF_BY + (0.0 if kind.digits is None else told * 10.0**-kind.digits)
+    off_by = SUM_MAY_BE_OFF_BY + (0.0 if kind.digits is None else returned * 10.0**-kind.digits)
     if (total > 1 + off_by).any() or (whole and (total < 1 - off_by).any()):
         expected = "probabilities that add up to " + ("1" if whole else "1 or less") + f", within {off_by:.3g}"
         raise _unexpected(kind, expected, f"sums from {total.min():.6g} to {total.max():.6g}")
 
 
-def _unexpected(kind: OutputKind, expected: str, found: str) -> WorkerError:
-    return WorkerError(f"the teacher's {kind}: expected {expected}, got {found}. Is teacher.output what it is?")
+def _unexpected(kind: OutputKind, expected: str, got: str) -> WorkerError:
+    return WorkerError(f"the teacher's {kind}: expected {expected}, got {got}; check teacher.output")

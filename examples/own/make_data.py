@@ -1,6 +1,6 @@
 """Write patches.npz beside this file: 16x16 patches of the two photographs in scikit-learn, labelled by photograph.
 
-It stands for data of your own. An .npz needs nothing but uint8 images and integer labels:
+It is an example of your own data. An .npz file needs only uint8 images and integer labels:
 train_images [samples, height, width, channels], train_labels [samples], and the same for test.
 """
 
@@ -14,7 +14,7 @@ PATCHES = 1500
 
 
 def main() -> None:
-    """Training patches come from the left two thirds of each photograph, test patches from the rest: none overlap."""
+    """Write training patches of the left two thirds of each photograph, and test patches of the rest."""
     photographs = load_sample_images().images
     edge = photographs[0].shape[1] * 2 // 3
     parts = {"train": (0, edge, PATCHES), "test": (edge, photographs[0].shape[1], PATCHES // 3)}

@@ -1,7 +1,7 @@
 """A SQLite ledger is the file at its path, and no other.
 
-Whoever has a file open can write it after it was moved away, deleted or replaced: what is charged there is lost. So
-every transaction looks first whether the path still names the file that its connection has open.
+A process can write to an open file after it was moved, deleted or replaced, and a charge written there is lost. So
+every transaction first checks that the path still names the file that its connection has open.
 """
 
 import sqlite3
@@ -20,13 +20,14 @@ _FILE: Final = "file"
 
 
 def keep_to_its_file(engine: Engine) -> None:
-    """From now on: no transaction on a file that is not at its path, no other file made there, and no connection used
-    again that met an error, which might remember that the file could not be written.
+    """Reject every later transaction on a file that is not at its path, and never create another file there.
+
+    A connection that met an error is not used again, as it might remember that the file could not be written.
     """
     path = Path(str(engine.url.database))
 
     def note_file(_dialect: Dialect, entry: ConnectionPoolEntry, _arguments: Any, _options: Any) -> None:
-        # Before it is opened: if it is replaced in between, the next transaction finds it out.
+        # Before the file is opened: if it is replaced in between, the next transaction detects that.
         try:
             entry.info[_FILE] = _identity(path.stat())
         except OSError as error:

@@ -3,14 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_worker.buying.fetch import Progress, fetch
+from distill_worker.buying.fetch import Callbacks, Progress, fetch
+from distill_worker.buying.order import Abandoned, PurchaseOrder
 from distill_worker.buying.plan import Plan, plan
 from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.cache.purchases import new_purchase
+from distill_worker.config.run_config import RunConfig
+from distill_worker.runs import purchase as buying
+from distill_worker.runs.samples import Samples as RunSamples
 from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, answer
 
@@ -74,9 +79,28 @@ class CrashingCache(Cache):
         self.voided.set()
 
 
+def order_for(teacher: FakeTeacher, cache: Cache, samples: Samples, **terms: Any) -> PurchaseOrder:
+    """An order for these samples; `terms` are its other fields, with four samples in a request by default."""
+    return PurchaseOrder(teacher, teacher.description, cache, samples, **{"request_size": 4, **terms})
+
+
 def plan_for(teacher: FakeTeacher, cache: Cache, samples: Samples, request_size: int = 4) -> Plan:
     """What these samples would take."""
-    return plan(teacher, teacher.description, cache, samples, request_size=request_size)
+    return plan(order_for(teacher, cache, samples, request_size=request_size))
+
+
+def buy_as_configured(
+    config: RunConfig,
+    samples: RunSamples,
+    teacher: FakeTeacher,
+    cache: Cache,
+    *,
+    abandon: Abandoned | None = None,
+    **given: Any,
+) -> tuple[Plan, int]:
+    """Order and buy what a run lacks, as one command does."""
+    order = buying.make_order(config, samples, teacher, teacher.description, cache, abandon=abandon)
+    return buying.buy(config, samples, order, **given)
 
 
 def carry_out(
@@ -104,17 +128,16 @@ def carry_out_plan(
 ) -> int:
     """Fetch what was planned, with a new connection to the teacher."""
     teacher.stopped = False
+    order = order_for(
+        teacher,
+        cache,
+        {key: samples[key] for key in made.samples},
+        kinds=made.kinds,
+        request_size=made.request_size,
+        concurrency=concurrency,
+    )
     with cache.buying() as buyer:
-        return fetch(
-            teacher,
-            teacher.description,
-            cache,
-            made,
-            samples,
-            buyer=buyer,
-            concurrency=concurrency,
-            progress=progress,
-        )
+        return fetch(order, made, samples, buyer=buyer, callbacks=Callbacks(progress=progress))
 
 
 def assert_bought_once(teacher: FakeTeacher, cache: Cache, samples: Samples) -> None:

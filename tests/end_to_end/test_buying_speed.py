@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import record
 from distill_worker.buying.fetch import fetch
+from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import plan
 from distill_worker.cache import Cache
 from distill_worker.config.teacher_address import OpenInferenceAddress
@@ -41,9 +42,12 @@ def _bought_in(teacher: Teacher, place: Path, samples: Samples, *, concurrency: 
     description = teacher.describe()
     with Cache(place) as cache:
         began = time.monotonic()
-        made = plan(teacher, description, cache, samples, request_size=DEFAULT.request_size)
+        order = PurchaseOrder(
+            teacher, description, cache, samples, request_size=DEFAULT.request_size, concurrency=concurrency
+        )
+        made = plan(order)
         with cache.buying() as buyer:
-            bought = fetch(teacher, description, cache, made, samples, buyer=buyer, concurrency=concurrency)
+            bought = fetch(order, made, samples, buyer=buyer)
         seconds = time.monotonic() - began
         assert bought == len(samples)
         assert len(cached_outputs(cache, cache.stream(description.id, "logits"), samples)) == len(samples)

@@ -21,7 +21,7 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
 
     refused = _run(tmp_path, "--n", "200")
     assert refused.returncode == 2, "a quota below n is said before anything is spent"
-    assert "50 calls remain of 100. Nothing was spent" in refused.stderr
+    assert "got 50 of 100 calls left. Nothing was spent" in refused.stderr
 
 
 def _demo(directory: Path) -> dict[str, Any]:

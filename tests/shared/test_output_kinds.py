@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.output_kinds import OutputKind, best_of
+from shared.output_kinds import OutputKind, most_informative
 
 DIGITS = st.none() | st.integers(0, 8)
 KINDS = st.one_of(
@@ -109,11 +109,11 @@ def test_features_are_no_distribution() -> None:
     with pytest.raises(ValueError, match=r"expected a distribution .*, got 'features.stage2'"):
         kind.shape(10)
     with pytest.raises(ValueError, match=r"expected a distribution, got 'features.stage2'"):
-        assert kind.tells
+        assert kind.information
 
 
 def test_kinds_are_ordered_by_what_they_tell() -> None:
-    told = [OutputKind.parse(text).tells for text in MOST_TELLING_FIRST]
+    told = [OutputKind.parse(text).information for text in MOST_TELLING_FIRST]
     assert told == sorted(set(told), reverse=True)
 
 
@@ -121,8 +121,8 @@ def test_kinds_are_ordered_by_what_they_tell() -> None:
 def test_most_telling_is_chosen(first: int) -> None:
     """Whatever the order of the offer, and whatever is offered besides."""
     offered = MOST_TELLING_FIRST[first:]
-    assert best_of(["features.stage2", "embedding", *reversed(offered)]) == offered[0]
+    assert most_informative(["features.stage2", "embedding", *reversed(offered)]) == offered[0]
 
 
 def test_nothing_to_choose_is_none() -> None:
-    assert best_of(["features.stage2", "embedding"]) is None
+    assert most_informative(["features.stage2", "embedding"]) is None

@@ -1,4 +1,4 @@
-"""Which failures of a database pass: another writer holds it for long, or its server is started again."""
+"""Retries of a write that failed for a transient reason: a long lock, or a restart of the server."""
 
 import sqlite3
 from collections.abc import Callable
@@ -8,42 +8,42 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 40.0)
-"""Two minutes in all, beside what each try waits for a lock."""
+"""Seconds between tries: two minutes in all, beside the time for which each try waits for a lock."""
 
-_PASSING_STATES = ("08", "40", "55P03", "57P", "53300")
+_TRANSIENT_STATES = ("08", "40", "55P03", "57P", "53300")
 """PostgreSQL's: connection lost, serialization or deadlock, lock timeout, server stopped or starting, too many."""
 
 
-def patiently(
+def with_write_retry(
     writing: Callable[[], AbstractContextManager[Connection]],
     write: Callable[[Connection, bool], None],
     sleep: Callable[[float], None],
 ) -> None:
-    """Write in one transaction, and again in another where it failed in a way that passes.
+    """Write in one transaction, and again in another if it failed for a transient reason.
 
     Args:
         writing: begins a transaction.
-        write: told whether an earlier try may have been committed.
-        sleep: between two tries.
+        write: its second argument is whether an earlier try may have been committed.
+        sleep: waits for so many seconds between two tries.
     """
     for tries, pause in enumerate((*_PAUSES, None)):
         try:
             with writing() as connection:
                 write(connection, tries > 0)
         except DBAPIError as error:
-            if pause is None or not _passes(error):
+            if pause is None or not _is_transient(error):
                 raise
             sleep(pause)
         else:
             return
 
 
-def _passes(error: DBAPIError) -> bool:
+def _is_transient(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         # What fails in SQLite itself has a code, of which the last byte is the kind.
         code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
         return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
-        return str(state).startswith(_PASSING_STATES)
+        return str(state).startswith(_TRANSIENT_STATES)
     return error.connection_invalidated or isinstance(error, OperationalError)

@@ -1,9 +1,9 @@
 """Bought outputs as a file, so that teams share what they paid for: safetensors, or Parquet (extra `parquet`).
 
-A row says whose output of which kind it is, of which sample, and how it was bought: the Idempotency-Key, what the
-teacher called the request, who answered, and when. The account that paid is not told.
+A row holds the teacher, the output kind, the sample, and how the output was bought: the Idempotency-Key, the teacher's
+id of the request, the model version that answered, and the times. It does not hold the account that paid.
 
-Invariant: what is imported is what was exported, bit for bit, and never replaces what is held.
+Invariant: imported outputs equal the exported ones, bit for bit, and never replace a cached output.
 """
 
 import secrets
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, insert, select
 from distill_worker.cache.block import keys_at, pack_block
 from distill_worker.cache.database import schema
 from distill_worker.cache.exchange.formats import FORMATS, PROVENANCE, UNREADABLE, Bought, Format
-from distill_worker.cache.exchange.validation import what_is_wrong
+from distill_worker.cache.exchange.validation import first_fault
 from distill_worker.cache.output_widths import widths
 from distill_worker.cache.purchases import split_keys
 from distill_worker.cache.storable_text import storable
@@ -31,18 +31,18 @@ _PURCHASES_AT_ONCE = 1000
 
 
 def export(cache: Cache, path: Path, *, teacher_id: str | None = None, kind: str | None = None) -> int:
-    """Write what is held, of one teacher or kind or of all, to a file that is not there yet; the number of outputs.
+    """Write the cached outputs, of one teacher or kind or of all, to a new file; returns the number of outputs.
 
     Raises:
-        CacheError: there is nothing, the file is there, cannot be written, or its suffix is none of `FORMATS`.
+        CacheError: no output matches, the file exists or cannot be written, or its suffix is none of `FORMATS`.
     """
     write = _format(path).write
     if path.exists():
         raise CacheError(f"{path}: expected a file that is not there yet; what was paid for may be in it")
     bought = [
-        found
-        for found in _held(cache)
-        if teacher_id in (None, found.teacher_id) and kind in (None, found.kind) and found.sample_keys
+        stream
+        for stream in _cached_streams(cache)
+        if teacher_id in (None, stream.teacher_id) and kind in (None, stream.kind) and stream.sample_keys
     ]
     if not bought:
         raise CacheError(f"{cache.place}: no outputs of {teacher_id or 'any teacher'}, kind {kind or 'any'}, are held")
@@ -52,30 +52,30 @@ def export(cache: Cache, path: Path, *, teacher_id: str | None = None, kind: str
             write(partial, bought)
     except OSError as error:
         raise CacheError(f"{path}: cannot be written ({error.strerror or error})") from error
-    return sum(len(found.sample_keys) for found in bought)
+    return sum(len(stream.sample_keys) for stream in bought)
 
 
 def import_file(cache: Cache, path: Path) -> tuple[int, int]:
-    """Add the outputs in a file that are not held yet; how many were added, and how many the file has.
+    """Add the outputs in a file that are not cached yet; returns how many were added, and how many the file has.
 
     Raises:
-        CacheError: it is no such file, is damaged, or contradicts what is held; nothing was added.
+        CacheError: the file is of another kind, damaged, or contradicts the cache; nothing was added.
     """
     read = _format(path).read
     try:
         bought = list(read(path))
     except UNREADABLE as error:
         raise CacheError(f"{path}: expected outputs that `distill-worker cache export` wrote, got {error}") from error
-    wrong = what_is_wrong(bought)
-    if wrong is not None:
-        raise CacheError(f"{path}: expected {wrong}; nothing was added")
+    fault = first_fault(bought)
+    if fault is not None:
+        raise CacheError(f"{path}: expected {fault}; nothing was added")
     with cache.writing() as connection:
-        added = sum(_add(cache, connection, path, found) for found in bought)
-    return added, sum(len(found.sample_keys) for found in bought)
+        added = sum(_add(cache, connection, path, stream) for stream in bought)
+    return added, sum(len(stream.sample_keys) for stream in bought)
 
 
-def _held(cache: Cache) -> Iterator[Bought]:
-    """Every stream; of a sample that was bought twice, the first output."""
+def _cached_streams(cache: Cache) -> Iterator[Bought]:
+    """Every stream of one kind, with the first output of each sample."""
     with cache.reading() as connection:
         streams = connection.execute(select(schema.streams).order_by(schema.streams.c.id)).all()
     for stream in streams:
@@ -106,39 +106,41 @@ def _held(cache: Cache) -> Iterator[Bought]:
         )
 
 
-def _add(cache: Cache, connection: Connection, path: Path, found: Bought) -> int:
-    stream_id = make_stream(connection, found.teacher_id, found.kind)
+def _add(cache: Cache, connection: Connection, path: Path, bought: Bought) -> int:
+    stream_id = make_stream(connection, bought.teacher_id, bought.kind)
     expected = _shape(connection, stream_id)
-    if expected is not None and expected != found.shape:
+    if expected is not None and expected != bought.shape:
         raise CacheError(
-            f"{path}: expected {found.kind} of {found.teacher_id} of shape {list(expected)}, as those that are held, "
-            f"got {list(found.shape)}; nothing was added"
+            f"{path}: expected {bought.kind} of {bought.teacher_id} of shape {list(expected)}, as in the cache, "
+            f"got {list(bought.shape)}; nothing was added"
         )
     held = cache.current_holdings(connection, stream_id)
-    rows = np.array([row for row, key in enumerate(found.sample_keys) if key not in held], np.int64)
+    rows = np.array([row for row, key in enumerate(bought.sample_keys) if key not in held], np.int64)
     if not len(rows):
         return 0
-    save_shape(connection, stream_id, found.shape)
-    rows = rows[np.argsort(found.purchase[rows], kind="stable")]
-    by_purchase = np.split(rows, np.flatnonzero(np.diff(found.purchase[rows])) + 1)
+    save_shape(connection, stream_id, bought.shape)
+    rows = rows[np.argsort(bought.purchase[rows], kind="stable")]
+    by_purchase = np.split(rows, np.flatnonzero(np.diff(bought.purchase[rows])) + 1)
     for start in range(0, len(by_purchase), _PURCHASES_AT_ONCE):
-        _insert(connection, stream_id, found, by_purchase[start : start + _PURCHASES_AT_ONCE])
+        _insert(connection, stream_id, bought, by_purchase[start : start + _PURCHASES_AT_ONCE])
     return len(rows)
 
 
-def _insert(connection: Connection, stream_id: int, found: Bought, by_purchase: Sequence[NDArray[np.int64]]) -> None:
-    """Rows of some purchases, each with those of the purchase that it was bought with."""
+def _insert(connection: Connection, stream_id: int, bought: Bought, by_purchase: Sequence[NDArray[np.int64]]) -> None:
+    """Insert the rows of some purchases: one purchase and one block for each."""
     purchases: list[dict[str, Any]] = []
     blocks: list[dict[str, Any]] = []
     for rows in by_purchase:
-        told = found.purchases[int(found.purchase[rows[0]])]
-        keys = b"".join(found.sample_keys[row] for row in rows.tolist())
-        # Apart from the purchase itself, which this cache may have begun too.
-        key = f"import-{storable(str(told['idempotency_key']))[:40]}-{secrets.token_hex(8)}"
-        names = {name: None if told[name] is None else storable(told[name]) for name in ("query_id", "model_version")}
-        about = {**told, **names, "idempotency_key": key, "stream_id": stream_id, "payer": ""}
+        purchase = bought.purchases[int(bought.purchase[rows[0]])]
+        keys = b"".join(bought.sample_keys[row] for row in rows.tolist())
+        # Not the key of the original purchase, which may be in this cache too.
+        key = f"import-{storable(str(purchase['idempotency_key']))[:40]}-{secrets.token_hex(8)}"
+        names = {
+            name: None if purchase[name] is None else storable(purchase[name]) for name in ("query_id", "model_version")
+        }
+        about = {**purchase, **names, "idempotency_key": key, "stream_id": stream_id, "payer": ""}
         purchases.append({**about, "sample_keys": keys, "status": "imported"})
-        blocks.append({"stream_id": stream_id, **vars(pack_block(keys, found.values[rows].astype("<f4").tobytes()))})
+        blocks.append({"stream_id": stream_id, **vars(pack_block(keys, bought.values[rows].astype("<f4").tobytes()))})
     added = insert(schema.purchases).returning(schema.purchases.c.idempotency_key, schema.purchases.c.id)
     ids = {row.idempotency_key: row.id for row in connection.execute(added, purchases)}
     for block, about in zip(blocks, purchases, strict=True):
@@ -147,7 +149,7 @@ def _insert(connection: Connection, stream_id: int, found: Bought, by_purchase: 
 
 
 def _shape(connection: Connection, stream_id: int) -> tuple[int, ...] | None:
-    """Of one output that is held, where there is one."""
+    """The shape of one cached output; None where there is none."""
     width = widths(connection, stream_id).get(stream_id)
     return shape_of(connection, stream_id) or (None if width is None else (width,))
 

@@ -16,7 +16,7 @@ from distill_worker.errors import CacheError
 from shared.sample_key import KEY_BYTES
 
 PROVENANCE = ("idempotency_key", "query_id", "model_version", "created_at", "finished_at")
-"""What is told of a purchase. The account that paid is not."""
+"""The columns of a purchase in a file. The account that paid is not among them."""
 _FORMAT = "tuition-cache-1"
 UNREADABLE = (
     OSError,
@@ -28,7 +28,7 @@ UNREADABLE = (
     RuntimeError,
     SafetensorError,
 )
-"""What a file of another kind, or a damaged one, may raise."""
+"""The errors that a file of another kind, or a damaged one, may raise."""
 
 
 @dataclass(frozen=True)

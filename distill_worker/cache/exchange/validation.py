@@ -1,4 +1,4 @@
-"""What a file of outputs must be before one of them is added: it comes from others, and may be wrong or hostile."""
+"""Checks of a file of outputs before one of them is added: the file is foreign, and may be wrong or hostile."""
 
 import math
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from shared.sample_key import KEY_BYTES
 
 _LONGEST_SHAPE = 80
 _LONGEST_KIND = 1000
-_LAST_MOMENT = 1e12
-"""In seconds since the epoch, either way: whoever prints a moment can."""
+_LAST_TIME = 1e12
+"""Largest distance from the epoch, in seconds: such a time can be printed."""
 
 
-def what_is_wrong(found: Sequence[Bought]) -> str | None:
-    """What was expected and is not so, or None."""
-    for bought in found:
+def first_fault(streams: Sequence[Bought]) -> str | None:
+    """What was expected where the file differs, or None where it is sound."""
+    for bought in streams:
         if not _is_text(bought.teacher_id) or not bought.teacher_id or not is_storable(bought.teacher_id):
             return f"a teacher's id of up to 200 characters, got {str(bought.teacher_id)[:60]!r}"
         if not _is_kind(bought.kind):
             return f"a kind of output, got {str(bought.kind)[:60]!r}"
-        wrong = _wrong_outputs(bought) or _wrong_purchases(bought)
-        if wrong is not None:
-            return f"{wrong} among the {bought.kind} of {bought.teacher_id}"
-    if len({(bought.teacher_id, bought.kind) for bought in found}) != len(found):
+        fault = _wrong_outputs(bought) or _wrong_purchases(bought)
+        if fault is not None:
+            return f"{fault} among the {bought.kind} of {bought.teacher_id}"
+    if len({(bought.teacher_id, bought.kind) for bought in streams}) != len(streams):
         return "each teacher's outputs of one kind once, in one shape"
     return None
 
@@ -57,10 +57,10 @@ def _wrong_purchases(bought: Bought) -> str | None:
         for name in ("idempotency_key", "query_id", "model_version"):
             if purchase[name] is not None and not _is_text(purchase[name]):
                 return f"a text or nothing as {name}"
-        if not _is_moment(purchase["created_at"]):
-            return "a moment as created_at"
-        if purchase["finished_at"] is not None and not _is_moment(purchase["finished_at"]):
-            return "a moment or nothing as finished_at"
+        if not _is_time(purchase["created_at"]):
+            return "a time as created_at"
+        if purchase["finished_at"] is not None and not _is_time(purchase["finished_at"]):
+            return "a time or nothing as finished_at"
     return None
 
 
@@ -77,6 +77,6 @@ def _is_kind(kind: Any) -> bool:
         return False
 
 
-def _is_moment(value: Any) -> bool:
+def _is_time(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and bool(-_LAST_MOMENT < value < _LAST_MOMENT)
+    return is_number and bool(-_LAST_TIME < value < _LAST_TIME)

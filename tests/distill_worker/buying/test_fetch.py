@@ -23,6 +23,7 @@ from tests.distill_worker.purchases import (
     cached_outputs,
     carry_out,
     carry_out_plan,
+    order_for,
     plan_for,
 )
 
@@ -152,7 +153,7 @@ def _white_box(**given: Any) -> FakeTeacher:
 
 
 def _plan(teacher: FakeTeacher, cache: Cache, samples: Samples, *kinds: str) -> Plan:
-    return plan(teacher, teacher.description, cache, samples, request_size=4, kinds=kinds)
+    return plan(order_for(teacher, cache, samples, kinds=kinds))
 
 
 def _fetch(teacher: FakeTeacher, cache: Cache, samples: Samples, *kinds: str) -> int:
@@ -219,8 +220,8 @@ def test_open_purchase_of_logits_is_no_purchase_of_features(cache: CrashingCache
 def test_features_that_are_not_sold_are_refused_before_anything_is_spent(
     cache: CrashingCache, samples: Samples
 ) -> None:
-    with pytest.raises(PlanRefused, match=r"'features.b' is wanted.*offers this API key logits, features\.a"):
+    with pytest.raises(PlanRefused, match=r"'features.b'.*sells this API key only logits, features\.a"):
         _plan(_white_box(), cache, samples, "features.b", "logits")
-    with pytest.raises(PlanRefused, match=r"this API key may not see it.*keys create --features"):
+    with pytest.raises(PlanRefused, match=r"this API key has no access to features.*keys create --features"):
         _plan(_white_box(limit=100, features=False), cache, samples, *BOTH)
     assert len(_plan(_white_box(limit=100, features=True), cache, samples, *BOTH).to_buy) == 12

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sqlalchemy import event
 
 from distill_worker.buying.fetch import fetch
-from distill_worker.buying.plan import Plan, claims_on, plan
+from distill_worker.buying.order import claims_on
+from distill_worker.buying.plan import Plan, plan
 from distill_worker.cache import Cache
 from distill_worker.errors import (
     AnswerExpired,
@@ -26,7 +27,7 @@ from distill_worker.errors import (
 )
 from distill_worker.teachers.base import Answer, Description
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, describe
-from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, plan_for
+from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, order_for, plan_for
 
 CHARGES_REPEATS = replace(describe(), repeats_are_free=False)
 
@@ -110,7 +111,8 @@ def _interrupted_at(place: Path, samples: Samples, told: signal.Signals, moment:
         with cache.buying() as buyer:
             event.listen(cache._engine, "after_cursor_execute", interrupt)
             with suppress(KeyboardInterrupt):
-                fetch(teacher, teacher.description, cache, made, samples, buyer=buyer, concurrency=3)
+                order = order_for(teacher, cache, samples, request_size=2, concurrency=3)
+                fetch(order, made, samples, buyer=buyer)
             event.remove(cache._engine, "after_cursor_execute", interrupt)
         assert len(cache.holdings(stream_id)) == teacher.paid
     return teacher.paid
@@ -130,22 +132,13 @@ def test_failing_cache_keeps_the_other_answers(cache: CrashingCache, samples: Sa
 
 
 def _plan(teacher: FakeTeacher, cache: Cache, samples: Samples, max_calls: int | None) -> Plan:
-    return plan(teacher, teacher.description, cache, samples, request_size=4, max_calls=max_calls)
+    return plan(order_for(teacher, cache, samples, max_calls=max_calls))
 
 
 def _fetch(teacher: FakeTeacher, cache: Cache, made: Plan, samples: Samples) -> int:
     with cache.buying() as buyer:
-        return fetch(
-            teacher,
-            teacher.description,
-            cache,
-            made,
-            samples,
-            buyer=buyer,
-            concurrency=2,
-            bound=True,
-            sleep=lambda _: None,
-        )
+        order = order_for(teacher, cache, samples, concurrency=2, max_calls=made.max_calls)
+        return fetch(order, made, samples, buyer=buyer, bound=True, sleep=lambda _: None)
 
 
 def test_samples_that_another_worker_leaves_are_not_bought_beyond_the_agreed_number(
@@ -161,7 +154,7 @@ def test_samples_that_another_worker_leaves_are_not_bought_beyond_the_agreed_num
             assert (made.elsewhere, made.most_calls) == (8, 4)
             for purchase in begun:
                 theirs.void(purchase)
-        with pytest.raises(PlanRefused, match=r"4 samples were bought.*8 more.*beyond what was agreed"):
+        with pytest.raises(PlanRefused, match=r"4 samples were bought.*8 more.*exceed the agreed number"):
             _fetch(teacher, cache, made, samples)
     assert teacher.paid == 4
 
@@ -205,7 +198,7 @@ def test_failure_that_may_have_been_charged_is_left_alone_and_the_others_are_bou
     teacher = FakeTeacher(description=CHARGES_REPEATS, faults=[None, ("after", TeacherError("lost"))])
     with pytest.raises(TeacherError, match="lost"):
         carry_out(teacher, cache, samples)
-    with pytest.raises(TeacherError, match=r"4 samples were bought.*4 are left alone.*--abandon all"):
+    with pytest.raises(TeacherError, match=r"4 samples were bought.*4 were not sent again.*--abandon all"):
         carry_out(teacher, cache, samples)
     assert teacher.paid == 12
     assert len({key for key, _ in teacher.sent}) == len(teacher.sent) == 3
@@ -216,7 +209,7 @@ def test_expired_answer_is_left_alone_and_the_others_are_bought(cache: CrashingC
     with pytest.raises(TeacherUnavailable):
         carry_out(teacher, cache, samples)
     teacher.will(("before", AnswerExpired("410: kept no more")))
-    with pytest.raises(TeacherError, match=r"8 samples were bought.*4 are left alone"):
+    with pytest.raises(TeacherError, match=r"8 samples were bought.*4 were not sent again"):
         carry_out(teacher, cache, samples)
     assert teacher.paid == 12
 
@@ -242,7 +235,7 @@ def test_answer_of_another_teacher_is_kept_as_its_own_and_ends_the_purchase(
 ) -> None:
     """Where repeats cost, one request shows it."""
     teacher = RenamedTeacher(description=CHARGES_REPEATS)
-    with pytest.raises(TeacherChanged, match=r"t was asked, and u answered.*4 of 12"):
+    with pytest.raises(TeacherChanged, match=r"expected an answer of teacher t, got one of u.*4 of 12"):
         carry_out(teacher, cache, samples, concurrency=3)
     assert teacher.paid == 4
     assert len(cache.holdings(cache.stream("u", "logits"))) == 4
@@ -254,6 +247,6 @@ def test_teacher_that_always_answers_as_another_is_not_paid_twice(cache: Crashin
     teacher = RenamedTeacher(description=CHARGES_REPEATS)
     with pytest.raises(TeacherChanged):
         carry_out(teacher, cache, samples)
-    with pytest.raises(PlanRefused, match=r"4 of these samples.*u answered.*teacher\.model_version"):
+    with pytest.raises(PlanRefused, match=r"got answers of u for 4 of these samples.*teacher\.model_version"):
         carry_out(teacher, cache, samples)
     assert teacher.paid == 4

@@ -29,6 +29,7 @@ from tests.distill_worker.purchases import (
     carry_out,
     carry_out_plan,
     intend,
+    order_for,
     plan_for,
 )
 
@@ -76,7 +77,7 @@ def test_unknown_end_keeps_the_purchase_open(
 ) -> None:
     """What was bought before is kept, the message says how far it got, and the error keeps its kind and its cause."""
     teacher = FakeTeacher(faults=[None, ("before" if when == "before" else "after", error)])
-    with pytest.raises(type(error), match=r"no.*\. 4 of 12 samples were bought and are kept.*run the same") as raised:
+    with pytest.raises(type(error), match=r"no.*\. 4 of 12 samples were bought and .*run the same") as raised:
         carry_out(teacher, cache, samples)
     assert raised.value.__cause__ is error
     assert len(teacher.sent) == 2
@@ -147,7 +148,7 @@ def test_unaffordable_plan_is_refused_and_nothing_is_sent(cache: CrashingCache, 
     teacher = FakeTeacher(limit=7)
     made = plan_for(teacher, cache, samples)
     assert made.shortfall == 5
-    with pytest.raises(PlanRefused, match=r"12 samples .* 7 calls remain of 7.*Lower n by 5"):
+    with pytest.raises(PlanRefused, match=r"for 12 calls .*got 7 of 7 calls left.*Lower n by 5"):
         carry_out_plan(teacher, cache, made, samples, concurrency=1)
     assert teacher.sent == []
     assert cache.open_purchases(made.teacher_id) == []
@@ -174,8 +175,8 @@ def test_open_purchase_of_another_payer_is_refused_until_abandoned(cache: Crashi
     assert bob.sent == []
     locked_out = FakeTeacher(payer="mistyped", quota_error=TeacherError("401"))
     with pytest.raises(TeacherError, match="401"):
-        abandon("other-keys", locked_out, bob.description, cache, samples)
-    abandon("other-keys", bob, bob.description, cache, samples)
+        abandon(order_for(locked_out, cache, samples, abandon="other-keys"))
+    abandon(order_for(bob, cache, samples, abandon="other-keys"))
     assert carry_out(bob, cache, samples) == 12
     assert bob.paid == 12
 
@@ -188,9 +189,9 @@ def test_refused_repetition_stays_open_because_the_first_attempt_may_have_paid(
     with pytest.raises(Crash):
         carry_out(teacher, cache, samples, request_size=12)
     teacher.will(("before", TeacherRefused("400 too many samples")))
-    with pytest.raises(TeacherRefused, match=r"may have been paid.*--abandon all"):
+    with pytest.raises(TeacherRefused, match=r"may have been charged.*--abandon all"):
         carry_out(teacher, cache, samples, request_size=12)
-    abandon("other-keys", teacher, teacher.description, cache, samples)
+    abandon(order_for(teacher, cache, samples, abandon="other-keys"))
     assert carry_out(teacher, cache, samples, request_size=4) == 12
     assert teacher.paid == 12
 
@@ -199,7 +200,7 @@ def test_abandoning_leaves_purchases_of_other_samples(cache: CrashingCache, samp
     stream_id = cache.stream("t", "logits")
     keys = list(samples)
     mine, other = (intend(cache, stream_id, part, payer="alice") for part in (keys[:3], keys[3:6]))
-    abandon("all", FakeTeacher(payer="alice"), describe(), cache, {key: samples[key] for key in keys[2:3]})
+    abandon(order_for(FakeTeacher(payer="alice"), cache, {keys[2]: samples[keys[2]]}, abandon="all"))
     assert cache.open_purchases("t") == [other]
     assert mine != other
 

@@ -17,7 +17,7 @@ from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailabl
 from distill_worker.runs.targets import load_targets
 from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
-from tests.distill_worker.purchases import CrashingCache, Samples, cached_outputs, carry_out_plan, intend
+from tests.distill_worker.purchases import CrashingCache, Samples, cached_outputs, carry_out_plan, intend, order_for
 
 SHAPES = {"features.a": (2, 1, 3), "features.b": (4,)}
 A, B, LOGITS = "features.a", "features.b", "logits"
@@ -37,7 +37,7 @@ def teacher() -> FakeTeacher:
 
 
 def _plan(teacher: FakeTeacher, cache: Cache, samples: Samples, kinds: Sequence[str], request_size: int = 12) -> Plan:
-    return plan(teacher, teacher.description, cache, samples, request_size=request_size, kinds=tuple(kinds))
+    return plan(order_for(teacher, cache, samples, request_size=request_size, kinds=tuple(kinds)))
 
 
 def _fetch(teacher: FakeTeacher, cache: Cache, wanted: Samples, images: Samples, *kinds: str) -> int:
@@ -134,7 +134,7 @@ def test_abandoning_gives_up_what_would_be_repeated(
     _lose(teacher, cache, samples, LOGITS)
     _lose(teacher, cache, samples, A, LOGITS)
     _lose(teacher, cache, samples, *ALL)
-    abandon("all", teacher, teacher.description, cache, samples, kinds=(A,))
+    abandon(order_for(teacher, cache, samples, kinds=(A,), abandon="all"))
     assert _plan(teacher, cache, samples, (A,)).reopened == ()
     assert [purchase.kinds for purchase in _plan(teacher, cache, samples, (LOGITS,)).reopened] == [(LOGITS,)]
 

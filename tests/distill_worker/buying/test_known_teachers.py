@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distill_worker.buying.known_teachers import recall, remember
+from distill_worker.buying.known_teachers import load_description, save_description
 from distill_worker.cache import Cache
 from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
 from tests.distill_worker.fake_teacher import describe
@@ -41,9 +41,9 @@ def _address(**changed: object) -> TeacherAddress:
 
 def test_the_same_is_known_again(cache: Cache) -> None:
     """However fast it is asked now, and in whatever order its labels are told."""
-    remember(cache, _address(), "alice", DESCRIPTION)
+    save_description(cache, _address(), "alice", DESCRIPTION)
     for same in ({}, {"labels": {"b": 1, "a": 0}}, {"concurrency": 3}, {"url": SETTINGS["url"] + "/"}):
-        known = recall(cache, _address(**same), "alice")
+        known = load_description(cache, _address(**same), "alice")
         assert known is not None
         assert known[0] == DESCRIPTION
 
@@ -65,8 +65,8 @@ def test_the_same_is_known_again(cache: Cache) -> None:
 )
 def test_who_is_configured_otherwise_is_not_known(cache: Cache, changed: Mapping[str, object]) -> None:
     """What was said may follow from the configuration."""
-    remember(cache, _address(), "alice", DESCRIPTION)
-    assert recall(cache, _address(**changed), "alice") is None
+    save_description(cache, _address(), "alice", DESCRIPTION)
+    assert load_description(cache, _address(**changed), "alice") is None
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_open_inference_teacher_under_other_settings_is_not_recalled(
     """Nor is one of another protocol."""
     shared = {"url": SETTINGS["url"], "model": "m"}
     before = _address() if "protocol" in changed else OpenInferenceAddress.model_validate(shared)
-    remember(cache, before, "alice", DESCRIPTION)
-    assert recall(cache, OpenInferenceAddress.model_validate({**shared, **changed}), "alice") is None
+    save_description(cache, before, "alice", DESCRIPTION)
+    assert load_description(cache, OpenInferenceAddress.model_validate({**shared, **changed}), "alice") is None
 
 
 @pytest.mark.parametrize(
@@ -119,13 +119,13 @@ def test_open_inference_teacher_under_other_settings_is_not_recalled(
 def test_stored_names_are_those_of_caches_written_before(tmp_path: Path, address: TeacherAddress, name: str) -> None:
     """As they were when all protocols shared one section: a cache of that time still has its teachers."""
     with Names(tmp_path / "cache.sqlite") as cache:
-        remember(cache, address, "alice", DESCRIPTION)
+        save_description(cache, address, "alice", DESCRIPTION)
     assert cache.met_as == name
 
 
 def test_another_account_may_be_told_otherwise(cache: Cache) -> None:
-    remember(cache, _address(), "alice", DESCRIPTION)
-    assert recall(cache, _address(), "bob") is None
+    save_description(cache, _address(), "alice", DESCRIPTION)
+    assert load_description(cache, _address(), "bob") is None
 
 
 class Names(Cache):
@@ -145,16 +145,16 @@ def test_long_names_fit_and_differ(tmp_path: Path, long: str) -> None:
     url = "http://teacher.test/" + "x" * (5000 if long != "model" else 1)
     model = "m" * (5000 if long != "url" else 1)
     with Names(tmp_path / "cache.sqlite") as cache:
-        remember(cache, _address(url=url, model=model), "p" * 16, DESCRIPTION)
+        save_description(cache, _address(url=url, model=model), "p" * 16, DESCRIPTION)
         assert len(cache.met_as) < 1000
-        assert recall(cache, _address(url=url, model=model), "p" * 16) is not None
-        assert recall(cache, _address(url=url + "y", model=model), "p" * 16) is None
-        assert recall(cache, _address(url=url, model=model + "n"), "p" * 16) is None
+        assert load_description(cache, _address(url=url, model=model), "p" * 16) is not None
+        assert load_description(cache, _address(url=url + "y", model=model), "p" * 16) is None
+        assert load_description(cache, _address(url=url, model=model + "n"), "p" * 16) is None
 
 
 def test_no_key_in_the_url_is_kept(tmp_path: Path) -> None:
     with Names(tmp_path / "cache.sqlite") as cache:
-        remember(cache, _address(url="http://user:hunter2@teacher.test/?api-key=SECRET"), "alice", DESCRIPTION)
+        save_description(cache, _address(url="http://user:hunter2@teacher.test/?api-key=SECRET"), "alice", DESCRIPTION)
     name = cache.met_as
     assert name.startswith("labelled-scores http://teacher.test m alice ")
     assert "hunter2" not in name

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from distill_worker.buying.output_choice import kinds_to_buy
+from distill_worker.buying.output_choice import choose_outputs
+from distill_worker.buying.plan import plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, RunError
 from distill_worker.methods import METHODS, Method
-from distill_worker.runs.purchase import buy, make_plan
+from distill_worker.runs.purchase import make_order
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import find_bought, load_targets
 from distill_worker.runs.train_student import train_student
@@ -22,6 +23,7 @@ from distill_worker.training.teacher_logits import to_logits
 from shared.output_kinds import OutputKind
 from shared.weights import load_weights
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
+from tests.distill_worker.purchases import buy_as_configured
 
 TEACHES_NOTHING = {"ce", "pseudo-label"}
 NEEDS_LOGITS = {"rkd", "sp", "cc", "pkt", "crd"}
@@ -65,24 +67,24 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 def test_most_telling_kind_is_bought_or_the_one_that_is_named(
     tmp_path: Path, output: str, offered: list[str], bought: str
 ) -> None:
-    assert kinds_to_buy(_config(tmp_path, output=output), offered) == (bought,)
+    assert choose_outputs(_config(tmp_path, output=output), offered) == (bought,)
 
 
 def test_features_are_bought_beside_it(tmp_path: Path) -> None:
     config = _config(tmp_path, "fitnet")
-    assert kinds_to_buy(config, ["features.stage2", "label"]) == ("features.stage2", "label")
+    assert choose_outputs(config, ["features.stage2", "label"]) == ("features.stage2", "label")
 
 
 def test_who_asks_no_teacher_buys_nothing(tmp_path: Path) -> None:
-    assert kinds_to_buy(_config(tmp_path, "ce"), ["logits"]) == ()
+    assert choose_outputs(_config(tmp_path, "ce"), ["logits"]) == ()
 
 
 @pytest.mark.parametrize(
     ("method", "output", "tells", "reason"),
     [
-        ("kd", "logits", ["probabilities"], r"'logits' is wanted, and the teacher offers probabilities"),
-        ("kd", "probabilities:3", ["probabilities:2"], r"'probabilities:3' is wanted, .* offers probabilities:2"),
-        ("kd", "auto", [], r"logits, or another distribution, is wanted, and the teacher offers nothing"),
+        ("kd", "logits", ["probabilities"], r"expected 'logits', but the teacher sells probabilities"),
+        ("kd", "probabilities:3", ["probabilities:2"], r"expected 'probabilities:3', .* sells probabilities:2"),
+        ("kd", "auto", [], r"expected logits or another distribution, but the teacher sells nothing"),
         ("rkd", "auto", ["log_probabilities"], r"rkd needs logits, got log_probabilities: .*on = 'log_probabilities'"),
         ("crd", "auto", ["label", "top_k:3"], r"crd needs logits, got top_k:3"),
     ],
@@ -90,12 +92,11 @@ def test_who_asks_no_teacher_buys_nothing(tmp_path: Path) -> None:
 def test_refusal_comes_before_the_purchase(
     tmp_path: Path, cache: Cache, method: str, output: str, tells: list[str], reason: str
 ) -> None:
-    """Planning and buying alike; nothing was asked of the teacher, and nothing is written down."""
+    """Nothing was sent to the teacher, and nothing is written down."""
     config, teacher = _config(tmp_path, method, output), _teacher(*tells)
     samples = Samples.of(config)
-    for act in (make_plan, buy):
-        with pytest.raises(PlanRefused, match=rf"{reason}.*Nothing was spent"):
-            act(config, samples, teacher, teacher.description, cache)
+    with pytest.raises(PlanRefused, match=rf"{reason}.*Nothing was spent"):
+        buy_as_configured(config, samples, teacher, cache)
     assert (teacher.asked, teacher.sent, teacher.paid, cache.teachers()) == ([], [], 0, [])
 
 
@@ -121,7 +122,7 @@ def test_every_method_says_what_it_can_learn_from() -> None:
     [
         ("logit", r"teacher\.output: expected logits, .* got 'logit'"),
         ("top_k", r"teacher\.output: expected .*top_k:k"),
-        ("features.stage2", r"teacher\.output: expected a distribution; a method says which features"),
+        ("features.stage2", r"teacher\.output: expected a distribution; the method sets which features"),
     ],
 )
 def test_output_that_is_none_is_refused_by_its_key(tmp_path: Path, output: str, message: str) -> None:
@@ -134,7 +135,7 @@ def test_output_that_is_none_is_refused_by_its_key(tmp_path: Path, output: str, 
 def test_student_learns_from_what_was_bought_and_says_so(tmp_path: Path, cache: Cache, kind: str, method: str) -> None:
     config, teacher = _config(tmp_path, method, label_smoothing=0.3), _teacher(kind)
     samples = Samples.of(config)
-    plan, _ = buy(config, samples, teacher, teacher.description, cache)
+    plan, _ = buy_as_configured(config, samples, teacher, cache)
     assert (plan.kinds, teacher.paid) == ((kind,), 12)
     owner, kinds = find_bought(cache, samples.keys, None, config.teacher_kinds)
     bought = load_targets(cache, owner, samples.keys, kinds)
@@ -153,7 +154,7 @@ def test_log_probabilities_teach_what_logits_teach(tmp_path: Path, cache: Cache)
     for kind in ("logits", "log_probabilities"):
         config, teacher = _config(tmp_path / kind, {"name": "ckd", "k": 3}, kind), _teacher(kind)
         samples = Samples.of(config)
-        buy(config, samples, teacher, teacher.description, cache)
+        buy_as_configured(config, samples, teacher, cache)
         targets = load_targets(cache, "t", samples.keys, [kind])
         train_student(config, samples, targets, "t")
         _, network, _ = load_weights(tmp_path / kind / "run" / "student.safetensors")
@@ -204,9 +205,9 @@ def test_key_that_sees_less_now_buys_nothing_where_all_is_held(cache: Cache, tmp
     config = _config(tmp_path)
     before, now = _teacher("logits"), _teacher("label")
     samples = Samples.of(config)
-    buy(config, samples, before, before.description, cache)
-    made = make_plan(config, samples, now, now.description, cache)
+    buy_as_configured(config, samples, before, cache)
+    made = plan(make_order(config, samples, now, now.description, cache))
     assert (made.kinds, made.to_buy) == (("logits",), ())
     more = config.model_copy(update={"budget": config.budget.model_copy(update={"n": 14})})
-    made = make_plan(more, Samples.of(more), now, now.description, cache)
+    made = plan(make_order(more, Samples.of(more), now, now.description, cache))
     assert (made.kinds, len(made.to_buy)) == (("label",), 14)

@@ -121,7 +121,8 @@ def test_each_finding(case: str) -> None:
 def test_difference_says_what_differs() -> None:
     found = compare([bought()], [logged(samples=1, outputs=("label",), model_version="8")])
     assert [row.detail for row in found.rows] == [
-        "samples: 2 here, 1 there; outputs: logits here, label there; version: 7 here, 8 there"
+        "samples: 2 in the cache, 1 in the log; outputs: logits in the cache, label in the log; "
+        "version: 7 in the cache, 8 in the log"
     ]
 
 
@@ -170,4 +171,4 @@ def test_facts_tell_sums_and_every_row_that_does_not_agree() -> None:
 def test_advice_depends_on_whether_repeats_are_free() -> None:
     found = compare([bought(status="open")], [logged()])
     assert "run fetch" in found.table()[0][3]
-    assert "leaves it alone" in replace(found, repeats_are_free=False).table()[0][3]
+    assert "does not repeat it" in replace(found, repeats_are_free=False).table()[0][3]

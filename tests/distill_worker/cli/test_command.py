@@ -45,7 +45,7 @@ def _spoil_directory(folder: Path) -> None:
         (["plan", "--set", "budget.n=99999"], None, "budget.n: expected at most 1297"),
         (["train", "--set", "method.name=ce", "--set", "budget.n=99999"], None, "budget.n: expected at most 1297"),
         (["fetch", "--set", "method.name=ce"], None, "ce uses no teacher"),
-        (["train"], None, "the cache does not hold all 10 outputs (logits or another distribution) of any teacher"),
+        (["train"], None, "expected all 10 outputs (logits or another distribution) of any teacher in the cache"),
         (["train", "--teacher-id", "t"], None, "of teacher t"),
         (["train"], _spoil_cache, "cache.sqlite: the cache of bought outputs cannot be used"),
         (["train", "--set", "method.name=ce"], _spoil_directory, "run: cannot write to it"),
@@ -103,7 +103,7 @@ def test_plan_that_cannot_be_paid_for_ends_with_status_2(command: Command, confi
     ended = command("plan", config, "--json", "--set", "budget.n=25")
     assert ended.status == 2
     assert json.loads(ended.stdout)["affordable"] is False
-    assert ended.stderr.splitlines()[-1].startswith("error: budget.n: 25 samples are wanted")
+    assert ended.stderr.splitlines()[-1].startswith("error: budget.n: expected a quota for 25 calls (25 samples wanted")
     assert teacher.sent == []
 
 
@@ -132,7 +132,7 @@ def test_exhausted_quota_keeps_what_was_bought(command: Command, config: Path, t
     teacher.quota = lambda: None  # type: ignore[method-assign]  # this teacher does not tell
     ended = command("fetch", config)
     assert (ended.status, ended.stdout, teacher.paid) == (2, "", 4)
-    assert "4 of 10 samples were bought and are kept" in ended.stderr.splitlines()[-1]
+    assert "4 of 10 samples were bought and are in the cache" in ended.stderr.splitlines()[-1]
     teacher.limit = 10
     assert facts_of(command("fetch", config, "--json"))["bought"] == 6
     assert teacher.paid == 10
@@ -177,4 +177,4 @@ def test_degraded_teacher_is_written_and_evaluated(command: Command, config: Pat
     assert json.loads(command("evaluate", worse, "--json").stdout)["accuracy"] < 0.2
     again = command("degrade", tmp_path / "run/student.safetensors", worse, "--prune", 1)
     assert again.status == 2
-    assert "not there yet" in again.stderr
+    assert "expected a new file" in again.stderr

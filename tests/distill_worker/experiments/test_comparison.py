@@ -54,7 +54,7 @@ def test_same_samples_are_bought_once_for_all_methods_the_largest_n_first() -> N
         ({"baseline": "RKD"}, r"compare\.baseline: expected one of CE, KD, CKD \+ KD, got 'RKD'"),
         ({"methods": [COMPARE["methods"][1]] * 2}, r"compare\.methods: expected different labels, got KD, KD"),
         ({"seeds": 0}, r"compare\.seeds: .*greater than or equal to 1, got 0"),
-        ({"repeats": 3}, r"compare\.repeats: unknown key; known there: directory, n, seeds"),
+        ({"repeats": 3}, r"compare\.repeats: unknown key; expected one of directory, n, seeds"),
         (
             {"methods": [{"label": "X", "method": {"name": "kd", "temperature": 0}}], "baseline": None},
             r"'X'.*method\.temp",
@@ -70,7 +70,7 @@ def test_mistake_is_told_with_its_key(change: dict[str, Any], message: str) -> N
 
 @pytest.mark.parametrize("section", ["method", "plus", "output"])
 def test_what_a_comparison_says_itself_is_not_said_again(section: str) -> None:
-    with pytest.raises(ConfigError, match=rf"{section}: unknown key; a comparison says it in \[compare\]"):
+    with pytest.raises(ConfigError, match=rf"{section}: unknown key; in a comparison, set it in \[compare\]"):
         parse_comparison({**BASE, section: {}, "compare": COMPARE}, source="c.toml")
 
 

@@ -77,7 +77,7 @@ def test_evaluation_sees_what_the_service_would_say() -> None:
 def test_nothing_worse_an_existing_target_and_no_source_are_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--prune, --noise or --decimals"):
         degrade_weights(source, tmp_path / "x")
-    with pytest.raises(ConfigError, match="not there yet"):
+    with pytest.raises(ConfigError, match="expected a new file"):
         degrade_weights(source, source, prune=0.5)
     with pytest.raises(WorkerError, match="no such weights file"):
         degrade_weights(tmp_path / "absent", tmp_path / "x", prune=0.5)

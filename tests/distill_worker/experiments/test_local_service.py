@@ -26,5 +26,5 @@ def test_key_is_made_once(tmp_path: Path) -> None:
 
 
 def test_key_that_cannot_be_made_says_why(below_a_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(WorkerError, match=r"keys create failed: .+"):
+    with pytest.raises(WorkerError, match=r"keys create: expected a new API key, got: .+"):
         create_key(below_a_file, name="demo", quota=5, key_file=tmp_path / "key")

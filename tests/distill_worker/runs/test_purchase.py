@@ -12,11 +12,12 @@ from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, TeacherUnavailable, WorkerError
-from distill_worker.runs.purchase import api_key, buy, connect
+from distill_worker.runs.purchase import api_key, connect
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import load_targets
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
+from tests.distill_worker.purchases import buy_as_configured
 
 N = 24
 
@@ -44,12 +45,12 @@ def test_bought_targets_are_aligned_with_the_chosen_images(tmp_path: Path, cache
     config = _config(tmp_path, request_size=7, concurrency=3)
     samples = Samples.of(config)
     teacher = FakeTeacher(description=describe(shape=(1, 8, 8)))
-    plan, bought = buy(config, samples, teacher, teacher.description, cache)
+    plan, bought = buy_as_configured(config, samples, teacher, cache)
     assert (bought, teacher.paid, plan.requests) == (N, N, 4)
     images = samples.dataset.train.images[torch.tensor(samples.chosen)].numpy()
     assert list(samples.wanted) == sample_keys(images)
     assert np.array_equal(load_targets(cache, "t", samples.keys)["logits"].numpy(), answer(images))
-    again, bought = buy(config, samples, teacher, teacher.description, cache)
+    again, bought = buy_as_configured(config, samples, teacher, cache)
     assert (bought, again.cached, teacher.paid) == (0, N, N)
 
 
@@ -58,9 +59,9 @@ def test_abandoned_purchases_are_bought_anew(tmp_path: Path, cache: Cache) -> No
     samples, description = Samples.of(config), describe(shape=(1, 8, 8))
     alice = FakeTeacher(description=description, faults=[("after", TeacherUnavailable("lost"))])
     with pytest.raises(TeacherUnavailable):
-        buy(config, samples, alice, description, cache)
+        buy_as_configured(config, samples, alice, cache)
     bob = FakeTeacher(payer="bob", description=description)
-    assert buy(config, samples, bob, description, cache, abandon="other-keys")[1] == N
+    assert buy_as_configured(config, samples, bob, cache, abandon="other-keys")[1] == N
     assert bob.paid == N
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from distill_worker.buying.fetch import Callbacks
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.runs import purchase
 from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.runs.rounds import (
     Bought,
@@ -29,6 +29,7 @@ from distill_worker.runs.train_student import train_student
 from shared.sample_key import sample_keys
 from shared.weights import load_weights
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, describe
+from tests.distill_worker.purchases import buy_as_configured
 
 N, ROUNDS = 25, 3
 BOUGHT = [9, 17, 25]
@@ -74,15 +75,8 @@ class Buyer:
             return False
 
         with Cache(config.output.cache) as cache:
-            made, _ = purchase.buy(
-                config,
-                samples,
-                self.teacher,
-                self.teacher.description,
-                cache,
-                on_plan=same_teacher,
-                progress=lambda done, _: self.at("bought", selected.rounds, done),
-            )
+            progress = Callbacks(progress=lambda done, _: self.at("bought", selected.rounds, done))
+            made, _ = buy_as_configured(config, samples, self.teacher, cache, on_plan=same_teacher, callbacks=progress)
             return load_targets(cache, made.teacher_id, samples.keys, made.kinds), made.teacher_id
 
     def _train(self, here: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:

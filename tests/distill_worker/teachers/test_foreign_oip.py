@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from distill_worker.buying.fetch import fetch
+from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import plan
 from distill_worker.cache import Cache
 from distill_worker.errors import TeacherChanged, TeacherError
@@ -113,7 +114,7 @@ def test_version_that_is_gone_is_a_changed_teacher() -> None:
     with served(model) as url, _client(url) as teacher:
         description = teacher.describe()
         model.version = "2"
-        with pytest.raises(TeacherChanged, match=r"in version 1, and is served in version 2"):
+        with pytest.raises(TeacherChanged, match=r"expected version 1 .*got version 2"):
             teacher.buy(IMAGE, description=description, idempotency_key="k")
     assert model.charged == []
 
@@ -140,9 +141,9 @@ def test_a_whole_purchase_is_kept_and_paid_once(samples: Mapping[bytes, NDArray[
     with served(model) as url, _client(url) as teacher, Cache(tmp_path / "cache.sqlite") as cache:
         description = teacher.describe()
         for _ in range(2):
-            made = plan(teacher, description, cache, samples, request_size=5, kinds=kinds)
+            order = PurchaseOrder(teacher, description, cache, samples, request_size=5, concurrency=3, kinds=kinds)
             with cache.buying() as buyer:
-                fetch(teacher, description, cache, made, samples, buyer=buyer, concurrency=3)
+                fetch(order, plan(order), samples, buyer=buyer)
         held = {kind: cached_outputs(cache, cache.stream(description.id, kind), samples) for kind in kinds}
     assert sorted(model.charged) == [2, 5, 5]
     for key, image in samples.items():

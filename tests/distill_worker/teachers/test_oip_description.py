@@ -75,7 +75,7 @@ def test_name_that_the_server_does_not_know_is_pointed_at() -> None:
     answers = [httpx.Response(200, json=OURS), refusal(404)]
     with (
         Server(*answers).teacher() as teacher,
-        pytest.raises(TeacherError, match=r"404 .*is teacher\.model, 'm', what"),
+        pytest.raises(TeacherError, match=r"404 .*check teacher\.model: .*got 'm'"),
     ):
         teacher.describe()
 

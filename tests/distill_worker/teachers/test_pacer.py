@@ -31,7 +31,7 @@ def _pacer(most_at_once: int = 16, longest_wait: float = 120.0) -> tuple[Pacer, 
 
 
 def _bucket(remaining: float, per_minute: float = 600) -> Limits:
-    return Limits((Allowance("samples", remaining, None, per_minute, 60, comes_back_evenly=True),))
+    return Limits((Allowance("samples", remaining, None, per_minute, 60, refills_evenly=True),))
 
 
 def _waited(pacer: Pacer, clock: Clock, samples: int = 32) -> float:
@@ -65,7 +65,7 @@ def test_what_is_told_wins_over_what_was_reckoned() -> None:
 
 def test_requests_are_counted_as_requests() -> None:
     pacer, clock = _pacer()
-    pacer.end(pacer.begin(32), Limits((Allowance("requests", 1, None, 60, 60, comes_back_evenly=True),)))
+    pacer.end(pacer.begin(32), Limits((Allowance("requests", 1, None, 60, 60, refills_evenly=True),)))
     assert _waited(pacer, clock) == 0
     assert _waited(pacer, clock) == pytest.approx(1)
 
@@ -101,7 +101,7 @@ def test_everybody_waits_when_the_teacher_asks_for_it() -> None:
 def test_questions_wait_for_nothing_and_their_answers_are_heard() -> None:
     pacer, clock = _pacer()
     pacer.end(pacer.begin(32), pushed_back=True, closed_for_seconds=7)
-    pacer.end(pacer.begin_question(), _bucket(0, per_minute=60))
+    pacer.end(pacer.begin_free(), _bucket(0, per_minute=60))
     assert clock.now == 1000
     assert _waited(pacer, clock) == pytest.approx(32)
 
@@ -192,7 +192,7 @@ def test_who_waits_for_a_limit_is_woken_by_better_news() -> None:
     thread = threading.Thread(target=lambda: landed.append(pacer.begin(32)))
     thread.start()
     pacer.end(flying)
-    pacer.end(pacer.begin_question(), _bucket(32, per_minute=60))
+    pacer.end(pacer.begin_free(), _bucket(32, per_minute=60))
     thread.join(timeout=10)
     assert len(landed) == 1
 

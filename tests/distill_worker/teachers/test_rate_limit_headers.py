@@ -45,13 +45,13 @@ def test_what_our_service_says_is_read() -> None:
 )
 def test_a_bucket_is_told_from_a_window_by_when_it_is_whole(remaining: int, resets: float, even: bool) -> None:
     """600 in 60 s: what lacks comes back at ten a second, or at once at the reset."""
-    allowance = Allowance.told("samples", remaining, resets, 600, 60)
+    allowance = Allowance.stated("samples", remaining, resets, 600, 60)
     assert allowance is not None
-    assert allowance.comes_back_evenly is even
+    assert allowance.refills_evenly is even
 
 
 def test_a_bucket_fills_evenly_up_to_its_limit() -> None:
-    bucket = Allowance("samples", 0, 60, 600, 60, comes_back_evenly=True)
+    bucket = Allowance("samples", 0, 60, 600, 60, refills_evenly=True)
     assert bucket.seconds_until(32) == pytest.approx(3.2)
     assert bucket.later(3.2).remaining == pytest.approx(32)
     assert bucket.later(1000).remaining == 600

@@ -21,7 +21,7 @@ def test_whoever_waits_for_a_turn_is_told_and_what_is_in_flight_ends(waits_for: 
     pacer = Pacer(1 if waits_for == "room" else 8, 1000)
     flying = pacer.begin(1)
     if waits_for == "a limit":
-        pacer.end(pacer.begin(1), Limits((Allowance("samples", 0, None, 1, 60, comes_back_evenly=True),)))
+        pacer.end(pacer.begin(1), Limits((Allowance("samples", 0, None, 1, 60, refills_evenly=True),)))
     told: list[Exception | Turn] = []
 
     def ask() -> None:
@@ -42,7 +42,7 @@ def test_whoever_waits_for_a_turn_is_told_and_what_is_in_flight_ends(waits_for: 
 
 def test_nothing_that_costs_is_sent_any_more() -> None:
     """Questions are: they cost nothing, and what is in flight may need one."""
-    server = Server(logits())
+    server = Server(httpx.Response(200, json={}))
     with server.sender() as sender:
         sender.stop()
         with pytest.raises(TeacherStopped, match=URL) as raised:
@@ -50,7 +50,7 @@ def test_nothing_that_costs_is_sent_any_more() -> None:
         assert raised.value.unpaid
         assert server.requests == []
         assert server.slept == []
-        assert sender.answers("/v2/health/ready")
+        assert sender.json("/v2") == {}
 
 
 @pytest.mark.parametrize(

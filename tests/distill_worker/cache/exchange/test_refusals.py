@@ -72,8 +72,8 @@ _PAIRS = np.ones((4, 2, 3), np.float32).reshape(4, 6)
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        ({"values": np.ones((4, 5), np.float32)}, r"shape \[3\], as those that are held, got \[5\]"),
-        ({"values": _PAIRS, "kind": "features.a"}, r"shape \[2, 3\], as those that are held, got \[6\]"),
+        ({"values": np.ones((4, 5), np.float32)}, r"shape \[3\], as in the cache, got \[5\]"),
+        ({"values": _PAIRS, "kind": "features.a"}, r"shape \[2, 3\], as in the cache, got \[6\]"),
         ({"values": _PAIRS, "kind": "features.a", "shape": [3, 2]}, r"got \[3, 2\]"),
         ({"values": _PAIRS, "teacher_id": "u", "shape": [2, 3]}, r"an output's shape, got \[2, 3\]"),
         ({"values": _NOTHING, "shape": [2**32, 2**32]}, "an output for each sample"),
@@ -94,11 +94,11 @@ _PAIRS = np.ones((4, 2, 3), np.float32).reshape(4, 6)
         ({"told": {"idempotency_key": 5}}, "text or nothing as idempotency_key"),
         ({"told": {"query_id": {"a": 1}}}, "text or nothing as query_id"),
         ({"told": {"model_version": ["t"]}}, "text or nothing as model_version"),
-        ({"told": {"created_at": None}}, "moment as created_at"),
-        ({"told": {"created_at": True}}, "moment as created_at"),
-        ({"told": {"finished_at": "soon"}}, "moment or nothing as finished_at"),
-        ({"told": {"finished_at": math.inf}}, "moment or nothing as finished_at"),
-        ({"told": {"finished_at": 10**400}}, "moment or nothing as finished_at"),
+        ({"told": {"created_at": None}}, "time as created_at"),
+        ({"told": {"created_at": True}}, "time as created_at"),
+        ({"told": {"finished_at": "soon"}}, "time or nothing as finished_at"),
+        ({"told": {"finished_at": math.inf}}, "time or nothing as finished_at"),
+        ({"told": {"finished_at": 10**400}}, "time or nothing as finished_at"),
         ({"purchase": np.zeros(4, np.float32)}, "a purchase for each sample"),
         ({"purchase": np.full(4, 7)}, "a purchase for each sample"),
     ],
@@ -136,7 +136,7 @@ _COLUMNS = {
         ("shape", None, "cache export"),
         ("shape", [None], "cache export"),
         ("shape", [-1], "other lengths than -1"),
-        ("created_at", None, "moment as created_at"),
+        ("created_at", None, "time as created_at"),
     ],
 )
 def test_row_without_what_it_needs_adds_nothing(

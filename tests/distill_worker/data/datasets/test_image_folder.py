@@ -79,7 +79,7 @@ def test_grey_and_size_are_decided_over_both_parts(tmp_path: Path) -> None:
     assert dataset.image_shape == (3, 4, 4)
     assert np.array_equal(dataset.test.images.permute(0, 2, 3, 1).numpy(), test)
     write_png(tmp_path / "test" / "ant" / "large.png", pixels(2, 8, 8, 3))
-    with pytest.raises(DataError, match=r"expected data.image_size, .*is 4x4 and .*large.png is 8x8"):
+    with pytest.raises(DataError, match=r"expected data.image_size, .*is 4x4, .*large.png is 8x8"):
         load_dataset("image-folder", tmp_path, path=tmp_path)
     assert load_dataset("image-folder", tmp_path, path=tmp_path, image_size=(6, 5)).image_shape == (3, 6, 5)
 

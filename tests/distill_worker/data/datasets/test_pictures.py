@@ -70,7 +70,7 @@ def test_print_colours_become_screen_colours() -> None:
 
 def test_size_is_asked_for_when_pictures_differ() -> None:
     pictures = [_picture(Image.fromarray(pixels(0, height, 7)), f"picture {height}") for height in (5, 5, 9)]
-    with pytest.raises(DataError, match=r"^here: expected data.image_size, .*picture 5 is 5x7 and picture 9 is 9x7"):
+    with pytest.raises(DataError, match=r"^here: expected data.image_size, .*picture 5 is 5x7, picture 9 is 9x7"):
         common_shape(pictures, None, where="here")
     assert common_shape(pictures, (4, 6), where="here") == Shape("L", 4, 6)
 

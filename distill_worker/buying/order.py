@@ -1,0 +1,81 @@
+"""What to buy, from which teacher and on which terms: one value, which planning, buying and giving up all take."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from distill_worker.cache import Cache, Claims
+from distill_worker.teachers.base import Description, Teacher
+
+Images = NDArray[np.uint8]
+
+Abandoned = Literal["other-keys", "all"]
+"""The open purchases to give up: those of other API keys; or all, even those that this key could repeat for free."""
+
+
+@dataclass(frozen=True)
+class PurchaseOrder:
+    """One purchase: made once from the configuration, and carried through every step."""
+
+    teacher: Teacher
+    description: Description
+    """The teacher's description of itself."""
+    cache: Cache
+    """The store that outputs are bought into."""
+    samples: Mapping[bytes, Images]
+    """All samples that are wanted: images by sample key."""
+    kinds: tuple[str, ...] = ("logits",)
+    """The kinds of output that one call buys of each sample; stored sorted."""
+    request_size: int = 1
+    """Samples in a request, at most; stored no larger than the teacher allows."""
+    concurrency: int = 1
+    """Requests in flight at once, at most."""
+    max_calls: int | None = None
+    """The most samples to send, for the first time or again; None: as many as are missing."""
+    abandon: Abandoned | None = None
+    """The open purchases to give up first."""
+    price_per_call: float | None = None
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        largest = self.description.max_request_size or self.request_size
+        object.__setattr__(self, "kinds", tuple(sorted(set(self.kinds))))
+        object.__setattr__(self, "request_size", min(self.request_size, largest))
+
+    def claims(self, wanted: Sequence[bytes] | None = None, *, most_calls: int | None = None) -> Claims:
+        """Claims on the samples with these keys, by default on all that are wanted."""
+        return claims_on(
+            self.cache,
+            self.description,
+            self.kinds,
+            tuple(self.samples) if wanted is None else wanted,
+            payer=self.teacher.payer,
+            request_size=self.request_size,
+            most_calls=most_calls,
+        )
+
+
+def claims_on(
+    cache: Cache,
+    description: Description,
+    kinds: Sequence[str],
+    wanted: Sequence[bytes],
+    *,
+    payer: str,
+    request_size: int,
+    most_calls: int | None = None,
+) -> Claims:
+    """Claims on these kinds of output of the samples with these keys, from the described teacher."""
+    return Claims(
+        description.id,
+        cache.order(description.id, kinds),
+        [(kind, cache.stream(description.id, kind)) for kind in kinds],
+        payer=payer,
+        wanted=wanted,
+        request_size=request_size,
+        most_calls=most_calls,
+        repeats_are_free=description.repeats_are_free,
+    )
