@@ -63,8 +63,8 @@ def write_past(place: Path | str, queries: int) -> Past:
     begun_at = float(int(time.time()) - DAYS * _DAY_SECONDS)
     engine = open_database(place)
     commits = GroupCommit(engine)
-    ring = KeyStore(engine, commits, lambda: begun_at)
-    past = Past([ring.create(f"key {number}", _QUOTA) for number in range(KEYS)], begun_at, queries)
+    keys = KeyStore(engine, commits, lambda: begun_at)
+    past = Past([keys.create(f"key {number}", _QUOTA) for number in range(KEYS)], begun_at, queries)
     commits.close()
     engine.dispose()
     if isinstance(place, str):

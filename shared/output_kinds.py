@@ -1,4 +1,6 @@
-"""The kinds of output that a teacher may return for an image, as texts in configurations, requests and caches.
+"""The kinds of output that a teacher may return for an image, and the one grammar of their texts.
+
+Configurations, requests, policies of keys and caches hold these texts.
 
 logits                  the network's logits
 log_probabilities       their log-softmax: logits but for one number a sample

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from shared.times import parse_day, parse_time, utc
 from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.query_log.export import FACTS, TIMES, TYPES
-from teacher_service.query_log.history import Day, History, QueryPage, Status, Wanted
+from teacher_service.query_log.history import Day, History, QueryFilter, QueryPage, Status
 
 _EPOCH: Final = date(1970, 1, 1)
 _MAX_DAYS: Final = 366
@@ -43,9 +43,9 @@ class PageQuery(BaseModel):
         description="Only the query that is charged, or held, under this Idempotency-Key.",
     )
 
-    def wanted(self, key_id: str | None) -> Wanted:
+    def wanted(self, key_id: str | None) -> QueryFilter:
         """The filters, for one key or for all."""
-        return Wanted(key_id, self.status, self.since, self.until, self.idempotency_key)
+        return QueryFilter(key_id, self.status, self.since, self.until, self.idempotency_key)
 
 
 class UsageQuery(BaseModel):

@@ -13,7 +13,7 @@ import typer
 from shared.atomic_file import atomic_replacement
 from shared.times import parse_time
 from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger
-from teacher_service.query_log.export import exported
+from teacher_service.query_log.export import export_rows
 from teacher_service.query_log.export_formats import FORMATS, MissingExtra
 from teacher_service.query_log.verify import verify
 from teacher_service.query_log.verify_report import Head
@@ -80,7 +80,7 @@ def export_log(
     with open_ledger(data_dir, existing=True) as engine:
         try:
             with _opened(output) as file:
-                FORMATS[file_format](exported(engine, key_id=key, since=first, until=last), file)
+                FORMATS[file_format](export_rows(engine, key_id=key, since=first, until=last), file)
         except MissingExtra as error:
             fail(str(error))
         except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""Every problem that a request may get, as a page: made of the errors themselves, so that none is forgotten."""
+"""The documentation of every problem type, made from the error classes themselves, so that none is missing."""
 
 import json
 from collections.abc import Iterator
@@ -14,39 +14,39 @@ _RETRY_MAY_HELP: Final = (408, 500)
 
 @dataclass(frozen=True)
 class Page:
-    """One type of problem, and the cases that it stands for."""
+    """The page of one problem type, with the errors that have it."""
 
     kind: str
     cases: tuple[type[ServiceError], ...]
 
     @property
     def title(self) -> str:
-        """Its name and status."""
+        """The name and the status of the problem type."""
         return f"{self.kind} ({self.cases[0].status})"
 
     @property
     def example(self) -> dict[str, Any]:
-        """One such answer."""
+        """An example of the problem document."""
         return self.cases[0].example().document()
 
     @property
     def retry(self) -> str:
-        """Whether the same request may succeed later."""
+        """Whether a retry may succeed, in a sentence."""
         if self.cases[0].example().retry_after_seconds is not None:
-            return "yes, unchanged, after the seconds that `Retry-After` says."
+            return "yes, unchanged, after the seconds in `Retry-After`."
         if self.cases[0].status in _RETRY_MAY_HELP:
             return "yes, unchanged; with an Idempotency-Key it is charged at most once."
-        return "no; unchanged, it is refused again."
+        return "no; unchanged, the request fails again."
 
     def paragraphs(self) -> Iterator[str]:
-        """What there is to say, in Markdown that has no marks but backquotes."""
+        """The text of the page, in Markdown with no other markup than backquotes."""
         for case in self.cases:
-            yield f"{case.meaning()} To do: {case.remedy[0].lower()}{case.remedy[1:]}"
+            yield f"{case.meaning()} Remedy: {case.remedy[0].lower()}{case.remedy[1:]}"
         yield f"Cost: nothing. Retry: {self.retry}"
 
 
 def catalogue() -> dict[str, Page]:
-    """All pages by kind, in the order of their statuses."""
+    """All pages by problem type, in the order of their statuses."""
     named = [error for error in _descendants(ServiceError) if hasattr(error, "kind")]
     in_order = sorted(named, key=lambda error: (error.status, error.kind, len(error.__mro__), error.__name__))
     return {kind: Page(kind, tuple(cases)) for kind, cases in groupby(in_order, key=lambda error: error.kind)}
@@ -56,11 +56,15 @@ def markdown() -> str:
     """All pages as one document."""
     parts = [
         "# Problems",
-        "What a request can be refused for, by the last part of the problem's `type`. No refusal costs anything.",
+        "The errors that a request can get, by the last part of the problem's `type`. No error costs anything.",
         "Made by `make docs` from `teacher_service/errors`. A running service shows the same at `/problems`.",
     ]
     for page in catalogue().values():
-        parts += [f"## {page.title}", *page.paragraphs(), f"```json\n{json.dumps(page.example, indent=2)}\n```"]
+        parts += [
+            f"## `{page.kind}` ({page.cases[0].status})",
+            *page.paragraphs(),
+            f"```json\n{json.dumps(page.example, indent=2)}\n```",
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -71,15 +75,15 @@ def html_list() -> str:
         for page in catalogue().values()
     )
     return _document(
-        "Problems", f"<p>What a request can be refused for. No refusal costs anything.</p><ul>{entries}</ul>"
+        "Problems", f"<p>The errors that a request can get. No error costs anything.</p><ul>{entries}</ul>"
     )
 
 
 def html_page(page: Page) -> str:
     """One page."""
-    said = "".join(f"<p>{_marked(paragraph)}</p>" for paragraph in page.paragraphs())
+    paragraphs = "".join(f"<p>{_marked(paragraph)}</p>" for paragraph in page.paragraphs())
     example = escape(json.dumps(page.example, indent=2))
-    return _document(page.title, f'{said}<pre>{example}</pre><p><a href="/problems">All problems</a></p>')
+    return _document(page.title, f'{paragraphs}<pre>{example}</pre><p><a href="/problems">All problems</a></p>')
 
 
 def _descendants(error: type[ServiceError]) -> Iterator[type[ServiceError]]:
@@ -89,7 +93,7 @@ def _descendants(error: type[ServiceError]) -> Iterator[type[ServiceError]]:
 
 
 def _marked(text: str) -> str:
-    """With what stands in backquotes as code."""
+    """The text as HTML, with code for backquotes."""
     parts = escape(text).split("`")
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
 

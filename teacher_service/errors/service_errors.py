@@ -1,37 +1,37 @@
-"""What a request can be refused for.
+"""Every error that a request can get.
 
     ServiceError
-    ├── InvalidRequest        400   the body or its tensors are not what the model takes
-    │   ├── QuotaTooLarge     400   a grant beyond what a quota may be
-    │   └── TooManySamples    400   more samples than the key may ever ask at once
-    ├── Unauthorized          401   no key, an unknown key, a revoked key
+    ├── InvalidRequest        400   the body, or a tensor in it, does not fit the model
+    │   ├── QuotaTooLarge     400   a grant beyond the largest quota
+    │   └── TooManySamples    400   more samples than one request of the key may have
+    ├── Unauthorized          401   no key, an unknown key, a revoked or expired key
     ├── AdminDisabled         403   the service was started without an admin key
-    ├── OutputNotAllowed      403   the key may not see an output that was asked for
-    ├── NotFound              404   no such path
+    ├── OutputNotAllowed      403   the key may not see a requested output
+    ├── NotFound              404   no resource has this path
     │   ├── UnknownKey        404   no API key of this id
     │   └── UnknownModel      404   no such model or version
     ├── MethodNotAllowed      405
-    ├── BodyTooSlow           408   the body did not come in time
-    ├── HeadTooSlow           408   the headers did not come in time
-    ├── RequestInProgress     409   the same Idempotency-Key is being answered now
-    ├── KeyChanged            409   the key's terms changed while the request was looked at
-    ├── NameTaken             409   a key of this name exists
-    ├── AnswerExpired         410   the answer was kept for as long as was promised
+    ├── BodyTooSlow           408   the body did not arrive in time
+    ├── HeadTooSlow           408   the headers did not arrive in time
+    ├── RequestInProgress     409   the request of the same Idempotency-Key is in flight
+    ├── KeyChanged            409   the key's terms changed during the request
+    ├── NameTaken             409   a key with this name exists
+    ├── AnswerExpired         410   the stored answer is past its retention time
     ├── BodyTooLarge          413
     ├── UnsupportedEncoding   415
-    ├── IdempotencyMismatch   422   the same Idempotency-Key came with another payload
+    ├── IdempotencyMismatch   422   the Idempotency-Key was used with another payload
     ├── HeadTooLarge          431   the headers have too many bytes
-    ├── QuotaExceeded         429   the key's lifetime quota cannot pay for the request
-    ├── RateLimited           429   the key asks faster than it may
-    │   └── TooManyAtOnce     429   as many of its requests as may be are being answered
-    ├── PredictionFailed      500   the model raised, or gave values that are not finite
+    ├── QuotaExceeded         429   the key's lifetime quota does not cover the request
+    ├── RateLimited           429   the key exceeds its rate limit
+    │   └── TooManyAtOnce     429   the key has its most requests in flight
+    ├── PredictionFailed      500   the model raised, or returned values that are not finite
     ├── InternalError         500   a defect of the service
-    ├── Overloaded            503   too much is queued
-    ├── Draining              503   the service is about to stop
-    ├── Abandoned             503   the client hung up before the model took its images
-    └── LedgerUnavailable     503   what cannot be counted is not answered
+    ├── Overloaded            503   the queue of the model is full
+    ├── Draining              503   the service is shutting down
+    ├── Abandoned             503   the client disconnected before the model took its images
+    └── LedgerUnavailable     503   the ledger cannot be read or written
 
-A refusal costs nothing. `retry_after_seconds` is set exactly where the same request may succeed later.
+An error costs nothing. `retry_after_seconds` is set exactly where the same request may succeed later.
 """
 
 from collections.abc import Mapping
@@ -48,20 +48,20 @@ from teacher_service.policy.quota import Quota
 from teacher_service.policy.rate_limit import Bucket
 
 _KEY: Final = Quota("3f9a1c", "alice", limit=500, used=498, reserved=0)
-"""Whose refusals the examples are."""
-INVALID_KEY: Final = "The API key is unknown or revoked. Send a valid one as `Authorization: Bearer <key>`."
+"""The key of the examples."""
+INVALID_KEY: Final = "The API key is unknown, revoked or expired. Send a valid one as `Authorization: Bearer <key>`."
 
 
 class ServiceError(Exception):
-    """A refusal, with all that its problem document says."""
+    """A rejected request, with the contents of its problem document."""
 
     status: ClassVar[int]
     kind: ClassVar[str]
     remedy: ClassVar[str]
-    """What whoever is refused does about it."""
+    """What the client can do about the error."""
     retry_after_seconds: int | None = None
     quota: Quota | None = None
-    """How the key that asked stands, where the refusal knows."""
+    """The quota of the caller, where it was read."""
 
     def __init__(self, detail: str, **facts: Any) -> None:
         super().__init__(detail)
@@ -70,12 +70,12 @@ class ServiceError(Exception):
 
     @classmethod
     def meaning(cls) -> str:
-        """What it means, in a sentence or two."""
+        """The meaning of the error, in a sentence or two."""
         return " ".join(cleandoc(cls.__doc__ or "").partition("\n\n")[0].split())
 
     @classmethod
     def example(cls) -> Self:
-        """One such refusal, as the documentation shows it."""
+        """An instance of the error, for the documentation."""
         return cls(cls.meaning())
 
     def document(self) -> dict[str, Any]:
@@ -90,240 +90,243 @@ class ServiceError(Exception):
         }
 
     def headers(self) -> Mapping[str, str]:
-        """What tells a client whether, and when, to try again."""
+        """The headers that tell a client whether, and when, to retry."""
         if self.retry_after_seconds is None:
             return {}
         return {"Retry-After": str(self.retry_after_seconds)}
 
 
 class InvalidRequest(ServiceError):
-    """The body or its tensors are not what the model takes."""
+    """The body, or a tensor in it, does not fit the model."""
 
     status, kind = 400, "invalid-request"
-    remedy = "Read `detail`, which names the field, what was expected and what came; mend the request."
+    remedy = "Correct the field that `detail` names; it says what was expected, and what it got."
 
 
 class QuotaTooLarge(InvalidRequest):
-    """A grant beyond what a quota may be."""
+    """A grant that would make the quota larger than the largest possible quota."""
 
-    remedy = "Grant less, or make another key."
+    remedy = "Grant fewer samples, or create another key."
 
 
 class TooManySamples(InvalidRequest):
-    """More samples in one request than the key's burst limit ever lets pass."""
+    """More samples in one request than the key's rate limit allows in a minute."""
 
-    remedy = "Split the request; `GET /v1/quota` says what the key may ask in a minute."
+    remedy = "Split the request. `GET /v1/quota` shows the limit of a minute."
 
     def __init__(self, quota: Quota, cost: int) -> None:
         most = quota.samples.per_minute if quota.samples else 0
         super().__init__(
-            f"images.shape: this key may ask {most} samples a minute, so at most that many a request, got {cost}"
+            f"images.shape: expected at most {most} samples, this key's limit a minute, got {cost}; split the request"
         )
         self.quota = quota
 
     @classmethod
     def example(cls) -> Self:
-        """Of a key that may ask 60 samples a minute."""
+        """The error of a key with 60 samples a minute."""
         return cls(replace(_KEY, samples=Bucket(60)), cost=100)
 
 
 class Unauthorized(ServiceError):
-    """No key, an unknown key, or a revoked key: the answer does not say which of the last two."""
+    """No key, or one that is unknown, revoked or expired. The response does not say which of these it is."""
 
     status, kind = 401, "unauthorized"
     remedy = (
-        "Send the key as `Authorization: Bearer <key>` or `X-API-Key: <key>`. A key that was lost is replaced "
-        "by `teacher-service keys rotate`."
+        "Send the key as `Authorization: Bearer <key>` or `X-API-Key: <key>`. Replace a lost key "
+        "with `teacher-service keys rotate`."
     )
 
     def headers(self) -> Mapping[str, str]:
-        """How to authenticate."""
+        """The header that says how to authenticate."""
         return {"WWW-Authenticate": 'Bearer realm="teacher"'}
 
 
 class AdminDisabled(ServiceError):
-    """The service was started without TEACHER_ADMIN_KEY, so nobody may administer it over HTTP."""
+    """The service was started without TEACHER_ADMIN_KEY, so its admin API is disabled."""
 
     status, kind = 403, "admin-disabled"
-    remedy = "Set TEACHER_ADMIN_KEY and start the service again, or use `teacher-service keys` where the ledger is."
+    remedy = "Set TEACHER_ADMIN_KEY and restart the service, or run `teacher-service keys` beside the ledger."
 
 
 class OutputNotAllowed(ServiceError):
-    """The key may not see an output that was asked for."""
+    """The key may not see a requested output."""
 
     status, kind = 403, problem.OUTPUT_NOT_ALLOWED
-    remedy = "Ask for what the key may see (`outputs` in `GET /v1/quota`), or the operator for a key that may see more."
+    remedy = (
+        "Request only outputs that the key may see (`outputs` in `GET /v1/quota`), or get a key that may see more from "
+        "the operator."
+    )
 
 
 class NotFound(ServiceError):
-    """No such path."""
+    """No resource has this path."""
 
     status, kind = 404, "not-found"
     remedy = "Look the path up in `/openapi.json`."
 
 
 class UnknownModel(NotFound):
-    """No such model, or not in that version."""
+    """The service has no model of this name and version."""
 
     kind = problem.UNKNOWN_MODEL
-    remedy = "Take the name and the version that `GET /v2/models/<name>` says; a version changes with the weights."
+    remedy = "Use the name and version in `GET /v2/models/<name>`. The version changes with the weights."
 
 
 class UnknownKey(NotFound):
-    """No API key of this id."""
+    """No API key has this id."""
 
     kind = "unknown-key"
-    remedy = "Take an id that `teacher-service keys list` shows."
+    remedy = "Use an id that `teacher-service keys list` shows."
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"key_id: there is no key {key_id[:80]!r} in use; see `teacher-service keys list`")
 
     @classmethod
     def example(cls) -> Self:
-        """Of an id that nobody has."""
+        """The error of an id that no key has."""
         return cls("no-such-key")
 
 
 class MethodNotAllowed(ServiceError):
-    """The path exists, but not with this method."""
+    """The path exists, but does not support this method."""
 
     status, kind = 405, "method-not-allowed"
-    remedy = "Use a method that the answer's `Allow` header names."
+    remedy = "Use a method from the `Allow` header of the response."
 
 
 class BodyTooSlow(ServiceError):
-    """The body did not come in time."""
+    """The body did not arrive in time."""
 
     status, kind = 408, "body-too-slow"
-    remedy = "Send it again, with fewer samples or over a faster connection."
+    remedy = "Retry with fewer samples, or over a faster connection."
 
     def headers(self) -> Mapping[str, str]:
-        """What is still on its way is not read: the connection ends."""
+        """The rest of the request is not read, so the connection is closed."""
         return {"Connection": "close"}
 
 
 class HeadTooSlow(ServiceError):
-    """The request's line and headers did not come in time."""
+    """The request line and headers did not arrive in time."""
 
     status, kind = 408, "head-too-slow"
-    remedy = "Send it again, in one go."
+    remedy = "Retry, and send the request line and headers at once."
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"headers: expected all of them within {seconds:g} s; send the request again")
+        super().__init__(f"headers: expected all of them within {seconds:g} s, got only a part; send the request again")
 
     @classmethod
     def example(cls) -> Self:
-        """Of a client that dribbled."""
+        """The error of a client that sends too slowly."""
         return cls(10)
 
     def headers(self) -> Mapping[str, str]:
-        """What is still on its way is not read: the connection ends."""
+        """The rest of the request is not read, so the connection is closed."""
         return {"Connection": "close"}
 
 
 class RequestInProgress(ServiceError):
-    """The same Idempotency-Key is being answered now."""
+    """A request with the same Idempotency-Key is in flight."""
 
     status, kind, retry_after_seconds = 409, "request-in-progress", 1
     remedy = (
-        "Wait for `Retry-After`, then repeat the request with the same Idempotency-Key: it gets the answer, "
-        "which is charged once."
+        "Wait for `Retry-After`, then retry with the same Idempotency-Key. The retry gets the answer, which is charged "
+        "once."
     )
 
 
 class KeyChanged(ServiceError):
-    """The key's secret or terms are not those on which the request was let pass: look at the key again."""
+    """The key's secret or terms changed while the request was checked."""
 
     status, kind, retry_after_seconds = 409, "key-changed", 1
-    remedy = "Repeat the request."
+    remedy = "Retry the request."
 
     def __init__(self) -> None:
-        super().__init__("The API key was changed while the request was looked at. Nothing was charged; try again.")
+        super().__init__("The API key changed while the request was checked. Nothing was charged; try again.")
 
     @classmethod
     def example(cls) -> Self:
-        """The only one that there is."""
+        """The only instance."""
         return cls()
 
 
 class NameTaken(ServiceError):
-    """A key of this name exists already."""
+    """A key with this name exists already."""
 
     status, kind = 409, "name-taken"
     remedy = "Choose another name."
 
 
 class AnswerExpired(ServiceError):
-    """The answer under this Idempotency-Key was charged, and kept for as long as was promised."""
+    """The answer of this Idempotency-Key was charged, and is past its retention time."""
 
     status, kind = 410, problem.ANSWER_EXPIRED
     remedy = (
-        "Buy the answer again under a new Idempotency-Key, or ask the operator to keep answers longer "
+        "Buy the answer again with a new Idempotency-Key. The operator can keep answers longer "
         "(TEACHER_ANSWER_RETENTION_HOURS)."
     )
 
     def __init__(self, kept_until: float) -> None:
         super().__init__(
-            f"Idempotency-Key: this request was answered and charged, and its answer was kept until {iso(kept_until)}. "
+            f"Idempotency-Key: this request was answered and charged, and its answer expired at {iso(kept_until)}. "
             "Nothing was charged now; use a new key to buy it again."
         )
 
     @classmethod
     def example(cls) -> Self:
-        """Of an answer that was kept until the last second of 2025."""
+        """The error of an answer that expired in the last second of 2025."""
         return cls(datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
 
 
 class BodyTooLarge(ServiceError):
-    """More bytes than the service accepts."""
+    """The body has more bytes than the service accepts."""
 
     status, kind = 413, "body-too-large"
-    remedy = "Send fewer samples a request, or tensors in binary."
+    remedy = "Send fewer samples in each request, or send binary tensors."
 
 
 class UnsupportedEncoding(ServiceError):
-    """A Content-Encoding that the service does not read."""
+    """The service does not support this Content-Encoding."""
 
     status, kind = 415, "unsupported-encoding"
-    remedy = "Compress the body by gzip or deflate, once, or not at all."
+    remedy = "Compress the body once, with gzip or deflate, or send it uncompressed."
 
 
 class IdempotencyMismatch(ServiceError):
-    """The same Idempotency-Key came with another payload."""
+    """The Idempotency-Key was used before with another payload."""
 
     status, kind = 422, problem.IDEMPOTENCY_MISMATCH
-    remedy = "Repeat the payload that the key was used with, or use a new key for this one."
+    remedy = "Repeat the first payload of the key, or use a new key for this payload."
 
 
 class HeadTooLarge(ServiceError):
-    """The request's line and headers have more bytes than the service reads."""
+    """The request line and headers have more bytes than the service accepts."""
 
     status, kind = 431, "headers-too-large"
-    remedy = "Send shorter headers, and fewer; a proxy in between may add some."
+    remedy = "Send fewer or shorter headers. A proxy in between may have added some."
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__(f"headers: expected at most {max_bytes} bytes with the request line, got more")
 
     @classmethod
     def example(cls) -> Self:
-        """Of the bound that there is."""
+        """The error with the default limit."""
         return cls(32 * 1024)
 
     def headers(self) -> Mapping[str, str]:
-        """What is still on its way is not read: the connection ends."""
+        """The rest of the request is not read, so the connection is closed."""
         return {"Connection": "close"}
 
 
 class QuotaExceeded(ServiceError):
-    """The key's lifetime quota cannot pay for the request: waiting does not help."""
+    """The key's lifetime quota does not cover the request. A retry does not help."""
 
     status, kind = 429, problem.QUOTA_EXCEEDED
-    remedy = "Ask for fewer samples, or the operator for more (`teacher-service keys grant`). Waiting does not help."
+    remedy = "Send fewer samples, or get a larger quota from the operator (`teacher-service keys grant`)."
 
     def __init__(self, quota: Quota, cost: int) -> None:
         super().__init__(
             f"The request costs {cost} samples, but {quota.remaining} of {quota.limit} remain (used {quota.used}, "
-            f"reserved {quota.reserved}). Nothing was charged; ask for fewer, or for a larger quota.",
+            f"reserved {quota.reserved}). Nothing was charged; send fewer samples, or get a larger quota.",
             limit=quota.limit,
             remaining=quota.remaining,
             cost=cost,
@@ -332,19 +335,19 @@ class QuotaExceeded(ServiceError):
 
     @classmethod
     def example(cls) -> Self:
-        """Of a key that has 2 samples left."""
+        """The error of a key with 2 samples left."""
         return cls(_KEY, cost=8)
 
     def headers(self) -> Mapping[str, str]:
-        """No Retry-After: there is no time after which it would succeed."""
+        """No Retry-After, because a retry never succeeds."""
         return {"x-should-retry": "false"}
 
 
 class RateLimited(ServiceError):
-    """The key asks faster than it may: waiting helps."""
+    """The key exceeds its rate limit. A later retry succeeds."""
 
     status, kind = 429, problem.RATE_LIMITED
-    remedy = "Wait for `Retry-After`; the `RateLimit` header says what is left before it comes to that."
+    remedy = "Wait for `Retry-After`, then retry. The `RateLimit` header shows what remains of each limit."
 
     def __init__(self, quota: Quota, limit: str, retry_after_seconds: int) -> None:
         super().__init__(f"Too fast: {limit}. Nothing was charged; try again in {max(1, retry_after_seconds)} s.")
@@ -353,80 +356,78 @@ class RateLimited(ServiceError):
 
     @classmethod
     def example(cls) -> Self:
-        """Of a key that may ask 60 samples a minute."""
-        return cls(replace(_KEY, samples=Bucket(60)), "60 samples a minute", 3)
+        """The error of a key with 60 samples a minute."""
+        return cls(replace(_KEY, samples=Bucket(60)), "the key may send 60 samples a minute, and 0 are left", 3)
 
 
 class TooManyAtOnce(RateLimited):
-    """As many of the key's requests are being answered as may be at the same time."""
+    """The key has its most requests in flight."""
 
-    remedy = "Wait until one of the others is answered."
+    remedy = "Wait for the response to another request of the key, then retry."
 
     def __init__(self, quota: Quota) -> None:
         most = quota.terms.max_concurrent
-        super().__init__(quota, f"{quota.in_flight} requests are being answered, and at most {most} may", 1)
+        super().__init__(quota, f"expected at most {most} requests in flight, got another beside {quota.in_flight}", 1)
 
     @classmethod
     def example(cls) -> Self:
-        """Of a key that may have 4 requests answered at a time."""
+        """The error of a key that may have 4 requests in flight."""
         return cls(replace(_KEY, terms=KeyTerms(max_concurrent=4), in_flight=4))
 
 
 class PredictionFailed(ServiceError):
-    """The model raised, or gave values that are not finite; nothing was charged."""
+    """The model raised an error, or returned values that are not finite. Nothing was charged."""
 
     status, kind = 500, "prediction-failed"
-    remedy = "Repeat the request; should it fail again, tell the operator its `X-Request-Id`."
+    remedy = "Retry the request. If it fails again, report its `X-Request-Id` to the operator."
 
 
 class InternalError(ServiceError):
-    """A defect of the service."""
+    """The service has a defect."""
 
     status, kind = 500, "internal-error"
-    remedy = (
-        "Repeat the request with the same Idempotency-Key; should it fail again, tell the operator its `X-Request-Id`."
-    )
+    remedy = "Retry with the same Idempotency-Key. If it fails again, report its `X-Request-Id` to the operator."
 
 
 class Overloaded(ServiceError):
-    """Too much is queued."""
+    """The queue of the model is full."""
 
     status, kind, retry_after_seconds = 503, "overloaded", 1
-    remedy = "Wait for `Retry-After`, then repeat the request."
+    remedy = "Wait for `Retry-After`, then retry."
 
 
 class Draining(ServiceError):
-    """The service is about to stop, and begins nothing any more."""
+    """The service is shutting down, and accepts no new query."""
 
     status, kind, retry_after_seconds = 503, "draining", 1
-    remedy = "Repeat the request: another service, or this one once it is started again, answers it."
+    remedy = "Retry: another replica, or this one after its restart, will answer."
 
     def __init__(self) -> None:
-        super().__init__("The service is about to stop and takes no new query. Nothing was charged; try again.")
+        super().__init__("The service is shutting down and accepts no new query. Nothing was charged; try again.")
 
     @classmethod
     def example(cls) -> Self:
-        """The only one that there is."""
+        """The only instance."""
         return cls()
 
 
 class Abandoned(ServiceError):
-    """The client hung up before the model took its images; it never reads this."""
+    """The client disconnected before the model took its images, so no client gets this response."""
 
     status, kind, retry_after_seconds = 503, "abandoned", 1
-    remedy = "Repeat the request, and wait longer for its answer."
+    remedy = "Retry, with a longer client timeout."
 
     def __init__(self) -> None:
-        super().__init__("The client hung up before the model took its images. Nothing was charged; try again.")
+        super().__init__("The client disconnected before the model took its images. Nothing was charged; try again.")
 
     @classmethod
     def example(cls) -> Self:
-        """The only one that there is."""
+        """The only instance."""
         return cls()
 
 
 class LedgerUnavailable(ServiceError):
-    """The ledger cannot be reached or written: what cannot be counted is not answered."""
+    """The ledger cannot be read or written, so no query can be counted or answered."""
 
     status, kind, retry_after_seconds = 503, "ledger-unavailable", 2
-    remedy = "Wait for `Retry-After`, then repeat the request. The operator finds the reason in the log."
+    remedy = "Wait for `Retry-After`, then retry. The log of the service has the reason."

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in the words of this service: the field, what was expected, and what came."""
+"""Validation errors of pydantic in the wording of this service: the field, what was expected, and what it got."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,13 @@ _OPENING: Final = re.compile(r"^\w+ should (?:be |have |match )?")
 
 
 def complaint(problem: Mapping[str, Any], where: Sequence[str | int] | None = None) -> str:
-    """One of the `errors()` of a ValidationError as a sentence; `where` instead of its own `loc`."""
+    """One of the `errors()` of a ValidationError as a sentence. `where` replaces its `loc`."""
     kind, message = problem["type"], str(problem["msg"])
     place = ".".join(str(part) for part in (problem["loc"] if where is None else where)) or "body"
     if kind == "missing":
         return f"{place}: expected a value, got none"
     if kind == "extra_forbidden":
-        return f"{place}: expected only what is documented, and this is not"
+        return f"{place}: expected only documented fields, got this one"
     if kind == "json_invalid":
         return f"{place}: expected JSON, got something else ({problem['ctx']['error']})"
     if kind == "value_error":
@@ -24,5 +24,5 @@ def complaint(problem: Mapping[str, Any], where: Sequence[str | int] | None = No
 
 
 def _shown(value: object) -> str:
-    said = repr(value)
-    return said if len(said) <= _MOST_SHOWN else f"{said[:_MOST_SHOWN]}..."
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

@@ -4,7 +4,7 @@ Unit: one sample. A request's allowance is reserved, and its log row and idempot
 before the model runs; it is settled, and its answer stored, in one transaction that is on disk before the answer
 leaves. A reservation alone may be lost in a power cut, which ends this process too, before it has sent the answer.
 
-Invariant, kept by the database itself: `used + reserved <= quota`, whatever runs at the same time and whatever dies.
+Invariant, kept by the database itself: `used + reserved <= quota`, also when processes write at the same time, or die.
 """
 
 from collections.abc import Callable, Sequence

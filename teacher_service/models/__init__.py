@@ -1,4 +1,4 @@
-"""The model behind the service: one class for each kind of file, one way to open any."""
+"""The model behind the service: a class for each kind of file, and one function that opens any of them."""
 
 from teacher_service.models.base import Teacher
 from teacher_service.models.onnx import OnnxTeacher
@@ -9,11 +9,11 @@ __all__ = ["OnnxTeacher", "Teacher", "TorchTeacher", "open_teacher"]
 
 
 def open_teacher(settings: Settings) -> Teacher:
-    """The teacher that the settings name: an ONNX model where the file is called so, else a weights file.
+    """The teacher of the settings: an ONNX model if the file name ends in `.onnx`, otherwise a weights file.
 
     Raises:
         WeightsError: a bad file, or one that names code which is not trusted.
-        ValueError: the settings name no file, or what the model needs is not there.
+        ValueError: the settings name no file, or a package or device that the model needs is missing.
     """
     if settings.weights is None:
         raise ValueError("weights: expected --weights FILE or TEACHER_WEIGHTS, got neither")

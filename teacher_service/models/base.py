@@ -1,4 +1,4 @@
-"""What the service asks of a model, whatever runs it."""
+"""The interface of a model to the service, for every runtime."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,16 @@ class Teacher(ABC):
     """A model on one device. Not thread-safe: one thread runs it."""
 
     platform: ClassVar[str]
-    """What runs the model, in the words of the Open Inference Protocol's metadata."""
+    """The runtime of the model, as the metadata of the Open Inference Protocol names it."""
 
     def __init__(self, card: WeightsCard, fingerprint: str, device: str, layers: Mapping[str, tuple[int, ...]]) -> None:
         """Describe the model.
 
         Args:
-            card: what its file says of it.
-            fingerprint: of everything that changes an output.
+            card: the description in the file of the model.
+            fingerprint: a hash of everything that changes an output.
             device: `cpu` or `cuda`.
-            layers: the shape of one sample's features at each layer that has a name.
+            layers: the shape of one sample's features at each named layer.
         """
         self.card = card
         self.fingerprint = fingerprint
@@ -36,7 +36,7 @@ class Teacher(ABC):
         self.outputs: Mapping[str, tuple[int, ...]] = {LOGITS: (card.num_classes,)} | {
             FEATURES + layer: shape for layer, shape in layers.items()
         }
-        """The shape of one sample's row of each output that there is."""
+        """The shape of one sample's values of each output of the model."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -48,7 +48,7 @@ class Teacher(ABC):
         """Logits `[samples, classes]` and the features at each layer `[samples, ...]`, in inference mode."""
 
     def predict(self, images: NDArray[np.uint8], outputs: Sequence[str] = (LOGITS,)) -> NDArray[np.float32]:
-        """The outputs asked for, one behind the other in one row a sample, float32 `[samples, values]`.
+        """The requested outputs, concatenated to one row for each sample, float32 `[samples, values]`.
 
         Args:
             images: raw pixels, uint8 `[samples, channels, height, width]`.
@@ -57,15 +57,15 @@ class Teacher(ABC):
         layers = [output.removeprefix(FEATURES) for output in outputs if output != LOGITS]
         with torch.inference_mode():
             logits, features = self._forward(images, layers)
-            found = {LOGITS: self._degraded(logits, images)}
-            found |= {FEATURES + layer: values for layer, values in features.items()}
+            by_name = {LOGITS: self._degraded(logits, images)}
+            by_name |= {FEATURES + layer: values for layer, values in features.items()}
             rows: NDArray[np.float32] = (
-                torch.cat([found[output].float().flatten(1) for output in outputs], dim=1).cpu().numpy()
+                torch.cat([by_name[output].float().flatten(1) for output in outputs], dim=1).cpu().numpy()
             )
         return rows
 
     def unpack(self, rows: NDArray[np.float32], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """What `predict` packed, float32 `[samples, ...]` by name, in the order in which it was asked for."""
+        """The rows of `predict` as outputs by name, float32 `[samples, ...]`, in the order of `outputs`."""
         sizes = [prod(self.outputs[output]) for output in outputs]
         parts = np.split(rows, np.cumsum(sizes)[:-1], axis=1)
         return {

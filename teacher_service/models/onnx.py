@@ -1,7 +1,7 @@
-"""A model in an ONNX file, run by onnxruntime (the `onnx` extra), on CUDA when its build has that and there is one.
+"""A model in an ONNX file, run by onnxruntime (the `onnx` extra), on CUDA if its build and the machine have it.
 
-The model takes one float32 input `[batch, channels, height, width]` and gives logits `[batch, classes]` first; further
-outputs are features, by their names. It has a card as every weights file does: JSON under `tuition` among its metadata
+The model takes one float32 input `[batch, channels, height, width]` and returns logits `[batch, classes]` first; its
+other outputs are features, by their names. It has a card, as every weights file: JSON under `tuition` in its metadata
 properties, or in a file beside it (`model.onnx.json`).
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 _TRIED: Final = 2
-"""Images of the first pass: a batch that is fixed at one shows."""
+"""Images in the first pass, which fails if the model's batch size is fixed at one."""
 _FLOAT: Final = "tensor(float)"
 _LAYER: Final = re.compile(r"[\w./-]{1,100}")
 
@@ -42,12 +42,12 @@ class OnnxTeacher(Teacher):
         Args:
             model: the file.
             device: `auto`, `cpu` or `cuda`.
-            precision: nothing but float32; a model that is faster in another is exported in it.
-            threads: of the processor, for one pass; by default as many as onnxruntime likes.
+            precision: only float32; export the model in another precision to run it in that.
+            threads: CPU threads for one pass; by default onnxruntime chooses.
 
         Raises:
-            WeightsError: the file is missing, damaged, does not describe itself, or is not such a model.
-            ValueError: onnxruntime is not installed, CUDA is asked for and absent, or a precision not the file's.
+            WeightsError: the file is missing, damaged, has no card, or is not such a model.
+            ValueError: onnxruntime is not installed, CUDA was requested and is absent, or `precision` is not float32.
         """
         if precision != "float32":
             raise ValueError(f"precision: expected float32, got {precision}: an ONNX model has the file's precision")
@@ -72,14 +72,14 @@ class OnnxTeacher(Teacher):
     def _run(self, card: WeightsCard, images: NDArray[np.uint8], layers: Sequence[str]) -> list[Tensor]:
         pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         seen = normalise(pixels, card.mean, card.std, size=card.resize).numpy()
-        return [torch.from_numpy(found) for found in self._session.run([self._logits, *layers], {self._input: seen})]
+        return [torch.from_numpy(values) for values in self._session.run([self._logits, *layers], {self._input: seen})]
 
     def _tried(self, model: Path, card: WeightsCard, layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        """The shape of one sample's features at each layer, by a pass over two black images."""
+        """The shape of one sample's features at each layer, from a pass over two black images."""
         black = np.zeros((_TRIED, card.in_channels, *card.image_size), np.uint8)
         try:
             logits, *features = self._run(card, black, layers)
-        except Exception as error:  # onnxruntime's own exceptions share no base of their own
+        except Exception as error:  # the exceptions of onnxruntime have no common base
             raise WeightsError(
                 f"{model}: expected a model that takes float32 [batch, {card.in_channels}, height, width] as its card "
                 f"says, in batches of any size; a pass over {_TRIED} images failed ({error})"
@@ -105,11 +105,13 @@ def _session(
         raise ValueError(f"{model}: ONNX models need onnxruntime; install tuition with its `onnx` extra") from error
     has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     if device == "cuda" and not has_cuda:
-        raise ValueError("device: expected onnxruntime with CUDA, found none; install onnxruntime-gpu, or use `cpu`")
+        raise ValueError(
+            "device: expected onnxruntime with CUDA, got it without; install onnxruntime-gpu, or use `cpu`"
+        )
     on = "cuda" if has_cuda and device != "cpu" else "cpu"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    try:  # from bytes: what the fingerprint covers is what runs, so that weights in files beside it are refused
+    try:  # from the bytes that the fingerprint covers, so weights in other files are rejected
         session = onnxruntime.InferenceSession(
             content, options, providers=["CUDAExecutionProvider", "CPUExecutionProvider"][on == "cpu" :]
         )

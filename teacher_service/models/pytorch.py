@@ -1,4 +1,4 @@
-"""A network in PyTorch: weights from a safetensors file, preprocessing from its card, on CUDA when there is one."""
+"""A network in PyTorch: weights from a safetensors file, preprocessing from its card, on CUDA if there is one."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -39,17 +39,17 @@ class TorchTeacher(Teacher):
         Args:
             weights: a self-describing safetensors file.
             device: `auto`, `cpu` or `cuda`.
-            trust_code: whether the file may name code of its own.
-            precision: other than float32, the forward pass runs under autocast and the teacher is another one: what it
-                answers is not what it would answer in float32, so neither is its fingerprint.
-            pin_memory: on CUDA, images are copied from page-locked memory.
+            trust_code: whether the file may name code that is then imported.
+            precision: other than float32, the forward pass runs under autocast. It is another teacher then, with other
+                outputs and another fingerprint than in float32.
+            pin_memory: whether, on CUDA, images are copied from page-locked memory.
 
         Raises:
             WeightsError: a bad file, or one that names code which is not trusted.
-            ValueError: CUDA is asked for and absent, or the network cannot see images of the file's size.
+            ValueError: CUDA was requested and is absent, or the network cannot take images of the file's size.
         """
         if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device: expected a CUDA device, found none; use `auto` or `cpu`")
+            raise ValueError("device: expected a CUDA device, got none; use `auto` or `cpu`")
         self._device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         self._pins = pin_memory and self._device.type == "cuda"
         self._autocast = _AUTOCAST.get(precision)
@@ -62,8 +62,8 @@ class TorchTeacher(Teacher):
             layers = feature_shapes(self._network, seen)
         except RuntimeError as error:
             raise ValueError(
-                f"{weights}: {card.network} cannot see images of shape {list(seen)}, which is what the file says it "
-                f"takes ({error})"
+                f"{weights}: expected {card.network} to take images of shape {list(seen)}, as the file says, got an "
+                f"error ({error}); correct the card of the file"
             ) from error
         super().__init__(card, fingerprint, self._device.type, layers)
 

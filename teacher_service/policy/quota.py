@@ -1,4 +1,4 @@
-"""A key's quota at one moment: what was granted, what is used and reserved, and what remains."""
+"""A key's quota at one time: the samples that were granted, used and reserved, and those that remain."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,12 +7,12 @@ from teacher_service.policy.key_terms import DEFAULT_TERMS, KeyTerms
 from teacher_service.policy.rate_limit import Bucket
 
 MAX_QUOTA: Final = 10**15 - 1
-"""The largest integer that a structured header field can say (RFC 9651)."""
+"""The largest integer that a structured header field can hold (RFC 9651)."""
 
 
 @dataclass(frozen=True)
 class Quota:
-    """A key's allowance, in samples, and how fast it may be used, at one moment."""
+    """A key's quota, in samples, and its rate limits, at one time."""
 
     key_id: str
     name: str
@@ -21,14 +21,15 @@ class Quota:
     reserved: int
     terms: KeyTerms = DEFAULT_TERMS
     revision: int = 0
-    """How often the key's secret or terms were changed."""
+    """The number of changes of the key's secret or terms."""
     in_flight: int = 0
-    """Requests that hold samples now."""
+    """Requests of the key that hold samples now."""
     requests: Bucket | None = None
-    """What the key may still ask in this minute; None where it has no such limit."""
+    """The key's limit of requests a minute; None without such a limit."""
     samples: Bucket | None = None
+    """The key's limit of samples a minute; None without such a limit."""
 
     @property
     def remaining(self) -> int:
-        """What the next request may cost at most, in all."""
+        """The most samples that the next request may cost."""
         return self.limit - self.used - self.reserved

@@ -1,1 +1,1 @@
-"""The query log: read by pages, exported, and verified entry by entry."""
+"""The query log: read in pages, exported, and verified entry by entry."""

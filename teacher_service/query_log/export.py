@@ -1,6 +1,6 @@
-"""The query log as rows for other programs, one a query, in the order in which they were admitted.
+"""The query log as rows for other programs, one for each query, in the order of admission.
 
-Memory does not grow with the log. The rows are of one snapshot, taken while the service runs.
+Memory use does not grow with the log. The rows are from one snapshot; the service may run meanwhile.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,10 +29,10 @@ NUMBERS: Final = frozenset(
 )
 
 
-def exported(
+def export_rows(
     engine: Engine, *, key_id: str | None = None, since: float | None = None, until: float | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Each query's `COLUMNS`; of one key, if it is named, and admitted from `since` on and before `until`.
+    """The `COLUMNS` of each query; of one key only, if given, and only those admitted from `since` and before `until`.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database cannot be read.
@@ -50,12 +50,12 @@ def exported(
     if until is not None:
         statement = statement.where(queries.c.created_at < until)
     with snapshot(engine) as connection:
-        found = connection.execute(statement, execution_options={"yield_per": _ROWS})
-        for _, entries in groupby(found, key=lambda row: row.id):
-            yield _exported(list(entries))
+        rows = connection.execute(statement, execution_options={"yield_per": _ROWS})
+        for _, entries in groupby(rows, key=lambda row: row.id):
+            yield _row(list(entries))
 
 
-def _exported(entries: Sequence[Any]) -> dict[str, Any]:
+def _row(entries: Sequence[Any]) -> dict[str, Any]:
     row = {name: getattr(entries[0], name) for name in FACTS} | dict.fromkeys(COLUMNS[len(FACTS) :])
     for entry in entries:
         if entry.event is not None:

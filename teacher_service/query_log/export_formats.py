@@ -1,7 +1,7 @@
-"""The rows of an export as JSON lines, CSV or Parquet, written as they come.
+"""The rows of an export as JSON lines, CSV or Parquet, written one after the other.
 
-Callers choose their Idempotency-Keys, and a spreadsheet runs a cell that begins like a formula. So in CSV, text that
-begins with one of = + - @ ' or white space has a ' before it; take it away to have the text back.
+Clients choose their Idempotency-Keys, and a spreadsheet executes a cell that begins like a formula. So in CSV, a ' is
+put before text that begins with one of = + - @ ' or white space; remove it to get the text back.
 """
 
 import csv
@@ -18,11 +18,11 @@ _FORMULAS: Final = tuple("=+-@'\t\r\n ")
 _ROWS_A_GROUP: Final = 20_000
 
 Write = Callable[[Iterable[Mapping[str, Any]], BinaryIO], None]
-"""Writes rows to a file, and leaves it open."""
+"""Writes rows to a file, and does not close it."""
 
 
 class MissingExtra(Exception):
-    """A format needs a package that is not installed."""
+    """The format needs a package that is not installed."""
 
 
 def _jsonl(rows: Iterable[Mapping[str, Any]], file: BinaryIO) -> None:
@@ -60,8 +60,8 @@ def _readable(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, **_times(row, lambda at: iso(at, "microseconds"))}
 
 
-def _times(row: Mapping[str, Any], said: Callable[[float], Any]) -> dict[str, Any]:
-    return {name: None if row[name] is None else said(row[name]) for name in TIMES}
+def _times(row: Mapping[str, Any], convert: Callable[[float], Any]) -> dict[str, Any]:
+    return {name: None if row[name] is None else convert(row[name]) for name in TIMES}
 
 
 def _safe(value: object) -> object:
@@ -69,6 +69,6 @@ def _safe(value: object) -> object:
 
 
 def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    left = iter(rows)
-    while group := list(islice(left, _ROWS_A_GROUP)):
+    iterator = iter(rows)
+    while group := list(islice(iterator, _ROWS_A_GROUP)):
         yield group

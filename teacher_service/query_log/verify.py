@@ -1,9 +1,9 @@
-"""Every hash, every sum and every stored answer of a ledger, looked at again.
+"""The verification of a ledger: every hash, every sum and every stored answer is computed again.
 
-Reads one snapshot while the service runs, and holds nobody up. Memory grows with the days on which each key was used,
-not with the log. Not covered are a key's name, secret, terms and burst limits, for how long an answer is promised, and
-the bytes of answers from before the chain. Whoever rewrites the whole ledger and every hash is found out by a head that
-was noted elsewhere: `Head`.
+It reads one snapshot while the service runs, and blocks no writer. Memory use grows with the days on which each key was
+used, not with the log. It does not cover a key's name, secret, terms and rate limits, the retention time of an answer,
+and the bytes of answers from before the chain. If the whole ledger is rewritten with all its hashes, only a `Head` that
+was noted elsewhere shows it.
 """
 
 from collections.abc import Callable
@@ -33,13 +33,13 @@ def verify(
     expect: Head | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Report:
-    """Look at the whole ledger as it stands.
+    """Verify the whole ledger in its present state.
 
     Args:
         engine: of the ledger.
         now: seconds since the epoch.
-        expect: a head that was noted earlier, which the log must still go through.
-        progress: told the number of entries looked at, and of all, now and then.
+        expect: a head that was noted earlier, and must still be in the log.
+        progress: called from time to time with the number of verified entries, and of all.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database cannot be read.
@@ -51,7 +51,7 @@ def verify(
         for row in connection.execute(ENTRIES, execution_options={"yield_per": _ROWS}):
             if report.entries % _REPORT_EVERY == 0:
                 progress(report.entries, total)
-            log.look_at(row)
+            log.check(row)
         log.end()
         for problems in (
             problems_of_head(connection, report.head),
@@ -61,5 +61,5 @@ def verify(
             problems_of_usage(connection, log),
         ):
             for problem in problems:
-                report.tell(problem)
+                report.add(problem)
     return report

@@ -1,4 +1,4 @@
-"""The log entry by entry: whether each hashes to what is written, and what its queries sum to."""
+"""The verification of the log entry by entry: each hash, and the sums of the queries."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from teacher_service.database.schema import queries
 from teacher_service.ledger.hash_chain import ADMITTED, GENESIS, link
 from teacher_service.query_log.verify_report import Head, Report
 
-STRANGE_VALUE: Final = "it holds a value of another type than its column's"
-"""SQLite lets any into any."""
+STRANGE_VALUE: Final = "it has a value of the wrong type for its column"
+"""Possible because a column of SQLite accepts values of every type."""
 
 _SECONDS_A_DAY: Final = 86_400
 
@@ -30,7 +30,7 @@ ENTRIES: Final = entries_with(queries.c.keys())
 
 @dataclass
 class Totals:
-    """What a key must have used, reserved and in flight."""
+    """The numbers that a key must have according to the log."""
 
     used: int = 0
     reserved: int = 0
@@ -38,7 +38,7 @@ class Totals:
 
 
 class Log:
-    """The log entry by entry, and what it sums to."""
+    """The log, checked entry by entry, and its sums so far."""
 
     def __init__(self, report: Report, expect: Head | None, versions: Mapping[int, Sequence[str]] = VERSIONS) -> None:
         self._report = report
@@ -49,34 +49,34 @@ class Log:
         self.totals: dict[str, Totals] = {}
         self.usage: dict[tuple[str, int], list[int]] = {}
 
-    def look_at(self, row: Row[Any]) -> None:
-        """The next entry, with its query."""
+    def check(self, row: Row[Any]) -> None:
+        """Check the next entry, with its query."""
         report = self._report
         report.entries += 1
         if row.sequence != report.head.sequence + 1:
-            report.tell(f"entries {report.head.sequence + 1} to {row.sequence - 1} are missing")
+            report.add(f"entries {report.head.sequence + 1} to {row.sequence - 1} are missing")
         elif not self._has_its_hash(row):
-            report.tell(
+            report.add(
                 f"entry {row.sequence}: its hash is wrong; the entry, or a fact of query {row.query_id} that it "
                 "covers, was altered"
             )
         elif row.event == ADMITTED and row.id is not None:
             for fact in self._uncovered(row):
-                report.tell(
+                report.add(
                     f"entry {row.sequence}: query {row.query_id} has a value of {fact}, which its entry does not cover"
                 )
         report.head = Head(row.sequence, row.sha256 if isinstance(row.sha256, bytes) else GENESIS)
         for problem in self._problems_of(row):
-            report.tell(f"entry {row.sequence}: {problem}")
+            report.add(f"entry {row.sequence}: {problem}")
         if self._expect is not None and row.sequence == self._expect.sequence and report.head != self._expect:
-            report.tell(f"entry {row.sequence}: expected {self._expect}, as was noted, got {report.head}")
+            report.add(f"entry {row.sequence}: expected the noted head {self._expect}, got {report.head}")
 
     def end(self) -> None:
-        """There are no more entries."""
+        """Check the end of the log, after its last entry."""
         if self._expect is not None and self._expect.sequence > self._report.head.sequence:
-            self._report.tell(f"the log ends at {self._report.head}; expected it to go through {self._expect}")
+            self._report.add(f"the log ends at {self._report.head}; expected it to go through {self._expect}")
         if self._expect is not None and self._expect.sequence == 0 and self._expect != Head():
-            self._report.tell(f"nothing stands before the log; expected {self._expect}")
+            self._report.add(f"expected {self._expect} before the first entry, got nothing")
 
     def _has_its_hash(self, row: Row[Any]) -> bool:
         """Whether the hash is right in any version; the version of the entry before is the likeliest."""
@@ -93,22 +93,22 @@ class Log:
 
     def _problems_of(self, row: Row[Any]) -> Iterator[str]:
         if row.id is None:
-            yield f"query {row.query_id}, of which it speaks, is missing"
+            yield f"its query {row.query_id} is missing"
             return
         if row.event == ADMITTED:
             if row.query_id <= self._last_admitted:
                 yield f"query {row.query_id} was admitted out of order"
             self._last_admitted = max(self._last_admitted, row.query_id)
             if row.created_at != row.at:
-                yield f"query {row.query_id} says created_at = {row.created_at}, and the log {row.at}"
+                yield f"query {row.query_id} has created_at = {row.created_at}, but the log has {row.at}"
             if row.status == "held" and (row.finished_at, row.answer_sha256) != (None, None):
-                yield f"query {row.query_id} is held, and yet finished or answered"
+                yield f"query {row.query_id} is held, but has finished_at or answer_sha256"
         else:
             if row.query_id > self._last_admitted:
                 yield f"query {row.query_id} ended before it was admitted"
             if (row.status, row.finished_at) != (row.event, row.at):
                 yield (
-                    f"query {row.query_id} says {row.status} at {row.finished_at}, and the log {row.event} at {row.at}"
+                    f"query {row.query_id} is {row.status} at {row.finished_at}, but in the log {row.event} at {row.at}"
                 )
         try:
             self._add_up(row)

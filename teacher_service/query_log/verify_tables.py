@@ -1,4 +1,4 @@
-"""The tables beside the log: whether each says what the log sums to, and each answer is the one that was sent."""
+"""The verification of the other tables: each agrees with the sums of the log, and each answer is as it was sent."""
 
 import json
 from collections import Counter
@@ -23,7 +23,8 @@ _MISCOUNTED = text(
 )
 _ANSWERS = text(
     "SELECT a.key_id, a.idempotency_key, a.payload_sha256, a.query_id, a.content, a.header_length, a.kept_until, "
-    "q.id, q.status, q.answer_sha256, q.key_id AS asked_by, q.idempotency_key AS asked_as, q.payload_sha256 AS asked "
+    "q.id, q.status, q.answer_sha256, q.key_id AS query_key_id, q.idempotency_key AS query_idempotency_key, "
+    "q.payload_sha256 AS query_payload_sha256 "
     "FROM answers a LEFT JOIN queries q ON q.id = a.query_id ORDER BY a.query_id"
 )
 _UNANSWERED = text(
@@ -37,24 +38,24 @@ _USAGE = text("SELECT key_id, day, queries, samples FROM daily_usage ORDER BY ke
 
 
 def problems_of_head(connection: Connection, head: Head) -> Iterator[str]:
-    """The head that is noted must be the last entry."""
-    noted = [tuple(row) for row in connection.execute(text("SELECT id, sequence, sha256 FROM chain_head ORDER BY id"))]
-    if noted != [(1, head.sequence, head.sha256)]:
-        said = ", ".join(f"{sequence}:{_shown(digest)}" for _, sequence, digest in noted) or "nothing"
-        yield f"chain_head: expected {head}, where the log ends, got {said}"
+    """The stored head must be the last entry."""
+    stored = [tuple(row) for row in connection.execute(text("SELECT id, sequence, sha256 FROM chain_head ORDER BY id"))]
+    if stored != [(1, head.sequence, head.sha256)]:
+        shown = ", ".join(f"{sequence}:{_shown(digest)}" for _, sequence, digest in stored) or "nothing"
+        yield f"chain_head: expected {head}, the end of the log, got {shown}"
 
 
 def problems_of_counts(connection: Connection) -> Iterator[str]:
     """Each query was admitted once, and ended once unless it is held."""
     for row in _streamed(connection, _MISCOUNTED, _ROWS):
         yield (
-            f"query {row.id}: it is {row.status}, and the log says that it was admitted {row.admitted} times and ended "
+            f"query {row.id}: it is {row.status}, but in the log it was admitted {row.admitted} times and ended "
             f"{row.ended} times"
         )
 
 
 def problems_of_answers(connection: Connection, now: float) -> Iterator[str]:
-    """Each answer is that of its query, there for as long as it must be."""
+    """Each answer belongs to its query, and is stored for its whole retention time."""
     for row in _streamed(connection, _ANSWERS, _ANSWERS_AT_ONCE):
         try:
             problems = list(_problems_of_answer(row, now))
@@ -63,22 +64,26 @@ def problems_of_answers(connection: Connection, now: float) -> Iterator[str]:
         for problem in problems:
             yield f"answer to query {row.query_id}: {problem}"
     for row in _streamed(connection, _UNANSWERED, _ROWS):
-        yield f"answer to query {row.id}: it has an Idempotency-Key, and its row of answers is missing"
+        yield f"answer to query {row.id}: its query has an Idempotency-Key, but the row in answers is missing"
 
 
 def _problems_of_answer(row: Row[Any], now: float) -> Iterator[str]:
     if row.id is None:
-        yield "there is no such query"
+        yield "its query is missing"
         return
-    if (row.key_id, row.idempotency_key, row.payload_sha256) != (row.asked_by, row.asked_as, row.asked):
-        yield "its key, Idempotency-Key or payload is not that of the query"
+    if (row.key_id, row.idempotency_key, row.payload_sha256) != (
+        row.query_key_id,
+        row.query_idempotency_key,
+        row.query_payload_sha256,
+    ):
+        yield "its key, Idempotency-Key or payload differs from the query's"
     if row.status == "settled":
         if row.content is not None and not _is_the_answer(row):
-            yield "its bytes are not those that were sent"
+            yield "its bytes differ from those that were sent"
         elif row.content is None and (row.kept_until is None or row.kept_until > now):
-            yield "its bytes are gone before their time"
+            yield "its bytes were removed before the end of the retention time"
     elif row.status == "released" or (row.content, row.header_length, row.kept_until) != (None, None, None):
-        yield f"it is there, though the query is {row.status}"
+        yield f"it is stored, but the query is {row.status}"
 
 
 def _is_the_answer(row: Row[Any]) -> bool:
@@ -87,7 +92,7 @@ def _is_the_answer(row: Row[Any]) -> bool:
         return False
     if row.answer_sha256 is not None and sha256(content).hexdigest() != row.answer_sha256:
         return False
-    try:  # the hash covers the bytes, not where their head ends
+    try:  # the hash covers the bytes, not the length of their head
         json.loads(content[:head])
     except (TypeError, ValueError):
         return False
@@ -96,7 +101,7 @@ def _is_the_answer(row: Row[Any]) -> bool:
 
 def problems_of_keys(connection: Connection, log: Log) -> Iterator[str]:
     """Each key's numbers are the sums of its queries and grants."""
-    granted = Counter[object]()  # not summed by SQLite, which fails where the sum has more than 63 bits
+    granted = Counter[object]()  # summed here: SQLite fails if the sum has more than 63 bits
     for row in _streamed(connection, _GRANTS, _ROWS):
         if isinstance(row.samples, int):
             granted[row.key_id] += row.samples
@@ -112,12 +117,12 @@ def problems_of_keys(connection: Connection, log: Log) -> Iterator[str]:
             ("quota", row.quota, granted[row.id]),
         ):
             if stored != summed:
-                source = "its grants sum" if column == "quota" else "the log sums"
-                yield f"key {row.id}: {column} is {stored}, and {source} to {summed}"
+                source = "its grants" if column == "quota" else "the log"
+                yield f"key {row.id}: {column} is {stored}, but the sum of {source} is {summed}"
         if logged.used + logged.reserved > granted[row.id]:
             yield f"key {row.id}: more was admitted than granted"
     for key_id in unseen:
-        yield f"key {key_id}: the log speaks of it, and it is missing"
+        yield f"key {key_id}: it is in the log, but missing"
     for row in connection.execute(_STRAY_GRANTS):
         yield f"grant {row.id}: its key {row.key_id} is missing"
 
@@ -130,8 +135,8 @@ def problems_of_usage(connection: Connection, log: Log) -> Iterator[str]:
         if [row.queries, row.samples] != logged:
             queries, samples = logged or (0, 0)
             yield (
-                f"daily_usage of key {row.key_id}, day {row.day}: {row.queries} queries of {row.samples} samples, and "
-                f"the log sums to {queries} of {samples}"
+                f"daily_usage of key {row.key_id}, day {row.day}: {row.queries} queries of {row.samples} samples, but "
+                f"the sum of the log is {queries} of {samples}"
             )
     for key_id, day in unseen:
         yield f"daily_usage of key {key_id}, day {day}: it is missing"

@@ -167,8 +167,8 @@ class RunningService:
 
     def new_key(self, name: str, quota: int, **terms: Any) -> NewKey:
         """A key on these `KeyTerms`, made in the test's own process."""
-        with self.keys() as ring:
-            return ring.create(name, quota, terms=KeyTerms(**terms))
+        with self.keys() as keys:
+            return keys.create(name, quota, terms=KeyTerms(**terms))
 
     @contextmanager
     def keys(self, clock: Callable[[], float] = time.time) -> Iterator[KeyStore]:

@@ -48,7 +48,7 @@ def test_keys_of_one_holder_share_nothing_while_the_clock_jumps(
 ) -> None:
     """Hours forwards and backwards: each key's quota is its own, each limit starts afresh, nothing is charged twice."""
     services = start_two(TEACHER_ANSWER_RETENTION_HOURS="1000")
-    with services[0].keys(clock) as ring:
+    with services[0].keys(clock) as keys:
         first, second = (
             services[0].new_key(name, quota, holder="one", requests_per_minute=4)
             for name, quota in (("first", 9), ("second", 100))
@@ -57,7 +57,7 @@ def test_keys_of_one_holder_share_nothing_while_the_clock_jumps(
         for number, hours in enumerate((0.0, 5.0, -3.0, -30.0, 24.0, 700.0, -2000.0, 0.0)):
             clock.set(NOW + hours * HOUR)
             for key in (first, second):
-                expected = "answered" if used[key.token] + 2 <= ring.show(key.id).quota.limit else "quota-exceeded"
+                expected = "answered" if used[key.token] + 2 <= keys.show(key.id).quota.limit else "quota-exceeded"
                 answers = [outcome(ask(service, key.token, 2, f"i-{number}")) for service in services]
                 assert answers == ([expected, "replayed"] if expected == "answered" else [expected] * 2)
                 used[key.token] += 2 * (expected == "answered")

@@ -63,7 +63,10 @@ def test_tritonclient_understands_each_refusal(one_service: RunningService) -> N
     refused = {
         "429": ("3 samples, but 2 of 2 remain", {"model_name": "teacher", "headers": headers}),
         "404": ("expected 'teacher', got 'other'", {"model_name": "other", "headers": headers}),
-        "401": ("unknown or revoked", {"model_name": "teacher", "headers": {"Authorization": "Bearer tk_wrong"}}),
+        "401": (
+            "unknown, revoked or expired",
+            {"model_name": "teacher", "headers": {"Authorization": "Bearer tk_wrong"}},
+        ),
         "400": (
             "outputs: expected names",
             {"model_name": "teacher", "headers": headers, "outputs": [_output("scores")]},

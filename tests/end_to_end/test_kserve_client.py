@@ -37,5 +37,5 @@ def test_kserve_client_gets_the_teachers_logits_and_understands_refusals(
     assert "'429 Too Many Requests'" in found["exhausted"]
     assert "expected 'teacher', got 'other'" in found["unknown_model"]
     assert "'404 Not Found'" in found["unknown_model"]
-    assert "unknown or revoked" in found["wrong_key"]
+    assert "unknown, revoked or expired" in found["wrong_key"]
     assert service.quota(key)["used"] == 6

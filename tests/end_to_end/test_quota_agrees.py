@@ -30,15 +30,15 @@ _SAMPLES = st.integers(1, 5)
 class QuotaMachine(RuleBasedStateMachine):
     """One key, two services, and a model that is told the same."""
 
-    def __init__(self, services: list[RunningService], ring: KeyStore, clock: FileClock) -> None:
+    def __init__(self, services: list[RunningService], keys: KeyStore, clock: FileClock) -> None:
         super().__init__()
-        self.services, self.ring, self.clock = services, ring, clock
+        self.services, self.keys, self.clock = services, keys, clock
         self.now_ms = 1_000_000_000_000
         self.clock.set(self.now_ms / 1000)
         self.restarts = 0
         self.model = KeyModel(20, requests=Limit(7), samples=Limit(12))
         terms = KeyTerms(requests_per_minute=7, samples_per_minute=12)
-        self.key = ring.create(f"key {len(ring.all())}", 20, terms=terms)
+        self.key = keys.create(f"key {len(keys.all())}", 20, terms=terms)
 
     @rule(first=_SERVICES, second=_SERVICES, samples=_SAMPLES, name=st.sampled_from([None, None, "a", "b", "c"]))
     def infer(self, first: int, second: int, samples: int, name: str | None) -> None:
@@ -75,7 +75,7 @@ class QuotaMachine(RuleBasedStateMachine):
     @rule(samples=_SAMPLES)
     def grant(self, samples: int) -> None:
         """More quota."""
-        self.ring.grant(self.key.id, samples, "more")
+        self.keys.grant(self.key.id, samples, "more")
         self.model.quota += samples
 
     @precondition(lambda self: not self.model.revoked)
@@ -84,7 +84,7 @@ class QuotaMachine(RuleBasedStateMachine):
         """Other limits."""
         ends_ms = None if expires_in_ms is None else self.now_ms + expires_in_ms
         ends = None if ends_ms is None else ends_ms / 1000
-        self.ring.change(self.key.id, requests_per_minute=requests, samples_per_minute=samples, expires_at=ends)
+        self.keys.change(self.key.id, requests_per_minute=requests, samples_per_minute=samples, expires_at=ends)
         self.model.limit(requests, samples)
         self.model.expires_at_ms = ends_ms
 
@@ -92,7 +92,7 @@ class QuotaMachine(RuleBasedStateMachine):
     @rule()
     def revoke(self) -> None:
         """It is refused from now on."""
-        self.ring.revoke(self.key.id)
+        self.keys.revoke(self.key.id)
         self.model.revoked = True
 
     @precondition(lambda self: self.restarts < 1)
@@ -162,5 +162,5 @@ def test_quota_headers_and_enforcement_agree_whatever_happens(
     module = "tests.end_to_end.clocked_service"
     services = [start_service(database=ledger_place, module=module, **environment) for _ in range(2)]
     chosen = settings(max_examples=rounds(4, 15), stateful_step_count=25)
-    with services[0].keys(clock) as ring:
-        run_state_machine_as_test(partial(QuotaMachine, services, ring, clock), settings=chosen)  # type: ignore[arg-type]  # any factory will do
+    with services[0].keys(clock) as keys:
+        run_state_machine_as_test(partial(QuotaMachine, services, keys, clock), settings=chosen)  # type: ignore[arg-type]  # any factory will do

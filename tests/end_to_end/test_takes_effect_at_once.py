@@ -24,54 +24,54 @@ def services(two_services: list[RunningService]) -> list[RunningService]:
 
 
 @pytest.fixture
-def ring(services: list[RunningService]) -> Iterator[KeyStore]:
+def keys(services: list[RunningService]) -> Iterator[KeyStore]:
     """The keys, as a third process changes them."""
     with services[0].keys() as opened:
         yield opened
 
 
 @pytest.fixture
-def key(services: list[RunningService], ring: KeyStore) -> NewKey:
+def key(services: list[RunningService], keys: KeyStore) -> NewKey:
     """A key that both services have met, and remember."""
-    made = ring.create(f"known {secrets.token_hex(4)}", QUOTA)
+    made = keys.create(f"known {secrets.token_hex(4)}", QUOTA)
     assert _at_each(services, made.token) == ["answered", "answered"]
     return made
 
 
-def test_grant_is_spent_at_once(services: list[RunningService], ring: KeyStore) -> None:
-    made = ring.create("poor", 2)
+def test_grant_is_spent_at_once(services: list[RunningService], keys: KeyStore) -> None:
+    made = keys.create("poor", 2)
     assert _at_each(services, made.token) == ["answered", "answered"]
     for _ in range(2):
         assert _at_each(services, made.token) == ["quota-exceeded", "quota-exceeded"]
-        ring.grant(made.id, 2, "more")
+        keys.grant(made.id, 2, "more")
         assert _at_each(services, made.token) == ["answered", "answered"]
     assert _at_each(services, made.token) == ["quota-exceeded", "quota-exceeded"]
     assert services[1].quota(made.token)["limit"] == 6
 
 
-def test_revoked_key_is_refused_at_once(services: list[RunningService], ring: KeyStore, key: NewKey) -> None:
+def test_revoked_key_is_refused_at_once(services: list[RunningService], keys: KeyStore, key: NewKey) -> None:
     """Whatever it asks: a query, a malformed one, a paid answer again, its quota."""
     assert outcome(ask(services[0], key.token, 1, "paid")) == "answered"
-    ring.revoke(key.id)
+    keys.revoke(key.id)
     for service in services:
         malformed = http().post(service.url + INFER, content=b"{", headers=paying(key.token))
         quota = http().get(f"{service.url}/v1/quota", headers=paying(key.token))
         for refused in (ask(service, key.token), ask(service, key.token, 1, "paid"), malformed, quota):
             assert (refused.status_code, outcome(refused)) == (401, "unauthorized")
-    assert ring.show(key.id).quota.used == 3
+    assert keys.show(key.id).quota.used == 3
 
 
 def test_old_secret_is_refused_at_once_and_the_new_one_taken(
-    services: list[RunningService], ring: KeyStore, key: NewKey
+    services: list[RunningService], keys: KeyStore, key: NewKey
 ) -> None:
-    fresh = ring.rotate(key.id)
+    fresh = keys.rotate(key.id)
     assert _at_each(services, key.token) == ["unauthorized", "unauthorized"]
     assert _at_each(services, fresh.token) == ["answered", "answered"]
     assert services[0].quota(fresh.token)["used"] == 4
 
 
-def test_fewer_outputs_are_told_at_once(services: list[RunningService], ring: KeyStore, key: NewKey) -> None:
-    ring.change(key.id, outputs=OutputPolicy.parse("label"))
+def test_fewer_outputs_are_told_at_once(services: list[RunningService], keys: KeyStore, key: NewKey) -> None:
+    keys.change(key.id, outputs=OutputPolicy.parse("label"))
     assert _at_each(services, key.token) == ["output-not-allowed", "output-not-allowed"]
     for service in services:
         told = _unnamed(service, key.token).json()["outputs"]
@@ -91,7 +91,7 @@ def test_fewer_outputs_are_told_at_once(services: list[RunningService], ring: Ke
 )
 def test_lower_limits_hold_at_once(
     services: list[RunningService],
-    ring: KeyStore,
+    keys: KeyStore,
     key: NewKey,
     terms: TermChanges,
     expected: list[str],
@@ -103,16 +103,16 @@ def test_lower_limits_hold_at_once(
         "max_concurrent": None,
         "expires_at": time.time() + 1000,
     }
-    ring.change(key.id, **terms)
+    keys.change(key.id, **terms)
     assert _at_each(services, key.token) == expected
-    ring.change(key.id, **lifted)
+    keys.change(key.id, **lifted)
     assert _at_each(services, key.token) == ["answered", "answered"]
 
 
 def test_lower_limit_than_a_request_needs_refuses_it_at_once(
-    services: list[RunningService], ring: KeyStore, key: NewKey
+    services: list[RunningService], keys: KeyStore, key: NewKey
 ) -> None:
-    ring.change(key.id, samples_per_minute=2)
+    keys.change(key.id, samples_per_minute=2)
     assert [outcome(ask(service, key.token, 3)) for service in services] == ["invalid-request", "invalid-request"]
 
 

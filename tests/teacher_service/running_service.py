@@ -81,8 +81,8 @@ class ServiceUnderTest:
 
     def new_key(self, name: str, quota: int) -> NewKey:
         """Another key."""
-        ring: KeyStore = self.app.state.service.keys
-        return ring.create(name, quota)
+        keys: KeyStore = self.app.state.service.keys
+        return keys.create(name, quota)
 
     def send(self, method: str, path: str, headers: dict[str, str] | None = None, content: bytes = b"") -> Response:
         """Any request, as it is."""
@@ -122,9 +122,9 @@ def start_service(
     app = create_app(chosen, teacher, clock)
     with TestClient(app, raise_server_exceptions=False) as http:
         teacher.passes.clear()  # the pass that warmed the model up
-        ring: KeyStore = app.state.service.keys
+        keys: KeyStore = app.state.service.keys
         yield ServiceUnderTest(
-            app, http, teacher, data_dir / "ledger.sqlite", key or ring.create("tester", QUOTA), clock
+            app, http, teacher, data_dir / "ledger.sqlite", key or keys.create("tester", QUOTA), clock
         )
 
 

@@ -12,8 +12,8 @@ from tests.teacher_service.wire import assert_refused
 @pytest.fixture
 def limited(service: ServiceUnderTest) -> ServiceUnderTest:
     """A key that may ask three requests a minute, with six samples in all."""
-    ring: KeyStore = service.app.state.service.keys
-    key: NewKey = ring.create("limited", 50, terms=KeyTerms(requests_per_minute=3, samples_per_minute=6))
+    keys: KeyStore = service.app.state.service.keys
+    key: NewKey = keys.create("limited", 50, terms=KeyTerms(requests_per_minute=3, samples_per_minute=6))
     service.key = key
     return service
 
@@ -55,15 +55,15 @@ def test_questions_that_cost_nothing_are_not_limited(limited: ServiceUnderTest) 
 
 def test_changed_key_is_noticed_by_the_next_request(limited: ServiceUnderTest) -> None:
     """The service remembers keys; the ledger knows better."""
-    ring: KeyStore = limited.app.state.service.keys
+    keys: KeyStore = limited.app.state.service.keys
     assert limited.infer(images(1)).status_code == 200
-    ring.change(limited.key.id, requests_per_minute=None, samples_per_minute=None, max_concurrent=1)
+    keys.change(limited.key.id, requests_per_minute=None, samples_per_minute=None, max_concurrent=1)
     paid = limited.infer(images(1))
     assert paid.headers["ratelimit"] == '"quota";r=48, "concurrent";r=1'
-    fresh = ring.rotate(limited.key.id)
+    fresh = keys.rotate(limited.key.id)
     assert_refused(limited.infer(images(1)), 401, "unauthorized")
     limited.key = fresh
     assert limited.infer(images(1)).status_code == 200
-    ring.revoke(limited.key.id)
+    keys.revoke(limited.key.id)
     assert_refused(limited.infer(images(1)), 401, "unauthorized")
     assert_refused(limited.send("POST", INFER, limited.authorization, b"{"), 401, "unauthorized")

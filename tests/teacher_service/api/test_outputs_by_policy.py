@@ -73,8 +73,8 @@ def test_key_for_features_alone_must_name_them(service: ServiceUnderTest) -> Non
 
 def test_policy_widened_later_counts_at_once(service: ServiceUnderTest) -> None:
     """A refusal on remembered terms is looked into again before it is given."""
-    ring = service.app.state.service.keys
-    service.key = ring.create("grows", 50, terms=KeyTerms(outputs=OutputPolicy.parse("label")))
+    keys = service.app.state.service.keys
+    service.key = keys.create("grows", 50, terms=KeyTerms(outputs=OutputPolicy.parse("label")))
     assert service.infer(images(1)).status_code == 403
-    ring.change(service.key.id, outputs=OutputPolicy.parse("logits"))
+    keys.change(service.key.id, outputs=OutputPolicy.parse("logits"))
     assert service.infer(images(1)).status_code == 200

@@ -102,16 +102,16 @@ def test_terms_that_several_change_at_once_are_all_changed(ledger_place: Path | 
 @pytest.mark.parametrize("key_id", ["\x00", "a\x00b", "\udcff", "a_b", "", "x" * 33])
 def test_what_no_database_can_look_for_is_an_unknown_key(either: Books, key_id: str) -> None:
     """PostgreSQL refuses a null character, and neither takes half of a character."""
-    ring = either.keys
+    keys = either.keys
     for call in (
-        lambda: ring.show(key_id),
-        lambda: ring.grant(key_id, 1, "lost"),
-        lambda: ring.rotate(key_id),
-        lambda: ring.change(key_id, holder="x"),
+        lambda: keys.show(key_id),
+        lambda: keys.grant(key_id, 1, "lost"),
+        lambda: keys.rotate(key_id),
+        lambda: keys.change(key_id, holder="x"),
     ):
         with pytest.raises(UnknownKey):
             call()
-    assert ring.revoke(key_id) is False
+    assert keys.revoke(key_id) is False
     if key_id.isascii():
         with pytest.raises(Unauthorized):
-            ring.authenticate(f"tk_{key_id}_{'0' * 64}")
+            keys.authenticate(f"tk_{key_id}_{'0' * 64}")

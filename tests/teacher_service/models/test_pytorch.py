@@ -73,7 +73,7 @@ def test_trust_is_off_until_the_environment_says_otherwise(monkeypatch: pytest.M
 
 def test_network_that_cannot_see_the_images_is_refused_at_the_start(own: _Own) -> None:
     """Else every request would be admitted and fail."""
-    with pytest.raises(ValueError, match=r"cannot see images of shape \[3, 9, 8\]"):
+    with pytest.raises(ValueError, match=r"to take images of shape \[3, 9, 8\]"):
         TorchTeacher(own.weights((9, 8)), "cpu", trust_code=True)
 
 

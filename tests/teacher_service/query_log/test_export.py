@@ -19,7 +19,7 @@ from shared.oip import Body
 from teacher_service.cli.command import app
 from teacher_service.database.engine import open_database
 from teacher_service.ledger.ledger import Reservation
-from teacher_service.query_log.export import COLUMNS, FACTS, exported
+from teacher_service.query_log.export import COLUMNS, FACTS, export_rows
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
 from tests.teacher_service.told_ledger import tell
 
@@ -148,11 +148,11 @@ def test_snapshot_is_exported_while_the_service_writes(ledger_place: Path | str)
             books.ledger.settle(held, Body(b"{}", None)).result(WAIT_SECONDS)
 
         ask()
-        found = exported(books.engine)
+        found = export_rows(books.engine)
         first = next(found)
         ask()
         assert [first["id"], *(row["id"] for row in found)] == [1]
-        assert [row["finished_sequence"] for row in exported(books.engine)] == [2, 4]
+        assert [row["finished_sequence"] for row in export_rows(books.engine)] == [2, 4]
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     )
     engine = open_database(path)
     tracemalloc.start()
-    count = sum(1 for _ in exported(engine))
+    count = sum(1 for _ in export_rows(engine))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     engine.dispose()

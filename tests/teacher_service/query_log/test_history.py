@@ -15,7 +15,7 @@ from shared.oip import Body
 from teacher_service.database.engine import follow_indexes
 from teacher_service.errors.service_errors import InvalidRequest, LedgerUnavailable
 from teacher_service.ledger.ledger import Reservation
-from teacher_service.query_log.history import Day, History, Wanted, statement
+from teacher_service.query_log.history import Day, History, QueryFilter, statement
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Books, open_books, query, rows, table_gone
 
 ANSWER = Body(b"{}", None)
@@ -33,7 +33,7 @@ def _history(books: Books) -> History:
     return History(books.engine, books.clock)
 
 
-def _pages(history: History, wanted: Wanted, limit: int) -> list[int]:
+def _pages(history: History, wanted: QueryFilter, limit: int) -> list[int]:
     """The ids of all that is wanted, page by page."""
     found: list[int] = []
     cursor = None
@@ -93,7 +93,7 @@ def test_every_filter_finds_what_is_there_once_and_in_order(either: Books) -> No
             ),
             reverse=True,
         )
-        wanted = Wanted(key, status, since, until)  # type: ignore[arg-type]
+        wanted = QueryFilter(key, status, since, until)  # type: ignore[arg-type]
         for limit in (1, 3, 1000):
             assert _pages(history, wanted, limit) == [query_id for _, query_id in expected]
 
@@ -104,7 +104,7 @@ def test_pages_lose_and_repeat_nothing_while_queries_come_and_end(either: Books)
     held = [_hold(either, key) for _ in range(12)]
     history, cursor, found = _history(either), None, list[int]()
     for turn in range(6):
-        page = history.page(Wanted(key), 2, cursor)
+        page = history.page(QueryFilter(key), 2, cursor)
         found += [row.id for row in page.queries]
         cursor = page.next
         either.clock.now += 1
@@ -121,7 +121,7 @@ def test_cursor_of_another_question_is_kept_to_what_is_asked_now(either: Books) 
         _hold(either, key)
     history = _history(either)
     for cursor, until, ids in ((4, 25.0, [2, 1]), (2, 35.0, [1]), (3, 30.0, [2, 1]), (3, 30.5, [2, 1])):
-        assert [row.id for row in history.page(Wanted(key, until=until), 10, cursor).queries] == ids
+        assert [row.id for row in history.page(QueryFilter(key, until=until), 10, cursor).queries] == ids
 
 
 def test_row_tells_the_facts_of_the_log(either: Books) -> None:
@@ -130,7 +130,7 @@ def test_row_tells_the_facts_of_the_log(either: Books) -> None:
     held = _hold(either, key, "mine")
     either.clock.now = 51.5
     either.ledger.settle(held, ANSWER).result(WAIT_SECONDS)
-    [row] = _history(either).page(Wanted(key), 10).queries
+    [row] = _history(either).page(QueryFilter(key), 10).queries
     facts = row._asdict()
     assert facts == dict(zip(facts, rows(either.path, f"SELECT {', '.join(facts)} FROM queries")[0], strict=True))
     assert (facts["status"], facts["created_at"], facts["finished_at"]) == ("settled", 50.25, 51.5)
@@ -142,26 +142,29 @@ def test_idempotency_key_finds_the_query_that_counts(either: Books) -> None:
     key, other = either.key(10), either.key(10)
     either.ledger.release(_hold(either, key, "word")).result(WAIT_SECONDS)
     history = _history(either)
-    assert _pages(history, Wanted(key, idempotency_key="word"), 5) == []
+    assert _pages(history, QueryFilter(key, idempotency_key="word"), 5) == []
     _hold(either, other, "word")
     counts = _hold(either, key, "word")
-    assert _pages(history, Wanted(key, idempotency_key="word"), 5) == [counts.query_id]
+    assert _pages(history, QueryFilter(key, idempotency_key="word"), 5) == [counts.query_id]
     either.ledger.settle(counts, ANSWER).result(WAIT_SECONDS)
-    assert _pages(history, Wanted(key, "settled", idempotency_key="word"), 5) == [counts.query_id]
-    for nothing in (Wanted(key, "held", idempotency_key="word"), Wanted(key, until=1.0, idempotency_key="word")):
+    assert _pages(history, QueryFilter(key, "settled", idempotency_key="word"), 5) == [counts.query_id]
+    for nothing in (
+        QueryFilter(key, "held", idempotency_key="word"),
+        QueryFilter(key, until=1.0, idempotency_key="word"),
+    ):
         assert _pages(history, nothing, 5) == []
 
 
 def test_cursor_that_no_page_gave_is_refused(either: Books) -> None:
     for cursor in (5, 2**63 - 1):
-        with pytest.raises(InvalidRequest, match=f"cursor: expected what `next` .* got {cursor}"):
-            _history(either).page(Wanted(), 10, cursor)
+        with pytest.raises(InvalidRequest, match=f"cursor: expected the `next` .* got {cursor}"):
+            _history(either).page(QueryFilter(), 10, cursor)
 
 
 def test_failing_database_is_told(either: Books) -> None:
     history = _history(either)
     with table_gone(either.path, "queries"), pytest.raises(LedgerUnavailable):
-        history.page(Wanted(), 10)
+        history.page(QueryFilter(), 10)
     with table_gone(either.path, "daily_usage"), pytest.raises(LedgerUnavailable):
         history.usage(None, 0, 10)
 
@@ -198,7 +201,7 @@ def test_page_of_a_long_log_looks_at_no_more_than_it_tells(either: Books, common
     for key, status, since, until, start in product(
         asking, (None, rare, common), (None, middle), (None, early, middle), (None, late, deep)
     ):
-        wanted = Wanted(key, status, since, until)  # type: ignore[arg-type]
+        wanted = QueryFilter(key, status, since, until)  # type: ignore[arg-type]
         looked_at = _looked_at(either, statement(wanted, limit, start))
         assert looked_at <= 20 * limit, (wanted, start, looked_at)
 

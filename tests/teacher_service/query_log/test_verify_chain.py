@@ -47,7 +47,7 @@ def _report(books: Books, expect: Head | None = None) -> Report:
     log = Log(report, expect, PRETENDED)
     with books.engine.connect() as connection:
         for row in connection.execute(entries_with([*(column.name for column in queries.c), "weather"])):
-            log.look_at(row)
+            log.check(row)
     log.end()
     return report
 
