@@ -49,11 +49,11 @@ def errors_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def help_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The texts of `help=` and `epilog=`, and the docstrings of commands, by line."""
+    """The texts of `help=` and `epilog=`, and the docstrings of functions, by line: of the module of a command line."""
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg in ("help", "epilog"):
             yield from _texts(node.value)
-        if isinstance(node, ast.FunctionDef) and any("command" in ast.dump(mark) for mark in node.decorator_list):
+        if isinstance(node, ast.FunctionDef):
             yield node.lineno, ast.get_docstring(node) or ""
 
 
@@ -65,7 +65,7 @@ def dialect_in(path: Path) -> list[str]:
         sentences = list(enumerate(re.sub(r"`[^`\n]*`|\]\([^)]*\)", "", prose).split("\n"), 1))
     else:
         tree = ast.parse(text)
-        sentences = sorted({*errors_of(tree), *help_of(tree)})
+        sentences = sorted({*errors_of(tree), *(help_of(tree) if path.parent.name == "cli" else ())})
     where = path.relative_to(ROOT)
     return [
         f"{where}:{line}: {match[0]}: {sentence.strip()[:160]}"
