@@ -13,7 +13,7 @@ from distill_worker.methods.representation import OnRepresentation, Representati
 
 
 class CRD(OnRepresentation):
-    """Contrastive representation distillation: tell a sample's pair of embeddings from pairs of different samples."""
+    """Contrastive representation distillation: a sample's two embeddings against pairs of different samples."""
 
     name: Literal["crd"] = "crd"
     paper: ClassVar = "Tian et al. 2020, arXiv 1910.10699"
@@ -25,7 +25,7 @@ class CRD(OnRepresentation):
     negatives: int = Field(default=16384, ge=1)
     """Drawn a sample, with repetition: with few samples many are the same."""
     momentum: float = Field(default=0.5, ge=0, lt=1)
-    """How much of a memory's row stays when its sample is seen."""
+    """The share of a memory's row that stays when its sample comes up."""
 
     def make_term(self, setting: Setting) -> nn.Module:
         """CRD of the batch's embeddings."""

@@ -46,7 +46,7 @@ api_keys = Table(
     Column("samples_debt_at_ms", BigInteger, nullable=False, server_default=text("0")),
     CheckConstraint("used >= 0 AND reserved >= 0 AND used + reserved <= quota", name="never_over_admitted"),
 )
-"""`revision` counts the changes of secret and terms; `in_flight` the queries that hold samples."""
+"""`revision` counts the changes of secret and terms; `in_flight` counts the queries that hold samples."""
 
 grants = Table(
     "grants",
@@ -60,9 +60,9 @@ grants = Table(
     CheckConstraint("samples > 0", name="grants_something"),
     sqlite_autoincrement=True,
 )
-"""How each key came by its quota, which is their sum. Rows are added, never changed.
+"""The grants of each key: its quota is their sum. Rows are added, never changed.
 
-`reference` is the caller's own word for the grant, by which a repetition of it is known.
+`reference` is the client's name for the grant; a repeated grant has the same reference.
 """
 Index("grants_by_key", grants.c.key_id, grants.c.id)
 _referred_to = grants.c.reference.is_not(None)
@@ -89,7 +89,7 @@ queries = Table(
     CheckConstraint("samples > 0", name="charges_something"),
     sqlite_autoincrement=True,
 )
-"""The facts of each query, of which only status, finished_at and answer_sha256 change, once."""
+"""One row for each query. Only status, finished_at and answer_sha256 change, once."""
 Index("queries_by_key", queries.c.key_id, queries.c.status, queries.c.created_at, queries.c.id)
 Index("queries_by_status", queries.c.status, queries.c.created_at, queries.c.id)
 _held = queries.c.status == "held"
@@ -108,8 +108,8 @@ answers = Table(
 )
 """One row for each Idempotency-Key.
 
-`content` is NULL while the request is being answered, and again when the answer was kept for as long as promised;
-`kept_until` is NULL while it is being answered, or where the answer is kept for ever.
+`content` is NULL while the request is in flight, and again after the answer has expired. `kept_until` is NULL while the
+request is in flight, or if the answer never expires.
 """
 _kept = answers.c.content.is_not(None)
 Index("answers_by_end", answers.c.kept_until, sqlite_where=_kept, postgresql_where=_kept)
@@ -123,7 +123,7 @@ query_events = Table(
     Column("at", Float(53), nullable=False),
     Column("sha256", LargeBinary, nullable=False),
 )
-"""What happened to each query, chained (see `query_chain`). Rows are added, never changed."""
+"""The events of each query, chained by their hashes (see `ledger/hash_chain.py`). Rows are added, never changed."""
 
 chain_head = Table(
     "chain_head",
@@ -132,7 +132,7 @@ chain_head = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("sha256", LargeBinary, nullable=False),
 )
-"""One row: the last entry of the chain."""
+"""One row: the last event of the chain."""
 
 daily_usage = Table(
     "daily_usage",
@@ -142,5 +142,5 @@ daily_usage = Table(
     Column("queries", BigInteger, nullable=False),
     Column("samples", BigInteger, nullable=False),
 )
-"""What each key was charged on each day, counted in days since the epoch, UTC."""
+"""What each key was charged for on each day, in days since the epoch, UTC."""
 Index("daily_usage_by_day", daily_usage.c.day)

@@ -1,7 +1,7 @@
 """The tables of the cache, as `migrations` leaves them.
 
-Outputs are kept in blocks, one for what a purchase brought of one kind: 50,000 outputs are read as 1,600 rows, and a
-sample costs the file its output, its key and a checksum, not an index entry beside.
+Outputs are stored in blocks: one block holds the outputs of one kind that one purchase returned. So 50,000 outputs are
+read as 1,600 rows, and a sample takes its output, its key and a checksum of the file, without an index entry.
 """
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
@@ -19,9 +19,9 @@ streams = Table(
     Column("output_kind", String(1000), nullable=False),
     Unique("teacher_id", "output_kind"),
 )
-"""One row for each teacher and output kind, so that an output need not repeat them.
+"""One row for each teacher and output kind, so that an output does not repeat them.
 
-A purchase of several kinds at once has a row of its own, whose kind is theirs joined by `KIND_SEPARATOR`.
+A purchase of several kinds at once has a row of its own; its kind is their kinds, joined by `KIND_SEPARATOR`.
 """
 KIND_SEPARATOR = "+"
 
@@ -48,7 +48,7 @@ purchases = Table(
     Column("query_id", String(200)),
     Column("model_version", String(200)),
 )
-"""`status` is open, done, void (refused, never charged, or given up) or imported (paid for by somebody else).
+"""`status` is open, done, void (rejected and never charged, or abandoned) or imported (paid for by somebody else).
 
 `buyer_id` is the process that sees to it, `query_id` what the teacher called the request, `model_version` who answered.
 """
@@ -67,11 +67,11 @@ blocks = Table(
     Column("vectors", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
-"""Rows are added, never changed; of two outputs of one sample, that of the smaller id counts.
+"""Rows are added, never changed. If a sample has two outputs, the one with the smaller id counts.
 
 `vectors` is little-endian float32, a row for each of the purchase's samples, or for those at `positions` (little-endian
 uint32). `checksum` is the CRC-32 of the rows' sample keys and then the vectors, `row_checksums` (little-endian uint32)
-those of each key and its vector: a damaged row does not cost its neighbours.
+those of each key and its vector, so that a damaged row does not invalidate its neighbours.
 """
 Index("blocks_by_stream", blocks.c.stream_id, blocks.c.id)
 
@@ -87,7 +87,7 @@ set_aside = Table(
     Column("reason", String(200), nullable=False),
     Column("at", Float(53), nullable=False),
 )
-"""What was paid for and cannot be served, as it was found. Rows are added, never deleted."""
+"""Outputs that were paid for and cannot be served, byte for byte. Rows are added, never deleted."""
 
 addresses = Table(
     "addresses",
@@ -96,4 +96,4 @@ addresses = Table(
     Column("description", String, nullable=False),
     Column("seen_at", Float(53), nullable=False),
 )
-"""What the teacher at each address said of itself when it was last asked, as JSON."""
+"""The last description (JSON) that the teacher at each address gave of itself."""
