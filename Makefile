@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-service bench-batching bench-memory bench-history bench-cache bench-selection figures docs docs-outputs lock clean
+.PHONY: help demo test endurance check format bench bench-service bench-batching bench-memory bench-history bench-cache bench-selection figures docs docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,7 +34,14 @@ $(KSERVE_INSTALLED): requirements-kserve.lock $(INSTALLED)
 demo: $(INSTALLED) ## train a teacher, serve it, buy 50 outputs, compare CE, KD and CKD
 	@.venv/bin/distill-worker demo
 
-test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests
+# Compiled modules are kept: the tests start many processes, which import torch.
+test endurance: export PYTHONDONTWRITEBYTECODE =
+
+test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests (8 minutes on two cores)
+	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+endurance: export TUITION_ENDURANCE = 1
+endurance: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests in full and record their figures (1 hour)
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not alone"
 	.venv/bin/pytest -m alone
 

@@ -1,17 +1,39 @@
-"""What every test needs: one thread, an environment that names no teacher, and a database for those that want one."""
+"""What every test needs: one thread, an environment that names no teacher, and a database where a test takes one."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
+from hypothesis import HealthCheck, settings
 
+from tests.endurance import ENDURANCE, rounds
 from tests.postgresql import PostgresServer
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, by the processes that tests start too
+
+settings.register_profile(
+    "tuition",
+    max_examples=rounds(30, 100),
+    deadline=None,  # nor does a slow machine fail a test by a health check
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    derandomize=not ENDURANCE,
+)
+settings.load_profile("tuition")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make endurance` what measures speed."""
+    if not ENDURANCE:
+        for item in items:
+            if item.get_closest_marker("alone"):
+                item.add_marker(pytest.mark.skip(reason="it measures speed: make endurance"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
+    import torch  # only after OMP_NUM_THREADS is set
+
     torch.set_num_threads(1)
 
 
@@ -23,7 +45,7 @@ def _no_teacher_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A PostgreSQL server, started when the first test wants it."""
+    """A PostgreSQL server, started when the first test asks for it."""
     server = PostgresServer()
     yield server
     server.close()
@@ -36,5 +58,5 @@ def ledger_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pat
         yield tmp_path / "ledger.sqlite"
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    with server.database() as url:
+    with server.emptied_database() as url:
         yield url

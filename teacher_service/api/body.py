@@ -1,20 +1,36 @@
-"""Read a request body, bounded in size and time, and decompress it."""
+"""Read a request body, bounded in size and time, decompress it, and parse the JSON bodies of the admin routes."""
 
 import asyncio
 import zlib
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from teacher_service.errors.service_errors import BodyTooLarge, BodyTooSlow, InvalidRequest, UnsupportedEncoding
+from teacher_service.api.dependencies import State
+from teacher_service.errors.service_errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidRequest,
+    ServiceError,
+    UnsupportedEncoding,
+)
+from teacher_service.keys.request_schemas import RequestSchema, parse_request
 
 _LONG_CHUNK: Final = 4096
 """Longer chunks are decompressed in a thread: zlib may expand them a thousandfold, which would block other requests."""
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _RAW: Final = -zlib.MAX_WBITS
+
+_MAX_JSON_BYTES: Final = 16 * 1024
+"""Maximum size of an admin route's body."""
+
+BODY_ERRORS: Final[tuple[type[ServiceError], ...]] = (InvalidRequest, BodyTooSlow, BodyTooLarge, UnsupportedEncoding)
+"""Errors that a route with a JSON body may raise."""
+
+AnyRequest = TypeVar("AnyRequest", bound=RequestSchema)
 
 
 async def read_body(request: Request, *, max_bytes: int, timeout_seconds: float) -> bytes:
@@ -46,6 +62,23 @@ async def read_body(request: Request, *, max_bytes: int, timeout_seconds: float)
             f"body: expected all of it within {timeout_seconds:g} s, got {size} bytes; send fewer samples a request"
         ) from error
     return decoder.finish()
+
+
+def json_body(schema: type[AnyRequest]) -> Callable[..., Awaitable[AnyRequest]]:
+    """A dependency that parses the request's body as this schema."""
+
+    async def read(request: Request, state: State) -> AnyRequest:
+        content = await read_body(
+            request, max_bytes=_MAX_JSON_BYTES, timeout_seconds=state.settings.body_timeout_seconds
+        )
+        return parse_request(schema, content, state.history.clock())
+
+    return read
+
+
+def json_body_document(schema: type[RequestSchema]) -> dict[str, Any]:
+    """The OpenAPI `requestBody` of this schema."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema.model_json_schema()}}}}
 
 
 def _decoder(encoding: str, max_bytes: int) -> "_Plain | _Inflating":

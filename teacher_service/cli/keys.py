@@ -42,7 +42,7 @@ def create_key(
     data_dir: DataDir = None,
     key_file: Annotated[
         Path | None,
-        typer.Option(help="Write the key to this file (mode 600) instead; if the file exists, create no key."),
+        typer.Option(help="Write the secret to this file (mode 600) only; if the file exists, create no key."),
     ] = None,
     *,
     terms: Mapping[str, str | None],

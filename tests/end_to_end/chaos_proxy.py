@@ -15,6 +15,8 @@ from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Self
 
+from tests.endurance import HANG_SECONDS
+
 FATES: Final = {
     "pass": 10,
     "drop": 2,
@@ -60,7 +62,13 @@ class ChaosProxy:
         """What failed in here that should not."""
         self._upstream_port = upstream_port
         self._random = random.Random(seed)
+        self._deck: list[str] = []
+        """The next fates: each is there as often as its weight says, so that none depends on luck."""
+        self._admitted: int | None = None
+        """How many more requests pass before the others wait; None if all pass."""
+        self._waiting = 0
         self._loop = asyncio.new_event_loop()
+        self._changed = asyncio.Event()
         self._port: Future[int] = Future()
         self._tasks: set[asyncio.Task[Any]] = set()
         """The loop itself holds its tasks weakly, and one that waits for what nobody else holds could be collected."""
@@ -80,7 +88,43 @@ class ChaosProxy:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._port.result(10)}"
+        return f"http://127.0.0.1:{self._port.result(HANG_SECONDS)}"
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether as many requests as were admitted have come, and another one waits."""
+        return self._admitted == 0 and self._waiting > 0
+
+    def admit(self, requests: int) -> None:
+        """Let so many requests pass; those that come after them wait for the next call."""
+        asyncio.run_coroutine_threadsafe(self._set_admitted(requests), self._loop).result(HANG_SECONDS)
+
+    def admit_all(self) -> None:
+        """Let every request pass."""
+        asyncio.run_coroutine_threadsafe(self._set_admitted(None), self._loop).result(HANG_SECONDS)
+
+    async def _set_admitted(self, requests: int | None) -> None:
+        self._admitted = requests
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _admission(self) -> None:
+        self._waiting += 1
+        try:
+            while self._admitted == 0:
+                await self._changed.wait()
+        finally:
+            self._waiting -= 1
+        if self._admitted is not None:
+            self._admitted -= 1
+
+    def _fate(self) -> str:
+        if self.calm:
+            return "pass"
+        if not self._deck:
+            self._deck = [fate for fate, weight in FATES.items() for _ in range(weight)]
+            self._random.shuffle(self._deck)
+        return self._deck.pop()
 
     async def _run(self) -> None:
         self._ended = asyncio.Event()
@@ -98,7 +142,8 @@ class ChaosProxy:
         try:
             while True:
                 request = await _message(reader)
-                fate = "pass" if self.calm else self._random.choices([*FATES], [*FATES.values()])[0]
+                await self._admission()
+                fate = self._fate()
                 self.counts[fate] += 1
                 await self._give(await self._answer(fate, request, reader, writer), writer)
         except (OSError, EOFError, _Cut):

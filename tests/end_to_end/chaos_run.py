@@ -10,12 +10,14 @@ from typing import Final
 
 import numpy as np
 
+from tests.end_to_end.asking import wait_until
 from tests.end_to_end.chaos_proxy import ChaosProxy
 from tests.end_to_end.processes import RunningService, kill, start
 
-_ROUND_SECONDS: Final = (0.2, 1.6)
+REQUESTS_A_ROUND: Final = 19
+"""At most."""
 _VICTIMS: Final = {(): 2, ("worker",): 3, ("service",): 3, ("worker", "service"): 2}
-"""Who may be killed at the end of a round, and with what weight."""
+"""Who may be killed at the end of a round, and in how many of ten rounds."""
 _BELOW_EPHEMERAL: Final = range(20_000, 32_000)
 
 _CONFIG: Final = """
@@ -27,7 +29,7 @@ url = "{url}"
 request_size = 2
 concurrency = 8
 timeout_seconds = 1
-give_up_after_seconds = 300
+give_up_after_seconds = 600
 [budget]
 n = {n}
 [student]
@@ -76,17 +78,21 @@ class ChaosRun:
     exits: Counter[int | None] = field(default_factory=Counter)
     """Of workers that ended by themselves, by exit status."""
     worker: ForkServerProcess | None = None
+    _deck: list[tuple[str, ...]] = field(default_factory=list)
 
     def round(self) -> None:
-        """Start whoever is not running, and a moment later kill one, both or none."""
+        """Start what does not run; after some requests kill one process, both or none."""
         if self.service.process is None or not self.service.process.is_alive():
             self.service.launch()
+            if self.moments.random() < 0.5:  # else the first requests come before it listens
+                self.service.wait_until_ready()
         worker = self._worker()
-        worker.join(self.moments.uniform(*_ROUND_SECONDS))
+        self.proxy.admit(self.moments.randint(1, REQUESTS_A_ROUND))
+        wait_until(lambda: self.proxy.is_used_up or worker.exitcode is not None)
         if worker.exitcode is not None:
             self.exits[worker.exitcode] += 1
             self.worker = None
-        for victim in self.moments.choices([*_VICTIMS], [*_VICTIMS.values()])[0]:
+        for victim in self._victims():
             if victim == "service":
                 self.service.kill()
             elif worker.exitcode is None:
@@ -96,6 +102,12 @@ class ChaosRun:
                 continue
             self.kills[victim] += 1
 
+    def _victims(self) -> tuple[str, ...]:
+        if not self._deck:
+            self._deck = [victims for victims, weight in _VICTIMS.items() for _ in range(weight)]
+            self.moments.shuffle(self._deck)
+        return self._deck.pop()
+
     def end(self) -> int | None:
         """No more chaos: the exit status of a last worker, once both were killed and started again."""
         if self.worker is not None:
@@ -103,13 +115,15 @@ class ChaosRun:
             self.worker = None
         self.service.kill()
         self.proxy.calm = True
+        self.proxy.admit_all()
         self.service.start()
-        last = self._worker()
+        last = self._worker("--set", "teacher.timeout_seconds=600")
         last.join()
         return last.exitcode
 
-    def _worker(self) -> ForkServerProcess:
+    def _worker(self, *options: str) -> ForkServerProcess:
         if self.worker is None:
             environment = {"TEACHER_API_KEY": self.api_key}
-            self.worker = start("distill_worker", ["fetch", str(self.config)], self.log, environment, daemon=True)
+            arguments = ["fetch", str(self.config), *options]
+            self.worker = start("distill_worker", arguments, self.log, environment, daemon=True)
         return self.worker

@@ -1,6 +1,7 @@
 """A small real teacher, and services that run it in processes of their own."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import torch
 
 from shared.networks import build_network
 from shared.weights import WeightsCard, weights_bytes
+from tests.end_to_end.asking import wait_until
 from tests.end_to_end.processes import RunningService
+from tests.postgresql import PostgresServer
 
 StartService = Callable[..., RunningService]
 
@@ -25,7 +28,9 @@ def network(num_classes, in_channels):
 
 def wait(*_):
     time.sleep(float(os.environ.get("SECONDS_A_PASS", "0")))
-    while os.path.exists(os.environ.get("GATE", "")):
+    gate = os.environ.get("GATE", "")
+    while os.path.exists(gate):
+        open(gate + ".reached", "w").close()
         time.sleep(0.005)
 """
 
@@ -72,6 +77,10 @@ class GatedService:
         """The next pass of the model does not end before `open`."""
         self._gate.touch()
 
+    def wait_until_reached(self) -> None:
+        """Wait until the model stands before the gate: it has the images of some request."""
+        wait_until(self._gate.with_name(f"{self._gate.name}.reached").exists)
+
     def open(self) -> None:
         """The model moves again."""
         self._gate.unlink()
@@ -97,6 +106,33 @@ def start_service(weights: Path, slow_weights: Path, tmp_path: Path) -> Iterator
     yield begin
     for service in services:
         service.kill()
+
+
+@pytest.fixture(scope="module")
+def one_service(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service with default settings for all tests of a module, each of which makes keys of its own."""
+    service = RunningService(weights, tmp_path_factory.mktemp("one-service"))
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def two_services(
+    request: pytest.FixtureRequest, weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[RunningService]]:
+    """Two services on one ledger, of each kind, for all tests of a module, each of which makes keys of its own."""
+    folder = tmp_path_factory.mktemp("two-services")
+    with ExitStack() as stack:
+        place: Path | str = folder / "ledger.sqlite"
+        if request.param == "postgresql":
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            place = stack.enter_context(server.emptied_database())
+        services = [RunningService(weights, folder / name, database=place) for name in ("first", "second")]
+        for service in services:
+            stack.callback(service.kill)
+            service.start()
+        yield services
 
 
 @pytest.fixture

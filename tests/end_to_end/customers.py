@@ -14,10 +14,9 @@ import httpx
 
 from tests.end_to_end.asking import ask, outcome
 from tests.end_to_end.processes import RunningService
+from tests.endurance import HANG_SECONDS
 
 _COMES_BACK_SECONDS: Final = 0.02
-_PATIENCE_SECONDS: Final = 60
-"""How long a client repeats one request; reached only when something is stuck."""
 _LATER: Final = ("request-in-progress", "ledger-unavailable", "key-changed")
 
 
@@ -79,11 +78,11 @@ class Customers:
 
     def _ask_until_answered(self, chance: random.Random, api_key: str, name: str, samples: int) -> bool:
         """Whether the quota sufficed."""
-        attempt, deadline = 0, time.monotonic() + _PATIENCE_SECONDS
+        attempt, deadline = 0, time.monotonic() + HANG_SECONDS
         while True:
             attempt += 1
             if time.monotonic() > deadline:
-                self.problems.append(f"{name}: not answered within {_PATIENCE_SECONDS} s")
+                self.problems.append(f"{name}: not answered within {HANG_SECONDS} s")
                 return False
             try:
                 answer = ask(

@@ -23,12 +23,12 @@ from teacher_service.keys.api_key import NewKey
 from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.policy.key_terms import KeyTerms
+from tests.endurance import HANG_SECONDS
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     ["distill_worker.cli.command", "teacher_service.app", "sklearn.datasets", "httpx", "pytest", "torch._dynamo"]
 )
-_START_SECONDS = 60
 
 
 def start(
@@ -76,7 +76,7 @@ def free_port() -> int:
 @cache
 def http() -> httpx.Client:
     """Makes a connection for each request, so that none is left over from a process that was killed."""
-    return httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=30, trust_env=False)
+    return httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=HANG_SECONDS, trust_env=False)
 
 
 def _run_module(module: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
@@ -137,7 +137,7 @@ class RunningService:
     def wait_until_ready(self) -> None:
         """Wait until it says that it is ready."""
         assert self.process is not None
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while not self.is_ready():
             if not self.process.is_alive() or time.monotonic() > deadline:
                 raise AssertionError(f"the service did not start:\n{self.log.read_text()}")

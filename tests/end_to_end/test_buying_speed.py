@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.figures import record
 from distill_worker.buying.fetch import fetch
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import plan
@@ -21,6 +20,7 @@ from distill_worker.teachers.oip import OipTeacher
 from shared.sample_key import sample_key
 from tests.distill_worker.purchases import cached_outputs
 from tests.end_to_end.conftest import StartService
+from tests.endurance import record
 from tests.foreign.oip_server import ForeignModel, served
 
 pytestmark = pytest.mark.alone

@@ -1,5 +1,6 @@
 """An answer was paid for and lost; the service comes back another. What was paid for is still given, once."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import torch
 from shared import oip
 from shared.networks import build_network
 from shared.weights import load_weights, weights_bytes
+from tests.end_to_end.asking import wait_until
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService
+from tests.endurance import HANG_SECONDS
 
 SAMPLES = 8
 BODY = oip.encode_request({"images": np.zeros((SAMPLES, 1, 8, 8), np.uint8)}, outputs=["logits"])
@@ -64,16 +67,20 @@ def test_paid_answer_of_the_old_model_is_never_given_for_the_new_one(
 
 
 def test_live_service_frees_the_holds_of_a_dead_peer(
-    start_service: StartService, slow_weights: Path, ledger_place: Path | str
+    start_service: StartService, slow_weights: Path, ledger_place: Path | str, tmp_path: Path
 ) -> None:
     """Two services on one ledger; one dies with a hold. The other answers the repetition, charged once."""
     _, _, version = load_weights(slow_weights, trust_code=True)
-    dying = start_service(database=ledger_place, SECONDS_A_PASS="1")
+    gate = tmp_path / "gate"
+    dying = start_service(database=ledger_place, GATE=str(gate))
     api_key = dying.create_key("patient", quota=SAMPLES)
     living = start_service(database=ledger_place, SECONDS_A_PASS="0")
-    with pytest.raises(httpx.TransportError):
-        _ask(dying, api_key, "teacher", version, timeout=0.3)
-    dying.kill()
+    gate.touch()
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(_ask, dying, api_key, "teacher", version)
+        wait_until(lambda: bool(living.quota(api_key)["reserved"] == SAMPLES))
+        dying.kill()
+        assert isinstance(lost.exception(), httpx.TransportError)
     answer = _ask(living, api_key, "teacher", version)
     quota = living.quota(api_key)
     assert answer.status_code == 200
@@ -86,12 +93,10 @@ def _restarted(old: RunningService, new: RunningService) -> RunningService:
     return new
 
 
-def _ask(
-    service: RunningService, api_key: str, model: str, version: str, *, key: str = "once", timeout: float = 30
-) -> httpx.Response:
+def _ask(service: RunningService, api_key: str, model: str, version: str, *, key: str = "once") -> httpx.Response:
     return httpx.post(
         f"{service.url}/v2/models/{model}/versions/{version}/infer",
         content=BODY.content,
         headers={**BODY.headers, "Authorization": f"Bearer {api_key}", "Idempotency-Key": key},
-        timeout=timeout,
+        timeout=HANG_SECONDS,
     )

@@ -8,15 +8,15 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks.figures import record
 from shared import oip
 from tests.end_to_end.conftest import StartService
+from tests.endurance import ENDURANCE, HANG_SECONDS, record
 
 CLIENTS_PER_PROCESS = 32
 ATTEMPTS = 6
 
 
-@pytest.mark.parametrize("remaining", [37, 101])
+@pytest.mark.parametrize("remaining", [37, 101] if ENDURANCE else [37])
 def test_exactly_the_remaining_samples_are_answered_when_64_clients_race(
     start_service: StartService, tmp_path: Path, ledger_place: Path | str, remaining: int
 ) -> None:
@@ -38,7 +38,7 @@ def test_exactly_the_remaining_samples_are_answered_when_64_clients_race(
         racer.join()
     answered = sum(int(total.read_text()) for total in totals)
     # One sample at a time until refused: whatever larger requests could not use is used up.
-    with httpx.Client(base_url=services[1].url) as http:
+    with httpx.Client(base_url=services[1].url, timeout=HANG_SECONDS) as http:
         while _ask(http, api_key, 1):
             answered += 1
     name = f"over_admitted_of_{remaining}_{kind}"
@@ -53,7 +53,7 @@ def race(url: str, api_key: str, total: Path) -> None:
     """The clients of one process; writes how many samples were answered."""
 
     def client(index: int) -> int:
-        with httpx.Client(base_url=url, timeout=60) as http:
+        with httpx.Client(base_url=url, timeout=HANG_SECONDS) as http:
             return sum(_ask(http, api_key, 1 + (index + attempt) % 3) for attempt in range(ATTEMPTS))
 
     with ThreadPoolExecutor(CLIENTS_PER_PROCESS) as pool:

@@ -6,6 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.endurance import ENDURANCE, HANG_SECONDS
+
+_ROOT = Path(__file__).parents[2]
+_MODULE = "distill_worker" if ENDURANCE else "tests.end_to_end.short_demo"
+
 
 def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_path: Path) -> None:
     first, second = _demo(tmp_path), _demo(tmp_path)
@@ -13,7 +18,7 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
     assert first["cache_hits"] == 0
     assert first["quota"] == {"limit": 100, "used": 50, "remaining": 50}
     assert {result["method"] for result in first["results"]} >= {"ce", "kd", "ckd"}
-    assert first["teacher"]["accuracy"] > 0.95
+    assert first["teacher"]["accuracy"] > (0.95 if ENDURANCE else 0.5)
     assert second["calls_paid"] == 0
     assert second["cache_hits"] == 50
     assert second["quota"] == first["quota"]
@@ -32,7 +37,6 @@ def _demo(directory: Path) -> dict[str, Any]:
 
 
 def _run(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "distill_worker", "demo", "--json", "--seeds", "1"]
-    return subprocess.run(
-        [*command, "--directory", str(directory), *arguments], capture_output=True, text=True, check=False, timeout=300
-    )
+    command = [sys.executable, "-m", _MODULE, "demo", "--json", "--seeds", "1"]
+    command += ["--directory", str(directory), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=_ROOT, timeout=HANG_SECONDS)

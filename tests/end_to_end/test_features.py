@@ -1,12 +1,11 @@
 """Features for those who may see them, from a real service to a real cache, through a SIGKILL of the worker."""
 
 import json
+import signal
 import sqlite3
-import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from distill_worker.cache import Cache
@@ -16,8 +15,9 @@ from distill_worker.runs.targets import find_teacher, load_targets
 from shared.networks.taps import forward_with_features
 from shared.normalise import normalise
 from shared.weights import load_weights
+from tests.end_to_end.asking import wait_until
 from tests.end_to_end.conftest import StartService
-from tests.end_to_end.processes import RunningService, kill, start
+from tests.end_to_end.processes import RunningService, start
 
 N = 20
 KINDS = ("features.pooled", "features.stage2", "logits")
@@ -57,7 +57,7 @@ name = "kd"
 
 
 def test_features_are_bought_once_by_those_who_may_see_them(start_service: StartService, tmp_path: Path) -> None:
-    service = start_service(SECONDS_A_PASS="0.3")
+    service = start_service()
     config, kd = tmp_path / "white-box.toml", tmp_path / "kd.toml"
     config.write_text(WHITE_BOX.format(url=service.url, n=N, folder=tmp_path))
     kd.write_text(LOGITS_ALONE.format(url=service.url, n=N, folder=tmp_path))
@@ -92,15 +92,13 @@ def _worker(folder: Path, api_key: str, *arguments: str) -> tuple[int | None, st
 
 
 def _kill_while_buying(service: RunningService, api_key: str, folder: Path, config: Path) -> None:
-    """SIGKILL as soon as something is held or charged: what was asked is answered to nobody."""
-    worker = start("distill_worker", ["fetch", str(config)], folder / "killed.log", {"TEACHER_API_KEY": api_key})
-    deadline = time.monotonic() + 30
-    while service.quota(api_key)["remaining"] == N:
-        if time.monotonic() > deadline or not worker.is_alive():
-            pytest.fail((folder / "killed.log").read_text())
-    kill(worker)
-    while service.quota(api_key)["reserved"]:
-        time.sleep(0.01)
+    """SIGKILL when the second response has arrived; then at most four of the five requests were sent."""
+    environment = {"TEACHER_API_KEY": api_key, "DIE_AT": "answer:2"}
+    log = folder / "killed.log"
+    worker = start("tests.end_to_end.dying_worker", ["fetch", str(config)], log, environment)
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL, log.read_text()
+    wait_until(lambda: not service.quota(api_key)["reserved"])
     assert 0 < service.quota(api_key)["used"] < N
 
 

@@ -1,6 +1,7 @@
 """NVIDIA's clients for Triton, unmodified, against the service."""
 
 import asyncio
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ COMPRESSIONS = [
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["json", "binary"])
-def test_tritonclient_gets_the_teachers_logits(start_service: StartService, weights: Path, binary: bool) -> None:
-    service, headers = _service(start_service, quota=3)
+def test_tritonclient_gets_the_teachers_logits(one_service: RunningService, weights: Path, binary: bool) -> None:
+    service, headers = _client_of(one_service, quota=3)
     with triton.InferenceServerClient(_address(service)) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
@@ -48,17 +49,17 @@ def test_tritonclient_gets_the_teachers_logits(start_service: StartService, weig
 @pytest.mark.parametrize("compression", COMPRESSIONS, ids=lambda chosen: "+".join(chosen.values()) or "plain")
 @pytest.mark.parametrize("binary", [False, True], ids=["json", "binary"])
 def test_tritonclient_may_compress(
-    start_service: StartService, weights: Path, binary: bool, compression: dict[str, str]
+    one_service: RunningService, weights: Path, binary: bool, compression: dict[str, str]
 ) -> None:
     """Bodies are inflated; an answer that may come compressed comes as it is."""
-    service, headers = _service(start_service, quota=3)
+    service, headers = _client_of(one_service, quota=3)
     with triton.InferenceServerClient(_address(service)) as client:
         answer = client.infer("teacher", [_images(binary)], headers=headers, **compression)
     np.testing.assert_allclose(answer.as_numpy("logits"), _logits(weights), rtol=1e-5)
 
 
-def test_tritonclient_understands_each_refusal(start_service: StartService) -> None:
-    service, headers = _service(start_service, quota=2)
+def test_tritonclient_understands_each_refusal(one_service: RunningService) -> None:
+    service, headers = _client_of(one_service, quota=2)
     refused = {
         "429": ("3 samples, but 2 of 2 remain", {"model_name": "teacher", "headers": headers}),
         "404": ("expected 'teacher', got 'other'", {"model_name": "other", "headers": headers}),
@@ -81,7 +82,7 @@ def test_tritonclient_understands_each_refusal(start_service: StartService) -> N
 
 
 def test_tritonclient_reads_the_statistics(start_service: StartService) -> None:
-    service, headers = _service(start_service, quota=3)
+    service, headers = _client_of(start_service(), quota=3)
     with triton.InferenceServerClient(_address(service)) as client:
         client.infer("teacher", [_images(True)], headers=headers)
         for found in (client.get_inference_statistics(), client.get_inference_statistics("teacher")):
@@ -91,7 +92,7 @@ def test_tritonclient_reads_the_statistics(start_service: StartService) -> None:
 
 
 def test_asynchronous_tritonclient_gets_the_same(start_service: StartService, weights: Path) -> None:
-    service, headers = _service(start_service, quota=6)
+    service, headers = _client_of(start_service(), quota=6)
 
     async def ask() -> None:
         async with triton_aio.InferenceServerClient(_address(service)) as client:
@@ -111,9 +112,9 @@ def test_asynchronous_tritonclient_gets_the_same(start_service: StartService, we
     asyncio.run(ask())
 
 
-def _service(start_service: StartService, quota: int) -> tuple[RunningService, dict[str, str]]:
-    service = start_service()
-    return service, {"Authorization": f"Bearer {service.create_key('triton', quota=quota)}"}
+def _client_of(service: RunningService, quota: int) -> tuple[RunningService, dict[str, str]]:
+    key = service.new_key(f"triton {secrets.token_hex(4)}", quota)
+    return service, {"Authorization": f"Bearer {key.token}"}
 
 
 def _address(service: RunningService) -> str:

@@ -1,5 +1,6 @@
 """Every hostile request gets its refusal, soon, in bounded memory, for nothing; and the next good one an answer."""
 
+import secrets
 import socket
 import threading
 import time
@@ -10,27 +11,24 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.figures import record
+from tests.end_to_end.asking import wait_until
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.hostile_cases import ANSWERED, CASES
 from tests.end_to_end.hostile_requests import CLOSED, INFER, KEY, Case, good, good_content
 from tests.end_to_end.processes import RunningService
+from tests.endurance import ENDURANCE, HANG_SECONDS, record
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone] if ENDURANCE else []
 SECONDS = 5.0
+"""How long a refusal may take, in an endurance run."""
 MEBIBYTES = 400
 """What a request of at most 64 MiB may take while it is read, parsed and refused."""
 SLOW_SECONDS = 1
 
 
-@pytest.fixture
-def service(start_service: StartService) -> RunningService:
-    """A service with the bounds that it has unless told otherwise."""
-    return start_service()
-
-
-def test_hostile_requests_are_refused_soon_in_little_memory_and_for_nothing(service: RunningService) -> None:
-    key = service.create_key("stranger", quota=10_000)
+def test_hostile_requests_are_refused_soon_in_little_memory_and_for_nothing(one_service: RunningService) -> None:
+    service = one_service
+    key = _new_key(service, 10_000)
     answered = 0
     wrong: list[str] = []
     taken, grown = [], []
@@ -45,7 +43,7 @@ def test_hostile_requests_are_refused_soon_in_little_memory_and_for_nothing(serv
             answered += 1
             if status not in case.statuses:
                 wrong.append(f"{case.name}: got {status}")
-            if taken[-1] > SECONDS or grown[-1] > MEBIBYTES:
+            if grown[-1] > MEBIBYTES or (ENDURANCE and taken[-1] > SECONDS):
                 wrong.append(f"{case.name}: took {taken[-1]:.2f} s and {grown[-1]:.0f} MiB")
             if (after := _status(service, good(), key)) != 200:
                 wrong.append(f"{case.name}: the next request got {after}")
@@ -56,14 +54,15 @@ def test_hostile_requests_are_refused_soon_in_little_memory_and_for_nothing(serv
     record("hostile", "largest_growth", [max(grown)], unit="MiB", better="lower", target=MEBIBYTES)
     record("hostile", "longest_wait_of_another_client", [max(stalls)], unit="s", better="lower", target=0.5)
     assert not wrong, "\n".join(wrong)
-    assert max(stalls) < SECONDS, "nor does another client wait longer"
+    assert not ENDURANCE or max(stalls) < SECONDS, "nor does another client wait longer"
     assert service.quota(key)["used"] == answered + 1, "the good ones, and nothing else"
     assert "Traceback" not in service.log.read_text()
 
 
 @pytest.mark.parametrize("case", ANSWERED, ids=lambda case: case.name)
-def test_request_that_only_looks_hostile_is_answered(service: RunningService, case: Case) -> None:
-    key, before = service.create_key("stranger", quota=1), _forget_peak(service)
+def test_request_that_only_looks_hostile_is_answered(one_service: RunningService, case: Case) -> None:
+    service = one_service
+    key, before = _new_key(service, 1), _forget_peak(service)
     assert _status(service, case.request(), key) in case.statuses
     assert _memory(service, "VmHWM") - before < MEBIBYTES / 4, "nothing was unpacked but pixels"
     assert service.quota(key)["used"] == 1
@@ -72,24 +71,28 @@ def test_request_that_only_looks_hostile_is_answered(service: RunningService, ca
 def test_slow_client_is_told_so_and_keeps_nobody_waiting(start_service: StartService) -> None:
     """Headers without end, a body that never comes and one that dribbles: 408 each, and the connection ends."""
     service = start_service(TEACHER_BODY_TIMEOUT_SECONDS=str(SLOW_SECONDS))
-    key = service.create_key("stranger", quota=1)
+    key = _new_key(service, 1)
     content = good_content()
+    started = time.monotonic()
     head = f"POST {INFER} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {key}\r\nContent-Length: {len(content)}\r\n"
     never = _connect(service, head.encode() + b"\r\n")
     dribbled = _connect(service, head.encode() + b"\r\n")
     headers = _connect(service, head.encode())
     silent = _connect(service, b"")
-    started = time.monotonic()
     dribble = threading.Thread(target=_dribble, args=(dribbled, content))
     dribble.start()
     for connection in (never, dribbled):
         assert _read_status(connection) == 408
-        assert SLOW_SECONDS <= time.monotonic() - started < SLOW_SECONDS + SECONDS
+        assert time.monotonic() - started >= SLOW_SECONDS
     dribble.join()
     for connection in (headers, silent):
         assert _read_status(connection) == 408
-    assert _status(service, good(), key) == 200
+    wait_until(lambda: _status(service, good(), key) == 200)  # 408 if the machine takes a second for it
     assert service.quota(key)["used"] == 1
+
+
+def _new_key(service: RunningService, quota: int) -> str:
+    return service.new_key(f"stranger {secrets.token_hex(4)}", quota).token
 
 
 def _dribble(connection: socket.socket, content: bytes) -> None:
@@ -102,7 +105,7 @@ def _dribble(connection: socket.socket, content: bytes) -> None:
 
 
 def _connect(service: RunningService, start: bytes) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", service.port), timeout=15)
+    connection = socket.create_connection(("127.0.0.1", service.port), timeout=HANG_SECONDS)
     connection.sendall(start)
     return connection
 
@@ -131,7 +134,7 @@ def _watched(service: RunningService) -> Iterator[list[float]]:
     done = threading.Event()
 
     def watch() -> None:
-        with httpx.Client(base_url=service.url, timeout=60) as client:
+        with httpx.Client(base_url=service.url, timeout=HANG_SECONDS) as client:
             while not done.wait(0.02):
                 started = time.monotonic()
                 assert client.get("/v2").status_code == 200

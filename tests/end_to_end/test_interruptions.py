@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
@@ -12,6 +11,7 @@ import httpx
 from tests.end_to_end.asking import INFER, ask, body, outcome, paying, wait_until
 from tests.end_to_end.conftest import GatedService, StartService
 from tests.end_to_end.processes import RunningService
+from tests.endurance import HANG_SECONDS
 from tests.teacher_service.ledger_file import rows
 
 SAMPLES = 5
@@ -34,7 +34,7 @@ def test_service_that_is_told_to_stop_answers_what_it_admitted_and_takes_no_more
         assert late.headers["retry-after"]
         gated.open()
         assert [answer.result() for answer in answers] == [200] * 8
-    service.process.join(30)
+    service.process.join(HANG_SECONDS)
     assert service.process.exitcode == 0
     service.start()
     quota = service.quota(api_key)
@@ -42,13 +42,13 @@ def test_service_that_is_told_to_stop_answers_what_it_admitted_and_takes_no_more
 
 
 def test_service_does_not_wait_for_ever_when_told_to_stop(start_service: StartService) -> None:
-    """It ends within seconds though a client holds a connection with half a request."""
-    service = start_service()
+    """It ends though a client holds a connection with half a request, for which the service would wait an hour."""
+    service = start_service(TEACHER_BODY_TIMEOUT_SECONDS="3600")
     api_key = service.create_key("half", quota=1000)
     with _send(service, paying(api_key), BODY.content[:40]):
         assert service.process is not None
         os.kill(service.pid, signal.SIGTERM)
-        service.process.join(15)
+        service.process.join(HANG_SECONDS)
         assert service.process.exitcode == 0
 
 
@@ -59,7 +59,7 @@ def test_client_that_hangs_up_while_the_model_runs_is_charged_once_and_can_repla
     gated.shut()
     with _send(service, paying(key.token, "once"), BODY.content):
         _wait_for_holds(service, key.token, SAMPLES)
-        time.sleep(0.1)  # nobody else is there: the model takes the images within milliseconds of the hold
+        gated.wait_until_reached()
     gated.open()
     wait_until(lambda: not service.quota(key.token)["reserved"])
     assert service.quota(key.token)["used"] == SAMPLES
@@ -80,7 +80,7 @@ def test_client_that_hangs_up_before_the_model_took_its_images_pays_nothing(gate
     gated.shut()
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(_post, service, api_key)
-        _wait_for_holds(service, api_key, SAMPLES)
+        gated.wait_until_reached()
         with _send(service, paying(api_key), BODY.content):
             _wait_for_holds(service, api_key, 2 * SAMPLES)
         _wait_for_holds(service, api_key, SAMPLES)

@@ -1,25 +1,35 @@
-"""SIGKILL at random moments: in the end every sample is paid exactly once, and every output is held."""
+"""SIGKILL at random steps of the work: in the end every sample is paid exactly once, and every output is held."""
 
 import os
 import random
+import signal
 import sqlite3
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.figures import record
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
 from distill_worker.runs.samples import Samples
 from shared.weights import load_weights
 from teacher_service.models import TorchTeacher
 from tests.distill_worker.purchases import cached_outputs
+from tests.end_to_end.asking import wait_until
+from tests.end_to_end.chaos_proxy import ChaosProxy
 from tests.end_to_end.conftest import StartService
-from tests.end_to_end.processes import RunningService, kill, start
+from tests.end_to_end.processes import RunningService, start
+from tests.endurance import record, rounds
+from tests.teacher_service.ledger_file import rows
 
-N = 1200
-KILLS = 30
+WORKER_KILLS, SERVICE_KILLS = rounds(6, 30), rounds(5, 30)
+REQUEST_SIZE, MOST_REQUESTS = 4, 8
+"""Samples a request, and how many requests are sent at most before a kill."""
+N = rounds(300, 1200)
+"""More than all killed processes together buy, so that each kill finds something to interrupt."""
+STEPS = ("send", "answer", "commit")
+"""Where the worker dies; see dying_worker.py."""
 SEED = int(os.environ.get("TUITION_KILL_SEED", "20261123"))
 
 CONFIG = """
@@ -27,9 +37,9 @@ CONFIG = """
 name = "digits"
 [teacher]
 url = "{url}"
-request_size = 4
+request_size = {request_size}
 concurrency = 4
-give_up_after_seconds = 300
+give_up_after_seconds = 600
 [budget]
 n = {n}
 [student]
@@ -42,62 +52,68 @@ cache = "{cache}"
 
 
 def test_fetch_pays_exactly_once_when_the_worker_is_killed(start_service: StartService, tmp_path: Path) -> None:
-    """Killed 30 times during `fetch` and started again each time: used equals n, and n true outputs are held."""
-    service = start_service(SECONDS_A_PASS="0.2")
+    """Killed again and again during `fetch`: in the end used equals n, and n true outputs are held."""
+    service = start_service()
     api_key = service.create_key("worker", quota=N)
-    config = _write_config(tmp_path, service)
+    config = _write_config(tmp_path, service.url)
     moments = random.Random(SEED)
-    kills = interrupted = 0
-    while True:
-        worker = start("distill_worker", ["fetch", str(config)], tmp_path / "log", {"TEACHER_API_KEY": api_key})
-        if kills < KILLS:
-            worker.join(moments.uniform(0.05, 0.6))
-            if worker.exitcode is None:
-                kill(worker)
-                kills += 1
-                interrupted += _open_purchases(tmp_path)
-                continue
-        worker.join()
-        break
+    for number in range(WORKER_KILLS):
+        step = STEPS[number % len(STEPS)]
+        died = _fetch(config, api_key, f"{step}:{moments.randint(1, MOST_REQUESTS)}")
+        died.join()
+        assert died.exitcode == -signal.SIGKILL, (tmp_path / "log").read_text()
+        assert step == "commit" or _open_purchases(tmp_path), "the kill leaves purchases whose end is unknown"
+    worker = _fetch(config, api_key)
+    worker.join()
     assert worker.exitcode == 0, (tmp_path / "log").read_text()
-    assert kills == KILLS
-    assert interrupted > KILLS / 2, "most kills leave purchases whose end is unknown"
-    _check_and_record("worker_killed", service, api_key, tmp_path, kills)
+    _check_and_record("worker_killed", service, api_key, tmp_path, WORKER_KILLS)
 
 
 def test_fetch_pays_exactly_once_when_the_service_is_killed(start_service: StartService, tmp_path: Path) -> None:
-    """Killed 30 times under load: after each start no hold is left over, and in the end used equals n."""
-    service = start_service(SECONDS_A_PASS="0.1")
+    """Killed again and again under load: after each start no hold is left over, and in the end used equals n."""
+    service = start_service(SECONDS_A_PASS="0.05")
     api_key = service.create_key("worker", quota=N)
-    config = _write_config(tmp_path, service)
     moments = random.Random(SEED)
-    worker = start("distill_worker", ["fetch", str(config)], tmp_path / "log", {"TEACHER_API_KEY": api_key})
-    kills = 0
-    while worker.is_alive() and kills < KILLS:
-        worker.join(moments.uniform(0.05, 0.6))
-        service.kill()
-        kills += 1
-        with sqlite3.connect(service.data_dir / "ledger.sqlite") as ledger:
-            held_at_death = ledger.execute("SELECT count(*) FROM queries WHERE status = 'held'").fetchone()[0]
-        service.start()
-        with sqlite3.connect(service.data_dir / "ledger.sqlite") as ledger:
-            used, settled = ledger.execute(
-                "SELECT (SELECT used FROM api_keys),"
-                " (SELECT coalesce(sum(samples), 0) FROM queries WHERE status = 'settled')"
-            ).fetchone()
-            released = ledger.execute("SELECT count(*) FROM queries WHERE status = 'released'").fetchone()[0]
-        assert used == settled, "what is charged is what the log says was answered"
-        assert used <= N
-        assert released >= held_at_death, "the holds of the dead process are given back"
-    worker.join()
+    with ChaosProxy(service.port, SEED) as proxy:
+        proxy.calm = True
+        proxy.admit(0)
+        worker = _fetch(_write_config(tmp_path, proxy.url), api_key)
+        for _ in range(SERVICE_KILLS):
+            proxy.admit(moments.randint(1, MOST_REQUESTS))
+            wait_until(lambda: proxy.is_used_up or not worker.is_alive())
+            assert worker.is_alive(), (tmp_path / "log").read_text()
+            service.kill()
+            _check_restart(service)
+        proxy.admit_all()
+        worker.join()
     assert worker.exitcode == 0, (tmp_path / "log").read_text()
-    assert kills >= 25
-    _check_and_record("service_killed", service, api_key, tmp_path, kills)
+    _check_and_record("service_killed", service, api_key, tmp_path, SERVICE_KILLS)
 
 
-def _write_config(tmp_path: Path, service: RunningService) -> Path:
+def _fetch(config: Path, api_key: str, die_at: str | None = None) -> ForkServerProcess:
+    module = "distill_worker" if die_at is None else "tests.end_to_end.dying_worker"
+    environment = {"TEACHER_API_KEY": api_key, "DIE_AT": die_at or ""}
+    return start(module, ["fetch", str(config)], config.with_name("log"), environment)
+
+
+def _check_restart(service: RunningService) -> None:
+    """Start the service that was killed: what its dead process held is given back."""
+    ledger = service.data_dir / "ledger.sqlite"
+    [(held_at_death,)] = rows(ledger, "SELECT count(*) FROM queries WHERE status = 'held'")
+    service.start()
+    [(used, settled, released)] = rows(
+        ledger,
+        "SELECT (SELECT used FROM api_keys), (SELECT coalesce(sum(samples), 0) FROM queries WHERE status = 'settled'),"
+        " (SELECT count(*) FROM queries WHERE status = 'released')",
+    )
+    assert used == settled, "what is charged is what the log says was answered"
+    assert used <= N
+    assert released >= held_at_death, "the holds of the dead process are given back"
+
+
+def _write_config(tmp_path: Path, url: str) -> Path:
     path = tmp_path / "run.toml"
-    path.write_text(CONFIG.format(url=service.url, n=N, cache=tmp_path / "cache.sqlite"))
+    path.write_text(CONFIG.format(url=url, n=N, request_size=REQUEST_SIZE, cache=tmp_path / "cache.sqlite"))
     return path
 
 

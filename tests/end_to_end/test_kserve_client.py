@@ -9,6 +9,7 @@ import pytest
 
 from teacher_service.models import TorchTeacher
 from tests.end_to_end.conftest import StartService
+from tests.endurance import HANG_SECONDS
 
 PYTHON = Path(__file__).parents[2] / ".venv-kserve" / "bin" / "python"
 IMAGES = np.arange(3 * 64, dtype=np.uint8).reshape(3, 1, 8, 8)
@@ -22,7 +23,9 @@ def test_kserve_client_gets_the_teachers_logits_and_understands_refusals(
     service = start_service()
     key = service.create_key("kserve", quota=6)
     script = Path(__file__).with_name("kserve_client.py")
-    done = subprocess.run([PYTHON, script, service.url, key], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        [PYTHON, script, service.url, key], capture_output=True, text=True, check=False, timeout=HANG_SECONDS
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["live"] is found["ready"] is found["model_ready"] is True

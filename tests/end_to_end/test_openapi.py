@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.figures import record
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService
+from tests.endurance import HANG_SECONDS, record, rounds
 
 ADMIN_KEY = "an-admin-key-of-a-test"
 MEANING = "positive_data_acceptance"
@@ -28,11 +28,11 @@ def service(start_service: StartService) -> RunningService:
 def test_service_keeps_what_its_document_promises(service: RunningService, tmp_path: Path) -> None:
     """Neither a 5xx nor a status, header, media type or body that is not documented, with a key and as operator."""
     key = service.create_key("reader", quota=10**9)
-    asked = _try(service, key, tmp_path, "--exclude-path-regex", "^/v1/admin", "--max-time", "20")
+    asked = _try(service, key, tmp_path, "--exclude-path-regex", "^/v1/admin")
     quota = service.quota(key)
     assert quota["reserved"] == 0
     assert quota["used"] > 0, "some were answered"
-    administered = _try(service, ADMIN_KEY, tmp_path, "--include-path-regex", "^/v1/admin", "--max-time", "15")
+    administered = _try(service, ADMIN_KEY, tmp_path, "--include-path-regex", "^/v1/admin")
     assert "Traceback" not in service.log.read_text()
     record("openapi", "requests_tried", [asked + administered], unit="requests", better="higher", target=1000)
 
@@ -48,7 +48,7 @@ def test_example_of_the_document_can_be_pasted(service: RunningService, tmp_path
         env={**os.environ, "TEACHER_API_KEY": key},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["outputs"][0]["data"]) == 10
@@ -61,14 +61,20 @@ def _try(service: RunningService, key: str, folder: Path, *arguments: str) -> in
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json"),
             *("--header", f"Authorization: Bearer {key}", "--exclude-checks", MEANING),
-            *("--generation-deterministic", "--max-examples", "20", "--continue-on-failure", "--no-color"),
+            *(
+                "--generation-deterministic",
+                "--max-examples",
+                str(rounds(3, 20)),
+                "--continue-on-failure",
+                "--no-color",
+            ),
             *arguments,
         ],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (generated,) = re.findall(r"(\d+) generated", done.stdout)

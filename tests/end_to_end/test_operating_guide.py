@@ -12,6 +12,7 @@ from pathlib import Path
 
 from shared.weights import WeightsCard
 from tests.end_to_end.processes import free_port
+from tests.endurance import HANG_SECONDS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 
@@ -32,7 +33,7 @@ def test_every_command_of_the_guide_succeeds_and_the_service_ends_well(tmp_path:
             start_new_session=True,
         )
         try:
-            status = shell.wait(timeout=300)
+            status = shell.wait(timeout=HANG_SECONDS)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)

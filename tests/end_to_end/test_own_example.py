@@ -10,19 +10,22 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tests.end_to_end.processes import RunningService
+from tests.endurance import ENDURANCE, HANG_SECONDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+STEPS = () if ENDURANCE else ("--set", "training.steps=70")
 
 
 def test_own_network_and_own_data_are_taught_by_configuration_alone(tmp_path: Path) -> None:
     shutil.copytree(EXAMPLES / "own", tmp_path / "examples" / "own")
     _run(tmp_path, "examples/own/make_data.py")
-    _worker(tmp_path, "train", "examples/own/teacher.toml")
+    _worker(tmp_path, "train", "examples/own/teacher.toml", *STEPS)
     service = RunningService(tmp_path / "runs/own-teacher/student.safetensors", tmp_path / "service")
     service.start()
     try:
         key = service.create_key("own", quota=60)
-        result = _worker(tmp_path, "run", "examples/own/student.toml", TEACHER_URL=service.url, TEACHER_API_KEY=key)
+        environment = {"TEACHER_URL": service.url, "TEACHER_API_KEY": key}
+        result = _worker(tmp_path, "run", "examples/own/student.toml", *STEPS, **environment)
         assert service.quota(key)["used"] == 60
     finally:
         service.kill()
@@ -53,7 +56,7 @@ def _run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=HANG_SECONDS,
     )
     assert (done.returncode != 0) == fails, done.stderr
     return done

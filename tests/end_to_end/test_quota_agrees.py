@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -19,6 +19,7 @@ from tests.end_to_end.clocked_service import FileClock
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, http
 from tests.end_to_end.quota_model import KeyModel, Limit, predicted
+from tests.endurance import rounds
 
 _LIMITS = st.sampled_from([None, 1, 3, 7, 60])
 _STEPS_MS = [125, 1000, 7500, 20_000, 59_875, 60_000, 61_000, 7_200_000]
@@ -160,8 +161,6 @@ def test_quota_headers_and_enforcement_agree_whatever_happens(
     environment = {"CLOCK": str(clock.path), "TEACHER_ANSWER_RETENTION_HOURS": "inf", "TEACHER_MAX_BATCH_SIZE": "8"}
     module = "tests.end_to_end.clocked_service"
     services = [start_service(database=ledger_place, module=module, **environment) for _ in range(2)]
-    chosen = settings(
-        max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-    )
+    chosen = settings(max_examples=rounds(4, 15), stateful_step_count=25)
     with services[0].keys(clock) as keys:
         run_state_machine_as_test(partial(QuotaMachine, services, keys, clock), settings=chosen)  # type: ignore[arg-type]  # any factory will do

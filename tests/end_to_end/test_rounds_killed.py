@@ -1,21 +1,27 @@
 """`run` in rounds, killed inside purchases, inside trainings and between rounds, against a real service."""
 
 import json
-import os
-import random
-import time
-from contextlib import suppress
+import signal
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import record
 from tests.end_to_end.conftest import StartService
-from tests.end_to_end.processes import RunningService, kill, start
+from tests.end_to_end.processes import RunningService, start
+from tests.endurance import ENDURANCE, record
 
 N, ROUNDS = 120, 3
-KILLS = 12
-SEED = int(os.environ.get("TUITION_KILL_SEED", "20261124"))
+_EVERY_ROUND = ("send:1", "commit:9", "answer:3", "checkpoint.pt:1", "checkpoint.pt:2", "student.safetensors:1")
+DEATHS = (
+    [(step, r) for r in range(1, ROUNDS + 1) for step in (f"{r:04}.json:1", *_EVERY_ROUND)]
+    if ENDURANCE
+    else [
+        *(("answer:3", 1), ("checkpoint.pt:2", 1)),
+        *(("0002.json:1", 2), ("send:1", 2), ("student.safetensors:1", 2)),
+        *(("answer:3", 3), ("checkpoint.pt:2", 3)),
+    ]
+)
+"""Where the command dies, one start after the other (see dying_worker.py), and in which round."""
 
 CONFIG = """
 [data]
@@ -24,7 +30,7 @@ name = "digits"
 url = "{url}"
 request_size = 4
 concurrency = 2
-give_up_after_seconds = 300
+give_up_after_seconds = 600
 [budget]
 n = {n}
 strategy = "badge"
@@ -46,30 +52,23 @@ cache = "{folder}/cache.sqlite"
 
 def test_run_in_rounds_ends_the_same_however_often_it_is_killed(start_service: StartService, tmp_path: Path) -> None:
     """The choices of every round, the student's bits and what is paid are those of a run that nobody disturbed."""
-    service = start_service(SECONDS_A_PASS="0.1")
+    service = start_service()
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     calm_key, torn_key = _prepare(service, undisturbed), _prepare(service, disturbed)
     calm = _run(undisturbed, calm_key)
     calm.join()
     assert calm.exitcode == 0, (undisturbed / "log").read_text()
-    moments = random.Random(SEED)
-    places = list[tuple[int, int]]()
-    while True:
-        worker = _run(disturbed, torn_key)
-        if len(places) < KILLS or len(set(places)) < 3:
-            _wait_for_changes(moments.randint(2, 6), worker, service, torn_key, disturbed)
-            worker.join(moments.uniform(0, 0.1))
-            if worker.exitcode is None:
-                kill(worker)
-                places.append(_place(disturbed))
-                continue
-        worker.join()
-        break
-    assert worker.exitcode == 0, (disturbed / "log").read_text()
+    for die_at, number in DEATHS:
+        died = _run(disturbed, torn_key, die_at=die_at)
+        died.join()
+        assert died.exitcode == -signal.SIGKILL, (disturbed / "log").read_text()
+        assert _place(disturbed) == (number - die_at.startswith("0"), number - 1), die_at
+    last = _run(disturbed, torn_key)
+    last.join()
+    assert last.exitcode == 0, (disturbed / "log").read_text()
     paid = service.quota(torn_key)
-    record("kills", "rounds_killed_kills", [len(places)], unit="kills", better="higher")
+    record("kills", "rounds_killed_kills", [len(DEATHS)], unit="kills", better="higher")
     record("kills", "rounds_killed_double_charges", [paid["used"] - N], unit="samples", better="lower", target=0)
-    assert len(set(places)) >= 3, "killed in different places"
     assert (paid["used"], paid["reserved"], paid["remaining"]) == (N, 0, 0)
     assert service.quota(calm_key)["used"] == N
     assert _left_in(disturbed) == _left_in(undisturbed)
@@ -100,9 +99,12 @@ def _prepare(service: RunningService, folder: Path) -> str:
     return service.create_key(folder.name, quota=N)
 
 
-def _run(folder: Path, api_key: str, command: str = "run", *options: str) -> ForkServerProcess:
+def _run(
+    folder: Path, api_key: str, command: str = "run", *options: str, die_at: str | None = None
+) -> ForkServerProcess:
     arguments = [command, str(folder / "run.toml"), *options]
-    return start("distill_worker", arguments, folder / "log", {"TEACHER_API_KEY": api_key})
+    module = "distill_worker" if die_at is None else "tests.end_to_end.dying_worker"
+    return start(module, arguments, folder / "log", {"TEACHER_API_KEY": api_key, "DIE_AT": die_at or ""})
 
 
 def _told(folder: Path, api_key: str, command: str) -> dict[str, Any]:
@@ -124,24 +126,6 @@ def _place(folder: Path) -> tuple[int, int]:
     """How many rounds are chosen, and how many students of rounds trained."""
     rounds = folder / "run" / "rounds"
     return len(list(rounds.glob("*.json"))), len(list(rounds.glob("*/result.json")))
-
-
-def _wait_for_changes(
-    count: int, worker: ForkServerProcess, service: RunningService, api_key: str, folder: Path
-) -> None:
-    """Until it got so many steps further, on whatever machine: paid, trained, chose."""
-    seen = _progress(service, api_key, folder)
-    while count and worker.exitcode is None:
-        time.sleep(0.01)
-        if (now := _progress(service, api_key, folder)) != seen:
-            seen, count = now, count - 1
-
-
-def _progress(service: RunningService, api_key: str, folder: Path) -> tuple[object, ...]:
-    written = list[int]()
-    with suppress(FileNotFoundError):  # a student is finished just now
-        written += [path.stat().st_mtime_ns for path in (folder / "run").rglob("checkpoint.pt")]
-    return service.quota(api_key)["used"], _place(folder), sorted(written)
 
 
 def _left_in(folder: Path) -> list[bytes]:

@@ -1,21 +1,26 @@
 """Two workers on one PostgreSQL cache, wanting sets that overlap, pay for the union exactly, whoever is killed."""
 
 import random
+import signal
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 
-from benchmarks.figures import record
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
 from distill_worker.runs.samples import Samples
 from tests.end_to_end.conftest import StartService
-from tests.end_to_end.processes import RunningService, kill, start
+from tests.end_to_end.processes import RunningService, start
+from tests.endurance import record, rounds
 from tests.postgresql import PostgresServer
 
-N = 600
-KILLS = 12
+N = rounds(200, 600)
+KILLS = rounds(4, 12)
+MOST_REQUESTS = 6
+"""How many requests a worker sends at most before it dies: so few that none is done before the last kill."""
+STEPS = ("send", "answer", "commit")
 SEED = 20261124
 
 CONFIG = """
@@ -55,8 +60,8 @@ def _wanted(config: Path) -> set[bytes]:
 def test_two_workers_pay_for_the_union(
     start_service: StartService, postgres_server: PostgresServer, tmp_path: Path, kills: int
 ) -> None:
-    """With kills: a random one of the two, at a random moment; the other takes over what it left, or waits for it."""
-    service = start_service(SECONDS_A_PASS="0.05")
+    """With kills, each at a random step; the other one takes over what the dead one left, or waits for it."""
+    service = start_service(SECONDS_A_PASS="0.02")
     api_key = service.create_key("team", quota=2 * N)
     moments = random.Random(SEED)
     with postgres_server.database() as cache:
@@ -65,18 +70,19 @@ def test_two_workers_pay_for_the_union(
         union, both = wanted[0] | wanted[1], wanted[0] & wanted[1]
         assert len(both) > N / 10, "they overlap"
 
-        def worker(index: int) -> ForkServerProcess:
-            log = tmp_path / f"worker-{index}.log"
-            return start("distill_worker", ["fetch", str(configs[index])], log, {"TEACHER_API_KEY": api_key})
+        def worker(index: int, die: bool) -> ForkServerProcess:
+            log, environment = tmp_path / f"worker-{index}.log", {"TEACHER_API_KEY": api_key}
+            if die:
+                environment["DIE_AT"] = f"{moments.choice(STEPS)}:{moments.randint(1, MOST_REQUESTS)}"
+            module = "tests.end_to_end.dying_worker" if die else "distill_worker"
+            return start(module, ["fetch", str(configs[index])], log, environment)
 
-        workers = [worker(0), worker(1)]
-        killed = 0
-        while killed < kills:
-            index = moments.randrange(2)
-            workers[index].join(moments.uniform(0.05, 0.4))
-            kill(workers[index])
-            killed += 1
-            workers[index] = worker(index)
+        workers = [worker(index, die=kills > 0) for index in (0, 1)]
+        for killed in range(1, kills + 1):
+            wait([process.sentinel for process in workers if process.is_alive()])
+            index = next(index for index in (0, 1) if not workers[index].is_alive())
+            assert workers[index].exitcode == -signal.SIGKILL
+            workers[index] = worker(index, die=killed < kills - 1)
         for process in workers:
             process.join()
         logs = [(tmp_path / f"worker-{index}.log").read_text() for index in (0, 1)]
@@ -91,5 +97,5 @@ def test_two_workers_pay_for_the_union(
         assert len(bought) == len(set(bought)) == len(union)
     if kills:
         over = quota["used"] - len(union)
-        record("buying", "shared_cache_kills", [killed], unit="kills", better="higher", target=10)
+        record("buying", "shared_cache_kills", [kills], unit="kills", better="higher", target=10)
         record("buying", "shared_cache_paid_twice", [over], unit="samples", better="lower", target=0)

@@ -1,8 +1,8 @@
 """What an operator changes about a key takes effect on the very next request, in every process."""
 
+import secrets
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,16 +12,15 @@ from teacher_service.keys.store import KeyStore
 from teacher_service.policy.key_terms import TermChanges
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.end_to_end.asking import INFER, ask, outcome, paying
-from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, http
 
 QUOTA = 20
 
 
 @pytest.fixture
-def services(start_service: StartService, ledger_place: Path | str) -> list[RunningService]:
+def services(two_services: list[RunningService]) -> list[RunningService]:
     """Two on one ledger."""
-    return [start_service(database=ledger_place) for _ in range(2)]
+    return two_services
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def keys(services: list[RunningService]) -> Iterator[KeyStore]:
 @pytest.fixture
 def key(services: list[RunningService], keys: KeyStore) -> NewKey:
     """A key that both services have met, and remember."""
-    made = keys.create("known", QUOTA)
+    made = keys.create(f"known {secrets.token_hex(4)}", QUOTA)
     assert _at_each(services, made.token) == ["answered", "answered"]
     return made
 

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.end_to_end.processes import RunningService, start
+from tests.endurance import ENDURANCE
 
 ROOT = Path(__file__).parent.parent.parent
 KEPT = ROOT / "tests" / "written_before" / "flat_layout"
@@ -28,10 +31,16 @@ def test_finished_run_is_still_finished(files: Path) -> None:
 
 def test_unfinished_run_goes_on_from_its_checkpoint(files: Path) -> None:
     settings = ["training.seed=1", "training.steps=4000", "training.checkpoint_every=50"]
-    assert _train(files, "unfinished", *settings)["steps"] == 4000
-    lines = (files / "unfinished" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == list(range(80, 4001, 80))
-    assert not (files / "unfinished" / "checkpoint.pt").exists()
+    lines = list(range(80, 4001, 80))
+    if ENDURANCE:
+        assert _train(files, "unfinished", *settings)["steps"] == 4000
+        assert not (files / "unfinished" / "checkpoint.pt").exists()
+    else:
+        before = torch.load(files / "unfinished" / "checkpoint.pt", weights_only=True)["step"]
+        _train_until_killed(files, *settings)  # three more checkpoints were saved
+        lines = [step for step in lines if step <= before + 4 * 50]
+    metrics = (files / "unfinished" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in metrics] == lines
 
 
 def test_ledger_goes_on_counting_and_the_cache_buys_only_what_it_lacks(files: Path) -> None:
@@ -62,6 +71,16 @@ def test_ledger_goes_on_counting_and_the_cache_buys_only_what_it_lacks(files: Pa
 def _train(files: Path, directory: str, *settings: str) -> dict[str, Any]:
     places = [f"output.directory={files / directory}", f"output.cache={files / 'cache.sqlite'}"]
     return _worker(files, "train", *_set([*places, *settings]))
+
+
+def _train_until_killed(files: Path, *settings: str) -> None:
+    """Train until a fourth checkpoint is about to be saved."""
+    places = [f"output.directory={files / 'unfinished'}", f"output.cache={files / 'cache.sqlite'}"]
+    arguments = ["train", str(files / "run.toml"), *_set([*places, *settings])]
+    log = files / "killed.log"
+    process = start("tests.end_to_end.dying_worker", arguments, log, {"DIE_AT": "checkpoint.pt:4"})
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, log.read_text()
 
 
 def _worker(files: Path, command: str, *arguments: str, api_key: str = "") -> dict[str, Any]:

@@ -19,8 +19,9 @@ from teacher_service.database.query_facts import Query
 from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.ledger.ledger import Ledger
+from tests.endurance import HANG_SECONDS
 
-WAIT_SECONDS: Final = 10.0
+WAIT_SECONDS: Final = HANG_SECONDS
 """How long a test waits for what must happen; reached only when it fails."""
 
 

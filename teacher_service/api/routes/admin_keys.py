@@ -8,9 +8,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import BaseModel
 
+from teacher_service.api.body import BODY_ERRORS, json_body, json_body_document
 from teacher_service.api.dependencies import State, require_admin_key
 from teacher_service.api.inference_request import idempotency_key_of
-from teacher_service.api.json_form import BODY_ERRORS, body_of, documented_body
 from teacher_service.api.openapi.errors import ADMIN_KEYED, Responses, error_responses
 from teacher_service.errors.service_errors import (
     AdminDisabled,
@@ -67,10 +67,10 @@ async def _reference(
     "",
     status_code=201,
     responses=error_responses(*_ANY, *BODY_ERRORS, NameTaken),
-    openapi_extra=ADMIN_KEYED | documented_body(CreateKeyRequest),
+    openapi_extra=ADMIN_KEYED | json_body_document(CreateKeyRequest),
 )
 def create_key(
-    state: State, response: Response, form: Annotated[CreateKeyRequest, Depends(body_of(CreateKeyRequest))]
+    state: State, response: Response, body: Annotated[CreateKeyRequest, Depends(json_body(CreateKeyRequest))]
 ) -> NewKeyResponse:
     """Create a key and return its secret, once: only the hash is stored.
 
@@ -78,7 +78,7 @@ def create_key(
     503 ledger unavailable. Names are unique, so a retry creates no second key: if the response was lost, the retry gets
     409; look the key up by its name and `rotate` it for a new secret.
     """
-    key = state.keys.create(form.name, form.quota, terms=KeyTerms(**form.given_terms))
+    key = state.keys.create(body.name, body.quota, terms=KeyTerms(**body.given_terms))
     response.headers.update(_NO_STORE)
     return NewKeyResponse(id=key.id, key=key.token)
 
@@ -105,30 +105,30 @@ def show_key(state: State, key_id: KeyId) -> KeyWithGrants:
 @router.patch(
     "/{key_id}",
     responses=error_responses(*_ONE, *BODY_ERRORS),
-    openapi_extra=ADMIN_KEYED | documented_body(ChangeTermsRequest),
+    openapi_extra=ADMIN_KEYED | json_body_document(ChangeTermsRequest),
 )
 def change_key(
-    state: State, key_id: KeyId, form: Annotated[ChangeTermsRequest, Depends(body_of(ChangeTermsRequest))]
+    state: State, key_id: KeyId, body: Annotated[ChangeTermsRequest, Depends(json_body(ChangeTermsRequest))]
 ) -> KeyResponse:
     """Change the named terms of a key, from its next request on; null removes a limit.
 
     400 invalid field; 401 no admin key; 403 the admin API is disabled; 404 no such key, or it is revoked; 408, 413, 415
     the body; 503 ledger unavailable. A retry is safe: it changes nothing more.
     """
-    return KeyResponse.of(state.keys.change(key_id, **form.given_terms), revoked=False)
+    return KeyResponse.of(state.keys.change(key_id, **body.given_terms), revoked=False)
 
 
 @router.post(
     "/{key_id}/grants",
     status_code=201,
     responses=_GRANTED | error_responses(*_ONE, *BODY_ERRORS, QuotaTooLarge, IdempotencyMismatch),
-    openapi_extra=ADMIN_KEYED | documented_body(GrantRequest),
+    openapi_extra=ADMIN_KEYED | json_body_document(GrantRequest),
 )
 def grant_samples(
     state: State,
     response: Response,
     key_id: KeyId,
-    form: Annotated[GrantRequest, Depends(body_of(GrantRequest))],
+    body: Annotated[GrantRequest, Depends(json_body(GrantRequest))],
     reference: Annotated[str | None, Depends(_reference)],
 ) -> GrantedResponse:
     """Add samples to a key's quota, from its next request on.
@@ -139,7 +139,7 @@ def grant_samples(
     400 invalid field, or the quota would be too large; 401 no admin key; 403 the admin API is disabled; 404 no such
     key; 408, 413, 415 the body; 422 the Idempotency-Key was used for another grant to this key; 503 ledger unavailable.
     """
-    granted = state.keys.grant(key_id, form.samples, form.reason, reference)
+    granted = state.keys.grant(key_id, body.samples, body.reason, reference)
     if granted.repeated:
         response.headers["Idempotency-Replayed"] = "true"
     return GrantedResponse.of_granted(granted)

@@ -26,6 +26,7 @@ from tests.distill_worker.purchases import (
     order_for,
     plan_for,
 )
+from tests.endurance import HANG_SECONDS
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ class MeetingTeacher(FakeTeacher):
         with self._lock:
             self.flying += 1
             self.most = max(self.most, self.flying)
-        self.meeting.wait(timeout=10)
+        self.meeting.wait(timeout=HANG_SECONDS)
         answered = super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
         with self._lock:
             self.flying -= 1

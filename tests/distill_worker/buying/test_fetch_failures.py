@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -32,6 +32,7 @@ from tests.distill_worker.purchases import (
     order_for,
     plan_for,
 )
+from tests.endurance import HANG_SECONDS, rounds
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_failure_sends_nothing_more_and_keeps_what_was_in_flight(cache: Crashing
             outputs: tuple[str, ...] = ("logits",),
         ) -> Answer:
             answered = super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
-            assert cache.voided.wait(timeout=10)
+            assert cache.voided.wait(timeout=HANG_SECONDS)
             return answered
 
     teacher = Slow(faults=[("before", TeacherRefused("too large"))])
@@ -249,7 +250,7 @@ _cache_crashes = st.none() | st.tuples(
     request_size=st.integers(1, 7),
     concurrency=st.integers(1, 3),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(12, 40))
 def test_any_schedule_of_crashes_pays_once(
     samples: Samples,
     runs: list[tuple[list[str | None], tuple[str, str, int] | None]],

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -18,6 +18,7 @@ from distill_worker.runs.targets import load_targets
 from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
 from tests.distill_worker.purchases import CrashingCache, Samples, cached_outputs, carry_out_plan, intend, order_for
+from tests.endurance import rounds
 
 SHAPES = {"features.a": (2, 1, 3), "features.b": (4,)}
 A, B, LOGITS = "features.a", "features.b", "logits"
@@ -199,7 +200,7 @@ _runs = st.tuples(
 
 
 @given(runs=st.lists(_runs, max_size=6), request_size=st.integers(1, 7), concurrency=st.integers(1, 3))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(15, 60))
 def test_any_order_of_wishes_and_crashes_buys_nothing_needlessly(
     samples: Samples,
     runs: list[tuple[set[str], int, list[str | None], tuple[str, str, int] | None]],

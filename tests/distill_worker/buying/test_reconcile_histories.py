@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -21,6 +21,7 @@ from distill_worker.teachers.base import LoggedQuery
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault
 from tests.distill_worker.purchases import Samples, carry_out, intend
+from tests.endurance import rounds
 
 
 @dataclass
@@ -97,7 +98,7 @@ IMAGES = np.arange(30 * 4, dtype=np.uint8).reshape(30, 1, 2, 2)
 
 
 @given(st.lists(st.tuples(st.sampled_from([*ENDS]), st.integers(1, 4), st.booleans()), max_size=7), st.booleans())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=rounds(8, 25))
 def test_any_history_is_told_as_it_was(history: list[tuple[tuple[bool, str], int, bool]], shared_key: bool) -> None:
     """Purchases of distinct samples, by this cache or by another on the same account, each with an end of its own."""
     teacher = BookkeepingTeacher(limit=1000)
@@ -144,7 +145,7 @@ faults: st.SearchStrategy[Fault] = st.one_of(
 
 
 @given(st.lists(st.lists(faults, max_size=4), max_size=4), st.integers(1, 3))
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=rounds(8, 20))
 def test_fetch_that_fails_anywhere_leaves_no_difference(
     samples: Samples, runs: list[list[Fault]], concurrency: int
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from distill_worker.teachers.pacer import Pacer, Turn, WaitTooLong
 from distill_worker.teachers.rate_limit_headers import Allowance, Limits
+from tests.endurance import HANG_SECONDS
 
 
 class Clock:
@@ -179,7 +180,7 @@ def test_who_finds_no_room_waits_until_an_attempt_ends() -> None:
     began.wait()
     assert landed == []
     pacer.end(first)
-    thread.join(timeout=10)
+    thread.join(timeout=HANG_SECONDS)
     assert len(landed) == 1
 
 
@@ -193,7 +194,7 @@ def test_who_waits_for_a_limit_is_woken_by_better_news() -> None:
     thread.start()
     pacer.end(flying)
     pacer.end(pacer.begin_free(), _bucket(32, per_minute=60))
-    thread.join(timeout=10)
+    thread.join(timeout=HANG_SECONDS)
     assert len(landed) == 1
 
 
@@ -220,7 +221,7 @@ def test_who_is_told_an_absurd_time_gives_up_once_nothing_is_in_flight(seconds: 
     thread.join(timeout=0.05)
     assert told == []
     pacer.end(flying)
-    thread.join(timeout=10)
+    thread.join(timeout=HANG_SECONDS)
     assert [type(error) for error in told] == [WaitTooLong]
 
 

@@ -13,6 +13,7 @@ from distill_worker.teachers.open_teacher import teacher_at
 from distill_worker.teachers.pacer import Pacer, Stopped, Turn
 from distill_worker.teachers.rate_limit_headers import Allowance, Limits
 from tests.distill_worker.teachers.scripted_server import DESCRIPTION, URL, Answer, Server, logits, refusal
+from tests.endurance import HANG_SECONDS
 
 
 @pytest.mark.parametrize("waits_for", ["room", "a limit"])
@@ -35,7 +36,7 @@ def test_whoever_waits_for_a_turn_is_told_and_what_is_in_flight_ends(waits_for: 
         thread.start()
     pacer.stop()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=HANG_SECONDS)
     assert [type(one) for one in told] == [Stopped, Stopped]
     pacer.end(flying)
 
@@ -111,9 +112,9 @@ def test_waiting_to_try_again_ends() -> None:
     with sender:
         thread = threading.Thread(target=ask)
         thread.start()
-        tries.wait(timeout=10)
+        tries.wait(timeout=HANG_SECONDS)
         sender.stop()
-        thread.join(timeout=10)
+        thread.join(timeout=HANG_SECONDS)
     assert len(told) == 1
 
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from teacher_service.cli.command import app
 from teacher_service.errors.service_errors import Unauthorized
+from tests.endurance import HANG_SECONDS
 from tests.teacher_service.ledger_file import open_books, rows
 
 
@@ -210,7 +211,7 @@ def test_failing_ledger_leaves_standard_output_to_results(tmp_path: Path) -> Non
         "CREATE TRIGGER full BEFORE UPDATE ON api_keys BEGIN SELECT RAISE(ABORT, 'disk full'); END",
     )
     with _killed_at_the_end(_command("keys", "revoke", key_id, "--data-dir", str(tmp_path))) as process:
-        out, log = process.communicate(timeout=60)
+        out, log = process.communicate(timeout=HANG_SECONDS)
     assert (process.returncode, out) == (2, "")
     assert "ledger cannot be written" in log
 
@@ -227,7 +228,7 @@ def test_ledger_that_cannot_be_reached_is_named_without_its_password(
 ) -> None:
     monkeypatch.setenv("TEACHER_DATABASE_URL", f"postgresql://teacher:sesame@{place}")
     with _killed_at_the_end(_command("keys", "list")) as process:
-        out, log = process.communicate(timeout=60)
+        out, log = process.communicate(timeout=HANG_SECONDS)
     assert (process.returncode, out) == (2, "")
     assert re.search(told, log)
     assert "Traceback" not in log
@@ -261,9 +262,9 @@ def test_serve_prints_its_address_answers_and_stops_on_sigterm(weights: Path, tm
         assert process.stdout
         address = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
-        assert httpx.get(f"{address}/v2/health/ready", timeout=30).json() == {"live": True, "ready": True}
+        assert httpx.get(f"{address}/v2/health/ready", timeout=HANG_SECONDS).json() == {"live": True, "ready": True}
         process.send_signal(signal.SIGTERM)
-        rest, log = process.communicate(timeout=30)
+        rest, log = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 0
     assert rest == ""
     assert "event=serving" in log
@@ -276,7 +277,7 @@ def test_serve_refuses_a_file_that_it_cannot_serve(tmp_path: Path) -> None:
     with _killed_at_the_end(
         _command("serve", "--weights", str(tmp_path / "bad"), "--data-dir", str(tmp_path))
     ) as process:
-        out, log = process.communicate(timeout=60)
+        out, log = process.communicate(timeout=HANG_SECONDS)
     assert (process.returncode, out) == (2, "")
     assert "expected a safetensors file" in log
     assert "Traceback" not in log

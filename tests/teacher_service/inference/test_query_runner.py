@@ -241,7 +241,10 @@ def test_client_that_is_gone_gives_its_query_up_unless_the_model_has_it(books: B
             task = asyncio.create_task(counter.query_runner.answer(asked, _IMAGES, bytes_of, disconnected=gone.wait))
             await _wait(counter.entered)
             gone.set()
-            await asyncio.sleep(0.1)  # its client is watched only when the answer takes its time
+            if when == "queued":
+                await asyncio.wait([task])
+            else:
+                await asyncio.sleep(0.1)  # its client is watched only when the answer takes its time
         outcome = (await asyncio.gather(task, return_exceptions=True))[0]
         assert isinstance(outcome, Abandoned) == (when == "queued")
         if first is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -22,6 +22,7 @@ from teacher_service.errors.service_errors import (
     Unauthorized,
 )
 from teacher_service.ledger.ledger import Ledger, Reservation, Settled
+from tests.endurance import rounds
 from tests.teacher_service.ledger_file import WAIT_SECONDS, Commits, counts, open_books, query
 
 
@@ -185,6 +186,4 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerAgainstModel = LedgerMachine.TestCase
-TestLedgerAgainstModel.settings = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestLedgerAgainstModel.settings = settings(max_examples=rounds(8, 30), stateful_step_count=30)
