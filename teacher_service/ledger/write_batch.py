@@ -130,7 +130,7 @@ class WriteBatch:
     def read(
         self, keys: Collection[str] = (), holds: Collection[int] = (), answers: Collection[tuple[str, str]] = ()
     ) -> None:
-        """Read those of these rows that exist. Call it before they are changed. `answers` are (key id, Idempotency-Key)."""
+        """Read those of these rows that exist, before they are changed. `answers` are (key id, Idempotency-Key)."""
         if keys:
             for row in _KEYS.rows(self._connection, [(key_id,) for key_id in keys]):
                 self._keys[row.id] = self._keys_before[row.id] = quota_of(row, self.now)

@@ -70,7 +70,7 @@ def test_samples_beyond_the_burst_wait_until_they_fit(books: Books) -> None:
 
 def test_more_samples_than_ever_fit_are_refused_for_good(books: Books) -> None:
     key = _key(books, samples_per_minute=10)
-    with pytest.raises(TooManySamples, match="at most that many a request, got 11") as refused:
+    with pytest.raises(TooManySamples, match="at most 10 samples, this key's limit a minute, got 11") as refused:
         _reserve(books, key, 11)
     assert (refused.value.status, refused.value.headers()) == (400, {})
     _reserve(books, key, 10)
