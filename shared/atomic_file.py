@@ -12,7 +12,11 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file at `path` by these bytes. Raises `OSError`; the old file is then untouched."""
+    """Replace the file at `path` by these bytes.
+
+    Raises:
+        OSError: the old file is untouched; or, if only the folder could not be flushed, the new file is in place.
+    """
     with atomic_replacement(path) as partial:
         partial.write_bytes(content)
 
@@ -58,7 +62,11 @@ def create_private_file(path: Path, content: bytes) -> None:
 
 
 def move_into_place(partial: Path, path: Path) -> None:
-    """Flush a finished partial file to disk and rename it to `path`, in the same folder."""
+    """Flush a finished partial file to disk and rename it to `path`, in the same folder.
+
+    Raises:
+        OSError: as `write_atomically`.
+    """
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)

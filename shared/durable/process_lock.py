@@ -56,7 +56,8 @@ class ProcessLock:
 
 
 def open_process_lock(engine: Engine, folder_suffix: str) -> ProcessLock:
-    """Lock for this process among those on the same database. It disposes of the sessions opened before.
+    """Lock for this process among those on the same database. On PostgreSQL it disposes of the
+    sessions opened before.
 
     Args:
         engine: of the database.

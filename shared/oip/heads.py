@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import AfterValidator, BaseModel, FailFast, Field, StrictInt, ValidationError
 
 MAX_DIMENSIONS: Final = 64
-"""Of one tensor, as numpy has it."""
+"""The most dimensions of one tensor: as many as numpy supports."""
 MAX_TENSORS: Final = 256
-"""Of one body, and parameters of one of its parts."""
+"""The most tensors of one body, and the most parameters of one of its parts."""
 MAX_NESTED: Final = 2**16
-"""Lists and objects of a request's head: a row of each channel of 256 images, and more."""
+"""The most lists and objects in a request's head: enough for each row of 256 images as JSON."""
 _PLAIN: Final = (str, int, float, type(None))
 _Head = TypeVar("_Head", bound=BaseModel)
 
@@ -22,7 +22,7 @@ class ProtocolError(ValueError):
 
 
 class HeadTooLong(ProtocolError):
-    """More JSON than is read."""
+    """The JSON head is longer than the limit."""
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def parse_head(model: type[_Head], raw_head: bytes) -> _Head:
         ) from error
 
 
-_SHORT: Final = reprlib.Repr()  # which, unlike repr, looks at no more than it shows
+_SHORT: Final = reprlib.Repr()  # unlike repr, it reads only what it shows
 _SHORT.maxlist = _SHORT.maxtuple = 16
 _SHORT.maxlong = _SHORT.maxstring = _SHORT.maxother = 60
 

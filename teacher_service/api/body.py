@@ -101,7 +101,7 @@ class _Plain:
 
 
 class _Inflating:
-    """Decompresses, and never holds more than `max_bytes` plus one of content."""
+    """Decompresses, and never holds more than `max_bytes` + 1 bytes."""
 
     def __init__(self, begin: "Callable[[bytes], zlib._Decompress]", max_bytes: int) -> None:
         self._begin = begin

@@ -84,7 +84,7 @@ async def require_admin_key(request: Request, state: State) -> None:
 
 
 def quota_headers(quota: Quota) -> dict[str, str]:
-    """`RateLimit` headers for the quota and the burst limits (draft-ietf-httpapi-ratelimit-headers).
+    """`RateLimit` headers for the quota and the rate limits (draft-ietf-httpapi-ratelimit-headers).
 
     A lifetime quota has no window and never resets.
     """

@@ -15,7 +15,7 @@ from sqlalchemy import Column, ForeignKey, Integer, String
 
 @dataclass(frozen=True)
 class Fact:
-    """The column of a fact, and since which version of the log the hash of an entry covers it."""
+    """The column of a fact, and the first version of the log whose hashes cover it."""
 
     type: Any
     """A SQLAlchemy type, or a ForeignKey."""
@@ -56,7 +56,7 @@ _FIRST: Final = (
 
 
 def columns() -> list[Column[Any]]:
-    """A column for each fact. Rows of before its version have none, so a fact of a later version may be NULL."""
+    """A column for each fact. Rows older than a fact have no value for it, so its column is nullable."""
     return [Column(name, fact.type, nullable=fact.nullable or fact.since > 1) for name, fact in _FACTS.items()]
 
 

@@ -23,7 +23,7 @@
     ├── HeadTooLarge          431   the headers have too many bytes
     ├── QuotaExceeded         429   the key's lifetime quota does not cover the request
     ├── RateLimited           429   the key exceeds its rate limit
-    │   └── TooManyAtOnce     429   the key has its most requests in flight
+    │   └── TooManyAtOnce     429   the key has as many requests in flight as it may
     ├── PredictionFailed      500   the model raised, or returned values that are not finite
     ├── InternalError         500   a defect of the service
     ├── Overloaded            503   the queue of the model is full
@@ -100,7 +100,7 @@ class InvalidRequest(ServiceError):
     """The body, or a tensor in it, does not fit the model."""
 
     status, kind = 400, "invalid-request"
-    remedy = "Correct the field that `detail` names; it says what was expected, and what it got."
+    remedy = "Correct the field that `detail` names: `detail` says what was expected and what came."
 
 
 class QuotaTooLarge(InvalidRequest):
@@ -212,7 +212,7 @@ class HeadTooSlow(ServiceError):
     remedy = "Retry, and send the request line and headers at once."
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"headers: expected all of them within {seconds:g} s, got only a part; send the request again")
+        super().__init__(f"headers: expected all of them within {seconds:g} s, got fewer bytes; send the request again")
 
     @classmethod
     def example(cls) -> Self:
@@ -318,7 +318,7 @@ class HeadTooLarge(ServiceError):
 
 
 class QuotaExceeded(ServiceError):
-    """The key's lifetime quota does not cover the request. A retry does not help."""
+    """The key's lifetime quota does not cover the request. Do not retry."""
 
     status, kind = 429, problem.QUOTA_EXCEEDED
     remedy = "Send fewer samples, or get a larger quota from the operator (`teacher-service keys grant`)."
@@ -339,12 +339,12 @@ class QuotaExceeded(ServiceError):
         return cls(_KEY, cost=8)
 
     def headers(self) -> Mapping[str, str]:
-        """No Retry-After, because a retry never succeeds."""
+        """No Retry-After, because there is no time after which a retry is known to succeed."""
         return {"x-should-retry": "false"}
 
 
 class RateLimited(ServiceError):
-    """The key exceeds its rate limit. A later retry succeeds."""
+    """The key exceeds its rate limit. A later retry can succeed."""
 
     status, kind = 429, problem.RATE_LIMITED
     remedy = "Wait for `Retry-After`, then retry. The `RateLimit` header shows what remains of each limit."
@@ -361,13 +361,17 @@ class RateLimited(ServiceError):
 
 
 class TooManyAtOnce(RateLimited):
-    """The key has its most requests in flight."""
+    """The key has as many requests in flight as it may."""
 
     remedy = "Wait for the response to another request of the key, then retry."
 
     def __init__(self, quota: Quota) -> None:
         most = quota.terms.max_concurrent
-        super().__init__(quota, f"expected at most {most} requests in flight, got another beside {quota.in_flight}", 1)
+        super().__init__(
+            quota,
+            f"expected at most {most} requests in flight, got one more than the {quota.in_flight} in flight now",
+            1,
+        )
 
     @classmethod
     def example(cls) -> Self:

@@ -45,7 +45,7 @@ class Counters:
     passes: defaultdict[int, Duration] = field(default_factory=lambda: defaultdict(Duration))
     """Passes of the model, by number of samples."""
     durations: Counter[int] = field(default_factory=Counter)
-    """QueryResult queries, by the bucket of `DURATION_BOUNDS` that they fall into."""
+    """Charged queries, by the bucket of `DURATION_BOUNDS` that they fall into."""
     last_answer_at: float = 0.0
     """Unix time in seconds; 0 before the first answer."""
 

@@ -39,7 +39,7 @@ class _Job(NamedTuple):
 
 
 class GroupCommit:
-    """Runs operations on one connection; a commit holds all that wait when it begins."""
+    """Runs operations on one connection; a commit holds those that wait when it begins, up to `max_group`."""
 
     def __init__(self, engine: Engine, *, max_group: int = 256) -> None:
         self._engine = engine
@@ -92,7 +92,7 @@ class GroupCommit:
         self._disconnect()
 
     def _commit(self, group: list[_Job]) -> None:
-        # A caller may have cancelled its future; from now on it cannot, because to resolve a cancelled one would raise.
+        # A caller may have cancelled its future; from now on it cannot, because resolving a cancelled future raises.
         group = [job for job in group if job.future.set_running_or_notify_cancel()]
         outcomes: list[Any] = []
         try:

@@ -2,7 +2,7 @@
 
 Unit: one sample. A request's allowance is reserved, and its log row and idempotency row written, in one transaction
 before the model runs; it is settled, and its answer stored, in one transaction that is on disk before the answer
-leaves. A reservation alone may be lost in a power cut, which ends this process too, before it has sent the answer.
+leaves. A power cut may lose a reservation; it also ends this process, which then has not sent the answer.
 
 Invariant, kept by the database itself: `used + reserved <= quota`, also when processes write at the same time, or die.
 """
@@ -297,8 +297,8 @@ def _check_pace(key: Quota, *, requests: int, samples: int) -> None:
 def _replayed_answer(stored: StoredAnswer, payload_sha256: str) -> Body:
     if stored.payload_sha256 != payload_sha256:
         raise IdempotencyMismatch(
-            "Idempotency-Key: expected the payload that this key was first used with, got another. Repeat "
-            "the first payload, or use a new key."
+            "Idempotency-Key: expected the payload that this key is in use with, got another. Repeat "
+            "that payload, or use a new key."
         )
     if stored.answer is not None:
         return stored.answer

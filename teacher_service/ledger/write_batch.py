@@ -1,6 +1,6 @@
 """The rows that the operations of one commit use: read together, changed in memory, written together.
 
-A hundred reservations cost a handful of statements, not a hundred handfuls. The caller holds the database's one write
+A hundred reservations cost as few statements as one. The caller holds the database's one write
 lock, so nothing that was read can change before it is written; and what a key has used, reserved and in flight is
 written as differences, under the table's own constraint.
 """
@@ -130,7 +130,7 @@ class WriteBatch:
     def read(
         self, keys: Collection[str] = (), holds: Collection[int] = (), answers: Collection[tuple[str, str]] = ()
     ) -> None:
-        """Read these rows, where they exist: before they are changed. `answers` are (key id, Idempotency-Key)."""
+        """Read those of these rows that exist, before they are changed. `answers` are (key id, Idempotency-Key)."""
         if keys:
             for row in _KEYS.rows(self._connection, [(key_id,) for key_id in keys]):
                 self._keys[row.id] = self._keys_before[row.id] = quota_of(row, self.now)

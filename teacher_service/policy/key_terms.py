@@ -24,7 +24,7 @@ class Term:
     kind: Literal["text", "outputs", "time", "limit"]
     """Text without control characters; an output policy; a time to come, or None; a whole number from 1, or None."""
     help: str
-    """Of the option on the command line."""
+    """The help text of the option."""
     option: str = ""
     """The name of the option, where it is not that of the field."""
     most: int = 0

@@ -77,7 +77,9 @@ def _parse(text: str) -> OutputPolicy:
         try:
             kind = OutputKind.parse(_EVERY_LAYER if entry == _ALL_FEATURES else entry)
         except ValueError as error:
-            raise ValueError(f"outputs: {error}") from error
+            raise ValueError(f"outputs: {error} (or `features`, for every layer)") from error
+        if kind.is_features and ":" in kind.name:  # the digits of features cannot be limited
+            raise ValueError(f"outputs: expected features or features.<layer>, without a colon, got {entry[:60]!r}")
         if kind.name in kinds:
             raise ValueError(f"outputs: expected each kind once, got {entry[:60]!r} again")
         kinds[kind.name] = kind

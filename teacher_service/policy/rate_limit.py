@@ -1,8 +1,8 @@
 """Rate limits: how fast a key may send requests or samples, apart from its lifetime quota.
 
-A limit of R a minute admits R at once, and refills evenly, R in a minute (a token bucket). The part that was spent and
-is not refilled yet is a debt, counted in 60,000ths of one, of which each millisecond refills R. So all numbers are
-integers, and for every R exactly what is shown as remaining is admitted.
+A limit of R a minute admits R at once, and refills evenly, R in a minute (a token bucket). What was spent and is not
+refilled yet is a debt. Its unit is a 60,000th of a request or sample, so that each millisecond refills exactly R units:
+all numbers are integers, and a request is admitted exactly if it costs no more than what is shown as remaining.
 
 If the clock is set back by more than a minute, the debt is dropped: rate limits protect the machine, not the money.
 """
@@ -23,7 +23,7 @@ class Bucket:
 
     per_minute: int
     debt: int = 0
-    """In 60,000ths of one."""
+    """In 60,000ths of a request or sample."""
     at_ms: int = 0
     """The time of the update, in milliseconds since the epoch."""
 

@@ -39,7 +39,7 @@ def verify(
         engine: of the ledger.
         now: seconds since the epoch.
         expect: a head that was noted earlier, and must still be in the log.
-        progress: called from time to time with the number of verified entries, and of all.
+        progress: called from time to time with the number of verified entries and the number of all entries.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database cannot be read.

@@ -122,7 +122,7 @@ def problems_of_keys(connection: Connection, log: Log) -> Iterator[str]:
         if logged.used + logged.reserved > granted[row.id]:
             yield f"key {row.id}: more was admitted than granted"
     for key_id in unseen:
-        yield f"key {key_id}: it is in the log, but missing"
+        yield f"key {key_id}: it is in the log, but not in api_keys"
     for row in connection.execute(_STRAY_GRANTS):
         yield f"grant {row.id}: its key {row.key_id} is missing"
 

@@ -35,7 +35,7 @@ from teacher_service.policy.quota import Quota
 _MAX_ATTEMPTS: Final = 3
 """Attempts of one request whose key changes meanwhile."""
 _NOT_COUNTED: Final = (KeyChanged, RateLimited, Unauthorized)
-"""Rejections that do not count against the burst limit."""
+"""Rejections that do not count against the rate limit."""
 _T = TypeVar("_T")
 
 _log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ async def infer(request: Request, model: str, model_version: str | None = None) 
     """Compute the requested outputs of images; by default the logits, or what the key may see instead.
 
     Costs one sample of quota per image, whatever the outputs. An error costs nothing, but a rejected request counts
-    against the key's burst limit of requests.
+    against the key's rate limit of requests.
 
     With an `Idempotency-Key`, a repetition of the same payload is free and gets the same bytes, so every retry is safe
     until the time in `X-Answer-Kept-Until`. Without one, a retry after a lost response is a new query and is charged
@@ -95,12 +95,12 @@ async def _on_current_terms(
 async def _replay_or_run(
     request: Request, state: AppState, inference_request: InferenceRequest, caller: Quota
 ) -> QueryResult:
-    """Check the request, then replay its stored answer or run it; count it against the burst limit if rejected."""
+    """Check the request, then replay its stored answer or run it; count it against the rate limit if rejected."""
     try:
         try:
             outputs, images = await _check(state, inference_request, caller)
         except ServiceError:
-            # The request may have been paid for under other settings or another model: then replay its answer.
+            # If the request was paid for under other settings or another model, its answer is replayed.
             stored = await _stored_answer(state, inference_request, caller)
             if stored is None:
                 raise
@@ -170,7 +170,7 @@ def _run(
 
 
 async def _count_rejection(request: Request, state: AppState, error: ServiceError, caller: Quota) -> None:
-    """Count a request that was rejected for its content against the burst limit.
+    """Count a request that was rejected for its content against the rate limit.
 
     Failures of the service do not count, nor do rejections for the key or for the limit itself.
 

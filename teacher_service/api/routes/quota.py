@@ -17,7 +17,7 @@ router = APIRouter(tags=["quota"])
 
 
 class LimitBody(BaseModel):
-    """A burst limit and what remains of it now."""
+    """A rate limit and what remains of it now."""
 
     limit: int
     remaining: int
@@ -78,7 +78,7 @@ class QuotaBody(BaseModel):
 
 @router.get("/v1/quota", responses=error_responses(Unauthorized, LedgerUnavailable), openapi_extra=KEYED)
 async def quota(response: Response, caller: Caller) -> QuotaBody:
-    """The caller's lifetime quota, in samples, and its burst limits.
+    """The caller's lifetime quota, in samples, and its rate limits.
 
     Costs nothing, counts against no limit, and is safe to repeat. 401: no valid key. 503: the ledger cannot be read;
     retry.

@@ -41,6 +41,8 @@ def test_text_has_one_canonical_form(text: str, canonical: str) -> None:
         "features:1",
         "features.",
         "features,features",
+        "features.block1:3",
+        "features.:",
         "a,b",
     ],
 )
