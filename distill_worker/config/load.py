@@ -76,8 +76,8 @@ def _explain(problem: Any, document: type[BaseModel], within: str) -> str:
         case "union_tag_not_found":
             return f"{where}.{_discriminator(problem)}: required, but absent"
         case "union_tag_invalid":
-            expected, tag = problem["ctx"]["expected_tags"], problem["ctx"]["tag"]
-            return f"{where}.{_discriminator(problem)}: expected one of {expected}, got {tag!r}"
+            key, expected = _discriminator(problem), problem["ctx"]["expected_tags"]
+            return f"{where}.{key}: expected one of {expected}, got {problem['input'][key]!r}"
         case "value_error":
             message = str(problem["ctx"]["error"])
             got = f", got {problem['input']!r}" if "got " not in message else ""
@@ -95,7 +95,10 @@ def _unknown(place: "_Place") -> str:
     owners = [tag for tag, section in place.variants.items() if key in section.model_fields]
     if not owners:
         return f"unknown key; {expected}"
-    return f"unknown key for {_tag_field(place.section)} {place.tag!r}, a key of {', '.join(owners)}; {expected}"
+    has = "has" if len(owners) == 1 else "have"
+    return (
+        f"unknown key with {_tag_field(place.section)} = {place.tag!r}: only {', '.join(owners)} {has} it; {expected}"
+    )
 
 
 @dataclass

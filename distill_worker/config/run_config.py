@@ -106,7 +106,7 @@ class RunConfig(Section):
         uses_pool = any(method.needs_pool for method in self.methods)
         if uses_pool != (self.track == "unlabelled-pool"):
             raise ValueError(
-                "track: expected 'unlabelled-pool' exactly with a method that learns from such a pool (pseudo-label), "
+                "track: expected 'unlabelled-pool' if, and only if, a method learns from such a pool (pseudo-label), "
                 f"got {self.track!r} with {', '.join(method_name(method) for method in self.methods)}"
             )
         widest = max((getattr(method, "k", 2) for method in self.methods), default=2)

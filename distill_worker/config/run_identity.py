@@ -1,7 +1,8 @@
 """Who a run is: the values that its result depends on, and whether files that were written earlier hold the same run.
 
 A setting that stored values lack, because it was added after they were written, counts as its default. Stored values
-hold every setting, defaults too, so a run that was made under another default is another run.
+hold every setting, defaults too, so a run that was made under another default is another run. One exception: earlier
+versions left defaults of `[budget]` out; these are filled in with the defaults of that time.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,8 @@ from typing import Any, Final
 
 _MOST_DIFFERENCES: Final = 3
 """Differences that a message names."""
+_BUDGET_BEFORE: Final = {"strategy": "random", "rounds": 1, "first": "random"}
+"""The values that earlier versions left out of a stored `[budget]`. They stay, even if a default changes."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,7 @@ class RunIdentity:
     values: Mapping[str, Any]
     """All of them: this is what is stored."""
     changed: Mapping[str, Any]
-    """Those that differ from their default, or have none: stored values must hold these."""
-
-    @classmethod
-    def without_defaults(cls, values: Mapping[str, Any]) -> "RunIdentity":
-        """An identity of values that have no default."""
-        return cls(values, values)
+    """The values that stored values must hold: those that have no default, and those that differ from it."""
 
     def only(self, *names: str) -> "RunIdentity":
         """The identity of something that depends on these sections alone."""
@@ -41,9 +39,18 @@ class RunIdentity:
         """The first settings in which stored values are another run's, with both values; None for the same run."""
         if not isinstance(stored, Mapping):
             return "the stored identity cannot be read"
-        differences = list(_differences(stored, self.values, self.changed, ""))
+        differences = list(_differences(_with_budget(stored, self.values), self.values, self.changed, ""))
         more = len(differences) - _MOST_DIFFERENCES
         return "; ".join(differences[:_MOST_DIFFERENCES]) + (f"; {more} more" if more > 0 else "") or None
+
+
+def _with_budget(stored: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The stored values, with those that earlier versions left out of `[budget]`."""
+    old, new = stored.get("budget"), values.get("budget")
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return stored
+    left_out = {name: value for name, value in _BUDGET_BEFORE.items() if name in new}
+    return {**stored, "budget": left_out | old}
 
 
 def _differences(stored: Mapping[str, Any], values: Mapping[str, Any], changed: Any, within: str) -> Iterator[str]:
@@ -57,9 +64,16 @@ def _differences(stored: Mapping[str, Any], values: Mapping[str, Any], changed: 
         else:
             yield from _difference(old, new, changes, f"{within}{name}")
     for name in sorted(stored.keys() - values.keys()):
-        yield f"{within}{name}: {stored[name]!r} in the directory, not set now"
+        yield f"{within}{name}: {stored[name]!r} in the directory, {_absence(stored, values, within)}"
     for name in sorted((values.keys() & changed.keys()) - stored.keys()):
         yield f"{within}{name}: not set in the directory, {values[name]!r} now"
+
+
+def _absence(stored: Mapping[str, Any], values: Mapping[str, Any], within: str) -> str:
+    """Why there is no value now. A section holds all its settings, unless it is that of another method."""
+    if not within:
+        return "not set now, or unknown to this version"
+    return "unknown to this version" if stored.get("name") == values.get("name") else "not set now"
 
 
 def _difference(old: Any, new: Any, changed: Any, where: str) -> Iterator[str]:

@@ -13,7 +13,8 @@ from shared.output_kinds import AUTO, OutputKind
 
 NOT_IN_DESCRIPTION: Final = "not in description"
 """Marks a setting that no part of a teacher's description depends on. A stored description is valid only under equal
-values of all other settings, so a setting without this mark is safe but may cost one more free request."""
+values of all other settings, so a setting without this mark is safe but may cost one more free request. `url` and
+`model` do identify a teacher: they have the mark because `buying/known_teachers.py` names them itself."""
 
 
 class _Address(Section):

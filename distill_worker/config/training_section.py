@@ -32,7 +32,7 @@ class Training(Section):
     max_epochs: int = Field(default=1000, ge=1)
     """For `paper`: the most epochs in all."""
     validation_share: float | None = Field(default=None, ge=0, lt=1)
-    """The share of validation samples, which are not bought, in them and the n samples together. Default: 0.2 for
+    """The number of validation samples, divided by the sum of that number and n. They are not bought. Default: 0.2 for
     `paper`, otherwise 0."""
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=0.05, gt=0)

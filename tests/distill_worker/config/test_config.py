@@ -54,14 +54,18 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("budget.m=50", ["budget.m", "unknown key"]),
         ("budgets.n=50", ["budgets", "unknown key"]),
         ("teacher.api_key=hush", ["teacher.api_key", "unknown key", "input_name"]),
+        ("teacher.protocol=5", ["teacher.protocol: expected one of", "got 5"]),
         (
             "teacher.protocol=morse",
             ["teacher.protocol: expected one of 'open-inference', 'labelled-scores', got 'morse'"],
         ),
-        ("teacher.labels={cat=0}", ["teacher.labels: ", "protocol 'open-inference'", "labelled-scores"]),
+        (
+            "teacher.labels={cat=0}",
+            ["teacher.labels: unknown key with protocol = 'open-inference': only labelled-scores has it; expected"],
+        ),
         (
             "teacher={protocol='labelled-scores', labels={cat=0}, input_name='x'}",
-            ["teacher.input_name: ", "protocol 'labelled-scores'", "open-inference"],
+            ["teacher.input_name: ", "protocol = 'labelled-scores'", "only open-inference has it"],
         ),
         ("teacher={protocol='labelled-scores', labels={kd=-1}}", ["teacher.labels.kd: ", "got -1"]),
         ("teacher={protocol='labelled-scores'}", ["teacher: labels: expected the class of each label"]),

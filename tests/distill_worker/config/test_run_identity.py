@@ -8,6 +8,7 @@ import pytest
 
 from distill_worker.config.data_sections import Budget
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.training_section import Student, Training
 from distill_worker.errors import RunError
 from distill_worker.methods.single_sample import KD
@@ -105,7 +106,7 @@ def test_setting_that_no_longer_exists_makes_another_run_and_is_named() -> None:
     stored = _stored()
     stored["training"]["nesterov"] = True
     difference = RunConfig.model_validate(SETTINGS).identity.difference(stored)
-    assert difference == "training.nesterov: True in the directory, not set now"
+    assert difference == "training.nesterov: True in the directory, unknown to this version"
 
 
 def test_run_of_another_default_is_another_run() -> None:
@@ -126,6 +127,34 @@ def test_identity_from_before_defaults_of_the_budget_were_stored_is_the_same() -
     stored = _stored()
     stored["budget"] = {"n": 50, "seed": 0, "strategy": "k-center"}
     assert RunConfig.model_validate(SETTINGS).identity.difference(stored) is None
+
+
+def test_default_of_the_budget_that_was_not_stored_keeps_its_value_when_the_default_changes() -> None:
+    """A directory that lacks defaults of the budget is another run than one of later defaults."""
+
+    class OtherBudget(Budget):
+        strategy: str = "entropy"
+        rounds: int = 2
+        first: str = "typical"
+
+    class OtherConfig(RunConfig):
+        budget: OtherBudget = OtherBudget(n=50)
+
+    stored = _stored()
+    stored["budget"] = {"n": 50, "seed": 0}
+    document = {**SETTINGS, "budget": {"n": 50}}
+    assert RunConfig.model_validate(document).identity.difference(stored) is None
+    assert OtherConfig.model_validate(document).identity.difference(stored) == (
+        "budget.first: 'random' in the directory, 'typical' now; budget.rounds: 1 in the directory, 2 now; "
+        "budget.strategy: 'random' in the directory, 'entropy' now"
+    )
+
+
+def test_setting_of_another_method_is_not_called_unknown() -> None:
+    identity = RunIdentity({"method": {"name": "ckd"}}, changed={})
+    assert identity.difference({"method": {"name": "kd", "clip": 2}}) == (
+        "method.name: 'kd' in the directory, 'ckd' now; method.clip: 2 in the directory, not set now"
+    )
 
 
 @pytest.mark.parametrize("stored", [None, [], "a run"])

@@ -26,7 +26,7 @@ from distill_worker.training.schedule import cosine_rate
 from distill_worker.training.training_set import TrainingSet
 
 SAMPLES, CLASSES = 13, 3
-ANY_RUN = RunIdentity.without_defaults({})
+ANY_RUN = RunIdentity({}, changed={})
 PREPROCESSING = Preprocessing(mean=(0.5,), std=(0.5,), crop_padding=1, horizontal_flip=True)
 
 
