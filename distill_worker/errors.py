@@ -5,14 +5,14 @@ WorkerError
 ├── DataError             a data set is missing or damaged
 ├── CacheError            the cache of bought outputs is damaged or cannot be written
 ├── RunError              a run directory cannot be used
-├── PlanRefused           the quota or the budget cannot pay for the plan; nothing was spent
+├── PlanRefused           a purchase was rejected before its next request
 └── TeacherError          the teacher cannot be used
     ├── TeacherRefused    the request was rejected and never charged; a retry would be rejected too
     │   └── QuotaExhausted  the quota of the key cannot pay for the request
     ├── TeacherChanged    the model that responds is not the one that was described
     ├── AnswerExpired     the response was charged, and the teacher no longer stores it
     └── TeacherUnavailable  a temporary failure; the request may have been charged
-        └── TeacherStopped  the worker is stopping, so the request was not sent
+        └── TeacherStopped  nothing more is sent, because the worker is stopping
 """
 
 
@@ -37,7 +37,7 @@ class RunError(WorkerError):
 
 
 class PlanRefused(WorkerError):
-    """The quota or the budget cannot pay for the plan; nothing was spent."""
+    """A purchase was rejected before its next request: by quota, agreement, outputs, or another API key's purchase."""
 
 
 class TeacherError(WorkerError):
@@ -67,11 +67,11 @@ class TeacherUnavailable(TeacherError):
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
         self.unpaid = unpaid
-        """Whether the teacher's responses say that no attempt was charged."""
+        """Whether certainly no attempt was charged, as far as the teacher can be believed."""
 
 
 class TeacherStopped(TeacherUnavailable):
-    """The request was not sent because `Teacher.stop` was called. The teacher itself may be well."""
+    """Nothing more is sent: `Teacher.stop` was called. An earlier attempt may have been charged, see `unpaid`."""
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,6 +1,6 @@
 """Claims: which samples a worker buys, where several workers want the same ones.
 
-Invariant: while a purchase is open that would bring all that a sample lacks, that sample is in no second purchase.
+Invariant: while an open purchase would bring all missing outputs of a sample, no second purchase holds that sample.
 """
 
 from collections import deque
@@ -32,7 +32,7 @@ class Pending:
     orphaned: tuple[Purchase, ...]
     """Purchases whose buyer has ended: they can be repeated."""
     samples: set[bytes]
-    """Samples of any of these purchases, of the process's own, or uncertain."""
+    """Samples in any open purchase that would satisfy them: orphaned, elsewhere, own or uncertain."""
     elsewhere: set[bytes]
     """Samples that another living worker is buying."""
     requested: set[tuple[bytes, str]]
@@ -151,9 +151,9 @@ class Claims:
         return Pending(tuple(orphaned), samples, elsewhere, requested)
 
     def satisfied_by(self, purchase: Purchase, cached: Cached) -> set[bytes]:
-        """The wanted samples that will lack nothing once this purchase is done.
+        """The wanted samples whose outputs will all be cached once this purchase is done.
 
-        For other samples the purchase is not worth a repetition: one new call brings everything that they lack.
+        A purchase without such samples is not repeated: one new call for each sample brings all its missing outputs.
         """
         others = [rows for kind, rows in zip(self._kinds, cached, strict=True) if kind not in purchase.kinds]
         brought = [rows for kind, rows in zip(self._kinds, cached, strict=True) if kind in purchase.kinds]

@@ -1,14 +1,15 @@
 """Purchases: the life of one, from its intent to its end.
 
-An intent is the row of a purchase, with its Idempotency-Key, written before the request leaves. From then on the
-purchase has one status:
+The intent of a purchase is its row, which is written before the request is sent. A purchase has one Idempotency-Key
+and one status:
 
-open      the request may have been sent and charged; while its buyer lives, no other process repeats it, and after
-          that, the next worker repeats it under the same Idempotency-Key
-done      the answer came; its outputs are cached, in the same transaction
-void      nothing was charged (the teacher rejected the request), or the purchase was abandoned: given up by a user,
-          although it may have been charged
-imported  another cache paid for the outputs
+open      The request may have been sent and charged. While its buyer is alive, no other process repeats it. After that,
+          the next worker of the same account repeats it under the same Idempotency-Key, if repeats are free. If they
+          are charged, its samples are uncertain: no worker buys them until a user abandons the purchase.
+done      The answer came; its outputs are cached, in the same transaction.
+void      Nothing was charged (the request was rejected, never reached the teacher, or failed with a 429 or 503 that
+          charged nothing), or a user abandoned the purchase, although it may have been charged.
+imported  Another cache paid for the outputs.
 
 An answer that comes after its purchase became void still makes it done: an output that was paid for is kept.
 """

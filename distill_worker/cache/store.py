@@ -222,7 +222,7 @@ class Cache:
             with_write_retry(self._engine.begin, write, self._sleep)
 
     def void(self, purchase: Purchase) -> None:
-        """Make a purchase void that the teacher rejected and did not charge, unless another process took it over."""
+        """Make a purchase void that was certainly not charged, unless another process took it over."""
         with self.writing() as connection:
             void_purchase(connection, purchase, now=self._clock())
 

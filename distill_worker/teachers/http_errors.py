@@ -1,4 +1,7 @@
-"""Errors from a teacher's HTTP responses: is the failure transient, for how long, and was the request charged."""
+"""Errors from a teacher's HTTP responses: is the failure transient, for how long, and was the request charged.
+
+`public_url` is the URL that messages show, without secrets.
+"""
 
 import random
 import re

@@ -3,7 +3,7 @@
 There is one retry layer, for named transient failures: no connection, a lost connection, 409 (a request with the same
 key is in flight), 429 for rate (never for an exhausted quota), 502, 503, 504. It is capped in count and time, jittered,
 and obeys Retry-After. If the teacher charges repeats, a request is retried only when the attempt before was certainly
-not charged: no connection, 429, or 503 with Retry-After.
+not charged: no connection, 429, or 503 with a time to wait.
 """
 
 import random
@@ -89,7 +89,7 @@ class Sender:
 
         Raises:
             TeacherRefused: nothing was charged.
-            TeacherStopped, AnswerExpired, TeacherUnavailable, TeacherError: see there.
+            TeacherStopped, AnswerExpired, TeacherUnavailable, TeacherError: see `distill_worker.errors`.
         """
         attempts = _Attempts(self._pacer.clock, self._give_up_after_seconds, repeats_are_free)
 
@@ -146,7 +146,7 @@ class Sender:
             return self._pacer.begin(samples)
         except WaitTooLong as error:
             raise TeacherUnavailable(
-                f"{self.url}: the teacher's rate limit admits nothing for {error}; run the same command again later",
+                f"{self.url}: the teacher's rate limit admits nothing for {error}",
                 retry_after_seconds=error.seconds,
                 unpaid=not attempts.may_be_charged,
             ) from error
@@ -180,8 +180,14 @@ class Sender:
     def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             return self._client.request(method, self._with_query(path, request.pop("params", None)), **request)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.DecodingError) as error:
-            raise TeacherError(f"{self.url}: expected valid HTTP, got {error}; check teacher.url") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise TeacherError(
+                f"{self.url}: expected a valid URL, got an invalid one ({error}); check teacher.url"
+            ) from error
+        except (httpx.LocalProtocolError, httpx.DecodingError) as error:
+            raise TeacherError(
+                f"{self.url}: expected valid HTTP, got an error ({error}); check the API key and the server"
+            ) from error
         except httpx.TransportError as error:
             raise TeacherUnavailable(
                 f"{self.url}: the teacher cannot be reached ({str(error) or type(error).__name__}); is it running, "
@@ -204,7 +210,7 @@ class _Attempts:
         self._patience_seconds = patience_seconds
         self._repeats_are_free = repeats_are_free
         self.paced_seconds = 0.0
-        """Time spent waiting for a rate limit, which does not count as failing."""
+        """Time spent waiting for a rate limit. It does not count towards the time limit."""
         self.may_be_charged = False
 
     def are_over(self, state: RetryCallState) -> bool:

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.errors import TeacherChanged, TeacherError, TeacherUnavailable
-from distill_worker.teachers import oip_outputs
-from distill_worker.teachers import oip_query_log as oip_log
+from distill_worker.teachers import oip_outputs, oip_query_log
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
 from distill_worker.teachers.http_errors import status_of
 from distill_worker.teachers.http_sender import Sender
@@ -120,7 +119,7 @@ class OipTeacher:
 
     def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:
         """The pages of `GET /v1/queries`; None if there is no such endpoint."""
-        return oip_log.queries(self._sender, since)
+        return oip_query_log.queries(self._sender, since)
 
     def buy(
         self,
@@ -154,7 +153,8 @@ class OipTeacher:
             head, tensors = oip.decode_response(response.content, response.headers.get(oip.HEADER_LENGTH))
         except oip.ProtocolError as error:
             raise TeacherError(
-                f"{self._url}: expected an answer in the Open Inference Protocol, got {error}; it was not stored"
+                f"{self._url}: expected an answer in the Open Inference Protocol, got another ({error}); it was "
+                "not stored"
             ) from error
         if head.id not in (None, "", idempotency_key):
             raise TeacherError(

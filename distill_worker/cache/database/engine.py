@@ -42,7 +42,7 @@ def open_process_lock(engine: Engine) -> ProcessLock:
 
 
 def is_buyer_alive(engine: Engine, buyer_id: str | None) -> bool:
-    """Whether the process with this id still holds its lease. A purchase without a buyer has none."""
+    """Whether the process with this id still holds its lease. False for None: the purchase has no buyer."""
     return buyer_id is not None and process_lock.is_process_alive(engine, _LOCK_FOLDER_SUFFIX, buyer_id)
 
 

@@ -1,7 +1,7 @@
 """The tables of the cache, as `migrations` leaves them.
 
 Outputs are stored in blocks: one block holds the outputs of one kind that one purchase returned. So 50,000 outputs are
-read as 1,600 rows, and a sample takes its output, its key and a checksum of the file, without an index entry.
+read as 1,600 rows, and a sample takes the space of its output, its key and a checksum, without an index entry.
 """
 
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table
@@ -48,9 +48,10 @@ purchases = Table(
     Column("query_id", String(200)),
     Column("model_version", String(200)),
 )
-"""`status` is open, done, void (rejected and never charged, or abandoned) or imported (paid for by somebody else).
+"""`status` is open, done, void (rejected and never charged, or abandoned) or imported (paid for by another cache).
 
-`buyer_id` is the process that sees to it, `query_id` what the teacher called the request, `model_version` who answered.
+`buyer_id` is the process that has, or last had, the lease; `query_id` is the teacher's id of the request;
+`model_version` is the id of the teacher that answered.
 """
 is_open = purchases.c.status == "open"
 Index("open_purchases", purchases.c.stream_id, sqlite_where=is_open, postgresql_where=is_open)

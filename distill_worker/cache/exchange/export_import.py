@@ -45,7 +45,9 @@ def export(cache: Cache, path: Path, *, teacher_id: str | None = None, kind: str
         if teacher_id in (None, stream.teacher_id) and kind in (None, stream.kind) and stream.sample_keys
     ]
     if not bought:
-        raise CacheError(f"{cache.place}: no outputs of {teacher_id or 'any teacher'}, kind {kind or 'any'}, are held")
+        raise CacheError(
+            f"{cache.place}: no outputs of {teacher_id or 'any teacher'}, kind {kind or 'any'}, are cached"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with atomic_replacement(path) as partial:

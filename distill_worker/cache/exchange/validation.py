@@ -19,7 +19,7 @@ _LAST_TIME = 1e12
 
 
 def first_fault(streams: Sequence[Bought]) -> str | None:
-    """What was expected where the file differs, or None where it is sound."""
+    """The first fault, as the text that follows "expected" in an error; None if there is none."""
     for bought in streams:
         if not _is_text(bought.teacher_id) or not bought.teacher_id or not is_storable(bought.teacher_id):
             return f"a teacher's id of up to 200 characters, got {str(bought.teacher_id)[:60]!r}"
