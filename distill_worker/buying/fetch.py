@@ -1,7 +1,8 @@
 """Buy what a plan lacks, and store it.
 
-First come the purchases that earlier runs left open, then the samples that nothing was sent for, several requests in
-flight. What another worker is buying into the same cache is awaited. `Claims` ensures that no sample is paid for twice.
+It first repeats the purchases that earlier runs left open, then sends the other samples. Several requests are in flight
+at once. It waits for samples that another worker is buying into the same cache. `Claims` ensures that no sample is paid
+for twice.
 """
 
 import time
@@ -25,6 +26,7 @@ from distill_worker.errors import (
     TeacherRefused,
     TeacherUnavailable,
     WorkerError,
+    counted,
 )
 from distill_worker.teachers.base import Answer
 from shared.durable.process_lock import ProcessLock
@@ -74,14 +76,14 @@ def fetch(
         images: of the whole data set, by sample key; open purchases may hold any of them.
         buyer: this process's lock among those that buy into the cache.
         bound: whether the plan's `most_calls` was agreed to, so that no more is sent, whatever other workers leave.
-        callbacks: see there.
+        callbacks: functions that are called meanwhile.
         sleep: waits between two looks at another worker's purchases.
 
     Raises:
         PlanRefused: the quota is too small, or more would be sent than was agreed to.
         QuotaExhausted: the quota ran out on the way.
         TeacherChanged: another teacher answered; its answer is stored under its own name.
-        TeacherError, CacheError: see there.
+        TeacherError, CacheError: see `distill_worker.errors`.
     """
     plan.check()
     to_send = set(plan.to_buy).union(*(purchase.sample_keys for purchase in plan.reopened))
@@ -244,8 +246,8 @@ def _changed(expected: str, got: str) -> TeacherChanged:
 
 def _uncertain(samples: int, bought: int) -> str:
     return (
-        f"{bought} samples were bought and are in the cache; {samples} were not sent again, because they may have been "
-        "charged and would be charged again. Compare with the bill (`distill-worker reconcile`), then buy them again "
+        f"{_bought(bought)}; not sent again: {counted(samples, 'sample')}, which may have been charged and would be "
+        "charged again. Compare with the bill (`distill-worker reconcile`), then buy them again "
         "with `distill-worker fetch --abandon all`"
     )
 
@@ -265,18 +267,21 @@ def _with_advice(failure: Exception, bought: int, plan: Plan) -> Exception:
     then = f"{advice}run the same command again to buy the rest"
     if isinstance(failure, TeacherChanged):
         then = "see the cost now with `distill-worker plan`"
-    advised = type(failure)(
-        f"{failure}. {bought} of {plan.outstanding} samples were bought and are in the cache; {then}"
-    )
+    advised = type(failure)(f"{failure}. {_bought(bought, plan.outstanding)}; {then}")
     advised.__cause__ = failure
     return advised
 
 
 def _beyond_agreement(samples: int, bought: int) -> str:
     return (
-        f"{bought} samples were bought and are in the cache; {samples} more, which other workers left unbought, would "
+        f"{_bought(bought)}; not sent: {counted(samples, 'sample')}, which other workers left unbought and which would "
         "exceed the agreed number of calls: run the same command again to buy them"
     )
+
+
+def _bought(samples: int, of: int | None = None) -> str:
+    number = counted(samples, "sample") if of is None else f"{samples} of {counted(of, 'sample')}"
+    return f"Bought and cached: {number}"
 
 
 def _image(images: Mapping[bytes, Images], key: bytes) -> Images:

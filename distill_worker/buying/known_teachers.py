@@ -18,8 +18,8 @@ _SETTINGS_BEFORE: Final = {
     "top_k": 5,
     "score_digits": None,
 }
-"""Settings of one protocol that stored names of the other depend on too: names were derived from all of them when the
-protocols shared one section. Without these values, descriptions that were stored then would not be loaded any more."""
+"""Settings that the name of every stored description depends on, in any protocol. Earlier versions had one section for
+all protocols and hashed all its settings; with these defaults, their descriptions still load."""
 _LONGEST_PART: Final = 400
 
 

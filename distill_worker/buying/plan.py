@@ -9,7 +9,7 @@ from distill_worker.buying.order import Images, PurchaseOrder
 from distill_worker.cache import Cache, Purchase
 from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.cache.purchases import answered_by_others
-from distill_worker.errors import PlanRefused, WorkerError
+from distill_worker.errors import PlanRefused, WorkerError, counted
 from distill_worker.teachers.base import Description, Quota
 from shared.output_kinds import FEATURES
 
@@ -38,8 +38,8 @@ class Plan:
     left_out: int
     """Samples that are not bought because of `max_calls`."""
     again: int
-    """How many samples of `to_buy` are paid for again, because only some of their kinds are in the cache, or in an
-    open purchase that would not bring the other kinds."""
+    """Samples of `to_buy` that are paid for again: some of their kinds are in the cache or in an open purchase, and one
+    call buys all kinds."""
     request_size: int
     """Samples in a request that is sent for the first time."""
     quota: Quota | None
@@ -130,9 +130,9 @@ class Plan:
             remaining = self.quota.remaining
             part = f"buy a part with --max-calls {remaining}, " if remaining else ""
             raise PlanRefused(
-                f"budget.n: expected a quota for {len(self.to_buy)} calls ({self.wanted} samples wanted, {self.cached} "
-                f"in the cache), got {remaining} of {self.quota.limit} calls left. Nothing was spent. Lower n by "
-                f"{self.shortfall + self.left_out}, {part}or get a larger quota"
+                f"budget.n: expected a quota for {counted(len(self.to_buy), 'call')} ({counted(self.wanted, 'sample')} "
+                f"wanted, {self.cached} in the cache), got {remaining} of {counted(self.quota.limit, 'call')} left. "
+                f"Nothing was spent. Lower n by {self.shortfall + self.left_out}, {part}or get a larger quota"
             )
 
 
@@ -222,9 +222,8 @@ def _check_name(description: Description, cache: Cache, lacking: Sequence[bytes]
     if answered := [others[key] for key in lacking if key in others]:
         raise PlanRefused(
             f"teacher: expected answers of {description.id}, got answers of {answered[0]} for {len(answered)} of these "
-            "samples in an earlier purchase, which was paid; buying them again would be paid again. Nothing was spent. "
-            f"If the teacher always answers as {answered[0]}, set teacher.model_version; otherwise buy them again with "
-            "`distill-worker fetch --abandon all`"
+            f"samples in an earlier purchase. Nothing was spent now. If the teacher always answers as {answered[0]}, "
+            "set teacher.model_version; otherwise pay for these samples again with `distill-worker fetch --abandon all`"
         )
 
 
@@ -237,8 +236,8 @@ def _check_outputs(description: Description, kinds: tuple[str, ...]) -> None:
         if kind not in description.outputs:
             advice = f". {_GET_FEATURES}" if kind.startswith(FEATURES) else ""
             raise PlanRefused(
-                f"method: expected the output {kind!r}, but the teacher sells this API key only "
-                f"{', '.join(description.outputs)}. Nothing was spent{advice}"
+                f"method: expected the output {kind!r}, but the teacher sells this API key "
+                f"{', '.join(description.outputs) or 'nothing'}. Nothing was spent{advice}"
             )
 
 

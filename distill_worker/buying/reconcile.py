@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from distill_worker.buying.reconciliation_report import Finding, Reconciliation, Row
 from distill_worker.cache import Cache, PurchaseRecord
-from distill_worker.errors import TeacherError
+from distill_worker.errors import TeacherError, counted
 from distill_worker.teachers.base import Description, LoggedQuery, Teacher
 from distill_worker.teachers.oip_outputs import TOP_K_INDICES
 from shared.output_kinds import FEATURES, TOP_K
@@ -33,7 +33,7 @@ def reconcile(teacher: Teacher, description: Description, cache: Cache, *, share
 
     Raises:
         TeacherError: the teacher cannot be reached, or has neither a log nor a counter.
-        CacheError: see there.
+        CacheError: the cache cannot be read.
     """
     done_before = {record.idempotency_key for record in cache.purchases() if record.status == "done"}
     quota_before = teacher.quota()
@@ -97,7 +97,7 @@ def compare(
         rows += [_row("imported" if key in origins else "elsewhere", query) for query in unknown]
     rows += [_row("answering", query) for query in held.values()]
     if used is not None and used != charged:
-        detail = f"{used} samples in the counter, {charged} in the log"
+        detail = f"{counted(used, 'sample')} in the counter, {charged} in the log"
         rows.append(Row("counter", abs(used - charged), detail=detail))
     return Reconciliation(tuple(rows), charged, "log")
 
@@ -119,9 +119,9 @@ def compare_counter(purchases: Iterable[PurchaseRecord], used: int) -> Reconcili
             rows.append(Row(finding, samples, record.idempotency_key, record.query_id))
     least = sum(row.samples for row in rows if row.finding == "held")
     if used < least:
-        rows.append(Row("unlogged", least - used, detail=f"{least} samples in the cache, {used} charged"))
+        rows.append(Row("unlogged", least - used, detail=f"{counted(least, 'sample')} in the cache, {used} charged"))
     if used > most:
-        rows.append(Row("elsewhere", used - most, detail=f"{most} samples sent, {used} charged"))
+        rows.append(Row("elsewhere", used - most, detail=f"{counted(most, 'sample')} sent, {used} charged"))
     return Reconciliation(tuple(rows), used, "counter")
 
 
@@ -152,7 +152,7 @@ def _not_charged(record: PurchaseRecord, in_flight: LoggedQuery | None) -> list[
 
 
 def _bought_again(purchases: Iterable[PurchaseRecord], paid: Collection[str]) -> list[Row]:
-    """Purchases that brought only outputs which had been paid before, of some samples. A void one brought nothing."""
+    """Charged purchases with samples whose outputs were all paid for before. Void purchases brought no outputs."""
     brought: defaultdict[tuple[str, bytes], set[str]] = defaultdict(set)
     rows = []
     for record in purchases:

@@ -31,7 +31,7 @@ MEANINGS: Final[Mapping[Finding, str]] = {
     "elsewhere": "charged, but not for this cache: for another one, for a lost one, or for another user of the API "
     "key; if that is intended, pass --shared-key, otherwise rotate the API key",
     "unlogged": "in the cache, but not charged: report it to the teacher's operator, whose log is incomplete",
-    "differs": "charged as another query than was bought: report it to the teacher's operator before training on it",
+    "differs": "charged, but the log and the cache differ: report it to the teacher's operator before training on it",
     "given up": "charged, but given up by `fetch --abandon`: paid in vain",
     "twice": "bought again, although all of it was paid before: paid in vain, unless the cache was damaged between",
     "charged twice": "charged again under the same Idempotency-Key: request a refund from the teacher's operator",

@@ -69,12 +69,12 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Disp
 
 
 def distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell for each different set of samples to buy; of nested sets, only the largest."""
-    largest: dict[str, Cell] = {}
+    """One cell for each different purchase, the largest n first, so that smaller nested sets are then in the cache."""
+    cells_by_purchase: dict[str, Cell] = {}
     for cell in sorted(cells, key=lambda cell: -cell.n):
         if cell.config.needs_teacher:
-            largest.setdefault(_purchase_identity(cell.config), cell)
-    return list(largest.values())
+            cells_by_purchase.setdefault(_purchase_identity(cell.config), cell)
+    return list(cells_by_purchase.values())
 
 
 def _purchase_identity(config: RunConfig) -> str:

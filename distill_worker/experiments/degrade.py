@@ -27,7 +27,8 @@ def degrade_weights(
     """
     if target.exists():
         raise ConfigError(
-            f"{target}: expected a new file, got one that exists, and may have sold answers; choose another name"
+            f"{target}: expected a new file, got one that exists; choose another name, because answers of the old "
+            "file may have been sold"
         )
     if not prune and degradation in (None, Degradation()):
         raise ConfigError("expected --prune, --noise or --decimals, got none: the teacher would not change")

@@ -1,6 +1,6 @@
 """The samples that a run selected, saved before any of them is bought.
 
-    rounds/0001.json    the samples of the first round (of the only one, if the strategy selects all samples at once)
+    rounds/0001.json    the samples of the first round; all samples, if there is only one round
     rounds/0002.json    the samples of the second round, and the student that selected them
 
 Invariant: a saved selection is never made again. A resumed run buys what it began to buy, even on a machine that rounds

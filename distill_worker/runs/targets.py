@@ -75,8 +75,8 @@ def _the_only(
 ) -> str:
     if len(complete) > 1:
         raise WorkerError(
-            "expected these outputs of one teacher in the cache, got them of several; choose one: --teacher-id "
-            f"{complete}"
+            "expected one teacher whose outputs of these samples are all in the cache, got several; choose one "
+            f"with --teacher-id: {', '.join(complete)}"
         )
     if not complete:
         whose = f"of teacher {teacher_id}" if teacher_id else "of any teacher"

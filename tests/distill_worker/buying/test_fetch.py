@@ -221,8 +221,10 @@ def test_open_purchase_of_logits_is_no_purchase_of_features(cache: CrashingCache
 def test_features_that_are_not_sold_are_refused_before_anything_is_spent(
     cache: CrashingCache, samples: Samples
 ) -> None:
-    with pytest.raises(PlanRefused, match=r"'features.b'.*sells this API key only logits, features\.a"):
+    with pytest.raises(PlanRefused, match=r"'features.b'.*sells this API key logits, features\.a"):
         _plan(_white_box(), cache, samples, "features.b", "logits")
+    with pytest.raises(PlanRefused, match=r"'logits', but the teacher sells this API key nothing\. Nothing was spent"):
+        _plan(FakeTeacher(limit=100, description=describe(tells=())), cache, samples, "logits")
     with pytest.raises(PlanRefused, match=r"this API key has no access to features.*keys create --features"):
         _plan(_white_box(limit=100, features=False), cache, samples, *BOTH)
     assert len(_plan(_white_box(limit=100, features=True), cache, samples, *BOTH).to_buy) == 12

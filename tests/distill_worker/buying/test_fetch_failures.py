@@ -78,7 +78,7 @@ def test_unknown_end_keeps_the_purchase_open(
 ) -> None:
     """What was bought before is kept, the message says how far it got, and the error keeps its kind and its cause."""
     teacher = FakeTeacher(faults=[None, ("before" if when == "before" else "after", error)])
-    with pytest.raises(type(error), match=r"no.*\. 4 of 12 samples were bought and .*run the same") as raised:
+    with pytest.raises(type(error), match=r"no.*\. Bought and cached: 4 of 12 samples; run the same") as raised:
         carry_out(teacher, cache, samples)
     assert raised.value.__cause__ is error
     assert len(teacher.sent) == 2
@@ -112,7 +112,7 @@ def test_exhausted_quota_stops_at_once_and_keeps_what_was_bought(cache: Crashing
     teacher = FakeTeacher(limit=12)
     made = plan_for(teacher, cache, samples)
     teacher.limit = 6
-    with pytest.raises(QuotaExhausted, match=r"2 calls remain\. 4 of 12 samples were bought.*larger quota"):
+    with pytest.raises(QuotaExhausted, match=r"2 calls remain\. Bought and cached: 4 of 12 samples.*larger quota"):
         carry_out_plan(teacher, cache, made, samples, concurrency=1)
     assert [len(keys) for _, keys in teacher.sent] == [4, 4]
     assert teacher.paid == 4

@@ -132,7 +132,7 @@ def test_exhausted_quota_keeps_what_was_bought(command: Command, config: Path, t
     teacher.quota = lambda: None  # type: ignore[method-assign]  # this teacher does not tell
     ended = command("fetch", config)
     assert (ended.status, ended.stdout, teacher.paid) == (2, "", 4)
-    assert "4 of 10 samples were bought and are in the cache" in ended.stderr.splitlines()[-1]
+    assert "Bought and cached: 4 of 10 samples" in ended.stderr.splitlines()[-1]
     teacher.limit = 10
     assert facts_of(command("fetch", config, "--json"))["bought"] == 6
     assert teacher.paid == 10
