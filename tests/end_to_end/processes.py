@@ -146,7 +146,7 @@ class RunningService:
     def is_ready(self) -> bool:
         """What `/v2/health/ready` says; False when nobody answers."""
         try:
-            return http().get(f"{self.url}/v2/health/ready", timeout=5).status_code == 200
+            return http().get(f"{self.url}/v2/health/ready").status_code == 200
         except httpx.TransportError:
             return False
 

@@ -79,7 +79,8 @@ def test_two_workers_pay_for_the_union(
 
         workers = [worker(index, die=kills > 0) for index in (0, 1)]
         for killed in range(1, kills + 1):
-            wait([process.sentinel for process in workers if process.is_alive()])
+            if all(process.is_alive() for process in workers):
+                wait([process.sentinel for process in workers])
             index = next(index for index in (0, 1) if not workers[index].is_alive())
             assert workers[index].exitcode == -signal.SIGKILL
             workers[index] = worker(index, die=killed < kills - 1)
