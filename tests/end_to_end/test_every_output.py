@@ -150,7 +150,8 @@ output = {{directory = "{folder}/run", cache = "{cache}"}}
     if exited.value.code:
         assert exited.value.code == 2, said.err
         (line,) = [line for line in said.err.splitlines() if line.startswith("error: ")]
-        for told, shown in ((f"{config}: ", ""), (f"'{kind}' is", "OUTPUT is"), (f"got {kind}:", "got OUTPUT:")):
+        hidden = {f"{config}: ": "", f"expected '{kind}'": "expected OUTPUT", f"got {kind}:": "got OUTPUT:"}
+        for told, shown in hidden.items():
             line = line.replace(told, shown)
         return None, line.removeprefix("error: ")
     result: dict[str, Any] = json.loads(said.out)

@@ -85,7 +85,7 @@ def test_plan_and_fetch_know_the_rounds_so_far(start_service: StartService, tmp_
     assert not (tmp_path / "run").exists()
     fetched = _told(tmp_path, api_key, "fetch")
     assert (fetched["bought"], fetched["rounds_chosen"], fetched["later"]) == (40, 1, 80)
-    assert "40 samples are chosen of 120 wanted in all; 80" in (tmp_path / "log").read_text()
+    assert "40 of 120 samples are chosen; the students of later rounds choose" in (tmp_path / "log").read_text()
     result = _told(tmp_path, api_key, "run")
     assert (result["n"], service.quota(api_key)["used"]) == (N, N)
     planned = _told(tmp_path, api_key, "plan")
