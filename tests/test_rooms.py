@@ -1,5 +1,6 @@
 """The floor plan: what import-linter does not see."""
 
+import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,3 +36,23 @@ def test_room_can_be_taken_in_at_a_glance(room: Path) -> None:
 @pytest.mark.parametrize("room", list(_rooms()), ids=lambda room: str(room.relative_to(ROOT)))
 def test_module_has_no_name_of_the_standard_library(room: Path) -> None:
     assert not set(_entries(room)) & sys.stdlib_module_names
+
+
+def _imported(module: Path) -> set[str]:
+    """The full names of the modules that a module imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add("." * node.level + (node.module or ""))
+    return names
+
+
+@pytest.mark.parametrize(
+    "module", sorted((ROOT / "distill_worker" / "losses").glob("*.py")), ids=lambda path: path.stem
+)
+def test_loss_imports_torch_alone(module: Path) -> None:
+    """Beside the standard library and other losses: import-linter sees only the packages that a contract names."""
+    others = {name for name in _imported(module) if not f"{name}.".startswith("distill_worker.losses.")}
+    assert {name.partition(".")[0] for name in others} - sys.stdlib_module_names <= {"torch"}

@@ -59,6 +59,8 @@ class RunDirectory:
                 if fresh:
                     self._clear()
                 self._claim(identity)
+                for name in (".checkpoint.part", ".checkpoint.pt.part"):  # left by a killed process, old or new
+                    (self.path / name).unlink(missing_ok=True)
             yield
 
     def result(self) -> dict[str, Any] | None:

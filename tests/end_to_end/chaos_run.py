@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.end_to_end.asking import wait_until
 from tests.end_to_end.chaos_proxy import ChaosProxy
-from tests.end_to_end.processes import RunningService, kill, start
+from tests.end_to_end.processes import RunningService, join, kill, start
 
 REQUESTS_A_ROUND: Final = 19
 """At most."""
@@ -118,12 +118,12 @@ class ChaosRun:
         self.proxy.admit_all()
         self.service.start()
         last = self._worker("--set", "teacher.timeout_seconds=600")
-        last.join()
+        join(last)
         return last.exitcode
 
     def _worker(self, *options: str) -> ForkServerProcess:
         if self.worker is None:
             environment = {"TEACHER_API_KEY": self.api_key}
             arguments = ["fetch", str(self.config), *options]
-            self.worker = start("distill_worker", arguments, self.log, environment, daemon=True)
+            self.worker = start("distill_worker", arguments, self.log, environment)
         return self.worker

@@ -1,5 +1,6 @@
 """A small real teacher, and services that run it in processes of their own."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from shared.networks import build_network
 from shared.weights import WeightsCard, weights_bytes
 from tests.end_to_end.asking import wait_until
+from tests.end_to_end.clocked_service import FileClock
 from tests.end_to_end.processes import RunningService
 from tests.postgresql import PostgresServer
 
@@ -121,14 +123,24 @@ def one_service(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def two_services(
     request: pytest.FixtureRequest, weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[RunningService]]:
-    """Two services on one ledger, of each kind, for all tests of a module, each of which makes keys of its own."""
+    """Two services on one ledger, of each kind, for all tests of a module, each of which makes keys of its own.
+
+    Their clock, in the file CLOCK of their environment, stands still unless a test moves it.
+    """
     folder = tmp_path_factory.mktemp("two-services")
     with ExitStack() as stack:
         place: Path | str = folder / "ledger.sqlite"
         if request.param == "postgresql":
             server: PostgresServer = request.getfixturevalue("postgres_server")
             place = stack.enter_context(server.emptied_database())
-        services = [RunningService(weights, folder / name, database=place) for name in ("first", "second")]
+        clock = FileClock(folder / "clock")
+        clock.set(time.time())
+        services = [
+            RunningService(
+                weights, folder / name, {"CLOCK": str(clock.path)}, place, module="tests.end_to_end.clocked_service"
+            )
+            for name in ("first", "second")
+        ]
         for service in services:
             stack.callback(service.kill)
             service.start()

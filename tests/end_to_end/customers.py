@@ -44,8 +44,6 @@ class Customers:
     """Idempotency-Keys for which the quota did not suffice."""
     changed: int = 0
     """Answers that came again with other bytes."""
-    lost: int = 0
-    """Requests without an Idempotency-Key that broke off: charged or not."""
     problems: list[str] = field(default_factory=list)
     _enough: Event = field(default_factory=Event)
     _lock: Lock = field(default_factory=Lock)
@@ -121,7 +119,6 @@ class Customers:
         try:
             answer = ask(chance.choice(self.services), self.ample, samples, None, {"X-Request-Id": name})
         except httpx.TransportError:
-            self.lost += 1
             return
         match outcome(answer):
             case "answered":

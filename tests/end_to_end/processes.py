@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,10 @@ def start(
     arguments: Sequence[str],
     log: Path,
     environment: Mapping[str, str] | None = None,
-    *,
-    daemon: bool | None = None,
 ) -> ForkServerProcess:
-    """Run `python -m module arguments...` in a new process, its output going to `log`; a daemon ends with the tests."""
+    """Run `python -m module arguments...` in a new process, its output going to `log`; it ends with the tests."""
     process = _CONTEXT.Process(
-        target=_run_module, args=(module, list(arguments), log, dict(environment or {})), daemon=daemon
+        target=_run_module, args=(module, list(arguments), log, dict(environment or {})), daemon=True
     )
     process.start()
     return process
@@ -49,16 +48,22 @@ def start(
 
 def call(function: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     """Run a function in a new process, to its end."""
-    process = _CONTEXT.Process(target=function, args=arguments)
+    process = _CONTEXT.Process(target=function, args=arguments, daemon=True)
     process.start()
-    process.join()
+    join(process)
     return process
+
+
+def join(process: BaseProcess) -> None:
+    """Wait until the process ends; a test fails whose process hangs."""
+    process.join(HANG_SECONDS)
+    assert process.exitcode is not None, f"process {process.pid} did not end within {HANG_SECONDS} s"
 
 
 def kill(process: ForkServerProcess) -> None:
     """SIGKILL, and wait until the process is gone."""
     process.kill()
-    process.join()
+    join(process)
 
 
 def free_port() -> int:
@@ -132,7 +137,7 @@ class RunningService:
     def launch(self) -> None:
         """Start the process, and wait for nothing."""
         self.data_dir.mkdir(exist_ok=True)
-        self.process = start(self.module, ["serve"], self.log, self._whole_environment(), daemon=True)
+        self.process = start(self.module, ["serve"], self.log, self._whole_environment())
 
     def wait_until_ready(self) -> None:
         """Wait until it says that it is ready."""
@@ -146,7 +151,7 @@ class RunningService:
     def is_ready(self) -> bool:
         """What `/v2/health/ready` says; False when nobody answers."""
         try:
-            return http().get(f"{self.url}/v2/health/ready", timeout=5).status_code == 200
+            return http().get(f"{self.url}/v2/health/ready").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -161,7 +166,7 @@ class RunningService:
         arguments = ["keys", "create", "--name", name, "--quota", str(quota), "--key-file", str(key_file)]
         arguments += ["--features"] if features else []
         maker = start("teacher_service", arguments, self.log, self._whole_environment())
-        maker.join()
+        join(maker)
         assert maker.exitcode == 0, self.log.read_text()
         return key_file.read_text().strip()
 

@@ -25,8 +25,8 @@ from teacher_service.query_log.verify import verify
 from tests.distill_worker.purchases import cached_outputs
 from tests.end_to_end.chaos_proxy import FATES, ChaosProxy
 from tests.end_to_end.chaos_run import REQUESTS_A_ROUND, ChaosRun, steady_port, write_run
-from tests.end_to_end.processes import RunningService, start
-from tests.endurance import record, rounds
+from tests.end_to_end.processes import RunningService, join, start
+from tests.endurance import ENDURANCE, record, rounds
 from tests.teacher_service.ledger_file import rows
 
 ROUNDS = {"sqlite": rounds(10, 200), "postgresql": rounds(10, 40)}
@@ -81,6 +81,8 @@ def test_each_sample_is_paid_once_whatever_the_network_and_the_kernel_do(
     assert set(run.exits) <= {2}, "a worker that gave up says so; none ended before the work was done"
     assert paid_in_chaos < n, "all rounds had something to buy"
     assert {fate for fate in FATES if not run.proxy.counts[fate]} == set()
+    assert run.proxy.counts["resets"] > 0
+    assert run.proxy.counts["replays"] > 0 or not ENDURANCE, "every answer that was lost after its charge comes again"
     assert run.kills["service"] == ROUNDS[kind] // 2
     assert run.kills["worker"] + run.exits.total() >= ROUNDS[kind] // 2
 
@@ -90,7 +92,7 @@ def _reconciled(run: ChaosRun) -> dict[str, Any]:
     told = run.log.with_name("reconciled")
     environment = {"TEACHER_API_KEY": run.api_key, "TEACHER_URL": run.service.url}
     command = start("distill_worker", ["reconcile", str(run.config), "--json"], told, environment)
-    command.join()
+    join(command)
     facts: dict[str, Any] = json.loads(told.read_text().splitlines()[0])
     return {**facts, "exit_status": command.exitcode}
 

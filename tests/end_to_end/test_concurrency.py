@@ -10,6 +10,7 @@ import pytest
 
 from shared import oip
 from tests.end_to_end.conftest import StartService
+from tests.end_to_end.processes import join
 from tests.endurance import ENDURANCE, HANG_SECONDS, record
 
 CLIENTS_PER_PROCESS = 32
@@ -29,13 +30,13 @@ def test_exactly_the_remaining_samples_are_answered_when_64_clients_race(
     context = multiprocessing.get_context("forkserver")
     totals = [tmp_path / f"answered-{index}" for index in range(2)]
     racers = [
-        context.Process(target=race, args=(service.url, api_key, total))
+        context.Process(target=race, args=(service.url, api_key, total), daemon=True)
         for service, total in zip(services, totals, strict=True)
     ]
     for racer in racers:
         racer.start()
     for racer in racers:
-        racer.join()
+        join(racer)
     answered = sum(int(total.read_text()) for total in totals)
     # One sample at a time until refused: whatever larger requests could not use is used up.
     with httpx.Client(base_url=services[1].url, timeout=HANG_SECONDS) as http:

@@ -17,7 +17,7 @@ from shared.normalise import normalise
 from shared.weights import load_weights
 from tests.end_to_end.asking import wait_until
 from tests.end_to_end.conftest import StartService
-from tests.end_to_end.processes import RunningService, start
+from tests.end_to_end.processes import RunningService, join, start
 
 N = 20
 KINDS = ("features.pooled", "features.stage2", "logits")
@@ -87,7 +87,7 @@ def _worker(folder: Path, api_key: str, *arguments: str) -> tuple[int | None, st
     log = folder / "command.log"
     log.unlink(missing_ok=True)
     command = start("distill_worker", arguments, log, {"TEACHER_API_KEY": api_key})
-    command.join()
+    join(command)
     return command.exitcode, log.read_text()
 
 
@@ -96,7 +96,7 @@ def _kill_while_buying(service: RunningService, api_key: str, folder: Path, conf
     environment = {"TEACHER_API_KEY": api_key, "DIE_AT": "answer:2"}
     log = folder / "killed.log"
     worker = start("tests.end_to_end.dying_worker", ["fetch", str(config)], log, environment)
-    worker.join()
+    join(worker)
     assert worker.exitcode == -signal.SIGKILL, log.read_text()
     wait_until(lambda: not service.quota(api_key)["reserved"])
     assert 0 < service.quota(api_key)["used"] < N

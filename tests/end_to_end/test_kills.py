@@ -19,7 +19,7 @@ from tests.distill_worker.purchases import cached_outputs
 from tests.end_to_end.asking import wait_until
 from tests.end_to_end.chaos_proxy import ChaosProxy
 from tests.end_to_end.conftest import StartService
-from tests.end_to_end.processes import RunningService, start
+from tests.end_to_end.processes import RunningService, join, start
 from tests.endurance import record, rounds
 from tests.teacher_service.ledger_file import rows
 
@@ -60,32 +60,40 @@ def test_fetch_pays_exactly_once_when_the_worker_is_killed(start_service: StartS
     for number in range(WORKER_KILLS):
         step = STEPS[number % len(STEPS)]
         died = _fetch(config, api_key, f"{step}:{moments.randint(1, MOST_REQUESTS)}")
-        died.join()
+        join(died)
         assert died.exitcode == -signal.SIGKILL, (tmp_path / "log").read_text()
         assert step == "commit" or _open_purchases(tmp_path), "the kill leaves purchases whose end is unknown"
     worker = _fetch(config, api_key)
-    worker.join()
+    join(worker)
     assert worker.exitcode == 0, (tmp_path / "log").read_text()
     _check_and_record("worker_killed", service, api_key, tmp_path, WORKER_KILLS)
 
 
 def test_fetch_pays_exactly_once_when_the_service_is_killed(start_service: StartService, tmp_path: Path) -> None:
     """Killed again and again under load: after each start no hold is left over, and in the end used equals n."""
-    service = start_service(SECONDS_A_PASS="0.05")
+    gate = tmp_path / "gate"
+    service = start_service(SECONDS_A_PASS="0.05", GATE=str(gate))
     api_key = service.create_key("worker", quota=N)
     moments = random.Random(SEED)
     with ChaosProxy(service.port, SEED) as proxy:
         proxy.calm = True
         proxy.admit(0)
         worker = _fetch(_write_config(tmp_path, proxy.url), api_key)
-        for _ in range(SERVICE_KILLS):
+        gate.touch()
+        proxy.admit(MOST_REQUESTS)
+        wait_until(lambda: service.quota(api_key)["reserved"] > 0 or not worker.is_alive())
+        assert worker.is_alive(), (tmp_path / "log").read_text()
+        service.kill()
+        gate.unlink()
+        assert _check_restart(service) > 0, "the first kill comes while samples are certainly held"
+        for _ in range(SERVICE_KILLS - 1):
             proxy.admit(moments.randint(1, MOST_REQUESTS))
             wait_until(lambda: proxy.is_used_up or not worker.is_alive())
             assert worker.is_alive(), (tmp_path / "log").read_text()
             service.kill()
             _check_restart(service)
         proxy.admit_all()
-        worker.join()
+        join(worker)
     assert worker.exitcode == 0, (tmp_path / "log").read_text()
     _check_and_record("service_killed", service, api_key, tmp_path, SERVICE_KILLS)
 
@@ -96,8 +104,8 @@ def _fetch(config: Path, api_key: str, die_at: str | None = None) -> ForkServerP
     return start(module, ["fetch", str(config)], config.with_name("log"), environment)
 
 
-def _check_restart(service: RunningService) -> None:
-    """Start the service that was killed: what its dead process held is given back."""
+def _check_restart(service: RunningService) -> int:
+    """Start the service that was killed: what its dead process held, so many queries, is given back."""
     ledger = service.data_dir / "ledger.sqlite"
     [(held_at_death,)] = rows(ledger, "SELECT count(*) FROM queries WHERE status = 'held'")
     service.start()
@@ -109,6 +117,7 @@ def _check_restart(service: RunningService) -> None:
     assert used == settled, "what is charged is what the log says was answered"
     assert used <= N
     assert released >= held_at_death, "the holds of the dead process are given back"
+    return int(held_at_death)
 
 
 def _write_config(tmp_path: Path, url: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.end_to_end.conftest import StartService
-from tests.end_to_end.processes import RunningService, start
+from tests.end_to_end.processes import RunningService, join, start
 from tests.endurance import ENDURANCE, record
 
 N, ROUNDS = 120, 3
@@ -56,15 +56,15 @@ def test_run_in_rounds_ends_the_same_however_often_it_is_killed(start_service: S
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     calm_key, torn_key = _prepare(service, undisturbed), _prepare(service, disturbed)
     calm = _run(undisturbed, calm_key)
-    calm.join()
+    join(calm)
     assert calm.exitcode == 0, (undisturbed / "log").read_text()
     for die_at, number in DEATHS:
         died = _run(disturbed, torn_key, die_at=die_at)
-        died.join()
+        join(died)
         assert died.exitcode == -signal.SIGKILL, (disturbed / "log").read_text()
         assert _place(disturbed) == (number - die_at.startswith("0"), number - 1), die_at
     last = _run(disturbed, torn_key)
-    last.join()
+    join(last)
     assert last.exitcode == 0, (disturbed / "log").read_text()
     paid = service.quota(torn_key)
     record("kills", "rounds_killed_kills", [len(DEATHS)], unit="kills", better="higher")
@@ -110,7 +110,7 @@ def _run(
 def _told(folder: Path, api_key: str, command: str) -> dict[str, Any]:
     """The JSON that a command prints last."""
     worker = _run(folder, api_key, command, "--json")
-    worker.join()
+    join(worker)
     log = (folder / "log").read_text()
     assert worker.exitcode == 0, log
     told: dict[str, Any] = json.loads(next(line for line in reversed(log.splitlines()) if line.startswith("{")))

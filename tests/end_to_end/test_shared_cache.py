@@ -12,7 +12,7 @@ from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
 from distill_worker.runs.samples import Samples
 from tests.end_to_end.conftest import StartService
-from tests.end_to_end.processes import RunningService, start
+from tests.end_to_end.processes import RunningService, join, start
 from tests.endurance import record, rounds
 from tests.postgresql import PostgresServer
 
@@ -79,12 +79,13 @@ def test_two_workers_pay_for_the_union(
 
         workers = [worker(index, die=kills > 0) for index in (0, 1)]
         for killed in range(1, kills + 1):
-            wait([process.sentinel for process in workers if process.is_alive()])
+            if all(process.is_alive() for process in workers):
+                wait([process.sentinel for process in workers])
             index = next(index for index in (0, 1) if not workers[index].is_alive())
             assert workers[index].exitcode == -signal.SIGKILL
             workers[index] = worker(index, die=killed < kills - 1)
         for process in workers:
-            process.join()
+            join(process)
         logs = [(tmp_path / f"worker-{index}.log").read_text() for index in (0, 1)]
         assert [process.exitcode for process in workers] == [0, 0], logs
         quota = service.quota(api_key)

@@ -1,8 +1,8 @@
 """What an operator changes about a key takes effect on the very next request, in every process."""
 
 import secrets
-import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,6 +12,7 @@ from teacher_service.keys.store import KeyStore
 from teacher_service.policy.key_terms import TermChanges
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.end_to_end.asking import INFER, ask, outcome, paying
+from tests.end_to_end.clocked_service import FileClock
 from tests.end_to_end.processes import RunningService, http
 
 QUOTA = 20
@@ -19,14 +20,14 @@ QUOTA = 20
 
 @pytest.fixture
 def services(two_services: list[RunningService]) -> list[RunningService]:
-    """Two on one ledger."""
+    """Two on one ledger, whose clock stands still: no rate limit refills while a test runs."""
     return two_services
 
 
 @pytest.fixture
 def keys(services: list[RunningService]) -> Iterator[KeyStore]:
     """The keys, as a third process changes them."""
-    with services[0].keys() as opened:
+    with services[0].keys(_clock(services)) as opened:
         yield opened
 
 
@@ -101,7 +102,7 @@ def test_lower_limits_hold_at_once(
         "requests_per_minute": None,
         "samples_per_minute": None,
         "max_concurrent": None,
-        "expires_at": time.time() + 1000,
+        "expires_at": _clock(services)() + 1000,
     }
     keys.change(key.id, **terms)
     assert _at_each(services, key.token) == expected
@@ -114,6 +115,10 @@ def test_lower_limit_than_a_request_needs_refuses_it_at_once(
 ) -> None:
     keys.change(key.id, samples_per_minute=2)
     assert [outcome(ask(service, key.token, 3)) for service in services] == ["invalid-request", "invalid-request"]
+
+
+def _clock(services: list[RunningService]) -> FileClock:
+    return FileClock(Path(services[0].environment["CLOCK"]))
 
 
 def _at_each(services: list[RunningService], api_key: str) -> list[str]:

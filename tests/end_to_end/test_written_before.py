@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.end_to_end.processes import RunningService, start
+from tests.end_to_end.processes import RunningService, join, start
 from tests.endurance import ENDURANCE
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,15 +32,16 @@ def test_finished_run_is_still_finished(files: Path) -> None:
 def test_unfinished_run_goes_on_from_its_checkpoint(files: Path) -> None:
     settings = ["training.seed=1", "training.steps=4000", "training.checkpoint_every=50"]
     lines = list(range(80, 4001, 80))
+    checkpoint = files / "unfinished" / "checkpoint.pt"
+    before = torch.load(checkpoint, weights_only=True)["step"]
+    assert before > 0
+    _train_until_killed(files, *settings)
+    assert torch.load(checkpoint, weights_only=True)["step"] == before + 3 * 50, "three more were saved, from there on"
+    assert _logged_steps(files) == [step for step in lines if step <= before + 4 * 50]
     if ENDURANCE:
         assert _train(files, "unfinished", *settings)["steps"] == 4000
-        assert not (files / "unfinished" / "checkpoint.pt").exists()
-    else:
-        before = torch.load(files / "unfinished" / "checkpoint.pt", weights_only=True)["step"]
-        _train_until_killed(files, *settings)  # three more checkpoints were saved
-        lines = [step for step in lines if step <= before + 4 * 50]
-    metrics = (files / "unfinished" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in metrics] == lines
+        assert not checkpoint.exists()
+        assert _logged_steps(files) == lines
 
 
 def test_ledger_goes_on_counting_and_the_cache_buys_only_what_it_lacks(files: Path) -> None:
@@ -73,13 +74,17 @@ def _train(files: Path, directory: str, *settings: str) -> dict[str, Any]:
     return _worker(files, "train", *_set([*places, *settings]))
 
 
+def _logged_steps(files: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (files / "unfinished" / "metrics.jsonl").read_text().splitlines()]
+
+
 def _train_until_killed(files: Path, *settings: str) -> None:
     """Train until a fourth checkpoint is about to be saved."""
     places = [f"output.directory={files / 'unfinished'}", f"output.cache={files / 'cache.sqlite'}"]
     arguments = ["train", str(files / "run.toml"), *_set([*places, *settings])]
     log = files / "killed.log"
     process = start("tests.end_to_end.dying_worker", arguments, log, {"DIE_AT": "checkpoint.pt:4"})
-    process.join()
+    join(process)
     assert process.exitcode == -signal.SIGKILL, log.read_text()
 
 
@@ -96,7 +101,7 @@ def _service_says(files: Path, *arguments: str) -> str:
 def _call(files: Path, module: str, *arguments: str, api_key: str = "") -> str:
     log = files / f"{len(list(files.iterdir()))}.log"
     process = start(module, arguments, log, {"TEACHER_API_KEY": api_key})
-    process.join()
+    join(process)
     assert process.exitcode == 0, log.read_text()
     return log.read_text()
 

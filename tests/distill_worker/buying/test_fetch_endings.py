@@ -28,6 +28,7 @@ from distill_worker.errors import (
 from distill_worker.teachers.base import Answer, Description
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, describe
 from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, order_for, plan_for
+from tests.endurance import HANG_SECONDS
 
 CHARGES_REPEATS = replace(describe(), repeats_are_free=False)
 
@@ -56,7 +57,7 @@ class SlowTeacher(FakeTeacher):
         """Charge, and then wait."""
         told = super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
         if len(self.charged) > 1:
-            assert self.go.wait(10)
+            assert self.go.wait(HANG_SECONDS)
         return told
 
     def stop(self) -> None:

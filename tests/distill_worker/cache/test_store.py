@@ -16,6 +16,7 @@ import pytest
 from distill_worker.cache import Cache
 from distill_worker.errors import CacheError
 from tests.distill_worker.purchases import cached_outputs, intend
+from tests.endurance import HANG_SECONDS
 
 KEYS = [bytes([index]) * 32 for index in range(4)]
 ROWS = np.arange(8, dtype=np.float32).reshape(4, 2)
@@ -195,7 +196,7 @@ def test_workers_that_start_together_open_a_new_cache(tmp_path: Path) -> None:
 
     def open_each(_worker: int) -> None:
         for turn in range(100):
-            start.wait(30)
+            start.wait(HANG_SECONDS)
             with Cache(tmp_path / str(turn)):
                 pass
 

@@ -69,12 +69,12 @@ _KEYS_OF_1 = "UPDATE purchases SET sample_keys = ? WHERE id = 1"
         ("UPDATE blocks SET row_checksums = ? WHERE id = 1", b"abc", range(4), "checksums: 3 bytes"),
         ("UPDATE blocks SET checksum = ? WHERE id = 1", 5, [], "checksum: of the block alone"),
         (
-            "UPDATE purchases SET sample_keys = ? WHERE id = 1",
+            _KEYS_OF_1,
             b"".join([KEYS[0], KEYS[5], *KEYS[2:4]]),
             [1],
             "checksum",
         ),
-        ("UPDATE purchases SET sample_keys = ? WHERE id = 1", b"short", range(4), "sample keys: 5 bytes"),
+        (_KEYS_OF_1, b"short", range(4), "sample keys: 5 bytes"),
     ],
 )
 def test_damage_is_found_and_only_what_is_damaged_moves_aside(

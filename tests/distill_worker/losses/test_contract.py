@@ -74,6 +74,11 @@ def test_no_gradient_reaches_the_teacher(case: Case) -> None:
     assert student.grad.abs().sum() > 0
 
 
+def test_teacher_learns_from_crd_alone() -> None:
+    """`Case` reads it from a docstring, so a loss that let a gradient through by mistake could declare it there."""
+    assert {case.name for case in CASES if case.teacher_learns} == {"crd_loss"}
+
+
 @every_loss
 def test_gradient_equals_finite_differences(case: Case) -> None:
     student, teacher = case.tensors()

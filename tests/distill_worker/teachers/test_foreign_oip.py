@@ -16,6 +16,7 @@ from distill_worker.errors import TeacherChanged, TeacherError
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
 from tests.distill_worker.purchases import cached_outputs
+from tests.endurance import HANG_SECONDS
 from tests.foreign.oip_server import ForeignModel, served
 
 LOG_OF = {1: 0.0, 2: 0.6931471805599453, 4: 1.3862943611198906}
@@ -28,7 +29,7 @@ def _predict(images: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _client(url: str, **options: Any) -> OipTeacher:
-    sender = Sender(url, api_key=None, timeout_seconds=5, give_up_after_seconds=5)
+    sender = Sender(url, api_key=None, timeout_seconds=HANG_SECONDS, give_up_after_seconds=HANG_SECONDS)
     return OipTeacher(sender, model="classifier", **options)
 
 

@@ -20,6 +20,7 @@ from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from tests.distill_worker.purchases import cached_outputs
 from tests.distill_worker.teachers.scripted_server import URL, Server
+from tests.endurance import HANG_SECONDS
 from tests.foreign.labelled_scores_server import ForeignScores, served
 
 LABELS = {"cat": 0, "dog": 1, "newt": 4}
@@ -34,7 +35,7 @@ def _predict(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _client(url: str, **options: Any) -> LabelledScoresTeacher:
-    sender = Sender(url, api_key="secret", timeout_seconds=5, give_up_after_seconds=5)
+    sender = Sender(url, api_key="secret", timeout_seconds=HANG_SECONDS, give_up_after_seconds=HANG_SECONDS)
     return LabelledScoresTeacher(sender, url=url, model="pets", labels=LABELS, **{"top_k": 2, **options})
 
 

@@ -49,6 +49,15 @@ def test_same_run_may_be_opened_again_and_its_result_read(directory: RunDirector
         assert directory.result() == {"accuracy": 0.5}
 
 
+def test_half_a_checkpoint_that_a_killed_process_left_is_removed(directory: RunDirectory) -> None:
+    """Under the name of today, and under that of earlier versions."""
+    directory.path.mkdir(parents=True)
+    for name in (".checkpoint.part", ".checkpoint.pt.part"):
+        (directory.path / name).write_bytes(b"half")
+    _finish(directory)
+    assert not list(directory.path.glob("*.part"))
+
+
 @pytest.mark.parametrize(
     ("values", "difference"),
     [

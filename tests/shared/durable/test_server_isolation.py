@@ -9,13 +9,12 @@ from sqlalchemy import make_url
 from distill_worker.cache import Cache
 from distill_worker.cache.purchases import new_purchase
 from teacher_service.ledger.ledger import Ledger, Reservation
+from tests.endurance import HANG_SECONDS
 from tests.postgresql import PostgresServer
 from tests.teacher_service.ledger_file import open_books, query
 
 RESERVATIONS = 300
 PURCHASES = 100
-HANG_SECONDS = 300.0
-"""Reached only by a process that hangs."""
 
 
 @pytest.fixture(params=["repeatable read", "serializable"])

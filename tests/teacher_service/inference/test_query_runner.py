@@ -28,7 +28,7 @@ _IMAGES = np.arange(_SAMPLES, dtype=np.uint8).reshape(-1, 1, 1, 1)
 
 
 class _Counter:
-    """A query_runner on a real ledger, with a model that a test may hold or break, and one key worth 10 samples."""
+    """A `QueryRunner` on a real ledger, a model that a test can stop or break, and a key with a quota of 10 samples."""
 
     def __init__(self, books: Books) -> None:
         self.books = books
@@ -258,7 +258,7 @@ def test_client_that_is_gone_gives_its_query_up_unless_the_model_has_it(books: B
     _run(books, test)
 
 
-def test_desk_that_drains_begins_nothing(books: Books) -> None:
+def test_query_runner_admits_nothing_while_it_drains(books: Books) -> None:
     async def test(counter: _Counter) -> None:
         with counter.model_held():
             task = counter.ask()

@@ -158,8 +158,8 @@ def test_abandoned_future_does_not_stop_the_writer(books: Books) -> None:
         abandoned = books.commits.submit(_insert("abandoned"))
         neighbour = books.commits.submit(_insert("neighbour"))
         abandoned.cancel()
-    assert neighbour.result(2) == "neighbour"
-    assert books.commits.submit(_insert("later")).result(2) == "later"
+    assert neighbour.result(WAIT_SECONDS) == "neighbour"
+    assert books.commits.submit(_insert("later")).result(WAIT_SECONDS) == "later"
 
 
 def test_close_finishes_what_was_submitted(books: Books) -> None:

@@ -17,6 +17,7 @@ from teacher_service.database.engine import open_database
 from teacher_service.database.schema import metadata
 from teacher_service.ledger.hash_chain import link
 from teacher_service.ledger.ledger import Reservation
+from teacher_service.policy.key_terms import TERMS
 from teacher_service.query_log.export import FACTS
 from teacher_service.query_log.verify import verify
 from teacher_service.query_log.verify_report import MAX_PROBLEMS, Head, Report
@@ -29,11 +30,13 @@ NOW = 1_087_000.0
 """After the end of the expired answer, and before that of the others."""
 
 NOT_COVERED = {
-    "api_keys": set(metadata.tables["api_keys"].c.keys()) - {"id", "quota", "used", "reserved", "in_flight"},
+    "api_keys": {"name", "secret_sha256", "created_at", "revoked_at", "revision"}
+    | TERMS.keys()
+    | {"requests_debt", "requests_debt_at_ms", "samples_debt", "samples_debt_at_ms"},
     "grants": {"id", "reason", "created_at", "reference"},
     "answers": {"kept_until"},
 }
-"""What may change without a word of the audit."""
+"""Columns whose changes `verify` does not find. A column that is not listed must be covered."""
 
 ROWS = {
     "queries": [f"id = {query_id}" for query_id in STATES.values()],

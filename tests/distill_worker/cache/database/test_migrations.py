@@ -2,7 +2,9 @@
 
 import shutil
 import sqlite3
+import zlib
 from contextlib import closing
+from errno import ENOSPC
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,20 @@ def test_migration_that_fails_leaves_the_file_as_it_was(first_release: Path) -> 
     with closing(sqlite3.connect(first_release)) as connection, connection:
         assert connection.execute("SELECT * FROM outputs").fetchall() == before
         connection.execute(f"INSERT INTO purchases VALUES ({','.join('?' * len(last))})", last)
+    with Cache(first_release) as cache:
+        assert len(cached_outputs(cache, cache.stream("teacher-a", "logits"), KEYS)) == 7
+
+
+def test_full_disk_during_the_migration_is_a_cache_error(first_release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The migration packs its rows, and fails as it would when a file cannot grow; the next attempt finds every row."""
+
+    def fail(_content: bytes) -> int:
+        raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(zlib, "crc32", fail)  # the migration, which is loaded only now, imports it to pack a block
+        with pytest.raises(CacheError, match="No space left on device"):
+            Cache(first_release)
     with Cache(first_release) as cache:
         assert len(cached_outputs(cache, cache.stream("teacher-a", "logits"), KEYS)) == 7
 

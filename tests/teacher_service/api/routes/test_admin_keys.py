@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,16 @@ def test_key_is_made_told_once_and_works(administered: ServiceUnderTest) -> None
         **dict.fromkeys(("used", "reserved", "in_flight"), 0),
     }
     listed = _ask(administered, "GET")
-    assert any(facts.items() <= key_of_list.items() for key_of_list in listed.json()["keys"])
-    assert key["key"] not in listed.text
-    shown = _ask(administered, "GET", f"/{key['id']}").json()
+    assert facts in listed.json()["keys"], "these fields and no others"
+    one = _ask(administered, "GET", f"/{key['id']}")
+    shown = one.json()
     [grant] = shown.pop("grants")
-    assert facts.items() <= shown.items()
-    assert (grant["samples"], grant["reason"], grant["reference"]) == (50, "created", None)
+    assert shown == facts
+    assert grant == {"samples": 50, "reason": "created", "reference": None, "created_at": "1970-01-12T13:46:40Z"}
+    secret = key["key"].rpartition("_")[2]
+    for text in (listed.text, one.text):
+        assert secret not in text
+        assert sha256(secret.encode()).hexdigest() not in text
     assert_refused(_ask(administered, "POST", body=NEW), 409, "name-taken", PROBLEM)
 
 

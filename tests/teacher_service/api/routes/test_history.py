@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,10 @@ def test_own_queries_are_the_callers_alone_newest_first(asked: ServiceUnderTest)
         "created_at": "1970-01-13T13:46:40Z",
         "finished_at": "1970-01-13T13:46:40Z",
     }
-    assert {name: query[name] for name in expected} == expected
+    assert query == expected, "these fields and no others"
+    secret = asked.key.token.rpartition("_")[2]
+    assert secret not in str(page)
+    assert sha256(secret.encode()).hexdigest() not in str(page)
 
 
 def test_pages_follow_each_other_to_the_end(asked: ServiceUnderTest) -> None:
