@@ -215,7 +215,13 @@ class Cache:
         def write(connection: Connection, is_retry: bool) -> None:
             if not (is_retry and is_done(connection, purchase)):
                 complete_purchase(
-                    connection, purchase, packed, teacher_id=teacher_id, query_id=query_id, now=self._clock()
+                    connection,
+                    purchase,
+                    packed,
+                    teacher_id=teacher_id,
+                    query_id=query_id,
+                    stream_ids=self._stream_ids,
+                    now=self._clock(),
                 )
 
         with explained(self.place):
