@@ -45,7 +45,7 @@ test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests (8 minutes on two cores)
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 endurance: export TUITION_ENDURANCE = 1
-endurance: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests in full and record their figures (1 hour)
+endurance: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests in full and record their figures (long)
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not alone"
 	.venv/bin/pytest -m alone
 
