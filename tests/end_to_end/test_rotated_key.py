@@ -1,4 +1,4 @@
-"""A worker is killed before it stores an answer, and the key's secret is rotated: the answer is repeated for nothing."""
+"""A worker is killed before it stores an answer, and its key's secret is rotated: the answer is repeated for free."""
 
 import json
 import signal

@@ -44,7 +44,7 @@ def test_purchases_in_the_teachers_log_are_this_accounts(cache: Cache) -> None:
 class Unread(FakeTeacher):
     """Its log cannot be read."""
 
-    def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:
+    def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:  # noqa: ARG002 - see the fake
         """See `Teacher`."""
         raise TeacherError("503")
 
@@ -59,7 +59,7 @@ def test_log_is_read_only_if_it_can_matter(cache: Cache) -> None:
     """Not for purchases under a name of this account, nor for samples that are not wanted."""
 
     class Unasked(FakeTeacher):
-        def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:
+        def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:  # noqa: ARG002 - see the fake
             raise AssertionError("the log was read")
 
     _begun(cache, "new", KEYS[:1])

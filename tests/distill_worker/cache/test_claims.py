@@ -153,7 +153,9 @@ def test_purchase_under_another_name_of_the_account_is_repeated(ledger_place: Pa
     with Cache(ledger_place) as cache:
         with cache.buying() as dead:
             (lost,) = cache.claim(_claims(cache, KEYS[:2]), dead, 1)
-        names = {"former_payers": ["alice"]} if name == "former" else {"charged_keys": [lost.idempotency_key]}
+        names: dict[str, Any] = (
+            {"former_payers": ["alice"]} if name == "former" else {"charged_keys": [lost.idempotency_key]}
+        )
         with cache.buying() as buyer:
             (first, second) = cache.claim(_claims(cache, KEYS[:4], payer="key-id", **names), buyer, 2)
         assert (first.idempotency_key, first.begun_earlier) == (lost.idempotency_key, True)
