@@ -1,6 +1,7 @@
 """The price is said before it is paid, and nothing is paid that was not agreed to."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from distill_worker.cache import Cache
 from distill_worker.errors import TeacherUnavailable
 from distill_worker.teachers.base import Rate
+from tests.distill_worker import http_teacher
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher
 
@@ -169,3 +171,24 @@ def test_provenance_of_what_was_bought_is_kept(command: Command, config: Path) -
         assert (record.status, record.model_version, record.kinds) == ("done", "t", ("logits",))
         assert record.finished_at is not None
         assert record.finished_at >= record.created_at
+
+
+def test_same_teacher_under_another_address_is_not_paid_unasked(
+    command: Command, config: Path, teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a fingerprint its name contains the address; the note says what to set, and set so, nothing is bought."""
+    monkeypatch.setattr(http_teacher, "EXTENSIONS", ())
+    first = os.environ["TEACHER_URL"]
+    assert facts_of(command("fetch", config, "--yes", "--json"))["bought"] == 10
+    monkeypatch.setenv("TEACHER_URL", first.replace("127.0.0.1", "localhost"))
+    planned = command("plan", config)
+    assert f"10 samples to buy have their outputs in the cache from teacher {first}/teacher/t" in planned.stdout
+    assert "TEACHER_URL" in planned.stdout
+    ended = command("fetch", config)
+    assert ended.status != 0
+    assert "maybe for outputs that are in the cache. Nothing was spent" in " ".join(ended.stderr.split())
+    assert teacher.paid == 10
+    monkeypatch.setenv("TEACHER_URL", first)
+    assert facts_of(command("fetch", config, "--json"))["bought"] == 0
+    monkeypatch.setenv("TEACHER_URL", first.replace("127.0.0.1", "localhost"))
+    assert facts_of(command("fetch", config, "--yes", "--json"))["bought"] == 10
