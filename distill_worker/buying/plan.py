@@ -9,7 +9,7 @@ from distill_worker.buying.order import Images, PurchaseOrder
 from distill_worker.cache import Cache, Purchase
 from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.cache.purchases import answered_by_others
-from distill_worker.errors import PlanRefused, WorkerError, counted
+from distill_worker.errors import ConfigError, PlanRefused, counted
 from distill_worker.teachers.base import Description, Quota
 from shared.output_kinds import FEATURES
 
@@ -209,7 +209,7 @@ def plan_of_cached(
 def _check_shape(description: Description, samples: Mapping[bytes, Images]) -> None:
     for image in samples.values():
         if description.image_shape is not None and image.shape != description.image_shape:
-            raise WorkerError(
+            raise ConfigError(
                 f"data: expected images of shape {list(description.image_shape)}, which the teacher takes, got "
                 f"{list(image.shape)} in the data set. Check teacher.url and teacher.model"
             )
