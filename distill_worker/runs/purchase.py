@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from distill_worker.buying.account import charged_under_other_names
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, abandon, fetch
 from distill_worker.buying.known_teachers import load_description, save_description, url_of
 from distill_worker.buying.order import Abandoned, PurchaseOrder
@@ -76,6 +77,7 @@ def make_order(
         abandon=abandon,
         price_per_call=config.teacher.price_per_call,
         currency=config.teacher.currency,
+        charged_keys=charged_under_other_names(teacher, description, cache, samples.wanted),
     )
 
 
@@ -95,7 +97,7 @@ def buy(
         abandon(order)
     made = plan(order)
     bound = on_plan(made)
-    save_description(order.cache, config.teacher, order.teacher.payer, order.description)
+    save_description(order.cache, config.teacher, payer_of(api_key()), order.description)
     with order.cache.buying() as buyer:
         bought = fetch(
             order,
