@@ -227,11 +227,11 @@ def abandon(order: PurchaseOrder) -> None:
         TeacherError: the present API key is not valid; nothing was given up.
     """
     order.teacher.quota()
-    cache, claims, payer = order.cache, order.claims(), order.teacher.payer
+    cache, claims = order.cache, order.claims()
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
 
     def is_given_up(purchase: Purchase) -> bool:
-        is_named = order.abandon == "all" or (order.abandon == "other-keys" and purchase.payer != payer)
+        is_named = order.abandon == "all" or (order.abandon == "other-keys" and not claims.is_own(purchase))
         return is_named and bool(claims.satisfied_by(purchase, held))
 
     cache.abandon(order.description.id, is_given_up)
