@@ -1,16 +1,16 @@
 """The plan of a purchase: what it would cost. Planning spends nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from distill_worker.buying.order import Images, PurchaseOrder
+from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.other_teachers import HeldOfAnother, held_of_others
 from distill_worker.cache import Cache, Purchase
 from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.cache.purchases import answered_by_others
-from distill_worker.errors import PlanRefused, WorkerError, counted
+from distill_worker.errors import PlanRefused, counted
 from distill_worker.teachers.base import Description, Quota
 from shared.output_kinds import FEATURES
 
@@ -151,10 +151,9 @@ def plan(order: PurchaseOrder) -> Plan:
     `order.abandon == "all"` allows samples that this teacher was paid for, but another answered in its place.
 
     Raises:
-        WorkerError: the images do not fit the teacher, it does not sell these outputs, or it cannot be reached.
+        WorkerError: the teacher does not sell these outputs, or it cannot be reached.
     """
     description, cache, samples = order.description, order.cache, order.samples
-    _check_shape(description, samples)
     claims = order.claims()
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
     lacking = [key for key in samples if not all(key in rows for rows in held)]
@@ -214,16 +213,6 @@ def plan_of_cached(
         request_size=1,
         quota=None,
     )
-
-
-def _check_shape(description: Description, samples: Mapping[bytes, Images]) -> None:
-    for image in samples.values():
-        if description.image_shape is not None and image.shape != description.image_shape:
-            raise WorkerError(
-                f"data: expected images of shape {list(description.image_shape)}, which the teacher takes, got "
-                f"{list(image.shape)} in the data set. Check teacher.url and teacher.model"
-            )
-        return
 
 
 def _check_name(description: Description, cache: Cache, lacking: Sequence[bytes]) -> None:

@@ -110,8 +110,8 @@ def buy(
     return made, bought
 
 
-def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[Plan, float] | None:
-    """If all outputs are in the cache: the plan that buys nothing, and the time of the teacher's description.
+def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[Plan, Description, float] | None:
+    """If all outputs are in the cache: the plan that buys nothing, the teacher's stored description and its time.
 
     This sends no request: whether another teacher answers now shows at the next plan or purchase.
     """
@@ -120,7 +120,7 @@ def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[P
         return None
     description, seen_at = stored
     made = plan_of_cached(description, cache, samples.keys, kinds=_kinds(config, samples, description, cache))
-    return None if made is None else (made, seen_at)
+    return None if made is None else (made, description, seen_at)
 
 
 def _kinds(config: RunConfig, samples: Samples, description: Description, cache: Cache) -> tuple[str, ...]:

@@ -74,9 +74,9 @@ def test_max_calls_of_none_buys_nothing(command: Command, config: Path, teacher:
 def test_purchase_left_open_counts_among_the_most_calls(command: Command, config: Path, teacher: FakeTeacher) -> None:
     """Whether it was charged is not known: it is repeated when there is room for it, and is free if it was."""
     teacher.will(("after", TeacherUnavailable("lost")))
-    assert command("fetch", config, "--set", "teacher.give_up_after_seconds=0").status == 2
+    assert command("fetch", config, "--set", "teacher.give_up_after_seconds=0").status == 4
     assert teacher.paid == 4
-    assert command("fetch", config, "--max-calls", 3).status == 2
+    assert command("fetch", config, "--max-calls", 3).status == 5
     assert len(teacher.sent) == 1
     assert facts_of(command("fetch", config, "--max-calls", 4, "--json"))["bought"] == 4
     assert teacher.paid == 4
@@ -87,12 +87,12 @@ def test_known_price_needs_a_word_where_nobody_can_be_asked(
 ) -> None:
     """Not a terminal: refused with the price, unless --yes or --max-calls says what may be spent."""
     refused = command("fetch", config, *PRICED)
-    assert refused.status == 2
+    assert refused.status == 5
     assert (
         "expected --yes, or --max-calls with the most samples to buy now, before 10 calls can be spent for 2.50 EUR"
         in refused.stderr
     )
-    assert command("run", config, *PRICED).status == 2
+    assert command("run", config, *PRICED).status == 5
     assert teacher.paid == 0
     assert facts_of(command("fetch", config, *PRICED, "--max-calls", 4, "--json"))["bought"] == 4
     assert facts_of(command("fetch", config, *PRICED, "--yes", "--json"))["bought"] == 6
@@ -115,7 +115,7 @@ def test_terminal_is_asked_before_anything_is_spent(
     ended = command("fetch", config, *PRICED)
     assert asked == ["spend 10 calls for 2.50 EUR?"]
     assert teacher.paid == paid
-    assert ended.status == (0 if paid else 2)
+    assert ended.status == (0 if paid else 5)
     if not paid:
         assert ended.stderr.splitlines()[-1] == "error: nothing was spent"
 
@@ -148,14 +148,14 @@ def test_reconcile_agrees_after_a_purchase(command: Command, config: Path) -> No
     assert "the teacher charged 10 samples, by its counter" in command("reconcile", config).stdout
 
 
-def test_reconcile_ends_with_status_2_when_the_bill_differs(
+def test_reconcile_ends_with_status_6_when_the_bill_differs(
     command: Command, config: Path, teacher: FakeTeacher
 ) -> None:
     """Somebody else spent five with the same key."""
     facts_of(command("fetch", config, "--json"))
     teacher.charged["elsewhere"] = [bytes(32)] * 5
     ended = command("reconcile", config, "--json")
-    assert ended.status == 2
+    assert ended.status == 6
     assert json.loads(ended.stdout)["differences"] == 1
     assert "differ in 5 samples" in ended.stderr
     assert command("reconcile", config, "--shared-key").status == 0
