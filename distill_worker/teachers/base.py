@@ -1,6 +1,6 @@
 """The interface of a teacher, and the values that it returns."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -91,7 +91,14 @@ class Teacher(Protocol):
 
     @property
     def payer(self) -> str:
-        """The account that pays, in at most 16 characters that do not reveal the API key."""
+        """The account that pays, in at most 16 characters that do not reveal the API key.
+
+        The id of the API key if the teacher states it, which `describe` reads; otherwise a hash of the API key.
+        """
+
+    @property
+    def former_payers(self) -> Collection[str]:
+        """Other names of this account, under which its earlier purchases may be recorded."""
 
     def describe(self) -> Description:
         """The teacher's description of itself. Free. Raises `TeacherError`."""

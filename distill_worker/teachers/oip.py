@@ -12,7 +12,7 @@ from distill_worker.errors import TeacherChanged, TeacherError, TeacherUnavailab
 from distill_worker.teachers import oip_outputs, oip_query_log
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
 from distill_worker.teachers.http_errors import status_of
-from distill_worker.teachers.http_sender import Sender
+from distill_worker.teachers.http_sender import Sender, payer_of_key_id
 from shared import oip
 
 
@@ -33,6 +33,7 @@ class OipTeacher:
     ) -> None:
         """The last three replace what the server does not state, or states wrongly (`repeats_are_free`)."""
         self.payer = sender.payer
+        self.former_payers: tuple[str, ...] = ()
         self._sender = sender
         self._url = sender.url
         self._model = model
@@ -61,7 +62,7 @@ class OipTeacher:
         """The model's identity and shapes from its metadata, and the outputs that this account has access to."""
         extensions = self._sender.json("/v2").get("extensions") or []
         metadata = self._metadata()
-        policy = self._policy()
+        policy = _policy(self._account())
         try:
             version = self._version(metadata)
             sizes = tuple(int(size) for size in _tensor(metadata["inputs"], self._input_name)["shape"][1:])
@@ -204,15 +205,18 @@ class OipTeacher:
         }
         return oip.Body(json.dumps(head, separators=(",", ":")).encode(), None)
 
-    def _policy(self) -> str | None:
-        """The outputs that this account has access to; None if the server does not state them."""
+    def _account(self) -> dict[str, Any]:
+        """What the server states of this account; empty if it states nothing."""
         try:
-            outputs = self._sender.json("/v1/quota").get("outputs")
+            account = self._sender.json("/v1/quota")
         except TeacherUnavailable:
             raise
         except TeacherError:
-            return None  # no such endpoint, or no such account: reading the quota reports that
-        return outputs if isinstance(outputs, str) else None
+            return {}  # no such endpoint, or no such account: reading the quota reports that
+        key_id = account.get("key_id")
+        if isinstance(key_id, str) and key_id:
+            self.payer, self.former_payers = payer_of_key_id(key_id), (self._sender.payer,)
+        return account
 
     def _version(self, metadata: dict[str, Any]) -> str:
         versions = metadata.get("versions") or []
@@ -242,6 +246,12 @@ class OipTeacher:
 
     def _local_id(self, version: str) -> str:
         return f"{self._url}/{self._model}/{version}"
+
+
+def _policy(account: dict[str, Any]) -> str | None:
+    """The outputs that this account has access to; None if the server does not state them."""
+    outputs = account.get("outputs")
+    return outputs if isinstance(outputs, str) else None
 
 
 def _tensor(tensors: list[dict[str, Any]], name: str) -> dict[str, Any]:

@@ -170,6 +170,24 @@ def test_quota_that_is_not_told_is_no_reason_not_to_describe(answer: httpx.Respo
 
 
 @pytest.mark.parametrize(
+    ("stated", "payer"),
+    [("0a1b2c3d4e5f", "0a1b2c3d4e5f"), (None, ""), (7, ""), ("", ""), ("x" * 40, None), ("clé", None), ("a b", None)],
+)
+def test_payer_is_the_id_of_the_key_where_the_server_states_it(stated: object, payer: str | None) -> None:
+    """A rotated secret is the same account; the hash of the secret is the account's name in earlier purchases."""
+    body = {"limit": 1, "used": 0, "remaining": 1, "key_id": stated}
+    with Server(*(httpx.Response(200, json=answer) for answer in (OURS, METADATA, body))).teacher() as teacher:
+        of_secret = teacher.payer
+        teacher.describe()
+        assert len(teacher.payer) <= 16
+        if payer == "":
+            assert (teacher.payer, teacher.former_payers) == (of_secret, ())
+        else:
+            assert teacher.former_payers == (of_secret,)
+            assert teacher.payer == payer or (payer is None and str(stated) not in teacher.payer)
+
+
+@pytest.mark.parametrize(
     ("extensions", "configured", "free"),
     [
         ([oip.IDEMPOTENCY_EXTENSION], None, True),
