@@ -7,7 +7,7 @@ from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
-from distill_worker.errors import ConfigError, WorkerError, counted
+from distill_worker.errors import CacheError, ConfigError, counted
 from distill_worker.methods import Mixing, method_name
 from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.runs.rounds import selected_samples
@@ -37,8 +37,9 @@ def held_samples(config: RunConfig, cache: Cache, teacher_id: str | None = None)
     another order, bought them.
 
     Raises:
-        ConfigError: the run has no such part: it uses no teacher, buys in rounds, or buys mixtures.
-        WorkerError: fewer than 2 samples are in the cache, or those of several teachers and `teacher_id` is None.
+        ConfigError: the run has no such part: it uses no teacher, buys in rounds, or buys
+            mixtures. Or there are samples of several teachers, and `teacher_id` is None.
+        CacheError: fewer than 2 samples are in the cache.
     """
     _check_has_parts(config)
     samples = selected_samples(config, keep=False).samples
@@ -48,7 +49,7 @@ def held_samples(config: RunConfig, cache: Cache, teacher_id: str | None = None)
     in_order = [samples.chosen[row] for row in samples.ranked_rows if samples.keys[row] in held]
     positions = _without_validation(pool, in_order)
     if len(positions) < 2:
-        raise WorkerError(
+        raise CacheError(
             f"--held: expected at least 2 of {counted(len(keys), 'sample')} in the cache, got {len(positions)}. Buy "
             "more: distill-worker fetch"
         )
