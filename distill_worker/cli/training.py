@@ -13,6 +13,7 @@ from distill_worker.cli.options import AsJson, ConfigFile, Fresh, MaxCalls, Over
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.methods import method_name
+from distill_worker.runs import preflight
 from distill_worker.runs.rounds import Bought, SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import find_bought, load_targets
@@ -57,10 +58,12 @@ def run(
 
     def buy(selected: SelectedSamples) -> Bought:
         nonlocal left
+        checked_run = preflight.Run(config, lambda: selected)
+        preflight.check_run(checked_run)
         agreed_purchase.say_round(config, selected)
         if not config.needs_teacher:
             return {}, None
-        made, bought = agreed_purchase.buy(config, selected, max_calls=left, yes=yes)
+        made, bought = agreed_purchase.buy(checked_run, max_calls=left, yes=yes)
         left = None if left is None else max(0, left - bought)
         with Cache(config.output.cache) as cache:
             return load_targets(cache, made.teacher_id, selected.samples.keys, made.kinds), made.teacher_id

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,7 +26,8 @@ from distill_worker.errors import counted
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
-from distill_worker.runs import purchase
+from distill_worker.runs import preflight, purchase
+from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import load_targets
 from distill_worker.runs.train_student import train_student
@@ -44,8 +45,14 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Disp
     started = time.perf_counter()
     compare = comparison.compare
     buying_cells = distinct_purchases(comparison.cells)
+    runs = [preflight.Run(cell.config, partial(_selected, cell.config)) for cell in buying_cells]
+    for run in runs:
+        preflight.check_run(run)
     with _teacher(comparison, buying_cells, display) as (client, teacher_facts):
         description = client.describe()
+        with Cache(comparison.cells[0].config.output.cache) as cache:
+            for run in runs:
+                preflight.check_sale(run, description, cache)
         kinds = [choose_outputs(cell.config, description.outputs) for cell in comparison.cells]
         before = client.quota()
         cache_hits = sum(_buy(cell.config, client, description, display) for cell in buying_cells)
@@ -171,6 +178,10 @@ def _train_cell(
     with Cache(config.output.cache) as cache:
         targets = load_targets(cache, teacher_id, samples.keys, kinds)
     return train_student(config, samples, targets, teacher_id, fresh=fresh, note=notes.append), notes
+
+
+def _selected(config: RunConfig) -> SelectedSamples:
+    return SelectedSamples(_samples(config), rounds=1, later=0, teacher_id=None)
 
 
 def _samples(config: RunConfig) -> Samples:

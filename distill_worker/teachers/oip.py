@@ -12,7 +12,7 @@ from distill_worker.errors import TeacherChanged, TeacherError, TeacherUnavailab
 from distill_worker.teachers import oip_outputs, oip_query_log
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
 from distill_worker.teachers.http_errors import status_of
-from distill_worker.teachers.http_sender import Sender
+from distill_worker.teachers.http_sender import Sender, payer_of_key_id
 from shared import oip
 
 
@@ -33,6 +33,7 @@ class OipTeacher:
     ) -> None:
         """The last three replace what the server does not state, or states wrongly (`repeats_are_free`)."""
         self.payer = sender.payer
+        self.former_payers: tuple[str, ...] = ()
         self._sender = sender
         self._url = sender.url
         self._model = model
@@ -61,7 +62,7 @@ class OipTeacher:
         """The model's identity and shapes from its metadata, and the outputs that this account has access to."""
         extensions = self._sender.json("/v2").get("extensions") or []
         metadata = self._metadata()
-        policy = self._policy()
+        policy = _policy(self._account())
         try:
             version = self._version(metadata)
             sizes = tuple(int(size) for size in _tensor(metadata["inputs"], self._input_name)["shape"][1:])
@@ -69,8 +70,10 @@ class OipTeacher:
             tensors = metadata["outputs"]
             classes = oip_outputs.number_of_classes(tensors, self._logits_name) or self._num_classes
             outputs = oip_outputs.available(tensors, self._logits_name, classes or 0, policy)
-            largest = (metadata.get("parameters") or {}).get("max_batch_size")
+            parameters = metadata.get("parameters") or {}
+            largest = parameters.get("max_batch_size")
             max_request_size = int(largest) if largest is not None and int(largest) > 0 else None
+            class_names = oip_outputs.class_names(parameters.get(oip.CLASS_NAMES), classes)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
             raise self._unusable(metadata) from error
         if classes is None or not (outputs or policy):
@@ -85,6 +88,7 @@ class OipTeacher:
             max_request_size=max_request_size,
             outputs=outputs,
             repeats_are_free=states_free if self._repeats_are_free is None else self._repeats_are_free,
+            class_names=class_names,
         )
 
     def _metadata(self) -> dict[str, Any]:
@@ -201,15 +205,18 @@ class OipTeacher:
         }
         return oip.Body(json.dumps(head, separators=(",", ":")).encode(), None)
 
-    def _policy(self) -> str | None:
-        """The outputs that this account has access to; None if the server does not state them."""
+    def _account(self) -> dict[str, Any]:
+        """What the server states of this account; empty if it states nothing."""
         try:
-            outputs = self._sender.json("/v1/quota").get("outputs")
+            account = self._sender.json("/v1/quota")
         except TeacherUnavailable:
             raise
         except TeacherError:
-            return None  # no such endpoint, or no such account: reading the quota reports that
-        return outputs if isinstance(outputs, str) else None
+            return {}  # no such endpoint, or no such account: reading the quota reports that
+        key_id = account.get("key_id")
+        if isinstance(key_id, str) and key_id:
+            self.payer, self.former_payers = payer_of_key_id(key_id), (self._sender.payer,)
+        return account
 
     def _version(self, metadata: dict[str, Any]) -> str:
         versions = metadata.get("versions") or []
@@ -239,6 +246,12 @@ class OipTeacher:
 
     def _local_id(self, version: str) -> str:
         return f"{self._url}/{self._model}/{version}"
+
+
+def _policy(account: dict[str, Any]) -> str | None:
+    """The outputs that this account has access to; None if the server does not state them."""
+    outputs = account.get("outputs")
+    return outputs if isinstance(outputs, str) else None
 
 
 def _tensor(tensors: list[dict[str, Any]], name: str) -> dict[str, Any]:

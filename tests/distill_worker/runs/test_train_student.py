@@ -161,7 +161,7 @@ def test_result_says_what_was_run_and_the_weights_agree(finished: Path) -> None:
 
 
 def test_diverged_run_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"expected a finite loss, got .*lower training\.learning_rate"):
+    with pytest.raises(ConfigError, match=r"expected a finite loss, got .*lower training\.learning_rate"):
         run(tmp_path, training={"learning_rate": 1e30})
     assert not (tmp_path / "run" / "result.json").exists()
 
