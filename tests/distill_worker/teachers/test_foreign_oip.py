@@ -130,9 +130,12 @@ def test_configured_version_is_bought(version: str) -> None:
 def test_configured_version_that_is_not_listed_is_an_error_before_a_call() -> None:
     model = _of_versions("1", "2", "10", "9")
     expected = r"expected version '3' .*teacher\.model_version .*lists 1, 2, 10, 9\. Nothing was spent"
-    with served(model) as url, _client(url, model_version="3") as teacher:
-        with pytest.raises(TeacherError, match=expected):
-            teacher.describe()
+    with (
+        served(model) as url,
+        _client(url, model_version="3") as teacher,
+        pytest.raises(TeacherError, match=expected),
+    ):
+        teacher.describe()
     assert model.asked == []
 
 
