@@ -81,7 +81,7 @@ def run(
             return load_targets(cache, made.teacher_id, selected.samples.keys, made.kinds), made.teacher_id
 
     def train(round_config: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
-        return _train(round_config, samples, bought, fresh=fresh and round_config is config)
+        return _train(round_config, samples, bought, fresh=fresh)
 
     _print_result(config, run_in_rounds(config, buy=buy, train=train), as_json=as_json)
 
@@ -104,6 +104,7 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) 
             teacher_id,
             progress=lambda step, loss: move(step, f"loss {loss:.4f}"),
             fresh=fresh,
+            note=say,
         )
 
 
