@@ -21,6 +21,7 @@ from distill_worker.buying.plan import Plan
 from distill_worker.cache import Claims, Purchase
 from distill_worker.errors import (
     AnswerExpired,
+    CacheError,
     PlanRefused,
     QuotaExhausted,
     TeacherError,
@@ -234,11 +235,11 @@ def abandon(order: PurchaseOrder) -> None:
         TeacherError: the present API key is not valid; nothing was given up.
     """
     order.teacher.quota()
-    cache, claims, payer = order.cache, order.claims(), order.teacher.payer
+    cache, claims = order.cache, order.claims()
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
 
     def is_given_up(purchase: Purchase) -> bool:
-        is_named = order.abandon == "all" or (order.abandon == "other-keys" and purchase.payer != payer)
+        is_named = order.abandon == "all" or (order.abandon == "other-keys" and not claims.is_own(purchase))
         return is_named and bool(claims.satisfied_by(purchase, held))
 
     cache.abandon(order.description.id, is_given_up)
@@ -248,7 +249,7 @@ def _image(images: Mapping[bytes, Images], key: bytes) -> Images:
     try:
         return images[key]
     except KeyError:
-        raise WorkerError(
+        raise CacheError(
             "data: an open purchase holds samples of another data set and may have been charged. Run "
             "`distill-worker fetch` with that data set first, so that its answer is not lost"
         ) from None

@@ -183,10 +183,10 @@ class Cache:
         with self.reading() as connection:
             return open_purchases(connection, teacher_id)
 
-    def purchases(self, payer: str | None = None) -> Iterator[PurchaseRecord]:
-        """All purchases, of one account or of all, oldest first."""
+    def purchases(self) -> Iterator[PurchaseRecord]:
+        """All purchases, of all accounts, oldest first."""
         with self.reading() as connection:
-            yield from purchase_records(connection, payer)
+            yield from purchase_records(connection)
 
     def complete(
         self,

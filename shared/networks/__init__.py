@@ -13,6 +13,7 @@ from shared.networks.mobilenetv2 import mobilenetv2
 from shared.networks.resnet import resnet
 from shared.networks.shufflenetv1 import shufflenetv1
 from shared.networks.shufflenetv2 import shufflenetv2
+from shared.networks.source import module_digest
 from shared.networks.vgg import vgg
 from shared.networks.wrn import wide_resnet
 
@@ -76,3 +77,15 @@ def build_network(name: str, *, num_classes: int, in_channels: int) -> nn.Module
 def runs_code(name: str) -> bool:
     """Whether `build_network` would import and call code that the name picks: a factory, and nothing else."""
     return next((pattern is _FACTORY for _, pattern, _ in _FAMILIES if pattern.fullmatch(name)), False)
+
+
+def source_digest(name: str) -> str | None:
+    """A digest of the code that `build_network` would run for a factory's name; None for every other name.
+
+    See `source.module_digest` for what it covers.
+
+    Raises:
+        ValueError: the factory's module or file cannot be read.
+    """
+    match = _FACTORY.fullmatch(name)
+    return module_digest(match[1]) if match and runs_code(name) else None

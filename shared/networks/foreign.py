@@ -49,7 +49,7 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
             arguments, or one that returns no network.
     """
     name = f"{source}:{factory}"
-    with _current_directory_importable():
+    with current_directory_importable():
         try:
             module = _run_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
         except ImportError as error:
@@ -69,6 +69,18 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
     if not isinstance(network, nn.Module):
         raise ValueError(f"network: expected {name!r} to return a torch.nn.Module, got {type(network).__name__}")  # noqa: TRY004 - as above
     return network
+
+
+@contextmanager
+def current_directory_importable() -> Iterator[None]:
+    """Let modules in the current directory be imported."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(here)
 
 
 def _renew_first_convolution(network: nn.Module, in_channels: int) -> None:
@@ -93,14 +105,3 @@ def _run_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-@contextmanager
-def _current_directory_importable() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        with suppress(ValueError):
-            sys.path.remove(here)
