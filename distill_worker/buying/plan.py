@@ -1,13 +1,16 @@
 """The plan of a purchase: what it would cost. Planning spends nothing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Final
 
+from distill_worker.buying.kept_answers import Reread, reread
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.other_teachers import HeldOfAnother, held_of_others
 from distill_worker.cache import Cache, Purchase
+from distill_worker.cache.claims import Pending
 from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.cache.purchases import answered_by_others
 from distill_worker.errors import PlanRefused, counted
@@ -48,6 +51,10 @@ class Plan:
     """The most samples to send, for the first time or again."""
     price_per_call: float | None = None
     currency: str = "USD"
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """Samples whose answers were paid and cannot be read, by the reason; their answers are kept."""
+    blocked: int = 0
+    """Samples of `unread` whose requests cannot be repeated for free: they are not bought."""
     held_of_others: tuple[HeldOfAnother, ...] = ()
     """Samples of `to_buy` whose outputs are in the cache from other teachers."""
 
@@ -119,6 +126,7 @@ class Plan:
             "begun_earlier": self.reopened_samples,
             "bought_elsewhere": self.elsewhere,
             "uncertain": self.uncertain,
+            "unread": dict(self.unread),
             "to_buy": len(self.to_buy),
             "left_out": self.left_out,
             "most_calls": self.most_calls,
@@ -134,7 +142,15 @@ class Plan:
         }
 
     def check(self) -> None:
-        """Raise `PlanRefused` if the quota is too small."""
+        """Raise `PlanRefused` if the quota is too small, or paid answers cannot be read."""
+        if self.blocked:
+            reasons = "; ".join(f"{reason} ({counted(samples, 'sample')})" for reason, samples in self.unread.items())
+            raise PlanRefused(
+                f"teacher: expected answers that can be read, got {counted(self.blocked, 'sample')} with paid answers "
+                f"that cannot be read: {reasons}. Nothing was spent now. The answers are kept: mend [teacher] and run "
+                "the same command again, which reads them without a request; or give them up and pay again with "
+                "`distill-worker fetch --abandon all`"
+            )
         if self.quota is not None and self.shortfall:
             remaining = self.quota.remaining
             part = self.reopened_samples or remaining  # open purchases are repeated first, most likely for free
@@ -149,23 +165,29 @@ class Plan:
 def plan(order: PurchaseOrder) -> Plan:
     """Plan a purchase, at one call for each sample that is missing.
 
+    Kept answers of these samples are read again first, and what they bring is cached: see `kept_answers`.
+
     `order.abandon == "all"` allows samples that this teacher was paid for, but another answered in its place.
 
     Raises:
         WorkerError: the teacher does not sell these outputs, or it cannot be reached.
     """
     description, cache, samples = order.description, order.cache, order.samples
+    kept = reread(order)
     claims = order.claims()
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
     lacking = [key for key in samples if not all(key in rows for rows in held)]
     if lacking:  # what is in the cache need not be for sale any more
         _check_outputs(description, order.kinds)
         if order.abandon != "all":
-            _check_name(description, cache, lacking)
+            _check_name(description, cache, lacking, kept.of_others)
     pending = cache.pending(claims)
+    unread = _unread(order, kept, pending)
+    repeated_keys = {key for purchase in pending.orphaned for key in purchase.sample_keys}
+    blocked = unread.keys() - repeated_keys
     quota = order.teacher.quota() if lacking else None
     _check_permission(quota, order.kinds)
-    free = [key for key in lacking if key not in pending.samples]
+    free = [key for key in lacking if key not in pending.samples and key not in blocked]
     repeated = sum(len(purchase.sample_keys) for purchase in pending.orphaned)
     to_buy = free if order.max_calls is None else free[: max(0, order.max_calls - repeated)]
     in_part = [rows for rows in held if any(key in rows for key in to_buy)]
@@ -188,6 +210,8 @@ def plan(order: PurchaseOrder) -> Plan:
         max_calls=order.max_calls,
         price_per_call=order.price_per_call,
         currency=order.currency,
+        unread=Counter(unread.values()),
+        blocked=len(blocked),
         held_of_others=held_of_others(cache, description.id, order.kinds, to_buy),
     )
 
@@ -216,9 +240,18 @@ def plan_of_cached(
     )
 
 
-def _check_name(description: Description, cache: Cache, lacking: Sequence[bytes]) -> None:
+def _unread(order: PurchaseOrder, kept: Reread, pending: Pending) -> dict[bytes, str]:
+    """Why the answers of samples cannot be read, for those that are not bought again."""
+    if order.description.source is None:  # a purchase of other kinds may bring what is wanted
+        return {key: reason for key, reason in kept.unread.items() if key in pending.samples}
+    return {} if order.abandon == "all" else kept.unread
+
+
+def _check_name(
+    description: Description, cache: Cache, lacking: Sequence[bytes], of_others: Mapping[bytes, str]
+) -> None:
     with cache.reading() as connection:
-        others = answered_by_others(connection, description.id)
+        others = {**answered_by_others(connection, description.id), **of_others}
     if answered := [others[key] for key in lacking if key in others]:
         raise PlanRefused(
             f"teacher: expected answers of {description.id}, got answers of {answered[0]} for {len(answered)} of these "

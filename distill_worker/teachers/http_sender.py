@@ -17,6 +17,7 @@ from typing import Any, Self
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
+from distill_worker.cache import RawAnswer
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherStopped, TeacherUnavailable
 from distill_worker.teachers.http_errors import error_from_response, public_url, status_of
 from distill_worker.teachers.pacer import Pacer, Stopped, Turn, WaitTooLong
@@ -29,6 +30,15 @@ _LONGEST_PACED_WAIT_SECONDS = 120.0
 _FREE_PATIENCE_SECONDS = 10.0
 """How long a free request is retried: its caller waits for it, and nothing is paid yet."""
 _PAYER_LENGTH = 16
+_KEPT_HEADERS = (
+    "content-type",
+    "content-length",
+    "date",
+    "inference-header-content-length",
+    "x-model-version",
+    "x-request-id",
+)
+"""The headers of a paid response that are kept with it: reading needs them, or they identify it."""
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -44,6 +54,12 @@ def payer_of_key_id(key_id: str) -> str:
 
 def _short_hash(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:_PAYER_LENGTH]
+
+
+def received(response: httpx.Response, *, asked_of: str, answered_by: str) -> RawAnswer:
+    """A paid response as it is kept."""
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    return RawAnswer(response.content, headers, asked_of, answered_by)
 
 
 class Sender:
