@@ -177,7 +177,7 @@ def test_text_that_is_no_url_is_one_clear_sentence(url: str) -> None:
         ConfigError, match=r"^TEACHER_URL: expected a URL such as http://127\.0\.0\.1:8000, got "
     ) as raised:
         checked_url(url, "TEACHER_URL")
-    assert str(error.value).isprintable()
+    assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize("url", ["http://user:pa/ss:w@a.test", "http://user:pa#ss@a.test:x", "user:pa ss@a.test"])
