@@ -86,6 +86,7 @@ figures: $(INSTALLED) ## print the latest of every figure, missed targets first
 docs: $(INSTALLED) ## write the parts of docs/ that are generated from the code
 	.venv/bin/python -m teacher_service.cli.write_docs docs
 	.venv/bin/python docs/draw_rooms.py
+	.venv/bin/python docs/write_checks.py
 
 docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md from real runs (1 minute)
 	WRITE_DOCS=1 .venv/bin/pytest -q tests/end_to_end/test_every_output.py

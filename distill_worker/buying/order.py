@@ -1,6 +1,6 @@
 """What to buy, from which teacher and on which terms: one value, which planning, buying and giving up all take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +39,8 @@ class PurchaseOrder:
     """The open purchases to give up first."""
     price_per_call: float | None = None
     currency: str = "USD"
+    charged_keys: frozenset[str] = frozenset()
+    """Idempotency-Keys of open purchases under other payers' names that the teacher charged to this account."""
 
     def __post_init__(self) -> None:
         largest = self.description.max_request_size or self.request_size
@@ -53,6 +55,8 @@ class PurchaseOrder:
             self.kinds,
             tuple(self.samples) if wanted is None else wanted,
             payer=self.teacher.payer,
+            former_payers=self.teacher.former_payers,
+            charged_keys=self.charged_keys,
             request_size=self.request_size,
             most_calls=most_calls,
         )
@@ -65,6 +69,8 @@ def claims_on(
     wanted: Sequence[bytes],
     *,
     payer: str,
+    former_payers: Collection[str] = (),
+    charged_keys: frozenset[str] = frozenset(),
     request_size: int,
     most_calls: int | None = None,
 ) -> Claims:
@@ -74,6 +80,8 @@ def claims_on(
         cache.order(description.id, kinds),
         [(kind, cache.stream(description.id, kind)) for kind in kinds],
         payer=payer,
+        former_payers=former_payers,
+        charged_keys=charged_keys,
         wanted=wanted,
         request_size=request_size,
         most_calls=most_calls,

@@ -1,15 +1,16 @@
 """The plan of a purchase: what it would cost. Planning spends nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
 
-from distill_worker.buying.order import Images, PurchaseOrder
+from distill_worker.buying.order import PurchaseOrder
+from distill_worker.buying.other_teachers import HeldOfAnother, held_of_others
 from distill_worker.cache import Cache, Purchase
 from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.cache.purchases import answered_by_others
-from distill_worker.errors import PlanRefused, WorkerError, counted
+from distill_worker.errors import PlanRefused, counted
 from distill_worker.teachers.base import Description, Quota
 from shared.output_kinds import FEATURES
 
@@ -47,6 +48,13 @@ class Plan:
     """The most samples to send, for the first time or again."""
     price_per_call: float | None = None
     currency: str = "USD"
+    held_of_others: tuple[HeldOfAnother, ...] = ()
+    """Samples of `to_buy` whose outputs are in the cache from other teachers."""
+
+    @property
+    def may_be_held(self) -> bool:
+        """Whether some of `to_buy` may be in the cache already, under another name of the same teacher."""
+        return any(other.may_be_the_same for other in self.held_of_others)
 
     @property
     def wanted(self) -> int:
@@ -122,17 +130,19 @@ class Plan:
             "price": self.price,
             "currency": None if self.price is None else self.currency,
             "seconds_at_allowed_rate": self.seconds,
+            "held_of_others": [vars(other) for other in self.held_of_others],
         }
 
     def check(self) -> None:
         """Raise `PlanRefused` if the quota is too small."""
         if self.quota is not None and self.shortfall:
             remaining = self.quota.remaining
-            part = f"buy a part with --max-calls {remaining}, " if remaining else ""
+            part = self.reopened_samples or remaining  # open purchases are repeated first, most likely for free
+            buy_part = f"buy a part with --max-calls {part} and train on it with train --held, " if part else ""
             raise PlanRefused(
                 f"budget.n: expected a quota for {counted(len(self.to_buy), 'call')} ({counted(self.wanted, 'sample')} "
                 f"wanted, {self.cached} in the cache), got {remaining} of {counted(self.quota.limit, 'call')} left. "
-                f"Nothing was spent. Lower n by {self.shortfall + self.left_out}, {part}or get a larger quota"
+                f"Nothing was spent. Lower n by {self.shortfall + self.left_out}, {buy_part}or get a larger quota"
             )
 
 
@@ -142,10 +152,9 @@ def plan(order: PurchaseOrder) -> Plan:
     `order.abandon == "all"` allows samples that this teacher was paid for, but another answered in its place.
 
     Raises:
-        WorkerError: the images do not fit the teacher, it does not sell these outputs, or it cannot be reached.
+        WorkerError: the teacher does not sell these outputs, or it cannot be reached.
     """
     description, cache, samples = order.description, order.cache, order.samples
-    _check_shape(description, samples)
     claims = order.claims()
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
     lacking = [key for key in samples if not all(key in rows for rows in held)]
@@ -179,6 +188,7 @@ def plan(order: PurchaseOrder) -> Plan:
         max_calls=order.max_calls,
         price_per_call=order.price_per_call,
         currency=order.currency,
+        held_of_others=held_of_others(cache, description.id, order.kinds, to_buy),
     )
 
 
@@ -204,16 +214,6 @@ def plan_of_cached(
         request_size=1,
         quota=None,
     )
-
-
-def _check_shape(description: Description, samples: Mapping[bytes, Images]) -> None:
-    for image in samples.values():
-        if description.image_shape is not None and image.shape != description.image_shape:
-            raise WorkerError(
-                f"data: expected images of shape {list(description.image_shape)}, which the teacher takes, got "
-                f"{list(image.shape)} in the data set. Check teacher.url and teacher.model"
-            )
-        return
 
 
 def _check_name(description: Description, cache: Cache, lacking: Sequence[bytes]) -> None:

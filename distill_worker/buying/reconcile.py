@@ -4,7 +4,7 @@ It compares row by row if the teacher has a readable log; otherwise by its count
 It is free, changes nothing, and may run while workers buy.
 
 A query belongs to the purchase with its Idempotency-Key, whichever API key began that purchase: a rotated API key keeps
-its log. By a counter, only the purchases of the present API key can be compared.
+its log. By a counter, only the purchases under this account's own names can be compared.
 """
 
 from collections import defaultdict
@@ -35,6 +35,7 @@ def reconcile(teacher: Teacher, description: Description, cache: Cache, *, share
         TeacherError: the teacher cannot be reached, or has neither a log nor a counter.
         CacheError: the cache cannot be read.
     """
+    own = {teacher.payer, *teacher.former_payers}
     done_before = {record.idempotency_key for record in cache.purchases() if record.status == "done"}
     quota_before = teacher.quota()
     log = teacher.queries()
@@ -44,9 +45,10 @@ def reconcile(teacher: Teacher, description: Description, cache: Cache, *, share
         # Queries that were settled while the log was read may be absent from it.
         certain = done_before | {query.idempotency_key for query in queries if query.status == "settled"}
         used = quota.used if quota is not None and quota == quota_before else None
-        result = compare(_as_of_then(cache.purchases(), certain), queries, payer=teacher.payer, used=used)
+        result = compare(_as_of_then(cache.purchases(), certain), queries, payers=own, used=used)
     elif quota_before is not None:
-        result = compare_counter(_as_of_then(cache.purchases(teacher.payer), done_before), quota_before.used)
+        records = (record for record in cache.purchases() if record.payer in own)
+        result = compare_counter(_as_of_then(records, done_before), quota_before.used)
     else:
         raise TeacherError(
             f"expected a query log or a counter of charged samples, got neither from teacher {description.id}: nothing "
@@ -59,7 +61,7 @@ def compare(
     purchases: Iterable[PurchaseRecord],
     queries: Iterable[LoggedQuery],
     *,
-    payer: str | None = None,
+    payers: Collection[str] | None = None,
     used: int | None = None,
 ) -> Reconciliation:
     """Compare row by row.
@@ -67,7 +69,8 @@ def compare(
     Args:
         purchases: of the whole cache, in the order in which they were begun.
         queries: all queries of the account, in any order.
-        payer: the account; purchases of other accounts count only if the log has them. None: all are this account's.
+        payers: the names of the account; purchases of other accounts count only if the log has them. None: all are
+            this account's.
         used: the account's counter, in samples, if it did not change meanwhile.
     """
     purchases = list(purchases)
@@ -90,7 +93,7 @@ def compare(
         if charges:
             paid.add(record.idempotency_key)
             rows += _charged(record, charges)
-        elif in_flight or payer in (None, record.payer):
+        elif in_flight or payers is None or record.payer in payers:
             rows += _not_charged(record, in_flight)
     rows += _bought_again(purchases, paid)
     for key, unknown in settled.items():

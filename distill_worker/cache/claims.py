@@ -4,7 +4,7 @@ Invariant: while an open purchase would bring all missing outputs of a sample, n
 """
 
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -49,6 +49,8 @@ class Claims:
         streams: Sequence[tuple[str, int]],
         *,
         payer: str,
+        former_payers: Collection[str] = (),
+        charged_keys: Container[str] = frozenset(),
         wanted: Sequence[bytes],
         request_size: int,
         most_calls: int | None = None,
@@ -61,6 +63,8 @@ class Claims:
             order_id: the stream of purchases of all these kinds at once; see `Cache.order`.
             streams: each kind of output, and the id of its stream.
             payer: the account that pays.
+            former_payers: other names of this account, under which earlier purchases may be recorded.
+            charged_keys: Idempotency-Keys of purchases that this account was charged for, whatever their payer.
             wanted: distinct sample keys, in the order in which they are bought.
             request_size: samples per purchase.
             most_calls: the most samples to request, new or repeated; no limit if None.
@@ -77,6 +81,8 @@ class Claims:
         self._teacher_id = teacher_id
         self._order_id = order_id
         self._payer = payer
+        self._own_payers = {payer, *former_payers}
+        self._charged_keys = charged_keys
         self._request_size = request_size
         self._repeats_are_free = repeats_are_free
         self._wanted = frozenset(wanted)
@@ -132,7 +138,7 @@ class Claims:
         orphaned: list[Purchase] = []
         opened = open_purchases(connection, self._teacher_id)
         # Of two purchases that bring the same, the one that this account may have paid for is repeated.
-        for purchase in sorted(opened, key=lambda purchase: purchase.payer != self._payer):
+        for purchase in sorted(opened, key=lambda purchase: not self.is_own(purchase)):
             requested.update((key, kind) for key in purchase.sample_keys for kind in purchase.kinds)
             brings = self.satisfied_by(purchase, cached) - samples - self.uncertain
             if not brings:
@@ -144,11 +150,15 @@ class Claims:
                 elsewhere |= brings
             elif not self._repeats_are_free:
                 self.uncertain |= brings
-            elif purchase.payer != self._payer:
+            elif not self.is_own(purchase):
                 raise PlanRefused(OTHER_PAYER)
             else:
                 orphaned.append(purchase)
         return Pending(tuple(orphaned), samples, elsewhere, requested)
+
+    def is_own(self, purchase: Purchase) -> bool:
+        """Whether this account began the purchase, or was charged for it."""
+        return purchase.payer in self._own_payers or purchase.idempotency_key in self._charged_keys
 
     def satisfied_by(self, purchase: Purchase, cached: Cached) -> set[bytes]:
         """The wanted samples whose outputs will all be cached once this purchase is done.

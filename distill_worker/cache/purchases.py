@@ -176,12 +176,10 @@ def open_purchases(connection: Connection, teacher_id: str) -> list[Purchase]:
     ]
 
 
-def purchase_records(connection: Connection, payer: str | None) -> Iterator[PurchaseRecord]:
-    """All purchases, of one account or of all, oldest first."""
+def purchase_records(connection: Connection) -> Iterator[PurchaseRecord]:
+    """All purchases, of all accounts, oldest first."""
     purchases = schema.purchases
     query = select(purchases, schema.streams.c.teacher_id, schema.streams.c.output_kind).join(schema.streams)
-    if payer is not None:
-        query = query.where(purchases.c.payer == payer)
     for row in connection.execute(query.order_by(purchases.c.id)):
         yield PurchaseRecord(
             idempotency_key=row.idempotency_key,

@@ -13,14 +13,13 @@ from distill_worker.cli.console import notes, progress_bar, say
 from distill_worker.cli.tables_buying import duration, money, show_plan
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import PlanRefused, counted
-from distill_worker.runs import purchase
-from distill_worker.runs.rounds import SelectedSamples, check_teacher
+from distill_worker.runs import preflight, purchase
+from distill_worker.runs.rounds import SelectedSamples
 from shared.times import to_minute
 
 
 def buy(
-    config: RunConfig,
-    selected: SelectedSamples,
+    run: preflight.Run,
     *,
     abandon: Abandoned | None = None,
     max_calls: int | None = None,
@@ -28,17 +27,17 @@ def buy(
 ) -> tuple[Plan, int]:
     """Show the price and buy what is not cached; the plan and the number of samples bought.
 
-    Where all outputs are cached, no request is sent.
+    Where all outputs are cached, no request is sent. The caller has checked what needs no teacher.
 
     Raises:
         PlanRefused: the user did not agree to the price, or the quota cannot pay; nothing was spent.
-        WorkerError: see `purchase.buy`.
+        WorkerError: see `preflight.check_sale` and `purchase.buy`.
     """
-    samples = selected.samples
+    config, samples = run.config, run.samples
     with Cache(config.output.cache) as cache:
         if abandon is None and (held := purchase.cached_already(config, samples, cache)) is not None:
-            made, seen_at = held
-            check_teacher(selected, made.teacher_id)
+            made, description, seen_at = held
+            preflight.check_sale(run, description, cache)
             seen = to_minute(seen_at)
             outputs = "the 1 wanted output is" if made.wanted == 1 else f"all {made.wanted} wanted outputs are"
             say(f"{outputs} cached; no request was sent (teacher {made.teacher_id}, last seen on {seen})")
@@ -56,11 +55,11 @@ def buy(
 
             def agree(plan: Plan) -> bool:
                 nonlocal started
-                check_teacher(selected, plan.teacher_id)
                 bound = _agree(plan, yes=yes, capped=max_calls is not None)
                 started = time.monotonic()
                 return bound
 
+            preflight.check_sale(run, description, cache)
             order = purchase.make_order(
                 config, samples, teacher, description, cache, max_calls=max_calls, abandon=abandon
             )
@@ -93,7 +92,7 @@ def _agree(plan: Plan, *, yes: bool, capped: bool) -> bool:
         PlanRefused: the quota cannot pay, or the user did not agree.
     """
     show_plan(plan)
-    plan.check()
+    preflight.check_plan(plan)
     if not plan.most_calls or yes or capped:
         return plan.price is not None
     calls = counted(plan.most_calls, "call")
@@ -102,10 +101,11 @@ def _agree(plan: Plan, *, yes: bool, capped: bool) -> bool:
         if not typer.confirm(f"spend {calls}{price}?", err=True):
             raise PlanRefused("nothing was spent")
         return True
-    if price:
+    if price or plan.may_be_held:
+        maybe = ", some of them maybe for outputs that are in the cache" if plan.may_be_held else ""
         raise PlanRefused(
             f"expected --yes, or --max-calls with the most samples to buy now, before {calls} can be spent{price} "
-            "without a terminal. Nothing was spent"
+            f"without a terminal{maybe}. Nothing was spent"
         )
     return False
 

@@ -15,24 +15,26 @@ from distill_worker.cli.console import say
 from distill_worker.cli.options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
 from distill_worker.cli.tables_buying import answers, money, show_plan, show_reconciliation
 from distill_worker.config.load import load_config
-from distill_worker.errors import ConfigError, WorkerError, counted
+from distill_worker.errors import CheckFailed, ConfigError, counted
 from distill_worker.methods import method_name
-from distill_worker.runs import purchase
-from distill_worker.runs.rounds import SelectedSamples, check_teacher, selected_samples
+from distill_worker.runs import preflight, purchase
+from distill_worker.runs.rounds import SelectedSamples, selected_samples
 
 
 def plan(
     config_file: ConfigFile, overrides: Overrides = None, max_calls: MaxCalls = None, as_json: AsJson = False
 ) -> None:
-    """Show what a run would cost in calls, money and time; spend nothing. Exit status 2 if the quota cannot pay."""
+    """Show what a run would cost in calls, money and time; spend nothing. Exit status 5 if the quota cannot pay."""
     config = load_config(config_file, overrides or ())
     if not config.needs_teacher:
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
         return
-    selected = selected_samples(config, keep=False)
+    planned_run = preflight.Run(config, lambda: selected_samples(config, keep=False))
+    preflight.check_run(planned_run)
+    selected = planned_run.selected
     with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
-        check_teacher(selected, description.id)
+        preflight.check_sale(planned_run, description, cache)
         order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
         made = plan_purchase(order)
     if as_json:
@@ -41,7 +43,7 @@ def plan(
         show_plan(made, answers)
         agreed_purchase.say_round(config, selected)
         _say_later(selected, made)
-    made.check()
+    preflight.check_plan(made)
 
 
 def fetch(
@@ -61,9 +63,11 @@ def fetch(
     config = load_config(config_file, overrides or ())
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} uses no teacher, so there is nothing to fetch")
-    selected = selected_samples(config, keep=True)
+    checked_run = preflight.Run(config, lambda: selected_samples(config, keep=True))
+    preflight.check_run(checked_run)
+    selected = checked_run.selected
     agreed_purchase.say_round(config, selected)
-    made, bought = agreed_purchase.buy(config, selected, abandon=abandon, max_calls=max_calls, yes=yes)
+    made, bought = agreed_purchase.buy(checked_run, abandon=abandon, max_calls=max_calls, yes=yes)
     if as_json:
         print(json.dumps({**made.facts(), **selected.facts(), "bought": bought}))
         return
@@ -86,7 +90,7 @@ def reconcile(
 ) -> None:
     """Compare each purchase in the cache with what the teacher charged; spend nothing.
 
-    If the teacher has no query log that can be read, its counter is compared. Exit status 2 if anything differs.
+    If the teacher has no query log that can be read, its counter is compared. Exit status 6 if anything differs.
     """
     config = load_config(config_file, overrides or ())
     with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
@@ -97,7 +101,7 @@ def reconcile(
         show_reconciliation(result)
     if result.differences:
         samples = counted(sum(row.samples for row in result.differences), "sample")
-        raise WorkerError(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
+        raise CheckFailed(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
 
 
 def _say_later(selected: SelectedSamples, plan: Plan) -> None:

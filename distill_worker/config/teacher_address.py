@@ -31,7 +31,8 @@ class _Address(Section):
     label_smoothing: Annotated[float, NOT_IN_DESCRIPTION] = Field(default=0.1, gt=0, lt=0.5)
     """For the output `label`: the probability that all other classes share."""
     model_version: str | None = Field(default=None, min_length=1)
-    """The model's version, for a teacher that does not state it before it is paid."""
+    """The version to buy from, one of those that the server lists; default: the latest. For a teacher that states no
+    version before it is paid, the name of its version."""
     num_classes: int | None = Field(default=None, ge=2)
     """The number of classes, for a teacher that does not state it."""
     request_size: Annotated[int, NOT_IN_DESCRIPTION] = Field(default=32, ge=1)
@@ -47,6 +48,9 @@ class _Address(Section):
     price_per_call: Annotated[float | None, NOT_IN_DESCRIPTION] = Field(default=None, ge=0)
     """The price of the answer for one sample, in `currency`."""
     currency: Annotated[str, NOT_IN_DESCRIPTION] = Field(default="USD", min_length=1, max_length=8)
+    expect_agreement: Annotated[bool, NOT_IN_DESCRIPTION] = True
+    """Whether a purchase stops when the teacher agrees with the labels of the data no more often than by chance
+    (docs/classes.md)."""
 
     @field_validator("output")
     @classmethod
@@ -79,6 +83,8 @@ class OpenInferenceAddress(_Address):
     """The tensor that takes the images."""
     output_name: str = "logits"
     """The tensor that holds the logits."""
+    class_names: Annotated[tuple[str, ...], NOT_IN_DESCRIPTION] = ()
+    """The names of the teacher's classes in its own order, in place of those that it states."""
 
 
 class LabelledScoresAddress(_Address):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,7 +26,8 @@ from distill_worker.errors import counted
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
-from distill_worker.runs import purchase
+from distill_worker.runs import preflight, purchase
+from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import load_targets
 from distill_worker.runs.train_student import train_student
@@ -38,14 +39,20 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Disp
 
     Args:
         comparison: what to compare.
-        fresh: train every student again, even where a run directory holds its result.
+        fresh: train every student again; its earlier run is moved aside.
         display: shows the progress.
     """
     started = time.perf_counter()
     compare = comparison.compare
     buying_cells = distinct_purchases(comparison.cells)
+    runs = [preflight.Run(cell.config, partial(_selected, cell.config)) for cell in buying_cells]
+    for run in runs:
+        preflight.check_run(run)
     with _teacher(comparison, buying_cells, display) as (client, teacher_facts):
         description = client.describe()
+        with Cache(comparison.cells[0].config.output.cache) as cache:
+            for run in runs:
+                preflight.check_sale(run, description, cache)
         kinds = [choose_outputs(cell.config, description.outputs) for cell in comparison.cells]
         before = client.quota()
         cache_hits = sum(_buy(cell.config, client, description, display) for cell in buying_cells)
@@ -123,6 +130,7 @@ def _train_all(
     display: Display,
 ) -> list[dict[str, Any]]:
     results: dict[int, dict[str, Any]] = {}
+    notes: list[str] = []
     title = f"students ({cells[0].config.student.network})"
     # Each process loads torch by itself, because the threads of a forked process may hang.
     context = multiprocessing.get_context("spawn")
@@ -138,7 +146,8 @@ def _train_all(
         try:
             for future in as_completed(running):
                 index = running[future]
-                results[index] = future.result()
+                results[index], noted = future.result()
+                notes += noted
                 move(len(results), f"{cells[index].label}, n = {cells[index].n}, seed {cells[index].seed}")
         except BaseException:
             # Students that were not begun must not delay the end.
@@ -146,6 +155,8 @@ def _train_all(
             for future in running:
                 future.cancel()
             raise
+    if notes:
+        display.note(notes[0] + (f"; and {len(notes) - 1} more likewise" if len(notes) > 1 else ""))
     return [
         {"method": cell.label, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
         for index, cell in enumerate(cells)
@@ -156,15 +167,21 @@ def _kept(result: dict[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in ("accuracy", "calls", "steps", "best_validation")}
 
 
-def _train_cell(document: dict[str, Any], teacher_id: str, kinds: tuple[str, ...], fresh: bool) -> dict[str, Any]:
-    """Train one student, in a process of its own."""
+def _train_cell(
+    document: dict[str, Any], teacher_id: str, kinds: tuple[str, ...], fresh: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Train one student, in a process of its own; its result, and the lines to show."""
     config = RunConfig.model_validate(document)
-    samples = _samples(config)
+    samples, notes = _samples(config), list[str]()
     if not config.needs_teacher:
-        return train_student(config, samples, {}, None, fresh=fresh)
+        return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes
     with Cache(config.output.cache) as cache:
         targets = load_targets(cache, teacher_id, samples.keys, kinds)
-    return train_student(config, samples, targets, teacher_id, fresh=fresh)
+    return train_student(config, samples, targets, teacher_id, fresh=fresh, note=notes.append), notes
+
+
+def _selected(config: RunConfig) -> SelectedSamples:
+    return SelectedSamples(_samples(config), rounds=1, later=0, teacher_id=None)
 
 
 def _samples(config: RunConfig) -> Samples:
@@ -179,7 +196,8 @@ def _dataset(name: str, root: Path, path: Path | None, image_size: tuple[int, in
 
 def _follow_the_parent() -> None:
     """Leave interrupts to the parent process, and end when it ends, for any reason."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to its children too
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from distill_worker.buying.account import charged_under_other_names
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, abandon, fetch
 from distill_worker.buying.known_teachers import load_description, save_description, url_of
 from distill_worker.buying.order import Abandoned, PurchaseOrder
@@ -76,6 +77,7 @@ def make_order(
         abandon=abandon,
         price_per_call=config.teacher.price_per_call,
         currency=config.teacher.currency,
+        charged_keys=charged_under_other_names(teacher, description, cache, samples.wanted),
     )
 
 
@@ -95,7 +97,7 @@ def buy(
         abandon(order)
     made = plan(order)
     bound = on_plan(made)
-    save_description(order.cache, config.teacher, order.teacher.payer, order.description)
+    save_description(order.cache, config.teacher, payer_of(api_key()), order.description)
     with order.cache.buying() as buyer:
         bought = fetch(
             order,
@@ -108,8 +110,8 @@ def buy(
     return made, bought
 
 
-def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[Plan, float] | None:
-    """If all outputs are in the cache: the plan that buys nothing, and the time of the teacher's description.
+def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[Plan, Description, float] | None:
+    """If all outputs are in the cache: the plan that buys nothing, the teacher's stored description and its time.
 
     This sends no request: whether another teacher answers now shows at the next plan or purchase.
     """
@@ -118,7 +120,7 @@ def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[P
         return None
     description, seen_at = stored
     made = plan_of_cached(description, cache, samples.keys, kinds=_kinds(config, samples, description, cache))
-    return None if made is None else (made, seen_at)
+    return None if made is None else (made, description, seen_at)
 
 
 def _kinds(config: RunConfig, samples: Samples, description: Description, cache: Cache) -> tuple[str, ...]:

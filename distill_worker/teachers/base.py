@@ -1,6 +1,6 @@
 """The interface of a teacher, and the values that it returns."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -23,6 +23,8 @@ class Description:
     """The shape of one sample's output, by kind, of all kinds that it sells."""
     repeats_are_free: bool = True
     """Whether requests with the same Idempotency-Key are charged once."""
+    class_names: tuple[str, ...] | None = None
+    """In the order of its outputs; None if the teacher states none."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,14 @@ class Teacher(Protocol):
 
     @property
     def payer(self) -> str:
-        """The account that pays, in at most 16 characters that do not reveal the API key."""
+        """The account that pays, in at most 16 characters that do not reveal the API key.
+
+        The id of the API key if the teacher states it, which `describe` reads; otherwise a hash of the API key.
+        """
+
+    @property
+    def former_payers(self) -> Collection[str]:
+        """Other names of this account, under which its earlier purchases may be recorded."""
 
     def describe(self) -> Description:
         """The teacher's description of itself. Free. Raises `TeacherError`."""

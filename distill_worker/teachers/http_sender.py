@@ -28,12 +28,22 @@ _LONGEST_PACED_WAIT_SECONDS = 120.0
 """The shortest time that a request waits for a rate limit before it gives up."""
 _FREE_PATIENCE_SECONDS = 10.0
 """How long a free request is retried: its caller waits for it, and nothing is paid yet."""
+_PAYER_LENGTH = 16
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def payer_of(api_key: str | None) -> str:
     """A short hash of the API key, which names the account without the key; empty without a key."""
-    return sha256(api_key.encode()).hexdigest()[:16] if api_key else ""
+    return _short_hash(api_key) if api_key else ""
+
+
+def payer_of_key_id(key_id: str) -> str:
+    """The id of an API key, which stays when its secret is rotated; hashed if it is longer than a payer's name."""
+    return key_id if len(key_id) <= _PAYER_LENGTH and key_id.isascii() and key_id.isalnum() else _short_hash(key_id)
+
+
+def _short_hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:_PAYER_LENGTH]
 
 
 class Sender:

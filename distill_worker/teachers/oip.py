@@ -12,7 +12,7 @@ from distill_worker.errors import TeacherChanged, TeacherError, TeacherUnavailab
 from distill_worker.teachers import oip_outputs, oip_query_log
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
 from distill_worker.teachers.http_errors import status_of
-from distill_worker.teachers.http_sender import Sender
+from distill_worker.teachers.http_sender import Sender, payer_of_key_id
 from shared import oip
 
 
@@ -31,8 +31,12 @@ class OipTeacher:
         model_version: str | None = None,
         num_classes: int | None = None,
     ) -> None:
-        """The last three replace what the server does not state, or states wrongly (`repeats_are_free`)."""
+        """A client of this model, in this version; of the latest if `model_version` is None.
+
+        The last three also replace what the server does not state, or states wrongly (`repeats_are_free`).
+        """
         self.payer = sender.payer
+        self.former_payers: tuple[str, ...] = ()
         self._sender = sender
         self._url = sender.url
         self._model = model
@@ -58,19 +62,27 @@ class OipTeacher:
         self._sender.stop()
 
     def describe(self) -> Description:
-        """The model's identity and shapes from its metadata, and the outputs that this account has access to."""
+        """The model's identity and shapes from its metadata, and the outputs that this account has access to.
+
+        Raises:
+            TeacherError: also if the server does not list the configured version.
+        """
         extensions = self._sender.json("/v2").get("extensions") or []
         metadata = self._metadata()
-        policy = self._policy()
+        policy = _policy(self._account())
         try:
             version = self._version(metadata)
+            if self._model_version is not None and len(_versions(metadata)) > 1:
+                metadata = self._metadata(version)
             sizes = tuple(int(size) for size in _tensor(metadata["inputs"], self._input_name)["shape"][1:])
             channels, height, width = sizes
             tensors = metadata["outputs"]
             classes = oip_outputs.number_of_classes(tensors, self._logits_name) or self._num_classes
             outputs = oip_outputs.available(tensors, self._logits_name, classes or 0, policy)
-            largest = (metadata.get("parameters") or {}).get("max_batch_size")
+            parameters = metadata.get("parameters") or {}
+            largest = parameters.get("max_batch_size")
             max_request_size = int(largest) if largest is not None and int(largest) > 0 else None
+            class_names = oip_outputs.class_names(parameters.get(oip.CLASS_NAMES), classes)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
             raise self._unusable(metadata) from error
         if classes is None or not (outputs or policy):
@@ -85,17 +97,20 @@ class OipTeacher:
             max_request_size=max_request_size,
             outputs=outputs,
             repeats_are_free=states_free if self._repeats_are_free is None else self._repeats_are_free,
+            class_names=class_names,
         )
 
-    def _metadata(self) -> dict[str, Any]:
+    def _metadata(self, version: str | None = None) -> dict[str, Any]:
+        """The metadata of the model, or of one version of it."""
         try:
-            return self._sender.json(self._path)
+            return self._sender.json(self._path if version is None else f"{self._path}/versions/{version}")
         except TeacherError as error:
             if status_of(error) != 404:
                 raise
-            raise TeacherError(
-                f"{error}; check teacher.model: expected the model's name on the server, got {self._model!r}"
-            ) from error
+            wrong = f"teacher.model: expected the model's name on the server, got {self._model!r}"
+            if version is not None:
+                wrong = f"teacher.model_version: expected a version that the server describes, got {version!r}"
+            raise TeacherError(f"{error}; check {wrong}") from error
 
     def quota(self) -> Quota | None:
         """The response of `GET /v1/quota`; None if there is no such endpoint."""
@@ -201,27 +216,38 @@ class OipTeacher:
         }
         return oip.Body(json.dumps(head, separators=(",", ":")).encode(), None)
 
-    def _policy(self) -> str | None:
-        """The outputs that this account has access to; None if the server does not state them."""
+    def _account(self) -> dict[str, Any]:
+        """What the server states of this account; empty if it states nothing."""
         try:
-            outputs = self._sender.json("/v1/quota").get("outputs")
+            account = self._sender.json("/v1/quota")
         except TeacherUnavailable:
             raise
         except TeacherError:
-            return None  # no such endpoint, or no such account: reading the quota reports that
-        return outputs if isinstance(outputs, str) else None
+            return {}  # no such endpoint, or no such account: reading the quota reports that
+        key_id = account.get("key_id")
+        if isinstance(key_id, str) and key_id:
+            self.payer, self.former_payers = payer_of_key_id(key_id), (self._sender.payer,)
+        return account
 
     def _version(self, metadata: dict[str, Any]) -> str:
-        versions = metadata.get("versions") or []
+        """The version to buy from: the configured one, or else the latest."""
+        versions = _versions(metadata)
         self._has_versions = bool(versions)
-        if not versions and self._model_version is not None:
-            return self._model_version
-        return str(versions[-1])
+        if self._model_version is None:
+            return _latest(versions)
+        if versions and self._model_version not in versions:
+            raise TeacherError(
+                f"{self._url}: expected version {self._model_version!r} of model {self._model!r}, as "
+                f"teacher.model_version says, but the server lists {', '.join(versions)}. Nothing was spent"
+            )
+        return self._model_version
 
     def _version_now(self, before: str) -> str:
+        """The version before, if the server still lists it as wanted; otherwise the latest."""
         try:
-            return self._version(self._sender.json(self._path))
-        except (TeacherError, IndexError):
+            versions = _versions(self._sender.json(self._path))
+            return before if self._model_version in versions else _latest(versions)
+        except (TeacherError, IndexError, TypeError):
             return before
 
     def _unusable(self, metadata: dict[str, Any]) -> TeacherError:
@@ -239,6 +265,25 @@ class OipTeacher:
 
     def _local_id(self, version: str) -> str:
         return f"{self._url}/{self._model}/{version}"
+
+
+def _versions(metadata: dict[str, Any]) -> list[str]:
+    versions = metadata.get("versions") or []
+    if not isinstance(versions, list):
+        raise TypeError(f"expected a list of versions, got {versions!r}")
+    return [str(version) for version in versions]
+
+
+def _latest(versions: list[str]) -> str:
+    """The largest version if all are whole numbers, otherwise the last in the list."""
+    are_numbers = all(version.isascii() and version.isdecimal() for version in versions)
+    return max(versions, key=int) if versions and are_numbers else versions[-1]
+
+
+def _policy(account: dict[str, Any]) -> str | None:
+    """The outputs that this account has access to; None if the server does not state them."""
+    outputs = account.get("outputs")
+    return outputs if isinstance(outputs, str) else None
 
 
 def _tensor(tensors: list[dict[str, Any]], name: str) -> dict[str, Any]:

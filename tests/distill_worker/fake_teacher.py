@@ -73,6 +73,9 @@ class FakeTeacher:
     """See the module; `limit` is its quota in samples, unlimited and untold when None."""
 
     payer: str = "alice"
+    former_payers: tuple[str, ...] = ()
+    log: Sequence[LoggedQuery] | None = None
+    """What `queries` returns; None: it has no readable log."""
     limit: int | None = None
     faults: Iterable[Fault] = ()
     quota_error: Exception | None = None
@@ -148,6 +151,6 @@ class FakeTeacher:
         """From now on `buy` sends nothing."""
         self.stopped = True
 
-    def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:  # noqa: ARG002 - there is none
-        """It keeps no log that can be read."""
-        return None
+    def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:  # noqa: ARG002 - all are returned
+        """Its `log`."""
+        return None if self.log is None else iter(self.log)

@@ -111,7 +111,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_each_finding(case: str) -> None:
     purchases, queries, expected, differences = CASES[case]
-    found = compare(purchases, queries, payer="alice")
+    found = compare(purchases, queries, payers={"alice"})
     assert findings(found) == expected
     assert len(found.differences) == differences
     assert found.charged == sum(query.samples for query in queries if query.status == "settled")
@@ -152,7 +152,7 @@ def test_counter_alone_bounds_what_was_charged(used: int, expected: list[tuple[s
 
 def test_facts_tell_sums_and_every_row_that_does_not_agree() -> None:
     """What is from elsewhere is no difference on a shared key, and is told all the same."""
-    found = compare([bought(), bought("k2", (C,), status="open")], [logged(), logged("other", 5)], payer="alice")
+    found = compare([bought(), bought("k2", (C,), status="open")], [logged(), logged("other", 5)], payers={"alice"})
     assert (found.facts()["differences"], replace(found, shared_key=True).facts()["differences"]) == (1, 0)
     facts = replace(found, shared_key=True).facts()
     assert (facts["by"], facts["charged"], facts["held"], facts["shared_key"]) == ("log", 7, 2, True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,9 @@ from tests.postgresql import PostgresServer
 KEYS = [bytes([index]) * 32 for index in range(8)]
 
 
-def _claims(cache: Cache, wanted: list[bytes], *, payer: str = "alice", size: int = 2, free: bool = True) -> Claims:
+def _claims(
+    cache: Cache, wanted: list[bytes], *, payer: str = "alice", size: int = 2, free: bool = True, **names: Any
+) -> Claims:
     stream_id = cache.stream("t", "logits")
     return Claims(
         "t",
@@ -32,6 +35,7 @@ def _claims(cache: Cache, wanted: list[bytes], *, payer: str = "alice", size: in
         wanted=wanted,
         request_size=size,
         repeats_are_free=free,
+        **names,
     )
 
 
@@ -141,6 +145,21 @@ def test_dead_buyers_purchase_under_another_account_is_refused(ledger_place: Pat
             cache.claim(_claims(cache, KEYS[:2]), dead, 1)
         with cache.buying() as buyer, pytest.raises(PlanRefused, match=r"another API key.*--abandon other-keys"):
             cache.claim(_claims(cache, KEYS[1:3], payer="bob"), buyer, 1)
+
+
+@pytest.mark.parametrize("name", ["former", "charged"])
+def test_purchase_under_another_name_of_the_account_is_repeated(ledger_place: Path | str, name: str) -> None:
+    """A name of before, or a purchase that the teacher charged to this account."""
+    with Cache(ledger_place) as cache:
+        with cache.buying() as dead:
+            (lost,) = cache.claim(_claims(cache, KEYS[:2]), dead, 1)
+        names: dict[str, Any] = (
+            {"former_payers": ["alice"]} if name == "former" else {"charged_keys": [lost.idempotency_key]}
+        )
+        with cache.buying() as buyer:
+            (first, second) = cache.claim(_claims(cache, KEYS[:4], payer="key-id", **names), buyer, 2)
+        assert (first.idempotency_key, first.begun_earlier) == (lost.idempotency_key, True)
+        assert (second.payer, second.begun_earlier) == ("key-id", False)
 
 
 def test_two_that_want_overlapping_samples_pay_for_the_union(ledger_place: Path | str) -> None:

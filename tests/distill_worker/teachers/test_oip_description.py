@@ -40,6 +40,17 @@ def test_version_that_is_no_fingerprint_is_bound_to_its_address(url: str) -> Non
     assert server.requests[0].url.path == "/v2/models/m/versions/1/infer"
 
 
+def test_class_names_are_read_from_the_parameters() -> None:
+    names = ["ant", "bee", "cow", "dog", "élan"]
+    assert describe({**METADATA, "parameters": {"class_names": names}}).class_names == tuple(names)
+    assert describe().class_names is None
+
+
+@pytest.mark.parametrize("stated", ["ant bee", {"string_value": "ant"}, [1, 2, 3, 4, 5], None])
+def test_class_names_in_another_form_count_as_not_stated(stated: object) -> None:
+    assert describe({**METADATA, "parameters": {"class_names": stated}}).class_names is None
+
+
 @pytest.mark.parametrize("parameters", [{}, {"max_batch_size": 0}, None])
 def test_request_size_is_unlimited_when_the_teacher_does_not_say(parameters: dict[str, int] | None) -> None:
     assert describe({**METADATA, "parameters": parameters}).max_request_size is None
@@ -57,6 +68,7 @@ def test_request_size_is_unlimited_when_the_teacher_does_not_say(parameters: dic
         {"outputs": [{"name": "label", "shape": [-1]}]},
         {"outputs": [{"name": "logits", "shape": []}]},
         {"parameters": {"max_batch_size": "many"}},
+        {"parameters": {"class_names": ["ant", "bee"]}},
     ],
     ids=json.dumps,
 )
@@ -155,6 +167,24 @@ def test_quota_that_is_not_told_is_no_reason_not_to_describe(answer: httpx.Respo
     """Whoever asks for the quota itself is told what is wrong."""
     with Server(httpx.Response(200, json=OURS), httpx.Response(200, json=METADATA), answer).teacher() as teacher:
         assert "logits" in teacher.describe().outputs
+
+
+@pytest.mark.parametrize(
+    ("stated", "payer"),
+    [("0a1b2c3d4e5f", "0a1b2c3d4e5f"), (None, ""), (7, ""), ("", ""), ("x" * 40, None), ("clé", None), ("a b", None)],
+)
+def test_payer_is_the_id_of_the_key_where_the_server_states_it(stated: object, payer: str | None) -> None:
+    """A rotated secret is the same account; the hash of the secret is the account's name in earlier purchases."""
+    body = {"limit": 1, "used": 0, "remaining": 1, "key_id": stated}
+    with Server(*(httpx.Response(200, json=answer) for answer in (OURS, METADATA, body))).teacher() as teacher:
+        of_secret = teacher.payer
+        teacher.describe()
+        assert len(teacher.payer) <= 16
+        if payer == "":
+            assert (teacher.payer, teacher.former_payers) == (of_secret, ())
+        else:
+            assert teacher.former_payers == (of_secret,)
+            assert teacher.payer == payer or (payer is None and str(stated) not in teacher.payer)
 
 
 @pytest.mark.parametrize(
