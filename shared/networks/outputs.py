@@ -65,7 +65,7 @@ def check_network(network: nn.Module, image_shape: tuple[int, int, int], num_cla
         if (shape := list(logits_of(output).shape)) != [samples, num_classes]:
             raise ValueError(
                 f"network: expected logits of shape {[samples, num_classes]} for a batch of {samples} and "
-                f"{num_classes} classes, got {shape}; a factory must return as many logits as its argument num_classes says"
+                f"{num_classes} classes, got {shape}; a factory must return as many logits as num_classes says"
             )
     if late := sorted({name for name, _ in network.named_parameters()} - names):
         raise ValueError(
