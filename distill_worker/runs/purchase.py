@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from distill_worker.buying.account import charged_under_other_names
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, abandon, fetch
@@ -12,6 +11,7 @@ from distill_worker.buying.order import Abandoned, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
 from distill_worker.buying.plan import Plan, plan, plan_of_cached
 from distill_worker.cache import Cache
+from distill_worker.config.places import expanded
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 from distill_worker.runs.samples import Samples
@@ -41,7 +41,7 @@ def api_key() -> str | None:
     if not key and (path := os.environ.get("TEACHER_API_KEY_FILE")):
         source = "TEACHER_API_KEY_FILE"
         try:
-            key = next(iter(Path(path).read_text(encoding="utf-8").splitlines()), "")
+            key = next(iter(expanded(path).read_text(encoding="utf-8").splitlines()), "")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{source}: cannot read {path} ({error}); or set TEACHER_API_KEY") from error
     key = key.strip()

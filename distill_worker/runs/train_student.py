@@ -141,7 +141,9 @@ def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tupl
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         try:
-            network = build_network(config.student.network, num_classes=classes, in_channels=dataset.image_shape[0])
+            network = build_network(
+                config.student.network_to_build, num_classes=classes, in_channels=dataset.image_shape[0]
+            )
         except ValueError as error:
             raise ConfigError(f"student.{error}") from error
         layers = tuple(dict.fromkeys(layer for method in config.methods for layer in method.student_layers))
