@@ -30,7 +30,7 @@ ENV TEACHER_HOST=0.0.0.0 \
 USER 1000:1000
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=90s --retries=3 CMD ["python", "-c", \
-    "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
+    "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
 ENTRYPOINT ["teacher-service"]
 CMD ["serve"]
 
