@@ -144,7 +144,9 @@ def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tupl
     check_methods(config, num_classes=classes, samples=len(data))
     with draws_from(config.training.seed):
         try:
-            network = build_network(config.student.network, num_classes=classes, in_channels=dataset.image_shape[0])
+            network = build_network(
+                config.student.network_to_build, num_classes=classes, in_channels=dataset.image_shape[0]
+            )
             check_network(network, dataset.image_shape, classes)
             check_trainable(network)
         except ValueError as error:
