@@ -185,7 +185,7 @@ def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: 
             "teacher_id": teacher_id,
             "teacher_output": teacher.output,
             "completion": teacher.rule,
-            **code_provenance(config.student.network),
+            **code_provenance(config.student.network_to_build),
         },
     )
 
