@@ -20,10 +20,9 @@ COPY shared shared
 COPY teacher_service teacher_service
 COPY distill_worker distill_worker
 RUN uv pip install --system --no-cache --no-deps .
-COPY examples examples
 RUN useradd --uid 1000 --create-home tuition
 WORKDIR /tuition
-RUN ln -s /app/examples examples
+COPY examples examples
 
 FROM base AS teacher
 ENV TEACHER_HOST=0.0.0.0 \

@@ -12,6 +12,7 @@ from distill_worker.buying.order import Abandoned, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
 from distill_worker.buying.plan import Plan, plan, plan_of_cached
 from distill_worker.cache import Cache
+from distill_worker.config.places import expanded
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 from distill_worker.runs.samples import Samples
@@ -39,7 +40,7 @@ def api_key() -> str | None:
     """
     source, key = "TEACHER_API_KEY", os.environ.get("TEACHER_API_KEY", "").strip()
     if not key and (path := os.environ.get("TEACHER_API_KEY_FILE", "").strip()):
-        source, key = "TEACHER_API_KEY_FILE", _first_line(Path(path).expanduser())
+        source, key = "TEACHER_API_KEY_FILE", _first_line(expanded(path))
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ConfigError(
             f"{source}: expected printable ASCII characters without spaces, got others; copy the key again"

@@ -161,6 +161,29 @@ def test_file_of_an_earlier_version_names_no_code_and_keeps_its_fingerprint(tmp_
     assert load_weights(path, trust_code=True)[2] == fingerprint
 
 
+def test_network_file_beside_its_configuration_is_built_and_named_in_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another folder, too, where the file imports its neighbour; and the round's student is loaded again."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    _own(folder, _WORKING["tuple"])
+    (folder / "neighbour_of_own.py").write_text("from own import Own\n")
+    (folder / "net.py").write_text("from neighbour_of_own import Own\n")
+    monkeypatch.chdir(tmp_path)
+    config = _config(folder, "net.py:Own")
+    config = config.model_copy(
+        update={"student": config.student.model_copy(update={"network_file": folder / "net.py"})}
+    )
+    targets = 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))
+    train_student(config, Samples.of(config), {"logits": targets}, "t")
+    weights = folder / "run" / "student.safetensors"
+    card, _, fingerprint = load_weights(weights, trust_code=True, network=config.student.network_to_build)
+    assert card.network == "net.py:Own"
+    monkeypatch.chdir(folder)
+    assert load_weights(weights, trust_code=True)[2] == fingerprint
+
+
 _KILLED_RUN = """
 import os, signal, sys
 from pathlib import Path
