@@ -156,7 +156,7 @@ class _Json(BaseHTTPRequestHandler):
 
 @contextmanager
 def _running(server: ThreadingHTTPServer) -> Iterator[None]:
-    server.handle_error = lambda *_: None  # type: ignore[method-assign,assignment] # failing handshakes are the tests
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # failing handshakes are the tests
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
