@@ -37,7 +37,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint."""
-    config = load_config(config_file, overrides or ())
+    config = load_config(config_file, overrides or (), on_note=say)
     targets: dict[str, torch.Tensor] = {}
     owner = None
     if held:
@@ -65,7 +65,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Plan, buy what is not cached, train and evaluate; `budget.rounds` sets the rounds. After a kill, it resumes."""
-    config = load_config(config_file, overrides or ())
+    config = load_config(config_file, overrides or (), on_note=say)
 
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
 
