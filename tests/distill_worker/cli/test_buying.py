@@ -225,7 +225,12 @@ def whole_set(config: Path, tmp_path: Path, teacher: FakeTeacher) -> Path:
     """A run on all of twelve images of its own: `budget.n` is not set."""
     teacher.limit = None
     images, labels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8), np.arange(12) % 10
-    splits: dict[str, Any] = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    splits: dict[str, Any] = {
+        "train_images": images,
+        "train_labels": labels,
+        "test_images": images,
+        "test_labels": labels,
+    }
     np.savez(tmp_path / "data.npz", **splits)
     text = config.read_text().replace("budget.n = 10\n", "")
     config.write_text(text.replace('data.name = "digits"', f'data = {{name = "npz", path = "{tmp_path}/data.npz"}}'))
