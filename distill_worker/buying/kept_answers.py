@@ -4,14 +4,15 @@ An answer is kept if it could not be read; and if other settings give it another
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.cache import Purchase
+from distill_worker.cache.claims import Pending
 from distill_worker.cache.raw_answers import KeptAnswer, kept_answers, raw_answer, store_reread
-from distill_worker.errors import AnswerUnread
+from distill_worker.errors import AnswerUnread, counted
 from distill_worker.teachers.base import Answer
 
 _STORED_AT_ONCE: Final = 200
@@ -56,6 +57,23 @@ def reread(order: PurchaseOrder) -> Reread:
             answers.append((one.purchase, answer))
     _store(order, answers)
     return result
+
+
+def still_unread(order: PurchaseOrder, kept: Reread, pending: Pending) -> dict[bytes, str]:
+    """Why the answers of samples cannot be read, for those that are not bought again."""
+    if order.description.source is None:  # a purchase of other kinds may bring what is wanted
+        return {key: reason for key, reason in kept.unread.items() if key in pending.samples}
+    return {} if order.abandon == "all" else kept.unread
+
+
+def why_blocked(samples: int, unread: Mapping[str, int]) -> str:
+    """The message about samples that are not bought, with the reasons why paid answers cannot be read."""
+    reasons = "; ".join(f"{reason} ({counted(number, 'sample')})" for reason, number in unread.items())
+    return (
+        f"teacher: expected answers that can be read, got {counted(samples, 'sample')} with paid answers that cannot be "
+        f"read: {reasons}. Nothing was spent now. The answers are kept: mend [teacher] and run the same command again, "
+        "which reads them without a request; or give them up and pay again with `distill-worker fetch --abandon all`"
+    )
 
 
 def _read(order: PurchaseOrder, kept: KeptAnswer) -> Answer:

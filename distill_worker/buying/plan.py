@@ -2,15 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import ceil
 from typing import Any, Final
 
-from distill_worker.buying.kept_answers import Reread, reread
+from distill_worker.buying.kept_answers import reread, still_unread, why_blocked
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.other_teachers import HeldOfAnother, held_of_others
 from distill_worker.cache import Cache, Purchase
-from distill_worker.cache.claims import Pending
 from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.cache.purchases import answered_by_others
 from distill_worker.errors import PlanRefused, counted
@@ -46,6 +46,8 @@ class Plan:
     call buys all kinds."""
     request_size: int
     """Samples in a request that is sent for the first time."""
+    new_requests: int
+    """Requests to send for the first time."""
     quota: Quota | None
     max_calls: int | None = None
     """The most samples to send, for the first time or again."""
@@ -57,6 +59,8 @@ class Plan:
     """Samples of `unread` whose requests cannot be repeated for free: they are not bought."""
     held_of_others: tuple[HeldOfAnother, ...] = ()
     """Samples of `to_buy` whose outputs are in the cache from other teachers."""
+    size_setting: str = "budget.n"
+    """The setting that says how many samples are wanted."""
 
     @property
     def may_be_held(self) -> bool:
@@ -71,7 +75,7 @@ class Plan:
     @property
     def requests(self) -> int:
         """Requests to send."""
-        return len(self.reopened) + ceil(len(self.to_buy) / self.request_size)
+        return len(self.reopened) + self.new_requests
 
     @property
     def reopened_samples(self) -> int:
@@ -134,6 +138,7 @@ class Plan:
             "requests": self.requests,
             "remaining": quota.remaining if quota else None,
             "limit": quota.limit if quota else None,
+            "key_name": quota.key_name if quota else None,
             "affordable": self.shortfall == 0,
             "price": self.price,
             "currency": None if self.price is None else self.currency,
@@ -144,22 +149,47 @@ class Plan:
     def check(self) -> None:
         """Raise `PlanRefused` if the quota is too small, or paid answers cannot be read."""
         if self.blocked:
-            reasons = "; ".join(f"{reason} ({counted(samples, 'sample')})" for reason, samples in self.unread.items())
-            raise PlanRefused(
-                f"teacher: expected answers that can be read, got {counted(self.blocked, 'sample')} with paid answers "
-                f"that cannot be read: {reasons}. Nothing was spent now. The answers are kept: mend [teacher] and run "
-                "the same command again, which reads them without a request; or give them up and pay again with "
-                "`distill-worker fetch --abandon all`"
-            )
+            raise PlanRefused(why_blocked(self.blocked, self.unread))
         if self.quota is not None and self.shortfall:
-            remaining = self.quota.remaining
-            part = self.reopened_samples or remaining  # open purchases are repeated first, most likely for free
-            buy_part = f"buy a part with --max-calls {part} and train on it with train --held, " if part else ""
             raise PlanRefused(
-                f"budget.n: expected a quota for {counted(len(self.to_buy), 'call')} ({counted(self.wanted, 'sample')} "
-                f"wanted, {self.cached} in the cache), got {remaining} of {counted(self.quota.limit, 'call')} left. "
-                f"Nothing was spent. Lower n by {self.shortfall + self.left_out}, {buy_part}or get a larger quota"
+                f"{self.size_setting}: expected a quota for {counted(len(self.to_buy), 'call')} "
+                f"({counted(self.wanted, 'sample')} wanted, {self.cached} in the cache), got {self.quota.remaining} of "
+                f"{counted(self.quota.limit, 'call')} left. Nothing was spent. {self._remedies(self.quota)}"
             )
+
+    def _remedies(self, quota: Quota) -> str:
+        part = self.reopened_samples or quota.remaining  # open purchases are repeated first, most likely for free
+        buy_part = f"buy a part with --max-calls {part}" if part else ""
+        if self.size_setting != "budget.n":
+            lower = f"Lower {self.size_setting}"
+        else:
+            lower = f"Lower n by {self.shortfall + self.left_out}"
+            buy_part += " and train on it with train --held" if part else ""
+        return ", ".join([lower, *([buy_part] if part else []), "or get a larger quota"])
+
+
+def total(plans: Sequence[Plan]) -> Plan:
+    """The plan of one purchase or more, of different samples and kinds of output, from one teacher."""
+    if len(plans) == 1:
+        return plans[0]
+    reopened = {purchase.id: purchase for plan in plans for purchase in plan.reopened}
+    return replace(
+        plans[0],
+        kinds=tuple(sorted({kind for plan in plans for kind in plan.kinds})),
+        samples=tuple(chain.from_iterable(plan.samples for plan in plans)),
+        cached=sum(plan.cached for plan in plans),
+        reopened=tuple(reopened.values()),
+        elsewhere=sum(plan.elsewhere for plan in plans),
+        uncertain=sum(plan.uncertain for plan in plans),
+        unread=sum((Counter(plan.unread) for plan in plans), Counter()),
+        blocked=sum(plan.blocked for plan in plans),
+        to_buy=tuple(chain.from_iterable(plan.to_buy for plan in plans)),
+        left_out=sum(plan.left_out for plan in plans),
+        again=sum(plan.again for plan in plans),
+        new_requests=sum(plan.new_requests for plan in plans),
+        quota=next((plan.quota for plan in plans if plan.quota is not None), None),
+        held_of_others=tuple(chain.from_iterable(plan.held_of_others for plan in plans)),
+    )
 
 
 def plan(order: PurchaseOrder) -> Plan:
@@ -182,9 +212,8 @@ def plan(order: PurchaseOrder) -> Plan:
         if order.abandon != "all":
             _check_name(description, cache, lacking, kept.of_others)
     pending = cache.pending(claims)
-    unread = _unread(order, kept, pending)
-    repeated_keys = {key for purchase in pending.orphaned for key in purchase.sample_keys}
-    blocked = unread.keys() - repeated_keys
+    unread = still_unread(order, kept, pending)
+    blocked = unread.keys() - {key for purchase in pending.orphaned for key in purchase.sample_keys}
     quota = order.teacher.quota() if lacking else None
     _check_permission(quota, order.kinds)
     free = [key for key in lacking if key not in pending.samples and key not in blocked]
@@ -206,6 +235,7 @@ def plan(order: PurchaseOrder) -> Plan:
             for key in to_buy
         ),
         request_size=order.request_size,
+        new_requests=ceil(len(to_buy) / order.request_size),
         quota=quota,
         max_calls=order.max_calls,
         price_per_call=order.price_per_call,
@@ -236,15 +266,9 @@ def plan_of_cached(
         left_out=0,
         again=0,
         request_size=1,
+        new_requests=0,
         quota=None,
     )
-
-
-def _unread(order: PurchaseOrder, kept: Reread, pending: Pending) -> dict[bytes, str]:
-    """Why the answers of samples cannot be read, for those that are not bought again."""
-    if order.description.source is None:  # a purchase of other kinds may bring what is wanted
-        return {key: reason for key, reason in kept.unread.items() if key in pending.samples}
-    return {} if order.abandon == "all" else kept.unread
 
 
 def _check_name(
