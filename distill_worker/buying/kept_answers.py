@@ -70,8 +70,8 @@ def why_blocked(samples: int, unread: Mapping[str, int]) -> str:
     """The message about samples that are not bought, with the reasons why paid answers cannot be read."""
     reasons = "; ".join(f"{reason} ({counted(number, 'sample')})" for reason, number in unread.items())
     return (
-        f"teacher: expected answers that can be read, got {counted(samples, 'sample')} with paid answers that cannot be "
-        f"read: {reasons}. Nothing was spent now. The answers are kept: mend [teacher] and run the same command again, "
+        f"teacher: expected answers that can be read, got {counted(samples, 'sample')} with paid answers that cannot "
+        f"be read: {reasons}. Nothing was spent now. The answers are kept: mend [teacher] and run the same command again, "
         "which reads them without a request; or give them up and pay again with `distill-worker fetch --abandon all`"
     )
 
