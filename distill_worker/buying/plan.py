@@ -157,6 +157,18 @@ class Plan:
                 f"{counted(self.quota.limit, 'call')} left. Nothing was spent. {self._remedies(self.quota)}"
             )
 
+    def check_limit(self) -> None:
+        """Raise `PlanRefused` if `max_calls` allows none of the open purchases, which are repeated first."""
+        if self.max_calls is None or not self.reopened:
+            return
+        smallest = min(len(purchase.sample_keys) for purchase in self.reopened)
+        if self.max_calls < smallest:
+            raise PlanRefused(
+                f"--max-calls: expected at least {smallest}, the samples of an open purchase, which is repeated before "
+                f"other samples are bought, got {self.max_calls}. Nothing was spent. Repeating a purchase that was "
+                "charged costs nothing"
+            )
+
     def _remedies(self, quota: Quota) -> str:
         part = self.reopened_samples or quota.remaining  # open purchases are repeated first, most likely for free
         buy_part = f"buy a part with --max-calls {part}" if part else ""
