@@ -89,7 +89,7 @@ def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = Non
                 on_end=lambda requests: say(f"ending; waiting for {counted(requests, 'answer')} to cache"),
             )
             images = samples.images_by_key()
-            return purchase.buy([order], images, address=config.teacher, on_plan=on_plan, callbacks=callbacks)
+            return purchase.buy([order], images, address=config.resolved_teacher, on_plan=on_plan, callbacks=callbacks)
 
 
 def say_round(config: RunConfig, selected: SelectedSamples) -> None:

@@ -76,7 +76,8 @@ def run_comparison(
         before, cache_hits = client.quota(), 0
         if orders := joint_orders(runs, client, description, cache, max_calls=max_calls):
             images = runs[0].samples.images_by_key()
-            address = base.teacher if compare.teacher is None else None
+            client.use_files(runs[0].samples.files_by_key())
+            address = base.resolved_teacher if compare.teacher is None else None
             cache_hits = buy_jointly(
                 orders, images, address=address, on_plan=on_plan or _within_quota, display=display
             ).cached

@@ -64,7 +64,7 @@ def connect(
     config: RunConfig, on_retry: Callable[[str], None] = lambda _: None
 ) -> Iterator[tuple[Teacher, Description]]:
     """Connect to the configured teacher; TEACHER_URL and the API key come from the environment."""
-    address = config.teacher
+    address = config.resolved_teacher
     with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=on_retry) as teacher:
         yield teacher, teacher.describe()
 
@@ -111,6 +111,7 @@ def make_order(
         PlanRefused: the teacher does not sell what the run needs.
     """
     kinds = kinds_of(config, samples, description, cache)
+    teacher.use_files(samples.files_by_key())
     return order_of(
         config.teacher, samples.wanted, kinds, teacher, description, cache, max_calls=max_calls, abandon=abandon
     )
@@ -200,7 +201,7 @@ def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[P
 
     This sends no request: whether another teacher answers now shows at the next plan or purchase.
     """
-    stored = load_description(cache, config.teacher, payer_of(api_key()))
+    stored = load_description(cache, config.resolved_teacher, payer_of(api_key()))
     if stored is None:
         return None
     description, seen_at = stored
