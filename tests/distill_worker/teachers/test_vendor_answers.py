@@ -55,11 +55,7 @@ def _bought(body: Any, image: NDArray[np.uint8] = IMAGE, **options: Any) -> tupl
             {"labels": "[0][].label", "scores": "[0][].score"},
         ),
         (
-            {
-                "result": {
-                    "tags": [{"tag": {"en": "cat"}, "confidence": 25}, {"tag": {"en": "dog"}, "confidence": 75.0}]
-                }
-            },
+            {"result": {"tags": [{"tag": {"en": "cat"}, "sure": 25}, {"tag": {"en": "dog"}, "sure": 75.0}]}},
             {"labels": "result.tags[].tag.en", "scores": "result.tags[].sure", "percent": True},
         ),
     ],
