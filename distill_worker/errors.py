@@ -1,47 +1,82 @@
 """The errors of the worker. Each message says what was expected, what came instead, and what to do.
 
 WorkerError
-├── ConfigError           the configuration file or an option is wrong, or asks for something impossible
-├── DataError             a data set is missing or damaged
-├── CacheError            the cache of bought outputs is damaged or cannot be written
-├── RunError              a run directory cannot be used
-├── PlanRefused           a purchase was rejected before its next request
-└── TeacherError          the teacher cannot be used
-    ├── TeacherRefused    the request was rejected and never charged; a retry would be rejected too
-    │   └── QuotaExhausted  the quota of the key cannot pay for the request
-    ├── TeacherChanged    the model that responds is not the one that was described
-    ├── AnswerExpired     the response was charged, and the teacher no longer stores it
-    └── TeacherUnavailable  a temporary failure; the request may have been charged
-        └── TeacherStopped  nothing more is sent, because the worker is stopping
+├── ConfigError           2  the configuration file or an option is wrong, or asks for something impossible
+├── DataError             3  a data set is missing or damaged
+├── WeightsFileError      3  a weights file is missing, damaged, or does not fit
+├── CacheError            3  the cache of bought outputs is damaged, cannot be written, or lacks outputs
+├── RunError              3  a run directory cannot be used
+├── PlanRefused           5  a purchase was rejected before its next request
+├── CheckFailed           6  a check reported a difference or damage
+└── TeacherError          4  the teacher cannot be used
+    ├── TeacherRefused    4  the request was rejected and never charged; a retry would be rejected too
+    │   └── QuotaExhausted  5  the quota of the key cannot pay for the request
+    ├── TeacherChanged    4  the model that responds is not the one that was described
+    ├── AnswerExpired     4  the response was charged, and the teacher no longer stores it
+    └── TeacherUnavailable  4  a temporary failure; the request may have been charged
+        └── TeacherStopped  4  nothing more is sent, because the worker is stopping
+
+The number is the exit status of a command that ends with the error.
 """
+
+from typing import ClassVar
+
+from shared.exit_status import ExitStatus
 
 
 class WorkerError(Exception):
-    """The base of all errors that the command line reports in one line with exit status 2."""
+    """The base of all errors that the command line reports in one line. Raise a class that has an exit status."""
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.UNEXPECTED_ERROR
+    """The exit status of a command that ends with this error."""
 
 
 class ConfigError(WorkerError):
     """The configuration file or an option is wrong, or asks for something impossible."""
 
+    exit_status = ExitStatus.WRONG_USAGE
+
 
 class DataError(WorkerError):
     """A data set is missing or damaged."""
 
+    exit_status = ExitStatus.UNUSABLE_FILE
+
+
+class WeightsFileError(WorkerError):
+    """A weights file is missing, damaged, or does not fit."""
+
+    exit_status = ExitStatus.UNUSABLE_FILE
+
 
 class CacheError(WorkerError):
-    """The cache of bought outputs is damaged or cannot be written."""
+    """The cache of bought outputs is damaged, cannot be written, or lacks outputs."""
+
+    exit_status = ExitStatus.UNUSABLE_FILE
 
 
 class RunError(WorkerError):
     """A run directory cannot be used."""
 
+    exit_status = ExitStatus.UNUSABLE_FILE
+
 
 class PlanRefused(WorkerError):
     """A purchase was rejected before its next request: by quota, agreement, outputs, or another API key's purchase."""
 
+    exit_status = ExitStatus.PURCHASE_REJECTED
+
+
+class CheckFailed(WorkerError):
+    """A check reported a difference or damage."""
+
+    exit_status = ExitStatus.DIFFERENCE
+
 
 class TeacherError(WorkerError):
     """The teacher cannot be used."""
+
+    exit_status = ExitStatus.UNUSABLE_TEACHER
 
 
 class TeacherRefused(TeacherError):
@@ -50,6 +85,8 @@ class TeacherRefused(TeacherError):
 
 class QuotaExhausted(TeacherRefused):
     """The quota of the key cannot pay for the request."""
+
+    exit_status = ExitStatus.PURCHASE_REJECTED
 
 
 class TeacherChanged(TeacherError):

@@ -11,7 +11,7 @@ from errno import EACCES, EINVAL, ENOTSUP
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Replace the file at `path` by these bytes.
 
     Raises:
@@ -52,13 +52,18 @@ def create_private_file(path: Path, content: bytes) -> None:
 
     Raises:
         FileExistsError: there is a file at `path`; it is untouched.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written; none is left at `path`.
     """
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    _flush_folder(path.parent)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    flush_folder(path.parent)
 
 
 def move_into_place(partial: Path, path: Path) -> None:
@@ -70,10 +75,11 @@ def move_into_place(partial: Path, path: Path) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Flush the names in a folder to disk, where the folder can be read and flushed."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

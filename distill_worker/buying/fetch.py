@@ -19,6 +19,7 @@ from distill_worker.buying.plan import Plan
 from distill_worker.cache import Claims, Purchase
 from distill_worker.errors import (
     AnswerExpired,
+    CacheError,
     PlanRefused,
     QuotaExhausted,
     TeacherChanged,
@@ -288,7 +289,7 @@ def _image(images: Mapping[bytes, Images], key: bytes) -> Images:
     try:
         return images[key]
     except KeyError:
-        raise WorkerError(
+        raise CacheError(
             "data: an open purchase holds samples of another data set and may have been charged. Run "
             "`distill-worker fetch` with that data set first, so that its answer is not lost"
         ) from None

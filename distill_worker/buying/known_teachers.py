@@ -36,7 +36,13 @@ def load_description(cache: Cache, address: TeacherAddress, payer: str) -> tuple
     facts, seen_at = stored
     shape = facts["image_shape"]
     outputs = {kind: tuple(sizes) for kind, sizes in facts["outputs"].items()}
-    description: dict[str, Any] = {**facts, "image_shape": shape and tuple(shape), "outputs": outputs}
+    names = facts.get("class_names")
+    description: dict[str, Any] = {
+        **facts,
+        "image_shape": shape and tuple(shape),
+        "outputs": outputs,
+        "class_names": names and tuple(names),
+    }
     return Description(**description), seen_at
 
 

@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any, Final
 
 from distill_worker.buying.order import PurchaseOrder
+from distill_worker.buying.other_teachers import HeldOfAnother, held_of_others
 from distill_worker.cache import Cache, Purchase
 from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.cache.purchases import answered_by_others
@@ -47,6 +48,13 @@ class Plan:
     """The most samples to send, for the first time or again."""
     price_per_call: float | None = None
     currency: str = "USD"
+    held_of_others: tuple[HeldOfAnother, ...] = ()
+    """Samples of `to_buy` whose outputs are in the cache from other teachers."""
+
+    @property
+    def may_be_held(self) -> bool:
+        """Whether some of `to_buy` may be in the cache already, under another name of the same teacher."""
+        return any(other.may_be_the_same for other in self.held_of_others)
 
     @property
     def wanted(self) -> int:
@@ -122,6 +130,7 @@ class Plan:
             "price": self.price,
             "currency": None if self.price is None else self.currency,
             "seconds_at_allowed_rate": self.seconds,
+            "held_of_others": [vars(other) for other in self.held_of_others],
         }
 
     def check(self) -> None:
@@ -178,6 +187,7 @@ def plan(order: PurchaseOrder) -> Plan:
         max_calls=order.max_calls,
         price_per_call=order.price_per_call,
         currency=order.currency,
+        held_of_others=held_of_others(cache, description.id, order.kinds, to_buy),
     )
 
 

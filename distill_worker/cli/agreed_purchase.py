@@ -101,10 +101,11 @@ def _agree(plan: Plan, *, yes: bool, capped: bool) -> bool:
         if not typer.confirm(f"spend {calls}{price}?", err=True):
             raise PlanRefused("nothing was spent")
         return True
-    if price:
+    if price or plan.may_be_held:
+        maybe = ", some of them maybe for outputs that are in the cache" if plan.may_be_held else ""
         raise PlanRefused(
             f"expected --yes, or --max-calls with the most samples to buy now, before {calls} can be spent{price} "
-            "without a terminal. Nothing was spent"
+            f"without a terminal{maybe}. Nothing was spent"
         )
     return False
 

@@ -15,7 +15,7 @@ from distill_worker.cli.console import say
 from distill_worker.cli.options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
 from distill_worker.cli.tables_buying import answers, money, show_plan, show_reconciliation
 from distill_worker.config.load import load_config
-from distill_worker.errors import ConfigError, WorkerError, counted
+from distill_worker.errors import CheckFailed, ConfigError, counted
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
@@ -24,7 +24,7 @@ from distill_worker.runs.rounds import SelectedSamples, selected_samples
 def plan(
     config_file: ConfigFile, overrides: Overrides = None, max_calls: MaxCalls = None, as_json: AsJson = False
 ) -> None:
-    """Show what a run would cost in calls, money and time; spend nothing. Exit status 2 if the quota cannot pay."""
+    """Show what a run would cost in calls, money and time; spend nothing. Exit status 5 if the quota cannot pay."""
     config = load_config(config_file, overrides or ())
     if not config.needs_teacher:
         name = method_name(config.method)
@@ -90,7 +90,7 @@ def reconcile(
 ) -> None:
     """Compare each purchase in the cache with what the teacher charged; spend nothing.
 
-    If the teacher has no query log that can be read, its counter is compared. Exit status 2 if anything differs.
+    If the teacher has no query log that can be read, its counter is compared. Exit status 6 if anything differs.
     """
     config = load_config(config_file, overrides or ())
     with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
@@ -101,7 +101,7 @@ def reconcile(
         show_reconciliation(result)
     if result.differences:
         samples = counted(sum(row.samples for row in result.differences), "sample")
-        raise WorkerError(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
+        raise CheckFailed(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
 
 
 def _say_later(selected: SelectedSamples, plan: Plan) -> None:

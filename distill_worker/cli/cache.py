@@ -15,7 +15,7 @@ from distill_worker.cli.console import progress_bar
 from distill_worker.cli.options import AsJson
 from distill_worker.cli.tables_buying import show_damages, show_summary
 from distill_worker.config.load import load_config
-from distill_worker.errors import CacheError, counted
+from distill_worker.errors import CacheError, CheckFailed, counted
 from distill_worker.runs.samples import Samples
 
 app = typer.Typer(no_args_is_help=True, help="Show, verify and share bought outputs. Spends nothing.")
@@ -52,7 +52,7 @@ def verify(
 ) -> None:
     """Verify every output: length, finite values, checksum; and that every paid purchase has its outputs.
 
-    Exit status 2 if anything is damaged and was not set aside.
+    Exit status 6 if anything is damaged and was not set aside.
     """
     dataset_keys = None
     if config_file is not None:
@@ -72,7 +72,7 @@ def verify(
         if repair:
             print(f"set aside: {result.repaired}")
     if result.damages and not repair:
-        raise CacheError(f"{opened.place}: outputs are damaged; set them aside with --repair, then fetch them again")
+        raise CheckFailed(f"{opened.place}: outputs are damaged; set them aside with --repair, then fetch them again")
 
 
 @app.command("export")

@@ -1,7 +1,7 @@
 """The `distill-worker` command.
 
-Results go to standard output, progress and errors to standard error. Exit status 2 means that an argument is wrong, or
-that something which the command needs is missing; the message says what to do.
+Results go to standard output, progress and errors to standard error. An error is one line that says what to do, and the
+exit status says of which kind it is: see `shared/exit_status.py`.
 """
 
 import signal
@@ -16,13 +16,14 @@ from distill_worker.cli.lists import datasets, methods, strategies
 from distill_worker.cli.training import run, train
 from distill_worker.cli.weights import degrade, evaluate
 from distill_worker.errors import WorkerError
+from shared.exit_status import legend
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Buy a teacher's outputs once, cache them, and train students on them. Start with `distill-worker demo`.",
-    epilog="The API key comes from TEACHER_API_KEY, or from the file that TEACHER_API_KEY_FILE names.",
+    epilog=f"The API key comes from TEACHER_API_KEY, or from the file that TEACHER_API_KEY_FILE names. {legend()}",
 )
 for _command in (
     demo,
@@ -43,7 +44,7 @@ app.add_typer(cache, name="cache")
 
 
 def main() -> None:
-    """Run the command; a `WorkerError` becomes one line and exit status 2.
+    """Run the command; a `WorkerError` becomes one line and its exit status.
 
     SIGTERM ends it as an interrupt does: it waits for the answers that are paid for, and keeps them.
     """
@@ -52,6 +53,6 @@ def main() -> None:
         app()
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_status)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from distill_worker.cli.console import TERMINAL
-from distill_worker.cli.options import AsJson
+from distill_worker.cli.options import AsJson, Fresh
 from distill_worker.cli.tables_experiments import show_comparison, show_demo
 from distill_worker.experiments.compare import run_comparison
 from distill_worker.experiments.comparison import load_comparison
@@ -46,6 +46,7 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Students trained at the same time; overrides the file.")
     ] = None,
+    fresh: Fresh = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -53,7 +54,7 @@ def compare(
 
     Each student has a run directory of its own: after a kill, the same command resumes and pays for nothing twice.
     """
-    facts = run_comparison(load_comparison(comparison_file, jobs=jobs), display=TERMINAL)
+    facts = run_comparison(load_comparison(comparison_file, jobs=jobs), fresh=fresh, display=TERMINAL)
     if as_json:
         print(json.dumps(facts))
     else:

@@ -25,7 +25,12 @@ Abandon = Annotated[
         "and may be paid for twice."
     ),
 ]
-Fresh = Annotated[bool, typer.Option(help="Train again even if the run directory holds a result.")]
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        help="Train again. An earlier run is moved to a folder before-1, or a higher number, in its directory."
+    ),
+]
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run the code that the weights file names as its network.")
 ]

@@ -41,6 +41,8 @@ def show_plan(plan: Plan, console: Console = notes) -> None:
     time = f", {duration(plan.seconds)} or more at the allowed rate" if plan.seconds else ""
     summary = f"teacher {plan.teacher_id}, {', '.join(plan.kinds)}, requests: {plan.requests}{price}{time}"
     console.print(summary, markup=False, soft_wrap=True)
+    for other in plan.held_of_others:
+        console.print(f"note: {other}", markup=False, soft_wrap=True)
 
 
 def money(plan: Plan, calls: int) -> str:

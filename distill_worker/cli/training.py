@@ -8,7 +8,7 @@ import typer
 
 from distill_worker.cache import Cache
 from distill_worker.cli import agreed_purchase
-from distill_worker.cli.console import progress_bar
+from distill_worker.cli.console import progress_bar, say
 from distill_worker.cli.options import AsJson, ConfigFile, Fresh, MaxCalls, Overrides, Yes
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
@@ -69,7 +69,7 @@ def run(
             return load_targets(cache, made.teacher_id, selected.samples.keys, made.kinds), made.teacher_id
 
     def train(round_config: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
-        return _train(round_config, samples, bought, fresh=fresh and round_config is config)
+        return _train(round_config, samples, bought, fresh=fresh)
 
     _print_result(config, run_in_rounds(config, buy=buy, train=train), as_json=as_json)
 
@@ -86,6 +86,7 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) 
             teacher_id,
             progress=lambda step, loss: move(step, f"loss {loss:.4f}"),
             fresh=fresh,
+            note=say,
         )
 
 

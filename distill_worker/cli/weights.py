@@ -8,7 +8,7 @@ import typer
 
 from distill_worker.cli.options import AsJson, TrustCode
 from distill_worker.data.datasets import load_dataset
-from distill_worker.errors import WorkerError
+from distill_worker.errors import ConfigError, WeightsFileError
 from distill_worker.experiments.degrade import degrade_weights
 from distill_worker.training.evaluate import count_correct
 from shared.degradation import Degradation
@@ -29,13 +29,13 @@ def evaluate(
     try:
         card, network, fingerprint = load_weights(weights, trust_code=trust_code)
     except WeightsError as error:
-        raise WorkerError(str(error)) from error
+        raise WeightsFileError(str(error)) from error
     name = data or str(card.provenance.get("data", ""))
     size = card.image_size if name in ("image-folder", "hugging-face") else None
     dataset = load_dataset(name, root, path=path, image_size=size)
     expected, got = (card.in_channels, *card.image_size), dataset.image_shape
     if got != expected or len(dataset.class_names) != card.num_classes:
-        raise WorkerError(
+        raise ConfigError(
             f"data: expected images of shape {list(expected)} in {card.num_classes} classes, as this network takes "
             f"them, got {list(got)} in {len(dataset.class_names)} from {dataset.name}; name another data set by --data"
         )

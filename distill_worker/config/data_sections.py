@@ -21,6 +21,8 @@ class Data(Section):
     """The file or folder of your own data: npz, image-folder, medmnist, hugging-face."""
     image_size: tuple[int, int] | None = None
     """Height and width that image files are resized to, if their sizes differ."""
+    classes: dict[str, str] = Field(default={})
+    """The teacher's name of a class, by the data set's name, for classes whose names differ."""
 
     @field_validator("name")
     @classmethod

@@ -45,7 +45,7 @@ their labels; or all training images without labels."""
 _NOT_IN_IDENTITY: Final[Any] = {
     "teacher": True,
     "output": True,
-    "data": {"root", "path"},
+    "data": {"root", "path", "classes"},
     "budget": {"features"},
     "training": {"checkpoint_every"},
 }

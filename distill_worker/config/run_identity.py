@@ -11,6 +11,15 @@ from typing import Any, Final
 
 _MOST_DIFFERENCES: Final = 3
 """Differences that a message names."""
+_DIGESTS: Final = {
+    "samples": "the samples or their labels are others",
+    "test_images": "the test images have changed",
+    "test_labels": "the labels of the test images have changed",
+    "validation": "the validation samples or their labels have changed",
+    "pool": "the images or labels of the track's other training samples have changed",
+    "network_source": "the code of student.network has changed",
+}
+"""What a difference between two digests means, by the name of the fact."""
 _BUDGET_BEFORE: Final = {"strategy": "random", "rounds": 1, "first": "random"}
 """The values that earlier versions left out of a stored `[budget]`. They stay, even if a default changes."""
 
@@ -35,10 +44,21 @@ class RunIdentity:
         """This identity and facts beside the configuration, which have no default."""
         return RunIdentity({**self.values, **facts}, {**self.changed, **facts})
 
-    def difference(self, stored: object) -> str | None:
-        """The first settings in which stored values are another run's, with both values; None for the same run."""
+    def with_later_facts(self, facts: Mapping[str, Any]) -> "RunIdentity":
+        """This identity and facts that earlier versions did not store: where they are absent, they do not differ."""
+        return RunIdentity({**self.values, **facts}, self.changed)
+
+    def difference(self, stored: object, *, partial: bool = False) -> str | None:
+        """The first settings in which stored values are another run's, with both values; None for the same run.
+
+        Args:
+            stored: the values that were stored.
+            partial: whether this identity is not complete yet, so that it lacks some of the stored values.
+        """
         if not isinstance(stored, Mapping):
             return "the stored identity cannot be read"
+        if partial:
+            stored = {name: stored[name] for name in stored.keys() & self.values.keys()}
         differences = list(_differences(_with_budget(stored, self.values), self.values, self.changed, ""))
         more = len(differences) - _MOST_DIFFERENCES
         return "; ".join(differences[:_MOST_DIFFERENCES]) + (f"; {more} more" if more > 0 else "") or None
@@ -79,5 +99,7 @@ def _absence(stored: Mapping[str, Any], values: Mapping[str, Any], within: str) 
 def _difference(old: Any, new: Any, changed: Any, where: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         yield from _differences(old, new, changed, f"{where}.")
+    elif old != new and where in _DIGESTS:
+        yield f"{_DIGESTS[where]}: digest {old} in the directory, {new} now"
     elif old != new:
         yield f"{where}: {old!r} in the directory, {new!r} now"

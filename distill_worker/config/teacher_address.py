@@ -47,6 +47,9 @@ class _Address(Section):
     price_per_call: Annotated[float | None, NOT_IN_DESCRIPTION] = Field(default=None, ge=0)
     """The price of the answer for one sample, in `currency`."""
     currency: Annotated[str, NOT_IN_DESCRIPTION] = Field(default="USD", min_length=1, max_length=8)
+    expect_agreement: Annotated[bool, NOT_IN_DESCRIPTION] = True
+    """Whether a purchase stops when the teacher agrees with the labels of the data no more often than by chance
+    (docs/classes.md)."""
 
     @field_validator("output")
     @classmethod
@@ -79,6 +82,8 @@ class OpenInferenceAddress(_Address):
     """The tensor that takes the images."""
     output_name: str = "logits"
     """The tensor that holds the logits."""
+    class_names: Annotated[tuple[str, ...], NOT_IN_DESCRIPTION] = ()
+    """The names of the teacher's classes in its own order, in place of those that it states."""
 
 
 class LabelledScoresAddress(_Address):

@@ -39,7 +39,7 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Disp
 
     Args:
         comparison: what to compare.
-        fresh: train every student again, even where a run directory holds its result.
+        fresh: train every student again; its earlier run is moved aside.
         display: shows the progress.
     """
     started = time.perf_counter()
@@ -130,6 +130,7 @@ def _train_all(
     display: Display,
 ) -> list[dict[str, Any]]:
     results: dict[int, dict[str, Any]] = {}
+    notes: list[str] = []
     title = f"students ({cells[0].config.student.network})"
     # Each process loads torch by itself, because the threads of a forked process may hang.
     context = multiprocessing.get_context("spawn")
@@ -145,7 +146,8 @@ def _train_all(
         try:
             for future in as_completed(running):
                 index = running[future]
-                results[index] = future.result()
+                results[index], noted = future.result()
+                notes += noted
                 move(len(results), f"{cells[index].label}, n = {cells[index].n}, seed {cells[index].seed}")
         except BaseException:
             # Students that were not begun must not delay the end.
@@ -153,6 +155,8 @@ def _train_all(
             for future in running:
                 future.cancel()
             raise
+    if notes:
+        display.note(notes[0] + (f"; and {len(notes) - 1} more likewise" if len(notes) > 1 else ""))
     return [
         {"method": cell.label, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
         for index, cell in enumerate(cells)
@@ -163,15 +167,17 @@ def _kept(result: dict[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in ("accuracy", "calls", "steps", "best_validation")}
 
 
-def _train_cell(document: dict[str, Any], teacher_id: str, kinds: tuple[str, ...], fresh: bool) -> dict[str, Any]:
-    """Train one student, in a process of its own."""
+def _train_cell(
+    document: dict[str, Any], teacher_id: str, kinds: tuple[str, ...], fresh: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Train one student, in a process of its own; its result, and the lines to show."""
     config = RunConfig.model_validate(document)
-    samples = _samples(config)
+    samples, notes = _samples(config), list[str]()
     if not config.needs_teacher:
-        return train_student(config, samples, {}, None, fresh=fresh)
+        return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes
     with Cache(config.output.cache) as cache:
         targets = load_targets(cache, teacher_id, samples.keys, kinds)
-    return train_student(config, samples, targets, teacher_id, fresh=fresh)
+    return train_student(config, samples, targets, teacher_id, fresh=fresh, note=notes.append), notes
 
 
 def _selected(config: RunConfig) -> SelectedSamples:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distill_worker.data.corruption import prune_weights
-from distill_worker.errors import ConfigError, WorkerError
+from distill_worker.errors import ConfigError, WeightsFileError
 from shared.atomic_file import write_atomically
 from shared.degradation import Degradation
 from shared.weights import WeightsError, load_weights, weights_bytes
@@ -23,7 +23,7 @@ def degrade_weights(
 
     Raises:
         ConfigError: the target exists, or no degradation is given.
-        WorkerError: the source cannot be read, or the target cannot be written.
+        WeightsFileError: the source cannot be read, or the target cannot be written.
     """
     if target.exists():
         raise ConfigError(
@@ -41,4 +41,4 @@ def degrade_weights(
         write_atomically(target, weights_bytes(network, worse))
         return load_weights(target, trust_code=trust_code)[2]
     except (WeightsError, OSError) as error:
-        raise WorkerError(str(error)) from error
+        raise WeightsFileError(str(error)) from error

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distill_worker.errors import WorkerError
+from distill_worker.errors import TeacherError
 
 _COMMAND = (sys.executable, "-m", "teacher_service")
 _STOP_SECONDS = 40
@@ -24,7 +24,7 @@ def create_key(data_dir: Path, *, name: str, quota: int, key_file: Path, feature
         check=False,
     )
     if made.returncode != 0:
-        raise WorkerError(f"teacher-service keys create: expected a new API key, got: {made.stderr.strip()}")
+        raise TeacherError(f"teacher-service keys create: expected a new API key, got: {made.stderr.strip()}")
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def served(weights: Path, data_dir: Path) -> Iterator[str]:
     """Serve a weights file and yield the URL; the log of the service is `service.log` in its data directory.
 
     Raises:
-        WorkerError: the service did not start; the message contains the end of its log.
+        TeacherError: the service did not start; the message contains the end of its log.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "service.log"
@@ -61,7 +61,7 @@ def _listening(process: "subprocess.Popen[str]", log: Path) -> str:
     if not url:
         process.wait()
         ending = "\n".join(log.read_text(encoding="utf-8").splitlines()[-3:])
-        raise WorkerError(f"the teacher service did not start:\n{ending}")
+        raise TeacherError(f"the teacher service did not start:\n{ending}")
     return url
 
 

@@ -34,7 +34,12 @@ def train_teacher(config: RunConfig, display: Display) -> TrainedTeacher:
     title = f"teacher ({config.student.network} on {config.data.name})"
     with display.progress_bar(title, config.training.steps) as move:
         result = train_student(
-            config, Samples.of(config), {}, None, progress=lambda step, loss: move(step, f"loss {loss:.4f}")
+            config,
+            Samples.of(config),
+            {},
+            None,
+            progress=lambda step, loss: move(step, f"loss {loss:.4f}"),
+            note=display.note,
         )
         move(config.training.steps, "")
     return TrainedTeacher(config.student.network, result["accuracy"], config.output.directory / "student.safetensors")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
-from distill_worker.errors import ConfigError, RunError, WorkerError
+from distill_worker.errors import ConfigError, RunError, WeightsFileError
 from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.runs.samples import Samples, dataset_of
 from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
@@ -158,7 +158,7 @@ def _with_next_selection(
             path = round_config.output.directory / "student.safetensors"
             card, network, fingerprint = load_weights(path, trust_code=True)
         except WeightsError as error:
-            raise WorkerError(str(error)) from error
+            raise WeightsFileError(str(error)) from error
         student = (card, network.to(device_of(config.training.device)))
         taken = [key for selection in selections for key in selection.sample_keys]
         keys = pool.further(config.budget.sizes[number - 1], taken, student)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from distill_worker.buying.output_choice import with_logits_as
 from distill_worker.cache import Cache
-from distill_worker.errors import WorkerError
+from distill_worker.errors import CacheError, ConfigError
 from shared.output_kinds import AUTO, LOGITS, most_informative
 
 
@@ -17,7 +17,8 @@ def find_teacher(
     """The teacher that all outputs of these samples and kinds were bought from; sends no request.
 
     Raises:
-        WorkerError: no teacher has all outputs in the cache, or several have and `teacher_id` is None.
+        CacheError: no teacher has all outputs in the cache.
+        ConfigError: several have, and `teacher_id` is None.
     """
     streams = [cache.streams(kind) for kind in kinds]
     known = sorted({owner for of_kind in streams for owner in of_kind})
@@ -65,7 +66,7 @@ def load_targets(
     """The bought outputs by kind, float32 `[samples, ...]`, row i for `keys[i]`.
 
     Raises:
-        WorkerError: some are missing; the message says how many and how to buy them.
+        CacheError: some are missing; the message says how many and how to buy them.
     """
     return {kind: _load(cache, cache.stream(teacher_id, kind), keys) for kind in kinds}
 
@@ -74,13 +75,13 @@ def _the_only(
     complete: Sequence[str], known: Sequence[str], keys: Sequence[bytes], teacher_id: str | None, kinds: Sequence[str]
 ) -> str:
     if len(complete) > 1:
-        raise WorkerError(
+        raise ConfigError(
             "expected one teacher whose outputs of these samples are all in the cache, got several; choose one "
             f"with --teacher-id: {', '.join(complete)}"
         )
     if not complete:
         whose = f"of teacher {teacher_id}" if teacher_id else "of any teacher"
-        raise WorkerError(
+        raise CacheError(
             f"expected all {len(set(keys))} outputs ({', '.join(kinds)}) {whose} in the cache, but some are missing "
             f"(teachers in the cache: {', '.join(known) or 'none'}). Buy them: distill-worker fetch"
         )
@@ -92,6 +93,6 @@ def _load(cache: Cache, stream_id: int, keys: Sequence[bytes]) -> Tensor:
         return torch.from_numpy(cache.aligned(stream_id, keys))
     except KeyError:
         absent = len(cache.missing(stream_id, keys))
-        raise WorkerError(
+        raise CacheError(
             f"{absent} of {len(keys)} teacher outputs are not in the cache. Buy them: distill-worker fetch"
         ) from None

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.run_identity import RunIdentity
 from distill_worker.data.datasets import Dataset, Split
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Objective, Setting, method_name, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
+from distill_worker.runs.run_facts import identity_of
 from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps, train
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.run_directory import Note, RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from distill_worker.training.training_set import TrainingSet
 from shared.networks import build_network
@@ -32,6 +32,7 @@ def train_student(
     *,
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
+    note: Note = lambda _line: None,
 ) -> dict[str, Any]:
     """Train the configured student, or resume from its run directory, and return the result, JSON-able.
 
@@ -41,7 +42,8 @@ def train_student(
         targets: the bought outputs by kind, one row for each of `samples.keys`; empty if no method needs a teacher.
         teacher_id: the teacher that they were bought from.
         progress: called with the step and the loss whenever they are logged.
-        fresh: delete an earlier run in the same directory first.
+        fresh: first move an earlier run aside, to a folder in the same directory.
+        note: shows where an earlier run was moved to.
 
     Raises:
         ConfigError: a method cannot learn from the bought outputs, or this machine lacks the device.
@@ -55,7 +57,8 @@ def train_student(
     device = device_of(training.device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
-    with directory.opened(_identity(config, samples, teacher_id, teacher), fresh=fresh):
+    identity = identity_of(config, samples, _teacher_facts(teacher_id, teacher))
+    with directory.opened(identity, fresh=fresh, note=note):
         if (finished := directory.result()) is not None:
             return finished
         started = time.perf_counter()
@@ -109,10 +112,9 @@ def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, la
     return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
 
 
-def _identity(config: RunConfig, samples: Samples, teacher_id: str | None, teacher: TeacherLogits) -> RunIdentity:
-    """Everything that a result depends on: neither the teacher's address nor the paths of files."""
+def _teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, Any]:
     output = {} if teacher.output in (None, LOGITS) else {"teacher_output": teacher.output, "completion": teacher.rule}
-    return config.identity | {"samples": samples.digest(), "teacher_id": teacher_id, **output}
+    return {"teacher_id": teacher_id, **output}
 
 
 def _training_set(

@@ -23,6 +23,8 @@ class Description:
     """The shape of one sample's output, by kind, of all kinds that it sells."""
     repeats_are_free: bool = True
     """Whether requests with the same Idempotency-Key are charged once."""
+    class_names: tuple[str, ...] | None = None
+    """In the order of its outputs; None if the teacher states none."""
 
 
 @dataclass(frozen=True)

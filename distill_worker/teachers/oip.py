@@ -70,8 +70,10 @@ class OipTeacher:
             tensors = metadata["outputs"]
             classes = oip_outputs.number_of_classes(tensors, self._logits_name) or self._num_classes
             outputs = oip_outputs.available(tensors, self._logits_name, classes or 0, policy)
-            largest = (metadata.get("parameters") or {}).get("max_batch_size")
+            parameters = metadata.get("parameters") or {}
+            largest = parameters.get("max_batch_size")
             max_request_size = int(largest) if largest is not None and int(largest) > 0 else None
+            class_names = oip_outputs.class_names(parameters.get(oip.CLASS_NAMES), classes)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
             raise self._unusable(metadata) from error
         if classes is None or not (outputs or policy):
@@ -86,6 +88,7 @@ class OipTeacher:
             max_request_size=max_request_size,
             outputs=outputs,
             repeats_are_free=states_free if self._repeats_are_free is None else self._repeats_are_free,
+            class_names=class_names,
         )
 
     def _metadata(self) -> dict[str, Any]:

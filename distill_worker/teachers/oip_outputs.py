@@ -43,6 +43,19 @@ def number_of_classes(tensors: Sequence[Mapping[str, Any]], logits_name: str) ->
     return None
 
 
+def class_names(stated: object, classes: int | None) -> tuple[str, ...] | None:
+    """The class names that a model's metadata state; None if they are no list of texts.
+
+    Raises:
+        ValueError: there is not one for each class.
+    """
+    if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
+        return None
+    if len(stated) != classes:
+        raise ValueError(f"{len(stated)} class names")
+    return tuple(stated)
+
+
 def available(
     tensors: Sequence[Mapping[str, Any]], logits_name: str, num_classes: int, policy: str | None
 ) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_worker.config.training_section import Training
-from distill_worker.errors import RunError
+from distill_worker.errors import ConfigError
 from distill_worker.methods.objective import Objective
 from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
@@ -57,7 +57,8 @@ def train(
         The best weights by validation accuracy, or None without validation samples. `network` keeps the last ones.
 
     Raises:
-        RunError: the loss is not finite, or the directory cannot be used.
+        ConfigError: the loss is not finite.
+        RunError: the directory cannot be used.
     """
     run = _RunningTraining(network, objective, data, training)
     state = directory.load_checkpoint()
@@ -73,7 +74,7 @@ def train(
             values = {name: float(term.detach()) for name, term in terms.items()}
             loss = sum(values.values())
             if not math.isfinite(loss):
-                raise RunError(
+                raise ConfigError(
                     f"step {run.steps_done}: expected a finite loss, got {loss} ({values}); lower "
                     "training.learning_rate"
                 )

@@ -5,26 +5,38 @@
     checkpoint.pt         the last checkpoint, until the run is finished
     student.safetensors   the trained student, with its description in the metadata
     result.json           written last: a run with a result is finished
+    before-1/ ...         earlier runs that were moved aside
 
-Invariant: a directory belongs to one run; a run with another configuration is rejected.
+Invariant: a directory with a checkpoint or a result belongs to one run; a run with another identity is rejected.
 """
 
 import fcntl
+import io
 import json
 import pickle
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
-from shared.atomic_file import atomic_replacement, write_atomically
+from distill_worker.training.earlier_run import end_interrupted_move, move_aside
+from shared.atomic_file import write_atomically
+
+_PROGRESS: Final = ("result.json", "checkpoint.pt")
+"""The files that make a directory a run's own."""
+_FILES: Final = ("result.json", "student.safetensors", "checkpoint.pt", "metrics.jsonl", "run.json")
+"""The files of a run. run.json is the last to be moved: the remaining ones belong to a named run until none remains."""
+
+Note = Callable[[str], None]
+"""Shows the user one line."""
 
 
 class RunDirectory:
@@ -34,34 +46,37 @@ class RunDirectory:
         self.path = path
 
     @contextmanager
-    def opened(self, identity: RunIdentity, *, fresh: bool = False) -> Iterator[None]:
+    def opened(self, identity: RunIdentity, *, fresh: bool = False, note: Note = lambda _line: None) -> Iterator[None]:
         """Claim the directory for the run that `identity` describes, and lock it until the end.
 
         Args:
             identity: everything that the result depends on.
-            fresh: delete the files of an earlier run first.
+            fresh: first move the files of an earlier run aside, to a folder `before-1` (or 2, ...) in the directory.
+            note: shows that folder.
 
         Raises:
             RunError: the directory cannot be written, is in use, or holds another run.
         """
-        with self._translated_errors():
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{self.path}: another process is training in this directory; wait for it, or choose another "
-                    "output.directory"
-                ) from None
+        with self._locked():
             with self._translated_errors():
-                if fresh:
-                    self._clear()
-                self._claim(identity)
+                if (kept := end_interrupted_move(self.path, _FILES)) is not None:
+                    note(_moved(kept))
+                if fresh or self._is_free_for(identity):
+                    self._vacate(note)
+                self._claim(identity, note)
                 for name in (".checkpoint.part", ".checkpoint.pt.part"):  # left by a killed process, old or new
                     (self.path / name).unlink(missing_ok=True)
             yield
+
+    def check(self, identity: RunIdentity, *, fresh: bool = False) -> None:
+        """Check that `opened` would claim the directory for a run with at least these values; change no run's file.
+
+        Raises:
+            RunError: as `opened`.
+        """
+        with self._locked():
+            if not fresh and self._has_progress():
+                self._check_same(identity, partial=True)
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None."""
@@ -75,13 +90,11 @@ class RunDirectory:
             (self.path / "checkpoint.pt").unlink(missing_ok=True)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint."""
-        with (
-            self._translated_errors(),
-            atomic_replacement(self.path / "checkpoint.pt") as partial,
-            partial.open("wb") as file,
-        ):
-            torch.save(dict(state), file)
+        """Replace the checkpoint. If the disk is full, the one before stays."""
+        content = io.BytesIO()  # torch's own writer of files reports a full disk as an error of its own
+        torch.save(dict(state), content)
+        with self._translated_errors():
+            write_atomically(self.path / "checkpoint.pt", content.getbuffer())
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, on the CPU, or None."""
@@ -100,39 +113,91 @@ class RunDirectory:
             file.write(json.dumps(metrics) + "\n")
 
     def drop_metrics_after(self, step: int) -> None:
-        """Drop the metrics of the steps after `step`, which the resumed run takes, and logs, again."""
+        """Drop the metrics of the steps after `step`, which the resumed run takes, and logs, again.
+
+        Lines that are no metrics, which a power cut may leave, are dropped too.
+        """
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return
         with self._translated_errors():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-            write_atomically(path, "".join(kept).encode())
+            lines = [line.strip(b"\0\r ") for line in path.read_bytes().split(b"\n")]
+            write_atomically(path, b"".join(line + b"\n" for line in lines if _is_step_until(line, step)))
 
-    def _claim(self, identity: RunIdentity) -> None:
-        stored = self._read_json("run.json")
-        if stored is None:
-            content = {"identity": identity.values, "environment": _environment()}
-            write_atomically(self.path / "run.json", _json(content))
-        elif (difference := identity.difference(stored.get("identity"))) is not None:
-            raise RunError(
-                f"{self.path}: this directory holds another run ({difference}); choose another output.directory, or "
-                "delete it"
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._translated_errors():
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"{self.path}: another process is training in this directory; wait for it, or choose another "
+                    "output.directory"
+                ) from None
+            yield
+
+    def _has_progress(self) -> bool:
+        return any((self.path / name).exists() for name in _PROGRESS)
+
+    def _is_free_for(self, identity: RunIdentity) -> bool:
+        """Whether another run began here, and neither saved a checkpoint nor finished."""
+        if self._has_progress():
+            return False
+        try:
+            stored = self._read_json("run.json")
+        except RunError:
+            return True
+        return stored is None or identity.difference(stored.get("identity")) is not None
+
+    def _vacate(self, note: Note) -> None:
+        """Move away what an earlier run made; forget a run that made nothing."""
+        if self._has_progress() or (self.path / "student.safetensors").exists():
+            note(_moved(move_aside(self.path, _FILES)))
+            return
+        for name in ("metrics.jsonl", "run.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _claim(self, identity: RunIdentity, note: Note) -> None:
+        path = self.path / "run.json"
+        if not path.exists() and not self._has_progress():
+            write_atomically(path, _json({"identity": identity.values, "environment": _environment()}))
+            return
+        stored = self._check_same(identity)
+        if (self.path / "result.json").exists():
+            return
+        completed = {**identity.values, **stored["identity"]}  # with the facts that earlier versions left out
+        if completed != stored["identity"]:
+            write_atomically(path, _json({**stored, "identity": completed}))
+        began_with = stored.get("environment", {}).get("torch")
+        if began_with != torch.__version__:
+            note(
+                f"the run in {self.path} began with torch {began_with} and resumes with {torch.__version__}: the last "
+                "bits of its result may differ"
             )
 
-    def _clear(self) -> None:
-        # run.json goes last: the remaining files belong to a named run until none remains.
-        for name in ("result.json", "student.safetensors", "checkpoint.pt", "metrics.jsonl", "run.json"):
-            (self.path / name).unlink(missing_ok=True)
+    def _check_same(self, identity: RunIdentity, *, partial: bool = False) -> dict[str, Any]:
+        """The content of run.json, which describes this run. Raises `RunError` if it describes another, or none."""
+        stored = self._read_json("run.json") or {}
+        if (difference := identity.difference(stored.get("identity"), partial=partial)) is not None:
+            raise RunError(
+                f"{self.path}: this directory holds another run ({difference}); choose another output.directory, or "
+                "train again with --fresh, which moves the earlier run to a folder before-1, or a higher number, in it"
+            )
+        return stored
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
         if not path.exists():
             return None
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be read ({error}); delete the directory to start again") from error
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path}: cannot be read ({error}); restore it, or start again with --fresh") from error
+        if not isinstance(content, dict):
+            raise RunError(f"{path}: cannot be read (it is no JSON object); restore it, or start again with --fresh")
         return content
 
     @contextmanager
@@ -140,7 +205,22 @@ class RunDirectory:
         try:
             yield
         except OSError as error:
-            raise RunError(f"{self.path}: cannot write to it ({error.strerror or error})") from error
+            is_full = error.errno in (ENOSPC, EDQUOT, EFBIG)
+            remedy = "; free some space, then the same command goes on from the last checkpoint" if is_full else ""
+            raise RunError(f"{self.path}: cannot write to it ({error.strerror or error}){remedy}") from error
+
+
+def _moved(kept: Path) -> str:
+    return f"the earlier run in {kept.parent} was moved to {kept}"
+
+
+def _is_step_until(line: bytes, last: int) -> bool:
+    try:
+        metrics = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    step = metrics.get("step") if isinstance(metrics, dict) else None
+    return isinstance(step, int) and step <= last
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

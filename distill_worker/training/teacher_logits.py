@@ -30,7 +30,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from distill_worker.errors import WorkerError
+from distill_worker.errors import TeacherError
 from shared.output_kinds import LABEL, LOG_PROBABILITIES, LOGITS, PROBABILITIES, TOP_K, OutputKind
 
 SMALLEST: Final = torch.finfo(torch.float32).tiny
@@ -55,13 +55,13 @@ def to_teacher_logits(bought: Mapping[str, Tensor], num_classes: int, *, label_s
     """Convert the distribution among the bought outputs, float32 `[samples, ...]` by kind, to logits.
 
     Raises:
-        WorkerError: there are several distributions, or values that their kind cannot have.
+        TeacherError: there are several distributions, or values that their kind cannot have.
     """
     kinds = [OutputKind.parse(text) for text in bought]
     distributions = [kind for kind in kinds if not kind.is_features]
     targets = {str(kind): bought[str(kind)] for kind in kinds if kind.is_features}
     if len(distributions) > 1:
-        raise WorkerError(f"expected one distribution a sample, got {', '.join(map(str, distributions))}")
+        raise TeacherError(f"expected one distribution a sample, got {', '.join(map(str, distributions))}")
     if not distributions:
         return TeacherLogits(targets, None, None)
     kind = distributions[0]
@@ -95,7 +95,7 @@ def to_logits(kind: OutputKind, values: Tensor, num_classes: int, *, label_smoot
         label_smoothing: above 0 and below 1/2, so that the returned class is the likeliest; for `label`.
 
     Raises:
-        WorkerError: values that this kind cannot have.
+        TeacherError: values that this kind cannot have.
     """
     shape = (len(values), *kind.shape(num_classes))
     if values.shape != shape:
@@ -164,5 +164,5 @@ def _check_sum(kind: OutputKind, total: Tensor, *, returned: int, whole: bool) -
         raise _unexpected(kind, expected, f"sums from {total.min():.6g} to {total.max():.6g}")
 
 
-def _unexpected(kind: OutputKind, expected: str, got: str) -> WorkerError:
-    return WorkerError(f"the teacher's {kind}: expected {expected}, got {got}; check teacher.output")
+def _unexpected(kind: OutputKind, expected: str, got: str) -> TeacherError:
+    return TeacherError(f"the teacher's {kind}: expected {expected}, got {got}; check teacher.output")

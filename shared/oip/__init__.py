@@ -31,6 +31,7 @@ from shared.oip.tensors import BYTES, DTYPES, Array, decode_tensors, encode_tens
 __all__ = [
     "BINARY_EXTENSION",
     "BYTES",
+    "CLASS_NAMES",
     "DTYPES",
     "FINGERPRINT_EXTENSION",
     "HEADER_LENGTH",
@@ -55,6 +56,8 @@ __all__ = [
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
 BINARY_EXTENSION: Final = "binary_tensor_data"
+CLASS_NAMES: Final = "class_names"
+"""In a model's metadata, among `parameters`: the names of the classes, a list of texts in the order of the logits."""
 FINGERPRINT_EXTENSION: Final = "model_version_is_fingerprint"
 """In `GET /v2`: `model_version` identifies weights and preprocessing, so equal versions give equal outputs anywhere."""
 

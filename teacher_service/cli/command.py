@@ -1,6 +1,6 @@
 """The `teacher-service` command: serve a model, manage keys, check and export the log.
 
-Results go to standard output, logs and errors to standard error; exit status 2 means a usage error.
+Results go to standard output, logs and errors to standard error. The exit statuses are in `shared/exit_status.py`.
 """
 
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Annotated
 import structlog
 import typer
 
+from shared.exit_status import ExitStatus, legend
 from teacher_service.cli.console import DataDir, explained_errors, fail, log_to_stderr, read_settings
 from teacher_service.cli.keys import keys_command
 from teacher_service.cli.log import log
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Serve a model's logits with a quota for each API key, and log every query.",
+    epilog=legend(),
 )
 app.add_typer(keys_command, name="keys")
 app.add_typer(log, name="log")
@@ -64,7 +66,9 @@ def serve(
     log_to_stderr(settings.log_level, settings.log_format)
     try:
         teacher = open_teacher(settings)
-    except (WeightsError, ValueError) as error:
+    except WeightsError as error:
+        fail(str(error), ExitStatus.UNUSABLE_FILE)
+    except ValueError as error:
         fail(str(error))
     with explained_errors(settings):
         open_database(settings.ledger).dispose()

@@ -1,6 +1,6 @@
 """Shared by all commands: settings, error messages, logs and tables.
 
-Results go to standard output, logs and errors to standard error; exit status 2 means a usage error.
+Results go to standard output, logs and errors to standard error. The exit statuses are in `shared/exit_status.py`.
 """
 
 import io
@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Column, Table
 
+from shared.exit_status import ExitStatus
 from teacher_service.database.engine import Database, LedgerUnusable, explained, open_database, without_password
-from teacher_service.errors.service_errors import ServiceError
+from teacher_service.errors.service_errors import LedgerUnavailable, ServiceError
 from teacher_service.keys.key_file import KeyFileError
 from teacher_service.settings import Settings
 
@@ -39,7 +40,7 @@ def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[Da
     settings = read_settings(data_dir=data_dir)
     file = str(settings.ledger).removeprefix("sqlite:///")
     if existing and "://" not in file and not Path(file).exists():
-        fail(f"{file}: expected a ledger, got no such file; name its folder with --data-dir")
+        fail(f"{file}: expected a ledger, got no such file; name its folder with --data-dir", ExitStatus.UNUSABLE_FILE)
     with explained_errors(settings):
         engine = open_database(settings.ledger)
         try:
@@ -54,10 +55,12 @@ def explained_errors(settings: Settings) -> Iterator[None]:
     try:
         with explained(settings.ledger):
             yield
+    except LedgerUnavailable as error:
+        fail(error.detail, ExitStatus.UNUSABLE_FILE)
     except ServiceError as error:
         fail(error.detail)
     except (KeyFileError, LedgerUnusable) as error:
-        fail(str(error))
+        fail(str(error), ExitStatus.UNUSABLE_FILE)
 
 
 def read_settings(**options: Any) -> Settings:
@@ -112,7 +115,7 @@ class _BestEffortStream(io.TextIOBase):
             self._file.flush()
 
 
-def fail(message: str) -> NoReturn:
-    """Print the message and exit with status 2."""
+def fail(message: str, status: ExitStatus = ExitStatus.WRONG_USAGE) -> NoReturn:
+    """Print the message and exit with the status."""
     print(f"error: {message}", file=sys.stderr)
-    raise typer.Exit(2)
+    raise typer.Exit(status)

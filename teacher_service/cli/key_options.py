@@ -40,7 +40,7 @@ def with_term_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def parse_options(schema: type[AnyRequest], fields: Mapping[str, Any]) -> AnyRequest:
-    """Validate the options that are not None; an invalid one ends the command with exit status 2."""
+    """Validate the options that are not None; an invalid one ends the command as wrong usage."""
     given = {name: value for name, value in fields.items() if value is not None}
     try:
         return parse_request(schema, {name: _parsed(name, value) for name, value in given.items()}, time.time())

@@ -11,6 +11,7 @@ from typing import Annotated, BinaryIO, Literal
 import typer
 
 from shared.atomic_file import atomic_replacement
+from shared.exit_status import ExitStatus
 from shared.times import parse_time
 from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger
 from teacher_service.query_log.export import export_rows
@@ -37,7 +38,7 @@ def verify_log(
 
     It may run beside the service and does not block it. Store the printed head elsewhere and pass it as --expect next
     time: an attacker with write access to the ledger can rewrite all its hashes, but not your copy of the head. Exit
-    status 1 means that the log has problems.
+    status 6 means that the log has problems.
     """
     try:
         noted = None if expect is None else Head.parse(expect)
@@ -55,7 +56,7 @@ def verify_log(
             print(f"and {report.problem_count - len(report.problems)} more")
         print(f"entries: {report.entries}\nhead: {report.head}\nproblems: {report.problem_count}")
     if report.problem_count:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitStatus.DIFFERENCE)
 
 
 @log.command("export")
@@ -86,7 +87,10 @@ def export_log(
         except BrokenPipeError:
             raise
         except OSError as error:
-            fail(f"{output or 'standard output'}: cannot be written ({error.strerror or error})")
+            fail(
+                f"{output or 'standard output'}: cannot be written ({error.strerror or error})",
+                ExitStatus.UNUSABLE_FILE,
+            )
 
 
 @contextmanager

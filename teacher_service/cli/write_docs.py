@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic import SecretStr
 
+from shared.exit_status import table
 from teacher_service.errors.catalogue import markdown
 from teacher_service.settings import Settings
 
@@ -32,6 +33,14 @@ def with_settings(guide: str) -> str:
     return f"{before}{_BEGIN}\n{settings_table()}\n{_END}{after}"
 
 
+def exit_statuses() -> str:
+    """The page of the exit statuses."""
+    return (
+        "# Exit statuses\n\nBoth programs, `distill-worker` and `teacher-service`, end with one of these statuses. "
+        "A message on standard error says the rest.\n\nMade by `make docs` from `shared/exit_status.py`.\n\n" + table()
+    )
+
+
 def _default(value: Any) -> str:
     if value is None:
         return ""
@@ -48,6 +57,7 @@ def _choices(annotation: Any) -> str:
 
 def _write(folder: Path) -> None:
     (folder / "problems.md").write_text(markdown(), encoding="utf-8")
+    (folder / "exit-statuses.md").write_text(exit_statuses(), encoding="utf-8")
     guide = folder / "operating.md"
     guide.write_text(with_settings(guide.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -12,7 +12,7 @@ from distill_worker.teachers.base import Rate
 from shared import oip, problem
 from tests.distill_worker.fake_teacher import FakeTeacher
 
-_EXTENSIONS = [oip.BINARY_EXTENSION, oip.FINGERPRINT_EXTENSION, oip.IDEMPOTENCY_EXTENSION]
+EXTENSIONS: tuple[str, ...] = (oip.BINARY_EXTENSION, oip.FINGERPRINT_EXTENSION, oip.IDEMPOTENCY_EXTENSION)
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
             description, quota = teacher.describe(), teacher.quota()
             assert description.image_shape is not None
             answers: dict[str, Any] = {
-                "/v2": {"name": "fake", "extensions": _EXTENSIONS},
+                "/v2": {"name": "fake", "extensions": list(EXTENSIONS)},
                 "/v2/models/teacher": {
                     "versions": [description.id],
                     "inputs": [{"name": "images", "shape": [-1, *description.image_shape]}],

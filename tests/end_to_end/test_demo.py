@@ -25,7 +25,7 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
     assert second["results"] == first["results"], "training repeats bit for bit"
 
     refused = _run(tmp_path, "--n", "200")
-    assert refused.returncode == 2, "a quota below n is said before anything is spent"
+    assert refused.returncode == 5, "a quota below n is said before anything is spent"
     assert "got 50 of 100 calls left. Nothing was spent" in refused.stderr
 
 

@@ -1,13 +1,22 @@
-"""Image files in one folder for each class, listed by torchvision."""
+"""Image files in one folder for each class. No file is skipped without being counted, except hidden ones."""
 
+import os
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.data.datasets.pictures import Picture
 from distill_worker.errors import DataError
+
+_READ: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""The file name extensions that are read, also in capitals: those of torchvision's `ImageFolder`."""
+_MADE_BY_TOOLS: Final = ("__MACOSX", "__pycache__")
+"""Folders that archives and programs leave, beside those with a dot in front (`.ipynb_checkpoints`)."""
 
 
 @dataclass(frozen=True)
@@ -18,27 +27,65 @@ class ClassFolders:
     """In alphabetical order."""
     pictures: list[Picture]
     labels: NDArray[np.int64]
+    skipped: Counter[str]
+    """The number of files that are not read, by file name extension."""
 
 
 def class_folders(folder: Path, *, where: str) -> ClassFolders:
-    """`<class>/*`, or deeper. Files without an image's file name extension are skipped.
+    """`<class>/*`, or deeper. Files without an image's file name extension are skipped; hidden ones are ignored.
 
     Raises:
         DataError: the folder has no subfolders, or one of them has no image files.
     """
-    from torchvision.datasets import ImageFolder  # slow to import
-
+    expected = f"{where}: expected a folder of image files for each class in {folder}"
     try:
-        listed = ImageFolder(str(folder))
+        classes = shown_folders(folder)
+        beside = [entry.suffix.lower() for entry in folder.iterdir() if entry.is_file() and _is_shown(entry.name)]
     except OSError as error:
-        raise DataError(f"{where}: expected a folder of image files for each class in {folder} ({error})") from error
+        raise DataError(f"{expected} ({error})") from error
+    if not classes:
+        raise DataError(f"{expected}, got no folders")
+    skipped = Counter(f"{suffix} beside the class folders" for suffix in beside if suffix in _READ)
+    files: list[list[Path]] = []
+    for entry in classes:
+        paths = list(_shown_files(entry))
+        files.append([path for path in paths if path.suffix.lower() in _READ])
+        skipped.update(path.suffix.lower() or path.name for path in paths if path.suffix.lower() not in _READ)
+    if empty := [entry.name for entry, paths in zip(classes, files, strict=True) if not paths]:
+        without = f" ({skipped_files(skipped)})" if skipped else ""
+        raise DataError(f"{expected}, got no image files in {', '.join(empty)}{without}")
     return ClassFolders(
-        tuple(listed.classes),
-        [picture_at(Path(path)) for path, _ in listed.samples],
-        np.array(listed.targets, dtype=np.int64),
+        tuple(entry.name for entry in classes),
+        [picture_at(path) for paths in files for path in paths],
+        np.repeat(np.arange(len(files), dtype=np.int64), [len(paths) for paths in files]),
+        skipped,
     )
+
+
+def shown_folders(folder: Path) -> list[Path]:
+    """The folders in a folder, in the order of their names, without hidden ones and those that tools leave."""
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and _is_shown(entry.name))
+
+
+def skipped_files(skipped: Counter[str]) -> str:
+    """What was skipped, as a sentence for users."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
+    return f"skipped files that are not read: {kinds}; convert pictures to PNG or JPEG"
 
 
 def picture_at(path: Path) -> Picture:
     """The picture in a file."""
     return Picture(str(path), lambda: path.open("rb"))
+
+
+def _shown_files(folder: Path) -> Iterator[Path]:
+    """The files below a folder that are not hidden, in the order of their folders, then of their names."""
+    tree: list[tuple[str, list[str]]] = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = filter(_is_shown, folders)
+        tree.append((place, sorted(filter(_is_shown, names))))
+    return (Path(place) / name for place, names in sorted(tree) for name in names)
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".") and name not in _MADE_BY_TOOLS

@@ -36,6 +36,10 @@ class Dataset:
     horizontal_flip: bool
     validation: Split | None = None
     """The samples that a data set's makers set aside for validation; in neither `train` nor `test`."""
+    classes_are_named: bool = True
+    """Whether the data set names its classes; otherwise `class_names` are their numbers."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how the data were read: a sentence each."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -13,13 +13,14 @@ def described(
     name: str,
     train: Split,
     test: Split,
-    class_names: Sequence[str],
+    class_names: Sequence[str] | None,
     *,
     crop_padding: int,
     horizontal_flip: bool,
     validation: Split | None = None,
     every_class: bool = False,
     where: str | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """A data set with the mean and the standard deviation of its training pixels, to four digits.
 
@@ -29,13 +30,14 @@ def described(
         name: as in `data.name`.
         train: samples to query and to learn from.
         test: samples to measure on; images of the same shape.
-        class_names: one for each label, 0 first.
+        class_names: one for each label, 0 first; None for the numbers from 0 to the highest label.
         crop_padding: pixels, unless a run says otherwise.
         horizontal_flip: unless a run says otherwise.
         validation: samples set aside by the data set's makers.
         every_class: whether each class must have a training sample. A user's own labels may have gaps, which would
             train meaningless outputs.
         where: the start of messages; by default the name.
+        notes: what the user should know of how the data were read.
 
     Raises:
         DataError: a part is empty, its images and labels do not go together, there are fewer than two classes,
@@ -43,18 +45,31 @@ def described(
     """
     where = where or name
     parts = {"training": train, "test": test} | ({} if validation is None else {"validation": validation})
+    names = tuple(_numbers(*parts.values(), where=where) if class_names is None else class_names)
     for part, split in parts.items():
-        _check(split, f"{where}: {part}", classes=len(class_names), shape=train.images.shape[1:])
-    if len(class_names) < 2:
-        raise DataError(f"{where}: expected at least 2 classes, got {len(class_names)}")
+        _check(split, f"{where}: {part}", classes=len(names), shape=train.images.shape[1:])
+    if len(names) < 2:
+        raise DataError(f"{where}: expected at least 2 classes, got {len(names)}")
     if every_class:
-        _check_every_class(train, class_names, where)
+        _check_every_class(train, names, where)
     mean, std = _statistics(train.images)
-    return Dataset(name, train, test, tuple(class_names), mean, std, crop_padding, horizontal_flip, validation)
+    return Dataset(
+        name,
+        train,
+        test,
+        names,
+        mean,
+        std,
+        crop_padding,
+        horizontal_flip,
+        validation,
+        classes_are_named=class_names is not None,
+        notes=notes,
+    )
 
 
-def numbered_classes(*splits: Split, where: str) -> tuple[str, ...]:
-    """The numbers from 0 to the highest label, as class names.
+def _numbers(*splits: Split, where: str) -> tuple[str, ...]:
+    """The numbers from 0 to the highest label.
 
     Raises:
         DataError: there are more numbers than samples, so some class has no sample.

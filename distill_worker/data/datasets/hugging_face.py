@@ -10,10 +10,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from distill_worker.data.class_names import listed
 from distill_worker.data.datasets.arrays import labels_from
 from distill_worker.data.datasets.dataset import Dataset, split_of
-from distill_worker.data.datasets.described import described, numbered_classes
-from distill_worker.data.datasets.pictures import Picture, common_shape, read_pictures
+from distill_worker.data.datasets.described import described
+from distill_worker.data.datasets.pictures import Picture, common_shape, read_in_parts
 from distill_worker.data.datasets.split_by_key import split_by_key
 from distill_worker.errors import DataError
 
@@ -26,24 +27,27 @@ def hugging_face(path: Path, image_size: tuple[int, int] | None) -> Dataset:
     """`train` with `test`, or else `validation`; or one table, which is split by key.
 
     The column of images is called image or img; that of labels label, labels or fine_label. Nothing is downloaded.
+    The classes are those of `train`; if the other table lists them in another order, its labels are mapped by name.
     Random crops have a padding of an eighth of the side; images are not flipped.
 
     Raises:
-        DataError: the library is not installed, or the folder does not hold images with labels.
+        DataError: the library is not installed, the folder does not hold images with labels, or the tables have
+            different classes.
     """
     where = f"hugging-face: {path}"
     library = _library(where)
     tables = _tables(library, path, where)
-    columns = [(_pictures(library, table, where), _labels(table, where)) for table in tables]
-    shape = common_shape([picture for pictures, _ in columns for picture in pictures], image_size, where=where)
-    read = [(read_pictures(pictures, shape, where=where), labels) for pictures, labels in columns]
+    class_names = _class_names(tables[0], where)
+    pictures = [_pictures(library, table, where) for table in tables]
+    labels = [_labels(table, class_names, where) for table in tables]
+    shape = common_shape([picture for of_table in pictures for picture in of_table], image_size, where=where)
+    read = list(zip(read_in_parts(pictures, shape, where=where), labels, strict=True))
     train, test = split_by_key(*read[0], where=where) if len(read) == 1 else (split_of(*part) for part in read)
-    class_names = _class_names(tables[0], where) or numbered_classes(train, test, where=where)
     return described(
         "hugging-face",
         train,
         test,
-        class_names,
+        class_names or None,
         crop_padding=min(shape.height, shape.width) // 8,
         horizontal_flip=False,
         every_class=True,
@@ -99,15 +103,28 @@ def _encoded(table: Any, row: int, name: str) -> IO[bytes]:
     return BytesIO(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"]).open("rb")
 
 
-def _labels(table: Any, where: str) -> NDArray[np.int64]:
+def _labels(table: Any, class_names: tuple[str, ...], where: str) -> NDArray[np.int64]:
+    """The labels of a table as positions in `class_names`, which are those of the training table."""
     name = _column(table, _LABEL_COLUMNS, where)
     try:
         values = np.array(table[name][:])
     except ValueError as error:
         raise DataError(f"{where}: {name}: expected one integer a row, got lists of different lengths") from error
-    return labels_from(values, where=f"{where}: {name}")
+    labels = labels_from(values, where=f"{where}: {name}")
+    own_names = _class_names(table, where)
+    if not class_names or own_names in ((), class_names):
+        return labels
+    if others := [own for own in own_names if own not in class_names]:
+        raise DataError(
+            f"{where}: {name}: expected the same classes in both tables, got {listed(class_names)} in train and "
+            f"{listed(own_names)} in the other; only there: {listed(others)}. Rename or remove them, and save it again"
+        )
+    if len(labels) and labels.max() >= len(own_names):
+        raise DataError(f"{where}: {name}: expected labels from 0 to {len(own_names) - 1}, got {labels.max()}")
+    mapped: NDArray[np.int64] = np.array([class_names.index(own) for own in own_names], np.int64)[labels]
+    return mapped
 
 
 def _class_names(table: Any, where: str) -> tuple[str, ...]:
-    """The class names of the training table, if it has any."""
+    """The class names of a table; empty if it has none."""
     return tuple(getattr(table.features[_column(table, _LABEL_COLUMNS, where)], "names", None) or ())

@@ -1,21 +1,26 @@
 """The user's own image files, one folder for each class."""
 
+from collections import Counter
 from pathlib import Path
+from typing import Final
 
-from distill_worker.data.datasets.class_folders import ClassFolders, class_folders
+from distill_worker.data.datasets.class_folders import ClassFolders, class_folders, shown_folders, skipped_files
 from distill_worker.data.datasets.dataset import Dataset, split_of
 from distill_worker.data.datasets.described import described
-from distill_worker.data.datasets.pictures import common_shape, read_pictures
+from distill_worker.data.datasets.pictures import common_shape, read_in_parts
 from distill_worker.data.datasets.split_by_key import split_by_key
 from distill_worker.errors import DataError
 
-_TEST_PARTS = ("test", "val")
+_TRAIN_PARTS: Final = ("train", "training")
+_TEST_PARTS: Final = ("test", "testing", "val", "valid", "validation")
+"""The names of the folders of the parts, in any case; of several test parts the first counts."""
 
 
 def image_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
     """`train/<class>/*` with `test/<class>/*`, or else `val`; or `<class>/*`, which is split by key.
 
-    Classes are in alphabetical order. Files without an image's file name extension are skipped.
+    The parts may also be called training, testing, valid or validation, in any case. Classes are in alphabetical order.
+    Files without an image's file name extension are skipped and counted; hidden files and folders are ignored.
     Random crops have a padding of an eighth of the side; images are flipped.
 
     Raises:
@@ -25,20 +30,23 @@ def image_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
     if not path.is_dir():
         raise DataError(f"{where}: expected a folder, got {'a file' if path.exists() else 'no folder'}")
     parts = [class_folders(folder, where=where) for folder in _folders(path, where)]
-    class_names = parts[0].class_names
     _check_same_classes(parts, where)
-    shape = common_shape([picture for part in parts for picture in part.pictures], image_size, where=where)
-    read = [(read_pictures(part.pictures, shape, where=where), part.labels) for part in parts]
+    pictures = [part.pictures for part in parts]
+    shape = common_shape([picture for of_part in pictures for picture in of_part], image_size, where=where)
+    pixels = read_in_parts(pictures, shape, where=where)
+    read = [(images, part.labels) for images, part in zip(pixels, parts, strict=True)]
     train, test = split_by_key(*read[0], where=where) if len(read) == 1 else (split_of(*part) for part in read)
+    skipped = sum((part.skipped for part in parts), Counter[str]())
     return described(
         "image-folder",
         train,
         test,
-        class_names,
+        parts[0].class_names,
         crop_padding=min(shape.height, shape.width) // 8,
         horizontal_flip=True,
         every_class=True,
         where=where,
+        notes=(f"{where}: {skipped_files(skipped)}",) if skipped else (),
     )
 
 
@@ -47,19 +55,22 @@ def _folders(path: Path, where: str) -> list[Path]:
 
     A class may be called `train` or `test`: only a folder with folders in it is a part.
     """
-    parts = [part for part in ("train", *_TEST_PARTS) if _has_folders(path / part)]
-    if not parts:
+    parts = [entry for entry in shown_folders(path) if shown_folders(entry)]
+    train = [entry for entry in parts if entry.name.lower() in _TRAIN_PARTS]
+    test = next((same for name in _TEST_PARTS if (same := _called(name, parts))), [])
+    if not train and not test:
         return [path]
-    if "train" not in parts or len(parts) == 1:
+    if len(train) != 1 or len(test) != 1:
         raise DataError(
-            f"{where}: expected train and {' or '.join(_TEST_PARTS)} with a folder for each class, or the classes' "
-            f"folders themselves, got only {' and '.join(parts)}"
+            f"{where}: expected train and test or val (or training, testing, valid, validation), each once and with a "
+            f"folder for each class, or the classes' folders themselves, got only "
+            f"{' and '.join(entry.name for entry in (*train, *test))}"
         )
-    return [path / part for part in parts[:2]]
+    return [train[0], test[0]]
 
 
-def _has_folders(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())
+def _called(name: str, folders: list[Path]) -> list[Path]:
+    return [folder for folder in folders if folder.name.lower() == name]
 
 
 def _check_same_classes(parts: list[ClassFolders], where: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from distill_worker.data.datasets.archive_of_arrays import open_arrays
 from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.data.datasets.described import described, numbered_classes
+from distill_worker.data.datasets.described import described
 
 
 def medmnist(path: Path) -> Dataset:
@@ -23,7 +23,7 @@ def medmnist(path: Path) -> Dataset:
         "medmnist",
         train,
         test,
-        numbered_classes(train, validation, test, where=where),
+        None,  # the files name no classes
         crop_padding=min(train.images.shape[2:]) // 14,
         horizontal_flip=False,
         validation=validation,

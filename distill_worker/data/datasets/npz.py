@@ -6,7 +6,7 @@ import numpy as np
 
 from distill_worker.data.datasets.archive_of_arrays import Arrays, open_arrays
 from distill_worker.data.datasets.dataset import Dataset, Split
-from distill_worker.data.datasets.described import described, numbered_classes
+from distill_worker.data.datasets.described import described
 from distill_worker.data.datasets.split_by_key import split_by_key
 from distill_worker.errors import DataError
 
@@ -25,7 +25,7 @@ def npz(path: Path) -> Dataset:
     where = f"npz: {path}"
     with open_arrays(path, where=where) as arrays:
         train, test = _splits(arrays, where)
-        class_names = _class_names(arrays, where) or numbered_classes(train, test, where=where)
+        class_names = _class_names(arrays, where)
     return described(
         "npz",
         train,
@@ -56,4 +56,4 @@ def _class_names(arrays: Arrays, where: str) -> tuple[str, ...] | None:
     names = arrays["class_names"]
     if names.ndim != 1 or not np.issubdtype(names.dtype, np.str_):
         raise DataError(f"{where}: class_names: expected strings [classes], got {names.dtype} {list(names.shape)}")
-    return tuple(names.tolist())
+    return tuple(names.tolist()) or None

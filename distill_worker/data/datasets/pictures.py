@@ -3,9 +3,9 @@
 The pixels of a JPEG, and of any picture that is resized, depend on the Pillow that decodes it; those of a PNG do not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, TypeVar
+from typing import IO, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,12 @@ _GREY = {"1", "L", "LA"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
 # The errors that Pillow raises for damaged files.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_MOST_FAULTS: Final = 20
+"""Pictures that a message names."""
+
+
+class _OtherMode(Exception):
+    """A picture whose pixels are not 8 bits a channel."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,7 @@ def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None
     if image_size is not None and min(image_size) < 1:
         raise DataError(f"data.image_size: expected a positive height and width, got {list(image_size)}")
     grey, sizes = True, dict[tuple[int, int], str]()
-    for picture in pictures:
-        mode, size = _read(picture, lambda image: (image.mode, (image.height, image.width)), where)
-        if mode not in _GREY | _COLOUR:
-            raise DataError(
-                f"{where}: {picture.name}: expected 8 bits a channel, grey or colour, got mode {mode}; convert it"
-            )
+    for picture, (mode, size) in _each(pictures, _head, where):
         grey = grey and mode in _GREY
         sizes.setdefault(size, picture.name)
     if not sizes:
@@ -81,13 +82,25 @@ def read_pictures(pictures: Sequence[Picture], shape: Shape, *, where: str) -> N
     Transparency is dropped, and a stored orientation is ignored: the pixels stay as they are stored.
 
     Raises:
-        DataError: names the picture that cannot be read.
+        DataError: names the pictures that cannot be read.
     """
     pixels = np.empty((len(pictures), shape.channels, shape.height, shape.width), dtype=np.uint8)
-    for position, picture in enumerate(pictures):
-        decoded = _read(picture, lambda image: _decoded(image, shape), where)
-        pixels[position] = decoded.reshape(shape.height, shape.width, -1).transpose(2, 0, 1)
+    for row, (_, decoded) in zip(pixels, _each(pictures, lambda image: _decoded(image, shape), where), strict=True):
+        row[:] = decoded.reshape(shape.height, shape.width, -1).transpose(2, 0, 1)
     return pixels
+
+
+def read_in_parts(parts: Sequence[Sequence[Picture]], shape: Shape, *, where: str) -> list[NDArray[np.uint8]]:
+    """The pictures of each part as `read_pictures` reads them; one error names those of all parts."""
+    pixels = read_pictures([picture for part in parts for picture in part], shape, where=where)
+    return np.split(pixels, np.cumsum([len(part) for part in parts])[:-1])
+
+
+def _head(image: Image.Image) -> tuple[str, tuple[int, int]]:
+    """Mode, and height and width."""
+    if image.mode not in _GREY | _COLOUR:
+        raise _OtherMode(f"expected 8 bits a channel, grey or colour, got mode {image.mode}; convert it")
+    return image.mode, (image.height, image.width)
 
 
 def _decoded(image: Image.Image, shape: Shape) -> NDArray[np.uint8]:
@@ -99,11 +112,21 @@ def _decoded(image: Image.Image, shape: Shape) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def _read(picture: Picture, take: Callable[[Image.Image], Result], where: str) -> Result:
-    try:
-        with picture.open() as file, Image.open(file) as image:
-            return take(image)
-    except _UNREADABLE as error:
-        raise DataError(
-            f"{where}: {picture.name}: expected a picture, got an unreadable file ({error}); replace or remove it"
-        ) from error
+def _each(
+    pictures: Sequence[Picture], read: Callable[[Image.Image], Result], where: str
+) -> Iterator[tuple[Picture, Result]]:
+    """Each picture with what is read from it. At the end, one error names all pictures that cannot be used."""
+    faults: list[str] = []
+    for picture in pictures:
+        try:
+            with picture.open() as file, Image.open(file) as image:
+                result = read(image)
+        except _OtherMode as error:
+            faults.append(f"{picture.name}: {error}")
+        except _UNREADABLE as error:
+            faults.append(f"{picture.name}: expected a picture, got an unreadable file ({error}); replace or remove it")
+        else:
+            yield picture, result
+    if faults:
+        more = len(faults) - _MOST_FAULTS
+        raise DataError(f"{where}: {'; '.join(faults[:_MOST_FAULTS])}" + (f"; and {more} more" if more > 0 else ""))

@@ -1,5 +1,6 @@
 """Tiny ImageNet, as its public archive unpacks."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from distill_worker.data.datasets.class_folders import ClassFolders, class_folders, picture_at
 from distill_worker.data.datasets.dataset import Dataset, split_of
 from distill_worker.data.datasets.described import described
-from distill_worker.data.datasets.pictures import Shape, read_pictures
+from distill_worker.data.datasets.pictures import Shape, read_in_parts
 from distill_worker.errors import DataError
 
 _FOLDER = "tiny-imagenet-200"
@@ -39,7 +40,8 @@ def tiny_imagenet(root: Path, image_size: tuple[int, int] | None) -> Dataset:
         raise DataError(f"{where}: expected in train the classes of wnids.txt, got only in one: {', '.join(differing)}")
     shape = Shape("RGB", *(image_size or _SIZE))
     parts = (train, _annotated(folder / "val", wnids, where))
-    splits = [split_of(read_pictures(part.pictures, shape, where=where), part.labels) for part in parts]
+    pixels = read_in_parts([part.pictures for part in parts], shape, where=where)
+    splits = [split_of(images, part.labels) for images, part in zip(pixels, parts, strict=True)]
     return described(
         "tiny-imagenet",
         splits[0],
@@ -63,7 +65,7 @@ def _annotated(folder: Path, wnids: tuple[str, ...], where: str) -> ClassFolders
         names.append(line[0])
         labels.append(wnids.index(line[1]))
     pictures = [picture_at(folder / "images" / name) for name in names]
-    return ClassFolders(wnids, pictures, np.array(labels, dtype=np.int64))
+    return ClassFolders(wnids, pictures, np.array(labels, dtype=np.int64), Counter())
 
 
 def _class_names(file: Path, wnids: tuple[str, ...], where: str) -> list[str]:

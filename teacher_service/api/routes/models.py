@@ -53,7 +53,10 @@ async def ready(state: State) -> dict[str, bool]:
 @router.get("/models/{model}", responses=_UNKNOWN)
 @router.get("/models/{model}/versions/{model_version}", responses=_UNKNOWN)
 async def model_metadata(state: State, model: str, model_version: str | None = None) -> dict[str, Any]:
-    """The model's inputs and outputs. Costs nothing, and requires no key. 404: no such model or version.
+    """The model's inputs, outputs and class names. Costs nothing, and requires no key. 404: no such model or version.
+
+    `parameters.class_names` names the classes in the order of the logits; `parameters.max_batch_size` is the most
+    images in a request.
 
     `GET /v1/quota` lists the outputs that a key may see. Images may be raw pixels (UINT8) of this shape, or PNG or JPEG
     files (BYTES, `[samples]`).
@@ -69,7 +72,7 @@ async def model_metadata(state: State, model: str, model_version: str | None = N
             {"name": name, "datatype": "FP32", "shape": [-1, *shape]} for name, shape in teacher.outputs.items()
         ]
         + _derived(teacher),
-        "parameters": {"max_batch_size": state.settings.max_batch_size},
+        "parameters": {"max_batch_size": state.settings.max_batch_size, oip.CLASS_NAMES: teacher.card.class_names},
     }
 
 

@@ -1,6 +1,7 @@
 """The price is said before it is paid, and nothing is paid that was not agreed to."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from distill_worker.cache import Cache
 from distill_worker.errors import TeacherUnavailable
 from distill_worker.teachers.base import Rate
+from tests.distill_worker import http_teacher
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher
 
@@ -72,9 +74,9 @@ def test_max_calls_of_none_buys_nothing(command: Command, config: Path, teacher:
 def test_purchase_left_open_counts_among_the_most_calls(command: Command, config: Path, teacher: FakeTeacher) -> None:
     """Whether it was charged is not known: it is repeated when there is room for it, and is free if it was."""
     teacher.will(("after", TeacherUnavailable("lost")))
-    assert command("fetch", config, "--set", "teacher.give_up_after_seconds=0").status == 2
+    assert command("fetch", config, "--set", "teacher.give_up_after_seconds=0").status == 4
     assert teacher.paid == 4
-    assert command("fetch", config, "--max-calls", 3).status == 2
+    assert command("fetch", config, "--max-calls", 3).status == 5
     assert len(teacher.sent) == 1
     assert facts_of(command("fetch", config, "--max-calls", 4, "--json"))["bought"] == 4
     assert teacher.paid == 4
@@ -85,12 +87,12 @@ def test_known_price_needs_a_word_where_nobody_can_be_asked(
 ) -> None:
     """Not a terminal: refused with the price, unless --yes or --max-calls says what may be spent."""
     refused = command("fetch", config, *PRICED)
-    assert refused.status == 2
+    assert refused.status == 5
     assert (
         "expected --yes, or --max-calls with the most samples to buy now, before 10 calls can be spent for 2.50 EUR"
         in refused.stderr
     )
-    assert command("run", config, *PRICED).status == 2
+    assert command("run", config, *PRICED).status == 5
     assert teacher.paid == 0
     assert facts_of(command("fetch", config, *PRICED, "--max-calls", 4, "--json"))["bought"] == 4
     assert facts_of(command("fetch", config, *PRICED, "--yes", "--json"))["bought"] == 6
@@ -113,7 +115,7 @@ def test_terminal_is_asked_before_anything_is_spent(
     ended = command("fetch", config, *PRICED)
     assert asked == ["spend 10 calls for 2.50 EUR?"]
     assert teacher.paid == paid
-    assert ended.status == (0 if paid else 2)
+    assert ended.status == (0 if paid else 5)
     if not paid:
         assert ended.stderr.splitlines()[-1] == "error: nothing was spent"
 
@@ -146,14 +148,14 @@ def test_reconcile_agrees_after_a_purchase(command: Command, config: Path) -> No
     assert "the teacher charged 10 samples, by its counter" in command("reconcile", config).stdout
 
 
-def test_reconcile_ends_with_status_2_when_the_bill_differs(
+def test_reconcile_ends_with_status_6_when_the_bill_differs(
     command: Command, config: Path, teacher: FakeTeacher
 ) -> None:
     """Somebody else spent five with the same key."""
     facts_of(command("fetch", config, "--json"))
     teacher.charged["elsewhere"] = [bytes(32)] * 5
     ended = command("reconcile", config, "--json")
-    assert ended.status == 2
+    assert ended.status == 6
     assert json.loads(ended.stdout)["differences"] == 1
     assert "differ in 5 samples" in ended.stderr
     assert command("reconcile", config, "--shared-key").status == 0
@@ -169,3 +171,24 @@ def test_provenance_of_what_was_bought_is_kept(command: Command, config: Path) -
         assert (record.status, record.model_version, record.kinds) == ("done", "t", ("logits",))
         assert record.finished_at is not None
         assert record.finished_at >= record.created_at
+
+
+def test_same_teacher_under_another_address_is_not_paid_unasked(
+    command: Command, config: Path, teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a fingerprint its name contains the address; the note says what to set, and set so, nothing is bought."""
+    monkeypatch.setattr(http_teacher, "EXTENSIONS", ())
+    first = os.environ["TEACHER_URL"]
+    assert facts_of(command("fetch", config, "--yes", "--json"))["bought"] == 10
+    monkeypatch.setenv("TEACHER_URL", first.replace("127.0.0.1", "localhost"))
+    planned = command("plan", config)
+    assert f"10 samples to buy have their outputs in the cache from teacher {first}/teacher/t" in planned.stdout
+    assert "TEACHER_URL" in planned.stdout
+    ended = command("fetch", config)
+    assert ended.status != 0
+    assert "maybe for outputs that are in the cache. Nothing was spent" in " ".join(ended.stderr.split())
+    assert teacher.paid == 10
+    monkeypatch.setenv("TEACHER_URL", first)
+    assert facts_of(command("fetch", config, "--json"))["bought"] == 0
+    monkeypatch.setenv("TEACHER_URL", first.replace("127.0.0.1", "localhost"))
+    assert facts_of(command("fetch", config, "--yes", "--json"))["bought"] == 10

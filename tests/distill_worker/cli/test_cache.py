@@ -33,14 +33,14 @@ def test_whole_cache_is_verified(command: Command, place: Path, config: Path) ->
     assert told.stdout == "whole: 10 outputs; damaged: 0\nnot in the data set: 0\n"
 
 
-def test_damaged_cache_ends_with_status_2_until_it_is_repaired(
+def test_damaged_cache_ends_with_status_6_until_it_is_repaired(
     command: Command, place: Path, config: Path, teacher: FakeTeacher
 ) -> None:
     """Then the samples that were lost are bought again, and no others."""
     with closing(sqlite3.connect(place)) as connection, connection:
         connection.execute("UPDATE blocks SET vectors = zeroblob(80) WHERE id = 3")
     ended = command("cache", "verify", place)
-    assert ended.status == 2
+    assert ended.status == 6
     assert "checksum: the outputs changed" in ended.stdout
     assert "--repair" in ended.stderr.splitlines()[-1]
     assert command("cache", "verify", place, "--repair").status == 0
@@ -67,18 +67,18 @@ def test_exported_outputs_train_another_teams_student(
 @pytest.mark.parametrize("name", ["stats", "verify"])
 def test_asking_after_a_cache_that_is_not_there_makes_none(command: Command, tmp_path: Path, name: str) -> None:
     ended = command("cache", name, tmp_path / "none.sqlite")
-    assert (ended.status, ended.stdout) == (2, "")
+    assert (ended.status, ended.stdout) == (3, "")
     assert "expected a cache, got no file" in ended.stderr
     assert not (tmp_path / "none.sqlite").exists()
 
 
 def test_file_that_is_not_there_is_imported_nowhere(command: Command, tmp_path: Path) -> None:
     ended = command("cache", "import", tmp_path / "none.parquet", "--cache", tmp_path / "none.sqlite")
-    assert (ended.status, ended.stdout) == (2, "")
+    assert (ended.status, ended.stdout) == (3, "")
     assert "none.parquet: expected a file that" in ended.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_is_no_cache(command: Command, tmp_path: Path) -> None:
     ended = command("cache", "stats", tmp_path)
-    assert (ended.status, ended.stderr) == (2, f"error: {tmp_path}: expected the file of a cache, got a folder\n")
+    assert (ended.status, ended.stderr) == (3, f"error: {tmp_path}: expected the file of a cache, got a folder\n")

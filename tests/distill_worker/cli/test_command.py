@@ -1,4 +1,4 @@
-"""Results on standard output, everything else on standard error, and exit status 2 with one line when it cannot be."""
+"""Results on standard output, all else on standard error, and one line with its exit status when it cannot be."""
 
 import json
 import subprocess
@@ -36,26 +36,32 @@ def _spoil_directory(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "spoil", "needle"),
+    ("status", "arguments", "spoil", "needle"),
     [
-        (["plan"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
-        (["fetch"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
-        (["run"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
-        (["run", "--set", "budget.m=5"], None, "budget.m: unknown key"),
-        (["plan", "--set", "budget.n=99999"], None, "budget.n: expected at most 1297"),
-        (["train", "--set", "method.name=ce", "--set", "budget.n=99999"], None, "budget.n: expected at most 1297"),
-        (["fetch", "--set", "method.name=ce"], None, "ce uses no teacher"),
-        (["train"], None, "expected all 10 outputs (logits or another distribution) of any teacher in the cache"),
-        (["train", "--teacher-id", "t"], None, "of teacher t"),
-        (["train"], _spoil_cache, "cache.sqlite: the cache of bought outputs cannot be used"),
-        (["train", "--set", "method.name=ce"], _spoil_directory, "run: cannot write to it"),
-        (["train", "--set", "method.name=ce", "--set", "student.network=lenet"], None, "student.network: no network"),
-        (["train", "--set", "method.name=ce", "--set", "training.learning_rate=1e30"], None, "a finite loss"),
+        (4, ["plan"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
+        (4, ["fetch"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
+        (4, ["run"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
+        (2, ["run", "--set", "budget.m=5"], None, "budget.m: unknown key"),
+        (2, ["plan", "--set", "budget.n=99999"], None, "budget.n: expected at most 1297"),
+        (2, ["train", "--set", "method.name=ce", "--set", "budget.n=99999"], None, "budget.n: expected at most 1297"),
+        (2, ["fetch", "--set", "method.name=ce"], None, "ce uses no teacher"),
+        (3, ["train"], None, "expected all 10 outputs (logits or another distribution) of any teacher in the cache"),
+        (3, ["train", "--teacher-id", "t"], None, "of teacher t"),
+        (3, ["train"], _spoil_cache, "cache.sqlite: the cache of bought outputs cannot be used"),
+        (3, ["train", "--set", "method.name=ce"], _spoil_directory, "run: cannot write to it"),
+        (
+            2,
+            ["train", "--set", "method.name=ce", "--set", "student.network=lenet"],
+            None,
+            "student.network: no network",
+        ),
+        (2, ["train", "--set", "method.name=ce", "--set", "training.learning_rate=1e30"], None, "a finite loss"),
     ],
 )
-def test_refusal_is_one_line_and_status_2(
+def test_refusal_is_one_line_and_a_status(
     command: Command,
     config: Path,
+    status: int,
     arguments: list[str],
     spoil: Callable[[Path], None] | None,
     needle: str,
@@ -65,7 +71,7 @@ def test_refusal_is_one_line_and_status_2(
         spoil(config.parent)
     ended = command(arguments[0], config, *arguments[1:])
     errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    assert ended.status == 2
+    assert ended.status == status
     assert ended.stdout == ""
     assert errors == ended.stderr.splitlines()[-1:]
     assert needle in errors[0]
@@ -74,8 +80,21 @@ def test_refusal_is_one_line_and_status_2(
 def test_evaluating_a_file_that_is_no_network_is_refused(command: Command, tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"no weights")
     ended = command("evaluate", tmp_path / "weights")
-    assert (ended.status, ended.stdout) == (2, "")
+    assert (ended.status, ended.stdout) == (3, "")
     assert ended.stderr.startswith("error: ")
+
+
+def test_interrupt_has_its_status(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distill_worker.cli.lists.described_methods", interrupt)
+    assert command("methods").status == 130
+
+
+def test_help_lists_the_exit_statuses() -> None:
+    help_text = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+    assert "5 a purchase was rejected: quota, price, or no agreement" in help_text
 
 
 def test_module_is_the_command(config: Path) -> None:
@@ -98,10 +117,10 @@ def test_plan_tells_the_price_and_spends_nothing(command: Command, config: Path,
     assert teacher.sent == []
 
 
-def test_plan_that_cannot_be_paid_for_ends_with_status_2(command: Command, config: Path, teacher: FakeTeacher) -> None:
+def test_plan_that_cannot_be_paid_for_ends_with_status_5(command: Command, config: Path, teacher: FakeTeacher) -> None:
     """The facts are told all the same."""
     ended = command("plan", config, "--json", "--set", "budget.n=25")
-    assert ended.status == 2
+    assert ended.status == 5
     assert json.loads(ended.stdout)["affordable"] is False
     assert ended.stderr.splitlines()[-1].startswith("error: budget.n: expected a quota for 25 calls (25 samples wanted")
     assert teacher.sent == []
@@ -131,7 +150,7 @@ def test_exhausted_quota_keeps_what_was_bought(command: Command, config: Path, t
     teacher.limit = 6
     teacher.quota = lambda: None  # type: ignore[method-assign]  # this teacher does not tell
     ended = command("fetch", config)
-    assert (ended.status, ended.stdout, teacher.paid) == (2, "", 4)
+    assert (ended.status, ended.stdout, teacher.paid) == (5, "", 4)
     assert "Bought and cached: 4 of 10 samples" in ended.stderr.splitlines()[-1]
     teacher.limit = 10
     assert facts_of(command("fetch", config, "--json"))["bought"] == 6

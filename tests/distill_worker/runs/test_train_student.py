@@ -1,10 +1,12 @@
 """One student from its configuration, on outputs that are drawn, through real kills."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,31 @@ def test_another_configuration_in_the_directory_is_refused(
     assert _left_in(finished) == before
 
 
+def test_result_is_not_returned_under_test_labels_that_were_put_right(finished: Path, tmp_path: Path) -> None:
+    """The message says what changed. A fresh run measures on the new labels; the student of before stays."""
+    shutil.copytree(finished / "run", tmp_path / "run")
+    before = _left_in(tmp_path)
+    config = _config(tmp_path)
+    samples = Samples.of(config)
+    test = samples.dataset.test
+    relabelled = replace(samples.dataset, test=replace(test, labels=(test.labels + 1) % 10))
+    samples = replace(samples, dataset=relabelled)
+    targets = {"logits": 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))}
+    with pytest.raises(
+        RunError, match=r"the labels of the test images have changed: digest .* train again with --fresh"
+    ):
+        train_student(config, samples, targets, "t")
+    assert _left_in(tmp_path) == before
+    notes: list[str] = []
+    result = train_student(config, samples, targets, "t", fresh=True, note=notes.append)
+    card, network, _ = load_weights(tmp_path / "run" / "student.safetensors")
+    correct = count_correct(network, test.images, relabelled.test.labels, mean=card.mean, std=card.std)
+    assert result["correct"] == correct
+    assert str(tmp_path / "run" / "before-1") in notes[0]
+    kept = [(tmp_path / "run" / "before-1" / name).read_bytes() for name in ("student.safetensors", "metrics.jsonl")]
+    assert kept == before
+
+
 def test_result_says_what_was_run_and_the_weights_agree(finished: Path) -> None:
     """The accuracy is counted again from the weights file alone."""
     result = json.loads((finished / "run" / "result.json").read_text())
@@ -134,7 +161,7 @@ def test_result_says_what_was_run_and_the_weights_agree(finished: Path) -> None:
 
 
 def test_diverged_run_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"expected a finite loss, got .*lower training\.learning_rate"):
+    with pytest.raises(ConfigError, match=r"expected a finite loss, got .*lower training\.learning_rate"):
         run(tmp_path, training={"learning_rate": 1e30})
     assert not (tmp_path / "run" / "result.json").exists()
 

@@ -40,6 +40,17 @@ def test_version_that_is_no_fingerprint_is_bound_to_its_address(url: str) -> Non
     assert server.requests[0].url.path == "/v2/models/m/versions/1/infer"
 
 
+def test_class_names_are_read_from_the_parameters() -> None:
+    names = ["ant", "bee", "cow", "dog", "élan"]
+    assert describe({**METADATA, "parameters": {"class_names": names}}).class_names == tuple(names)
+    assert describe().class_names is None
+
+
+@pytest.mark.parametrize("stated", ["ant bee", {"string_value": "ant"}, [1, 2, 3, 4, 5], None])
+def test_class_names_in_another_form_count_as_not_stated(stated: object) -> None:
+    assert describe({**METADATA, "parameters": {"class_names": stated}}).class_names is None
+
+
 @pytest.mark.parametrize("parameters", [{}, {"max_batch_size": 0}, None])
 def test_request_size_is_unlimited_when_the_teacher_does_not_say(parameters: dict[str, int] | None) -> None:
     assert describe({**METADATA, "parameters": parameters}).max_request_size is None
@@ -57,6 +68,7 @@ def test_request_size_is_unlimited_when_the_teacher_does_not_say(parameters: dic
         {"outputs": [{"name": "label", "shape": [-1]}]},
         {"outputs": [{"name": "logits", "shape": []}]},
         {"parameters": {"max_batch_size": "many"}},
+        {"parameters": {"class_names": ["ant", "bee"]}},
     ],
     ids=json.dumps,
 )

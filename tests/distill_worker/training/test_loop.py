@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
-from distill_worker.errors import RunError
+from distill_worker.errors import ConfigError
 from distill_worker.methods import Batch, Method, Objective, Setting
 from distill_worker.methods.base import LOGITS, probabilities_of
 from distill_worker.methods.ckd import CKD
@@ -197,7 +197,7 @@ def test_loss_that_is_not_finite_ends_the_run_and_says_what_to_lower(directory: 
         size = batch.student[LOGITS].square().mean()
         return {"label": size, "kd": bad * size}
 
-    with pytest.raises(RunError, match=r"step 1: .* finite loss, got (nan|inf).*kd.*lower training\.learning_rate"):
+    with pytest.raises(ConfigError, match=r"step 1: .* finite loss, got (nan|inf).*kd.*lower training\.learning_rate"):
         train(_network(), Probe(diverge), _data(), Training(steps=3), directory)
     assert not (directory.path / "metrics.jsonl").exists()
 

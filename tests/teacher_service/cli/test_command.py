@@ -37,8 +37,8 @@ def _listed(data_dir: Path) -> list[tuple[str, int, bool]]:
     return [(key["name"], key["limit"], key["revoked"]) for key in json.loads(listed.stdout)["keys"]]
 
 
-def _assert_wrong_call(result: Result, message: str) -> None:
-    assert (result.exit_code, result.stdout) == (2, "")
+def _assert_wrong_call(result: Result, message: str, status: int = 2) -> None:
+    assert (result.exit_code, result.stdout) == (status, "")
     assert message in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -107,7 +107,7 @@ def test_key_whose_file_cannot_be_written_is_not_created(tmp_path: Path) -> None
     """Else its quota is given to a key that nobody has seen, and the name is taken."""
     (tmp_path / "file").write_text("in the way")
     arguments = ("create", "--name", "lab", "--quota", "5", "--key-file", str(tmp_path / "file" / "key"))
-    _assert_wrong_call(_keys(tmp_path, *arguments), "key")
+    _assert_wrong_call(_keys(tmp_path, *arguments), "key", 3)
     assert _listed(tmp_path) == []
 
 
@@ -200,7 +200,7 @@ def test_data_dir_comes_from_the_environment(tmp_path: Path) -> None:
 
 def test_data_dir_that_is_no_folder_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    _assert_wrong_call(_keys(tmp_path / "file", "list"), "the ledger cannot be opened")
+    _assert_wrong_call(_keys(tmp_path / "file", "list"), "the ledger cannot be opened", 3)
 
 
 def test_failing_ledger_leaves_standard_output_to_results(tmp_path: Path) -> None:
@@ -212,24 +212,24 @@ def test_failing_ledger_leaves_standard_output_to_results(tmp_path: Path) -> Non
     )
     with _killed_at_the_end(_command("keys", "revoke", key_id, "--data-dir", str(tmp_path))) as process:
         out, log = process.communicate(timeout=HANG_SECONDS)
-    assert (process.returncode, out) == (2, "")
+    assert (process.returncode, out) == (3, "")
     assert "ledger cannot be written" in log
 
 
 @pytest.mark.parametrize(
-    ("place", "told"),
+    ("status", "place", "told"),
     [
-        ("host:port/ledger", "expected the URL of"),
-        ("127.0.0.1:1/ledger", "Connection refused.* check that the server runs"),
+        (2, "host:port/ledger", "expected the URL of"),
+        (3, "127.0.0.1:1/ledger", "Connection refused.* check that the server runs"),
     ],
 )
 def test_ledger_that_cannot_be_reached_is_named_without_its_password(
-    place: str, told: str, monkeypatch: pytest.MonkeyPatch
+    status: int, place: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEACHER_DATABASE_URL", f"postgresql://teacher:sesame@{place}")
     with _killed_at_the_end(_command("keys", "list")) as process:
         out, log = process.communicate(timeout=HANG_SECONDS)
-    assert (process.returncode, out) == (2, "")
+    assert (process.returncode, out) == (status, "")
     assert re.search(told, log)
     assert "Traceback" not in log
     assert "***" in log
@@ -278,6 +278,6 @@ def test_serve_refuses_a_file_that_it_cannot_serve(tmp_path: Path) -> None:
         _command("serve", "--weights", str(tmp_path / "bad"), "--data-dir", str(tmp_path))
     ) as process:
         out, log = process.communicate(timeout=HANG_SECONDS)
-    assert (process.returncode, out) == (2, "")
+    assert (process.returncode, out) == (3, "")
     assert "expected a safetensors file" in log
     assert "Traceback" not in log

@@ -52,13 +52,13 @@ def test_log_of_either_database_is_verified_and_exported(
     assert len(CliRunner().invoke(app, ["log", "export"]).stdout.splitlines()) == 7
 
 
-def test_verify_tells_each_problem_and_exits_with_1(told: Path) -> None:
+def test_verify_tells_each_problem_and_exits_with_6(told: Path) -> None:
     rows(told / "ledger.sqlite", "UPDATE queries SET samples = 1 WHERE id = 2")
     broken = _log(told, "verify")
-    assert broken.exit_code == 1
+    assert broken.exit_code == 6
     assert broken.stdout.startswith("problem: entry 3: its hash is wrong")
     shown = _log(told, "verify", "--json")
-    assert shown.exit_code == 1
+    assert shown.exit_code == 6
     assert json.loads(shown.stdout)["problem_count"] == len(json.loads(shown.stdout)["problems"]) == 3
 
 
@@ -68,15 +68,15 @@ def test_verify_counts_the_problems_after_the_first_twenty(told: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("status", "arguments", "message"),
     [
-        (["verify", "--expect", "5"], "expect: expected SEQUENCE:HASH"),
-        (["verify", "--data-dir", "nowhere"], "nowhere/ledger.sqlite: expected a ledger, got no such file"),
+        (2, ["verify", "--expect", "5"], "expect: expected SEQUENCE:HASH"),
+        (3, ["verify", "--data-dir", "nowhere"], "nowhere/ledger.sqlite: expected a ledger, got no such file"),
     ],
 )
-def test_wrong_call_is_explained(told: Path, arguments: list[str], message: str) -> None:
+def test_wrong_call_is_explained(told: Path, status: int, arguments: list[str], message: str) -> None:
     """A mistyped folder is not made, and not called whole."""
     result = CliRunner().invoke(app, ["log", *arguments], env={"TEACHER_DATA_DIR": str(told)})
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert (result.exit_code, result.stdout) == (status, "")
     assert message in result.stderr
     assert not Path("nowhere").exists()

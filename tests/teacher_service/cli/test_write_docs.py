@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from teacher_service.api.bounded_connection import HEAD_SECONDS, MAX_HEAD_BYTES
-from teacher_service.cli.write_docs import settings_table, with_settings
+from teacher_service.cli.write_docs import exit_statuses, settings_table, with_settings
 from teacher_service.errors.catalogue import catalogue, html_page, markdown
 from teacher_service.errors.service_errors import HeadTooLarge, HeadTooSlow, ServiceError
 from teacher_service.settings import Settings
@@ -37,6 +37,10 @@ def test_page_says_that_waiting_helps_exactly_where_it_does() -> None:
 
 def test_catalogue_in_docs_is_that_of_the_errors() -> None:
     assert (DOCS / "problems.md").read_text() == markdown(), "out of date: run `make docs`"
+
+
+def test_page_of_exit_statuses_is_that_of_the_code() -> None:
+    assert (DOCS / "exit-statuses.md").read_text() == exit_statuses(), "out of date: run `make docs`"
 
 
 def test_guide_has_every_setting_and_its_default() -> None:

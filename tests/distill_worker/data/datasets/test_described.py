@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from distill_worker.data.datasets import Split
-from distill_worker.data.datasets.described import described, numbered_classes
+from distill_worker.data.datasets.described import described
 from distill_worker.errors import DataError
 from shared.normalise import normalise
 from tests.distill_worker.data.datasets.files import pixels
@@ -84,12 +84,16 @@ def _labelled(labels: Tensor) -> Split:
     return Split(torch.from_numpy(np.zeros((len(labels), 1, 2, 2), dtype=np.uint8)), labels)
 
 
-def test_classes_are_numbered_up_to_the_highest_label_of_any_split() -> None:
+def test_classes_without_names_are_numbered_up_to_the_highest_label_of_any_split() -> None:
     splits = (_labelled(torch.tensor([0, 1, 0, 1])), _labelled(torch.tensor([2])))
-    assert numbered_classes(*splits, where="here") == ("0", "1", "2")
+    dataset = described("x", *splits, None, crop_padding=0, horizontal_flip=False)
+    assert dataset.class_names == ("0", "1", "2")
+    assert not dataset.classes_are_named
+    assert described("x", *splits, "abc", crop_padding=0, horizontal_flip=False).classes_are_named
 
 
 def test_label_beyond_the_number_of_samples_is_refused_at_once() -> None:
     """An identifier in place of a class would ask for as many names."""
-    with pytest.raises(DataError, match=r"^here: expected classes numbered .*, got label 4000000000 and 2 samples"):
-        numbered_classes(_labelled(torch.tensor([0, 4_000_000_000])), where="here")
+    split = _labelled(torch.tensor([0, 4_000_000_000]))
+    with pytest.raises(DataError, match=r"^here: expected classes numbered .*, got label 4000000000 and 4 samples"):
+        described("x", split, split, None, crop_padding=0, horizontal_flip=False, where="here")

@@ -79,6 +79,40 @@ def test_one_table_is_split_by_key(library: Any, tmp_path: Path) -> None:
     assert load_dataset("hugging-face", tmp_path, path=tmp_path, image_size=(4, 6)).image_shape == (1, 4, 6)
 
 
+def _named_differently(library: Any, names: list[str], *, train_names: list[str] | None = None) -> Any:
+    first = library.ClassLabel(names=train_names or ["ant", "bee", "cow"])
+    parts = {"train": (pixels(0, 6, 4, 4), [0, 1, 2, 2, 1, 0], first)}
+    parts["test"] = (pixels(1, 4, 4, 4), [0, 1, 1, 0], library.ClassLabel(names=names))
+    return library.DatasetDict(
+        {part: _table(library, stored, labels, kind=kind) for part, (stored, labels, kind) in parts.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [
+        (["ant", "bee", "cow"], [0, 1, 1, 0]),
+        (["cow", "ant", "bee"], [2, 0, 0, 2]),
+        (["cow", "ant"], [2, 0, 0, 2]),
+    ],
+)
+def test_labels_of_the_test_table_are_mapped_by_name(
+    library: Any, tmp_path: Path, names: list[str], labels: list[int]
+) -> None:
+    _named_differently(library, names).save_to_disk(str(tmp_path))
+    dataset = load_dataset("hugging-face", tmp_path, path=tmp_path)
+    assert dataset.class_names == ("ant", "bee", "cow")
+    assert dataset.train.labels.tolist() == [0, 1, 2, 2, 1, 0]
+    assert dataset.test.labels.tolist() == labels
+
+
+def test_other_classes_in_the_test_table_are_refused(library: Any, tmp_path: Path) -> None:
+    _named_differently(library, ["ant", "Bee", "cow"]).save_to_disk(str(tmp_path))
+    message = "expected the same classes in both tables, got 'ant', 'bee', 'cow' in train and .*; only there: 'Bee'"
+    with pytest.raises(DataError, match=message):
+        load_dataset("hugging-face", tmp_path, path=tmp_path)
+
+
 def _images_as_lists(library: Any) -> Any:
     return library.Dataset.from_dict({"image": pixels(0, 4, 3, 3).tolist(), "label": [0, 1, 0, 1]})
 

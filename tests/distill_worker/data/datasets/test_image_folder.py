@@ -24,9 +24,19 @@ def _write(folder: Path, per_class: int, seed: int, *shape: int) -> np.ndarray[t
     return stored
 
 
-@pytest.mark.parametrize("part", ["test", "val"])
-def test_parts_keep_their_pixels_and_labels(tmp_path: Path, part: str) -> None:
-    train, test = _write(tmp_path / "train", 3, 0, 16, 20, 3), _write(tmp_path / part, 2, 1, 16, 20, 3)
+@pytest.mark.parametrize(
+    ("train_part", "part"),
+    [
+        ("train", "test"),
+        ("train", "val"),
+        ("Train", "Test"),
+        ("training", "validation"),
+        ("TRAINING", "Valid"),
+        ("training", "testing"),
+    ],
+)
+def test_parts_keep_their_pixels_and_labels(tmp_path: Path, train_part: str, part: str) -> None:
+    train, test = _write(tmp_path / train_part, 3, 0, 16, 20, 3), _write(tmp_path / part, 2, 1, 16, 20, 3)
     dataset = load_dataset("image-folder", tmp_path / "unused", path=tmp_path)
     assert dataset.class_names == CLASSES
     for split, stored, per_class in ((dataset.train, train, 3), (dataset.test, test, 2)):
@@ -64,12 +74,60 @@ def test_class_may_be_called_train(tmp_path: Path) -> None:
     assert load_dataset("image-folder", tmp_path, path=tmp_path).class_names == ("bus", "test", "train")
 
 
-def test_files_that_are_no_images_by_name_are_passed_over(tmp_path: Path) -> None:
-    _write(tmp_path, 5, 0, 4, 4)
-    (tmp_path / "ant" / "notes.txt").write_text("ants")
-    (tmp_path / "readme.md").write_text("about")
+@pytest.mark.parametrize("folder", [".ipynb_checkpoints", "__MACOSX", ".git/objects"])
+@pytest.mark.parametrize("place", [".", "train", "train/ant"])
+def test_hidden_folders_are_neither_classes_nor_read(tmp_path: Path, folder: str, place: str) -> None:
+    """Jupyter copies pictures there, and macOS writes `._` files that are no pictures under a picture's name."""
+    _write(tmp_path / "train", 2, 0, 4, 4)
+    _write(tmp_path / "test", 1, 1, 4, 4)
+    write_png(tmp_path / place / folder / "000-checkpoint.png", pixels(2, 9, 9))
+    (tmp_path / "test" / "bee" / "._000.png").write_bytes(b"resource fork")
     dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
-    assert len(dataset.train.labels) + len(dataset.test.labels) == 15
+    assert dataset.class_names == CLASSES
+    assert (len(dataset.train.labels), len(dataset.test.labels)) == (6, 3)
+    assert dataset.notes == ()
+
+
+def test_class_called_test_is_no_part_because_of_a_hidden_folder_in_it(tmp_path: Path) -> None:
+    for seed, name in enumerate(("bus", "test", "train")):
+        for number in range(5):
+            write_png(tmp_path / name / f"{number}.png", pixels(10 * seed + number, 4, 4))
+        (tmp_path / name / ".ipynb_checkpoints").mkdir()
+    assert load_dataset("image-folder", tmp_path, path=tmp_path).class_names == ("bus", "test", "train")
+
+
+def test_files_are_in_the_order_of_torchvision(tmp_path: Path) -> None:
+    """Also those of folders within a class, so that the samples stay those of earlier versions."""
+    datasets = pytest.importorskip("torchvision.datasets")
+    for number, name in enumerate(("b.png", "B.png", "a-1/z.png", "a/x.png", "a/b/y.png", "a.png", "10.PNG", "9.png")):
+        for seed, animal in enumerate(("ant", "bee")):
+            write_png(tmp_path / "train" / animal / name, pixels(10 * number + seed, 4, 4))
+            write_png(tmp_path / "test" / animal / name, pixels(10 * number + seed, 4, 4))
+    dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
+    listed = datasets.ImageFolder(str(tmp_path / "train"))
+    assert dataset.train.labels.tolist() == listed.targets
+    expected = np.stack([np.asarray(Image.open(path)) for path, _ in listed.samples])
+    assert np.array_equal(dataset.train.images[:, 0].numpy(), expected)
+
+
+def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    _write(tmp_path / "train", 5, 0, 4, 4)
+    _write(tmp_path / "test", 5, 1, 4, 4)
+    for name in ("train/ant/notes.txt", "train/ant/a.gif", "test/bee/deeper/b.GIF", "train/bee/c.avif", "test/d.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"something")
+    dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
+    assert (len(dataset.train.labels), len(dataset.test.labels)) == (15, 15)
+    (note,) = dataset.notes
+    assert "skipped files that are not read: 1 .avif, 2 .gif, 1 .png beside the class folders, 1 .txt;" in note
+
+
+def test_class_of_pictures_that_are_not_read_is_named_with_them(tmp_path: Path) -> None:
+    _write(tmp_path, 2, 0, 4, 4)
+    (tmp_path / "cow").mkdir()
+    (tmp_path / "cow" / "cow.gif").write_bytes(b"GIF89a")
+    with pytest.raises(DataError, match=r"got no image files in cow \(skipped files that are not read: 1 .gif;"):
+        load_dataset("image-folder", tmp_path, path=tmp_path)
 
 
 def test_grey_and_size_are_decided_over_both_parts(tmp_path: Path) -> None:
@@ -110,6 +168,13 @@ def test_classes_that_differ_between_parts_are_named(tmp_path: Path) -> None:
 def test_single_part_is_refused(tmp_path: Path, part: str) -> None:
     _write(tmp_path / part, 1, 0, 4, 4)
     with pytest.raises(DataError, match=f"expected train and test or val .*got only {part}$"):
+        load_dataset("image-folder", tmp_path, path=tmp_path)
+
+
+def test_two_training_folders_are_refused(tmp_path: Path) -> None:
+    for part in ("train", "Training", "test"):
+        _write(tmp_path / part, 1, 0, 4, 4)
+    with pytest.raises(DataError, match=r"each once and .*got only Training and train and test$"):
         load_dataset("image-folder", tmp_path, path=tmp_path)
 
 

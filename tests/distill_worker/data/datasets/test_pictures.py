@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill_worker.data.datasets.pictures import Picture, Shape, common_shape, read_pictures
+from distill_worker.data.datasets.pictures import Picture, Shape, common_shape, read_in_parts, read_pictures
 from distill_worker.errors import DataError
 from tests.distill_worker.data.datasets.files import pixels
 
@@ -117,3 +117,33 @@ def test_picture_that_is_cut_short_is_named(file_format: str, kept: int) -> None
     damaged = Picture("broken one", lambda: BytesIO(file.getvalue()[:kept]))
     with pytest.raises(DataError, match=r"^here: broken one: expected a picture, got an unreadable file"):
         _read(damaged)
+
+
+def test_all_damaged_pictures_are_named_at_once() -> None:
+    """Those whose head cannot be read, and those that are cut short after it; good ones are not named."""
+    file = BytesIO()
+    Image.fromarray(pixels(0, 32, 32, 3)).save(file, format="PNG")
+
+    def cut(kept: int, name: str) -> Picture:
+        return Picture(name, lambda: BytesIO(file.getvalue()[:kept]))
+
+    whole = cut(10**6, "whole")
+    deep = _picture(Image.fromarray(pixels(0, 4, 4).astype(np.uint16) * 257), "deep", file_format="TIFF")
+    with pytest.raises(DataError, match=r"^here: first: .*; deep: expected 8 bits .*; last: [^;]*; replace or remove"):
+        _read(cut(0, "first"), whole, deep, cut(3, "last"))
+    with pytest.raises(DataError, match=r"^here: one: .*; two: ") as error:
+        _read(cut(1000, "one"), whole, cut(1000, "two"))
+    assert "whole" not in str(error.value)
+
+
+def test_message_on_many_damaged_pictures_counts_them() -> None:
+    damaged = [Picture(f"picture {number}", lambda: BytesIO(b"none")) for number in range(25)]
+    with pytest.raises(DataError, match=r"picture 19: .*; and 5 more$") as error:
+        _read(*damaged)
+    assert "picture 20" not in str(error.value)
+
+
+def test_one_error_names_the_damaged_pictures_of_all_parts() -> None:
+    damaged = [[Picture(name, lambda: BytesIO(b"none"))] for name in ("train 1", "test 1")]
+    with pytest.raises(DataError, match=r"train 1: .*; test 1: "):
+        read_in_parts(damaged, Shape("L", 4, 4), where="here")

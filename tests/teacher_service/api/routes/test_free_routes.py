@@ -30,7 +30,7 @@ def test_metadata_names_the_model_and_its_tensors(patient_service: ServiceUnderT
                 {"name": "top_k_indices", "datatype": "INT64", "shape": [-1, -1]},
                 {"name": "label", "datatype": "INT64", "shape": [-1]},
             ],
-            "parameters": {"max_batch_size": 8},
+            "parameters": {"max_batch_size": 8, "class_names": ["a", "b", "c", "d"]},
         }
         assert patient_service.send("GET", f"{path}/ready").status_code == 200
 

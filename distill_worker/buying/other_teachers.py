@@ -1,0 +1,55 @@
+"""Samples to buy whose outputs the cache holds from another teacher, which may be the same one under another name.
+
+A teacher without a fingerprint is named by its URL, model and version, so `localhost` in place of `127.0.0.1` makes
+another teacher of it, and all samples would be paid for again.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from distill_worker.cache import Cache
+from distill_worker.errors import counted
+
+
+@dataclass(frozen=True)
+class HeldOfAnother:
+    """Outputs of samples to buy that are in the cache from another teacher."""
+
+    teacher_id: str
+    samples: int
+    """Samples to buy whose outputs, of all kinds that are wanted, are in the cache from it."""
+    may_be_the_same: bool
+    """Whether the two names differ in the address alone, or in the version alone."""
+
+    def __str__(self) -> str:
+        have = "has its outputs" if self.samples == 1 else "have their outputs"
+        holds = f"{counted(self.samples, 'sample')} to buy {have} in the cache from teacher {self.teacher_id}"
+        if not self.may_be_the_same:
+            return f"{holds}; outputs of different teachers are never mixed"
+        return (
+            f"{holds}, which may be the same teacher. A teacher's name is teacher.url/teacher.model/version. If it is "
+            "the same, set teacher.url (or TEACHER_URL), teacher.model and teacher.model_version as in that name, and "
+            "these samples cost nothing"
+        )
+
+
+def held_of_others(
+    cache: Cache, teacher_id: str, kinds: Iterable[str], sample_keys: Sequence[bytes]
+) -> tuple[HeldOfAnother, ...]:
+    """The other teachers that the cache holds outputs of these samples from, the most likely ones first."""
+    streams = [cache.streams(kind) for kind in kinds]
+    others = set.intersection(*map(set, streams)) - {teacher_id} if streams and sample_keys else set()
+    rows = []
+    for other in others:
+        held = [cache.holdings(of_kind[other]) for of_kind in streams]
+        samples = sum(all(key in rows for rows in held) for key in sample_keys)
+        if samples:
+            rows.append(HeldOfAnother(other, samples, _may_be_the_same(teacher_id, other)))
+    return tuple(sorted(rows, key=lambda row: (not row.may_be_the_same, -row.samples, row.teacher_id)))
+
+
+def _may_be_the_same(teacher_id: str, other: str) -> bool:
+    one, another = teacher_id.split("/"), other.split("/")
+    if min(len(one), len(another)) == 1:  # a fingerprint
+        return one[-1] == another[-1]
+    return one[-2:] == another[-2:] or one[:-1] == another[:-1]

@@ -1,0 +1,60 @@
+"""Samples to buy that the cache holds from another teacher, and whether that may be the same one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill_worker.buying.other_teachers import held_of_others
+from distill_worker.cache import Cache
+from tests.distill_worker.purchases import intend
+
+KEYS = [bytes([index]) * 32 for index in range(6)]
+HERE = "http://127.0.0.1:8000/m/1"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with Cache(tmp_path / "cache.sqlite") as opened:
+        yield opened
+
+
+def _hold(cache: Cache, teacher_id: str, keys: list[bytes], kinds: tuple[str, ...] = ("logits",)) -> None:
+    purchase = intend(cache, cache.order(teacher_id, kinds), keys, payer="alice")
+    cache.complete(purchase, {kind: np.zeros((len(keys), 3), np.float32) for kind in kinds})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (HERE, "http://localhost:8000/m/1", True),
+        (HERE, "https://127.0.0.1:8443/m/1", True),
+        (HERE, "http://proxy.test/path/m/1", True),
+        (HERE, "http://127.0.0.1:8000/m/9", True),
+        (HERE, "1", True),
+        ("abc", "http://127.0.0.1:8000/m/abc", True),
+        (HERE, "http://127.0.0.1:8000/n/1", False),
+        (HERE, "http://other.test/n/2", False),
+        (HERE, "abc", False),
+        ("abc", "abd", False),
+    ],
+)
+def test_another_address_or_version_may_be_the_same_teacher(cache: Cache, one: str, other: str, same: bool) -> None:
+    _hold(cache, other, KEYS[:3])
+    (row,) = held_of_others(cache, one, ["logits"], KEYS[1:])
+    assert (row.teacher_id, row.samples, row.may_be_the_same) == (other, 2, same)
+    assert ("teacher.url" in str(row)) is same
+    assert str(row).startswith(f"2 samples to buy have their outputs in the cache from teacher {other}")
+
+
+def test_only_samples_with_all_wanted_kinds_count(cache: Cache) -> None:
+    """The likeliest teacher comes first; the wanted teacher itself and other samples are no reason for a note."""
+    _hold(cache, "http://localhost:8000/m/1", KEYS[:2], ("features.a", "logits"))
+    _hold(cache, "http://localhost:8000/m/1", KEYS[2:4])
+    _hold(cache, "abc", KEYS[:4], ("features.a", "logits"))
+    _hold(cache, HERE, KEYS[4:], ("features.a", "logits"))
+    rows = held_of_others(cache, HERE, ["features.a", "logits"], KEYS[:4])
+    assert [(row.teacher_id, row.samples) for row in rows] == [("http://localhost:8000/m/1", 2), ("abc", 4)]
+    assert held_of_others(cache, HERE, ["logits"], KEYS[4:]) == ()
+    assert held_of_others(cache, HERE, ["logits"], []) == ()
