@@ -1,6 +1,6 @@
 """The plan of a purchase: what it would cost. Planning spends nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Final
@@ -158,7 +158,7 @@ def plan(order: PurchaseOrder) -> Plan:
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
     lacking = [key for key in samples if not all(key in rows for rows in held)]
     if lacking:  # what is in the cache need not be for sale any more
-        _check_outputs(description, order.kinds)
+        check_outputs(description, order.kinds)
         if order.abandon != "all":
             _check_name(description, cache, lacking)
     pending = cache.pending(claims)
@@ -226,7 +226,8 @@ def _check_name(description: Description, cache: Cache, lacking: Sequence[bytes]
         )
 
 
-def _check_outputs(description: Description, kinds: tuple[str, ...]) -> None:
+def check_outputs(description: Description, kinds: Iterable[str]) -> None:
+    """Raise `PlanRefused` if the teacher does not sell all of these kinds."""
     for kind in kinds:
         if KIND_SEPARATOR in kind:
             raise PlanRefused(

@@ -55,11 +55,13 @@ def buy(
 
             def agree(plan: Plan) -> bool:
                 nonlocal started
+                show_plan(plan)
+                preflight.check_plan(preflight.Purchase(sale, plan))
                 bound = _agree(plan, yes=yes, capped=max_calls is not None)
                 started = time.monotonic()
                 return bound
 
-            preflight.check_sale(run, description, cache)
+            sale = preflight.check_sale(run, description, cache)
             order = purchase.make_order(
                 config, samples, teacher, description, cache, max_calls=max_calls, abandon=abandon
             )
@@ -86,13 +88,11 @@ def is_terminal() -> bool:
 
 
 def _agree(plan: Plan, *, yes: bool, capped: bool) -> bool:
-    """Show the price and get an agreement to it; whether no more than this price may be spent.
+    """Get an agreement to the price; whether no more than this price may be spent.
 
     Raises:
-        PlanRefused: the quota cannot pay, or the user did not agree.
+        PlanRefused: the user did not agree.
     """
-    show_plan(plan)
-    preflight.check_plan(plan)
     if not plan.most_calls or yes or capped:
         return plan.price is not None
     calls = counted(plan.most_calls, "call")

@@ -1,6 +1,7 @@
 """The commands that show a price, spend it, and check the bill: `plan`, `fetch`, `reconcile`."""
 
 import json
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -15,7 +16,7 @@ from distill_worker.cli.console import say
 from distill_worker.cli.options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
 from distill_worker.cli.tables_buying import answers, money, show_plan, show_reconciliation
 from distill_worker.config.load import load_config
-from distill_worker.errors import CheckFailed, ConfigError, counted
+from distill_worker.errors import CheckFailed, ConfigError, WorkerError, counted
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
@@ -30,20 +31,22 @@ def plan(
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
         return
+    problems: list[WorkerError] = []
     planned_run = preflight.Run(config, lambda: selected_samples(config, keep=False))
-    preflight.check_run(planned_run)
+    preflight.check_run(planned_run, problems.append)
     selected = planned_run.selected
     with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
-        preflight.check_sale(planned_run, description, cache)
+        sale = preflight.check_sale(planned_run, description, cache, problems.append)
         order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
         made = plan_purchase(order)
+        preflight.check_plan(preflight.Purchase(sale, made), problems.append)
     if as_json:
         print(json.dumps({**made.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}))
     else:
         show_plan(made, answers)
         agreed_purchase.say_round(config, selected)
         _say_later(selected, made)
-    preflight.check_plan(made)
+    _raise_first(problems)
 
 
 def fetch(
@@ -102,6 +105,14 @@ def reconcile(
     if result.differences:
         samples = counted(sum(row.samples for row in result.differences), "sample")
         raise CheckFailed(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
+
+
+def _raise_first(problems: Sequence[WorkerError]) -> None:
+    """Raise the first problem, if there is one, after the others are printed."""
+    for problem in problems[1:]:
+        say(f"error: {problem}")
+    if problems:
+        raise problems[0]
 
 
 def _say_later(selected: SelectedSamples, plan: Plan) -> None:

@@ -40,6 +40,7 @@ def train(
             output = config.teacher.output
             owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
             targets = load_targets(cache, owner, samples.keys, kinds)
+    _check(config, samples, (targets, owner), fresh=fresh)
     _print_result(config, _train(config, samples, (targets, owner), fresh=fresh), as_json=as_json)
 
 
@@ -58,10 +59,11 @@ def run(
 
     def buy(selected: SelectedSamples) -> Bought:
         nonlocal left
-        checked_run = preflight.Run(config, lambda: selected)
+        checked_run = preflight.Run(config, lambda: selected, trains=True, fresh=fresh)
         preflight.check_run(checked_run)
         agreed_purchase.say_round(config, selected)
         if not config.needs_teacher:
+            preflight.check_lesson(preflight.Lesson(checked_run, {}, None))
             return {}, None
         made, bought = agreed_purchase.buy(checked_run, max_calls=left, yes=yes)
         left = None if left is None else max(0, left - bought)
@@ -72,6 +74,16 @@ def run(
         return _train(round_config, samples, bought, fresh=fresh)
 
     _print_result(config, run_in_rounds(config, buy=buy, train=train), as_json=as_json)
+
+
+def _check(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> None:
+    """Check everything but the teacher, which is not contacted."""
+    targets, teacher_id = bought
+    selected = SelectedSamples(samples, rounds=config.budget.rounds, later=0, teacher_id=teacher_id)
+    checked_run = preflight.Run(config, lambda: selected, trains=True, fresh=fresh)
+    preflight.check_run(checked_run)
+    shapes = {kind: outputs.shape[1:] for kind, outputs in targets.items()}
+    preflight.check_lesson(preflight.Lesson(checked_run, shapes, teacher_id))
 
 
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> dict[str, Any]:

@@ -25,6 +25,17 @@ class Description:
     """Whether requests with the same Idempotency-Key are charged once."""
     class_names: tuple[str, ...] | None = None
     """In the order of its outputs; None if the teacher states none."""
+    input_datatype: str | None = None
+    """The datatype of the images that it takes, as the Open Inference Protocol names it; None if it states none."""
+    states_classes: bool = True
+    """Whether `num_classes` is the teacher's own statement; otherwise it comes from the configuration."""
+    may_lack_classes: bool = False
+    """Whether the data may have more classes than `num_classes`, which the teacher never answers."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it states the shapes of images and outputs; otherwise the first answer shows whether they fit."""
+        return self.image_shape is not None and self.states_classes
 
 
 @dataclass(frozen=True)

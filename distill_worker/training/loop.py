@@ -87,6 +87,15 @@ def train(
     return run.best
 
 
+def take_first_step(
+    network: nn.Module, objective: Objective, data: TrainingSet, training: Training, *, batch_size: int
+) -> None:
+    """Take the first step of a training with a batch of another size; `network` and `objective` change."""
+    run = _RunningTraining(network, objective, data, training.model_copy(update={"batch_size": batch_size}))
+    network.train()
+    run.step()
+
+
 class _RunningTraining:
     """A training between two steps. `state` and `restore` convert it to and from a checkpoint."""
 

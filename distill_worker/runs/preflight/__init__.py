@@ -1,0 +1,171 @@
+"""What is checked before a call is spent: the registry of checks, and the functions that run them.
+
+`plan`, `fetch`, `run` (in each round) and `compare` run these checks. docs/checks.md is generated from the registry.
+tests/end_to_end/test_nothing_spent.py has a case for each check.
+
+Invariant: a check spends no call, and changes neither a purchase nor a run's result.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+from distill_worker.cache import Cache
+from distill_worker.errors import WorkerError
+from distill_worker.runs.preflight.disk_space import check_cache, check_run_directory
+from distill_worker.runs.preflight.facts import Lesson, Purchase, Run, Sale
+from distill_worker.runs.preflight.teacher_checks import check_classes, check_datatype, check_image_shape
+from distill_worker.runs.rounds import check_teacher
+from distill_worker.runs.run_facts import identity_of
+from distill_worker.runs.train_student import device_of, teacher_facts
+from distill_worker.teachers.base import Description
+from distill_worker.training.run_directory import RunDirectory
+
+__all__ = [
+    "CHECKS",
+    "Lesson",
+    "Purchase",
+    "Run",
+    "Sale",
+    "check_lesson",
+    "check_plan",
+    "check_run",
+    "check_sale",
+    "table",
+]
+
+Facts = TypeVar("Facts")
+
+Report = Callable[[WorkerError], None]
+"""Takes what a check raised."""
+
+
+def _raise(error: WorkerError) -> None:
+    raise error
+
+
+@dataclass(frozen=True)
+class Check(Generic[Facts]):
+    """One check."""
+
+    name: str
+    must_hold: str
+    """One sentence for the documentation: what must hold."""
+    run: Callable[[Facts], object]
+    """Raises `WorkerError` if it does not hold."""
+
+
+WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
+    Check(
+        "device", "This machine has the device in `training.device`", lambda run: device_of(run.config.training.device)
+    ),
+    Check(
+        "directory",
+        "`output.directory` can be written, holds no run of another configuration, and no process trains in it",
+        lambda run: _check_directory(run),
+    ),
+    Check(
+        "samples",
+        "The data set can be read and has `budget.n` distinct samples; the weights file in `budget.features` fits",
+        lambda run: run.selected,
+    ),
+)
+WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
+    Check(
+        "teacher",
+        "In rounds: the teacher is the one that earlier rounds were bought from",
+        lambda sale: check_teacher(sale.run.selected, sale.description.id),
+    ),
+    Check("image-shape", "The teacher takes images of the data's shape", check_image_shape),
+    Check("datatype", "The teacher takes images as the pixels that are sent (UINT8)", check_datatype),
+    Check("classes", "The teacher has as many classes as the data", check_classes),
+    Check("outputs", "The teacher sells this API key the outputs that the methods need", lambda sale: sale.kinds),
+)
+WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
+    Check(
+        "run", "The run directory holds no run on other data, code or outputs", lambda lesson: _check_identity(lesson)
+    ),
+    Check(
+        "dry-pass",
+        "The student can be built; it takes a training step on made-up outputs, classifies one image, and can be saved",
+        lambda lesson: lesson.weights_bytes,
+    ),
+    Check("disk-space", "The disk has space for the student and its checkpoints", check_run_directory),
+)
+WITH_PLAN: Final[tuple[Check[Purchase], ...]] = (
+    Check("cache", "The cache can be written", lambda purchase: _check_writable(purchase.sale.cache)),
+    Check("cache-space", "The disk has space for the outputs", check_cache),
+    Check("quota", "The quota suffices", lambda purchase: purchase.plan.check()),
+)
+
+STAGES: Final[Mapping[str, tuple[Check[Any], ...]]] = {
+    "the configuration and the data": WITHOUT_TEACHER,
+    "the teacher's description": WITH_DESCRIPTION,
+    "the shapes of its outputs": WITH_OUTPUTS,
+    "the plan": WITH_PLAN,
+}
+"""The checks by what they need, in the order in which they run."""
+CHECKS: Final[tuple[Check[Any], ...]] = tuple(check for checks in STAGES.values() for check in checks)
+
+
+def check_run(run: Run, report: Report = _raise) -> None:
+    """Check everything that needs no teacher. Raises `WorkerError`, unless `report` takes it."""
+    _run(WITHOUT_TEACHER, run, report)
+
+
+def check_sale(run: Run, description: Description, cache: Cache, report: Report = _raise) -> Sale:
+    """Check a run against its teacher's description, and that its student can learn from the outputs.
+
+    Raises:
+        WorkerError: a check failed, and `report` did not take it.
+    """
+    sale = Sale(run, description, cache)
+    _run(WITH_DESCRIPTION, sale, report)
+    check_lesson(sale.lesson, report)
+    return sale
+
+
+def check_lesson(lesson: Lesson, report: Report = _raise) -> None:
+    """Check that the student can learn from these outputs. Raises `WorkerError`, unless `report` takes it."""
+    _run(WITH_OUTPUTS, lesson, report)
+
+
+def check_plan(purchase: Purchase, report: Report = _raise) -> None:
+    """Check the plan of a purchase that is not empty. Raises `WorkerError`, unless `report` takes it."""
+    if purchase.plan.outstanding:
+        _run(WITH_PLAN, purchase, report)
+
+
+def table() -> str:
+    """The registry as a Markdown table."""
+    rows = [f"| {check.name} | {check.must_hold} | {needs} |" for needs, checks in STAGES.items() for check in checks]
+    return "\n".join(["| check | what must hold | needs |", "|---|---|---|", *rows]) + "\n"
+
+
+def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> None:
+    for check in checks:
+        try:
+            check.run(facts)
+        except WorkerError as error:
+            report(error)
+
+
+def _check_directory(run: Run) -> None:
+    """Raise `RunError` if the directory cannot be written, is in use, or holds a run of another configuration."""
+    directory = RunDirectory(run.config.output.directory)
+    directory.check(run.config.identity, fresh=run.fresh)
+    if run.trains:
+        directory.check_idle()
+
+
+def _check_identity(lesson: Lesson) -> None:
+    """Raise `RunError` if the directory of the next training holds another run."""
+    run, training = lesson.run, lesson.run.training
+    identity = identity_of(training, run.samples, teacher_facts(lesson.teacher_id, lesson.teacher))
+    RunDirectory(training.output.directory).check(identity, fresh=run.fresh)
+
+
+def _check_writable(cache: Cache) -> None:
+    """Raise `CacheError` if the cache cannot be written."""
+    with cache.buying(), cache.writing():
+        pass
