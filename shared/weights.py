@@ -1,8 +1,9 @@
 """The weights file: a safetensors file that describes itself, so that one path is enough to serve or evaluate it.
 
 Invariant: the fingerprint depends on everything that changes an output or its meaning (network, tensors, preprocessing,
-class names) and on nothing else (not on where the weights came from, nor on how the file was written). One exception:
-of a network from a factory (`<module>:<factory>`) it covers the name, not the code, which the file does not hold.
+class names) and on nothing else (not on where the weights came from, nor on how the file was written). The file does
+not hold the code of a network from a factory (`<module>:<factory>`): if that differs from the code with which the file
+was written, the fingerprint differs too. Files of earlier versions do not name their code: theirs does not cover it.
 """
 
 import json
@@ -19,11 +20,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from shared.degradation import Degradation
-from shared.networks import build_network, runs_code
+from shared.networks import build_network, runs_code, source_digest
+from shared.networks.draws import draws_from
 
 CARD: Final = "tuition"
 """Where a file's metadata keep its card, as JSON."""
 FINGERPRINT_LENGTH: Final = 16
+_CODE: Final = "code"
 
 
 class WeightsError(ValueError):
@@ -103,10 +106,10 @@ def load_weights(path: Path, *, trust_code: bool = False) -> tuple[WeightsCard, 
             "pass --trust-code if you trust the file's author"
         )
     try:
-        with torch.random.fork_rng(devices=[]):
+        with draws_from(_seed_of(card)):
             network = build_network(card.network, num_classes=card.num_classes, in_channels=card.in_channels)
         network.load_state_dict(state)
-        identity = fingerprint(card, state)
+        identity = _with_code(fingerprint(card, state), card)
     except (ValueError, RuntimeError, TypeError) as error:
         raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
     return card, network.eval(), identity
@@ -133,6 +136,16 @@ def canonical_card(card: WeightsCard) -> bytes:
     return json.dumps(card.model_dump(mode="json", exclude=left_out), sort_keys=True).encode()
 
 
+def code_provenance(network: str) -> dict[str, str]:
+    """The entry of a card's provenance for the code that a network's name runs; none if it runs no code.
+
+    Raises:
+        ValueError: as `source_digest`.
+    """
+    digest = source_digest(network)
+    return {} if digest is None else {_CODE: digest}
+
+
 def fingerprint(card: WeightsCard, state: Mapping[str, Tensor]) -> str:
     """The first 16 hexadecimal digits of the SHA-256 over the canonical card and the tensors, sorted by name."""
     digest = sha256(canonical_card(card))
@@ -141,3 +154,17 @@ def fingerprint(card: WeightsCard, state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def _with_code(identity: str, card: WeightsCard) -> str:
+    """The fingerprint, which becomes another if the network's code is not the one that the card names."""
+    written_with = card.provenance.get(_CODE)
+    if written_with is None or (now := source_digest(card.network)) == written_with:
+        return identity
+    return sha256(f"{identity}:{now}".encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def _seed_of(card: WeightsCard) -> int:
+    """The seed of the training, so that what a network draws for itself and the file lacks is drawn again the same."""
+    seed = card.provenance.get("seed")
+    return seed if isinstance(seed, int) else 0

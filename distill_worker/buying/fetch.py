@@ -1,18 +1,20 @@
 """Buy what a plan lacks, and store it.
 
-It first repeats the purchases that earlier runs left open, then sends the other samples. Several requests are in flight
-at once. It waits for samples that another worker is buying into the same cache. `Claims` ensures that no sample is paid
-for twice.
+It first repeats the purchases that earlier runs left open, then sends the other samples. The first request goes alone
+until its answer is stored and judged; from then on, several are in flight at once. It waits for samples that another
+worker is buying into the same cache. `Claims` ensures that no sample is paid for twice.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from distill_worker.buying import endings
 from distill_worker.buying.deferred_interrupts import deferred_interrupts
 from distill_worker.buying.order import Images, PurchaseOrder
 from distill_worker.buying.plan import Plan
@@ -22,18 +24,18 @@ from distill_worker.errors import (
     CacheError,
     PlanRefused,
     QuotaExhausted,
-    TeacherChanged,
     TeacherError,
     TeacherRefused,
     TeacherUnavailable,
     WorkerError,
-    counted,
 )
 from distill_worker.teachers.base import Answer
 from shared.durable.process_lock import ProcessLock
 
 Progress = Callable[[int, Plan], None]
 """Called with the number of samples of the plan that are bought and stored so far."""
+OnAnswer = Callable[[Sequence[bytes], Mapping[str, NDArray[np.float32]]], None]
+"""Called with sample keys and their outputs, float32 `[samples, ...]` by kind."""
 
 _POLL_SECONDS: Final = 0.5
 """Between two looks at another worker's purchases, when nothing else is left to do."""
@@ -47,6 +49,8 @@ class Callbacks:
 
     progress: Progress = lambda _done, _plan: None
     """Called after each answer."""
+    on_answer: OnAnswer = lambda _sample_keys, _outputs: None
+    """Called after each answer is stored. It judges the answer: a WorkerError that it raises ends the purchase."""
     on_wait: Callable[[int], None] = lambda _samples: None
     """Called once, with the number of samples that another worker is buying, when only they are left."""
     on_end: Callable[[int], None] = lambda _requests: None
@@ -83,6 +87,7 @@ def fetch(
     Raises:
         PlanRefused: the quota is too small, or more would be sent than was agreed to.
         QuotaExhausted: the quota ran out on the way.
+        WorkerError: `callbacks.on_answer` raised it.
         TeacherChanged: another teacher answered; its answer is stored under its own name.
         TeacherError, CacheError: see `distill_worker.errors`.
     """
@@ -121,6 +126,7 @@ class _Purchases:
         self._images = images
         self._callbacks = callbacks
         self._progress = callbacks.progress
+        self._judge = callbacks.on_answer
         self._raise_interrupt = raise_interrupt
         self._flying: dict[Future[Answer], Purchase] = {}
         self._failure: Exception | None = None
@@ -130,8 +136,8 @@ class _Purchases:
         claims, waiting = self._claims, False
         while True:
             self._raise_interrupt()
-            # If repeats are charged, the first answer must show that the teacher is the described one.
-            most = self._order.concurrency if self._order.description.repeats_are_free or self.bought else 1
+            # The first answer must show that the teacher is the described one, and that its answers can be used.
+            most = self._order.concurrency if self.bought else 1
             if self._failure is None and (free := most - len(self._flying)) > 0:
                 for purchase in self._order.cache.claim(claims, buyer, free):
                     self._send(pool, purchase)
@@ -145,16 +151,17 @@ class _Purchases:
                 waiting = True
                 sleep(_POLL_SECONDS)
         if self._failure is not None:
-            raise _with_advice(self._failure, self.bought, self._plan)
+            raise endings.with_advice(self._failure, self.bought, self._plan)
         if claims.over_limit:
-            raise PlanRefused(_beyond_agreement(claims.over_limit, self.bought))
+            raise PlanRefused(endings.beyond_agreement(claims.over_limit, self.bought))
         if claims.uncertain:
-            raise TeacherError(_uncertain(len(claims.uncertain), self.bought))
+            raise TeacherError(endings.uncertain(len(claims.uncertain), self.bought))
 
     def end(self) -> None:
         """Send nothing more, and store the answers of all requests in flight: they are paid for."""
         self._order.teacher.stop()
         self._progress = lambda _done, _plan: None  # it may be what failed
+        self._judge = lambda _sample_keys, _outputs: None
         self._raise_interrupt = lambda: None
         if self._flying:
             self._callbacks.on_end(len(self._flying))
@@ -196,7 +203,7 @@ class _Purchases:
             if not purchase.begun_earlier or isinstance(error, QuotaExhausted):
                 self._order.cache.void(purchase)
                 raise
-            raise _rejected_again(error) from error
+            raise endings.rejected_again(error) from error
         except AnswerExpired:
             self._claims.mark_uncertain(purchase)
             return
@@ -209,7 +216,8 @@ class _Purchases:
         self.bought += len(purchase.sample_keys)
         self._progress(self.bought, self._plan)
         if answer.teacher_id != self._order.description.id:
-            raise _changed(self._order.description.id, answer.teacher_id)
+            raise endings.changed(self._order.description.id, answer.teacher_id)
+        self._judge(purchase.sample_keys, answer.outputs)
 
     def _fail(self, error: Exception) -> None:
         """Keep the first failure; from then on nothing more is sent."""
@@ -235,54 +243,6 @@ def abandon(order: PurchaseOrder) -> None:
         return is_named and bool(claims.satisfied_by(purchase, held))
 
     cache.abandon(order.description.id, is_given_up)
-
-
-def _changed(expected: str, got: str) -> TeacherChanged:
-    return TeacherChanged(
-        f"expected an answer of teacher {expected}, got one of {got}: the teacher was replaced during the purchase. "
-        f"The answer is stored under the name of {got}, and nothing more was sent. If the teacher always answers so, "
-        "set teacher.model_version"
-    )
-
-
-def _uncertain(samples: int, bought: int) -> str:
-    return (
-        f"{_bought(bought)}; not sent again: {counted(samples, 'sample')}, which may have been charged and would be "
-        "charged again. Compare with the bill (`distill-worker reconcile`), then buy them again "
-        "with `distill-worker fetch --abandon all`"
-    )
-
-
-def _rejected_again(error: TeacherRefused) -> TeacherRefused:
-    return TeacherRefused(
-        f"{error}. This request was sent before and may have been charged then, so its purchase stays open: undo the "
-        "change at the teacher, or give the purchase up with `distill-worker fetch --abandon all`"
-    )
-
-
-def _with_advice(failure: Exception, bought: int, plan: Plan) -> Exception:
-    """The failure with what was bought before it and how to go on."""
-    if not isinstance(failure, WorkerError):
-        return failure
-    advice = "get a larger quota and " if isinstance(failure, QuotaExhausted) else ""
-    then = f"{advice}run the same command again to buy the rest"
-    if isinstance(failure, TeacherChanged):
-        then = "see the cost now with `distill-worker plan`"
-    advised = type(failure)(f"{failure}. {_bought(bought, plan.outstanding)}; {then}")
-    advised.__cause__ = failure
-    return advised
-
-
-def _beyond_agreement(samples: int, bought: int) -> str:
-    return (
-        f"{_bought(bought)}; not sent: {counted(samples, 'sample')}, which other workers left unbought and which would "
-        "exceed the agreed number of calls: run the same command again to buy them"
-    )
-
-
-def _bought(samples: int, of: int | None = None) -> str:
-    number = counted(samples, "sample") if of is None else f"{samples} of {counted(of, 'sample')}"
-    return f"Bought and cached: {number}"
 
 
 def _image(images: Mapping[bytes, Images], key: bytes) -> Images:

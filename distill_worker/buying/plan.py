@@ -137,11 +137,12 @@ class Plan:
         """Raise `PlanRefused` if the quota is too small."""
         if self.quota is not None and self.shortfall:
             remaining = self.quota.remaining
-            part = f"buy a part with --max-calls {remaining}, " if remaining else ""
+            part = self.reopened_samples or remaining  # open purchases are repeated first, most likely for free
+            buy_part = f"buy a part with --max-calls {part} and train on it with train --held, " if part else ""
             raise PlanRefused(
                 f"budget.n: expected a quota for {counted(len(self.to_buy), 'call')} ({counted(self.wanted, 'sample')} "
                 f"wanted, {self.cached} in the cache), got {remaining} of {counted(self.quota.limit, 'call')} left. "
-                f"Nothing was spent. Lower n by {self.shortfall + self.left_out}, {part}or get a larger quota"
+                f"Nothing was spent. Lower n by {self.shortfall + self.left_out}, {buy_part}or get a larger quota"
             )
 
 

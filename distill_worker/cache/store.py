@@ -36,8 +36,10 @@ from distill_worker.cache.purchases import (
     void_purchase,
 )
 from distill_worker.cache.streams import (
+    class_names_of,
     find_stream,
     make_stream,
+    save_class_names,
     shape_of,
     streams_by_kind,
     streams_by_teacher,
@@ -252,17 +254,23 @@ class Cache:
         return len(abandoned)
 
     def save_teacher(self, address: str, description: Mapping[str, Any]) -> None:
-        """Save the description that the teacher at an address returned."""
+        """Save the description that the teacher at an address returned, and its class names beside its outputs."""
         row = {"address": address, "description": json.dumps(description), "seen_at": self._clock()}
         with self.writing() as connection:
             connection.execute(delete(schema.addresses).where(schema.addresses.c.address == address))
             connection.execute(insert(schema.addresses).values(row))
+            save_class_names(connection, description["id"], description.get("class_names"))
 
     def teacher_description(self, address: str) -> tuple[dict[str, Any], float] | None:
         """The last description of the teacher at an address, and when it was saved, in seconds since the epoch."""
         with self.reading() as connection:
             row = connection.execute(select(schema.addresses).where(schema.addresses.c.address == address)).first()
         return None if row is None else (json.loads(row.description), row.seen_at)
+
+    def class_names(self, teacher_id: str) -> tuple[str, ...] | None:
+        """The names of a teacher's classes, in the order of its outputs; None if none are saved."""
+        with self.reading() as connection:
+            return class_names_of(connection, teacher_id)
 
     def now(self) -> float:
         """Seconds since the epoch."""

@@ -1,5 +1,7 @@
-"""Streams: a teacher's outputs of one kind, and the shape of one output."""
+"""Streams: a teacher's outputs of one kind, the shape of one output, and the names of the teacher's classes."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, insert, select
@@ -54,6 +56,20 @@ def save_shape(connection: Connection, stream_id: int, shape: tuple[int, ...]) -
     if len(shape) > 1 and shape_of(connection, stream_id) is None:
         sizes = ",".join(map(str, shape))
         connection.execute(insert(schema.stream_shapes).values(stream_id=stream_id, shape=sizes))
+
+
+def class_names_of(connection: Connection, teacher_id: str) -> tuple[str, ...] | None:
+    """The names of a teacher's classes, in the order of its outputs; None if it stated none."""
+    query = select(schema.class_names.c.names).where(schema.class_names.c.teacher_id == teacher_id)
+    row = connection.execute(query).first()
+    return None if row is None else tuple(json.loads(row.names))
+
+
+def save_class_names(connection: Connection, teacher_id: str, names: Sequence[str] | None) -> None:
+    """Save the names of a teacher's classes, unless some are saved: its earlier outputs are in the order of those."""
+    if names is not None and class_names_of(connection, teacher_id) is None:
+        row = {"teacher_id": teacher_id, "names": json.dumps(names)}
+        connection.execute(insert(schema.class_names).values(row))
 
 
 def split_kinds(joined: str) -> tuple[str, ...]:

@@ -12,8 +12,10 @@ from distill_worker.cli.console import progress_bar, say
 from distill_worker.cli.options import AsJson, ConfigFile, Fresh, MaxCalls, Overrides, Yes
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import counted
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight
+from distill_worker.runs.held_samples import HeldSamples, held_samples
 from distill_worker.runs.rounds import Bought, SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import find_bought, load_targets
@@ -27,14 +29,24 @@ def train(
     teacher_id: Annotated[
         str | None, typer.Option(help="The teacher to learn from, if the cache holds outputs of several.")
     ] = None,
+    held: Annotated[
+        bool,
+        typer.Option("--held", help="Train on the samples that are in the cache; their number takes the place of n."),
+    ] = False,
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint."""
-    config = load_config(config_file, overrides or ())
-    samples = all_samples(config)
+    config = load_config(config_file, overrides or (), on_note=say)
     targets: dict[str, torch.Tensor] = {}
     owner = None
+    if held:
+        with Cache(config.output.cache) as cache:
+            part = held_samples(config, cache, teacher_id)
+        config, samples, teacher_id = part.config, part.samples, part.teacher_id
+        _say_held(part)
+    else:
+        samples = all_samples(config)
     if config.needs_teacher:
         with Cache(config.output.cache) as cache:
             output = config.teacher.output
@@ -53,7 +65,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Plan, buy what is not cached, train and evaluate; `budget.rounds` sets the rounds. After a kill, it resumes."""
-    config = load_config(config_file, overrides or ())
+    config = load_config(config_file, overrides or (), on_note=say)
 
     left = max_calls
 
@@ -84,6 +96,12 @@ def _check(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) 
     preflight.check_run(checked_run)
     shapes = {kind: outputs.shape[1:] for kind, outputs in targets.items()}
     preflight.check_lesson(preflight.Lesson(checked_run, shapes, teacher_id))
+
+
+def _say_held(part: HeldSamples) -> None:
+    n = len(part.samples.chosen)
+    others = "" if part.are_first else f"; with budget.n = {n} alone, the run may select others"
+    say(f"training on {n} of {counted(part.wanted, 'sample')}, those in the cache{others}")
 
 
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> dict[str, Any]:

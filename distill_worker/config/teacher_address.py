@@ -31,7 +31,8 @@ class _Address(Section):
     label_smoothing: Annotated[float, NOT_IN_DESCRIPTION] = Field(default=0.1, gt=0, lt=0.5)
     """For the output `label`: the probability that all other classes share."""
     model_version: str | None = Field(default=None, min_length=1)
-    """The model's version, for a teacher that does not state it before it is paid."""
+    """The version to buy from, one of those that the server lists; default: the latest. For a teacher that states no
+    version before it is paid, the name of its version."""
     num_classes: int | None = Field(default=None, ge=2)
     """The number of classes, for a teacher that does not state it."""
     request_size: Annotated[int, NOT_IN_DESCRIPTION] = Field(default=32, ge=1)

@@ -40,6 +40,8 @@ class Samples:
     """uint8, shaped like `queried`: the images that the student gets, before augmentation."""
     label_probabilities: Tensor
     """float32 `[queries, classes]`."""
+    ranked_rows: list[int]
+    """The rows of the chosen samples in the order of selection, which is the order in which they are bought."""
     precomputed_keys: list[bytes] | None = None
     """The sample keys of `queried`, if they are computed already."""
 
@@ -94,6 +96,7 @@ class Samples:
             queried,
             images,
             probabilities,
+            _rows_of(keys, [pool.key_of[position] for position in chosen]),
             [pool.key_of[position] for position in chosen] if queried is dataset_images else None,
         )
 
@@ -109,8 +112,13 @@ class Samples:
 
     @cached_property
     def wanted(self) -> dict[bytes, NDArray[np.uint8]]:
-        """The images to buy, by sample key."""
-        return dict(zip(self.keys, self.queried.numpy(), strict=True))
+        """The images to buy, by sample key, in the order of purchase: in the order of selection, mixtures last.
+
+        So a part of a purchase holds the samples that a nested strategy selects for a smaller n.
+        """
+        images = self.queried.numpy()
+        mixtures = range(len(self.chosen), len(images))
+        return {self.keys[row]: images[row] for row in (*self.ranked_rows, *mixtures)}
 
     def digest(self) -> str:
         """A hash of these samples and their labels, 16 hexadecimal digits."""
@@ -143,6 +151,12 @@ def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
         horizontal_flip=dataset.horizontal_flip if flip is None else flip,
         channels_last=config.training.channels_last,
     )
+
+
+def _rows_of(keys: Sequence[bytes], rows: Sequence[bytes]) -> list[int]:
+    """The row of each key."""
+    row_of = {key: row for row, key in enumerate(rows)}
+    return [row_of[key] for key in keys]
 
 
 def _views(images: Tensor, view: Preprocessing, seed: int) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from distill_worker.buying.output_choice import with_logits_as
 from distill_worker.cache import Cache
-from distill_worker.errors import CacheError, ConfigError
-from shared.output_kinds import AUTO, LOGITS, most_informative
+from distill_worker.errors import CacheError, ConfigError, counted
+from shared.output_kinds import AUTO, FEATURES, LOGITS, most_informative
 
 
 def find_teacher(
@@ -54,6 +54,35 @@ def find_bought(
     return owner, complete[owner]
 
 
+def find_held(
+    cache: Cache, keys: Sequence[bytes], teacher_id: str | None, kinds: Sequence[str], output: str = AUTO
+) -> tuple[str, set[bytes]]:
+    """The teacher that some of these samples were bought from, and the samples whose outputs are all in the cache.
+
+    `auto` stands for the distribution that is in the cache for the most of these samples.
+
+    Raises:
+        CacheError: there are none.
+        ConfigError: there are those of several teachers, and `teacher_id` is None.
+    """
+    known = cache.teachers()
+    held = {owner: _most_held(cache, owner, keys, kinds, output) for owner in known if teacher_id in (None, owner)}
+    owners = [owner for owner, samples in held.items() if samples]
+    if len(owners) > 1:
+        counts = ", ".join(f"{owner} ({counted(len(held[owner]), 'sample')})" for owner in owners)
+        raise ConfigError(
+            "expected one teacher whose outputs of these samples are in the cache, got several; choose one with "
+            f"--teacher-id: {counts}"
+        )
+    if not owners:
+        raise CacheError(
+            f"expected outputs ({', '.join(kinds)}) {_whose(teacher_id)} in the cache, got none of "
+            f"{counted(len(keys), 'sample')} (teachers in the cache: {', '.join(known) or 'none'}). Buy some: "
+            "distill-worker fetch"
+        )
+    return owners[0], held[owners[0]]
+
+
 def cached_kinds(cache: Cache, teacher_id: str, keys: Sequence[bytes]) -> list[str]:
     """The kinds of a teacher's output that are in the cache for all of these samples."""
     streams = cache.kinds_of(teacher_id).items()
@@ -80,12 +109,30 @@ def _the_only(
             f"with --teacher-id: {', '.join(complete)}"
         )
     if not complete:
-        whose = f"of teacher {teacher_id}" if teacher_id else "of any teacher"
         raise CacheError(
-            f"expected all {len(set(keys))} outputs ({', '.join(kinds)}) {whose} in the cache, but some are missing "
-            f"(teachers in the cache: {', '.join(known) or 'none'}). Buy them: distill-worker fetch"
+            f"expected all {len(set(keys))} outputs ({', '.join(kinds)}) {_whose(teacher_id)} in the cache, but some "
+            f"are missing (teachers in the cache: {', '.join(known) or 'none'}). Buy them: distill-worker fetch; or "
+            "train on those that are in the cache: distill-worker train --held"
         )
     return complete[0]
+
+
+def _whose(teacher_id: str | None) -> str:
+    return f"of teacher {teacher_id}" if teacher_id else "of any teacher"
+
+
+def _most_held(cache: Cache, owner: str, keys: Sequence[bytes], kinds: Sequence[str], output: str) -> set[bytes]:
+    """The samples whose outputs of a teacher are all in the cache, with the distribution that gives the most."""
+    streams = cache.kinds_of(owner)
+    distributions = [kind for kind in streams if not kind.startswith(FEATURES)] if output == AUTO else [output]
+    choices = [with_logits_as(kind, kinds) for kind in distributions] if LOGITS in kinds else [tuple(kinds)]
+    held = [_held(cache, [streams[kind] for kind in choice], keys) for choice in choices if set(choice) <= set(streams)]
+    return max(held, key=len, default=set())
+
+
+def _held(cache: Cache, stream_ids: Sequence[int], keys: Sequence[bytes]) -> set[bytes]:
+    held = [cache.holdings(stream_id) for stream_id in stream_ids]
+    return {key for key in keys if all(key in rows for rows in held)}
 
 
 def _load(cache: Cache, stream_id: int, keys: Sequence[bytes]) -> Tensor:

@@ -18,6 +18,7 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherStopped, TeacherUnavailable
+from distill_worker.teachers.http_client import open_client
 from distill_worker.teachers.http_errors import error_from_response, public_url, status_of
 from distill_worker.teachers.pacer import Pacer, Stopped, Turn, WaitTooLong
 from distill_worker.teachers.rate_limit_headers import Limits, limits
@@ -62,8 +63,11 @@ class Sender:
         pacer: Pacer | None = None,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
-        """`sleep` waits before a retry; by default until `stop` at the longest."""
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        """`sleep` waits before a retry; by default until `stop` at the longest.
+
+        Raises:
+            ConfigError: see `open_client`.
+        """
         self.payer = payer_of(api_key)
         self.url = public_url(url)
         """The URL for messages and names, without secrets."""
@@ -73,11 +77,11 @@ class Sender:
         self._stopped = Event()
         self._sleep = sleep or self._sleep_unless_stopped
         self._pacer = pacer or Pacer(most_at_once, max(give_up_after_seconds, _LONGEST_PACED_WAIT_SECONDS))
-        self._client = httpx.Client(
-            base_url=address.rstrip("/"),
-            headers=headers,
-            timeout=timeout_seconds,
+        self._client = open_client(
+            address.rstrip("/"),
+            api_key=api_key,
             transport=transport,
+            timeout=timeout_seconds,
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=most_at_once),
         )
 

@@ -31,7 +31,10 @@ class OipTeacher:
         model_version: str | None = None,
         num_classes: int | None = None,
     ) -> None:
-        """The last three replace what the server does not state, or states wrongly (`repeats_are_free`)."""
+        """A client of this model, in this version; of the latest if `model_version` is None.
+
+        The last three also replace what the server does not state, or states wrongly (`repeats_are_free`).
+        """
         self.payer = sender.payer
         self.former_payers: tuple[str, ...] = ()
         self._sender = sender
@@ -59,12 +62,18 @@ class OipTeacher:
         self._sender.stop()
 
     def describe(self) -> Description:
-        """The model's identity and shapes from its metadata, and the outputs that this account has access to."""
+        """The model's identity and shapes from its metadata, and the outputs that this account has access to.
+
+        Raises:
+            TeacherError: also if the server does not list the configured version.
+        """
         extensions = self._sender.json("/v2").get("extensions") or []
         metadata = self._metadata()
         policy = _policy(self._account())
         try:
             version = self._version(metadata)
+            if self._model_version is not None and len(_versions(metadata)) > 1:
+                metadata = self._metadata(version)
             images = _tensor(metadata["inputs"], self._input_name)
             sizes = tuple(int(size) for size in images["shape"][1:])
             channels, height, width = sizes
@@ -95,15 +104,17 @@ class OipTeacher:
             states_classes=stated_classes is not None,
         )
 
-    def _metadata(self) -> dict[str, Any]:
+    def _metadata(self, version: str | None = None) -> dict[str, Any]:
+        """The metadata of the model, or of one version of it."""
         try:
-            return self._sender.json(self._path)
+            return self._sender.json(self._path if version is None else f"{self._path}/versions/{version}")
         except TeacherError as error:
             if status_of(error) != 404:
                 raise
-            raise TeacherError(
-                f"{error}; check teacher.model: expected the model's name on the server, got {self._model!r}"
-            ) from error
+            wrong = f"teacher.model: expected the model's name on the server, got {self._model!r}"
+            if version is not None:
+                wrong = f"teacher.model_version: expected a version that the server describes, got {version!r}"
+            raise TeacherError(f"{error}; check {wrong}") from error
 
     def quota(self) -> Quota | None:
         """The response of `GET /v1/quota`; None if there is no such endpoint."""
@@ -223,16 +234,24 @@ class OipTeacher:
         return account
 
     def _version(self, metadata: dict[str, Any]) -> str:
-        versions = metadata.get("versions") or []
+        """The version to buy from: the configured one, or else the latest."""
+        versions = _versions(metadata)
         self._has_versions = bool(versions)
-        if not versions and self._model_version is not None:
-            return self._model_version
-        return str(versions[-1])
+        if self._model_version is None:
+            return _latest(versions)
+        if versions and self._model_version not in versions:
+            raise TeacherError(
+                f"{self._url}: expected version {self._model_version!r} of model {self._model!r}, as "
+                f"teacher.model_version says, but the server lists {', '.join(versions)}. Nothing was spent"
+            )
+        return self._model_version
 
     def _version_now(self, before: str) -> str:
+        """The version before, if the server still lists it as wanted; otherwise the latest."""
         try:
-            return self._version(self._sender.json(self._path))
-        except (TeacherError, IndexError):
+            versions = _versions(self._sender.json(self._path))
+            return before if self._model_version in versions else _latest(versions)
+        except (TeacherError, IndexError, TypeError):
             return before
 
     def _unusable(self, metadata: dict[str, Any]) -> TeacherError:
@@ -250,6 +269,19 @@ class OipTeacher:
 
     def _local_id(self, version: str) -> str:
         return f"{self._url}/{self._model}/{version}"
+
+
+def _versions(metadata: dict[str, Any]) -> list[str]:
+    versions = metadata.get("versions") or []
+    if not isinstance(versions, list):
+        raise TypeError(f"expected a list of versions, got {versions!r}")
+    return [str(version) for version in versions]
+
+
+def _latest(versions: list[str]) -> str:
+    """The largest version if all are whole numbers, otherwise the last in the list."""
+    are_numbers = all(version.isascii() and version.isdecimal() for version in versions)
+    return max(versions, key=int) if versions and are_numbers else versions[-1]
 
 
 def _policy(account: dict[str, Any]) -> str | None:

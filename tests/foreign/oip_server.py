@@ -30,6 +30,8 @@ class ForeignModel:
     num_classes: int = 3
     name: str = "classifier"
     version: str | None = "1"
+    other_versions: tuple[str, ...] = ()
+    """Versions that it serves and lists after `version`."""
     version_in_answers: str | None = None
     """Where it differs from the version that the metadata name."""
     tensors: tuple[str, ...] = ("logits", "log_probabilities", "probabilities", "top_k", "top_k_indices", "label")
@@ -43,6 +45,8 @@ class ForeignModel:
     seconds_a_request: float = 0.0
     hang_up_after_paying: int = 0
     """So many requests are charged, and their connections broken instead of an answer."""
+    asked: list[str] = field(default_factory=list)
+    """The paths of requests that might be charged."""
     charged: list[int] = field(default_factory=list)
     """Samples of each request that was charged."""
     heads: list[dict[str, Any]] = field(default_factory=list)
@@ -66,8 +70,13 @@ class ForeignModel:
             for tensor in self.tensors
         ]
         taken = {"name": self.input_name, "datatype": self.image_datatype, "shape": [-1, *self.image_shape]}
-        versions = {} if self.version is None else {"versions": [self.version]}
+        versions = {"versions": list(self.versions)} if self.versions else {}
         return {"name": self.name, "platform": "foreign", "inputs": [taken], "outputs": told, **versions}
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """All versions, as it lists them."""
+        return () if self.version is None else (self.version, *self.other_versions)
 
     def outputs(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Everything it could tell, by the names that it has outside."""
@@ -118,15 +127,16 @@ def served(model: ForeignModel) -> Iterator[str]:
                 self.answer_json(200, {"name": "foreign", "version": "1.0", "extensions": extensions})
             elif self.path == "/v2/health/ready":
                 self.answer_json(200, {})
-            elif self.path == place:
+            elif self.path in (place, *(f"{place}/versions/{version}" for version in model.versions)):
                 self.answer_json(200, model.metadata())
             else:
                 self.answer_json(404, {"error": f"no {self.path}"})
 
         def do_POST(self) -> None:  # noqa: N802 - the name is http.server's
             content = self.body()
-            paths = [f"{place}/infer"] + [f"{place}/versions/{model.version}/infer"] * (model.version is not None)
-            if self.path not in paths:
+            model.asked.append(self.path)
+            versions = {f"{place}/versions/{version}/infer": version for version in model.versions}
+            if self.path not in (f"{place}/infer", *versions):
                 self.answer_json(404, {"error": f"no {self.path}"})
                 return
             length = self.headers.get("Inference-Header-Content-Length")
@@ -143,7 +153,8 @@ def served(model: ForeignModel) -> Iterator[str]:
             if not answered:
                 self.hang_up()
                 return
-            self.answer(*_answer(model, head, found))
+            version = model.version_in_answers or versions.get(self.path, model.version)
+            self.answer(*_answer(model, head, found, version))
 
     with running(Server) as url:
         yield url
@@ -161,7 +172,7 @@ def _images(tensor: dict[str, Any], binary: bytes) -> NDArray[np.uint8]:
 
 
 def _answer(
-    model: ForeignModel, head: dict[str, Any], found: dict[str, NDArray[Any]]
+    model: ForeignModel, head: dict[str, Any], found: dict[str, NDArray[Any]], version: str | None
 ) -> tuple[int, bytes, dict[str, str]]:
     heads: list[dict[str, Any]] = []
     binary = b""
@@ -177,7 +188,6 @@ def _answer(
         else:
             told["data"] = flat
         heads.append(told)
-    version = model.version_in_answers or model.version
     body = {"model_name": model.name, "id": head.get("id", ""), "outputs": heads}
     written = json.dumps(body if version is None else {**body, "model_version": version}).encode()
     headers = {"Content-Type": "application/octet-stream" if binary else "application/json"}

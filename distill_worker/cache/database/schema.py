@@ -33,6 +33,14 @@ stream_shapes = Table(
 )
 """The shape of one sample's output, as numbers with commas between; absent where it is a plain vector."""
 
+class_names = Table(
+    "class_names",
+    metadata,
+    Column("teacher_id", String(200), primary_key=True),
+    Column("names", String, nullable=False),
+)
+"""The names (JSON) of each teacher's classes, in the order of its outputs; absent where it stated none."""
+
 purchases = Table(
     "purchases",
     metadata,

@@ -23,7 +23,14 @@ from distill_worker.cache.output_widths import widths
 from distill_worker.cache.purchases import split_keys
 from distill_worker.cache.storable_text import storable
 from distill_worker.cache.store import Cache
-from distill_worker.cache.streams import make_stream, save_shape, shape_of, split_kinds
+from distill_worker.cache.streams import (
+    class_names_of,
+    make_stream,
+    save_class_names,
+    save_shape,
+    shape_of,
+    split_kinds,
+)
 from distill_worker.errors import CacheError
 from shared.atomic_file import atomic_replacement
 
@@ -96,6 +103,7 @@ def _cached_streams(cache: Cache) -> Iterator[Bought]:
                 for key in split_keys(keys_at(row.sample_keys, row.positions)):
                     first.setdefault(key, len(purchases))
                 purchases.append({name: getattr(row, name) for name in PROVENANCE})
+            class_names = class_names_of(connection, stream.teacher_id)
         values = cache.aligned(stream.id, list(first))
         yield Bought(
             stream.teacher_id,
@@ -105,6 +113,7 @@ def _cached_streams(cache: Cache) -> Iterator[Bought]:
             values.reshape(len(first), -1),
             np.fromiter(first.values(), np.int64, len(first)),
             tuple(purchases),
+            class_names,
         )
 
 
@@ -116,6 +125,13 @@ def _add(cache: Cache, connection: Connection, path: Path, bought: Bought) -> in
             f"{path}: expected {bought.kind} of {bought.teacher_id} of shape {list(expected)}, as in the cache, "
             f"got {list(bought.shape)}; nothing was added"
         )
+    held_names = class_names_of(connection, bought.teacher_id)
+    if None not in (held_names, bought.class_names) and held_names != bought.class_names:
+        raise CacheError(
+            f"{path}: expected the outputs of {bought.teacher_id} in the order of its classes in the cache, "
+            f"{_shortened(held_names)}, got them in the order {_shortened(bought.class_names)}; nothing was added"
+        )
+    save_class_names(connection, bought.teacher_id, bought.class_names)
     held = cache.current_holdings(connection, stream_id)
     rows = np.array([row for row, key in enumerate(bought.sample_keys) if key not in held], np.int64)
     if not len(rows):
@@ -154,6 +170,10 @@ def _shape(connection: Connection, stream_id: int) -> tuple[int, ...] | None:
     """The shape of one cached output; None where there is none."""
     width = widths(connection, stream_id).get(stream_id)
     return shape_of(connection, stream_id) or (None if width is None else (width,))
+
+
+def _shortened(names: Sequence[str] | None) -> str:
+    return f"{list(names or ())}"[:200]
 
 
 def _format(path: Path) -> Format:

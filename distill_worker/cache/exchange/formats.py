@@ -18,6 +18,8 @@ from shared.sample_key import KEY_BYTES
 PROVENANCE = ("idempotency_key", "query_id", "model_version", "created_at", "finished_at")
 """The columns of a purchase in a file. The account that paid is not among them."""
 _FORMAT = "tuition-cache-1"
+_CLASS_NAMES = "class_names"
+"""Where a file's metadata keep the class names of its teachers; earlier versions wrote none."""
 UNREADABLE = (
     OSError,
     LookupError,
@@ -46,6 +48,8 @@ class Bought:
     """Which of the purchases each sample was bought with, int64 `[samples]`."""
     purchases: tuple[dict[str, Any], ...]
     """The idempotency_key, query_id, model_version, created_at and finished_at of each."""
+    class_names: tuple[str, ...] | None = None
+    """Of the teacher, in the order of its outputs; None if it stated none."""
 
 
 def _write_safetensors(path: Path, bought: Sequence[Bought]) -> None:
@@ -57,7 +61,8 @@ def _write_safetensors(path: Path, bought: Sequence[Bought]) -> None:
         heads.append(
             {"teacher_id": found.teacher_id, "kind": found.kind, "shape": found.shape, "purchases": found.purchases}
         )
-    save_file(tensors, path, metadata={"format": _FORMAT, "streams": json.dumps(heads)})
+    metadata = {"format": _FORMAT, "streams": json.dumps(heads), _CLASS_NAMES: _class_names(bought)}
+    save_file(tensors, path, metadata=metadata)
 
 
 def _read_safetensors(path: Path) -> Iterator[Bought]:
@@ -65,6 +70,7 @@ def _read_safetensors(path: Path) -> Iterator[Bought]:
         metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
             raise ValueError(f"format {metadata.get('format')!r} in place of {_FORMAT!r}")
+        class_names = json.loads(metadata.get(_CLASS_NAMES, "{}"))
         for index, head in enumerate(json.loads(metadata["streams"])):
             keys = file.get_tensor(f"{index}.sample_keys")
             yield Bought(
@@ -75,6 +81,7 @@ def _read_safetensors(path: Path) -> Iterator[Bought]:
                 file.get_tensor(f"{index}.values").astype(np.float32, casting="same_kind"),
                 file.get_tensor(f"{index}.purchase"),
                 tuple({name: purchase[name] for name in PROVENANCE} for purchase in head["purchases"]),
+                _names_of(head["teacher_id"], class_names),
             )
 
 
@@ -93,7 +100,7 @@ def _write_parquet(path: Path, bought: Sequence[Bought]) -> None:
             ("created_at", pa.float64()),
             ("finished_at", pa.float64()),
         ],
-        metadata={"format": _FORMAT},
+        metadata={"format": _FORMAT, _CLASS_NAMES: _class_names(bought)},
     )
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         for found in bought:
@@ -115,8 +122,10 @@ def _write_parquet(path: Path, bought: Sequence[Bought]) -> None:
 def _read_parquet(path: Path) -> Iterator[Bought]:
     _, parquet = _pyarrow()
     table = parquet.read_table(path)
-    if (table.schema.metadata or {}).get(b"format") != _FORMAT.encode():
+    metadata = table.schema.metadata or {}
+    if metadata.get(b"format") != _FORMAT.encode():
         raise ValueError(f"no format {_FORMAT!r} among its metadata")
+    class_names = json.loads(metadata.get(_CLASS_NAMES.encode(), b"{}"))
     column = table["values"].combine_chunks()
     flat, ends = column.values.to_numpy(), column.offsets.to_numpy()
     rows = table.drop_columns(["values"]).to_pylist()
@@ -139,7 +148,17 @@ def _read_parquet(path: Path) -> Iterator[Bought]:
             flat[starts[:, None] + np.arange(width)],
             np.asarray(place, np.int64),
             tuple(dict(zip(PROVENANCE, purchase, strict=True)) for purchase in purchases),
+            _names_of(teacher_id, class_names),
         )
+
+
+def _class_names(bought: Sequence[Bought]) -> str:
+    """The class names of each teacher that stated some, by its id, as JSON."""
+    return json.dumps({found.teacher_id: found.class_names for found in bought if found.class_names is not None})
+
+
+def _names_of(teacher_id: str, class_names: dict[str, list[str]]) -> tuple[str, ...] | None:
+    return tuple(class_names[teacher_id]) if teacher_id in class_names else None
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.cache.exchange.formats import Bought
 from distill_worker.cache.storable_text import is_storable
-from shared.output_kinds import OutputKind
+from shared.output_kinds import LOG_PROBABILITIES, LOGITS, PROBABILITIES, OutputKind
 from shared.sample_key import KEY_BYTES
 
 _LONGEST_SHAPE = 80
@@ -25,7 +25,7 @@ def first_fault(streams: Sequence[Bought]) -> str | None:
             return f"a teacher's id of up to 200 characters, got {str(bought.teacher_id)[:60]!r}"
         if not _is_kind(bought.kind):
             return f"a kind of output, got {str(bought.kind)[:60]!r}"
-        fault = _wrong_outputs(bought) or _wrong_purchases(bought)
+        fault = _wrong_outputs(bought) or _wrong_purchases(bought) or _wrong_class_names(bought)
         if fault is not None:
             return f"{fault} among the {bought.kind} of {bought.teacher_id}"
     if len({(bought.teacher_id, bought.kind) for bought in streams}) != len(streams):
@@ -61,6 +61,16 @@ def _wrong_purchases(bought: Bought) -> str | None:
             return "a time as created_at"
         if purchase["finished_at"] is not None and not _is_time(purchase["finished_at"]):
             return "a time or nothing as finished_at"
+    return None
+
+
+def _wrong_class_names(bought: Bought) -> str | None:
+    names = bought.class_names
+    if names is None:
+        return None
+    is_whole = OutputKind.parse(bought.kind).name in (LOGITS, LOG_PROBABILITIES, PROBABILITIES)
+    if not all(map(_is_text, names)) or (is_whole and len(names) != bought.shape[0]):
+        return f"a class name for each class, got {len(names)} names"
     return None
 
 

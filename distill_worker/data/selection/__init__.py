@@ -42,8 +42,6 @@ def choose(name: str, candidates: Candidates, n: int, taken: Sequence[int] = ())
     left = len(candidates) - len(taken)
     if n > left:
         raise ValueError(f"n: expected at most {left}, the samples that are left, got {n}")
-    if n == left:
-        return STRATEGIES["random"].choose(candidates, n, taken)
     return STRATEGIES[name].choose(candidates, n, taken) if n else []
 
 

@@ -20,6 +20,7 @@ from distill_worker.runs.train_student import card_of, device_of, initialised, t
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step
 from distill_worker.training.teacher_logits import TeacherLogits
+from shared.networks.draws import kept_draws
 from shared.output_kinds import LABEL, LOGITS, PROBABILITIES, TOP_K, OutputKind
 from shared.weights import weights_bytes
 
@@ -40,7 +41,7 @@ def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int
         ConfigError: the network cannot be trained on these data and outputs.
     """
     device = device_of(config.training.device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with kept_draws():
         try:
             return _pass(config, samples, teacher, device)
         except WorkerError:
@@ -56,8 +57,7 @@ def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int
 
 def made_up(kind: OutputKind, shape: Sequence[int], samples: int) -> Tensor:
     """Outputs that a teacher could have returned, float32 `[samples, *shape]`. One value may stand for all samples."""
-    with torch.random.fork_rng(devices=[]):
-        values = torch.randn(1, *shape)
+    values = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
     if kind.name == LABEL:
         values = torch.zeros(1, *shape)
     elif kind.name == TOP_K:

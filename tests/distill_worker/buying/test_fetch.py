@@ -1,6 +1,6 @@
 """Every sample is paid for once, and no more is sent than was planned."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from threading import Barrier
@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from distill_worker.buying.fetch import Callbacks, fetch
 from distill_worker.buying.plan import Plan, plan
 from distill_worker.cache import Cache
 from distill_worker.errors import PlanRefused, TeacherUnavailable
 from distill_worker.teachers.base import Answer, Description, Rate
 from shared.sample_key import sample_key
-from tests.distill_worker.fake_teacher import FakeTeacher, describe
+from tests.distill_worker.fake_teacher import FakeTeacher, describe, told
 from tests.distill_worker.purchases import (
     CrashingCache,
     Samples,
@@ -110,7 +111,7 @@ def test_requests_hold_no_more_than_asked_and_taken(
 
 
 class MeetingTeacher(FakeTeacher):
-    """Answers only when `together` requests are in flight at once, and counts them."""
+    """Answers its first request at once, and others only when `together` are in flight at once; counts these."""
 
     together = 3
     most = flying = 0
@@ -124,6 +125,8 @@ class MeetingTeacher(FakeTeacher):
         outputs: tuple[str, ...] = ("logits",),
     ) -> Answer:
         """Wait for the others first."""
+        if not self.sent:
+            return super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
         with self._lock:
             self.flying += 1
             self.most = max(self.most, self.flying)
@@ -139,11 +142,33 @@ class MeetingTeacher(FakeTeacher):
 
 
 def test_as_many_requests_fly_as_allowed_and_no_more(cache: CrashingCache, samples: Samples) -> None:
-    """The barrier opens only for three at once, so fewer would time out."""
+    """The barrier opens only for three at once, so fewer would time out. The first request goes alone."""
     teacher = MeetingTeacher()
-    carry_out(teacher, cache, samples, request_size=2, concurrency=3)
+    carry_out(teacher, cache, samples, request_size=3, concurrency=3)
     assert teacher.most == 3
     assert_bought_once(teacher, cache, samples)
+
+
+def test_first_answer_is_stored_and_judged_before_the_next_request_leaves(
+    cache: CrashingCache, samples: Samples
+) -> None:
+    """A judgement that ends the purchase costs one request, however many may be in flight; the answer is kept."""
+    teacher, judged = FakeTeacher(), list[tuple[bytes, ...]]()
+
+    def judge(keys: Sequence[bytes], outputs: Mapping[str, NDArray[np.float32]]) -> None:
+        assert np.array_equal(outputs["logits"], told("logits", np.stack([samples[key] for key in keys]), describe()))
+        assert cache.holdings(cache.stream("t", "logits")).has_all(keys)
+        judged.append(tuple(keys))
+        raise PlanRefused("the labels disagree")
+
+    made = plan_for(teacher, cache, samples, request_size=2)
+    order = order_for(teacher, cache, samples, request_size=2, concurrency=3)
+    with (
+        cache.buying() as buyer,
+        pytest.raises(PlanRefused, match=r"disagree\. Bought and cached: 2 of 12 samples; nothing more was sent$"),
+    ):
+        fetch(order, made, samples, buyer=buyer, callbacks=Callbacks(on_answer=judge))
+    assert len(teacher.sent) == len(judged) == 1
 
 
 BOTH = ("features.a", "logits")

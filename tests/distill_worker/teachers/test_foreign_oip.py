@@ -101,6 +101,54 @@ def test_model_without_versions_is_known_by_the_one_that_is_configured() -> None
     assert description.id == answer.teacher_id == f"{url}/classifier/june"
 
 
+def _of_versions(*versions: str) -> ForeignModel:
+    return ForeignModel(_predict, version=versions[0], other_versions=versions[1:])
+
+
+@pytest.mark.parametrize(
+    ("versions", "latest"),
+    [(("1", "2", "10", "9"), "10"), (("9", "10"), "10"), (("2", "v1"), "v1"), (("b", "a"), "a"), (("7",), "7")],
+)
+def test_latest_version_is_bought_by_default(versions: tuple[str, ...], latest: str) -> None:
+    """The largest number, or the last in the list where one is no number."""
+    model = _of_versions(*versions)
+    with served(model) as url, _client(url) as teacher:
+        answer = teacher.buy(IMAGE, description=teacher.describe(), idempotency_key="k")
+    assert answer.teacher_id == f"{url}/classifier/{latest}"
+    assert model.asked == [f"/v2/models/classifier/versions/{latest}/infer"]
+
+
+@pytest.mark.parametrize("version", ["1", "9", "10"])
+def test_configured_version_is_bought(version: str) -> None:
+    model = _of_versions("1", "2", "10", "9")
+    with served(model) as url, _client(url, model_version=version) as teacher:
+        answer = teacher.buy(IMAGE, description=teacher.describe(), idempotency_key="k")
+    assert answer.teacher_id == f"{url}/classifier/{version}"
+    assert model.asked == [f"/v2/models/classifier/versions/{version}/infer"]
+
+
+def test_configured_version_that_is_not_listed_is_an_error_before_a_call() -> None:
+    model = _of_versions("1", "2", "10", "9")
+    expected = r"expected version '3' .*teacher\.model_version .*lists 1, 2, 10, 9\. Nothing was spent"
+    with (
+        served(model) as url,
+        _client(url, model_version="3") as teacher,
+        pytest.raises(TeacherError, match=expected),
+    ):
+        teacher.describe()
+    assert model.asked == []
+
+
+def test_configured_version_that_goes_meanwhile_is_a_changed_teacher() -> None:
+    model = _of_versions("1", "2")
+    with served(model) as url, _client(url, model_version="1") as teacher:
+        description = teacher.describe()
+        model.version = "3"
+        with pytest.raises(TeacherChanged, match=r"expected version 1 .*got version 3"):
+            teacher.buy(IMAGE, description=description, idempotency_key="k")
+    assert model.charged == []
+
+
 def test_paid_answer_of_another_version_is_given_in_that_version_s_name() -> None:
     """So that it can be kept, and nothing more is bought in the wrong name."""
     with served(ForeignModel(_predict, version_in_answers="2")) as url, _client(url) as teacher:

@@ -50,6 +50,17 @@ def test_every_output_of_the_first_release_is_served(first_release: Path) -> Non
         ]
 
 
+def test_teacher_of_the_first_release_may_name_its_classes_now(first_release: Path) -> None:
+    """Earlier versions stored no names; those that are stored first stay."""
+    with Cache(first_release) as cache:
+        assert cache.class_names("teacher-a") is None
+        cache.save_teacher("somewhere", {"id": "teacher-a"})
+        assert cache.class_names("teacher-a") is None
+        for names in (["cat", "dog"], ["dog", "cat"]):
+            cache.save_teacher("somewhere", {"id": "teacher-a", "class_names": names})
+            assert cache.class_names("teacher-a") == ("cat", "dog")
+
+
 def test_purchase_left_open_by_the_first_release_is_repeated_under_its_key(first_release: Path) -> None:
     with closing(sqlite3.connect(first_release)) as connection:
         ((key,),) = connection.execute("SELECT idempotency_key FROM purchases WHERE status = 'open'")

@@ -71,6 +71,36 @@ def test_what_is_held_is_never_replaced(cache: Cache, tmp_path: Path, suffix: st
         assert cached_outputs(theirs, theirs.stream("t", "logits"), KEYS[1:2])[KEYS[1]].tolist() == [0] * 5
 
 
+CLASSES = ("cat", "d\u00f6g", "\0", "owl", "")
+
+
+@SUFFIXES
+def test_class_names_travel_with_the_outputs(
+    cache: Cache, ledger_place: Path | str, tmp_path: Path, suffix: str
+) -> None:
+    """Those of the teacher that stated some; without them, nothing says what the outputs mean."""
+    cache.save_teacher("somewhere", {"id": "t", "class_names": CLASSES})
+    path = tmp_path / f"bought{suffix}"
+    export(cache, path)
+    with Cache(ledger_place) as theirs:
+        import_file(theirs, path)
+        assert theirs.class_names("t") == CLASSES
+        assert theirs.class_names("u") is None
+
+
+@SUFFIXES
+def test_outputs_in_another_order_of_classes_are_not_added(cache: Cache, tmp_path: Path, suffix: str) -> None:
+    cache.save_teacher("somewhere", {"id": "t", "class_names": CLASSES})
+    path = tmp_path / f"bought{suffix}"
+    export(cache, path)
+    with Cache(tmp_path / "theirs.sqlite") as theirs:
+        theirs.save_teacher("elsewhere", {"id": "t", "class_names": CLASSES[::-1]})
+        with pytest.raises(CacheError, match=r"expected the outputs of t in the order of its classes.*'cat'.*nothing"):
+            import_file(theirs, path)
+        assert list(theirs.purchases()) == []
+        assert theirs.class_names("t") == CLASSES[::-1]
+
+
 @SUFFIXES
 def test_one_teacher_or_kind_may_be_exported_alone(cache: Cache, tmp_path: Path, suffix: str) -> None:
     assert export(cache, tmp_path / f"u{suffix}", teacher_id="u") == 1

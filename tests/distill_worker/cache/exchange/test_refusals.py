@@ -43,16 +43,20 @@ def cache(ledger_place: Path | str) -> Iterator[Cache]:
 
 def _file(folder: Path, *streams: dict[str, Any]) -> Path:
     """As `cache export` writes it: outputs of the last four samples, three logits each, but for what is said."""
-    tensors, heads = {}, []
+    tensors, heads, class_names = {}, [], None
     for index, said in enumerate(streams):
         values = said.pop("values", np.ones((4, 3), np.float32))
         tensors[f"{index}.sample_keys"] = np.frombuffer(b"".join(KEYS[4:]), np.uint8).reshape(4, 32)
         tensors[f"{index}.values"] = values
         tensors[f"{index}.purchase"] = said.pop("purchase", np.zeros(4, np.int64))
         told = [TOLD | said.pop("told", {})]
+        class_names = said.pop("class_names", None)
         heads.append({"teacher_id": "t", "kind": "logits", "shape": values.shape[1:], "purchases": told, **said})
     path = folder / "bought.safetensors"
-    save_file(tensors, path, metadata={"format": "tuition-cache-1", "streams": json.dumps(heads)})
+    metadata = {"format": "tuition-cache-1", "streams": json.dumps(heads)}
+    if class_names is not None:
+        metadata["class_names"] = json.dumps({"t": class_names})
+    save_file(tensors, path, metadata=metadata)
     return path
 
 
@@ -101,6 +105,9 @@ _PAIRS = np.ones((4, 2, 3), np.float32).reshape(4, 6)
         ({"told": {"finished_at": 10**400}}, "time or nothing as finished_at"),
         ({"purchase": np.zeros(4, np.float32)}, "a purchase for each sample"),
         ({"purchase": np.full(4, 7)}, "a purchase for each sample"),
+        ({"class_names": ["a", "b"]}, "a class name for each class, got 2 names"),
+        ({"class_names": ["a", "b", 3]}, "a class name for each class"),
+        ({"class_names": 3}, "cache export"),
     ],
 )
 def test_what_is_not_as_expected_adds_nothing(

@@ -1,0 +1,60 @@
+"""How a purchase ends early: its error, with what was bought before and how to go on."""
+
+from distill_worker.buying.plan import Plan
+from distill_worker.errors import PlanRefused, QuotaExhausted, TeacherChanged, TeacherRefused, WorkerError, counted
+
+
+def changed(expected: str, got: str) -> TeacherChanged:
+    """The error if another teacher than the expected one answered."""
+    return TeacherChanged(
+        f"expected an answer of teacher {expected}, got one of {got}: the teacher was replaced during the purchase. "
+        f"The answer is stored under the name of {got}, and nothing more was sent. If the teacher always answers so, "
+        "set teacher.model_version"
+    )
+
+
+def uncertain(samples: int, bought: int) -> str:
+    """The message about samples that may have been charged and are left alone."""
+    return (
+        f"{_bought(bought)}; not sent again: {counted(samples, 'sample')}, which may have been charged and would be "
+        "charged again. Compare with the bill (`distill-worker reconcile`), then buy them again "
+        "with `distill-worker fetch --abandon all`"
+    )
+
+
+def rejected_again(error: TeacherRefused) -> TeacherRefused:
+    """The error if an open purchase is rejected when it is repeated."""
+    return TeacherRefused(
+        f"{error}. This request was sent before and may have been charged then, so its purchase stays open: undo the "
+        "change at the teacher, or give the purchase up with `distill-worker fetch --abandon all`"
+    )
+
+
+def with_advice(failure: Exception, bought: int, plan: Plan) -> Exception:
+    """The failure with what was bought before it and how to go on."""
+    if not isinstance(failure, WorkerError):
+        return failure
+    if isinstance(failure, PlanRefused):  # an answer was rejected: to go on would buy more of the same
+        stopped = PlanRefused(f"{failure}. {_bought(bought, plan.outstanding)}; nothing more was sent")
+        stopped.__cause__ = failure
+        return stopped
+    advice = "get a larger quota and " if isinstance(failure, QuotaExhausted) else ""
+    then = f"{advice}run the same command again to buy the rest"
+    if isinstance(failure, TeacherChanged):
+        then = "see the cost now with `distill-worker plan`"
+    advised = type(failure)(f"{failure}. {_bought(bought, plan.outstanding)}; {then}")
+    advised.__cause__ = failure
+    return advised
+
+
+def beyond_agreement(samples: int, bought: int) -> str:
+    """The message about samples that would exceed the agreed number of calls."""
+    return (
+        f"{_bought(bought)}; not sent: {counted(samples, 'sample')}, which other workers left unbought and which would "
+        "exceed the agreed number of calls: run the same command again to buy them"
+    )
+
+
+def _bought(samples: int, of: int | None = None) -> str:
+    number = counted(samples, "sample") if of is None else f"{samples} of {counted(of, 'sample')}"
+    return f"Bought and cached: {number}"

@@ -1,0 +1,109 @@
+"""The part of a run that is bought so far, as a run of its own: its n is the number of samples in the cache."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from distill_worker.cache import Cache
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
+from distill_worker.data.selection import STRATEGIES
+from distill_worker.errors import CacheError, ConfigError, counted
+from distill_worker.methods import Mixing, method_name
+from distill_worker.runs.candidate_pool import CandidatePool
+from distill_worker.runs.rounds import selected_samples
+from distill_worker.runs.samples import Samples
+from distill_worker.runs.targets import find_held
+
+
+@dataclass(frozen=True)
+class HeldSamples:
+    """The samples of a run whose outputs are in the cache."""
+
+    config: RunConfig
+    """The run, with the number of held samples as `budget.n`."""
+    samples: Samples
+    teacher_id: str
+    wanted: int
+    """Samples of the whole run."""
+    are_first: bool
+    """Whether they are the samples that `budget.n` alone would select. If not, some earlier samples are missing, or
+    the strategy is not nested."""
+
+
+def held_samples(config: RunConfig, cache: Cache, teacher_id: str | None = None) -> HeldSamples:
+    """The samples of a run that are in the cache, in one round and without bought mixtures.
+
+    Validation samples of the smaller run are left out. Some may be in the cache if an earlier version, which bought in
+    another order, bought them.
+
+    Raises:
+        ConfigError: the run has no such part: it uses no teacher, buys in rounds, or buys
+            mixtures. Or there are samples of several teachers, and `teacher_id` is None.
+        CacheError: fewer than 2 samples are in the cache.
+    """
+    _check_has_parts(config)
+    samples = selected_samples(config, keep=False).samples
+    keys = list(samples.wanted)
+    owner, held = find_held(cache, keys, teacher_id, config.teacher_kinds, config.teacher.output)
+    pool = CandidatePool.of(samples.dataset, config)
+    in_order = [samples.chosen[row] for row in samples.ranked_rows if samples.keys[row] in held]
+    positions = _without_validation(pool, in_order)
+    if len(positions) < 2:
+        raise CacheError(
+            f"--held: expected at least 2 of {counted(len(keys), 'sample')} in the cache, got {len(positions)}. Buy "
+            "more: distill-worker fetch"
+        )
+    part = _with_n(config, len(positions))
+    chosen = [pool.key_of[position] for position in positions]
+    return HeldSamples(
+        part,
+        Samples.chosen_of(_pool_of(pool, len(positions)), part, chosen),
+        owner,
+        wanted=len(keys),
+        are_first=_is_nested(config)
+        and positions == [samples.chosen[row] for row in samples.ranked_rows[: len(positions)]],
+    )
+
+
+def _check_has_parts(config: RunConfig) -> None:
+    if not config.needs_teacher:
+        raise ConfigError(
+            f"--held: expected a method with a teacher, got {method_name(config.method)}; leave --held out"
+        )
+    if config.budget.rounds > 1:
+        raise ConfigError(
+            f"--held: expected budget.rounds = 1, got {config.budget.rounds}. In rounds, `distill-worker run` trains a "
+            "student on the samples of each round"
+        )
+    if any(isinstance(method, Mixing) and method.mixtures for method in config.methods):
+        raise ConfigError(
+            "--held: expected a method without bought mixtures, because other samples have other mixtures, got "
+            f"{method_name(config.method)}. Use targets = 'stored', or buy the rest: distill-worker fetch"
+        )
+
+
+def _without_validation(pool: CandidatePool, in_order: Sequence[int]) -> list[int]:
+    """The longest part of these positions that shares no sample with the validation samples of a run on it."""
+    for n in range(len(in_order), 0, -1):
+        validation = set(_pool_of(pool, n).validation)
+        positions = [position for position in in_order if position not in validation]
+        if len(positions) >= n:
+            return positions[:n]
+    return []
+
+
+def _pool_of(pool: CandidatePool, n: int) -> CandidatePool:
+    return replace(pool, budget=pool.budget.model_copy(update={"n": n}))
+
+
+def _with_n(config: RunConfig, n: int) -> RunConfig:
+    document = config.model_dump(mode="json")
+    return parse_config({**document, "budget": {**document["budget"], "n": n}}, source=f"--held (budget.n = {n})")
+
+
+def _is_nested(config: RunConfig) -> bool:
+    """Whether a smaller n selects the first of these samples; with validation samples, only random does."""
+    strategy = config.budget.strategy
+    if strategy == "random":
+        return True
+    return STRATEGIES[strategy].nested == "yes" and not config.training.validated_share
