@@ -1,12 +1,11 @@
 """Whether the disks have space for what a run writes: an estimate, before anything is written or bought."""
 
 import shutil
-from math import prod
 from pathlib import Path
 from typing import Final
 
 from distill_worker.errors import CacheError, RunError
-from distill_worker.runs.preflight.facts import Lesson, Purchase
+from distill_worker.runs.preflight.facts import Lesson, Sale
 from distill_worker.training.loop import most_steps
 
 _BYTES_A_VALUE: Final = 4
@@ -25,13 +24,12 @@ def check_run_directory(lesson: Lesson) -> None:
         raise RunError(f"{folder}: {_too_small(needed, free, 'for the student and its checkpoints')}")
 
 
-def check_cache(purchase: Purchase) -> None:
+def check_cache(sale: Sale) -> None:
     """Raise `CacheError` if there is too little space for the outputs that are bought. A server's disk is not read."""
-    place = purchase.sale.run.config.output.cache
+    place = sale.run.config.output.cache
     if not isinstance(place, Path):
         return
-    values = sum(prod(shape) for shape in purchase.sale.lesson.outputs.values())
-    needed = purchase.plan.outstanding * values * _BYTES_A_VALUE
+    needed = sale.values_to_buy * _BYTES_A_VALUE
     if (free := _free_bytes(place)) < needed:
         raise CacheError(f"{place}: {_too_small(needed, free, 'for the outputs to buy')}")
 

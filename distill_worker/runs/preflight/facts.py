@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from distill_worker.buying.output_choice import choose_outputs
-from distill_worker.buying.plan import Plan, check_outputs
+from distill_worker.buying.plan import check_outputs
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.runs.preflight.dry_pass import dry_pass, made_up
@@ -67,8 +68,19 @@ class Sale:
 
     @cached_property
     def lesson(self) -> "Lesson":
-        """The run with the outputs that this teacher sells, or those of one sample in the cache."""
-        return Lesson(self.run, {kind: self._shape(kind) for kind in self.kinds}, self.description.id)
+        """The run with the outputs that this teacher sells, or sold."""
+        shapes = {kind: self._shape(kind) for kind in self.kinds}
+        return Lesson(self.run, shapes, self.description.id if shapes else None)
+
+    @cached_property
+    def values_to_buy(self) -> int:
+        """The numbers in all outputs that the cache lacks."""
+        streams, keys = self.cache.kinds_of(self.description.id), self.run.samples.keys
+        missing = {
+            kind: len(self.cache.missing(streams[kind], keys)) if kind in streams else len(set(keys))
+            for kind in self.kinds
+        }
+        return sum(missing[kind] * prod(shape) for kind, shape in self.lesson.outputs.items())
 
     def _shape(self, kind: str) -> Sequence[int]:
         if (sold := self.description.outputs.get(kind)) is not None:
@@ -84,6 +96,23 @@ class Lesson:
     outputs: Mapping[str, Sequence[int]]
     """The shape of one sample's output, by kind; empty if no method needs a teacher."""
     teacher_id: str | None
+    like: "Lesson | None" = None
+    """A lesson that differs only in seeds, the number of samples, and places of files: its dry pass counts for both."""
+
+    @property
+    def likeness(self) -> str:
+        """The settings on which a dry pass depends, and the shapes."""
+        settings = self.run.config.model_dump(
+            mode="json",
+            exclude={
+                "teacher": True,
+                "output": True,
+                "budget": {"n", "seed"},
+                "training": {"seed"},
+                "corruption": True,
+            },
+        )
+        return repr((settings, {kind: tuple(shape) for kind, shape in self.outputs.items()}))
 
     @cached_property
     def teacher(self) -> TeacherLogits:
@@ -98,12 +127,6 @@ class Lesson:
     @cached_property
     def weights_bytes(self) -> int:
         """The size of the student's weights file. Raises `ConfigError` if the student cannot be trained."""
+        if self.like is not None:
+            return self.like.weights_bytes
         return dry_pass(self.run.training, self.run.samples, self.teacher)
-
-
-@dataclass(frozen=True)
-class Purchase:
-    """A sale and its plan."""
-
-    sale: Sale
-    plan: Plan
