@@ -131,8 +131,8 @@ def check_sales(runs: Iterable[Run], description: Description, cache: Cache, rep
         sale = Sale(run, description, cache)
         if run.config.needs_teacher:
             _run(WITH_DESCRIPTION, sale, report)
-        lesson = sale.lesson
-        check_lesson(replace(lesson, like=unlike.get(lesson.likeness)), report)
+        lesson = replace(sale.lesson, like=unlike.get(sale.lesson.likeness))
+        check_lesson(lesson, report)
         unlike.setdefault(lesson.likeness, lesson)
         if sale.values_to_buy:
             _run(WITH_CACHE, sale, report)
