@@ -1,6 +1,7 @@
 """One purchase from its configuration: connect, make the order, plan it, and buy what is missing."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +27,26 @@ from distill_worker.teachers.open_teacher import teacher_at
 def connect(
     config: RunConfig, on_retry: Callable[[str], None] = lambda _: None
 ) -> Iterator[tuple[Teacher, Description]]:
-    """Connect to the configured teacher; TEACHER_URL and the API key come from the environment."""
+    """Connect to the configured teacher; TEACHER_URL and the API key come from the environment.
+
+    `on_retry` is called once for retries of one kind, however many there are.
+    """
     address = config.teacher
-    with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=on_retry) as teacher:
+    with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=_each_once(on_retry)) as teacher:
         yield teacher, teacher.describe()
+
+
+def _each_once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, without the messages that differ from an earlier one in numbers alone."""
+    said: set[str] = set()
+
+    def say_if_new(message: str) -> None:
+        kind = re.sub(r"\d+(\.\d+)?", "#", message)
+        if kind not in said:
+            said.add(kind)
+            say(message)
+
+    return say_if_new
 
 
 def api_key() -> str | None:

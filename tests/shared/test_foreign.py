@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from shared.networks import build_network
+from shared.networks import build_network, source_digest
 from shared.networks.taps import feature_shapes, forward_with_features
 
 _CODE = """
@@ -200,7 +200,39 @@ def test_factory_that_gives_no_network_is_refused(here: Path, name: str, message
         assert _modules_from(here) == []
 
 
-def test_errors_of_the_factory_itself_pass_through(here: Path) -> None:
-    (here / "own_fault.py").write_text(_CODE)
-    with pytest.raises(KeyError, match="the factory's own fault"):
-        build_network("own_fault:broken", num_classes=3, in_channels=2)
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("def make(**_):\n    raise KeyError('mine')", "failed when called .*KeyError: 'mine', at {file}:2"),
+        ("def make(**_):\n    import sys\n    sys.exit('no')", "failed when called .*SystemExit: no, at {file}:3"),
+        ("from torch import nn\ndef make(**_):\n    return nn.Linear(-1, 2)", "RuntimeError: .*, at {file}:3"),
+        ("def make(**_):\n    return other()\ndef other():\n    1 / 0", "ZeroDivisionError: .*, at {file}:4"),
+        ("x = 1\ny = undefined\n", "cannot be imported .NameError: .*, at {file}:2"),
+        ("def make(:\n", "cannot be imported .SyntaxError: .*own_fault.py, line 1"),
+        ("raise SystemExit", "cannot be imported .SystemExit: no message, at {file}:1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["own_fault:make", "own_fault.py:make"])
+def test_error_of_the_users_code_names_its_line(here: Path, name: str, code: str, reason: str) -> None:
+    """The last line of that code, also where torch raised."""
+    file = here / "own_fault.py"
+    file.write_text(code)
+    with pytest.raises(ValueError, match=reason.format(file=file)) as raised:
+        build_network(name, num_classes=3, in_channels=2)
+    assert "\n" not in str(raised.value)
+
+
+def test_file_may_import_its_neighbours_wherever_the_command_is_started(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the digest of its code covers them just the same."""
+    (here / "nets").mkdir()
+    (here / "nets" / "beside_it.py").write_text(_CODE)
+    (here / "nets" / "net.py").write_text("from beside_it import make\n")
+    name = f"{here}/nets/net.py:make"
+    assert build_network(name, num_classes=3, in_channels=2)(torch.zeros(1, 2, 8, 8)).shape == (1, 3)
+    digest = source_digest(name)
+    monkeypatch.chdir(here / "nets")
+    assert source_digest(name) == digest
+    (here / "nets" / "beside_it.py").write_text(_CODE + "#")
+    assert source_digest(name) != digest
