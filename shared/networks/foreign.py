@@ -7,7 +7,7 @@ import importlib
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
@@ -46,7 +46,7 @@ def torchvision_network(name: str, num_classes: int, in_channels: int) -> nn.Mod
 def factory_network(source: str, factory: str, num_classes: int, in_channels: int) -> nn.Module:
     """`<module>:<factory>` or `path/to/file.py:<factory>`: what `factory(num_classes=..., in_channels=...)` returns.
 
-    Runs the module's code. The current directory and the file's own folder are importable meanwhile. A module is
+    Runs the module's code. The current directory and the folder of the file are importable meanwhile. A module is
     imported once, a file is run each time.
 
     Raises:
@@ -54,7 +54,7 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
             names the line of the code.
     """
     name = f"{source}:{factory}"
-    with own_code_importable(source):
+    with importable(own_folders(source)):
         try:
             module = _run_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
         except (Exception, SystemExit) as error:  # the user's code may raise anything
@@ -98,22 +98,21 @@ def is_installed(path: Path) -> bool:
     return bool(in_packages) or any(path.is_relative_to(place) for place in _INSTALLED)
 
 
+def own_folders(source: str) -> list[str]:
+    """The folders that the code behind a module's name or a file `.py` is imported from before all others."""
+    return [str(Path.cwd()), *([str(Path(source).resolve().parent)] if source.endswith(".py") else [])]
+
+
 @contextmanager
-def own_code_importable(source: str) -> Iterator[None]:
-    """Let modules in the current directory be imported, and those beside `source`, if it is a file."""
-    first, last = [str(Path.cwd())], folder_of(source)
-    sys.path[:] = [*first, *sys.path, *last]
+def importable(folders: Sequence[str]) -> Iterator[None]:
+    """Let modules in these folders be imported."""
+    sys.path[:0] = folders
     try:
         yield
     finally:
-        for folder in first + last:
+        for folder in folders:
             with suppress(ValueError):
                 sys.path.remove(folder)
-
-
-def folder_of(source: str) -> list[str]:
-    """The folder of a file `.py`, from which it may import what no other folder has; none for a module."""
-    return [str(Path(source).resolve().parent)] if source.endswith(".py") else []
 
 
 def _renew_first_convolution(network: nn.Module, in_channels: int) -> None:
