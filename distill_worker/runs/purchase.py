@@ -190,6 +190,8 @@ def buy(
         save_description(cache, address, payer_of(api_key()), orders[0].description)
     with cache.buying() as buyer:
         for order, made in zip(orders, plans, strict=True):
+            if made.max_calls is not None and not made.most_calls:
+                continue  # an open purchase that exceeds what earlier orders left of the limit would be an error
             counting = _counting_from(bought, whole, callbacks)
             bought += fetch(order, made, images, buyer=buyer, bound=bound, callbacks=counting)
     return whole, bought

@@ -83,7 +83,7 @@ def described(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
     if isinstance(error, SyntaxError) or not frames:  # the text of a SyntaxError names its file and line
         return what
-    return f"{what}, at {frames[-1].filename}:{frames[-1].lineno}"
+    return f"{what}, in {frames[-1].filename}, line {frames[-1].lineno}"
 
 
 def _is_own(file: str) -> bool:
