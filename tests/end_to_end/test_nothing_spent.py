@@ -211,9 +211,12 @@ FAULTS: dict[str, list[Fault]] = {
 }
 """The faults of each check, by the name of the check."""
 
+ELSEWHERE = {"limit": "tests/distill_worker/cli/test_buying.py"}
+"""Checks whose fault needs an earlier purchase, and the tests that have it."""
+
 
 def test_every_check_has_a_fault() -> None:
-    assert {check.name for check in CHECKS} == FAULTS.keys()
+    assert {check.name for check in CHECKS} == FAULTS.keys() | ELSEWHERE.keys()
 
 
 @pytest.mark.parametrize("command", ["plan", "fetch", "run"])

@@ -97,7 +97,10 @@ WITH_CACHE: Final[tuple[Check[Sale], ...]] = (
     Check("cache", "The cache can be written", lambda sale: _check_writable(sale.cache)),
     Check("cache-space", "The disk has space for the outputs that the cache lacks", check_cache),
 )
-WITH_PLAN: Final[tuple[Check[Plan], ...]] = (Check("quota", "The quota suffices", Plan.check),)
+WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
+    Check("quota", "The quota suffices", Plan.check),
+    Check("limit", "`--max-calls` suffices for an open purchase, which is repeated first", Plan.check_limit),
+)
 
 STAGES: Final[Mapping[str, tuple[Check[Any], ...]]] = {
     "the configuration and the data": WITHOUT_TEACHER,

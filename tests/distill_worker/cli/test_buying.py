@@ -102,7 +102,9 @@ def test_purchase_left_open_counts_among_the_most_calls(command: Command, config
     teacher.will(("after", TeacherUnavailable("lost")))
     assert command("fetch", config, "--set", "teacher.give_up_after_seconds=0").status == 4
     assert teacher.paid == 4
-    assert command("fetch", config, "--max-calls", 3).status == 5
+    limited = command("fetch", config, "--max-calls", 3)
+    assert "--max-calls: expected at least 4, the samples of an open purchase" in limited.stderr
+    assert limited.status == 5
     assert len(teacher.sent) == 1
     assert facts_of(command("fetch", config, "--max-calls", 4, "--json"))["bought"] == 4
     assert teacher.paid == 4
