@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from distill_worker.cache import Cache
+from distill_worker.cache.database.engine import place_of
 from distill_worker.cache.exchange.export_import import export as export_file
 from distill_worker.cache.exchange.export_import import import_file
 from distill_worker.cache.summary import summarise
@@ -95,18 +96,14 @@ def import_(
     """Add outputs that others bought; cached outputs stay as they are."""
     if not file.is_file():
         raise CacheError(f"{file}: expected a file that `distill-worker cache export` wrote, got none")
-    with Cache(_place(cache)) as opened:
+    with Cache(place_of(cache)) as opened:
         added, read = import_file(opened, file)
         print(f"{added} of {counted(read, 'output')} added to {opened.place}")
 
 
 def _opened(cache: str) -> Cache:
     """An existing cache; a command that only reads creates none."""
-    place = _place(cache)
+    place = place_of(cache)
     if isinstance(place, Path) and not place.exists():
         raise CacheError(f"{place}: expected a cache, got no file; `distill-worker fetch` creates one")
     return Cache(place)
-
-
-def _place(cache: str) -> Path | str:
-    return cache if "://" in cache else Path(cache)

@@ -96,7 +96,11 @@ def buy(
     if order.abandon is not None:
         abandon(order)
     made = plan(order)
+    if made.outstanding:
+        order.cache.check_writable()
     bound = on_plan(made)
+    if not made.outstanding and order.cache.is_read_only:
+        return made, 0
     save_description(order.cache, config.teacher, payer_of(api_key()), order.description)
     with order.cache.buying() as buyer:
         bought = fetch(
