@@ -26,6 +26,7 @@ from shared.networks.draws import draws_from
 CARD: Final = "tuition"
 """Where a file's metadata keep its card, as JSON."""
 FINGERPRINT_LENGTH: Final = 16
+_UNKNOWN_TO_NUMPY: Final = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 _CODE: Final = "code"
 
 
@@ -76,12 +77,15 @@ def weights_bytes(network: nn.Module, card: WeightsCard) -> bytes:
     return save(state, metadata={CARD: card.model_dump_json()})
 
 
-def load_weights(path: Path, *, trust_code: bool = False) -> tuple[WeightsCard, nn.Module, str]:
+def load_weights(
+    path: Path, *, trust_code: bool = False, network: str | None = None
+) -> tuple[WeightsCard, nn.Module, str]:
     """The card, the network in evaluation mode on the CPU, and the fingerprint.
 
     Args:
         path: the file.
         trust_code: whether the file may name a factory (`<module>:<factory>`), whose code is then run.
+        network: the network's name, if the file of its factory is in another place than the card says.
 
     Raises:
         WeightsError: the file is missing, damaged, does not describe itself, or names code that is not trusted.
@@ -105,14 +109,15 @@ def load_weights(path: Path, *, trust_code: bool = False) -> tuple[WeightsCard, 
             f"{path}: its network {card.network!r} is code from elsewhere, which would run when the file is loaded; "
             "pass --trust-code if you trust the file's author"
         )
+    name = network or card.network
     try:
         with draws_from(_seed_of(card)):
-            network = build_network(card.network, num_classes=card.num_classes, in_channels=card.in_channels)
-        network.load_state_dict(state)
-        identity = _with_code(fingerprint(card, state), card)
+            built = build_network(name, num_classes=card.num_classes, in_channels=card.in_channels)
+        built.load_state_dict(state)
+        identity = _with_code(fingerprint(card, state), card, name)
     except (ValueError, RuntimeError, TypeError) as error:
         raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
-    return card, network.eval(), identity
+    return card, built.eval(), identity
 
 
 def read_card(path: Path, text: str) -> WeightsCard:
@@ -150,16 +155,19 @@ def fingerprint(card: WeightsCard, state: Mapping[str, Tensor]) -> str:
     """The first 16 hexadecimal digits of the SHA-256 over the canonical card and the tensors, sorted by name."""
     digest = sha256(canonical_card(card))
     for name in sorted(state):
-        array = state[name].detach().cpu().contiguous().numpy()
-        digest.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())
-        digest.update(array.tobytes())
+        values = state[name].detach().cpu().contiguous()
+        kind = str(values.dtype)
+        if values.dtype not in _UNKNOWN_TO_NUMPY:
+            kind = values.numpy().dtype.str
+        digest.update(f"{name}:{kind}:{tuple(values.shape)}:".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:FINGERPRINT_LENGTH]
 
 
-def _with_code(identity: str, card: WeightsCard) -> str:
+def _with_code(identity: str, card: WeightsCard, network: str) -> str:
     """The fingerprint, which becomes another if the network's code is not the one that the card names."""
     written_with = card.provenance.get(_CODE)
-    if written_with is None or (now := source_digest(card.network)) == written_with:
+    if written_with is None or (now := source_digest(network)) == written_with:
         return identity
     return sha256(f"{identity}:{now}".encode()).hexdigest()[:FINGERPRINT_LENGTH]
 

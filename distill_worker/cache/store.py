@@ -42,6 +42,7 @@ from distill_worker.cache.purchases import (
     purchase_records,
     void_purchase,
 )
+from distill_worker.cache.raw_answers import RawAnswer, is_kept, keep_raw, mark_unread, unread_purchases
 from distill_worker.cache.streams import (
     class_names_of,
     find_stream,
@@ -219,6 +220,7 @@ class Cache:
         *,
         teacher_id: str | None = None,
         query_id: str | None = None,
+        raw: RawAnswer | None = None,
     ) -> None:
         """Cache the outputs of a purchase, and mark it done.
 
@@ -230,6 +232,7 @@ class Cache:
             outputs: for each kind, float32 `[samples, ...]` in the order of the purchase's sample keys.
             teacher_id: the teacher that answered, if it is another one; the outputs are cached as its own.
             query_id: the teacher's id of the request.
+            raw: the response, if it must be kept beside its outputs.
         """
         packed = {kind: np.ascontiguousarray(outputs[kind], dtype="<f4") for kind in purchase.kinds}
         for kind, values in packed.items():
@@ -247,6 +250,22 @@ class Cache:
                     stream_ids=self._stream_ids,
                     now=self._clock(),
                 )
+                if raw is not None:
+                    keep_raw(connection, purchase, raw, now=self._clock())
+
+        with explained(self.place):
+            with_write_retry(self._engine.begin, write, self._sleep)
+
+    def keep(self, purchase: Purchase, raw: RawAnswer, *, reason: str, query_id: str | None = None) -> None:
+        """Keep an answer that was paid and cannot be read, and mark its purchase unread.
+
+        If the database is locked or disconnected, this waits and retries.
+        """
+
+        def write(connection: Connection, is_retry: bool) -> None:
+            if not (is_retry and is_kept(connection, purchase)):
+                mark_unread(connection, purchase, query_id=query_id, now=self._clock())
+                keep_raw(connection, purchase, raw, reason=reason, now=self._clock())
 
         with explained(self._place):
             with_write_retry(self._engine.begin, write, self._sleep)
@@ -256,19 +275,23 @@ class Cache:
         with self.writing() as connection:
             void_purchase(connection, purchase, now=self._clock())
 
-    def abandon(self, teacher_id: str, is_abandoned: Callable[[Purchase], bool]) -> int:
-        """Make open purchases void although they may have been charged; the number of purchases.
+    def abandon(self, teacher_id: str, is_abandoned: Callable[[Purchase], bool], *, source: str | None = None) -> int:
+        """Make open and unread purchases void although they may have been charged; the number of purchases.
 
         Purchases of living buyers stay open, and no other process can take one over meanwhile.
 
         Args:
             teacher_id: the teacher of the outputs.
-            is_abandoned: chooses among the open purchases; it must not write.
+            is_abandoned: chooses among these purchases; it must not write.
+            source: also unread purchases of this source; see `raw_answers.kept_answers`.
         """
         with self.writing() as connection:
             abandoned = [
                 purchase
-                for purchase in open_purchases(connection, teacher_id)
+                for purchase in [
+                    *open_purchases(connection, teacher_id),
+                    *unread_purchases(connection, teacher_id, source),
+                ]
                 if is_abandoned(purchase) and not self.is_alive(purchase.buyer_id)
             ]
             for purchase in abandoned:

@@ -53,6 +53,10 @@ _WORKING = {
         "def __init__(self, **a):\n        super().__init__(**a)\n"
         "        self.hidden = nn.Sequential(nn.LazyLinear(16), nn.LazyBatchNorm1d())"
     ),
+    "in bfloat16": (
+        "def __init__(self, **a):\n        super().__init__(**a)\n        self.bfloat16()\n"
+        "    def forward(self, images): return super().forward(images.bfloat16())"
+    ),
     "in double precision": (
         "def __init__(self, **a):\n        super().__init__(**a)\n        self.double()\n"
         "    def forward(self, images): return super().forward(images.double())"
@@ -69,7 +73,7 @@ _REJECTED = {
     ),
     "other size": (
         "def __init__(self, **a):\n        super().__init__(**a)\n        self.hidden = nn.Linear(784, 16)",
-        r"images of shape \[1, 8, 8\], got RuntimeError",
+        r"images of shape \[1, 8, 8\], got an error from it .RuntimeError",
     ),
     "map": (
         "def forward(self, images): return super().forward(images)[:, :, None, None].expand(-1, -1, 2, 2)",
@@ -127,6 +131,28 @@ def test_network_that_cannot_learn_the_data_is_rejected(tmp_path: Path, kind: st
         _train(tmp_path, _own(tmp_path, body))
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def __init__(self, **a):\n        nn.Module.__init__(self)\n        self.last = nn.LazyConv2d(10, 8)\n"
+         "    def forward(self, images): return self.last(images)", "ends in a linear layer"),
+        ("def __init__(self, **a):\n        super().__init__(**a)\n        self.unused = nn.Linear(3, 3)",
+         "'unused:input' takes no part"),
+    ],
+)  # fmt: skip
+def test_network_that_its_strategy_cannot_select_with_is_rejected_in_the_first_round(
+    tmp_path: Path, body: str, message: str
+) -> None:
+    """Not after the purchase, when a student selects for the first time."""
+    network = _own(tmp_path, body)
+    _train(tmp_path, network)
+    config = _config(tmp_path / "in rounds", network)
+    budget = config.budget.model_copy(update={"strategy": "badge", "rounds": 2})
+    targets, samples = torch.zeros(N, 10), Samples.of(config)
+    with pytest.raises(ConfigError, match=message):
+        train_student(config.model_copy(update={"budget": budget}), samples, {"logits": targets}, "t")
+
+
 def test_service_rejects_weights_of_one_class_too_many(tmp_path: Path) -> None:
     """As when the factory was edited after the training, so that tensors and names still fit."""
     _train(tmp_path, _own(tmp_path, _WORKING["tuple"]))
@@ -159,6 +185,29 @@ def test_file_of_an_earlier_version_names_no_code_and_keeps_its_fingerprint(tmp_
     path.write_bytes(weights_bytes(network, card.model_copy(update={"provenance": earlier})))
     _own(tmp_path, "def forward(self, images): return super().forward(images).flip(1)")
     assert load_weights(path, trust_code=True)[2] == fingerprint
+
+
+def test_network_file_beside_its_configuration_is_built_and_named_in_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another folder, too, where the file imports its neighbour; and the round's student is loaded again."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    _own(folder, _WORKING["tuple"])
+    (folder / "neighbour_of_own.py").write_text("from own import Own\n")
+    (folder / "net.py").write_text("from neighbour_of_own import Own\n")
+    monkeypatch.chdir(tmp_path)
+    config = _config(folder, "net.py:Own")
+    config = config.model_copy(
+        update={"student": config.student.model_copy(update={"network_file": folder / "net.py"})}
+    )
+    targets = 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))
+    train_student(config, Samples.of(config), {"logits": targets}, "t")
+    weights = folder / "run" / "student.safetensors"
+    card, _, fingerprint = load_weights(weights, trust_code=True, network=config.student.network_to_build)
+    assert card.network == "net.py:Own"
+    monkeypatch.chdir(folder)
+    assert load_weights(weights, trust_code=True)[2] == fingerprint
 
 
 _KILLED_RUN = """
