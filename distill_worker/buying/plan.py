@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from math import ceil
 from typing import Any, Final
 
 from distill_worker.buying.kept_answers import reread, still_unread, why_blocked
@@ -247,7 +246,7 @@ def plan(order: PurchaseOrder) -> Plan:
             for key in to_buy
         ),
         request_size=order.request_size,
-        new_requests=ceil(len(to_buy) / order.request_size),
+        new_requests=order.requests_for(len(to_buy)),
         quota=quota,
         max_calls=order.max_calls,
         price_per_call=order.price_per_call,

@@ -88,6 +88,8 @@ class FakeTeacher:
     features: bool | None = None
     rates: tuple[Rate, ...] = ()
     stopped: bool = False
+    paths_read: list[str] = field(default_factory=list)
+    """The paths that were read of it, where it is served."""
     key_name: str | None = None
 
     def __post_init__(self) -> None:
