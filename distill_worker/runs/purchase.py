@@ -18,7 +18,7 @@ from distill_worker.errors import ConfigError
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import cached_kinds
 from distill_worker.teachers.base import Description, Teacher
-from distill_worker.teachers.http_sender import payer_of
+from distill_worker.teachers.http_sender import credential_of
 from distill_worker.teachers.open_teacher import teacher_at
 
 
@@ -105,7 +105,7 @@ def buy(
         abandon(order)
     made = plan(order)
     bound = on_plan(made)
-    save_description(order.cache, config.teacher, payer_of(api_key()), order.description)
+    save_description(order.cache, config.teacher, order.teacher.credential, order.description)
     with order.cache.buying() as buyer:
         bought = fetch(
             order,
@@ -123,7 +123,7 @@ def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[P
 
     This sends no request: whether another teacher answers now shows at the next plan or purchase.
     """
-    stored = load_description(cache, config.teacher, payer_of(api_key()))
+    stored = load_description(cache, config.teacher, credential_of(api_key()))
     if stored is None:
         return None
     description, seen_at = stored
