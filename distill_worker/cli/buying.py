@@ -1,6 +1,7 @@
 """The commands that show a price, spend it, and check the bill: `plan`, `fetch`, `reconcile`."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,19 +13,24 @@ from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import say
-from distill_worker.cli.options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
+from distill_worker.cli.options import Abandon, All, AsJson, ConfigFile, MaxCalls, Overrides, Yes
 from distill_worker.cli.tables_buying import answers, money, show_plan, show_reconciliation
 from distill_worker.config.load import load_config
-from distill_worker.errors import CheckFailed, ConfigError, counted
+from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, counted
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
+from distill_worker.runs.targets import count_held
 
 
 def plan(
     config_file: ConfigFile, overrides: Overrides = None, max_calls: MaxCalls = None, as_json: AsJson = False
 ) -> None:
-    """Show what a run would cost in calls, money and time; spend nothing. Exit status 5 if the quota cannot pay."""
+    """Show what a run would cost in calls, money and time; spend nothing. Exit status 5 if the quota cannot pay.
+
+    If the teacher cannot be reached, it shows what is wanted and cached, and ends with status 4.
+    """
     config = load_config(config_file, overrides or (), on_note=say)
     if not config.needs_teacher:
         name = method_name(config.method)
@@ -33,14 +39,20 @@ def plan(
     planned_run = preflight.Run(config, lambda: selected_samples(config, keep=False))
     preflight.check_run(planned_run)
     selected = planned_run.selected
-    with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
-        preflight.check_sale(planned_run, description, cache)
-        order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
-        made = plan_purchase(order)
+    try:
+        with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
+            preflight.check_sale(planned_run, description, cache)
+            order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
+            made = plan_purchase(order)
+    except TeacherUnavailable:
+        _show_without_teacher(selected, config, as_json=as_json)
+        raise
+    source = purchase.Source.of(config.teacher)
     if as_json:
-        print(json.dumps({**made.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}))
+        facts = {**made.facts(), **source.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}
+        print(json.dumps(facts))
     else:
-        show_plan(made, answers)
+        show_plan(made, source, answers)
         agreed_purchase.say_round(config, selected)
         _say_later(selected, made)
     preflight.check_plan(made)
@@ -51,25 +63,29 @@ def fetch(
     overrides: Overrides = None,
     max_calls: MaxCalls = None,
     yes: Yes = False,
+    everything: All = False,
     abandon: Abandon = None,
     as_json: AsJson = False,
 ) -> None:
     """Buy what is not cached. After an interrupt or a kill, the same command resumes and pays for nothing twice.
 
-    On a terminal, it shows the price and waits for a yes. Without a terminal, it needs --yes or --max-calls if
-    calls have a price (teacher.price_per_call). In rounds, it buys the samples that are chosen so far; `run` trains
-    the students that choose the others.
+    It buys `budget.n` samples. If budget.n is not set, it needs --max-calls or --all. On a terminal, it shows the
+    price and waits for a yes. Without a terminal, it needs --yes or --max-calls if calls have a price
+    (teacher.price_per_call), or if budget.n is not set. In rounds, it buys the samples that are chosen so far; `run`
+    trains the students that choose the others.
     """
     config = load_config(config_file, overrides or (), on_note=say)
+    consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} uses no teacher, so there is nothing to fetch")
     checked_run = preflight.Run(config, lambda: selected_samples(config, keep=True))
     preflight.check_run(checked_run)
     selected = checked_run.selected
     agreed_purchase.say_round(config, selected)
-    made, bought = agreed_purchase.buy(checked_run, abandon=abandon, max_calls=max_calls, yes=yes)
+    made, bought = agreed_purchase.buy(checked_run, consent, abandon=abandon)
     if as_json:
-        print(json.dumps({**made.facts(), **selected.facts(), "bought": bought}))
+        source = purchase.Source.of(config.teacher)
+        print(json.dumps({**made.facts(), **source.facts(), **selected.facts(), "bought": bought}))
         return
     cached = made.wanted - made.left_out
     left = f"; {made.left_out} to buy later" if made.left_out else ""
@@ -102,6 +118,20 @@ def reconcile(
     if result.differences:
         samples = counted(sum(row.samples for row in result.differences), "sample")
         raise CheckFailed(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
+
+
+def _show_without_teacher(selected: SelectedSamples, config: RunConfig, *, as_json: bool) -> None:
+    """Print what the data set and the cache say about a purchase whose teacher cannot be reached."""
+    keys, place = selected.samples.keys, config.output.cache
+    held: dict[str, int] = {}
+    if not (isinstance(place, Path) and not place.exists()):
+        with Cache(place) as cache:
+            held = count_held(cache, keys, config.teacher_kinds, config.teacher.output)
+    if as_json:
+        print(json.dumps({"wanted": len(keys), "cached_by_teacher": held}))
+        return
+    cached = ", ".join(f"{samples} of teacher {owner}" for owner, samples in held.items()) or "0"
+    print(f"wanted: {len(keys)}; cached in {shown(place)}: {cached}")
 
 
 def _say_later(selected: SelectedSamples, plan: Plan) -> None:

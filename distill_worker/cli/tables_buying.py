@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from distill_worker.buying.plan import Plan
@@ -11,6 +12,7 @@ from distill_worker.cache.summary import CacheSummary
 from distill_worker.cache.verify import Verification
 from distill_worker.cli.console import notes, result_table
 from distill_worker.errors import counted
+from distill_worker.runs.purchase import Source
 from shared.times import to_minute
 
 _ROWS_SHOWN = 20
@@ -18,8 +20,8 @@ answers = Console(highlight=False, soft_wrap=True)
 """Standard output."""
 
 
-def show_plan(plan: Plan, console: Console = notes) -> None:
-    """Print the price of a plan; by default on standard error, before it is paid."""
+def show_plan(plan: Plan, source: Source | None = None, console: Console = notes) -> None:
+    """Print the price of a plan and who is paid; by default on standard error, before it is paid."""
     table = Table("plan", "calls", title=None, show_edge=False, pad_edge=False)
     table.add_row("wanted", str(plan.wanted))
     table.add_row("cached", str(plan.cached))
@@ -29,6 +31,8 @@ def show_plan(plan: Plan, console: Console = notes) -> None:
         table.add_row("being bought by another worker", str(plan.elsewhere))
     if plan.uncertain:
         table.add_row("uncertain: may have been charged, left alone (see --abandon)", str(plan.uncertain))
+    for reason, samples in plan.unread.items():
+        table.add_row(escape(f"paid, but not readable: {reason}"), str(samples))
     table.add_row("to buy", str(len(plan.to_buy)), style="bold")
     if plan.left_out:
         table.add_row("left for later", str(plan.left_out))
@@ -41,6 +45,9 @@ def show_plan(plan: Plan, console: Console = notes) -> None:
     time = f", {duration(plan.seconds)} or more at the allowed rate" if plan.seconds else ""
     summary = f"teacher {plan.teacher_id}, {', '.join(plan.kinds)}, requests: {plan.requests}{price}{time}"
     console.print(summary, markup=False, soft_wrap=True)
+    if source is not None:
+        key_name = None if plan.quota is None else plan.quota.key_name
+        console.print(source.described(key_name), markup=False, soft_wrap=True)
     for other in plan.held_of_others:
         console.print(f"note: {other}", markup=False, soft_wrap=True)
 
@@ -80,6 +87,9 @@ def show_summary(summary: CacheSummary) -> None:
     answers.print(f"{summary.place}: {paid} paid for; purchases: {states}{since}", markup=False)
     if summary.samples_open:
         answers.print(f"in open purchases: {counted(summary.samples_open, 'sample')}; run fetch", markup=False)
+    if summary.samples_unread:
+        unread = counted(summary.samples_unread, "sample")
+        answers.print(f"paid, with kept answers that cannot be read: {unread}; run plan", markup=False)
     if summary.set_aside:
         answers.print(f"set aside as damaged: {counted(summary.set_aside, 'block')}", markup=False)
 

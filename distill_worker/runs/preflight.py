@@ -91,7 +91,10 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
 )
 """What needs the teacher's description."""
 
-WITH_PLAN: Final[tuple[Check[Plan], ...]] = (Check("quota", "the quota suffices for the purchase", Plan.check),)
+WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
+    Check("quota", "the quota suffices for the purchase", Plan.check),
+    Check("limit", "`--max-calls` suffices for an open purchase, which is repeated first", Plan.check_limit),
+)
 """What needs the plan of the purchase."""
 
 CHECKS: Final[tuple[Check[Any], ...]] = (*BEFORE_THE_TEACHER, *WITH_DESCRIPTION, *WITH_PLAN)

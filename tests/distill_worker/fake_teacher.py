@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_worker.errors import QuotaExhausted, TeacherStopped
+from distill_worker.cache import RawAnswer
+from distill_worker.errors import AnswerUnread, QuotaExhausted, TeacherStopped
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
 from shared.output_kinds import OutputKind
 from shared.sample_key import sample_keys
@@ -87,6 +88,7 @@ class FakeTeacher:
     features: bool | None = None
     rates: tuple[Rate, ...] = ()
     stopped: bool = False
+    key_name: str | None = None
 
     def __post_init__(self) -> None:
         self._lock = Lock()
@@ -111,7 +113,7 @@ class FakeTeacher:
             raise self.quota_error
         if self.limit is None:
             return None
-        return Quota(self.limit, self.paid, self.limit - self.paid, self.features, self.rates)
+        return Quota(self.limit, self.paid, self.limit - self.paid, self.features, self.rates, self.key_name)
 
     def buy(
         self,
@@ -146,6 +148,18 @@ class FakeTeacher:
             self.description.id,
             f"query-{len(self.sent)}",
         )
+
+    def read(
+        self,
+        raw: RawAnswer,
+        *,
+        samples: int,  # noqa: ARG002 - see `Teacher`
+        description: Description,  # noqa: ARG002
+        idempotency_key: str,  # noqa: ARG002
+        outputs: tuple[str, ...] = ("logits",),  # noqa: ARG002
+    ) -> Answer:
+        """Its answers are values, not bytes."""
+        raise AnswerUnread("the fake reads no bytes", raw)
 
     def stop(self) -> None:
         """From now on `buy` sends nothing."""

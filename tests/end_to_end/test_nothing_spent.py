@@ -56,7 +56,10 @@ FAULTS: dict[str, list[Fault]] = {
 }
 """The faults of each check, by the name of the check."""
 
-ELSEWHERE = {"teacher": "tests/distill_worker/runs/test_rounds.py"}
+ELSEWHERE = {
+    "teacher": "tests/distill_worker/runs/test_rounds.py",
+    "limit": "tests/distill_worker/cli/test_buying.py",
+}
 """Checks whose fault needs an earlier purchase, and the tests that have it."""
 
 
