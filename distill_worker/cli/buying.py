@@ -35,6 +35,7 @@ def plan(
     selected = planned_run.selected
     with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
         preflight.check_sale(planned_run, description, cache)
+        agreed_purchase.say_notes(planned_run, description)
         order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
         made = plan_purchase(order)
     if as_json:

@@ -26,10 +26,10 @@ from distill_worker.errors import counted
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
-from distill_worker.runs import preflight, purchase
+from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
-from distill_worker.runs.targets import load_targets
+from distill_worker.runs.targets import load_bought
 from distill_worker.runs.train_student import train_student
 from distill_worker.teachers.base import Description, Quota, Teacher
 
@@ -53,6 +53,9 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Disp
         with Cache(comparison.cells[0].config.output.cache) as cache:
             for run in runs:
                 preflight.check_sale(run, description, cache)
+        if runs:
+            for line in classes.notes(runs[0].config, runs[0].samples.dataset, description.class_names):
+                display.note(line)
         kinds = [choose_outputs(cell.config, description.outputs) for cell in comparison.cells]
         before = client.quota()
         cache_hits = sum(_buy(cell.config, client, description, display) for cell in buying_cells)
@@ -176,8 +179,8 @@ def _train_cell(
     if not config.needs_teacher:
         return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes
     with Cache(config.output.cache) as cache:
-        targets = load_targets(cache, teacher_id, samples.keys, kinds)
-    return train_student(config, samples, targets, teacher_id, fresh=fresh, note=notes.append), notes
+        bought = load_bought(cache, config, samples, teacher_id, kinds)
+    return train_student(config, samples, *bought, fresh=fresh, note=notes.append), notes
 
 
 def _selected(config: RunConfig) -> SelectedSamples:

@@ -16,6 +16,7 @@ from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import PlanRefused
+from distill_worker.runs.classes import agreement_so_far, check_names
 from distill_worker.runs.rounds import SelectedSamples, check_teacher
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import cached_kinds
@@ -63,6 +64,12 @@ class Sale:
     description: Description
     held: Sequence[str]
     """The kinds of output that the cache holds of all samples: they count as sold."""
+    cache: Cache
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds to buy. Raises `PlanRefused` if the teacher does not sell them."""
+        return choose_outputs(self.run.config, [*self.description.outputs, *self.held])
 
 
 BEFORE_THE_TEACHER: Final[tuple[Check[Run], ...]] = (
@@ -84,10 +91,21 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
     Check(
         "outputs",
         "the teacher sells an output that every method can learn from",
-        lambda sale: choose_outputs(sale.run.config, [*sale.description.outputs, *sale.held]),
+        lambda sale: sale.kinds,
     ),
     Check("image-shape", "the teacher takes images of the data's shape", lambda sale: _check_shape(sale)),
     Check("classes", "the teacher has as many classes as the data", lambda sale: _check_classes(sale)),
+    Check(
+        "class-names",
+        "the teacher's class names are those of the data in any order, or `[data.classes]` maps them; no label of "
+        "`[teacher.labels]` is the name of another class; the names are those of earlier purchases",
+        lambda sale: check_names(sale.run.config, sale.run.samples.dataset, sale.description, sale.cache),
+    ),
+    Check(
+        "agreement",
+        "where a part is bought already, the teacher agrees with the labels of the data more often than by chance",
+        lambda sale: _check_agreement(sale),
+    ),
 )
 """What needs the teacher's description."""
 
@@ -106,7 +124,7 @@ def check_run(run: Run) -> None:
 def check_sale(run: Run, description: Description, cache: Cache) -> None:
     """Check the run against the teacher's description, present or stored. Raises `WorkerError`."""
     held = cached_kinds(cache, description.id, run.samples.keys)
-    _run(WITH_DESCRIPTION, Sale(run, description, held))
+    _run(WITH_DESCRIPTION, Sale(run, description, held, cache))
 
 
 def check_plan(plan: Plan) -> None:
@@ -148,3 +166,13 @@ def _check_classes(sale: Sale) -> None:
             f"data: expected {expected} classes, as the teacher has, got {got} in the data set. Nothing was spent. "
             "Check teacher.url, teacher.model and data.path"
         )
+
+
+def _check_agreement(sale: Sale) -> None:
+    if set(sale.kinds) <= set(sale.held):
+        return  # nothing is left to buy
+    run = sale.run
+    try:
+        agreement_so_far(run.config, run.samples, sale.description, sale.cache, sale.kinds)
+    except PlanRefused as error:
+        raise PlanRefused(f"{error}. Nothing was spent now") from error

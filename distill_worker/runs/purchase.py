@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from distill_worker.buying.account import charged_under_other_names
@@ -14,6 +15,7 @@ from distill_worker.buying.plan import Plan, plan, plan_of_cached
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
+from distill_worker.runs.classes import agreement_so_far
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import cached_kinds
 from distill_worker.teachers.base import Description, Teacher
@@ -98,6 +100,8 @@ def buy(
     made = plan(order)
     bound = on_plan(made)
     save_description(order.cache, config.teacher, payer_of(api_key()), order.description)
+    if made.outstanding:
+        callbacks = _with_agreement(callbacks, config, samples, order)
     with order.cache.buying() as buyer:
         bought = fetch(
             order,
@@ -108,6 +112,12 @@ def buy(
             callbacks=callbacks,
         )
     return made, bought
+
+
+def _with_agreement(callbacks: Callbacks, config: RunConfig, samples: Samples, order: PurchaseOrder) -> Callbacks:
+    """These callbacks, with a check of each answer against the labels of the data."""
+    agreement = agreement_so_far(config, samples, order.description, order.cache, order.kinds)
+    return callbacks if agreement is None else replace(callbacks, on_answer=agreement.add)
 
 
 def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[Plan, Description, float] | None:

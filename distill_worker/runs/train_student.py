@@ -1,7 +1,7 @@
 """Train one student from its configuration, its samples and the bought outputs, and store the result."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ def train_student(
     samples: Samples,
     targets: Mapping[str, torch.Tensor],
     teacher_id: str | None,
+    class_order: Sequence[int] | None = None,
     *,
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
@@ -41,6 +42,7 @@ def train_student(
         samples: of the run.
         targets: the bought outputs by kind, one row for each of `samples.keys`; empty if no method needs a teacher.
         teacher_id: the teacher that they were bought from.
+        class_order: for each class of the data, its place among the teacher's; None if both have the same order.
         progress: called with the step and the loss whenever they are logged.
         fresh: first move an earlier run aside, to a folder in the same directory.
         note: shows where an earlier run was moved to.
@@ -51,13 +53,15 @@ def train_student(
     """
     training = config.training
     classes = len(samples.dataset.class_names)
-    teacher = to_teacher_logits(targets, classes, label_smoothing=config.teacher.label_smoothing)
+    teacher = to_teacher_logits(
+        targets, classes, label_smoothing=config.teacher.label_smoothing, class_order=class_order
+    )
     if teacher.output is not None and (reason := why_not_with(config.methods, teacher.output)) is not None:
         raise ConfigError(f"method: {reason}")
     device = device_of(training.device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
-    identity = identity_of(config, samples, _teacher_facts(teacher_id, teacher))
+    identity = identity_of(config, samples, _teacher_facts(teacher_id, teacher, class_order))
     with directory.opened(identity, fresh=fresh, note=note):
         if (finished := directory.result()) is not None:
             return finished
@@ -112,9 +116,10 @@ def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, la
     return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
 
 
-def _teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, Any]:
+def _teacher_facts(teacher_id: str | None, teacher: TeacherLogits, class_order: Sequence[int] | None) -> dict[str, Any]:
     output = {} if teacher.output in (None, LOGITS) else {"teacher_output": teacher.output, "completion": teacher.rule}
-    return {"teacher_id": teacher_id, **output}
+    order = {} if class_order is None else {"class_order": list(class_order)}
+    return {"teacher_id": teacher_id, **output, **order}
 
 
 def _training_set(

@@ -51,12 +51,23 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("data: expected images of shape [1, 8, 8]", before=lambda folder: _npz(folder, shape=(9, 9)))
     ],
     "classes": [Fault("data: expected 10 classes", before=lambda folder: _npz(folder, classes=3))],
+    "class-names": [
+        Fault(
+            "data: expected the classes of the teacher, 'nought', ",
+            {"teacher.class_names": ["nought", *"123456789"]},
+        ),
+        Fault("data.classes: expected classes of the data set", {"data.classes.zero": "0"}),
+        Fault("data.classes: expected classes of the teacher", {"data.classes.0": "zero"}),
+    ],
     "outputs": [Fault("teacher.output: expected 'top_k:99'", {"teacher.output": "top_k:99"})],
     "quota": [Fault("budget.n: expected a quota for 10 calls", quota=3)],
 }
 """The faults of each check, by the name of the check."""
 
-ELSEWHERE = {"teacher": "tests/distill_worker/runs/test_rounds.py"}
+ELSEWHERE = {
+    "teacher": "tests/distill_worker/runs/test_rounds.py",
+    "agreement": "tests/end_to_end/test_classes_by_name.py",
+}
 """Checks whose fault needs an earlier purchase, and the tests that have it."""
 
 
