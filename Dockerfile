@@ -20,10 +20,9 @@ COPY shared shared
 COPY teacher_service teacher_service
 COPY distill_worker distill_worker
 RUN uv pip install --system --no-cache --no-deps .
-COPY examples examples
 RUN useradd --uid 1000 --create-home tuition
 WORKDIR /tuition
-RUN ln -s /app/examples examples
+COPY examples examples
 
 FROM base AS teacher
 ENV TEACHER_HOST=0.0.0.0 \
@@ -31,7 +30,7 @@ ENV TEACHER_HOST=0.0.0.0 \
 USER 1000:1000
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=90s --retries=3 CMD ["python", "-c", \
-    "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
+    "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
 ENTRYPOINT ["teacher-service"]
 CMD ["serve"]
 

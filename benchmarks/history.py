@@ -58,7 +58,7 @@ def measure(place: Path | str, kind: str, folder: Path, queries: int) -> Iterato
     with running(command, folder / "service.log", environment) as server:
         for who, path, token in (("own", "/v1", past.keys[0].token), ("admin", "/v1/admin", _ADMIN_KEY)):
             address, headers = f"http://127.0.0.1:{server.port}{path}/", {"Authorization": f"Bearer {token}"}
-            with httpx.Client(headers=headers, timeout=60) as client:
+            with httpx.Client(headers=headers, timeout=60, trust_env=False) as client:
                 for name, question in questions(past).items():
                     target = None if name == "page_of_1000" else TARGET_MILLISECONDS
                     times = [_milliseconds(client, address + question) for _ in range(REQUESTS)]

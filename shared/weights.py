@@ -1,8 +1,9 @@
 """The weights file: a safetensors file that describes itself, so that one path is enough to serve or evaluate it.
 
 Invariant: the fingerprint depends on everything that changes an output or its meaning (network, tensors, preprocessing,
-class names) and on nothing else (not on where the weights came from, nor on how the file was written). One exception:
-of a network from a factory (`<module>:<factory>`) it covers the name, not the code, which the file does not hold.
+class names) and on nothing else (not on where the weights came from, nor on how the file was written). The file does
+not hold the code of a network from a factory (`<module>:<factory>`): if that differs from the code with which the file
+was written, the fingerprint differs too. Files of earlier versions do not name their code: theirs does not cover it.
 """
 
 import json
@@ -19,11 +20,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from shared.degradation import Degradation
-from shared.networks import build_network, runs_code
+from shared.networks import build_network, runs_code, source_digest
+from shared.networks.draws import draws_from
 
 CARD: Final = "tuition"
 """Where a file's metadata keep its card, as JSON."""
 FINGERPRINT_LENGTH: Final = 16
+_CODE: Final = "code"
 
 
 class WeightsError(ValueError):
@@ -73,12 +76,15 @@ def weights_bytes(network: nn.Module, card: WeightsCard) -> bytes:
     return save(state, metadata={CARD: card.model_dump_json()})
 
 
-def load_weights(path: Path, *, trust_code: bool = False) -> tuple[WeightsCard, nn.Module, str]:
+def load_weights(
+    path: Path, *, trust_code: bool = False, network: str | None = None
+) -> tuple[WeightsCard, nn.Module, str]:
     """The card, the network in evaluation mode on the CPU, and the fingerprint.
 
     Args:
         path: the file.
         trust_code: whether the file may name a factory (`<module>:<factory>`), whose code is then run.
+        network: the network's name, if the file of its factory is in another place than the card says.
 
     Raises:
         WeightsError: the file is missing, damaged, does not describe itself, or names code that is not trusted.
@@ -102,14 +108,15 @@ def load_weights(path: Path, *, trust_code: bool = False) -> tuple[WeightsCard, 
             f"{path}: its network {card.network!r} is code from elsewhere, which would run when the file is loaded; "
             "pass --trust-code if you trust the file's author"
         )
+    name = network or card.network
     try:
-        with torch.random.fork_rng(devices=[]):
-            network = build_network(card.network, num_classes=card.num_classes, in_channels=card.in_channels)
-        network.load_state_dict(state)
-        identity = fingerprint(card, state)
+        with draws_from(_seed_of(card)):
+            built = build_network(name, num_classes=card.num_classes, in_channels=card.in_channels)
+        built.load_state_dict(state)
+        identity = _with_code(fingerprint(card, state), card, name)
     except (ValueError, RuntimeError, TypeError) as error:
         raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
-    return card, network.eval(), identity
+    return card, built.eval(), identity
 
 
 def read_card(path: Path, text: str) -> WeightsCard:
@@ -133,6 +140,16 @@ def canonical_card(card: WeightsCard) -> bytes:
     return json.dumps(card.model_dump(mode="json", exclude=left_out), sort_keys=True).encode()
 
 
+def code_provenance(network: str) -> dict[str, str]:
+    """The entry of a card's provenance for the code that a network's name runs; none if it runs no code.
+
+    Raises:
+        ValueError: as `source_digest`.
+    """
+    digest = source_digest(network)
+    return {} if digest is None else {_CODE: digest}
+
+
 def fingerprint(card: WeightsCard, state: Mapping[str, Tensor]) -> str:
     """The first 16 hexadecimal digits of the SHA-256 over the canonical card and the tensors, sorted by name."""
     digest = sha256(canonical_card(card))
@@ -141,3 +158,17 @@ def fingerprint(card: WeightsCard, state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def _with_code(identity: str, card: WeightsCard, network: str) -> str:
+    """The fingerprint, which becomes another if the network's code is not the one that the card names."""
+    written_with = card.provenance.get(_CODE)
+    if written_with is None or (now := source_digest(network)) == written_with:
+        return identity
+    return sha256(f"{identity}:{now}".encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def _seed_of(card: WeightsCard) -> int:
+    """The seed of the training, so that what a network draws for itself and the file lacks is drawn again the same."""
+    seed = card.provenance.get("seed")
+    return seed if isinstance(seed, int) else 0

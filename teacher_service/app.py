@@ -12,6 +12,7 @@ import torch
 from fastapi import FastAPI
 
 from teacher_service.api.dependencies import AppState
+from teacher_service.api.head_requests import HeadRequests
 from teacher_service.api.openapi.document import openapi_document
 from teacher_service.api.problem_responses import install_problem_handlers
 from teacher_service.api.request_id import RequestIds
@@ -84,6 +85,7 @@ def create_app(settings: Settings, teacher: Teacher, clock: Clock = time.time) -
     app.include_router(admin_history.router)
     install_problem_handlers(app)
     app.add_middleware(RequestIds)
+    app.add_middleware(HeadRequests)
     app.openapi = cache(partial(openapi_document, app, settings.model_name, teacher.image_shape))  # type: ignore[method-assign]
     return app
 

@@ -76,6 +76,14 @@ class Settings(BaseSettings):
             )
         return self
 
+    @field_validator("weights", "data_dir")
+    @classmethod
+    def _home_is_expanded(cls, path: Path | None) -> Path | None:
+        try:
+            return None if path is None else path.expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"expected ~ or the name of a user after it, got {str(path)!r}") from error
+
     @field_validator("database_url")
     @classmethod
     def _is_a_database_on_disk(cls, url: str | None) -> str | None:

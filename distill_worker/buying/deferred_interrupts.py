@@ -9,7 +9,7 @@ from types import FrameType
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], None]]:
-    """Defer SIGINT and SIGTERM: raise KeyboardInterrupt at the next call of the yielded function, or at the end.
+    """Defer SIGINT, SIGTERM, SIGHUP: raise KeyboardInterrupt at the next call of the yielded function, or at the end.
 
     A KeyboardInterrupt at any point could leave a lock taken for ever: that of a SQLite file whose transaction had just
     begun, or those of futures, which `concurrent.futures.wait` takes one after another. Answers that are paid for could
@@ -27,8 +27,8 @@ def deferred_interrupts() -> Iterator[Callable[[], None]]:
 
     deferred = []
     if current_thread() is main_thread():  # no other thread is interrupted
-        both = (signal.SIGINT, signal.SIGTERM)
-        deferred = [number for number in both if signal.getsignal(number) is signal.default_int_handler]
+        ending = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        deferred = [number for number in ending if signal.getsignal(number) is signal.default_int_handler]
     for number in deferred:
         signal.signal(number, note)
     try:

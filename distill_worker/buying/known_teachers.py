@@ -9,6 +9,7 @@ from typing import Any, Final
 from distill_worker.cache import Cache
 from distill_worker.config.teacher_address import TeacherAddress
 from distill_worker.teachers.base import Description
+from distill_worker.teachers.http_client import checked_url
 from distill_worker.teachers.http_errors import public_url
 
 _SETTINGS_BEFORE: Final = {
@@ -47,8 +48,13 @@ def load_description(cache: Cache, address: TeacherAddress, payer: str) -> tuple
 
 
 def url_of(address: TeacherAddress) -> str:
-    """The URL in TEACHER_URL, or else the configured one."""
-    return os.environ.get("TEACHER_URL") or address.url
+    """The URL in TEACHER_URL, or else the configured one.
+
+    Raises:
+        ConfigError: it is no URL of an HTTP server.
+    """
+    overriding = os.environ.get("TEACHER_URL", "").strip()
+    return checked_url(overriding, "TEACHER_URL") if overriding else checked_url(address.url, "teacher.url")
 
 
 def _name(address: TeacherAddress, payer: str) -> str:

@@ -25,7 +25,7 @@ def plan(
     config_file: ConfigFile, overrides: Overrides = None, max_calls: MaxCalls = None, as_json: AsJson = False
 ) -> None:
     """Show what a run would cost in calls, money and time; spend nothing. Exit status 5 if the quota cannot pay."""
-    config = load_config(config_file, overrides or ())
+    config = load_config(config_file, overrides or (), on_note=say)
     if not config.needs_teacher:
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
@@ -61,7 +61,7 @@ def fetch(
     calls have a price (teacher.price_per_call). In rounds, it buys the samples that are chosen so far; `run` trains
     the students that choose the others.
     """
-    config = load_config(config_file, overrides or ())
+    config = load_config(config_file, overrides or (), on_note=say)
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} uses no teacher, so there is nothing to fetch")
     checked_run = preflight.Run(config, lambda: selected_samples(config, keep=True))
@@ -93,7 +93,7 @@ def reconcile(
 
     If the teacher has no query log that can be read, its counter is compared. Exit status 6 if anything differs.
     """
-    config = load_config(config_file, overrides or ())
+    config = load_config(config_file, overrides or (), on_note=say)
     with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
         result = compare_with_teacher(teacher, description, cache, shared_key=shared_key)
     if as_json:

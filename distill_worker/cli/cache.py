@@ -11,8 +11,8 @@ from distill_worker.cache.exchange.export_import import export as export_file
 from distill_worker.cache.exchange.export_import import import_file
 from distill_worker.cache.summary import summarise
 from distill_worker.cache.verify import verify as verify_cache
-from distill_worker.cli.console import progress_bar
-from distill_worker.cli.options import AsJson
+from distill_worker.cli.console import progress_bar, say
+from distill_worker.cli.options import AsJson, expanded_path
 from distill_worker.cli.tables_buying import show_damages, show_summary
 from distill_worker.config.load import load_config
 from distill_worker.errors import CacheError, CheckFailed, counted
@@ -41,7 +41,10 @@ def verify(
     config_file: Annotated[
         Path | None,
         typer.Option(
-            "--config", metavar="CONFIG.toml", help="Also count outputs whose sample is not in this run's data set."
+            "--config",
+            metavar="CONFIG.toml",
+            parser=expanded_path,
+            help="Also count outputs whose sample is not in this run's data set.",
         ),
     ] = None,
     repair: Annotated[
@@ -56,7 +59,7 @@ def verify(
     """
     dataset_keys = None
     if config_file is not None:
-        dataset_keys = Samples.of(load_config(config_file, ())).images_by_key().keys()
+        dataset_keys = Samples.of(load_config(config_file, on_note=say)).images_by_key().keys()
     with _opened(cache) as opened, progress_bar("verifying") as move:
         result = verify_cache(
             opened, dataset_keys=dataset_keys, repair=repair, progress=lambda done, blocks: move(done, "blocks", blocks)
@@ -77,7 +80,12 @@ def verify(
 
 @app.command("export")
 def export_(
-    file: Annotated[Path, typer.Argument(help="The file to write, .safetensors or .parquet; it must not exist.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            parser=expanded_path, metavar="FILE", help="The file to write, .safetensors or .parquet; it must not exist."
+        ),
+    ],
     cache: Annotated[str, typer.Option(metavar="CACHE", help="The cache to export.")] = DEFAULT,
     teacher_id: Annotated[str | None, typer.Option(help="Export only outputs of this teacher.")] = None,
     kind: Annotated[str | None, typer.Option(help="Export only this kind of output, for example logits.")] = None,
@@ -89,7 +97,9 @@ def export_(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file that `cache export` wrote.")],
+    file: Annotated[
+        Path, typer.Argument(parser=expanded_path, metavar="FILE", help="A file that `cache export` wrote.")
+    ],
     cache: Annotated[str, typer.Option(metavar="CACHE", help="The cache to add to; created if absent.")] = DEFAULT,
 ) -> None:
     """Add outputs that others bought; cached outputs stay as they are."""
@@ -109,4 +119,4 @@ def _opened(cache: str) -> Cache:
 
 
 def _place(cache: str) -> Path | str:
-    return cache if "://" in cache else Path(cache)
+    return cache if "://" in cache else expanded_path(cache)

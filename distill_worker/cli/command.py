@@ -46,13 +46,16 @@ app.add_typer(cache, name="cache")
 def main() -> None:
     """Run the command; a `WorkerError` becomes one line and its exit status.
 
-    SIGTERM ends it as an interrupt does: it waits for the answers that are paid for, and keeps them.
+    SIGTERM and SIGHUP end it as an interrupt does: it waits for the answers that are paid for, and keeps them. Under
+    `nohup`, SIGHUP stays ignored.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ending = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ending}
     try:
         app()
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

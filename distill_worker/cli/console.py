@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from rich.console import Console
@@ -18,8 +18,9 @@ notes = Console(stderr=True, highlight=False)
 
 
 def say(message: str) -> None:
-    """Print one line on standard error, without markup."""
-    notes.print(message, markup=False, soft_wrap=True)
+    """Print one line on standard error, without markup. A terminal that was closed is no error."""
+    with suppress(OSError):
+        notes.print(message, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -37,7 +38,9 @@ def progress_bar(title: str, total: int | None = None, *, shows_remaining_time: 
         *([TimeRemainingColumn()] if shows_remaining_time else []),
         TextColumn("{task.fields[extra]}"),
     )
-    with Progress(*columns, console=notes) as progress:
+    progress = Progress(*columns, console=notes)
+    progress.start()
+    try:
         task = progress.add_task(title, total=total, extra="", visible=False)
         printed_at = time.monotonic()
 
@@ -49,6 +52,9 @@ def progress_bar(title: str, total: int | None = None, *, shows_remaining_time: 
                 say(f"{title}: {done} of {progress.tasks[task].total or '?'}, {extra}")
 
         yield move
+    finally:
+        with suppress(OSError):  # of a terminal that was closed
+            progress.stop()
 
 
 TERMINAL: Final = Display(say, progress_bar)

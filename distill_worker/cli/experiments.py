@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from distill_worker.cli.console import TERMINAL
-from distill_worker.cli.options import AsJson, Fresh
+from distill_worker.cli.console import TERMINAL, say
+from distill_worker.cli.options import AsJson, Fresh, expanded_path
 from distill_worker.cli.tables_experiments import show_comparison, show_demo
 from distill_worker.experiments.compare import run_comparison
 from distill_worker.experiments.comparison import load_comparison
@@ -25,7 +25,9 @@ def demo(
     quota: Annotated[
         int | None, typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default 2 n.")
     ] = None,
-    directory: Annotated[Path, typer.Option(help="Folder for all files of the demo.")] = Path("runs/demo"),
+    directory: Annotated[
+        Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Folder for all files of the demo.")
+    ] = Path("runs/demo"),
     as_json: AsJson = False,
 ) -> None:
     """Train a teacher, serve it behind a quota, buy n outputs, and compare CE, KD and CKD students.
@@ -41,7 +43,10 @@ def demo(
 
 def compare(
     comparison_file: Annotated[
-        Path, typer.Argument(metavar="COMPARISON.toml", help="What to compare; see examples/compare-digits.toml.")
+        Path,
+        typer.Argument(
+            metavar="COMPARISON.toml", parser=expanded_path, help="What to compare; see examples/compare-digits.toml."
+        ),
     ],
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Students trained at the same time; overrides the file.")
@@ -54,7 +59,7 @@ def compare(
 
     Each student has a run directory of its own: after a kill, the same command resumes and pays for nothing twice.
     """
-    facts = run_comparison(load_comparison(comparison_file, jobs=jobs), fresh=fresh, display=TERMINAL)
+    facts = run_comparison(load_comparison(comparison_file, jobs=jobs, on_note=say), fresh=fresh, display=TERMINAL)
     if as_json:
         print(json.dumps(facts))
     else:

@@ -6,8 +6,17 @@ from typing import Annotated
 import typer
 
 from distill_worker.buying.order import Abandoned
+from distill_worker.config.places import expanded
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="The file of the run; see examples/.")]
+
+def expanded_path(text: object) -> Path:
+    """A path on the command line, with `~` and variables expanded, as in `--root=~/data`."""
+    return expanded(str(text))
+
+
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG.toml", parser=expanded_path, help="The file of the run; see examples/.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one value of the file; may be repeated."),

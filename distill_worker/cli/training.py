@@ -36,7 +36,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint."""
-    config = load_config(config_file, overrides or ())
+    config = load_config(config_file, overrides or (), on_note=say)
     bought = NOTHING_BOUGHT
     if held:
         with Cache(config.output.cache) as cache:
@@ -64,7 +64,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Plan, buy what is not cached, train and evaluate; `budget.rounds` sets the rounds. After a kill, it resumes."""
-    config = load_config(config_file, overrides or ())
+    config = load_config(config_file, overrides or (), on_note=say)
 
     left = max_calls
 

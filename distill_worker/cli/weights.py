@@ -8,7 +8,7 @@ import torch
 import typer
 
 from distill_worker.cli.console import say
-from distill_worker.cli.options import AsJson, TrustCode
+from distill_worker.cli.options import AsJson, TrustCode, expanded_path
 from distill_worker.data.class_names import class_order
 from distill_worker.data.datasets import load_dataset
 from distill_worker.errors import ConfigError, WeightsFileError
@@ -19,12 +19,21 @@ from shared.weights import WeightsError, load_weights
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Argument(help="A weights file, for example runs/.../student.safetensors.")],
+    weights: Annotated[
+        Path,
+        typer.Argument(
+            parser=expanded_path, metavar="WEIGHTS", help="A weights file, for example runs/.../student.safetensors."
+        ),
+    ],
     data: Annotated[
         str | None, typer.Option(help="The data set; by default the one that the network was trained on.")
     ] = None,
-    root: Annotated[Path, typer.Option(help="Folder of the data sets.")] = Path("data"),
-    path: Annotated[Path | None, typer.Option(help="File or folder of your own data.")] = None,
+    root: Annotated[Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Folder of the data sets.")] = Path(
+        "data"
+    ),
+    path: Annotated[
+        Path | None, typer.Option(parser=expanded_path, metavar="PATH", help="File or folder of your own data.")
+    ] = None,
     trust_code: TrustCode = False,
     as_json: AsJson = False,
 ) -> None:
@@ -72,8 +81,10 @@ def evaluate(
 
 
 def degrade(
-    weights: Annotated[Path, typer.Argument(help="A weights file.")],
-    output: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")],
+    weights: Annotated[Path, typer.Argument(parser=expanded_path, metavar="WEIGHTS", help="A weights file.")],
+    output: Annotated[
+        Path, typer.Argument(parser=expanded_path, metavar="OUTPUT", help="The file to write; it must not exist.")
+    ],
     prune: Annotated[float, typer.Option(min=0, max=1, help="Share of the smallest weights that become 0.")] = 0.0,
     noise: Annotated[float, typer.Option(min=0, help="Standard deviation of noise on the logits.")] = 0.0,
     decimals: Annotated[int | None, typer.Option(min=0, max=6, help="Decimals that logits are rounded to.")] = None,

@@ -24,6 +24,11 @@ class Data(Section):
     classes: dict[str, str] = Field(default={})
     """The teacher's name of a class, by the data set's name, for classes whose names differ."""
 
+    @property
+    def reads_root(self) -> bool:
+        """Whether files are read from `root`: the digits come with scikit-learn, and your own data are at `path`."""
+        return self.path is None and self.name != "digits"
+
     @field_validator("name")
     @classmethod
     def _is_listed(cls, name: str) -> str:

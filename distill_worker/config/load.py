@@ -1,20 +1,33 @@
 """Reads a TOML file into a `RunConfig`. Errors name the file, the key, the expected value and the one that it got."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin
+from typing import Annotated, Any, Final, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from distill_worker.config.run_config import RunConfig
+from distill_worker.config import places
+from distill_worker.config.data_sections import Data
+from distill_worker.config.run_config import Output, RunConfig
 from distill_worker.errors import ConfigError
 
+OnNote = Callable[[str], None]
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+DEFAULT_PLACES: Final = {
+    "output.directory": Output.model_fields["directory"].default,
+    "output.cache": Output.model_fields["cache"].default,
+    "data.root": Data.model_fields["root"].default,
+}
+"""The places of a run that its file may leave out, by setting."""
+
+
+def load_config(path: Path, overrides: Sequence[str] = (), *, on_note: OnNote = lambda _: None) -> RunConfig:
     """Read a TOML file; each override is `section.key=value` with a TOML value (bare words are strings).
+
+    `on_note` gets what the user should know about places of earlier versions.
 
     Raises:
         ConfigError: names the file, the key, the expected value and the one that it got.
@@ -22,7 +35,25 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     document = read_toml(path)
     for override in overrides:
         _override(document, override)
-    return parse_config(document, source=str(path))
+    notes = place(document, path, DEFAULT_PLACES)
+    config = parse_config(document, source=str(path))
+    pass_on(notes, config, on_note)
+    return config
+
+
+def place(document: dict[str, Any], path: Path, defaults: Mapping[str, Path]) -> list[places.Note]:
+    """Make every path of the document in the file `path` absolute; see `places.from_file`. Raises `ConfigError`."""
+    try:
+        return places.from_file(document, path, defaults)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def pass_on(notes: Sequence[places.Note], config: RunConfig, on_note: OnNote) -> None:
+    """Call `on_note` with the notes about places that the run uses."""
+    for note in notes:
+        if config.uses(note.setting):
+            on_note(note.text)
 
 
 def parse_config(document: Mapping[str, Any], *, source: str) -> RunConfig:
@@ -57,12 +88,20 @@ def _override(document: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw
+    stated: dict[str, Any] = {parts[-1]: value}
+    override_alone = stated
+    for part in reversed(parts[:-1]):
+        override_alone = {part: override_alone}
+    try:
+        places.from_command_line(override_alone)
+    except ConfigError as error:
+        raise ConfigError(f"--set: {error}") from error
     table = document
     for part in parts[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             raise ConfigError(f"--set: {part!r} in {key!r} is a value, not a section")
-    table[parts[-1]] = value
+    table.update(stated)
 
 
 def _explain(problem: Any, document: type[BaseModel], within: str) -> str:

@@ -46,6 +46,7 @@ _NOT_IN_IDENTITY: Final[Any] = {
     "teacher": True,
     "output": True,
     "data": {"root", "path", "classes"},
+    "student": {"network_file"},
     "budget": {"features"},
     "training": {"checkpoint_every"},
 }
@@ -93,6 +94,10 @@ class RunConfig(Section):
     def needs_teacher(self) -> bool:
         """Whether outputs must be bought."""
         return bool(self.teacher_kinds)
+
+    def uses(self, setting: str) -> bool:
+        """Whether the run uses the place that a setting names, such as `output.cache`."""
+        return {"output.cache": self.needs_teacher, "data.root": self.data.reads_root}.get(setting, True)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "RunConfig":

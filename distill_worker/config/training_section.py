@@ -1,5 +1,6 @@
 """The sections about the student: `[student]` and `[training]`."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -11,6 +12,16 @@ class Student(Section):
     """The network to train."""
 
     network: str
+    network_file: Path | None = None
+    """The file of a network `path/to/file.py:factory`. Default: that path, below the folder of the configuration if it
+    is there, otherwise below the working directory."""
+
+    @property
+    def network_to_build(self) -> str:
+        """`network`, with the place of its file."""
+        if self.network_file is None or not self.network.rpartition(":")[0].endswith(".py"):
+            return self.network
+        return f"{self.network_file}:{self.network.rpartition(':')[2]}"
 
 
 class Training(Section):

@@ -199,7 +199,8 @@ def _dataset(name: str, root: Path, path: Path | None, image_size: tuple[int, in
 
 def _follow_the_parent() -> None:
     """Leave interrupts to the parent process, and end when it ends, for any reason."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to its children too
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from distill_worker.config.load import explained, parse_config, read_toml
+from distill_worker.config.load import DEFAULT_PLACES, OnNote, explained, parse_config, pass_on, place, read_toml
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 
@@ -34,6 +34,8 @@ class LocalTeacher(_Section):
     """A network to train on all labels and to serve on this machine."""
 
     network: str
+    network_file: Path | None = None
+    """As in [student]."""
     steps: int = Field(ge=1)
 
 
@@ -102,7 +104,7 @@ class Comparison:
         return parse_config(
             {
                 **kept,
-                "student": {"network": teacher.network},
+                "student": {"network": teacher.network, "network_file": teacher.network_file},
                 "method": {"name": "ce"},
                 "training": {"steps": teacher.steps, "threads": 2, "checkpoint_every": 50},
                 "output": {"directory": self.compare.directory / "teacher"},
@@ -129,12 +131,19 @@ class Comparison:
         )
 
 
-def load_comparison(path: Path, *, jobs: int | None = None) -> Comparison:
-    """Read the TOML file of a comparison; `jobs` overrides its value. Raises `ConfigError`."""
+def load_comparison(path: Path, *, jobs: int | None = None, on_note: OnNote = lambda _: None) -> Comparison:
+    """Read the TOML file of a comparison; `jobs` overrides its value, and `on_note` is called as by `load_config`.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
     document = read_toml(path)
+    notes = place(document, path, {"data.root": DEFAULT_PLACES["data.root"]})
     if jobs is not None and isinstance(document.get("compare"), dict):
         document["compare"]["jobs"] = jobs
-    return parse_comparison(document, source=str(path))
+    comparison = parse_comparison(document, source=str(path))
+    pass_on(notes, comparison.cells[0].config, on_note)
+    return comparison
 
 
 def parse_comparison(document: Mapping[str, Any], *, source: str) -> Comparison:

@@ -23,6 +23,7 @@ __all__ = [
     "Setting",
     "described",
     "method_name",
+    "why_not_on",
     "why_not_together",
     "why_not_with",
 ]
@@ -83,6 +84,15 @@ def why_not_with(methods: Sequence[Method], kind: str) -> str | None:
     for method in methods:
         if kind != LOGITS and method.needs_logits is not None:
             return f"{method_name(method)} needs logits, got {kind}: {method.needs_logits}"
+    return None
+
+
+def why_not_on(methods: Sequence[Method], *, num_classes: int, batch: int) -> str | None:
+    """Why one of these methods can learn nothing from so many classes, or from batches of so many samples, or None."""
+    for method in methods:
+        reason = method.why_not_on(num_classes, batch) if method.term_weight else None
+        if reason is not None:
+            return f"{method_name(method)} {reason}"
     return None
 
 

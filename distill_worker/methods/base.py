@@ -89,6 +89,10 @@ class Method(BaseModel):
         """The reason why the method needs logits; None if any distribution is enough."""
         return None
 
+    def why_not_on(self, _num_classes: int, _batch: int) -> str | None:
+        """Why the term has no gradient on so many classes or samples a step, or fails; None if it teaches."""
+        return None
+
     @property
     def student_layers(self) -> tuple[str, ...]:
         """The student's layers whose features the term sees."""

@@ -16,7 +16,7 @@ from distill_worker.losses import (
 )
 from distill_worker.losses.ckd import Comparison
 from distill_worker.methods.base import LOGITS, Batch, CrossEntropy, Setting
-from distill_worker.methods.representation import OnRepresentation, Representation
+from distill_worker.methods.representation import OnRepresentation, Representation, check_dims
 
 
 class CKD(OnRepresentation):
@@ -55,6 +55,11 @@ class CKD(OnRepresentation):
         return None
 
     @property
+    def least_batch(self) -> int:
+        """The samples of one comparison."""
+        return self.k
+
+    @property
     def term_weight(self) -> float:
         """Beta."""
         return self.beta
@@ -81,6 +86,7 @@ class _Comparisons(nn.Module):
         self._method = method
         self.representation = Representation(method, setting, equal_dims=True)
         bought = self.representation.of_teacher(setting.targets[self.representation.teacher_kind])
+        check_dims("teacher_layer", method, bought.shape[1])
         if method.pairing == "anchors":
             self.register_buffer("anchors", bought, persistent=False)
         if method.pairing == "memory":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from distill_worker.losses import cc_loss, pkt_loss, rkd_loss, sp_loss
 from distill_worker.methods.base import Batch, Setting
-from distill_worker.methods.representation import OnRepresentation, Representation
+from distill_worker.methods.representation import OnRepresentation, Representation, check_dims
 
 
 class _Relational(OnRepresentation):
@@ -38,6 +38,11 @@ class RKD(_Relational):
     for_logits: ClassVar = 0.1
     distance_weight: float = Field(default=25.0, ge=0)
     angle_weight: float = Field(default=50.0, ge=0)
+
+    @property
+    def least_batch(self) -> int:
+        """Three: of two samples, the one distance is the mean distance, and every angle is fixed."""
+        return 3
 
     def make_term(self, setting: Setting) -> nn.Module:
         """RKD of the batch's representations."""
@@ -69,7 +74,9 @@ class CC(_Relational):
 
     def make_term(self, setting: Setting) -> nn.Module:
         """CC of the batch's representations."""
-        return _Relation(self, setting, cc_loss, gamma=self.gamma, order=self.order)
+        term = _Relation(self, setting, cc_loss, gamma=self.gamma, order=self.order)
+        check_dims("student_layer", self, setting.student_shapes[term.representation.student_kind][0])
+        return term
 
 
 class PKT(_Relational):

@@ -6,7 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from distill_worker.methods.base import LOGITS, Batch, Method, Setting
+from distill_worker.errors import ConfigError
+from distill_worker.methods.base import LOGITS, Batch, Method, Setting, method_name
 
 FEATURES = "features."
 
@@ -34,6 +35,20 @@ class OnRepresentation(Method):
             "it compares samples by the logits themselves, from which log-probabilities differ by another constant "
             "for each sample; set method.on = 'log_probabilities' to learn from any distribution"
         )
+
+    def why_not_on(self, _num_classes: int, batch: int) -> str | None:
+        """Too few samples to compare."""
+        if batch >= self.least_batch:
+            return None
+        return (
+            f"needs batches of at least {self.least_batch} samples, got {batch}: it compares samples with each other. "
+            "Use more samples or another method"
+        )
+
+    @property
+    def least_batch(self) -> int:
+        """The fewest samples between which there is something to compare."""
+        return 2
 
     @property
     def student_layers(self) -> tuple[str, ...]:
@@ -71,3 +86,16 @@ class Representation(nn.Module):
         if outputs.ndim > 2:
             outputs = outputs.flatten(2).mean(dim=2)
         return torch.log_softmax(outputs, dim=1) if self._on == "log_probabilities" else outputs
+
+
+def check_dims(key: str, method: Method, dims: int) -> None:
+    """Check that the features that `key` names have several dimensions, for a method that compares directions.
+
+    Raises:
+        ConfigError: there is one dimension, in which the method has no gradient.
+    """
+    if dims < 2:
+        raise ConfigError(
+            f"method.{key}: {method_name(method)} has no gradient on features of a single dimension; choose another "
+            "layer"
+        )

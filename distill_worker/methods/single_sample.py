@@ -44,6 +44,15 @@ class DKD(Method):
     warm_up: float = Field(default=1 / 12, ge=0, le=1)
     """The share of the training over which the weight grows from 0: 20 of 240 epochs in the paper."""
 
+    def why_not_on(self, num_classes: int, _batch: int) -> str | None:
+        """With two classes there is one other class, of which there is nothing to learn; alpha must not be 0 then."""
+        if num_classes > 2 or self.alpha:
+            return None
+        return (
+            "with alpha = 0 needs at least 3 classes, got 2: it compares the classes other than the true one among "
+            "themselves, and there is only one. Set method.alpha"
+        )
+
     def make_term(self, setting: Setting) -> nn.Module:
         """DKD of the batch's logits, warmed up."""
         return _Decoupled(self, warm_up_steps=self.warm_up * setting.steps)
@@ -58,6 +67,15 @@ class LSKD(Method):
     label_weight: float = Field(default=0.1, ge=0)
     weight: float = Field(default=9.0, ge=0)
 
+    def why_not_on(self, num_classes: int, _batch: int) -> str | None:
+        """Two standardised logits are 0.71 and -0.71 for every sample."""
+        if num_classes > 2:
+            return None
+        return (
+            "needs at least 3 classes, got 2: of two standardised logits only the order is left, so the loss has no "
+            "gradient. Use another method, for example kd"
+        )
+
     def make_term(self, _setting: Setting) -> nn.Module:
         """LSKD of the batch's logits."""
         return LogitTerm(lskd_loss, temperature=self.temperature)
@@ -70,6 +88,15 @@ class DIST(Method):
     paper: ClassVar = "Huang et al. 2022, arXiv 2205.10536"
     temperature: float = Field(default=4.0, gt=0)
     weight: float = Field(default=2.0, ge=0)
+
+    def why_not_on(self, num_classes: int, batch: int) -> str | None:
+        """The correlation of two values is 1 or -1. Either the classes or the samples must be more."""
+        if batch >= (2 if num_classes > 2 else 3):
+            return None
+        return (
+            f"needs a batch of at least 2 samples, and of 3 if there are 2 classes, got {batch} and {num_classes} "
+            "classes: the correlation of two values is 1 or -1 and has no gradient. Use more samples or another method"
+        )
 
     def make_term(self, _setting: Setting) -> nn.Module:
         """DIST of the batch's logits."""

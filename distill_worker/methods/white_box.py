@@ -1,6 +1,7 @@
 """Methods that use the teacher's intermediate features. They need an API key that may see features."""
 
 from itertools import pairwise
+from math import prod
 from typing import ClassVar, Literal
 
 import torch
@@ -55,6 +56,12 @@ class AT(_WhiteBox):
         for side, shape in (("student", layer.student_shape), ("teacher", layer.teacher_shape)):
             if len(shape) != 3:
                 raise ConfigError(f"method.{side}_layer: attention needs a map of channels, height, width; got {shape}")
+        areas = zip(layer.student_shape[1:], layer.teacher_shape[1:], strict=True)
+        if prod(min(sides) for sides in areas) == 1:
+            raise ConfigError(
+                f"method.student_layer: expected maps of several places, got {layer.student_shape} and the teacher's "
+                f"{layer.teacher_shape}: attention to a single place has no gradient; choose an earlier layer"
+            )
         return _Attention(layer)
 
 

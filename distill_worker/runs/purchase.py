@@ -13,6 +13,7 @@ from distill_worker.buying.order import Abandoned, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
 from distill_worker.buying.plan import Plan, plan, plan_of_cached
 from distill_worker.cache import Cache
+from distill_worker.config.places import expanded
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 from distill_worker.runs.classes import agreement_so_far
@@ -34,22 +35,29 @@ def connect(
 
 
 def api_key() -> str | None:
-    """TEACHER_API_KEY, or the first line of the file that TEACHER_API_KEY_FILE names, or None.
+    """TEACHER_API_KEY, or the first line of the file that TEACHER_API_KEY_FILE names, or None; without space around it.
 
     Raises:
-        ConfigError: the file cannot be read, or the key has characters that no HTTP header can carry.
+        ConfigError: the file cannot be read or has no key, or the key has characters that no HTTP header can carry.
     """
-    source, key = "TEACHER_API_KEY", os.environ.get("TEACHER_API_KEY", "")
-    if not key and (path := os.environ.get("TEACHER_API_KEY_FILE")):
-        source = "TEACHER_API_KEY_FILE"
-        try:
-            key = next(iter(Path(path).read_text(encoding="utf-8").splitlines()), "")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{source}: cannot read {path} ({error}); or set TEACHER_API_KEY") from error
-    key = key.strip()
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigError(f"{source}: expected printable ASCII characters only, got others; copy the key again")
+    source, key = "TEACHER_API_KEY", os.environ.get("TEACHER_API_KEY", "").strip()
+    if not key and (path := os.environ.get("TEACHER_API_KEY_FILE", "").strip()):
+        source, key = "TEACHER_API_KEY_FILE", _first_line(expanded(path))
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigError(
+            f"{source}: expected printable ASCII characters without spaces, got others; copy the key again"
+        )
     return key or None
+
+
+def _first_line(path: Path) -> str:
+    try:
+        line = path.read_text(encoding="utf-8-sig").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"TEACHER_API_KEY_FILE: cannot read {path} ({error}); or set TEACHER_API_KEY") from error
+    if not line:
+        raise ConfigError(f"TEACHER_API_KEY_FILE: expected an API key in the first line of {path}, got an empty line")
+    return line
 
 
 def make_order(

@@ -152,7 +152,8 @@ def _with_next_selection(
         try:
             # The configuration names the network, and this process has just run its code.
             path = round_config.output.directory / "student.safetensors"
-            card, network, fingerprint = load_weights(path, trust_code=True)
+            name = config.student.network_to_build
+            card, network, fingerprint = load_weights(path, trust_code=True, network=name)
         except WeightsError as error:
             raise WeightsFileError(str(error)) from error
         student = (card, network.to(device_of(config.training.device)))

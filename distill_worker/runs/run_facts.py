@@ -27,7 +27,7 @@ def identity_of(config: RunConfig, samples: Samples, facts: dict[str, Any]) -> R
         ConfigError: the code of the network cannot be read.
     """
     identity = config.identity | {"samples": samples.digest(), **facts}
-    return identity.with_later_facts(_data_facts(config, samples) | _code_facts(config.student.network))
+    return identity.with_later_facts(_data_facts(config, samples) | _code_facts(config.student.network_to_build))
 
 
 def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:

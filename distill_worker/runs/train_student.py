@@ -9,19 +9,22 @@ import torch
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Dataset, Split
 from distill_worker.errors import ConfigError
-from distill_worker.methods import Objective, Setting, method_name, why_not_with
+from distill_worker.methods import Objective, Setting, method_name, why_not_on, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
 from distill_worker.runs.run_facts import identity_of
 from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
+from distill_worker.training.frozen import check_trainable
 from distill_worker.training.loop import BestWeights, Progress, most_steps, train
 from distill_worker.training.run_directory import Note, RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from distill_worker.training.training_set import TrainingSet
 from shared.networks import build_network
+from shared.networks.draws import draws_from
+from shared.networks.outputs import check_network
 from shared.networks.taps import feature_shapes
-from shared.weights import WeightsCard, weights_bytes
+from shared.weights import WeightsCard, code_provenance, weights_bytes
 
 
 def train_student(
@@ -143,10 +146,14 @@ def _training_set(
 def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
     """The student and its objective, initialised from the run's seed."""
     classes = len(dataset.class_names)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
+    check_methods(config, num_classes=classes, samples=len(data))
+    with draws_from(config.training.seed):
         try:
-            network = build_network(config.student.network, num_classes=classes, in_channels=dataset.image_shape[0])
+            network = build_network(
+                config.student.network_to_build, num_classes=classes, in_channels=dataset.image_shape[0]
+            )
+            check_network(network, dataset.image_shape, classes)
+            check_trainable(network)
         except ValueError as error:
             raise ConfigError(f"student.{error}") from error
         layers = tuple(dict.fromkeys(layer for method in config.methods for layer in method.student_layers))
@@ -183,8 +190,20 @@ def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: 
             "teacher_id": teacher_id,
             "teacher_output": teacher.output,
             "completion": teacher.rule,
+            **code_provenance(config.student.network_to_build),
         },
     )
+
+
+def check_methods(config: RunConfig, *, num_classes: int, samples: int) -> None:
+    """Check that every method can learn something from so many classes, and from the batches of so many samples.
+
+    Raises:
+        ConfigError: the term of a method would have no gradient.
+    """
+    batch = min(config.training.batch_size, samples)
+    if (reason := why_not_on(config.methods, num_classes=num_classes, batch=batch)) is not None:
+        raise ConfigError(f"method: {reason}")
 
 
 def device_of(name: str) -> torch.device:

@@ -1,24 +1,36 @@
 """Errors from a teacher's HTTP responses: is the failure transient, for how long, and was the request charged.
 
-`public_url` is the URL that messages show, without secrets.
+`public_url` is the URL that messages show, without secrets. What a server sends is shown cut, on one line, and without
+control characters; of an HTML page, the title.
 """
 
 import random
 import re
-import time
-from email.utils import parsedate_to_datetime
+import ssl
+from collections.abc import Iterator
+from html import unescape
 from math import isfinite
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
 from distill_worker.errors import AnswerExpired, QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
+from distill_worker.teachers.rate_limit_headers import retry_after_seconds
 from shared import problem
 
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
-_NEVER_CHARGED = frozenset({400, 401, 413, 415})
-"""Statuses about the content or the API key, which a server sends before any work. A 403 or 404 may follow a charge."""
+_NEVER_CHARGED = frozenset({400, 401, 407, 413, 415})
+"""Statuses about the content, the API key or the proxy, sent before any work. A 403 or 404 may follow a charge."""
+_NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+_NO_TLS: Final = frozenset(
+    {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"}
+)
+"""OpenSSL's reasons if the server does not speak TLS."""
 _URL_PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?(?:[^/?#]*@)?([^?#]*)", re.DOTALL)
+_TITLE: Final = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1", re.DOTALL | re.IGNORECASE)
+_MOST_SHOWN: Final = 300
+"""Characters of a response that a message shows."""
+_PROXY_VARIABLES: Final = "the proxy's variable (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY)"
 
 
 def public_url(url: str) -> str:
@@ -27,10 +39,10 @@ def public_url(url: str) -> str:
     return f"{match[1] or ''}{match[2]}".rstrip("/") if match else ""
 
 
-def error_from_response(url: str, response: httpx.Response) -> TeacherError:
-    """The error that an unsuccessful response stands for."""
+def error_from_response(url: str, response: httpx.Response, samples: int = 0) -> TeacherError:
+    """The error that an unsuccessful response to a request of so many samples stands for."""
     detail, kind = _problem(response)
-    message = f"{url}: {response.status_code} {detail}"
+    message = f"{url}: {response.status_code} {detail}{_advice(url, response, kind, samples)}"
     error: TeacherError
     if kind == problem.QUOTA_EXCEEDED:
         error = QuotaExhausted(message)
@@ -39,7 +51,8 @@ def error_from_response(url: str, response: httpx.Response) -> TeacherError:
     elif kind == problem.ANSWER_EXPIRED:
         error = AnswerExpired(message)
     elif response.status_code in _TRANSIENT_STATUSES:
-        seconds = _retry_after_seconds(response)
+        seconds = retry_after_seconds(response.headers)
+        seconds = _estimated_seconds(response) if seconds is None else seconds
         seconds = seconds if seconds is None else seconds + random.uniform(0, 0.25)
         unpaid = response.status_code == 429 or (response.status_code == 503 and seconds is not None)
         error = TeacherUnavailable(message, retry_after_seconds=seconds, unpaid=unpaid)
@@ -51,23 +64,123 @@ def error_from_response(url: str, response: httpx.Response) -> TeacherError:
     return error
 
 
+def error_from_failure(url: str, failure: httpx.InvalidURL | httpx.RequestError) -> TeacherError:
+    """The error that a request without a readable response stands for."""
+    reason = shown_text(str(failure)) or type(failure).__name__
+    if (certain := _error_before_sending(url, failure, reason)) is not None:
+        return certain
+    if isinstance(failure, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return TeacherError(f"{url}: expected a valid URL, got an invalid one ({reason}); check teacher.url")
+    if isinstance(failure, httpx.LocalProtocolError):
+        return TeacherError(f"{url}: expected valid HTTP, got an error ({reason}); check the API key and the server")
+    if isinstance(failure, httpx.DecodingError):
+        return TeacherError(
+            f"{url}: expected an answer in the encoding that its Content-Encoding states, got another ({reason}); "
+            "check the server, and the proxy before it"
+        )
+    hint = ""
+    if isinstance(failure, httpx.RemoteProtocolError) and url.startswith("http://"):
+        hint = "; if the server expects encryption, teacher.url must begin with https://"
+    return TeacherUnavailable(
+        f"{url}: the teacher cannot be reached ({reason}); is it running, and is teacher.url, or TEACHER_URL in the "
+        f"environment, right?{hint}",
+        unpaid=isinstance(failure, _NEVER_SENT),
+    )
+
+
 def status_of(error: TeacherError) -> int | None:
     """The status of the response that caused the error; None if no response did."""
     cause = error.__cause__
     return cause.response.status_code if isinstance(cause, httpx.HTTPStatusError) else None
 
 
-def _retry_after_seconds(response: httpx.Response) -> float | None:
-    """The value of Retry-After, or `estimated_time` in the body of a 503, sent by some servers while a model loads."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isdecimal():
-        return float(value)
+def json_of(response: httpx.Response) -> Any:
+    """The JSON in a response. Raises `ValueError` if there is none."""
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        pass
+        return response.json()
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def shown_content(response: httpx.Response) -> str:
+    """The content of a response for a message: the title of an HTML page, or the beginning of any other text."""
+    text = response.text
+    if "html" not in response.headers.get("content-type", "") and not text.lstrip().startswith("<"):
+        return shown_text(text)
+    title = _TITLE.search(text)
+    return f"HTML page {shown_text(unescape(title[2]))!r}" if title else "HTML page without a title"
+
+
+def shown_text(text: str) -> str:
+    """A text for a message: on one line, without control characters, and cut."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
+
+
+def _error_before_sending(url: str, failure: Exception, reason: str) -> TeacherRefused | None:
+    """The error of a failure that is lasting and precedes the request, so that nothing was charged."""
+    for cause in _causes(failure):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return TeacherRefused(
+                f"{url}: expected a certificate that is trusted, got another ({shown_text(cause.verify_message)}). "
+                "Nothing was sent. If it is right, set SSL_CERT_FILE to the file of its authority "
+                "(docs/reaching-a-teacher.md)"
+            )
+        if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS and isinstance(failure, httpx.ConnectError):
+            return TeacherRefused(
+                f"{url}: expected TLS, got another protocol ({reason}). Nothing was sent. If the server speaks plain "
+                "HTTP, teacher.url must begin with http://"
+            )
+    if isinstance(failure, httpx.ProxyError) and reason.startswith("407"):
+        return TeacherRefused(
+            f"{url}: the proxy requires a user and password ({reason}). Nothing was sent. Write "
+            f"http://USER:PASSWORD@HOST:PORT into {_PROXY_VARIABLES}"
+        )
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _advice(url: str, response: httpx.Response, kind: str, samples: int) -> str:
+    """What to do about a status, beyond what the server says; begins with punctuation."""
+    match response.status_code:
+        case 301 | 302 | 303 | 307 | 308 if "location" in response.headers:
+            return _redirect(url, response)
+        case 401 if not kind:
+            return "; check the API key (TEACHER_API_KEY or TEACHER_API_KEY_FILE)"
+        case 407:
+            return f"; the proxy requires a user and password: write them into {_PROXY_VARIABLES}"
+        case 413:
+            size = f"{len(response.request.content):,} bytes"
+            if samples > 1:
+                return f"; {samples} samples in {size} were sent: set teacher.request_size to less than {samples}"
+            return f"; {size} were sent, with the smallest teacher.request_size; the server must allow larger requests"
+    return ""
+
+
+def _redirect(url: str, response: httpx.Response) -> str:
+    """Where a response redirects to, and the setting that would reach it."""
     try:
-        estimate = response.json()["estimated_time"] if response.status_code == 503 else None
+        target = str(response.request.url.join(response.headers["location"]))
+    except httpx.InvalidURL:
+        target = response.headers["location"]
+    shown = shown_text(public_url(target))
+    path = str(response.request.url.copy_with(query=None)).removeprefix(url)
+    there = shown.removesuffix(path) or shown
+    return (
+        f"; the server redirects to {shown}. Redirects are not followed, because the other server would get the API "
+        f"key. If that is the teacher, set teacher.url (or TEACHER_URL) to {there}"
+    )
+
+
+def _estimated_seconds(response: httpx.Response) -> float | None:
+    """`estimated_time` in the body of a 503, sent by some servers while a model loads."""
+    try:
+        estimate = json_of(response)["estimated_time"] if response.status_code == 503 else None
         seconds = float(estimate) if isinstance(estimate, int | float) and not isinstance(estimate, bool) else -1.0
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
@@ -75,9 +188,12 @@ def _retry_after_seconds(response: httpx.Response) -> float | None:
 
 
 def _problem(response: httpx.Response) -> tuple[str, str]:
+    """What the response says of the error, and the type of its problem document."""
     try:
-        body = response.json()
+        body = json_of(response)
     except ValueError:
-        return response.text[:200] or response.reason_phrase, ""
-    detail = body.get("detail") or body.get("error") if isinstance(body, dict) else None
-    return str(detail or response.reason_phrase), problem.type_of(body)
+        return shown_content(response) or response.reason_phrase, ""
+    detail = body.get("detail") or body.get("error") or body.get("message") if isinstance(body, dict) else None
+    if isinstance(detail, dict):
+        detail = detail.get("message") or detail
+    return shown_text(str(detail or response.reason_phrase)), problem.type_of(body)

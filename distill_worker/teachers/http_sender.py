@@ -7,7 +7,6 @@ not charged: no connection, 429, or 503 with a time to wait.
 """
 
 import random
-import time
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from threading import TIMEOUT_MAX, Event
@@ -18,9 +17,17 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherStopped, TeacherUnavailable
-from distill_worker.teachers.http_errors import error_from_response, public_url, status_of
+from distill_worker.teachers.http_client import open_client
+from distill_worker.teachers.http_errors import (
+    error_from_failure,
+    error_from_response,
+    json_of,
+    public_url,
+    shown_content,
+    status_of,
+)
 from distill_worker.teachers.pacer import Pacer, Stopped, Turn, WaitTooLong
-from distill_worker.teachers.rate_limit_headers import Limits, limits
+from distill_worker.teachers.rate_limit_headers import Limits, limits, server_time
 
 _MAX_ATTEMPTS = 30
 _LONGEST_WAIT_SECONDS = 10.0
@@ -28,8 +35,9 @@ _LONGEST_PACED_WAIT_SECONDS = 120.0
 """The shortest time that a request waits for a rate limit before it gives up."""
 _FREE_PATIENCE_SECONDS = 10.0
 """How long a free request is retried: its caller waits for it, and nothing is paid yet."""
+_OVER_SECONDS = 0.25
+"""A Retry-After of zero with its jitter: the teacher has no wish, so the wait grows as without one."""
 _PAYER_LENGTH = 16
-_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 def payer_of(api_key: str | None) -> str:
@@ -62,8 +70,11 @@ class Sender:
         pacer: Pacer | None = None,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
-        """`sleep` waits before a retry; by default until `stop` at the longest."""
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        """`sleep` waits before a retry; by default until `stop` at the longest.
+
+        Raises:
+            ConfigError: see `open_client`.
+        """
         self.payer = payer_of(api_key)
         self.url = public_url(url)
         """The URL for messages and names, without secrets."""
@@ -73,11 +84,11 @@ class Sender:
         self._stopped = Event()
         self._sleep = sleep or self._sleep_unless_stopped
         self._pacer = pacer or Pacer(most_at_once, max(give_up_after_seconds, _LONGEST_PACED_WAIT_SECONDS))
-        self._client = httpx.Client(
-            base_url=address.rstrip("/"),
-            headers=headers,
-            timeout=timeout_seconds,
+        self._client = open_client(
+            address.rstrip("/"),
+            api_key=api_key,
             transport=transport,
+            timeout=timeout_seconds,
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=most_at_once),
         )
 
@@ -117,11 +128,11 @@ class Sender:
 
         response = self._retried(attempts, attempt)
         try:
-            body = response.json()
+            body = json_of(response)
         except ValueError as error:
-            raise TeacherError(f"{self.url}{path}: expected JSON, got {response.text[:80]!r}") from error
+            raise TeacherError(f"{self.url}{path}: expected JSON, got {shown_content(response)}") from error
         if not isinstance(body, dict):
-            raise TeacherError(f"{self.url}{path}: expected a JSON object, got {response.text[:80]!r}")
+            raise TeacherError(f"{self.url}{path}: expected a JSON object, got {shown_content(response)}")
         return body
 
     def _sleep_unless_stopped(self, seconds: float) -> None:
@@ -175,8 +186,8 @@ class Sender:
         failure: TeacherError | None = None
         try:
             response = self._request(method, path, **request)
-            limits_now = limits(response.headers, time.time())
-            failure = None if response.is_success else error_from_response(self.url, response)
+            limits_now = limits(response.headers, server_time(response.headers))
+            failure = None if response.is_success else error_from_response(self.url, response, turn.samples)
         except TeacherError as error:
             failure = error
         finally:
@@ -190,20 +201,8 @@ class Sender:
     def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             return self._client.request(method, self._with_query(path, request.pop("params", None)), **request)
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise TeacherError(
-                f"{self.url}: expected a valid URL, got an invalid one ({error}); check teacher.url"
-            ) from error
-        except (httpx.LocalProtocolError, httpx.DecodingError) as error:
-            raise TeacherError(
-                f"{self.url}: expected valid HTTP, got an error ({error}); check the API key and the server"
-            ) from error
-        except httpx.TransportError as error:
-            raise TeacherUnavailable(
-                f"{self.url}: the teacher cannot be reached ({str(error) or type(error).__name__}); is it running, "
-                "and is teacher.url, or TEACHER_URL in the environment, right?",
-                unpaid=isinstance(error, _NEVER_SENT),
-            ) from error
+        except (httpx.InvalidURL, httpx.RequestError) as error:
+            raise error_from_failure(self.url, error) from error
 
     def _with_query(self, path: str, params: Mapping[str, Any] | None = None) -> str:
         """A path with the query of the server's URL added; a whole URL has its own query."""
@@ -259,9 +258,9 @@ def _closed_for(failure: TeacherError | None) -> float:
 
 
 def _wait(state: RetryCallState) -> float:
-    """The seconds in Retry-After; otherwise a doubling wait with full jitter."""
+    """The seconds in Retry-After; without them, or if they are over, at least a doubling wait with full jitter."""
     error = state.outcome.exception() if state.outcome else None
     seconds = error.retry_after_seconds if isinstance(error, TeacherUnavailable) else None
-    if seconds is not None:
+    if seconds is not None and seconds > _OVER_SECONDS:
         return seconds
     return random.uniform(0.05, min(_LONGEST_WAIT_SECONDS, 0.1 * 2.0**state.attempt_number))

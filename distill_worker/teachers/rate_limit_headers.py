@@ -1,13 +1,18 @@
-"""Reads the rate limits in the headers of a response.
+"""Reads the rate limits and the Retry-After in the headers of a response.
 
 It reads the structured fields `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers), their earlier
 form `limit=, remaining=, reset=`, and vendors' `X-RateLimit-Limit`, `-Remaining`, `-Reset`. Values that
 cannot be read are ignored: a limit that is not understood shows in a 429.
+
+A time on the server's clock is compared with the response's own Date: the clocks may be minutes apart.
 """
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from math import inf, isfinite
 from typing import Final, Literal
 
@@ -15,6 +20,8 @@ Unit = Literal["requests", "samples"]
 
 _EPOCH: Final = 10**9
 """A larger reset is a time, in seconds since the epoch."""
+_FOR_EVER_SECONDS: Final = 1e9
+_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]*)?")
 _ROUNDING: Final = 1e-6
 _STRING: Final = r'"(?:[^"\\]|\\["\\])*"'
 _VALUE: Final = rf"(?:{_STRING}|[^\s;,\"]+)"
@@ -90,8 +97,23 @@ class Limits:
     """Requests that may be in flight at the same time."""
 
 
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """The value of Retry-After: seconds, also with a fraction, or the time until a date; None if it is neither."""
+    value = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(value):
+        return min(float(value), _FOR_EVER_SECONDS)
+    date = _date(value)
+    return None if date is None else max(0.0, date - server_time(headers))
+
+
+def server_time(headers: Mapping[str, str]) -> float:
+    """The time on the server's clock when it responded, in seconds since the epoch; this clock's without a Date."""
+    date = _date(headers.get("date", ""))
+    return time.time() if date is None else date
+
+
 def limits(headers: Mapping[str, str], now: float) -> Limits:
-    """The limits in the headers of a response. `now` is in seconds since the epoch; header names are in lower case."""
+    """The limits in the headers of a response. `now` is the `server_time`; header names are in lower case."""
     state, policy = headers.get("ratelimit", ""), headers.get("ratelimit-policy", "")
     if state or policy:
         structured = _structured(_items(state), _items(policy))
@@ -142,6 +164,15 @@ def _items(field: str) -> dict[str, dict[str, str]]:
             break
         position += 1
     return {}
+
+
+def _date(text: str) -> float | None:
+    """An HTTP date, in seconds since the epoch."""
+    try:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _bare(value: str) -> str:

@@ -6,9 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from shared.degradation import Degradation, degrade
+from shared.networks.draws import draws_from
+from shared.networks.outputs import logits_of
 from shared.normalise import normalise
 
 _BATCH_SIZE = 500
+_SEED = 0
+"""For the networks that draw even in evaluation mode."""
 
 
 def count_correct(
@@ -23,14 +27,15 @@ def count_correct(
 ) -> int:
     """Count the images, uint8 `[samples, channels, height, width]`, that are classified correctly; leaves eval mode on.
 
-    `resize` is the height and width of the network's input. `degradation` is applied to its logits.
+    `resize` is the height and width of the network's input. `degradation` is applied to its logits. The global random
+    generators stay as they were.
     """
     network.eval()
     correct = 0
-    with torch.inference_mode():
+    with draws_from(_SEED), torch.inference_mode():
         for start in range(0, len(images), _BATCH_SIZE):
             batch = images[start : start + _BATCH_SIZE]
-            logits = network(normalise(batch, mean, std, size=resize))
+            logits = logits_of(network(normalise(batch, mean, std, size=resize)))
             if degradation is not None:
                 logits = torch.from_numpy(degrade(logits.cpu().numpy(), batch.cpu().numpy(), degradation)).to(
                     labels.device

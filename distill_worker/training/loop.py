@@ -1,11 +1,14 @@
 """The one training loop: a student on stored targets, or a teacher-to-be on labels alone.
 
-Invariant: on the CPU, a run that was killed and resumed ends with the same bits as one that was not.
+Invariant: on the CPU, a run that was killed and resumed ends with the same bits as one that was not. All randomness of
+a run comes from its seed, also what the network's own code draws from the global generators; when the training ends,
+these are as they were before.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -16,9 +19,11 @@ from distill_worker.errors import ConfigError
 from distill_worker.methods.objective import Objective
 from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
+from distill_worker.training.frozen import frozen_parts, set_training_mode
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.schedule import Patience, cosine_rate, one_cycle_rate
 from distill_worker.training.training_set import TrainingSet
+from shared.networks.draws import draws_from, generator_states, kept_draws, set_generator_states
 
 _LOGGED_STEPS = 50
 
@@ -61,13 +66,21 @@ def train(
         RunError: the directory cannot be used.
     """
     run = _RunningTraining(network, objective, data, training)
+    with draws_from(_seed_of_draws(training.seed)):
+        _train_to_the_end(run, data, training, directory, progress)
+    return run.best
+
+
+def _train_to_the_end(
+    run: "_RunningTraining", data: TrainingSet, training: Training, directory: RunDirectory, progress: Progress
+) -> None:
     state = directory.load_checkpoint()
     if state is not None:
         run.restore(state)
     directory.drop_metrics_after(run.steps_done)
     last = most_steps(training, len(data))
     log_every = max(1, last // _LOGGED_STEPS) if training.protocol == "steps" else run.epoch_steps
-    network.train()
+    run.set_training_mode()
     while run.steps_done < last and not run.patience.is_exhausted:
         terms = run.step()
         if run.steps_done % log_every == 0 or run.steps_done == last:
@@ -81,10 +94,10 @@ def train(
             accuracy = run.validation_accuracy
             validation = {} if accuracy is None else {"validation_accuracy": accuracy}
             directory.log({"step": run.steps_done, "loss": loss, **values, **validation, "learning_rate": run.rate})
-            progress(run.steps_done, loss)
+            with kept_draws():
+                progress(run.steps_done, loss)
         if run.steps_done % training.checkpoint_every == 0 and run.steps_done < last:
             directory.save_checkpoint(run.state())
-    return run.best
 
 
 class _RunningTraining:
@@ -95,6 +108,7 @@ class _RunningTraining:
         self._objective = objective
         self._data = data
         self._training = training
+        self._frozen = frozen_parts(network)
         self._batches = Batches(data, training.batch_size, training.seed)
         # The parameters of a method (a projection, a variance) are trained with the student.
         self._optimizer = torch.optim.SGD(
@@ -130,6 +144,9 @@ class _RunningTraining:
             self._validate(*self._data.validation)
         return terms
 
+    def set_training_mode(self) -> None:
+        set_training_mode(self._network, self._frozen)
+
     def state(self) -> dict[str, Any]:
         return {
             "step": self.steps_done,
@@ -137,6 +154,7 @@ class _RunningTraining:
             "objective": self._objective.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "batches": self._batches.state(),
+            "draws": generator_states(),
             "patience": self.patience.state(),
             "best": None if self.best is None else vars(self.best),
             "validation_accuracy": self.validation_accuracy,
@@ -147,6 +165,8 @@ class _RunningTraining:
         self._objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._batches.restore(state["batches"])
+        if "draws" in state:  # the checkpoints of earlier versions have none
+            set_generator_states(state["draws"])
         self.patience.restore(state["patience"])
         self.best = None if state["best"] is None else BestWeights(**state["best"])
         self.validation_accuracy = state["validation_accuracy"]
@@ -162,7 +182,7 @@ class _RunningTraining:
     def _validate(self, images: Tensor, labels: Tensor) -> None:
         preprocessing = self._data.preprocessing
         correct = count_correct(self._network, images, labels, mean=preprocessing.mean, std=preprocessing.std)
-        self._network.train()
+        self.set_training_mode()
         self.validation_accuracy = correct / len(labels)
         improved = self.best is None or self.validation_accuracy > self.best.accuracy
         if improved:
@@ -181,6 +201,11 @@ class _RunningTraining:
 
 def _epoch_steps(training: Training, samples: int) -> int:
     return math.ceil(samples / training.batch_size)
+
+
+def _seed_of_draws(seed: int) -> int:
+    # Not the seed itself: the initial weights and the order of the batches are drawn from that.
+    return int.from_bytes(sha256(f"draws:{seed}".encode()).digest()[:7], "big")
 
 
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:

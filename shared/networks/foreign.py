@@ -5,7 +5,7 @@ Neither need accept every size from 8x8 up: the sizes are the network's own busi
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
@@ -41,15 +41,15 @@ def torchvision_network(name: str, num_classes: int, in_channels: int) -> nn.Mod
 def factory_network(source: str, factory: str, num_classes: int, in_channels: int) -> nn.Module:
     """`<module>:<factory>` or `path/to/file.py:<factory>`: what `factory(num_classes=..., in_channels=...)` returns.
 
-    Runs the module's code. The current directory is importable meanwhile. A module is imported once, a file is run
-    each time. What the module's own code raises, other than at an import, passes through.
+    Runs the module's code. The current directory and the folder of the file are importable meanwhile. A module is
+    imported once, a file is run each time. What the module's own code raises, other than at an import, passes through.
 
     Raises:
         ValueError: no such module, file or factory, an import that fails, a factory that does not take the two
             arguments, or one that returns no network.
     """
     name = f"{source}:{factory}"
-    with current_directory_importable():
+    with importable(own_folders(source)):
         try:
             module = _run_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
         except ImportError as error:
@@ -71,16 +71,21 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
     return network
 
 
+def own_folders(source: str) -> list[str]:
+    """The folders that the code behind a module's name or a file `.py` is imported from before all others."""
+    return [str(Path.cwd()), *([str(Path(source).resolve().parent)] if source.endswith(".py") else [])]
+
+
 @contextmanager
-def current_directory_importable() -> Iterator[None]:
-    """Let modules in the current directory be imported."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+def importable(folders: Sequence[str]) -> Iterator[None]:
+    """Let modules in these folders be imported."""
+    sys.path[:0] = folders
     try:
         yield
     finally:
-        with suppress(ValueError):
-            sys.path.remove(here)
+        for folder in folders:
+            with suppress(ValueError):
+                sys.path.remove(folder)
 
 
 def _renew_first_convolution(network: nn.Module, in_channels: int) -> None:

@@ -1,7 +1,7 @@
 """The source code of a factory's module, as a digest: two equal digests mean the same network code.
 
-It covers the module and what it imports, directly or through others, from the user's own folders: the current directory
-and what else is importable without being installed. Installed packages are not covered.
+It covers the module and what it imports, directly or through others, from the user's own folders: the current
+directory, that of a file, and what else is importable without being installed. Installed packages are not covered.
 """
 
 import ast
@@ -14,7 +14,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from shared.networks.foreign import current_directory_importable
+from shared.networks.foreign import importable, own_folders
 
 _DIGEST_LENGTH: Final = 16
 _TUITION: Final = ("shared", "teacher_service", "distill_worker")
@@ -48,7 +48,7 @@ def module_digest(source: str) -> str:
 
 
 def _named(source: str) -> _Module:
-    with current_directory_importable():
+    with importable(own_folders(source)):
         try:
             spec = importlib.util.find_spec(source)
         except ImportError as error:
@@ -73,7 +73,7 @@ def _imported(source: str, module: _Module, content: bytes) -> Iterator[_Module]
         tree = ast.parse(content)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"network: {source!r} cannot be imported ({module.file}: {error})") from error
-    folders = _own_folders()
+    folders = [*own_folders(source), *_others_not_installed()]
     for name in [module.name, *_imported_names(tree, module.package)]:
         yield from _along(name, folders)
 
@@ -108,14 +108,13 @@ def _along(name: str, folders: Sequence[str]) -> Iterator[_Module]:
         places, before = list(inner), full
 
 
-def _own_folders() -> list[str]:
-    """Where modules are imported from, but for the standard library and installed packages."""
+def _others_not_installed() -> list[str]:
+    """The other places that modules are imported from, but for the standard library and installed packages."""
     installed = [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
-    own = [
+    return [
         folder
         for folder in sys.path
         if folder
         and not any(Path(folder).is_relative_to(place) for place in installed)
         and not {"site-packages", "dist-packages"} & set(Path(folder).parts)
     ]
-    return [str(Path.cwd()), *own]

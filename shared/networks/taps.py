@@ -11,6 +11,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from shared.networks.outputs import evaluating, logits_of
+
 _INPUT: Final = ":input"
 
 
@@ -28,13 +30,14 @@ def forward_with_features(
     The features are copies, so that a layer behind which works in place does not change them; gradients flow through.
 
     Raises:
-        ValueError: the network has no such layer, or the layer does not handle exactly one tensor, once.
+        ValueError: the network has no such layer, the layer does not handle exactly one tensor, once, or the output
+            has no logits.
     """
     found: dict[str, Tensor] = {}
     with ExitStack() as hooks:
         for layer in dict.fromkeys(layers):
             hooks.enter_context(_attach(network, layer, found))
-        logits: Tensor = network(images)
+        logits = logits_of(network(images))
     absent = [layer for layer in layers if layer not in found]
     if absent:
         raise ValueError(f"layer: {absent[0]!r} takes no part in the forward pass")
@@ -49,16 +52,10 @@ def feature_shapes(
     Raises:
         ValueError: as `forward_with_features`.
     """
-    modes = {module: module.training for module in network.modules()}
     images = torch.zeros(1, *image_shape, device=next(network.parameters()).device)
-    try:
-        with torch.inference_mode():
-            _, features = forward_with_features(
-                network.eval(), images, tuple(named_taps(network)) if layers is None else layers
-            )
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with evaluating(network):
+        names = tuple(named_taps(network)) if layers is None else layers
+        _, features = forward_with_features(network, images, names)
     return {layer: tuple(values.shape[1:]) for layer, values in features.items()}
 
 

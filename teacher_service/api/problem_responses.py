@@ -20,7 +20,7 @@ from teacher_service.errors.service_errors import (
 from teacher_service.errors.validation import complaint
 
 _CRASH: Final = "The service failed on this request; its log has the traceback. Retry with the same Idempotency-Key."
-_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def install_problem_handlers(app: FastAPI) -> None:
@@ -70,12 +70,13 @@ async def _render_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed(request: Request) -> list[str]:
-    """All methods of the path; Starlette names only those of the first matching route."""
-    return [
+    """All methods of the path; Starlette names only those of the first matching route. HEAD is answered as GET is."""
+    allowed = [
         method
         for method in _METHODS
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
     ]
+    return allowed + (["HEAD"] if "GET" in allowed else [])
 
 
 async def _render_crash(request: Request, _error: Exception) -> JSONResponse:

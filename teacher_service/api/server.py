@@ -1,13 +1,18 @@
 """The HTTP server, which stops without losing an admitted query.
 
-On SIGTERM or SIGINT the service becomes not ready and rejects new queries. It finishes those in flight, for at most
-`drain_seconds`; then the process exits with status 0. A second signal stops it at once.
+On SIGTERM, SIGINT or SIGHUP the service becomes not ready and rejects new queries. It finishes those in flight, for at
+most `drain_seconds`; then the process exits with status 0. A second SIGTERM or SIGINT stops it at once; a second SIGHUP
+does not, because a shell and its terminal may both send one.
 """
 
 import gc
+import signal
 import socket
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
@@ -75,10 +80,23 @@ class _DrainingServer(uvicorn.Server):
         gc.collect()
         gc.freeze()
 
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            in_main_thread = threading.current_thread() is threading.main_thread()
+            if not in_main_thread or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # ignored under `nohup`
+                yield
+                return
+            before = signal.signal(signal.SIGHUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(signal.SIGHUP, before)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._deadline is None:
             self._deadline = time.monotonic() + self._drain_seconds
-        else:
+        elif sig != signal.SIGHUP:
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:

@@ -50,7 +50,7 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve a model until SIGTERM. Prints the address once the service listens.
+    """Serve a model until SIGTERM, SIGINT or SIGHUP. Prints the address once the service listens.
 
     Without an option, its environment variable applies. Other settings, such as TEACHER_DATABASE_URL and
     TEACHER_ADMIN_KEY, are environment variables only; docs/operating.md lists them all.

@@ -27,6 +27,16 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of the SQLite ledger; default teacher-data. Overrides TEACHER_DATA_DIR."),
 ]
+
+
+def path(text: object) -> Path:
+    """A path on the command line, with `~` expanded, as in `--output=~/log.csv`."""
+    try:
+        return Path(str(text)).expanduser()
+    except RuntimeError as error:
+        raise typer.BadParameter("expected ~ or the name of a user after it") from error
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from shared.times import iso
-from teacher_service.cli.console import AsJson, DataDir, open_ledger, print_table
+from teacher_service.cli.console import AsJson, DataDir, open_ledger, path, print_table
 from teacher_service.cli.key_options import parse_options, with_term_options
 from teacher_service.errors.service_errors import UnknownKey
 from teacher_service.keys.key_file import keep_key
@@ -42,7 +42,11 @@ def create_key(
     data_dir: DataDir = None,
     key_file: Annotated[
         Path | None,
-        typer.Option(help="Write the secret to this file (mode 600) only; if the file exists, create no key."),
+        typer.Option(
+            parser=path,
+            metavar="PATH",
+            help="Write the secret to this file (mode 600) only; if the file exists, create no key.",
+        ),
     ] = None,
     *,
     terms: Mapping[str, str | None],

@@ -13,7 +13,7 @@ import typer
 from shared.atomic_file import atomic_replacement
 from shared.exit_status import ExitStatus
 from shared.times import parse_time
-from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger
+from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger, path
 from teacher_service.query_log.export import export_rows
 from teacher_service.query_log.export_formats import FORMATS, MissingExtra
 from teacher_service.query_log.verify import verify
@@ -62,7 +62,9 @@ def verify_log(
 @log.command("export")
 def export_log(
     file_format: Annotated[Literal["jsonl", "csv", "parquet"], typer.Option("--format", help="File format.")] = "jsonl",
-    output: Annotated[Path | None, typer.Option(help="File to write; default standard output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(parser=path, metavar="PATH", help="File to write; default standard output.")
+    ] = None,
     key: Annotated[str | None, typer.Option(metavar="ID", help="Export only the queries of this key.")] = None,
     since: Annotated[
         str | None, typer.Option(help="Only queries admitted at or after this ISO 8601 date or time, UTC.")

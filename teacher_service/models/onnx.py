@@ -2,11 +2,13 @@
 
 The model takes one float32 input `[batch, channels, height, width]` and returns logits `[batch, classes]` first; its
 other outputs are features, by their names. It has a card, as every weights file: JSON under `tuition` in its metadata
-properties, or in a file beside it (`model.onnx.json`).
+properties, or in a file beside it (`model.onnx.json`). Its external data must be in its folder.
+
+Invariant: the fingerprint covers the bytes that run, those of external data too, and no file is read again later.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +21,7 @@ from torch import Tensor
 from shared.normalise import normalise
 from shared.weights import CARD, FINGERPRINT_LENGTH, WeightsCard, WeightsError, canonical_card, read_card
 from teacher_service.models.base import Teacher
+from teacher_service.models.external_data import external_files
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -46,7 +49,7 @@ class OnnxTeacher(Teacher):
             threads: CPU threads for one pass; by default onnxruntime chooses.
 
         Raises:
-            WeightsError: the file is missing, damaged, has no card, or is not such a model.
+            WeightsError: the file or its external data is missing, damaged, has no card, or is not such a model.
             ValueError: onnxruntime is not installed, CUDA was requested and is absent, or `precision` is not float32.
         """
         if precision != "float32":
@@ -55,10 +58,10 @@ class OnnxTeacher(Teacher):
             content = model.read_bytes()
         except OSError as error:
             raise WeightsError(f"{model}: the model cannot be read ({error.strerror})") from error
-        self._session, on = _session(model, content, device, threads)
+        self._session, on, external = _session(model, content, device, threads)
         described = self._session.get_modelmeta().custom_metadata_map.get(CARD)
         card = read_card(model, described if described is not None else _beside(model))
-        fingerprint = sha256(canonical_card(card) + content).hexdigest()[:FINGERPRINT_LENGTH]
+        fingerprint = _fingerprint(card, content, external)
         self._input = self._session.get_inputs()[0].name
         logits, *others = self._session.get_outputs()
         self._logits = logits.name
@@ -96,9 +99,19 @@ class OnnxTeacher(Teacher):
         }
 
 
+def _fingerprint(card: WeightsCard, content: bytes, external: Mapping[str, bytes]) -> str:
+    digest = sha256(canonical_card(card))
+    digest.update(content)
+    for location, data in external.items():
+        digest.update(f"{location}:{len(data)}:".encode())
+        digest.update(data)
+    return digest.hexdigest()[:FINGERPRINT_LENGTH]
+
+
 def _session(
     model: Path, content: bytes, device: str, threads: int | None
-) -> "tuple[onnxruntime.InferenceSession, str]":
+) -> "tuple[onnxruntime.InferenceSession, str, Mapping[str, bytes]]":
+    """The session, the device that it runs on, and the external data that it was made with."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -111,13 +124,27 @@ def _session(
     on = "cuda" if has_cuda and device != "cpu" else "cpu"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    try:  # from the bytes that the fingerprint covers, so weights in other files are rejected
+    external = external_files(model, content)
+    if external:
+        _add_external(model, options, external)
+    try:  # from the bytes that the fingerprint covers
         session = onnxruntime.InferenceSession(
             content, options, providers=["CUDAExecutionProvider", "CPUExecutionProvider"][on == "cpu" :]
         )
     except Exception as error:
-        raise WeightsError(f"{model}: expected an ONNX model with its weights in the one file ({error})") from error
-    return session, on
+        raise WeightsError(f"{model}: expected an ONNX model that onnxruntime can run ({error})") from error
+    return session, on, external
+
+
+def _add_external(model: Path, options: "onnxruntime.SessionOptions", external: Mapping[str, bytes]) -> None:
+    if not hasattr(options, "add_external_initializers_from_files_in_memory"):
+        raise ValueError(
+            f"{model}: expected an onnxruntime that takes external data from memory, got an older one; update "
+            "onnxruntime, or save the model in one file"
+        )
+    options.add_external_initializers_from_files_in_memory(
+        list(external), list(external.values()), [len(data) for data in external.values()]
+    )
 
 
 def _beside(model: Path) -> str:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shared.networks.outputs import check_network
 from shared.networks.taps import feature_shapes, forward_with_features
 from shared.normalise import normalise
 from shared.weights import FINGERPRINT_LENGTH, load_weights
@@ -46,7 +47,7 @@ class TorchTeacher(Teacher):
 
         Raises:
             WeightsError: a bad file, or one that names code which is not trusted.
-            ValueError: CUDA was requested and is absent, or the network cannot take images of the file's size.
+            ValueError: CUDA was requested and is absent, or the network fails the check of `check_network`.
         """
         if device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device: expected a CUDA device, got none; use `auto` or `cpu`")
@@ -59,11 +60,12 @@ class TorchTeacher(Teacher):
         self._network = network.to(self._device)
         seen = (card.in_channels, *(card.resize or card.image_size))
         try:
+            check_network(self._network, seen, card.num_classes)
             layers = feature_shapes(self._network, seen)
-        except RuntimeError as error:
+        except ValueError as error:
             raise ValueError(
-                f"{weights}: expected {card.network} to take images of shape {list(seen)}, as the file says, got an "
-                f"error ({error}); correct the card of the file"
+                f"{weights}: expected {card.network} to take images of shape {list(seen)}, as the file says, and to "
+                f"give logits for {card.num_classes} classes, got an error ({error}); correct the card of the file"
             ) from error
         super().__init__(card, fingerprint, self._device.type, layers)
 

@@ -31,7 +31,7 @@ cache = "{folder}/cache.sqlite"
 A_MINUTE = 60
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["SIGINT", "SIGTERM", "SIGHUP"])
 def test_interrupted_fetch_stops_spending_and_keeps_what_was_charged(
     start_service: StartService, tmp_path: Path, told: signal.Signals
 ) -> None:

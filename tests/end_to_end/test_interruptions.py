@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import httpx
+import pytest
 
 from tests.end_to_end.asking import INFER, ask, body, outcome, paying, wait_until
 from tests.end_to_end.conftest import GatedService, StartService
@@ -18,8 +19,14 @@ SAMPLES = 5
 BODY = body(SAMPLES)
 
 
-def test_service_that_is_told_to_stop_answers_what_it_admitted_and_takes_no_more(gated: GatedService) -> None:
-    """SIGTERM with eight queries in flight: all are answered and charged; meanwhile it says that it is not ready."""
+@pytest.mark.parametrize("told", [(signal.SIGTERM,), (signal.SIGHUP, signal.SIGHUP)], ids=["SIGTERM", "SIGHUP twice"])
+def test_service_that_is_told_to_stop_answers_what_it_admitted_and_takes_no_more(
+    gated: GatedService, told: tuple[signal.Signals, ...]
+) -> None:
+    """With eight queries in flight: all are answered and charged; meanwhile it says that it is not ready.
+
+    A terminal that is closed sends SIGHUP, and the shell in it another.
+    """
     service = gated.service
     api_key = service.create_key("stopped", quota=1000)
     assert service.process is not None
@@ -27,8 +34,9 @@ def test_service_that_is_told_to_stop_answers_what_it_admitted_and_takes_no_more
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(_post, service, api_key) for _ in range(8)]
         _wait_for_holds(service, api_key, 8 * SAMPLES)
-        os.kill(service.pid, signal.SIGTERM)
-        wait_until(lambda: not service.is_ready())
+        for number in told:
+            os.kill(service.pid, number)
+            wait_until(lambda: not service.is_ready())
         late = ask(service, api_key, SAMPLES)
         assert (late.status_code, outcome(late)) == (503, "draining")
         assert late.headers["retry-after"]

@@ -32,11 +32,11 @@ def test_own_network_and_own_data_are_taught_by_configuration_alone(tmp_path: Pa
     assert (result["method"], result["n"], result["calls"]) == ("ckd+kd", 60, 60)
     assert float(str(result["accuracy"])) > 0.6, "two photographs: chance is 0.5"
 
-    weights = "runs/own-student/student.safetensors"
-    arguments = ("evaluate", weights, "--path", "examples/own/patches.npz")
-    known = _worker(tmp_path, *arguments, "--trust-code")
+    weights = "../../runs/own-student/student.safetensors"
+    arguments, folder = ("evaluate", weights, "--path", "patches.npz"), tmp_path / "examples/own"
+    known = _worker(folder, *arguments, "--trust-code")
     assert known["correct"] == result["correct"]
-    refused = _run(tmp_path, "-m", "distill_worker", *arguments, fails=True)
+    refused = _run(folder, "-m", "distill_worker", *arguments, fails=True)
     assert "--trust-code" in refused.stderr, "a weights file runs no code unless that is asked for"
 
 

@@ -157,6 +157,17 @@ def test_file_may_import_its_neighbours_in_the_current_directory_even_late(here:
     assert build_network("late.py:make", num_classes=3, in_channels=2)(torch.zeros(1, 2, 8, 8)).shape == (1, 3)
 
 
+def test_file_may_import_its_neighbours_from_wherever_one_stands(here: Path) -> None:
+    folder = here / "nets"
+    folder.mkdir()
+    (folder / "neighbour_of_file.py").write_text(_CODE)
+    (folder / "own.py").write_text("from neighbour_of_file import make\n")
+    paths = list(sys.path)
+    for name in ("nets/own.py:make", f"{folder}/own.py:make"):
+        assert build_network(name, num_classes=3, in_channels=2)(torch.zeros(1, 2, 8, 8)).shape == (1, 3)
+    assert sys.path == paths
+
+
 def test_file_is_run_anew_and_a_dataclass_in_it_finds_its_module(here: Path) -> None:
     """A file changed between two experiments of one process counts as changed."""
     path = here / "changing.py"

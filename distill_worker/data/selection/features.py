@@ -8,11 +8,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from distill_worker.errors import ConfigError
+from shared.networks.draws import draws_from
 from shared.networks.taps import forward_with_features, named_taps
 from shared.normalise import normalise
 from shared.weights import WeightsCard, WeightsError, load_weights
 
 _BATCH_SIZE = 500
+_SEED = 0
+"""For the networks that draw even in evaluation mode."""
 _PENULTIMATE = "pooled"
 
 Floats = NDArray[np.float32]
@@ -53,7 +56,7 @@ def outputs_of(network: nn.Module, card: WeightsCard, images: Tensor) -> tuple[F
     device = next(network.parameters()).device
     logits, features = [], []
     network.eval()
-    with torch.inference_mode():
+    with draws_from(_SEED), torch.inference_mode():
         for batch in torch.split(images, _BATCH_SIZE):
             inputs = normalise(batch.to(device), card.mean, card.std, size=card.resize)
             out, taps = forward_with_features(network, inputs, (layer,))

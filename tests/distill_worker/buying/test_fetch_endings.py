@@ -84,7 +84,7 @@ def test_interrupted_purchase_keeps_what_is_in_flight(
     assert len(cache.holdings(cache.stream("t", "logits"))) == teacher.paid
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["SIGINT", "SIGTERM", "SIGHUP"])
 def test_interrupt_at_any_statement_keeps_what_is_paid_for(
     tmp_path: Path, samples: Samples, told: signal.Signals
 ) -> None:

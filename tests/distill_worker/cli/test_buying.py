@@ -66,6 +66,27 @@ def test_no_more_than_max_calls_are_bought(command: Command, config: Path, teach
     assert teacher.paid == 10
 
 
+def test_nothing_is_bought_again_from_another_folder(
+    command: Command, config: Path, teacher: FakeTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither with the default cache nor with a relative one, and a folder named ~ is not created."""
+    lines = [line for line in config.read_text().splitlines() if not line.startswith("output")]
+    config.write_text("\n".join(lines))
+    named = config.with_name("named.toml")
+    named.write_text("\n".join([*lines, 'output.cache = "~/bought.sqlite"']))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for file in (config, named):
+        paid = teacher.paid
+        for name in ("here", "there"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            monkeypatch.chdir(tmp_path / name)
+            command("fetch", file, "--json")
+        assert teacher.paid == paid + 10
+    assert (tmp_path / "runs/cache.sqlite").is_file()
+    assert (tmp_path / "home/bought.sqlite").is_file()
+    assert list((tmp_path / "there").iterdir()) == []
+
+
 def test_max_calls_of_none_buys_nothing(command: Command, config: Path, teacher: FakeTeacher) -> None:
     assert facts_of(command("fetch", config, "--max-calls", 0, "--json"))["bought"] == 0
     assert teacher.paid == 0

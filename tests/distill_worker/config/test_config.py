@@ -132,7 +132,7 @@ def test_overrides_win_over_the_file_and_the_last_wins(tmp_path: Path) -> None:
     )
     assert (config.training.steps, config.training.seed, config.training.device) == (7, 3, "cpu")
     assert config.budget.n == 50
-    assert config.output.directory == Path("a=b/c")
+    assert config.output.directory == Path("a=b/c").absolute()
 
 
 @pytest.mark.parametrize("override", ["training.steps", "=5", "training.=5", ".steps=5", "data.name.x=5"])

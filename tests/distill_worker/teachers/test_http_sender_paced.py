@@ -1,5 +1,8 @@
 """What pacing and retrying make of one another: no wait twice, and no attempt that could cost twice."""
 
+import time
+from email.utils import formatdate
+
 import httpx
 import pytest
 
@@ -155,3 +158,27 @@ def test_giving_up_says_whether_any_attempt_may_have_been_charged(failures: list
     with pytest.raises(TeacherUnavailable) as raised:
         Server(*failures).buy(give_up_after=10)
     assert raised.value.unpaid is unpaid
+
+
+@pytest.mark.parametrize("clock", [0, -300, 300], ids=["right", "behind", "ahead"])
+def test_other_requests_wait_for_a_date_on_the_servers_clock(clock: int) -> None:
+    """Retry-After closes the teacher for all requests, not for the refused one alone."""
+    now = int(time.time()) + clock
+    headers = {"Date": formatdate(now, usegmt=True), "Retry-After": formatdate(now + 20, usegmt=True)}
+    server = Server(_with(headers, refusal(429)), logits())
+    with server.sender(give_up_after=0) as sender:
+        with pytest.raises(TeacherUnavailable):
+            sender.buy("/infer", samples=2, repeats_are_free=True)
+        sender.buy("/infer", samples=2, repeats_are_free=True)
+    assert 20 <= server.now <= 20.25
+
+
+@pytest.mark.parametrize("clock", [0, -300, 300], ids=["right", "behind", "ahead"])
+def test_reset_on_the_servers_clock_is_waited_for(clock: int) -> None:
+    now = int(time.time()) + clock
+    headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(now + 20), "Date": formatdate(now, usegmt=True)}
+    server = Server(_with(headers, logits()), logits())
+    with server.sender() as sender:
+        for _ in range(2):
+            sender.buy("/infer", samples=2, repeats_are_free=True)
+    assert server.now == pytest.approx(20)

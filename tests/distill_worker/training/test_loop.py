@@ -1,13 +1,16 @@
 """The loop alone: order of batches, rate, logs, and going on where it was."""
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from math import cos, pi
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -20,13 +23,15 @@ from distill_worker.methods import Batch, Method, Objective, Setting
 from distill_worker.methods.base import LOGITS, probabilities_of
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import CE, KD
-from distill_worker.training.loop import BestWeights, train
+from distill_worker.training.loop import BestWeights, Progress, train
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.schedule import cosine_rate
 from distill_worker.training.training_set import TrainingSet
+from shared.networks.draws import generator_states, set_generator_states
 
 SAMPLES, CLASSES = 13, 3
 ANY_RUN = RunIdentity({}, changed={})
+PAPER = Training(protocol="paper", batch_size=4, patience_epochs=2, max_epochs=40, checkpoint_every=3)
 PREPROCESSING = Preprocessing(mean=(0.5,), std=(0.5,), crop_padding=1, horizontal_flip=True)
 
 
@@ -55,7 +60,7 @@ def directory(tmp_path: Path) -> Iterator[RunDirectory]:
         yield directory
 
 
-def _network() -> nn.Module:
+def _network() -> nn.Sequential:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 4, CLASSES))
@@ -189,6 +194,124 @@ def test_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path: Path, method:
     assert _metrics(halves) == _metrics(whole)
 
 
+class _Drawing(nn.Module):
+    """Dropout, stochastic depth by Python's generator and noise by NumPy's, also while it is evaluated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = _network()
+        self.dropout = nn.Dropout(0.3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = images * (random.random() < 0.8) + float(np.random.normal(scale=0.1))
+        logits: Tensor = self.body(nn.functional.dropout(self.dropout(images), 0.1))
+        return logits
+
+
+@pytest.mark.parametrize("protocol", ["paper", "steps"])
+@pytest.mark.parametrize("stop_at", [None, 4, 7, 12])
+def test_network_that_draws_ends_with_the_same_bits_whole_or_resumed(
+    tmp_path: Path, protocol: str, stop_at: int | None
+) -> None:
+    """In other global states, with draws between the halves and in the progress, and other steps of checkpoints."""
+    training = PAPER.model_copy(update={"protocol": protocol, "steps": 16, "max_epochs": 4, "patience_epochs": 9})
+    data, ends = _data(validation=6), []
+
+    def stop(step: int, _loss: float) -> None:
+        _draw()
+        if step == stop_at:
+            raise Stopped
+
+    runs: list[list[Progress]] = [[_ignore], [stop, _ignore]]
+    for index, progresses in enumerate(runs):
+        directory = RunDirectory(tmp_path / str(index))
+        for progress in progresses:
+            _draw()
+            network, best = _Drawing(), None
+            network.body = _network()
+            with directory.opened(ANY_RUN), suppress(Stopped):
+                every = training.model_copy(update={"checkpoint_every": 3 - index})
+                best = train(network, _objective(CE(), data), data, every, directory, progress)
+        ends.append((_bits(network), _metrics(directory), _described(best)))
+    assert ends[0] == ends[1]
+
+
+def _draw() -> tuple[float, float, float]:
+    return torch.rand(()).item(), random.random(), float(np.random.normal())
+
+
+def test_validation_does_not_shift_the_draws_of_the_training(tmp_path: Path) -> None:
+    """With and without a validation, the same losses, even of a network that draws while it is evaluated."""
+    losses = []
+    for validation in (0, 6):
+        directory, network = RunDirectory(tmp_path / str(validation)), _Drawing()
+        data = _data(validation=6) if validation else replace(_data(validation=6), validation=None)
+        with directory.opened(ANY_RUN):
+            train(network, _objective(CE(), data), data, Training(steps=8, batch_size=4), directory)
+        losses.append([line["loss"] for line in _metrics(directory)])
+    assert losses[0] == losses[1]
+
+
+def test_seed_decides_what_the_network_draws(tmp_path: Path) -> None:
+    ends = []
+    for index, seed in enumerate((0, 0, 1)):
+        _draw()
+        directory, network, data = RunDirectory(tmp_path / str(index)), _Drawing(), _data()
+        with directory.opened(ANY_RUN):
+            train(network, _objective(CE(), data), data, Training(steps=4, batch_size=13, seed=seed), directory)
+        ends.append(_bits(network))
+    assert ends[0] == ends[1] != ends[2]
+
+
+@pytest.mark.parametrize("ends", ["well", "by an error"])
+def test_callers_generators_are_as_before_when_training_ends(directory: RunDirectory, ends: str) -> None:
+    def stop(_step: int, _loss: float) -> None:
+        if ends != "well":
+            raise Stopped
+
+    states = generator_states()
+    expected = _draw()
+    set_generator_states(states)
+    data = _data()
+    with suppress(Stopped):
+        train(_Drawing(), _objective(CE(), data), data, Training(steps=3), directory, stop)
+    assert _draw() == expected
+
+
+def test_checkpoint_of_an_earlier_version_has_no_draws_and_resumes(tmp_path: Path) -> None:
+    """A network that draws nothing ends with the same bits."""
+    training, data = Training(steps=12, batch_size=4, checkpoint_every=3), _data()
+
+    def stop(step: int, _loss: float) -> None:
+        if step == 5:
+            raise Stopped
+
+    whole, halves = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "halves")
+    networks = [_network() for _ in range(3)]
+    with whole.opened(ANY_RUN):
+        train(networks[0], _objective(CE(), data), data, training, whole)
+    with pytest.raises(Stopped), halves.opened(ANY_RUN):
+        train(networks[1], _objective(CE(), data), data, training, halves, stop)
+    with halves.opened(ANY_RUN):
+        state = halves.load_checkpoint()
+        assert state is not None
+        del state["draws"]
+        halves.save_checkpoint(state)
+        train(networks[2], _objective(CE(), data), data, training, halves)
+    assert _bits(networks[2]) == _bits(networks[0])
+
+
+def test_frozen_part_in_evaluation_mode_is_not_changed_by_training(directory: RunDirectory) -> None:
+    """Neither its parameters, which weight decay would shrink, nor its statistics, also after a validation."""
+    network, data = _network(), _data(validation=6)
+    frozen = nn.Sequential(*list(network)[:2]).eval()
+    frozen.requires_grad_(False)
+    before, head = _bits(frozen), _bits(network.get_submodule("3"))
+    train(network, _objective(CE(), data), data, Training(steps=9, batch_size=4), directory)
+    assert _bits(frozen) == before
+    assert _bits(network.get_submodule("3")) != head
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_loss_that_is_not_finite_ends_the_run_and_says_what_to_lower(directory: RunDirectory, bad: float) -> None:
     """And it is not logged as if it were a figure."""
@@ -200,9 +323,6 @@ def test_loss_that_is_not_finite_ends_the_run_and_says_what_to_lower(directory: 
     with pytest.raises(ConfigError, match=r"step 1: .* finite loss, got (nan|inf).*kd.*lower training\.learning_rate"):
         train(_network(), Probe(diverge), _data(), Training(steps=3), directory)
     assert not (directory.path / "metrics.jsonl").exists()
-
-
-PAPER = Training(protocol="paper", batch_size=4, patience_epochs=2, max_epochs=40, checkpoint_every=3)
 
 
 def test_papers_protocol_drops_the_rate_three_times_and_ends(directory: RunDirectory) -> None:

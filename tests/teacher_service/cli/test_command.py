@@ -272,6 +272,25 @@ def test_serve_prints_its_address_answers_and_stops_on_sigterm(weights: Path, tm
     assert list((tmp_path / "ledger.sqlite.instances").iterdir()) == []
 
 
+def test_serve_under_nohup_outlives_its_terminal(weights: Path, tmp_path: Path) -> None:
+    """`nohup` starts it with SIGHUP ignored, and so it stays."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a child process inherits it
+    try:
+        started = _command("serve", "--weights", str(weights), "--port", "0", "--data-dir", str(tmp_path))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with _killed_at_the_end(started) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        process.send_signal(signal.SIGHUP)
+        ready = httpx.get(f"{address}/v2/health/ready", timeout=HANG_SECONDS)
+        assert ready.json() == {"live": True, "ready": True}
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=HANG_SECONDS)
+    assert process.returncode == 0
+    assert log.count("event=draining") == 1
+
+
 def test_serve_refuses_a_file_that_it_cannot_serve(tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("not safetensors")
     with _killed_at_the_end(

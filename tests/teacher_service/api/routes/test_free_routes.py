@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.teacher_service.ledger_file import table_gone, writer_locked_out
 from tests.teacher_service.running_service import ServiceUnderTest, images, start_service
 from tests.teacher_service.wire import assert_refused
@@ -63,6 +65,39 @@ def test_service_that_is_about_to_stop_is_not_ready_and_takes_no_query(service: 
     assert service.send("GET", "/v2/health/live").json() == {"live": True, "ready": False}
     assert_refused(service.send("GET", "/v2/health/ready"), 503, "draining")
     assert_refused(service.infer(images(1)), 503, "draining")
+    assert service.counts() == (0, 0)
+
+
+FREE_PATHS = [
+    "/v2",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models/teacher",
+    "/v2/models/teacher/ready",
+    "/metrics",
+]
+
+
+@pytest.mark.parametrize("path", [*FREE_PATHS, "/v2/models/other/ready", "/v2/nowhere"])
+def test_head_is_answered_as_get_without_the_body(patient_service: ServiceUnderTest, path: str) -> None:
+    """Load balancers, `curl -I` and `wget --spider` send it."""
+    get, head = (patient_service.send(method, path) for method in ("GET", "HEAD"))
+    varying = {"x-request-id", "date"} | ({"content-length"} if path == "/metrics" else set())
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert {name: value for name, value in head.headers.items() if name not in varying} == {
+        name: value for name, value in get.headers.items() if name not in varying
+    }
+
+
+def test_head_of_a_service_that_is_about_to_stop_says_so(service: ServiceUnderTest) -> None:
+    service.app.state.service.query_runner.stop_admitting()
+    assert [service.send("HEAD", f"/v2/health/{what}").status_code for what in ("live", "ready")] == [200, 503]
+
+
+def test_head_where_get_is_not_allowed_is_rejected_and_costs_nothing(service: ServiceUnderTest) -> None:
+    rejected = service.http.head("/v2/models/teacher/infer", headers=service.authorization)
+    assert (rejected.status_code, rejected.headers["allow"]) == (405, "POST")
+    assert service.send("POST", "/v2/health/live").headers["allow"] == "GET, HEAD"
     assert service.counts() == (0, 0)
 
 
