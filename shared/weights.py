@@ -26,6 +26,7 @@ from shared.networks.draws import draws_from
 CARD: Final = "tuition"
 """Where a file's metadata keep its card, as JSON."""
 FINGERPRINT_LENGTH: Final = 16
+_UNKNOWN_TO_NUMPY: Final = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 _CODE: Final = "code"
 
 
@@ -154,9 +155,12 @@ def fingerprint(card: WeightsCard, state: Mapping[str, Tensor]) -> str:
     """The first 16 hexadecimal digits of the SHA-256 over the canonical card and the tensors, sorted by name."""
     digest = sha256(canonical_card(card))
     for name in sorted(state):
-        array = state[name].detach().cpu().contiguous().numpy()
-        digest.update(f"{name}:{array.dtype.str}:{array.shape}:".encode())
-        digest.update(array.tobytes())
+        values = state[name].detach().cpu().contiguous()
+        kind = str(values.dtype)
+        if values.dtype not in _UNKNOWN_TO_NUMPY:
+            kind = values.numpy().dtype.str
+        digest.update(f"{name}:{kind}:{tuple(values.shape)}:".encode())
+        digest.update(values.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:FINGERPRINT_LENGTH]
 
 

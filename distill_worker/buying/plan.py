@@ -1,7 +1,8 @@
 """The plan of a purchase: what it would cost. Planning spends nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from math import ceil
 from typing import Any, Final
 
@@ -43,6 +44,8 @@ class Plan:
     call buys all kinds."""
     request_size: int
     """Samples in a request that is sent for the first time."""
+    new_requests: int
+    """Requests to send for the first time."""
     quota: Quota | None
     max_calls: int | None = None
     """The most samples to send, for the first time or again."""
@@ -50,6 +53,8 @@ class Plan:
     currency: str = "USD"
     held_of_others: tuple[HeldOfAnother, ...] = ()
     """Samples of `to_buy` whose outputs are in the cache from other teachers."""
+    size_setting: str = "budget.n"
+    """The setting that says how many samples are wanted."""
 
     @property
     def may_be_held(self) -> bool:
@@ -64,7 +69,7 @@ class Plan:
     @property
     def requests(self) -> int:
         """Requests to send."""
-        return len(self.reopened) + ceil(len(self.to_buy) / self.request_size)
+        return len(self.reopened) + self.new_requests
 
     @property
     def reopened_samples(self) -> int:
@@ -126,6 +131,7 @@ class Plan:
             "requests": self.requests,
             "remaining": quota.remaining if quota else None,
             "limit": quota.limit if quota else None,
+            "key_name": quota.key_name if quota else None,
             "affordable": self.shortfall == 0,
             "price": self.price,
             "currency": None if self.price is None else self.currency,
@@ -136,14 +142,55 @@ class Plan:
     def check(self) -> None:
         """Raise `PlanRefused` if the quota is too small."""
         if self.quota is not None and self.shortfall:
-            remaining = self.quota.remaining
-            part = self.reopened_samples or remaining  # open purchases are repeated first, most likely for free
-            buy_part = f"buy a part with --max-calls {part} and train on it with train --held, " if part else ""
             raise PlanRefused(
-                f"budget.n: expected a quota for {counted(len(self.to_buy), 'call')} ({counted(self.wanted, 'sample')} "
-                f"wanted, {self.cached} in the cache), got {remaining} of {counted(self.quota.limit, 'call')} left. "
-                f"Nothing was spent. Lower n by {self.shortfall + self.left_out}, {buy_part}or get a larger quota"
+                f"{self.size_setting}: expected a quota for {counted(len(self.to_buy), 'call')} "
+                f"({counted(self.wanted, 'sample')} wanted, {self.cached} in the cache), got {self.quota.remaining} of "
+                f"{counted(self.quota.limit, 'call')} left. Nothing was spent. {self._remedies(self.quota)}"
             )
+
+    def check_limit(self) -> None:
+        """Raise `PlanRefused` if `max_calls` allows none of the open purchases, which are repeated first."""
+        if self.max_calls is None or not self.reopened:
+            return
+        smallest = min(len(purchase.sample_keys) for purchase in self.reopened)
+        if self.max_calls < smallest:
+            raise PlanRefused(
+                f"--max-calls: expected at least {smallest}, the samples of an open purchase, which is repeated before "
+                f"other samples are bought, got {self.max_calls}. Nothing was spent. Repeating a purchase that was "
+                "charged costs nothing"
+            )
+
+    def _remedies(self, quota: Quota) -> str:
+        part = self.reopened_samples or quota.remaining  # open purchases are repeated first, most likely for free
+        buy_part = f"buy a part with --max-calls {part}" if part else ""
+        if self.size_setting != "budget.n":
+            lower = f"Lower {self.size_setting}"
+        else:
+            lower = f"Lower n by {self.shortfall + self.left_out}"
+            buy_part += " and train on it with train --held" if part else ""
+        return ", ".join([lower, *([buy_part] if part else []), "or get a larger quota"])
+
+
+def total(plans: Sequence[Plan]) -> Plan:
+    """The plan of one purchase or more, of different samples and kinds of output, from one teacher."""
+    if len(plans) == 1:
+        return plans[0]
+    reopened = {purchase.id: purchase for plan in plans for purchase in plan.reopened}
+    return replace(
+        plans[0],
+        kinds=tuple(sorted({kind for plan in plans for kind in plan.kinds})),
+        samples=tuple(chain.from_iterable(plan.samples for plan in plans)),
+        cached=sum(plan.cached for plan in plans),
+        reopened=tuple(reopened.values()),
+        elsewhere=sum(plan.elsewhere for plan in plans),
+        uncertain=sum(plan.uncertain for plan in plans),
+        to_buy=tuple(chain.from_iterable(plan.to_buy for plan in plans)),
+        left_out=sum(plan.left_out for plan in plans),
+        again=sum(plan.again for plan in plans),
+        new_requests=sum(plan.new_requests for plan in plans),
+        quota=next((plan.quota for plan in plans if plan.quota is not None), None),
+        held_of_others=tuple(chain.from_iterable(plan.held_of_others for plan in plans)),
+    )
 
 
 def plan(order: PurchaseOrder) -> Plan:
@@ -184,6 +231,7 @@ def plan(order: PurchaseOrder) -> Plan:
             for key in to_buy
         ),
         request_size=order.request_size,
+        new_requests=ceil(len(to_buy) / order.request_size),
         quota=quota,
         max_calls=order.max_calls,
         price_per_call=order.price_per_call,
@@ -212,6 +260,7 @@ def plan_of_cached(
         left_out=0,
         again=0,
         request_size=1,
+        new_requests=0,
         quota=None,
     )
 

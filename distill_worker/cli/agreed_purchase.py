@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import dataclass, replace
 
 import typer
 
@@ -12,20 +13,37 @@ from distill_worker.cache import Cache
 from distill_worker.cli.console import notes, progress_bar, say
 from distill_worker.cli.tables_buying import duration, money, show_plan
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import PlanRefused, counted
+from distill_worker.errors import ConfigError, PlanRefused, counted
 from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.teachers.base import Description
 from shared.times import to_minute
 
 
-def buy(
-    run: preflight.Run,
-    *,
-    abandon: Abandoned | None = None,
-    max_calls: int | None = None,
-    yes: bool = False,
-) -> tuple[Plan, int]:
+@dataclass(frozen=True)
+class Consent:
+    """What the options of the command line agree to spend."""
+
+    yes: bool = False
+    max_calls: int | None = None
+    everything: bool = False
+    """Whether the whole training set may be bought where `budget.n` is not set."""
+
+    @classmethod
+    def to(cls, config: RunConfig, *, yes: bool, max_calls: int | None, everything: bool) -> "Consent":
+        """Consent to the purchase of a run. Raises `ConfigError` if both n and everything are given."""
+        if everything and config.budget.n is not None:
+            raise ConfigError(
+                f"--all: expected no budget.n beside it, got {config.budget.n}; leave out the one or the other"
+            )
+        return cls(yes, max_calls, everything)
+
+    def after(self, bought: int) -> "Consent":
+        """What is left of this consent after some samples were bought."""
+        return self if self.max_calls is None else replace(self, max_calls=max(0, self.max_calls - bought))
+
+
+def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = None) -> tuple[Plan, int]:
     """Show the price and buy what is not cached; the plan and the number of samples bought.
 
     Where all outputs are cached, no request is sent. The caller has checked what needs no teacher.
@@ -55,23 +73,27 @@ def buy(
                 left = f"{duration(plan.seconds_left(done, took))} left"
                 move(done, f"{done / took:.0f}/s, {left}, {_spent(done, plan)}", plan.outstanding)
 
-            def agree(plan: Plan) -> bool:
+            def on_plan(plan: Plan) -> bool:
                 nonlocal started
-                bound = _agree(plan, yes=yes, capped=max_calls is not None)
+                bound = agree(
+                    plan, consent, source=purchase.Source.of(config.teacher), is_counted=config.budget.n is not None
+                )
                 started = time.monotonic()
                 return bound
 
             preflight.check_sale(run, description, cache)
             say_notes(run, description)
             order = purchase.make_order(
-                config, samples, teacher, description, cache, max_calls=max_calls, abandon=abandon
+                config, samples, teacher, description, cache, max_calls=consent.max_calls, abandon=abandon
             )
             callbacks = Callbacks(
                 progress=progress,
                 on_wait=lambda left: say(f"waiting for another worker, which is buying {counted(left, 'sample')}"),
                 on_end=lambda requests: say(f"ending; waiting for {counted(requests, 'answer')} to cache"),
+                on_answer=classes.judge(config, [samples], description, cache, order.kinds),
             )
-            return purchase.buy(config, samples, order, on_plan=agree, callbacks=callbacks)
+            images = samples.images_by_key()
+            return purchase.buy([order], images, address=config.teacher, on_plan=on_plan, callbacks=callbacks)
 
 
 def say_notes(run: preflight.Run, description: Description) -> None:
@@ -94,22 +116,35 @@ def is_terminal() -> bool:
     return sys.stdin.isatty() and notes.is_terminal
 
 
-def _agree(plan: Plan, *, yes: bool, capped: bool) -> bool:
+def agree(plan: Plan, consent: Consent, *, source: purchase.Source | None, is_counted: bool) -> bool:
     """Show the price and get an agreement to it; whether no more than this price may be spent.
+
+    No other function asks for an agreement.
+
+    Args:
+        plan: the whole purchase.
+        consent: what the options agree to.
+        source: who is paid; None for the own teacher of a comparison.
+        is_counted: whether the configuration says how many samples to buy.
 
     Raises:
         PlanRefused: the quota cannot pay, or the user did not agree.
     """
-    show_plan(plan)
+    show_plan(plan, source)
     preflight.check_plan(plan)
-    if not plan.most_calls or yes or capped:
+    if not plan.most_calls or consent.max_calls is not None or (consent.yes and (is_counted or consent.everything)):
         return plan.price is not None
     calls = counted(plan.most_calls, "call")
     price = "" if plan.price is None else f" for {money(plan, plan.most_calls)}"
     if is_terminal():
-        if not typer.confirm(f"spend {calls}{price}?", err=True):
-            raise PlanRefused("nothing was spent")
+        whole = "" if is_counted else ", the whole training set, because budget.n is not set"
+        _ask(f"spend {calls}{price}{whole}?")
         return True
+    if not is_counted:
+        raise PlanRefused(
+            f"budget.n: expected the number of samples to buy, got none, which means {calls}{price}. Set budget.n, buy "
+            "a part with --max-calls, or buy the whole training set with --all --yes. Nothing was spent"
+        )
     if price or plan.may_be_held:
         maybe = ", some of them maybe for outputs that are in the cache" if plan.may_be_held else ""
         raise PlanRefused(
@@ -117,6 +152,17 @@ def _agree(plan: Plan, *, yes: bool, capped: bool) -> bool:
             f"without a terminal{maybe}. Nothing was spent"
         )
     return False
+
+
+def _ask(question: str) -> None:
+    """Ask on standard error. An interrupt, or the end of the input, ends the command as any interrupt does."""
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        say("nothing was spent")
+        raise KeyboardInterrupt from None
+    if not agreed:
+        raise PlanRefused("nothing was spent")
 
 
 def _spent(done: int, plan: Plan) -> str:

@@ -12,7 +12,7 @@ from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import say
-from distill_worker.cli.options import Abandon, AsJson, ConfigFile, MaxCalls, Overrides, Yes
+from distill_worker.cli.options import Abandon, All, AsJson, ConfigFile, MaxCalls, Overrides, Yes
 from distill_worker.cli.tables_buying import answers, money, show_plan, show_reconciliation
 from distill_worker.config.load import load_config
 from distill_worker.errors import CheckFailed, ConfigError, counted
@@ -38,10 +38,12 @@ def plan(
         agreed_purchase.say_notes(planned_run, description)
         order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
         made = plan_purchase(order)
+    source = purchase.Source.of(config.teacher)
     if as_json:
-        print(json.dumps({**made.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}))
+        facts = {**made.facts(), **source.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}
+        print(json.dumps(facts))
     else:
-        show_plan(made, answers)
+        show_plan(made, source, answers)
         agreed_purchase.say_round(config, selected)
         _say_later(selected, made)
     preflight.check_plan(made)
@@ -52,25 +54,29 @@ def fetch(
     overrides: Overrides = None,
     max_calls: MaxCalls = None,
     yes: Yes = False,
+    everything: All = False,
     abandon: Abandon = None,
     as_json: AsJson = False,
 ) -> None:
     """Buy what is not cached. After an interrupt or a kill, the same command resumes and pays for nothing twice.
 
-    On a terminal, it shows the price and waits for a yes. Without a terminal, it needs --yes or --max-calls if
-    calls have a price (teacher.price_per_call). In rounds, it buys the samples that are chosen so far; `run` trains
-    the students that choose the others.
+    It buys `budget.n` samples. If budget.n is not set, it needs --max-calls or --all. On a terminal, it shows the
+    price and waits for a yes. Without a terminal, it needs --yes or --max-calls if calls have a price
+    (teacher.price_per_call), or if budget.n is not set. In rounds, it buys the samples that are chosen so far; `run`
+    trains the students that choose the others.
     """
     config = load_config(config_file, overrides or (), on_note=say)
+    consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} uses no teacher, so there is nothing to fetch")
     checked_run = preflight.Run(config, lambda: selected_samples(config, keep=True))
     preflight.check_run(checked_run)
     selected = checked_run.selected
     agreed_purchase.say_round(config, selected)
-    made, bought = agreed_purchase.buy(checked_run, abandon=abandon, max_calls=max_calls, yes=yes)
+    made, bought = agreed_purchase.buy(checked_run, consent, abandon=abandon)
     if as_json:
-        print(json.dumps({**made.facts(), **selected.facts(), "bought": bought}))
+        source = purchase.Source.of(config.teacher)
+        print(json.dumps({**made.facts(), **source.facts(), **selected.facts(), "bought": bought}))
         return
     cached = made.wanted - made.left_out
     left = f"; {made.left_out} to buy later" if made.left_out else ""

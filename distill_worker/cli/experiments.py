@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import TERMINAL, say
-from distill_worker.cli.options import AsJson, Fresh, expanded_path
+from distill_worker.cli.options import AsJson, Fresh, MaxCalls, Yes, expanded_path
 from distill_worker.cli.tables_experiments import show_comparison, show_demo
 from distill_worker.experiments.compare import run_comparison
 from distill_worker.experiments.comparison import load_comparison
 from distill_worker.experiments.demo import Demo, run_demo
+from distill_worker.runs import purchase
 
 
 def demo(
@@ -51,15 +53,29 @@ def compare(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Students trained at the same time; overrides the file.")
     ] = None,
+    max_calls: MaxCalls = None,
+    yes: Yes = False,
     fresh: Fresh = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train many methods on the same bought samples, over several n and seeds; print the table with paired tests.
 
-    Each student has a run directory of its own: after a kill, the same command resumes and pays for nothing twice.
+    The price of all samples is shown before the first is bought, and agreed to as with `fetch`; the outputs of a
+    teacher that the comparison trains and serves itself cost nothing, unless teacher.price_per_call is set. Each
+    student has a run directory of its own: after a kill, the same command resumes and pays for nothing twice.
     """
-    facts = run_comparison(load_comparison(comparison_file, jobs=jobs, on_note=say), fresh=fresh, display=TERMINAL)
+    comparison = load_comparison(comparison_file, jobs=jobs, on_note=say)
+    address, is_local = comparison.cells[0].config.teacher, comparison.compare.teacher is not None
+    consent = agreed_purchase.Consent(yes or (is_local and address.price_per_call is None), max_calls)
+    source = None if is_local else purchase.Source.of(address)
+    facts = run_comparison(
+        comparison,
+        fresh=fresh,
+        max_calls=max_calls,
+        on_plan=lambda plan: agreed_purchase.agree(plan, consent, source=source, is_counted=True),
+        display=TERMINAL,
+    )
     if as_json:
         print(json.dumps(facts))
     else:

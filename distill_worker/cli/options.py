@@ -27,6 +27,10 @@ MaxCalls = Annotated[
     typer.Option(min=0, help="Buy at most this many samples now; run the same command again to buy the next ones."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Spend calls without a question.")]
+All = Annotated[
+    bool,
+    typer.Option("--all", help="Buy the whole training set if budget.n is not set. Without a terminal, add --yes."),
+]
 Abandon = Annotated[
     Abandoned | None,
     typer.Option(

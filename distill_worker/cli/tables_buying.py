@@ -11,6 +11,7 @@ from distill_worker.cache.summary import CacheSummary
 from distill_worker.cache.verify import Verification
 from distill_worker.cli.console import notes, result_table
 from distill_worker.errors import counted
+from distill_worker.runs.purchase import Source
 from shared.times import to_minute
 
 _ROWS_SHOWN = 20
@@ -18,8 +19,8 @@ answers = Console(highlight=False, soft_wrap=True)
 """Standard output."""
 
 
-def show_plan(plan: Plan, console: Console = notes) -> None:
-    """Print the price of a plan; by default on standard error, before it is paid."""
+def show_plan(plan: Plan, source: Source | None = None, console: Console = notes) -> None:
+    """Print the price of a plan and who is paid; by default on standard error, before it is paid."""
     table = Table("plan", "calls", title=None, show_edge=False, pad_edge=False)
     table.add_row("wanted", str(plan.wanted))
     table.add_row("cached", str(plan.cached))
@@ -41,6 +42,9 @@ def show_plan(plan: Plan, console: Console = notes) -> None:
     time = f", {duration(plan.seconds)} or more at the allowed rate" if plan.seconds else ""
     summary = f"teacher {plan.teacher_id}, {', '.join(plan.kinds)}, requests: {plan.requests}{price}{time}"
     console.print(summary, markup=False, soft_wrap=True)
+    if source is not None:
+        key_name = None if plan.quota is None else plan.quota.key_name
+        console.print(source.described(key_name), markup=False, soft_wrap=True)
     for other in plan.held_of_others:
         console.print(f"note: {other}", markup=False, soft_wrap=True)
 

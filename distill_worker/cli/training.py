@@ -8,7 +8,7 @@ import typer
 from distill_worker.cache import Cache
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import progress_bar, say
-from distill_worker.cli.options import AsJson, ConfigFile, Fresh, MaxCalls, Overrides, Yes
+from distill_worker.cli.options import All, AsJson, ConfigFile, Fresh, MaxCalls, Overrides, Yes
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import counted
@@ -60,23 +60,24 @@ def run(
     overrides: Overrides = None,
     max_calls: MaxCalls = None,
     yes: Yes = False,
+    everything: All = False,
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
     """Plan, buy what is not cached, train and evaluate; `budget.rounds` sets the rounds. After a kill, it resumes."""
     config = load_config(config_file, overrides or (), on_note=say)
 
-    left = max_calls
+    consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
 
     def buy(selected: SelectedSamples) -> Bought:
-        nonlocal left
+        nonlocal consent
         checked_run = preflight.Run(config, lambda: selected)
         preflight.check_run(checked_run)
         agreed_purchase.say_round(config, selected)
         if not config.needs_teacher:
             return NOTHING_BOUGHT
-        made, bought = agreed_purchase.buy(checked_run, max_calls=left, yes=yes)
-        left = None if left is None else max(0, left - bought)
+        made, bought = agreed_purchase.buy(checked_run, consent)
+        consent = consent.after(bought)
         with Cache(config.output.cache) as cache:
             return load_bought(cache, config, selected.samples, made.teacher_id, made.kinds)
 

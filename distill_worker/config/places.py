@@ -24,6 +24,7 @@ SETTINGS: Final = (
     "budget.features",
     "student.network_file",
     "compare.directory",
+    "compare.cache",
     "compare.teacher.network_file",
 )
 """Every setting that is a path."""
@@ -133,7 +134,7 @@ def _choice(setting: str, place: Path, earlier: Path) -> tuple[Path, str]:
             f"{setting}: {earlier} is used, where earlier versions put it, because {place} does not exist; to keep it, "
             f'write {setting} = "{earlier}"'
         )
-    if setting == "output.cache":
+    if setting.endswith(".cache"):
         return place, f"{setting}: {place} is used; {earlier}, which earlier versions used from here, is another cache"
     return place, ""
 

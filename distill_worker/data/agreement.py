@@ -41,11 +41,7 @@ class Agreement:
         self._agrees: dict[bytes, bool] = {}
 
     def add(self, sample_keys: Sequence[bytes], outputs: Mapping[str, NDArray[Any]]) -> None:
-        """Count samples with their outputs by kind, `[samples, ...]`; features alone count nothing.
-
-        Raises:
-            PlanRefused: the teacher agrees with the labels no more often than by chance.
-        """
+        """Count samples with their outputs by kind, `[samples, ...]`; features alone count nothing."""
         kinds = [kind for kind in map(OutputKind.parse, outputs) if not kind.is_features]
         if not kinds:
             return
@@ -53,9 +49,14 @@ class Agreement:
         for key, likeliest in zip(sample_keys, classes.tolist(), strict=True):
             if key in self._labels:
                 self._agrees[key] = likeliest == self._labels[key]
-        self._check()
 
-    def _check(self) -> None:
+    def judge(self, sample_keys: Sequence[bytes], outputs: Mapping[str, NDArray[Any]]) -> None:
+        """Count an answer, then `check`."""
+        self.add(sample_keys, outputs)
+        self.check()
+
+    def check(self) -> None:
+        """Raise `PlanRefused` if the teacher agrees with the labels no more often than by chance."""
         samples, agreements = len(self._agrees), sum(self._agrees.values())
         if is_no_better_than_chance(agreements, samples, self._num_classes):
             raise PlanRefused(

@@ -1,6 +1,7 @@
 """Run a comparison: open the teacher, buy all outputs, train the students, collect the facts.
 
-All outputs are bought before the first student is trained, so a comparison that the quota cannot pay for fails at once.
+All outputs are planned as one purchase and bought before the first student is trained, so a comparison that the quota
+cannot pay for fails at once.
 """
 
 import multiprocessing
@@ -8,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -17,51 +18,78 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from distill_worker.buying.fetch import Callbacks
-from distill_worker.buying.output_choice import choose_outputs
+from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Dataset, load_dataset
-from distill_worker.errors import counted
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.display import SILENCE, Display
+from distill_worker.experiments.joint_purchase import (
+    buy_jointly,
+    distinct_purchases,
+    joint_orders,
+    kinds_of_cells,
+)
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
 from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import load_bought
 from distill_worker.runs.train_student import train_student
-from distill_worker.teachers.base import Description, Quota, Teacher
+from distill_worker.teachers.base import Quota, Teacher
 
 
-def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Display = SILENCE) -> dict[str, Any]:
+def run_comparison(
+    comparison: Comparison,
+    *,
+    fresh: bool = False,
+    max_calls: int | None = None,
+    on_plan: Callable[[Plan], bool] | None = None,
+    display: Display = SILENCE,
+) -> dict[str, Any]:
     """Run a comparison; its facts: `teacher`, `calls_paid`, `cache_hits`, `quota`, `results`, `seconds`.
 
     Args:
         comparison: what to compare.
         fresh: train every student again; its earlier run is moved aside.
+        max_calls: the most samples to buy now.
+        on_plan: gets the plan of the whole purchase before anything is spent; see `purchase.buy`. By default, the
+            quota must suffice.
         display: shows the progress.
+
+    Raises:
+        CacheError: `max_calls` left some outputs for later; nothing was trained.
+        WorkerError: see `preflight.check_sale` and `purchase.buy`.
     """
     started = time.perf_counter()
     compare = comparison.compare
-    buying_cells = distinct_purchases(comparison.cells)
-    runs = [preflight.Run(cell.config, partial(_selected, cell.config)) for cell in buying_cells]
+    configs = [cell.config for cell in distinct_purchases(comparison.cells)]
+    runs = [preflight.Run(config, partial(_selected, config)) for config in configs]
     for run in runs:
         preflight.check_run(run)
-    with _teacher(comparison, buying_cells, display) as (client, teacher_facts):
+    base = comparison.cells[0].config
+    with _teacher(comparison, runs, display) as (client, teacher_facts), Cache(base.output.cache) as cache:
         description = client.describe()
-        with Cache(comparison.cells[0].config.output.cache) as cache:
-            for run in runs:
-                preflight.check_sale(run, description, cache)
+        for run in runs:
+            preflight.check_sale(run, description, cache)
         if runs:
-            for line in classes.notes(runs[0].config, runs[0].samples.dataset, description.class_names):
+            for line in classes.notes(base, runs[0].samples.dataset, description.class_names):
                 display.note(line)
-        kinds = [choose_outputs(cell.config, description.outputs) for cell in comparison.cells]
-        before = client.quota()
-        cache_hits = sum(_buy(cell.config, client, description, display) for cell in buying_cells)
+        kinds = kinds_of_cells(comparison.cells, runs, description, cache)
+        before, cache_hits = client.quota(), 0
+        if orders := joint_orders(runs, client, description, cache, max_calls=max_calls):
+            images = runs[0].samples.images_by_key()
+            address = base.teacher if compare.teacher is None else None
+            cache_hits = buy_jointly(
+                orders,
+                images,
+                address=address,
+                on_plan=on_plan or _within_quota,
+                on_answer=classes.judge(base, [run.samples for run in runs], description, cache, list(chain(*kinds))),
+                display=display,
+            ).cached
         after = client.quota()
     results = _train_all(comparison.cells, description.id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
-    base = comparison.cells[0].config
     return {
         "data": base.data.name,
         "student": base.student.network,
@@ -78,23 +106,9 @@ def run_comparison(comparison: Comparison, *, fresh: bool = False, display: Disp
     }
 
 
-def distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell for each different purchase, the largest n first, so that smaller nested sets are then in the cache."""
-    cells_by_purchase: dict[str, Cell] = {}
-    for cell in sorted(cells, key=lambda cell: -cell.n):
-        if cell.config.needs_teacher:
-            cells_by_purchase.setdefault(_purchase_identity(cell.config), cell)
-    return list(cells_by_purchase.values())
-
-
-def _purchase_identity(config: RunConfig) -> str:
-    mixing = [method.model_dump() for method in config.methods if getattr(method, "mixtures", 0)]
-    return repr((config.budget, config.teacher_kinds, config.corruption, config.augmentation, mixing))
-
-
 @contextmanager
 def _teacher(
-    comparison: Comparison, buying_cells: Sequence[Cell], display: Display
+    comparison: Comparison, runs: Sequence[preflight.Run], display: Display
 ) -> Iterator[tuple[Teacher, dict[str, Any]]]:
     compare = comparison.compare
     if compare.teacher is None:
@@ -104,23 +118,16 @@ def _teacher(
     teacher = train_teacher(comparison.teacher_run(compare.teacher), display)
     quota = compare.quota
     if quota is None:
-        quota = len({key for cell in buying_cells for key in _samples(cell.config).wanted})
-    features = any(len(cell.config.teacher_kinds) > 1 for cell in buying_cells)
+        quota = len({key for run in runs for key in run.samples.wanted})
+    features = any(len(run.config.teacher_kinds) > 1 for run in runs)
     with serving(teacher, compare.directory, quota=quota, features=features, display=display) as client:
         quota_of(client)
         yield client, teacher.facts()
 
 
-def _buy(config: RunConfig, client: Teacher, description: Description, display: Display) -> int:
-    with Cache(config.output.cache) as cache, display.progress_bar(f"buying, n = {config.budget.n}", None) as move:
-        samples = _samples(config)
-        callbacks = Callbacks(
-            progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} cached", plan.outstanding),
-            on_wait=lambda left: display.note(f"waiting for another worker, which is buying {counted(left, 'sample')}"),
-        )
-        order = purchase.make_order(config, samples, client, description, cache)
-        plan, _ = purchase.buy(config, samples, order, callbacks=callbacks)
-    return plan.cached
+def _within_quota(plan: Plan) -> bool:
+    preflight.check_plan(plan)
+    return False
 
 
 def _train_all(

@@ -45,9 +45,11 @@ class Compare(_Section):
     directory: Path
     n: tuple[int, ...] = Field(min_length=1)
     seeds: int = Field(default=5, ge=1)
-    """Number of seeds; each seed draws the samples, the initial weights and the order."""
-    same_samples: bool = False
-    """Whether every seed uses the samples of seed 0."""
+    """Number of seeds; each seed draws the initial weights and the order."""
+    same_samples: bool = True
+    """Whether every seed uses the samples of seed 0. Otherwise each seed draws, and buys, its own."""
+    cache: Path | str | None = None
+    """The store of bought outputs, as `output.cache` of a run; if absent, `cache.sqlite` in the directory."""
     jobs: int = Field(default=1, ge=1)
     """Students trained at the same time, each in a process of its own."""
     baseline: str | None = None
@@ -124,7 +126,7 @@ class Comparison:
                 "training": {**self._base.get("training", {}), "seed": seed},
                 "output": {
                     "directory": compare.directory / "students" / f"{name}-n{n}-seed{seed}",
-                    "cache": compare.directory / "cache.sqlite",
+                    "cache": compare.directory / "cache.sqlite" if compare.cache is None else compare.cache,
                 },
             },
             source=f"{self._source}, {method.label!r}",

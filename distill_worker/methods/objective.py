@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from distill_worker.errors import ConfigError
 from distill_worker.methods.base import Batch, Method, Setting, method_name
 from distill_worker.methods.mixtures import Mixture
 from distill_worker.methods.mixup import Mixing
@@ -17,7 +18,11 @@ class Objective(nn.Module):
     """
 
     def __init__(self, methods: Sequence[Method], setting: Setting) -> None:
-        """`methods` are the method itself, whose label term counts, and those added to it."""
+        """`methods` are the method itself, whose label term counts, and those added to it.
+
+        Raises:
+            ConfigError: all weights are 0, or a term cannot be made from the setting.
+        """
         super().__init__()
         self.student_layers = tuple(dict.fromkeys(layer for method in methods for layer in method.student_layers))
         self._mixing = next(
@@ -30,6 +35,8 @@ class Objective(nn.Module):
                 name = method_name(method)
                 self.terms[name] = term
                 self._weights[name] = method.term_weight
+        if not any(self._weights.values()):
+            raise ConfigError("method: expected a positive weight of the labels or of a term, got 0 for all")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted terms; a term of weight 0 is not computed."""

@@ -6,6 +6,7 @@ A teacher's outputs stay in the cache in its own order of classes. `class_order`
 from collections.abc import Sequence
 from typing import Final
 
+from distill_worker.buying.fetch import NO_CALLBACKS, OnAnswer
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.teacher_address import LabelledScoresAddress
@@ -67,7 +68,10 @@ def check_names(config: RunConfig, dataset: Dataset, description: Description, c
         ConfigError: see `class_order`.
         PlanRefused: the teacher states other names now than before.
     """
-    class_order(config, dataset, description.class_names)
+    try:
+        class_order(config, dataset, description.class_names)
+    except ConfigError as error:
+        raise ConfigError(f"{error}. Nothing was spent") from error
     before, now = cache.class_names(description.id), description.class_names
     is_configured = not isinstance(config.teacher, LabelledScoresAddress) and bool(config.teacher.class_names)
     if None not in (before, now) and before != now and not is_configured:
@@ -79,26 +83,45 @@ def check_names(config: RunConfig, dataset: Dataset, description: Description, c
         )
 
 
+def judge(
+    config: RunConfig, samples: Sequence[Samples], description: Description, cache: Cache, kinds: Sequence[str]
+) -> OnAnswer:
+    """Judges each answer of a purchase: raises `PlanRefused` once the teacher does not agree with the labels.
+
+    It counts the answers, and the outputs of these kinds that are in the cache. Arguments: `agreement_so_far`.
+    """
+    agreement = agreement_so_far(config, samples, description, cache, kinds)
+    return NO_CALLBACKS.on_answer if agreement is None else agreement.judge
+
+
 def agreement_so_far(
-    config: RunConfig, samples: Samples, description: Description, cache: Cache, kinds: Sequence[str]
+    config: RunConfig, samples: Sequence[Samples], description: Description, cache: Cache, kinds: Sequence[str]
 ) -> Agreement | None:
-    """How often the teacher agrees with the labels, counted on the outputs of these kinds that are in the cache.
+    """How often the teacher agrees with the labels, counted on the outputs that are in the cache.
 
-    The labels are those of the data set, without the run's label noise; bought mixtures have none. None if the teacher
-    need not agree, or the samples count as unlabelled.
+    The labels are those of the data set, without the run's label noise; bought mixtures have none.
 
-    Raises:
-        PlanRefused: it agrees no more often than by chance.
+    Args:
+        config: a run.
+        samples: of this run, and of others with the same data set and teacher.
+        description: of the teacher.
+        cache: holds its outputs.
+        kinds: of output that are bought.
+
+    Returns:
+        None if the teacher need not agree, or the samples count as unlabelled.
     """
     if not config.teacher.expect_agreement or config.track == "unlabelled-pool":
         return None
-    dataset, keys = samples.dataset, samples.keys
-    labels = dict(zip(keys, dataset.train.labels[samples.chosen].tolist(), strict=False))
+    dataset = samples[0].dataset
+    labels: dict[bytes, int] = {}
+    for of_run in samples:
+        labels |= zip(of_run.keys, dataset.train.labels[of_run.chosen].tolist(), strict=False)
     order = class_order(config, dataset, description.class_names)
     agreement = Agreement(labels, len(dataset.class_names), order)
     streams = cache.kinds_of(description.id)
-    for kind in kinds:
-        if kind in streams and not kind.startswith(FEATURES):
+    for kind in set(kinds) & streams.keys():
+        if not kind.startswith(FEATURES):
             holdings = cache.holdings(streams[kind])
             if held := [key for key in labels if key in holdings]:
                 agreement.add(held, {kind: cache.aligned(streams[kind], held)})

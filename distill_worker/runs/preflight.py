@@ -109,7 +109,10 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
 )
 """What needs the teacher's description."""
 
-WITH_PLAN: Final[tuple[Check[Plan], ...]] = (Check("quota", "the quota suffices for the purchase", Plan.check),)
+WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
+    Check("quota", "the quota suffices for the purchase", Plan.check),
+    Check("limit", "`--max-calls` suffices for an open purchase, which is repeated first", Plan.check_limit),
+)
 """What needs the plan of the purchase."""
 
 CHECKS: Final[tuple[Check[Any], ...]] = (*BEFORE_THE_TEACHER, *WITH_DESCRIPTION, *WITH_PLAN)
@@ -169,10 +172,11 @@ def _check_classes(sale: Sale) -> None:
 
 
 def _check_agreement(sale: Sale) -> None:
+    run = sale.run
     if set(sale.kinds) <= set(sale.held):
         return  # nothing is left to buy
-    run = sale.run
-    try:
-        agreement_so_far(run.config, run.samples, sale.description, sale.cache, sale.kinds)
-    except PlanRefused as error:
-        raise PlanRefused(f"{error}. Nothing was spent now") from error
+    if agreement := agreement_so_far(run.config, [run.samples], sale.description, sale.cache, sale.kinds):
+        try:
+            agreement.check()
+        except PlanRefused as error:
+            raise PlanRefused(f"{error}. Nothing was spent now") from error

@@ -1,27 +1,62 @@
 """One purchase from its configuration: connect, make the order, plan it, and buy what is missing."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from distill_worker.buying.account import charged_under_other_names
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, abandon, fetch
 from distill_worker.buying.known_teachers import load_description, save_description, url_of
-from distill_worker.buying.order import Abandoned, PurchaseOrder
+from distill_worker.buying.order import Abandoned, Images, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
-from distill_worker.buying.plan import Plan, plan, plan_of_cached
+from distill_worker.buying.plan import Plan, plan, plan_of_cached, total
 from distill_worker.cache import Cache
 from distill_worker.config.places import expanded
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.teacher_address import TeacherAddress
 from distill_worker.errors import ConfigError
-from distill_worker.runs.classes import agreement_so_far
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import cached_kinds
 from distill_worker.teachers.base import Description, Teacher
+from distill_worker.teachers.http_errors import public_url
 from distill_worker.teachers.http_sender import payer_of
 from distill_worker.teachers.open_teacher import teacher_at
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where outputs are bought, and where the URL and the API key come from. It holds no secrets."""
+
+    url: str
+    overridden_url: str | None
+    """The URL in the configuration, if TEACHER_URL overrides it."""
+    key_variables: tuple[str, ...]
+    """The environment variable that the API key comes from, and one that is ignored because of it."""
+
+    @classmethod
+    def of(cls, address: TeacherAddress) -> "Source":
+        """The source at this address, and in the environment of this process."""
+        url = url_of(address)
+        keys = tuple(name for name in ("TEACHER_API_KEY", "TEACHER_API_KEY_FILE") if os.environ.get(name))
+        return cls(public_url(url), None if url == address.url else public_url(address.url), keys)
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-able: the URL, and the environment variables that are used."""
+        url = () if self.overridden_url is None else ("TEACHER_URL",)
+        return {"url": self.url, "from_environment": [*url, *self.key_variables[:1]]}
+
+    def described(self, key_name: str | None) -> str:
+        """One line for people, with the name of the API key if the teacher states it."""
+        url = f" (TEACHER_URL overrides {self.overridden_url})" if self.overridden_url is not None else ""
+        if not self.key_variables:
+            return f"at {self.url}{url}, without an API key"
+        used, *ignored = self.key_variables
+        name = "" if key_name is None else f" {key_name!r}"
+        overridden = "".join(f", which overrides {variable}" for variable in ignored)
+        return f"at {self.url}{url}, with the API key{name} in {used}{overridden}"
 
 
 @contextmanager
@@ -75,57 +110,90 @@ def make_order(
     Raises:
         PlanRefused: the teacher does not sell what the run needs.
     """
+    kinds = kinds_of(config, samples, description, cache)
+    return order_of(
+        config.teacher, samples.wanted, kinds, teacher, description, cache, max_calls=max_calls, abandon=abandon
+    )
+
+
+def order_of(
+    address: TeacherAddress,
+    wanted: Mapping[bytes, Images],
+    kinds: tuple[str, ...],
+    teacher: Teacher,
+    description: Description,
+    cache: Cache,
+    *,
+    max_calls: int | None = None,
+    abandon: Abandoned | None = None,
+) -> PurchaseOrder:
+    """The order for these kinds of output of some samples, on the terms of the teacher's section."""
     return PurchaseOrder(
         teacher,
         description,
         cache,
-        samples.wanted,
-        kinds=_kinds(config, samples, description, cache),
-        request_size=config.teacher.request_size,
-        concurrency=config.teacher.concurrency,
+        wanted,
+        kinds=kinds,
+        request_size=address.request_size,
+        concurrency=address.concurrency,
         max_calls=max_calls,
         abandon=abandon,
-        price_per_call=config.teacher.price_per_call,
-        currency=config.teacher.currency,
-        charged_keys=charged_under_other_names(teacher, description, cache, samples.wanted),
+        price_per_call=address.price_per_call,
+        currency=address.currency,
+        charged_keys=charged_under_other_names(teacher, description, cache, wanted),
     )
 
 
 def buy(
-    config: RunConfig,
-    samples: Samples,
-    order: PurchaseOrder,
+    orders: Sequence[PurchaseOrder],
+    images: Mapping[bytes, Images],
     *,
+    address: TeacherAddress | None = None,
     on_plan: Callable[[Plan], bool] = lambda _: False,
     callbacks: Callbacks = NO_CALLBACKS,
 ) -> tuple[Plan, int]:
     """Buy what is missing; the plan that was carried out and the number of samples bought.
 
-    `on_plan` gets the plan before anything is spent and returns whether its price is the limit; it may raise.
+    Args:
+        orders: one or more, of different samples, from one teacher into one cache, with one `max_calls` for all.
+        images: all images that a purchase may hold, by sample key.
+        address: where the teacher is; its description is stored under this address.
+        on_plan: gets the plan of all orders before anything is spent, and returns whether its price is the limit; it
+            may raise.
+        callbacks: functions that are called meanwhile, with the plan of all orders.
     """
-    if order.abandon is not None:
-        abandon(order)
-    made = plan(order)
-    bound = on_plan(made)
-    save_description(order.cache, config.teacher, payer_of(api_key()), order.description)
-    if made.outstanding:
-        callbacks = _with_agreement(callbacks, config, samples, order)
-    with order.cache.buying() as buyer:
-        bought = fetch(
-            order,
-            made,
-            samples.images_by_key(),
-            buyer=buyer,
-            bound=bound or order.max_calls is not None,
-            callbacks=callbacks,
-        )
-    return made, bought
+    for order in orders:
+        if order.abandon is not None:
+            abandon(order)
+    plans = _plans(orders)
+    whole = total(plans)
+    bound = on_plan(whole) or whole.max_calls is not None
+    cache, bought = orders[0].cache, 0
+    if address is not None:
+        save_description(cache, address, payer_of(api_key()), orders[0].description)
+    cache.save_class_names(orders[0].description.id, orders[0].description.class_names)
+    with cache.buying() as buyer:
+        for order, made in zip(orders, plans, strict=True):
+            if made.max_calls is not None and not made.most_calls:
+                continue  # an open purchase that exceeds what earlier orders left of the limit would be an error
+            counting = _counting_from(bought, whole, callbacks)
+            bought += fetch(order, made, images, buyer=buyer, bound=bound, callbacks=counting)
+    return whole, bought
 
 
-def _with_agreement(callbacks: Callbacks, config: RunConfig, samples: Samples, order: PurchaseOrder) -> Callbacks:
-    """These callbacks, with a check of each answer against the labels of the data."""
-    agreement = agreement_so_far(config, samples, order.description, order.cache, order.kinds)
-    return callbacks if agreement is None else replace(callbacks, on_answer=agreement.add)
+def _plans(orders: Sequence[PurchaseOrder]) -> list[Plan]:
+    """The plan of each order, under what the earlier ones leave of `max_calls`."""
+    plans: list[Plan] = []
+    left = orders[0].max_calls
+    for order in orders:
+        plans.append(plan(replace(order, max_calls=left)))
+        left = None if left is None else left - plans[-1].most_calls
+    return plans
+
+
+def _counting_from(bought: int, whole: Plan, callbacks: Callbacks) -> Callbacks:
+    """Callbacks whose progress counts what earlier orders bought."""
+    return replace(callbacks, progress=lambda done, _: callbacks.progress(bought + done, whole))
 
 
 def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[Plan, Description, float] | None:
@@ -137,11 +205,11 @@ def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[P
     if stored is None:
         return None
     description, seen_at = stored
-    made = plan_of_cached(description, cache, samples.keys, kinds=_kinds(config, samples, description, cache))
+    made = plan_of_cached(description, cache, samples.keys, kinds=kinds_of(config, samples, description, cache))
     return None if made is None else (made, description, seen_at)
 
 
-def _kinds(config: RunConfig, samples: Samples, description: Description, cache: Cache) -> tuple[str, ...]:
+def kinds_of(config: RunConfig, samples: Samples, description: Description, cache: Cache) -> tuple[str, ...]:
     """The kinds to buy. A kind that is in the cache for all samples counts as sold, even if the key lost access."""
     cached = cached_kinds(cache, description.id, samples.keys)
     return choose_outputs(config, [*description.outputs, *cached])

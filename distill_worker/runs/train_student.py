@@ -8,6 +8,8 @@ import torch
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import Dataset, Split
+from distill_worker.data.selection import STRATEGIES
+from distill_worker.data.selection.features import penultimate
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Objective, Setting, method_name, why_not_on, why_not_with
 from distill_worker.methods.base import LOGITS
@@ -156,7 +158,10 @@ def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tupl
             check_trainable(network)
         except ValueError as error:
             raise ConfigError(f"student.{error}") from error
-        layers = tuple(dict.fromkeys(layer for method in config.methods for layer in method.student_layers))
+        wanted = [layer for method in config.methods for layer in method.student_layers]
+        if STRATEGIES[config.budget.strategy].needs_student:
+            wanted.append(penultimate(network))
+        layers = tuple(dict.fromkeys(wanted))
         try:
             shapes = feature_shapes(network, dataset.image_shape, layers)
         except (ValueError, RuntimeError) as error:

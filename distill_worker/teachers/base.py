@@ -59,6 +59,8 @@ class Quota:
     features: bool | None = None
     """Whether the key has access to intermediate features; None if the teacher does not state it."""
     rates: tuple[Rate, ...] = ()
+    key_name: str | None = None
+    """The name of the API key; None if the teacher does not state it."""
 
     def seconds_for(self, samples: int, requests: int) -> float:
         """The shortest time for so many samples in so many requests at the allowed rates."""

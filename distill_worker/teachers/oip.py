@@ -128,6 +128,7 @@ class OipTeacher:
                 int(body["remaining"]),
                 features if isinstance(features, bool) else None,
                 _rates(body),
+                name if isinstance(name := body.get("name"), str) and name else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TeacherError(f"{self._url}/v1/quota: expected limit, used and remaining, got {body}") from error

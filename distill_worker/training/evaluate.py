@@ -37,7 +37,7 @@ def count_correct(
             batch = images[start : start + _BATCH_SIZE]
             logits = logits_of(network(normalise(batch, mean, std, size=resize)))
             if degradation is not None:
-                logits = torch.from_numpy(degrade(logits.cpu().numpy(), batch.cpu().numpy(), degradation)).to(
+                logits = torch.from_numpy(degrade(logits.float().cpu().numpy(), batch.cpu().numpy(), degradation)).to(
                     labels.device
                 )
             correct += int((logits.argmax(dim=1) == labels[start : start + _BATCH_SIZE]).sum())

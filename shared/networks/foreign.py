@@ -5,6 +5,7 @@ Neither need accept every size from 8x8 up: the sizes are the network's own busi
 
 import importlib
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -42,11 +43,11 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
     """`<module>:<factory>` or `path/to/file.py:<factory>`: what `factory(num_classes=..., in_channels=...)` returns.
 
     Runs the module's code. The current directory and the folder of the file are importable meanwhile. A module is
-    imported once, a file is run each time. What the module's own code raises, other than at an import, passes through.
+    imported once, a file is run each time.
 
     Raises:
-        ValueError: no such module, file or factory, an import that fails, a factory that does not take the two
-            arguments, or one that returns no network.
+        ValueError: no such module, file or factory, a module or factory that raises anything, or one that returns no
+            network.
     """
     name = f"{source}:{factory}"
     with importable(own_folders(source)):
@@ -54,6 +55,8 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
             module = _run_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
         except ImportError as error:
             raise ValueError(f"network: {source!r} cannot be imported ({error})") from error
+        except (Exception, SystemExit) as error:  # the user's code may raise anything
+            raise ValueError(f"network: {source!r} cannot be imported ({_raised(error)})") from error
         make = getattr(module, factory, None)
         if make is None:
             raise ValueError(f"network: {source!r} has no {factory!r}")
@@ -61,10 +64,10 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
             raise ValueError(f"network: expected {name!r} to be a function or class, got {type(make).__name__}")  # noqa: TRY004 - one error for every bad name
         try:
             network = make(num_classes=num_classes, in_channels=in_channels)
-        except TypeError as error:
+        except (Exception, SystemExit) as error:  # as above
             raise ValueError(
                 f"network: {name!r} failed when called with num_classes={num_classes} and in_channels={in_channels} "
-                f"({error})"
+                f"({_raised(error)})"
             ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"network: expected {name!r} to return a torch.nn.Module, got {type(network).__name__}")  # noqa: TRY004 - as above
@@ -86,6 +89,12 @@ def importable(folders: Sequence[str]) -> Iterator[None]:
         for folder in folders:
             with suppress(ValueError):
                 sys.path.remove(folder)
+
+
+def _raised(error: BaseException) -> str:
+    """What the user's code raised, and where."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error}, in {place.filename}, line {place.lineno}"
 
 
 def _renew_first_convolution(network: nn.Module, in_channels: int) -> None:

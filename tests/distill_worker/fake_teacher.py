@@ -87,6 +87,7 @@ class FakeTeacher:
     features: bool | None = None
     rates: tuple[Rate, ...] = ()
     stopped: bool = False
+    key_name: str | None = None
 
     def __post_init__(self) -> None:
         self._lock = Lock()
@@ -111,7 +112,7 @@ class FakeTeacher:
             raise self.quota_error
         if self.limit is None:
             return None
-        return Quota(self.limit, self.paid, self.limit - self.paid, self.features, self.rates)
+        return Quota(self.limit, self.paid, self.limit - self.paid, self.features, self.rates, self.key_name)
 
     def buy(
         self,

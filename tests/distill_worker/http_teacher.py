@@ -36,7 +36,7 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
             }
             if quota is not None:
                 rates = {f"{rate.unit}_per_minute": _limit(rate) for rate in quota.rates}
-                answers["/v1/quota"] = {**vars(quota), "rates": None, **rates}
+                answers["/v1/quota"] = {**vars(quota), "rates": None, "name": quota.key_name, **rates}
             found = answers.get(self.path)
             self._answer(404 if found is None else 200, json.dumps(found or {}).encode(), {})
 

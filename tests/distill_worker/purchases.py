@@ -100,7 +100,7 @@ def buy_as_configured(
 ) -> tuple[Plan, int]:
     """Order and buy what a run lacks, as one command does."""
     order = buying.make_order(config, samples, teacher, teacher.description, cache, abandon=abandon)
-    return buying.buy(config, samples, order, **given)
+    return buying.buy([order], samples.images_by_key(), address=config.teacher, **given)
 
 
 def carry_out(

@@ -67,6 +67,7 @@ FAULTS: dict[str, list[Fault]] = {
 ELSEWHERE = {
     "teacher": "tests/distill_worker/runs/test_rounds.py",
     "agreement": "tests/end_to_end/test_classes_by_name.py",
+    "limit": "tests/distill_worker/cli/test_buying.py",
 }
 """Checks whose fault needs an earlier purchase, and the tests that have it."""
 

@@ -211,7 +211,20 @@ def test_factory_that_gives_no_network_is_refused(here: Path, name: str, message
         assert _modules_from(here) == []
 
 
-def test_errors_of_the_factory_itself_pass_through(here: Path) -> None:
+@pytest.mark.parametrize("name", ["own_fault:broken", "own_fault.py:broken"])
+def test_error_of_the_factory_itself_says_where_it_was_raised(here: Path, name: str) -> None:
     (here / "own_fault.py").write_text(_CODE)
-    with pytest.raises(KeyError, match="the factory's own fault"):
-        build_network("own_fault:broken", num_classes=3, in_channels=2)
+    line = _CODE.splitlines().index('    raise KeyError("the factory\'s own fault")') + 1
+    message = rf"'{name}' failed when called .*KeyError: .the factory's own fault.*own_fault\.py, line {line}\)"
+    with pytest.raises(ValueError, match=message):
+        build_network(name, num_classes=3, in_channels=2)
+
+
+@pytest.mark.parametrize("statement", ["1 / 0", "raise SystemExit(3)", "def make(:"])
+@pytest.mark.parametrize("ending", ["", ".py"])
+def test_module_that_cannot_be_run_is_an_error(here: Path, statement: str, ending: str) -> None:
+    """A division by zero, a script that ends its process, and a mistyped line."""
+    (here / "no_module.py").write_text(f"import torch\n{statement}\n")
+    with pytest.raises(ValueError, match=rf"network: 'no_module{ending}' cannot be imported \(\w+: .*, line \d+\)"):
+        build_network(f"no_module{ending}:make", num_classes=3, in_channels=2)
+    assert _modules_from(here) == []

@@ -149,15 +149,19 @@ def test_load_refuses_a_file_that_does_not_describe_itself(
     assert str(path) in str(refused.value)
 
 
-def test_load_refuses_tensors_that_it_cannot_fingerprint(tmp_path: Path) -> None:
-    """bfloat16 loads into a network but has no NumPy bytes: the reader still gets a WeightsError."""
-    state = {
+def test_fingerprint_covers_tensors_of_types_that_numpy_lacks(tmp_path: Path) -> None:
+    """The values, and the type: a network in bfloat16 is another than the same numbers in float32."""
+    half = {
         name: values.bfloat16() if values.is_floating_point() else values
         for name, values in _network().state_dict().items()
     }
-    path = _written(tmp_path, save(state, metadata={"tuition": _card().model_dump_json()}))
-    with pytest.raises(WeightsError):
-        load_weights(path)
+    single = {name: values.float() if values.is_floating_point() else values for name, values in half.items()}
+    bias = "classifier.bias"
+    other = half | {bias: half[bias] + 1}
+    card = _card()
+    assert len({fingerprint(card, state) for state in (half, single, other)}) == 3
+    path = _written(tmp_path, save(half, metadata={"tuition": card.model_dump_json()}))
+    assert load_weights(path)[2] == fingerprint(card, half)
 
 
 def test_load_refuses_a_missing_file(tmp_path: Path) -> None:

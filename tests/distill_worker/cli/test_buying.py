@@ -1,13 +1,18 @@
 """The price is said before it is paid, and nothing is paid that was not agreed to."""
 
+import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from distill_worker.cache import Cache
+from distill_worker.config.teacher_address import OpenInferenceAddress
 from distill_worker.errors import TeacherUnavailable
+from distill_worker.runs.purchase import Source
 from distill_worker.teachers.base import Rate
 from tests.distill_worker import http_teacher
 from tests.distill_worker.cli.conftest import Command, facts_of
@@ -97,7 +102,9 @@ def test_purchase_left_open_counts_among_the_most_calls(command: Command, config
     teacher.will(("after", TeacherUnavailable("lost")))
     assert command("fetch", config, "--set", "teacher.give_up_after_seconds=0").status == 4
     assert teacher.paid == 4
-    assert command("fetch", config, "--max-calls", 3).status == 5
+    limited = command("fetch", config, "--max-calls", 3)
+    assert "--max-calls: expected at least 4, the samples of an open purchase" in limited.stderr
+    assert limited.status == 5
     assert len(teacher.sent) == 1
     assert facts_of(command("fetch", config, "--max-calls", 4, "--json"))["bought"] == 4
     assert teacher.paid == 4
@@ -213,3 +220,125 @@ def test_same_teacher_under_another_address_is_not_paid_unasked(
     assert facts_of(command("fetch", config, "--json"))["bought"] == 0
     monkeypatch.setenv("TEACHER_URL", first.replace("127.0.0.1", "localhost"))
     assert facts_of(command("fetch", config, "--yes", "--json"))["bought"] == 10
+
+
+@pytest.fixture
+def whole_set(config: Path, tmp_path: Path, teacher: FakeTeacher) -> Path:
+    """A run on all of twelve images of its own: `budget.n` is not set."""
+    teacher.limit = None
+    images, labels = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8), np.arange(12) % 10
+    splits: dict[str, Any] = {
+        "train_images": images,
+        "train_labels": labels,
+        "test_images": images,
+        "test_labels": labels,
+    }
+    np.savez(tmp_path / "data.npz", **splits)
+    text = config.read_text().replace("budget.n = 10\n", "")
+    config.write_text(text.replace('data.name = "digits"', f'data = {{name = "npz", path = "{tmp_path}/data.npz"}}'))
+    return config
+
+
+@pytest.mark.parametrize("name", ["fetch", "run"])
+@pytest.mark.parametrize("options", [(), ("--yes",), ("--all",)])
+def test_whole_training_set_is_not_bought_without_a_word(
+    command: Command, whole_set: Path, teacher: FakeTeacher, name: str, options: tuple[str, ...]
+) -> None:
+    """The error says how many calls it would have been."""
+    ended = command(name, whole_set, *options)
+    assert ended.status == 5
+    assert "budget.n: expected the number of samples to buy, got none, which means 12 calls" in ended.stderr
+    assert "Set budget.n, buy a part with --max-calls, or buy the whole training set with --all --yes" in ended.stderr
+    assert teacher.sent == []
+
+
+def test_whole_training_set_is_bought_with_a_number_or_a_word(
+    command: Command, whole_set: Path, teacher: FakeTeacher
+) -> None:
+    assert facts_of(command("plan", whole_set, "--json"))["to_buy"] == 12
+    assert facts_of(command("fetch", whole_set, "--max-calls", 3, "--json"))["bought"] == 3
+    assert facts_of(command("fetch", whole_set, "--all", "--yes", "--json"))["bought"] == 9
+    assert facts_of(command("fetch", whole_set, "--json"))["bought"] == 0, "nothing to buy, nothing to say"
+    assert facts_of(command("run", whole_set, "--json"))["n"] == 12
+    assert teacher.paid == 12
+
+
+@pytest.mark.parametrize("options", [(), ("--yes",), ("--all",)])
+def test_terminal_is_asked_for_the_whole_training_set(
+    command: Command,
+    whole_set: Path,
+    teacher: FakeTeacher,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+) -> None:
+    """With its number; the answer is on standard error, so that --json stays one object."""
+    asked: list[str] = []
+
+    def confirm(question: str, *, err: bool) -> bool:
+        assert err
+        asked.append(question)
+        return True
+
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    assert facts_of(command("fetch", whole_set, *options, "--json"))["bought"] == 12
+    assert asked == ["spend 12 calls, the whole training set, because budget.n is not set?"]
+    assert teacher.paid == 12
+
+
+def test_all_beside_a_number_is_a_contradiction(command: Command, config: Path, teacher: FakeTeacher) -> None:
+    ended = command("fetch", config, "--all", "--yes")
+    assert ended.status == 2
+    assert "--all: expected no budget.n beside it, got 10" in ended.stderr
+    assert teacher.sent == []
+
+
+def test_negative_max_calls_is_rejected(command: Command, config: Path, teacher: FakeTeacher) -> None:
+    assert command("fetch", config, "--max-calls", -1).status == 2
+    assert teacher.sent == []
+
+
+def test_interrupted_question_spends_nothing(
+    command: Command, config: Path, teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here by the end of the input; an interrupt ends the question in the same way."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    ended = command("fetch", config)
+    assert ended.status == 130
+    assert "nothing was spent" in ended.stderr
+    assert teacher.sent == []
+
+
+def test_who_is_paid_is_shown_before_the_purchase(
+    command: Command, config: Path, tmp_path: Path, teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URL without secrets, the name of the key, and what the environment overrides."""
+    teacher.key_name = "laboratory"
+    url = os.environ["TEACHER_URL"]
+    monkeypatch.setenv("TEACHER_URL", url.replace("http://", "http://user:secret@"))
+    monkeypatch.setenv("TEACHER_API_KEY", "tk_secret")
+    (tmp_path / "key").write_text("tk_other")
+    monkeypatch.setenv("TEACHER_API_KEY_FILE", str(tmp_path / "key"))
+    planned, fetched = command("plan", config), command("fetch", config)
+    line = (
+        f"at {url} (TEACHER_URL overrides http://127.0.0.1:1), with the API key 'laboratory' in TEACHER_API_KEY, which "
+        "overrides TEACHER_API_KEY_FILE"
+    )
+    assert line in planned.stdout
+    assert line in fetched.stderr
+    assert "secret" not in planned.stdout + planned.stderr + fetched.stdout + fetched.stderr
+    facts = facts_of(command("plan", config, "--json", "--set", "budget.n=12"))
+    assert (facts["url"], facts["key_name"], facts["from_environment"]) == (
+        url,
+        "laboratory",
+        ["TEACHER_URL", "TEACHER_API_KEY"],
+    )
+
+
+def test_source_without_an_environment_is_that_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TEACHER_URL", "TEACHER_API_KEY", "TEACHER_API_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    source = Source.of(OpenInferenceAddress(url="https://me:secret@teacher.example/"))
+    assert source.described(None) == "at https://teacher.example, without an API key"
+    assert source.facts() == {"url": "https://teacher.example", "from_environment": []}

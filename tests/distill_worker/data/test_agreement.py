@@ -61,9 +61,9 @@ def test_every_kind_is_counted(kind: str) -> None:
     labels = np.arange(30) % 5
     expected = dict(zip(KEYS, labels.tolist(), strict=False))
     right = {"features.a": np.zeros((30, 2)), **_outputs(kind, labels, 5)}
-    Agreement(expected, 5).add(KEYS[:30], right)
+    Agreement(expected, 5).judge(KEYS[:30], right)
     with pytest.raises(PlanRefused, match=r"more often than by chance \(1 of 5 samples\), got it for 0 of 30"):
-        Agreement(expected, 5).add(KEYS[:30], _outputs(kind, (labels + 1) % 5, 5))
+        Agreement(expected, 5).judge(KEYS[:30], _outputs(kind, (labels + 1) % 5, 5))
 
 
 def test_classes_in_another_order_are_mapped_before_they_are_counted() -> None:
@@ -71,23 +71,23 @@ def test_classes_in_another_order_are_mapped_before_they_are_counted() -> None:
     labels = np.arange(30) % 3
     order = np.array([2, 0, 1])
     expected = dict(zip(KEYS, labels.tolist(), strict=False))
-    Agreement(expected, 3, order.tolist()).add(KEYS[:30], _outputs("logits", order[labels], 3))
+    Agreement(expected, 3, order.tolist()).judge(KEYS[:30], _outputs("logits", order[labels], 3))
     with pytest.raises(PlanRefused, match="0 of 30"):
-        Agreement(expected, 3, order.tolist()).add(KEYS[:30], _outputs("logits", labels, 3))
+        Agreement(expected, 3, order.tolist()).judge(KEYS[:30], _outputs("logits", labels, 3))
 
 
 def test_all_answers_count_together_and_each_sample_once() -> None:
     agreement = Agreement(dict.fromkeys(KEYS, 0), 2)
     wrong = _outputs("logits", np.array([1]), 2)
     for _ in range(20):
-        agreement.add(KEYS[:1], wrong)
+        agreement.judge(KEYS[:1], wrong)
     for key in KEYS[1:9]:
-        agreement.add([key], wrong)
+        agreement.judge([key], wrong)
     with pytest.raises(PlanRefused, match="0 of 10"):
-        agreement.add(KEYS[9:10], wrong)
+        agreement.judge(KEYS[9:10], wrong)
 
 
 def test_samples_without_labels_and_features_alone_are_not_counted() -> None:
     agreement = Agreement({}, 2)
-    agreement.add(KEYS, _outputs("logits", np.ones(100, np.int64), 2))
-    Agreement(dict.fromkeys(KEYS, 0), 2).add(KEYS, {"features.a": np.zeros((100, 2))})
+    agreement.judge(KEYS, _outputs("logits", np.ones(100, np.int64), 2))
+    Agreement(dict.fromkeys(KEYS, 0), 2).judge(KEYS, {"features.a": np.zeros((100, 2))})

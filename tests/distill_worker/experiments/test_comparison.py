@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from distill_worker.errors import ConfigError
-from distill_worker.experiments.compare import distinct_purchases
 from distill_worker.experiments.comparison import load_comparison, parse_comparison
+from distill_worker.experiments.joint_purchase import distinct_purchases
 
 COMPARE: dict[str, Any] = {
     "directory": "runs/c",
@@ -30,22 +30,30 @@ def test_cells_are_every_method_n_and_seed_each_in_its_own_directory() -> None:
     assert {cell.config.output.cache for cell in comparison.cells} == {Path("runs/c/cache.sqlite")}
     last = comparison.cells[-1].config
     assert [method.__class__.__name__ for method in last.methods] == ["CKD", "KD"]
-    assert (last.budget.n, last.budget.seed, last.training.seed, last.training.steps) == (10, 1, 1, 5)
+    assert (last.budget.n, last.budget.seed, last.training.seed, last.training.steps) == (10, 0, 1, 5)
 
 
-@pytest.mark.parametrize(("same_samples", "seeds"), [(False, {0, 1}), (True, {0})])
-def test_seeds_draw_the_samples_unless_they_are_to_be_the_same(same_samples: bool, seeds: set[int]) -> None:
-    compare = {**COMPARE, "same_samples": same_samples}
+@pytest.mark.parametrize(
+    ("setting", "seeds"), [({}, {0}), ({"same_samples": True}, {0}), ({"same_samples": False}, {0, 1})]
+)
+def test_seeds_use_the_same_samples_unless_they_are_to_differ(setting: dict[str, bool], seeds: set[int]) -> None:
+    compare = {**COMPARE, **setting}
     cells = parse_comparison({**BASE, "compare": compare}, source="c.toml").cells
     assert {cell.config.budget.seed for cell in cells} == seeds
     assert {cell.config.training.seed for cell in cells} == {0, 1}
 
 
 def test_same_samples_are_bought_once_for_all_methods_the_largest_n_first() -> None:
-    cells = parse_comparison({**BASE, "compare": COMPARE}, source="c.toml").cells
-    bought = distinct_purchases(cells)
+    compare = {**COMPARE, "same_samples": False}
+    bought = distinct_purchases(parse_comparison({**BASE, "compare": compare}, source="c.toml").cells)
     assert [(cell.n, cell.seed) for cell in bought] == [(20, 0), (20, 1), (10, 0), (10, 1)]
     assert all(cell.config.needs_teacher for cell in bought)
+
+
+@pytest.mark.parametrize("cache", ["/elsewhere/cache.sqlite", "postgresql://host/database"])
+def test_cache_may_be_elsewhere(cache: str) -> None:
+    cells = parse_comparison({**BASE, "compare": {**COMPARE, "cache": cache}}, source="c.toml").cells
+    assert {str(cell.config.output.cache) for cell in cells} == {cache}
 
 
 @pytest.mark.parametrize(

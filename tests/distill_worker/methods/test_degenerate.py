@@ -13,8 +13,9 @@ from distill_worker.methods.ckd import CKD
 from distill_worker.methods.crd import CRD
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import CC, PKT, RKD, SP
-from distill_worker.methods.single_sample import DIST, DKD, KD, LSKD
+from distill_worker.methods.single_sample import CE, DIST, DKD, KD, LSKD
 from distill_worker.methods.white_box import AT
+from tests.distill_worker.methods.batches import made
 
 _NOTHING = 1e-4
 """What rounding, and small constants against division by 0, leave of a gradient that is 0."""
@@ -100,6 +101,12 @@ def test_reason_names_what_is_needed(method: Method, classes: int, batch: int, m
 
 def test_term_without_weight_is_not_computed_and_so_not_rejected() -> None:
     assert why_not_on([LSKD(weight=0)], num_classes=2, batch=64) is None
+
+
+@pytest.mark.parametrize("methods", [[KD(weight=0, label_weight=0)], [CE(label_weight=0), LSKD(weight=0)]])
+def test_objective_without_any_weight_is_rejected(methods: list[Method]) -> None:
+    with pytest.raises(ConfigError, match="expected a positive weight of the labels or of a term, got 0 for all"):
+        made(*methods)
 
 
 @pytest.mark.parametrize(

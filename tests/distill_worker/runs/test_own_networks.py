@@ -53,6 +53,10 @@ _WORKING = {
         "def __init__(self, **a):\n        super().__init__(**a)\n"
         "        self.hidden = nn.Sequential(nn.LazyLinear(16), nn.LazyBatchNorm1d())"
     ),
+    "in bfloat16": (
+        "def __init__(self, **a):\n        super().__init__(**a)\n        self.bfloat16()\n"
+        "    def forward(self, images): return super().forward(images.bfloat16())"
+    ),
     "in double precision": (
         "def __init__(self, **a):\n        super().__init__(**a)\n        self.double()\n"
         "    def forward(self, images): return super().forward(images.double())"
@@ -125,6 +129,28 @@ def test_network_that_cannot_learn_the_data_is_rejected(tmp_path: Path, kind: st
     body, message = _REJECTED[kind]
     with pytest.raises(ConfigError, match=rf"^student\.network: expected .*{message}"):
         _train(tmp_path, _own(tmp_path, body))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("def __init__(self, **a):\n        nn.Module.__init__(self)\n        self.last = nn.LazyConv2d(10, 8)\n"
+         "    def forward(self, images): return self.last(images)", "ends in a linear layer"),
+        ("def __init__(self, **a):\n        super().__init__(**a)\n        self.unused = nn.Linear(3, 3)",
+         "'unused:input' takes no part"),
+    ],
+)  # fmt: skip
+def test_network_that_its_strategy_cannot_select_with_is_rejected_in_the_first_round(
+    tmp_path: Path, body: str, message: str
+) -> None:
+    """Not after the purchase, when a student selects for the first time."""
+    network = _own(tmp_path, body)
+    _train(tmp_path, network)
+    config = _config(tmp_path / "in rounds", network)
+    budget = config.budget.model_copy(update={"strategy": "badge", "rounds": 2})
+    targets, samples = torch.zeros(N, 10), Samples.of(config)
+    with pytest.raises(ConfigError, match=message):
+        train_student(config.model_copy(update={"budget": budget}), samples, {"logits": targets}, "t")
 
 
 def test_service_rejects_weights_of_one_class_too_many(tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""The purchase of a comparison: the samples of all its runs, planned and agreed to together, each bought once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, OnAnswer
+from distill_worker.buying.order import Images, PurchaseOrder
+from distill_worker.buying.output_choice import choose_outputs
+from distill_worker.buying.plan import Plan
+from distill_worker.cache import Cache
+from distill_worker.config.run_config import RunConfig
+from distill_worker.config.teacher_address import TeacherAddress
+from distill_worker.errors import CacheError, counted
+from distill_worker.experiments.comparison import Cell
+from distill_worker.experiments.display import Display
+from distill_worker.runs import purchase
+from distill_worker.runs.preflight import Run
+from distill_worker.runs.samples import Samples
+from distill_worker.runs.targets import cached_kinds
+from distill_worker.teachers.base import Description, Teacher
+
+
+def distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
+    """One cell for each different purchase, the largest n first: its samples are bought first, in their order."""
+    cells_by_purchase: dict[str, Cell] = {}
+    for cell in sorted(cells, key=lambda cell: -cell.n):
+        if cell.config.needs_teacher:
+            cells_by_purchase.setdefault(_purchase_identity(cell.config), cell)
+    return list(cells_by_purchase.values())
+
+
+def kinds_of_cells(
+    cells: Sequence[Cell], runs: Sequence[Run], description: Description, cache: Cache
+) -> list[tuple[str, ...]]:
+    """The kinds of output that each cell learns from; `runs` has one run for each different purchase.
+
+    Raises:
+        PlanRefused: the teacher does not sell what a cell needs.
+    """
+    held = {_purchase_identity(run.config): cached_kinds(cache, description.id, run.samples.keys) for run in runs}
+    return [
+        choose_outputs(cell.config, [*description.outputs, *held.get(_purchase_identity(cell.config), ())])
+        for cell in cells
+    ]
+
+
+def joint_orders(
+    runs: Sequence[Run], teacher: Teacher, description: Description, cache: Cache, *, max_calls: int | None = None
+) -> list[PurchaseOrder]:
+    """One order for each set of kinds: together, they have every sample of the runs once."""
+    kinds = [purchase.kinds_of(run.config, run.samples, description, cache) for run in runs]
+    return [
+        purchase.order_of(
+            runs[0].config.teacher, wanted, wanted_kinds, teacher, description, cache, max_calls=max_calls
+        )
+        for wanted_kinds, wanted in wanted_by_kinds([run.samples for run in runs], kinds).items()
+    ]
+
+
+def wanted_by_kinds(
+    samples: Sequence[Samples], kinds: Sequence[tuple[str, ...]]
+) -> dict[tuple[str, ...], dict[bytes, Images]]:
+    """The images to buy, by the kinds of output to buy of them, and by sample key in the order of purchase.
+
+    One call buys all kinds that any run needs of a sample. Mixtures come after the plain samples of all runs.
+    """
+    images: dict[bytes, Images] = {}
+    kinds_by_key: dict[bytes, set[str]] = {}
+    for of_run, needed in zip(samples, kinds, strict=True):
+        images |= of_run.wanted
+        for key in of_run.wanted:
+            kinds_by_key.setdefault(key, set()).update(needed)
+    plain = dict.fromkeys(key for of_run in samples for key in islice(of_run.wanted, len(of_run.chosen)))
+    wanted: dict[tuple[str, ...], dict[bytes, Images]] = {}
+    for key in dict.fromkeys((*plain, *images)):
+        wanted.setdefault(tuple(sorted(kinds_by_key[key])), {})[key] = images[key]
+    return wanted
+
+
+def buy_jointly(
+    orders: Sequence[PurchaseOrder],
+    images: Mapping[bytes, Images],
+    *,
+    address: TeacherAddress | None,
+    on_plan: Callable[[Plan], bool],
+    on_answer: OnAnswer = NO_CALLBACKS.on_answer,
+    display: Display,
+) -> Plan:
+    """Buy what is missing; the plan of all orders. See `purchase.buy`.
+
+    Raises:
+        CacheError: `max_calls` leaves some samples for later.
+    """
+    with display.progress_bar("buying", None) as move:
+        callbacks = Callbacks(
+            progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} cached", plan.outstanding),
+            on_wait=lambda left: display.note(f"waiting for another worker, which is buying {counted(left, 'sample')}"),
+            on_end=lambda requests: display.note(f"ending; waiting for {counted(requests, 'answer')} to cache"),
+            on_answer=on_answer,
+        )
+        plan, bought = purchase.buy(
+            orders,
+            {**images} | {key: image for order in orders for key, image in order.samples.items()},
+            address=address,
+            on_plan=lambda plan: on_plan(replace(plan, size_setting="compare.n")),
+            callbacks=callbacks,
+        )
+    if plan.left_out:
+        raise CacheError(
+            f"compare: expected all {plan.wanted} outputs in the cache before the first student is trained, got "
+            f"{plan.wanted - plan.left_out}; {bought} were bought now. Run the same command again to buy the next ones"
+        )
+    return plan
+
+
+def _purchase_identity(config: RunConfig) -> str:
+    mixing = [method.model_dump() for method in config.methods if getattr(method, "mixtures", 0)]
+    return repr((config.budget, config.teacher_kinds, config.corruption, config.augmentation, mixing))

@@ -1,0 +1,157 @@
+"""A comparison spends as `fetch` does: the price of all its samples is agreed to before the first is bought."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_worker.experiments import compare as module
+from distill_worker.experiments.local_teacher import TrainedTeacher
+from distill_worker.teachers.base import Teacher
+from tests.distill_worker.cli.conftest import Command, facts_of
+from tests.distill_worker.fake_teacher import FakeTeacher
+
+PRICE = 'teacher.price_per_call = 0.25\nteacher.currency = "EUR"\n'
+SEEDS_DIFFER = "same_samples = false\n"
+OWN_TEACHER = '[compare.teacher]\nnetwork = "resnet8"\nsteps = 1\n'
+
+
+def _comparison(folder: Path, *, base: str = "", compare: str = "", tables: str = "") -> Path:
+    """KD and CKD at n = 8 and 6 with two seeds, by their default on the same samples."""
+    path = folder / "compare.toml"
+    path.write_text(
+        f"""
+data.name = "digits"
+student.network = "resnet8"
+training = {{steps = 1, batch_size = 4, device = "cpu"}}
+teacher.give_up_after_seconds = 0
+{base}
+[compare]
+directory = "{folder}/compared"
+n = [6, 8]
+seeds = 2
+methods = [{{label = "KD", method = {{name = "kd"}}}}, {{label = "CKD", method = {{name = "ckd"}}}}]
+{compare}
+{tables}
+"""
+    )
+    return path
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many students each comparison would have trained, in place of their training."""
+    counts: list[int] = []
+
+    def train_all(cells: Any, *_: object, **__: object) -> list[dict[str, Any]]:
+        counts.append(len(cells))
+        return [
+            {"method": cell.label, "n": cell.n, "seed": cell.seed, "accuracy": 0.5, "calls": cell.n} for cell in cells
+        ]
+
+    monkeypatch.setattr(module, "_train_all", train_all)
+    return counts
+
+
+def test_price_of_all_samples_needs_an_agreement(
+    command: Command, tmp_path: Path, teacher: FakeTeacher, trained: list[int]
+) -> None:
+    """Eight calls for both sizes and seeds, said before the first; then --yes buys them once."""
+    comparison = _comparison(tmp_path, base=PRICE)
+    ended = command("compare", comparison)
+    assert ended.status == 5
+    assert "before 8 calls can be spent for 2.00 EUR without a terminal" in ended.stderr
+    assert (teacher.paid, trained) == (0, [])
+    facts = facts_of(command("compare", comparison, "--yes", "--json"))
+    assert (facts["calls_paid"], facts["cache_hits"], teacher.paid, trained) == (8, 0, 8, [8])
+    again = facts_of(command("compare", comparison, "--json"))
+    assert (again["calls_paid"], again["cache_hits"], teacher.paid) == (0, 8, 8)
+
+
+@pytest.mark.parametrize(("answer", "paid"), [(True, 8), (False, 0)])
+def test_terminal_is_asked_once_for_everything(
+    command: Command,
+    tmp_path: Path,
+    teacher: FakeTeacher,
+    trained: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: bool,
+    paid: int,
+) -> None:
+    questions: list[str] = []
+
+    def confirm(question: str, **_: object) -> bool:
+        questions.append(question)
+        return answer
+
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    ended = command("compare", _comparison(tmp_path, base=PRICE))
+    assert questions == ["spend 8 calls for 2.00 EUR?"]
+    assert (teacher.paid, len(trained)) == (paid, int(answer))
+    assert ended.status == (0 if answer else 5)
+
+
+@pytest.mark.usefixtures("trained")
+def test_quota_is_compared_with_the_total(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
+    """It would pay for each seed alone, but not for both: nothing is bought."""
+    teacher.limit = 12
+    ended = command("compare", _comparison(tmp_path, compare=SEEDS_DIFFER), "--yes")
+    assert ended.status == 5
+    assert "compare.n: expected a quota for 16 calls" in ended.stderr
+    assert "Nothing was spent. Lower compare.n, buy a part with --max-calls 12, or get a larger quota" in ended.stderr
+    assert (teacher.sent, teacher.paid) == ([], 0)
+
+
+def test_part_is_bought_and_the_next_one_later(
+    command: Command, tmp_path: Path, teacher: FakeTeacher, trained: list[int]
+) -> None:
+    comparison = _comparison(tmp_path, base=PRICE)
+    ended = command("compare", comparison, "--max-calls", 5)
+    assert ended.status == 3
+    assert "expected all 8 outputs in the cache before the first student is trained, got 5" in ended.stderr
+    assert (teacher.paid, trained) == (5, [])
+    assert facts_of(command("compare", comparison, "--max-calls", 5, "--json"))["calls_paid"] == 3
+    assert (teacher.paid, trained) == (8, [8])
+
+
+def test_samples_in_a_named_cache_are_not_bought_again(
+    command: Command, config: Path, tmp_path: Path, teacher: FakeTeacher, trained: list[int]
+) -> None:
+    """Those of a run of ten: the comparison needs its first eight."""
+    facts_of(command("fetch", config, "--json"))
+    comparison = _comparison(tmp_path, base=PRICE, compare=f'cache = "{tmp_path}/cache.sqlite"')
+    facts = facts_of(command("compare", comparison, "--json"))
+    assert (facts["calls_paid"], facts["cache_hits"], teacher.paid, trained) == (0, 8, 10, [8])
+
+
+@pytest.fixture
+def own_teacher(teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch) -> FakeTeacher:
+    """In place of the network that a comparison trains and serves."""
+
+    @contextmanager
+    def serving(*_: object, **__: object) -> Iterator[Teacher]:
+        yield teacher
+
+    monkeypatch.setattr(module, "train_teacher", lambda *_: TrainedTeacher("resnet8", 0.9, Path("weights")))
+    monkeypatch.setattr(module, "serving", serving)
+    return teacher
+
+
+@pytest.mark.usefixtures("trained")
+def test_own_teacher_of_a_comparison_needs_no_agreement(
+    command: Command, config: Path, tmp_path: Path, own_teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless its calls have a price. It is not taken for the teacher at the configured address."""
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", lambda *_, **__: pytest.fail("it asked"))
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    comparison = _comparison(tmp_path, compare=f'cache = "{tmp_path}/cache.sqlite"', tables=OWN_TEACHER)
+    assert facts_of(command("compare", comparison, "--json"))["calls_paid"] == 8
+    monkeypatch.setenv("TEACHER_URL", "http://127.0.0.1:1")
+    assert "cannot be reached" in command("fetch", config, "--set", "budget.n=8").stderr
+    priced = _comparison(tmp_path, base=PRICE, tables=OWN_TEACHER)
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: False)
+    assert command("compare", priced).status == 5
+    assert own_teacher.paid == 8

@@ -1,0 +1,95 @@
+"""Every sample of a comparison is bought once, with all kinds of output that any of its runs needs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distill_worker.buying.plan import plan, total
+from distill_worker.cache import Cache
+from distill_worker.config.load import parse_config
+from distill_worker.data.datasets import Dataset
+from distill_worker.data.datasets.dataset import Split
+from distill_worker.experiments.joint_purchase import wanted_by_kinds
+from distill_worker.runs.purchase import buy
+from distill_worker.runs.samples import Samples
+from tests.distill_worker.fake_teacher import FakeTeacher, describe
+from tests.distill_worker.purchases import intend, order_for
+
+LOGITS, BOTH = ("logits",), ("features.a", "logits")
+FEATURES = {"features.a": (2,)}
+
+
+def _dataset() -> Dataset:
+    images = torch.randint(0, 256, (20, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = Split(images, torch.arange(20) % 3)
+    return Dataset("tiny", split, split, ("a", "b", "c"), (0.5,), (0.5,), 0, False)
+
+
+DATASET = _dataset()
+
+
+def _samples(n: int, *, seed: int = 0, method: dict[str, Any] | None = None) -> Samples:
+    document = {
+        "data": {"name": "digits"},
+        "student": {"network": "resnet8"},
+        "method": method or {"name": "kd"},
+        "budget": {"n": n, "seed": seed},
+    }
+    return Samples.among(DATASET, parse_config(document, source="test"))
+
+
+def test_runs_of_one_kind_are_one_order_in_the_order_of_the_first() -> None:
+    first, second = _samples(12), _samples(9, seed=1)
+    wanted = wanted_by_kinds([first, second, _samples(5)], [LOGITS] * 3)
+    assert list(wanted) == [LOGITS]
+    keys = list(wanted[LOGITS])
+    assert keys[:12] == list(first.wanted)
+    assert keys[12:] == [key for key in second.wanted if key not in first.wanted]
+
+
+def test_sample_of_two_kinds_is_bought_once_with_both() -> None:
+    """Twelve need logits, and the first five of them features too."""
+    wanted = wanted_by_kinds([_samples(12), _samples(5)], [LOGITS, BOTH])
+    assert {kinds: len(images) for kinds, images in wanted.items()} == {BOTH: 5, LOGITS: 7}
+    assert set(wanted[BOTH]) == set(_samples(5).wanted)
+
+
+def test_mixtures_come_after_the_plain_samples_of_all_runs() -> None:
+    mixed = _samples(8, method={"name": "mixup", "targets": "requeried", "mixtures": 3})
+    plain = _samples(6, seed=1)
+    keys = list(wanted_by_kinds([mixed, plain], [LOGITS, LOGITS])[LOGITS])
+    assert keys[-3:] == list(mixed.wanted)[8:]
+
+
+@pytest.fixture
+def teacher() -> FakeTeacher:
+    """It sells logits and features."""
+    return FakeTeacher(description=describe(outputs=FEATURES), limit=20, features=True)
+
+
+def test_plan_of_several_orders_is_their_sum(teacher: FakeTeacher, tmp_path: Path) -> None:
+    """An open purchase that both orders would repeat counts once."""
+    wanted = wanted_by_kinds([_samples(12), _samples(5)], [LOGITS, BOTH])
+    both, logits = list(wanted[BOTH]), list(wanted[LOGITS])
+    with Cache(tmp_path / "cache.sqlite") as cache:
+        intend(cache, cache.order("t", BOTH), [both[0], logits[0]], payer="alice")
+        orders = [order_for(teacher, cache, images, kinds=kinds) for kinds, images in wanted.items()]
+        whole = total([plan(order) for order in orders])
+    assert (whole.wanted, whole.cached, whole.reopened_samples, len(whole.to_buy)) == (12, 0, 2, 10)
+    assert (whole.requests, whole.most_calls, whole.kinds) == (1 + 1 + 2, 12, BOTH)
+    assert whole.quota == teacher.quota()
+
+
+@pytest.mark.parametrize(("max_calls", "paid"), [(None, 12), (0, 0), (3, 3), (8, 8), (20, 12)])
+def test_limit_is_of_all_orders_together(
+    teacher: FakeTeacher, tmp_path: Path, max_calls: int | None, paid: int
+) -> None:
+    wanted = wanted_by_kinds([_samples(12), _samples(5)], [LOGITS, BOTH])
+    with Cache(tmp_path / "cache.sqlite") as cache:
+        orders = [
+            order_for(teacher, cache, images, kinds=kinds, max_calls=max_calls) for kinds, images in wanted.items()
+        ]
+        made, bought = buy(orders, {key: image for images in wanted.values() for key, image in images.items()})
+    assert (bought, teacher.paid, made.left_out) == (paid, paid, 12 - paid)
