@@ -12,6 +12,7 @@ WorkerError
     ├── TeacherRefused    4  the request was rejected and never charged; a retry would be rejected too
     │   └── QuotaExhausted  5  the quota of the key cannot pay for the request
     ├── TeacherChanged    4  the model that responds is not the one that was described
+    ├── AnswerUnread      4  the response was charged and cannot be read
     ├── AnswerExpired     4  the response was charged, and the teacher no longer stores it
     └── TeacherUnavailable  4  a temporary failure; the request may have been charged
         └── TeacherStopped  4  nothing more is sent, because the worker is stopping
@@ -19,7 +20,7 @@ WorkerError
 The number is the exit status of a command that ends with the error.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from shared.exit_status import ExitStatus
 
@@ -91,6 +92,15 @@ class QuotaExhausted(TeacherRefused):
 
 class TeacherChanged(TeacherError):
     """The model that responds is not the one that was described, so nothing more may be bought under its id."""
+
+
+class AnswerUnread(TeacherError):
+    """The response was charged and cannot be read, so it must be kept as it arrived."""
+
+    def __init__(self, message: str, raw: Any = None) -> None:
+        super().__init__(message)
+        self.raw = raw
+        """The response, a `RawAnswer`; None once it is kept."""
 
 
 class AnswerExpired(TeacherError):

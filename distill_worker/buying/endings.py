@@ -1,7 +1,15 @@
 """How a purchase ends early: its error, with what was bought before and how to go on."""
 
 from distill_worker.buying.plan import Plan
-from distill_worker.errors import PlanRefused, QuotaExhausted, TeacherChanged, TeacherRefused, WorkerError, counted
+from distill_worker.errors import (
+    AnswerUnread,
+    PlanRefused,
+    QuotaExhausted,
+    TeacherChanged,
+    TeacherRefused,
+    WorkerError,
+    counted,
+)
 
 
 def changed(expected: str, got: str) -> TeacherChanged:
@@ -22,6 +30,14 @@ def uncertain(samples: int, bought: int) -> str:
     )
 
 
+def unread(samples: int, bought: int) -> str:
+    """The message about samples whose answers another worker kept meanwhile, and could not read."""
+    return (
+        f"{_bought(bought)}; not bought: {counted(samples, 'sample')}, for which another worker paid and got answers "
+        "that cannot be read. See the reasons with `distill-worker plan`"
+    )
+
+
 def rejected_again(error: TeacherRefused) -> TeacherRefused:
     """The error if an open purchase is rejected when it is repeated."""
     return TeacherRefused(
@@ -38,6 +54,13 @@ def with_advice(failure: Exception, bought: int, plan: Plan) -> Exception:
         stopped = PlanRefused(f"{failure}. {_bought(bought, plan.outstanding)}; nothing more was sent")
         stopped.__cause__ = failure
         return stopped
+    if isinstance(failure, AnswerUnread):
+        kept = AnswerUnread(
+            f"{failure}. It was paid, so it is kept and not bought again. {_bought(bought, plan.outstanding)}; nothing "
+            "more was sent. Mend [teacher] and run the same command again: it reads the kept answer without a request"
+        )
+        kept.__cause__ = failure
+        return kept
     advice = "get a larger quota and " if isinstance(failure, QuotaExhausted) else ""
     then = f"{advice}run the same command again to buy the rest"
     if isinstance(failure, TeacherChanged):

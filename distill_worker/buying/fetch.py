@@ -21,6 +21,7 @@ from distill_worker.buying.plan import Plan
 from distill_worker.cache import Claims, Purchase
 from distill_worker.errors import (
     AnswerExpired,
+    AnswerUnread,
     CacheError,
     PlanRefused,
     QuotaExhausted,
@@ -89,6 +90,7 @@ def fetch(
         QuotaExhausted: the quota ran out on the way.
         WorkerError: `callbacks.on_answer` raised it.
         TeacherChanged: another teacher answered; its answer is stored under its own name.
+        AnswerUnread: an answer cannot be read; it is kept.
         TeacherError, CacheError: see `distill_worker.errors`.
     """
     plan.check()
@@ -154,6 +156,8 @@ class _Purchases:
             raise endings.with_advice(self._failure, self.bought, self._plan)
         if claims.over_limit:
             raise PlanRefused(endings.beyond_agreement(claims.over_limit, self.bought))
+        if claims.unread:
+            raise PlanRefused(endings.unread(len(claims.unread), self.bought))
         if claims.uncertain:
             raise TeacherError(endings.uncertain(len(claims.uncertain), self.bought))
 
@@ -200,19 +204,25 @@ class _Purchases:
             answer = future.result()
         except TeacherRefused as error:
             # An open purchase may have been charged when it was begun; only an exhausted quota disproves it.
-            if not purchase.begun_earlier or isinstance(error, QuotaExhausted):
+            is_unpaid = isinstance(error, QuotaExhausted) and not purchase.is_unread
+            if not purchase.begun_earlier or is_unpaid:
                 self._order.cache.void(purchase)
                 raise
             raise endings.rejected_again(error) from error
         except AnswerExpired:
             self._claims.mark_uncertain(purchase)
             return
+        except AnswerUnread as error:
+            self._order.cache.keep(purchase, error.raw, reason=str(error))
+            raise
         except TeacherUnavailable as error:
             # If repeats are free it may stay open; otherwise it would count as possibly charged.
             if error.unpaid and not purchase.begun_earlier and not self._order.description.repeats_are_free:
                 self._order.cache.void(purchase)
             raise
-        self._order.cache.complete(purchase, answer.outputs, teacher_id=answer.teacher_id, query_id=answer.query_id)
+        self._order.cache.complete(
+            purchase, answer.outputs, teacher_id=answer.teacher_id, query_id=answer.query_id, raw=answer.raw
+        )
         self.bought += len(purchase.sample_keys)
         self._progress(self.bought, self._plan)
         if answer.teacher_id != self._order.description.id:
@@ -227,7 +237,9 @@ class _Purchases:
 
 
 def abandon(order: PurchaseOrder) -> None:
-    """Give up the open purchases of the order's samples that `order.abandon` names: the samples are bought again.
+    """Give up the purchases of the order's samples that `order.abandon` names: the samples are bought again.
+
+    These are open purchases; and with `all`, also those whose kept answers cannot be read.
 
     Purchases of a running worker stay as they are.
 
@@ -239,10 +251,10 @@ def abandon(order: PurchaseOrder) -> None:
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
 
     def is_given_up(purchase: Purchase) -> bool:
-        is_named = order.abandon == "all" or (order.abandon == "other-keys" and not claims.is_own(purchase))
-        return is_named and bool(claims.satisfied_by(purchase, held))
+        is_of_another = order.abandon == "other-keys" and not claims.is_own(purchase) and not purchase.is_unread
+        return (order.abandon == "all" or is_of_another) and bool(claims.brought_by(purchase, held))
 
-    cache.abandon(order.description.id, is_given_up)
+    cache.abandon(order.description.id, is_given_up, source=order.description.source)
 
 
 def _image(images: Mapping[bytes, Images], key: bytes) -> Images:

@@ -86,4 +86,5 @@ def claims_on(
         request_size=request_size,
         most_calls=most_calls,
         repeats_are_free=description.repeats_are_free,
+        source=description.source,
     )

@@ -1,11 +1,13 @@
 """The plan of a purchase: what it would cost. Planning spends nothing."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import ceil
 from typing import Any, Final
 
+from distill_worker.buying.kept_answers import reread, still_unread, why_blocked
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.other_teachers import HeldOfAnother, held_of_others
 from distill_worker.cache import Cache, Purchase
@@ -51,6 +53,10 @@ class Plan:
     """The most samples to send, for the first time or again."""
     price_per_call: float | None = None
     currency: str = "USD"
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """Samples whose answers were paid and cannot be read, by the reason; their answers are kept."""
+    blocked: int = 0
+    """Samples of `unread` whose requests cannot be repeated for free: they are not bought."""
     held_of_others: tuple[HeldOfAnother, ...] = ()
     """Samples of `to_buy` whose outputs are in the cache from other teachers."""
     size_setting: str = "budget.n"
@@ -124,6 +130,7 @@ class Plan:
             "begun_earlier": self.reopened_samples,
             "bought_elsewhere": self.elsewhere,
             "uncertain": self.uncertain,
+            "unread": dict(self.unread),
             "to_buy": len(self.to_buy),
             "left_out": self.left_out,
             "most_calls": self.most_calls,
@@ -140,7 +147,9 @@ class Plan:
         }
 
     def check(self) -> None:
-        """Raise `PlanRefused` if the quota is too small."""
+        """Raise `PlanRefused` if the quota is too small, or paid answers cannot be read."""
+        if self.blocked:
+            raise PlanRefused(why_blocked(self.blocked, self.unread))
         if self.quota is not None and self.shortfall:
             raise PlanRefused(
                 f"{self.size_setting}: expected a quota for {counted(len(self.to_buy), 'call')} "
@@ -184,6 +193,8 @@ def total(plans: Sequence[Plan]) -> Plan:
         reopened=tuple(reopened.values()),
         elsewhere=sum(plan.elsewhere for plan in plans),
         uncertain=sum(plan.uncertain for plan in plans),
+        unread=sum((Counter(plan.unread) for plan in plans), Counter()),
+        blocked=sum(plan.blocked for plan in plans),
         to_buy=tuple(chain.from_iterable(plan.to_buy for plan in plans)),
         left_out=sum(plan.left_out for plan in plans),
         again=sum(plan.again for plan in plans),
@@ -196,23 +207,28 @@ def total(plans: Sequence[Plan]) -> Plan:
 def plan(order: PurchaseOrder) -> Plan:
     """Plan a purchase, at one call for each sample that is missing.
 
+    Kept answers of these samples are read again first, and what they bring is cached: see `kept_answers`.
+
     `order.abandon == "all"` allows samples that this teacher was paid for, but another answered in its place.
 
     Raises:
         WorkerError: the teacher does not sell these outputs, or it cannot be reached.
     """
     description, cache, samples = order.description, order.cache, order.samples
+    kept = reread(order)
     claims = order.claims()
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
     lacking = [key for key in samples if not all(key in rows for rows in held)]
     if lacking:  # what is in the cache need not be for sale any more
         _check_outputs(description, order.kinds)
         if order.abandon != "all":
-            _check_name(description, cache, lacking)
+            _check_name(description, cache, lacking, kept.of_others)
     pending = cache.pending(claims)
+    unread = still_unread(order, kept, pending)
+    blocked = unread.keys() - {key for purchase in pending.orphaned for key in purchase.sample_keys}
     quota = order.teacher.quota() if lacking else None
     _check_permission(quota, order.kinds)
-    free = [key for key in lacking if key not in pending.samples]
+    free = [key for key in lacking if key not in pending.samples and key not in blocked]
     repeated = sum(len(purchase.sample_keys) for purchase in pending.orphaned)
     to_buy = free if order.max_calls is None else free[: max(0, order.max_calls - repeated)]
     in_part = [rows for rows in held if any(key in rows for key in to_buy)]
@@ -236,6 +252,8 @@ def plan(order: PurchaseOrder) -> Plan:
         max_calls=order.max_calls,
         price_per_call=order.price_per_call,
         currency=order.currency,
+        unread=Counter(unread.values()),
+        blocked=len(blocked),
         held_of_others=held_of_others(cache, description.id, order.kinds, to_buy),
     )
 
@@ -265,9 +283,11 @@ def plan_of_cached(
     )
 
 
-def _check_name(description: Description, cache: Cache, lacking: Sequence[bytes]) -> None:
+def _check_name(
+    description: Description, cache: Cache, lacking: Sequence[bytes], of_others: Mapping[bytes, str]
+) -> None:
     with cache.reading() as connection:
-        others = answered_by_others(connection, description.id)
+        others = {**answered_by_others(connection, description.id), **of_others}
     if answered := [others[key] for key in lacking if key in others]:
         raise PlanRefused(
             f"teacher: expected answers of {description.id}, got answers of {answered[0]} for {len(answered)} of these "

@@ -8,8 +8,9 @@ its log. By a counter, only the purchases under this account's own names can be 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 from distill_worker.buying.reconciliation_report import Finding, Reconciliation, Row
 from distill_worker.cache import Cache, PurchaseRecord
@@ -18,6 +19,8 @@ from distill_worker.teachers.base import Description, LoggedQuery, Teacher
 from distill_worker.teachers.oip_outputs import TOP_K_INDICES
 from shared.output_kinds import FEATURES, TOP_K
 
+_ANSWERED: Final = ("done", "unread")
+_BY_COUNTER: Final[Mapping[str, Finding]] = {"done": "held", "unread": "unread", "open": "uncertain"}
 _PARTS = {TOP_K_INDICES: TOP_K}
 """Tensors that are a part of another output."""
 
@@ -36,7 +39,7 @@ def reconcile(teacher: Teacher, description: Description, cache: Cache, *, share
         CacheError: the cache cannot be read.
     """
     own = {teacher.payer, *teacher.former_payers}
-    done_before = {record.idempotency_key for record in cache.purchases() if record.status == "done"}
+    done_before = {record.idempotency_key for record in cache.purchases() if record.status in _ANSWERED}
     quota_before = teacher.quota()
     log = teacher.queries()
     if log is not None:
@@ -116,10 +119,9 @@ def compare_counter(purchases: Iterable[PurchaseRecord], used: int) -> Reconcili
     most = 0
     for record in purchases:
         samples = len(record.sample_keys)
-        if record.status in ("done", "open"):
+        if record.status in _BY_COUNTER:
             most += samples
-            finding: Finding = "held" if record.status == "done" else "uncertain"
-            rows.append(Row(finding, samples, record.idempotency_key, record.query_id))
+            rows.append(Row(_BY_COUNTER[record.status], samples, record.idempotency_key, record.query_id))
     least = sum(row.samples for row in rows if row.finding == "held")
     if used < least:
         rows.append(Row("unlogged", least - used, detail=f"{counted(least, 'sample')} in the cache, {used} charged"))
@@ -131,15 +133,15 @@ def compare_counter(purchases: Iterable[PurchaseRecord], used: int) -> Reconcili
 def _as_of_then(purchases: Iterable[PurchaseRecord], certain: Collection[str | None]) -> Iterator[PurchaseRecord]:
     """The purchases as they were when the teacher was read: those that were not done then, as open."""
     for record in purchases:
-        is_later = record.status == "done" and record.idempotency_key not in certain
+        is_later = record.status in _ANSWERED and record.idempotency_key not in certain
         yield replace(record, status="open") if is_later else record
 
 
 def _charged(record: PurchaseRecord, queries: list[LoggedQuery]) -> list[Row]:
     first, *more = queries
     again = [_row("charged twice", query) for query in more]
-    if record.status == "void":
-        return [_row("given up", first), *again]
+    if record.status in ("void", "unread"):
+        return [_row("given up" if record.status == "void" else "unread", first), *again]
     if detail := _disagreement(record, first):
         return [replace(_row("differs", first), detail=detail), *again]
     return [_row("unfetched" if record.status == "open" else "held", first), *again]
@@ -148,6 +150,8 @@ def _charged(record: PurchaseRecord, queries: list[LoggedQuery]) -> list[Row]:
 def _not_charged(record: PurchaseRecord, in_flight: LoggedQuery | None) -> list[Row]:
     if record.status == "imported":
         return []
+    if record.status == "unread":
+        return [Row("unread, free", len(record.sample_keys), record.idempotency_key, record.query_id)]
     finding: Finding = "unlogged"
     if record.status != "done":
         finding = "answering" if in_flight else "waiting" if record.status == "open" else "refused"
@@ -155,11 +159,11 @@ def _not_charged(record: PurchaseRecord, in_flight: LoggedQuery | None) -> list[
 
 
 def _bought_again(purchases: Iterable[PurchaseRecord], paid: Collection[str]) -> list[Row]:
-    """Charged purchases with samples whose outputs were all paid for before. Void purchases brought no outputs."""
+    """Charged purchases with samples whose outputs were all paid for before. Void and unread ones brought none."""
     brought: defaultdict[tuple[str, bytes], set[str]] = defaultdict(set)
     rows = []
     for record in purchases:
-        if record.idempotency_key not in paid or record.status == "void":
+        if record.idempotency_key not in paid or record.status in ("void", "unread"):
             continue
         again = 0
         for key in record.sample_keys:

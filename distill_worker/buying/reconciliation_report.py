@@ -10,6 +10,8 @@ Finding = Literal[
     "waiting",
     "answering",
     "unfetched",
+    "unread",
+    "unread, free",
     "uncertain",
     "imported",
     "elsewhere",
@@ -26,6 +28,8 @@ MEANINGS: Final[Mapping[Finding, str]] = {
     "waiting": "begun, not charged: fetch sends it again",
     "answering": "in flight at the teacher: reconcile again in a minute",
     "unfetched": "charged, but the answer is not in the cache: run fetch, which repeats it for free",
+    "unread": "charged, and the answer is kept, but cannot be read: see the reason with `distill-worker plan`",
+    "unread, free": "answered by something that cannot be read, but not charged: give it up with `fetch --abandon all`",
     "uncertain": "begun; a counter does not show whether it was charged: run fetch, then reconcile again",
     "imported": "charged for another cache, from which its outputs were imported",
     "elsewhere": "charged, but not for this cache: for another one, for a lost one, or for another user of the API "

@@ -2,6 +2,7 @@
 
 from distill_worker.cache.claims import Claims
 from distill_worker.cache.purchases import Purchase, PurchaseRecord
+from distill_worker.cache.raw_answers import RawAnswer
 from distill_worker.cache.store import Cache
 
-__all__ = ["Cache", "Claims", "Purchase", "PurchaseRecord"]
+__all__ = ["Cache", "Claims", "Purchase", "PurchaseRecord", "RawAnswer"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from distill_worker.cache.purchases import Purchase, new_purchase, open_purchases, take_over
+from distill_worker.cache.raw_answers import unread_purchases
 from distill_worker.errors import PlanRefused
 from shared.durable.process_lock import ProcessLock
 
@@ -32,7 +33,7 @@ class Pending:
     orphaned: tuple[Purchase, ...]
     """Purchases whose buyer has ended: they can be repeated."""
     samples: set[bytes]
-    """Samples in any open purchase that would satisfy them: orphaned, elsewhere, own or uncertain."""
+    """Samples in any open purchase that would satisfy them: orphaned, elsewhere, own or uncertain; and unread ones."""
     elsewhere: set[bytes]
     """Samples that another living worker is buying."""
     requested: set[tuple[bytes, str]]
@@ -55,6 +56,7 @@ class Claims:
         request_size: int,
         most_calls: int | None = None,
         repeats_are_free: bool = True,
+        source: str | None = None,
     ) -> None:
         """Want some samples.
 
@@ -70,10 +72,14 @@ class Claims:
             most_calls: the most samples to request, new or repeated; no limit if None.
             repeats_are_free: whether the teacher charges nothing for a repeated request, so that orphaned purchases
                 are repeated.
+            source: the teacher apart from the settings by which its answers are read, if these are settings of its
+                outputs; see `raw_answers.kept_answers`.
         """
         self.stream_ids = [stream_id for _, stream_id in streams]
         self.uncertain: set[bytes] = set()
         """Samples that may have been charged, and that a repetition may charge again: they are left alone."""
+        self.unread: set[bytes] = set()
+        """Samples of answers that were paid and cannot be read: they are not bought again."""
         self.over_limit = 0
         """Samples that no other worker is buying, but that exceed `most_calls`, as of the last claim."""
         self._calls_left = most_calls
@@ -85,6 +91,7 @@ class Claims:
         self._charged_keys = charged_keys
         self._request_size = request_size
         self._repeats_are_free = repeats_are_free
+        self._source = source
         self._wanted = frozenset(wanted)
         self._todo = deque(wanted)
         self._elsewhere: list[bytes] = []
@@ -154,6 +161,15 @@ class Claims:
                 raise PlanRefused(OTHER_PAYER)
             else:
                 orphaned.append(purchase)
+        for purchase in unread_purchases(connection, self._teacher_id, self._source):
+            brings = self.brought_by(purchase, cached) - samples - self.uncertain - self.unread
+            samples |= brings
+            if not brings or purchase.id in self._own_ids:
+                continue
+            if self._can_repeat(purchase) and not is_alive(purchase.buyer_id):
+                orphaned.append(purchase)
+            else:
+                self.unread |= brings
         return Pending(tuple(orphaned), samples, elsewhere, requested)
 
     def is_own(self, purchase: Purchase) -> bool:
@@ -173,6 +189,18 @@ class Claims:
             if key in self._wanted and all(key in rows for rows in others) and not all(key in rows for rows in brought)
         }
 
+    def brought_by(self, purchase: Purchase, cached: Cached) -> set[bytes]:
+        """As `satisfied_by`; and if other settings may read all outputs from its answer, the samples that lack any."""
+        if self._source is None or not purchase.is_unread:
+            return self.satisfied_by(purchase, cached)
+        wanted = self._wanted.intersection(purchase.sample_keys)
+        return {key for key in wanted if not all(key in rows for rows in cached)}
+
+    def _can_repeat(self, purchase: Purchase) -> bool:
+        """Whether the same request can be sent again for free."""
+        is_same = purchase.teacher_id == self._teacher_id and set(purchase.kinds) <= set(self._kinds)
+        return self._repeats_are_free and is_same and self.is_own(purchase)
+
     def mark_uncertain(self, purchase: Purchase) -> None:
         """Leave the samples of a purchase alone: it was charged, and its answer is lost."""
         self.uncertain.update(purchase.sample_keys)
@@ -190,7 +218,7 @@ class Claims:
         left: list[bytes] = []
         while self._todo and len(keys) < self._request_size:
             key = self._todo.popleft()
-            if key in self.uncertain or all(key in rows for rows in cached):
+            if key in self.uncertain or key in self.unread or all(key in rows for rows in cached):
                 continue
             if key in begun:
                 self._elsewhere.append(key)

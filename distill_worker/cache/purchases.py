@@ -7,17 +7,20 @@ open      The request may have been sent and charged. While its buyer is alive, 
           the next worker of the same account repeats it under the same Idempotency-Key, if repeats are free. If they
           are charged, its samples are uncertain: no worker buys them until a user abandons the purchase.
 done      The answer came; its outputs are cached, in the same transaction.
+unread    The answer came and was charged, and cannot be read. It is kept (see `raw_answers`), and read again before
+          anything is sent. If repeats are free, the same account repeats it under the same Idempotency-Key, as an open
+          purchase; otherwise no worker buys its samples until a user abandons the purchase.
 void      Nothing was charged (the request was rejected, never reached the teacher, or failed with a 429 or 503 that
           charged nothing), or a user abandoned the purchase, although it may have been charged.
 imported  Another cache paid for the outputs.
 
-An answer that comes after its purchase became void still makes it done: an output that was paid for is kept.
+An answer that comes after its purchase became void still makes it done, or unread: what was paid for is kept.
 """
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +28,12 @@ from sqlalchemy import Connection, insert, select, update
 
 from distill_worker.cache.block import pack_block
 from distill_worker.cache.database import schema
-from distill_worker.cache.storable_text import storable, storable_name
+from distill_worker.cache.database.storable_text import storable, storable_name
 from distill_worker.cache.streams import make_stream, new_id, save_shape, split_kinds
 from shared.durable.process_lock import ProcessLock
 from shared.sample_key import KEY_BYTES
 
-Status = Literal["open", "done", "void", "imported"]
+Status = Literal["open", "done", "unread", "void", "imported"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class Purchase:
     """The process that has, or last had, the lease."""
     begun_earlier: bool = False
     """Whether a process that has ended may have sent the request."""
+    is_unread: bool = False
+    """Whether its answer is kept and could not be read."""
+    teacher_id: str = ""
+    """The teacher that was asked."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,16 @@ def new_purchase(
             buyer_id=buyer_id,
         )
     )
-    kinds = connection.scalar(select(schema.streams.c.output_kind).where(schema.streams.c.id == order_id))
-    return Purchase(new_id(added), idempotency_key, payer, tuple(sample_keys), split_kinds(str(kinds)), buyer_id)
+    order = connection.execute(select(schema.streams).where(schema.streams.c.id == order_id)).one()
+    return Purchase(
+        new_id(added),
+        idempotency_key,
+        payer,
+        tuple(sample_keys),
+        split_kinds(order.output_kind),
+        buyer_id,
+        teacher_id=order.teacher_id,
+    )
 
 
 def take_over(connection: Connection, purchase: Purchase, buyer: ProcessLock) -> Purchase:
@@ -143,12 +158,12 @@ def complete_purchase(
 
 
 def void_purchase(connection: Connection, purchase: Purchase, *, now: float) -> None:
-    """Make a purchase void, if it is still open and no other process took it over."""
+    """Make a purchase void, if its status is the same and no other process took it over."""
     connection.execute(
         update(schema.purchases)
         .where(
             schema.purchases.c.id == purchase.id,
-            schema.is_open,
+            schema.purchases.c.status == ("unread" if purchase.is_unread else "open"),
             schema.purchases.c.buyer_id == purchase.buyer_id,
         )
         .values(status="void", finished_at=now)
@@ -158,22 +173,26 @@ def void_purchase(connection: Connection, purchase: Purchase, *, now: float) -> 
 def open_purchases(connection: Connection, teacher_id: str) -> list[Purchase]:
     """The open purchases of a teacher's outputs, oldest first."""
     rows = connection.execute(
-        select(schema.purchases, schema.streams.c.output_kind)
+        select(schema.purchases, schema.streams.c.output_kind, schema.streams.c.teacher_id)
         .join(schema.streams)
         .where(schema.is_open, schema.streams.c.teacher_id == teacher_id)
         .order_by(schema.purchases.c.id)
     )
-    return [
-        Purchase(
-            id=row.id,
-            idempotency_key=row.idempotency_key,
-            payer=row.payer,
-            sample_keys=split_keys(row.sample_keys),
-            kinds=split_kinds(row.output_kind),
-            buyer_id=row.buyer_id,
-        )
-        for row in rows
-    ]
+    return [purchase_of(row) for row in rows]
+
+
+def purchase_of(row: Any) -> Purchase:
+    """The purchase in a row of `purchases` with its `output_kind` and `teacher_id`."""
+    return Purchase(
+        id=row.id,
+        idempotency_key=row.idempotency_key,
+        payer=row.payer,
+        sample_keys=split_keys(row.sample_keys),
+        kinds=split_kinds(row.output_kind),
+        buyer_id=row.buyer_id,
+        is_unread=row.status == "unread",
+        teacher_id=row.teacher_id,
+    )
 
 
 def purchase_records(connection: Connection) -> Iterator[PurchaseRecord]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,15 @@ from sqlalchemy import Connection, delete, insert, select
 
 from distill_worker.cache.claims import Claims, Pending
 from distill_worker.cache.database import schema
-from distill_worker.cache.database.engine import explained, is_buyer_alive, open_engine, open_process_lock, shown
-from distill_worker.cache.database.schema_version import migrate
+from distill_worker.cache.database.engine import (
+    explained,
+    is_buyer_alive,
+    is_read_only,
+    open_database,
+    open_process_lock,
+    place_of,
+    shown,
+)
 from distill_worker.cache.database.write_retry import with_write_retry
 from distill_worker.cache.holdings import Holdings
 from distill_worker.cache.purchases import (
@@ -35,6 +42,7 @@ from distill_worker.cache.purchases import (
     purchase_records,
     void_purchase,
 )
+from distill_worker.cache.raw_answers import RawAnswer, is_kept, keep_raw, mark_unread, unread_purchases
 from distill_worker.cache.streams import (
     class_names_of,
     find_stream,
@@ -48,6 +56,9 @@ from distill_worker.cache.streams import (
 from distill_worker.errors import CacheError
 from shared.durable.engine import reading
 from shared.durable.process_lock import ProcessLock
+
+_NO_STREAM: Final = 0
+"""An id that no stream has."""
 
 
 class Cache:
@@ -74,16 +85,17 @@ class Cache:
         self._holdings: dict[int, Holdings] = {}
         self._stream_ids: dict[tuple[str, str], int] = {}
         """Ids of committed streams: they never change."""
+        place = place_of(place) if isinstance(place, str) else place
+        self._place = place
         self.place = shown(place)
-        with explained(self.place):
+        with explained(place):
             if isinstance(place, Path):
                 if place.is_dir():
                     raise CacheError(f"{place}: expected the file of a cache, got a folder")
                 place = place.resolve()  # a link and its file are one cache, and share their leases
                 place.parent.mkdir(parents=True, exist_ok=True)
-            self._engine = open_engine(place)
-            with self._engine.begin() as connection:
-                migrate(connection)
+            self.is_read_only = isinstance(place, Path) and is_read_only(place)
+            self._engine = open_database(place)
 
     def __enter__(self) -> Self:
         return self
@@ -99,6 +111,8 @@ class Cache:
         if stream_id is None:
             with self.reading() as connection:
                 stream_id = find_stream(connection, teacher_id, output_kind)
+        if stream_id is None and self.is_read_only:
+            return _NO_STREAM
         if stream_id is None:
             with self.writing() as connection:
                 stream_id = make_stream(connection, teacher_id, output_kind)
@@ -153,20 +167,29 @@ class Cache:
             )
         return values.reshape(len(values), *shape)
 
+    def check_writable(self) -> None:
+        """Check that bought outputs could be stored. Raises `CacheError`."""
+        if self.is_read_only:
+            raise CacheError(
+                f"{self.place}: expected a cache that can be written, got one that can only be read; nothing was "
+                "spent. Choose another output.cache, or copy this one to a folder that can be written"
+            )
+
     @contextmanager
     def buying(self) -> Iterator[ProcessLock]:
         """Hold a lease: while it lasts, no other process touches the open purchases of this buyer."""
-        with explained(self.place):
+        self.check_writable()
+        with explained(self._place):
             buyer = open_process_lock(self._engine)
         try:
             yield buyer
         finally:
-            with explained(self.place):
+            with explained(self._place):
                 buyer.close()
 
     def is_alive(self, buyer_id: str | None) -> bool:
         """Whether the buyer with this id still holds its lease."""
-        with explained(self.place):
+        with explained(self._place):
             return is_buyer_alive(self._engine, buyer_id)
 
     def pending(self, claims: Claims) -> Pending:
@@ -197,6 +220,7 @@ class Cache:
         *,
         teacher_id: str | None = None,
         query_id: str | None = None,
+        raw: RawAnswer | None = None,
     ) -> None:
         """Cache the outputs of a purchase, and mark it done.
 
@@ -208,6 +232,7 @@ class Cache:
             outputs: for each kind, float32 `[samples, ...]` in the order of the purchase's sample keys.
             teacher_id: the teacher that answered, if it is another one; the outputs are cached as its own.
             query_id: the teacher's id of the request.
+            raw: the response, if it must be kept beside its outputs.
         """
         packed = {kind: np.ascontiguousarray(outputs[kind], dtype="<f4") for kind in purchase.kinds}
         for kind, values in packed.items():
@@ -225,8 +250,24 @@ class Cache:
                     stream_ids=self._stream_ids,
                     now=self._clock(),
                 )
+                if raw is not None:
+                    keep_raw(connection, purchase, raw, now=self._clock())
 
         with explained(self.place):
+            with_write_retry(self._engine.begin, write, self._sleep)
+
+    def keep(self, purchase: Purchase, raw: RawAnswer, *, reason: str, query_id: str | None = None) -> None:
+        """Keep an answer that was paid and cannot be read, and mark its purchase unread.
+
+        If the database is locked or disconnected, this waits and retries.
+        """
+
+        def write(connection: Connection, is_retry: bool) -> None:
+            if not (is_retry and is_kept(connection, purchase)):
+                mark_unread(connection, purchase, query_id=query_id, now=self._clock())
+                keep_raw(connection, purchase, raw, reason=reason, now=self._clock())
+
+        with explained(self._place):
             with_write_retry(self._engine.begin, write, self._sleep)
 
     def void(self, purchase: Purchase) -> None:
@@ -234,19 +275,23 @@ class Cache:
         with self.writing() as connection:
             void_purchase(connection, purchase, now=self._clock())
 
-    def abandon(self, teacher_id: str, is_abandoned: Callable[[Purchase], bool]) -> int:
-        """Make open purchases void although they may have been charged; the number of purchases.
+    def abandon(self, teacher_id: str, is_abandoned: Callable[[Purchase], bool], *, source: str | None = None) -> int:
+        """Make open and unread purchases void although they may have been charged; the number of purchases.
 
         Purchases of living buyers stay open, and no other process can take one over meanwhile.
 
         Args:
             teacher_id: the teacher of the outputs.
-            is_abandoned: chooses among the open purchases; it must not write.
+            is_abandoned: chooses among these purchases; it must not write.
+            source: also unread purchases of this source; see `raw_answers.kept_answers`.
         """
         with self.writing() as connection:
             abandoned = [
                 purchase
-                for purchase in open_purchases(connection, teacher_id)
+                for purchase in [
+                    *open_purchases(connection, teacher_id),
+                    *unread_purchases(connection, teacher_id, source),
+                ]
                 if is_abandoned(purchase) and not self.is_alive(purchase.buyer_id)
             ]
             for purchase in abandoned:
@@ -254,7 +299,12 @@ class Cache:
         return len(abandoned)
 
     def save_teacher(self, address: str, description: Mapping[str, Any]) -> None:
-        """Save the description that the teacher at an address returned."""
+        """Save the description that the teacher at an address returned.
+
+        A cache that can only be read stays as it is.
+        """
+        if self.is_read_only:
+            return
         row = {"address": address, "description": json.dumps(description), "seen_at": self._clock()}
         with self.writing() as connection:
             connection.execute(delete(schema.addresses).where(schema.addresses.c.address == address))
@@ -267,7 +317,12 @@ class Cache:
         return None if row is None else (json.loads(row.description), row.seen_at)
 
     def save_class_names(self, teacher_id: str, names: Sequence[str] | None) -> None:
-        """Save the names of a teacher's classes, in the order of its outputs, unless some are saved."""
+        """Save the names of a teacher's classes, in the order of its outputs, unless some are saved.
+
+        A cache that can only be read stays as it is.
+        """
+        if self.is_read_only:
+            return
         with self.writing() as connection:
             save_class_names(connection, teacher_id, names)
 
@@ -282,14 +337,15 @@ class Cache:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction during which no other process writes."""
-        with explained(self.place), self._engine.begin() as connection:
+        """A transaction during which no other process writes. Raises `CacheError` where the cache can only be read."""
+        self.check_writable()
+        with explained(self._place), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads, and never waits for a writer."""
-        with explained(self.place), reading(self._engine) as connection:
+        with explained(self._place), reading(self._engine) as connection:
             yield connection
 
     def current_holdings(self, connection: Connection, stream_id: int) -> Holdings:

@@ -32,7 +32,9 @@ class CacheSummary:
     purchases: dict[str, int]
     """Number of purchases by status."""
     samples_paid: int
-    """Samples in purchases that were made with this cache and are done."""
+    """Samples in purchases that were made with this cache and are answered, readable or not."""
+    samples_unread: int
+    """Samples in purchases whose answers are kept and cannot be read."""
     samples_open: int
     """Samples in open purchases."""
     set_aside: int
@@ -73,7 +75,8 @@ def summarise(cache: Cache) -> CacheSummary:
         place=cache.place,
         streams=streams,
         purchases={status: int(count) for status, count, _ in by_status},
-        samples_paid=samples.get("done", 0),
+        samples_paid=samples.get("done", 0) + samples.get("unread", 0),
+        samples_unread=samples.get("unread", 0),
         samples_open=samples.get("open", 0),
         set_aside=set_aside,
         first_at=first_at,

@@ -17,6 +17,7 @@ from distill_worker.cache.database import schema
 from distill_worker.cache.database.engine import WHAT_TO_DO_WITH_A_FILE
 from distill_worker.cache.output_widths import correct_shape, widths, wrong_shapes
 from distill_worker.cache.purchases import split_keys
+from distill_worker.cache.raw_answers import damaged_raw_answers
 from distill_worker.cache.store import Cache
 from distill_worker.cache.streams import split_kinds
 from distill_worker.errors import CacheError
@@ -27,7 +28,7 @@ _BLOCKS_AT_ONCE = 200
 
 @dataclass(frozen=True)
 class Damage:
-    """A block with damaged rows, a stream with a wrong shape, or a paid purchase without outputs."""
+    """A block with damaged rows, a stream with a wrong shape, a paid purchase without outputs, or a damaged answer."""
 
     place: str
     """The block, stream or purchase."""
@@ -109,6 +110,7 @@ def verify(
         progress(start + len(some), len(ids))
     with cache.reading() as connection:
         result.damages += _without_outputs(connection)
+        result.damages += _damaged_raw_answers(connection)
     return result
 
 
@@ -192,6 +194,19 @@ def _set_aside(
         packed = pack_block(left, vectors, places[good].tolist())
         connection.execute(insert(schema.blocks).values(**origin, **vars(packed)))
     return True
+
+
+def _damaged_raw_answers(connection: Connection) -> Iterator[Damage]:
+    """Kept answers that are damaged, and unread purchases without one."""
+    for row, damage in damaged_raw_answers(connection):
+        samples = len(row.sample_keys) // KEY_BYTES
+        yield Damage(f"purchase {row.purchase_id}", row.teacher_id, row.output_kind, samples, damage)
+    kept = set(connection.scalars(select(schema.raw_answers.c.purchase_id)))
+    unread = select(schema.purchases, schema.streams.c.teacher_id, schema.streams.c.output_kind).join(schema.streams)
+    for row in connection.execute(unread.where(schema.purchases.c.status == "unread")):
+        if row.id not in kept:
+            samples, lost = len(row.sample_keys) // KEY_BYTES, "paid for, but no answer is kept"
+            yield Damage(f"purchase {row.id}", row.teacher_id, row.output_kind, samples, lost)
 
 
 def _without_outputs(connection: Connection) -> Iterator[Damage]:

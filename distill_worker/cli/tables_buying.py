@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from distill_worker.buying.plan import Plan
@@ -30,6 +31,8 @@ def show_plan(plan: Plan, source: Source | None = None, console: Console = notes
         table.add_row("being bought by another worker", str(plan.elsewhere))
     if plan.uncertain:
         table.add_row("uncertain: may have been charged, left alone (see --abandon)", str(plan.uncertain))
+    for reason, samples in plan.unread.items():
+        table.add_row(escape(f"paid, but not readable: {reason}"), str(samples))
     table.add_row("to buy", str(len(plan.to_buy)), style="bold")
     if plan.left_out:
         table.add_row("left for later", str(plan.left_out))
@@ -84,6 +87,9 @@ def show_summary(summary: CacheSummary) -> None:
     answers.print(f"{summary.place}: {paid} paid for; purchases: {states}{since}", markup=False)
     if summary.samples_open:
         answers.print(f"in open purchases: {counted(summary.samples_open, 'sample')}; run fetch", markup=False)
+    if summary.samples_unread:
+        unread = counted(summary.samples_unread, "sample")
+        answers.print(f"paid, with kept answers that cannot be read: {unread}; run plan", markup=False)
     if summary.set_aside:
         answers.print(f"set aside as damaged: {counted(summary.set_aside, 'block')}", markup=False)
 

@@ -1,6 +1,7 @@
 """One purchase from its configuration: connect, make the order, plan it, and buy what is missing."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -63,10 +64,26 @@ class Source:
 def connect(
     config: RunConfig, on_retry: Callable[[str], None] = lambda _: None
 ) -> Iterator[tuple[Teacher, Description]]:
-    """Connect to the configured teacher; TEACHER_URL and the API key come from the environment."""
+    """Connect to the configured teacher; TEACHER_URL and the API key come from the environment.
+
+    `on_retry` is called once for retries of one kind, however many there are.
+    """
     address = config.teacher
-    with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=on_retry) as teacher:
+    with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=_each_once(on_retry)) as teacher:
         yield teacher, teacher.describe()
+
+
+def _each_once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, without the messages that differ from an earlier one in numbers alone."""
+    said: set[str] = set()
+
+    def say_if_new(message: str) -> None:
+        kind = re.sub(r"\d+(\.\d+)?", "#", message)
+        if kind not in said:
+            said.add(kind)
+            say(message)
+
+    return say_if_new
 
 
 def api_key() -> str | None:
@@ -167,8 +184,12 @@ def buy(
             abandon(order)
     plans = _plans(orders)
     whole = total(plans)
-    bound = on_plan(whole) or whole.max_calls is not None
     cache, bought = orders[0].cache, 0
+    if whole.outstanding:
+        cache.check_writable()
+    bound = on_plan(whole) or whole.max_calls is not None
+    if cache.is_read_only:
+        return whole, 0
     if address is not None:
         save_description(cache, address, payer_of(api_key()), orders[0].description)
     cache.save_class_names(orders[0].description.id, orders[0].description.class_names)

@@ -149,6 +149,12 @@ def _whose(teacher_id: str | None) -> str:
     return f"of teacher {teacher_id}" if teacher_id else "of any teacher"
 
 
+def count_held(cache: Cache, keys: Sequence[bytes], kinds: Sequence[str], output: str) -> dict[str, int]:
+    """How many of these samples have all their outputs in the cache, by teacher; without those that have none."""
+    held = {owner: len(_most_held(cache, owner, keys, kinds, output)) for owner in cache.teachers()}
+    return {owner: samples for owner, samples in held.items() if samples}
+
+
 def _most_held(cache: Cache, owner: str, keys: Sequence[bytes], kinds: Sequence[str], output: str) -> set[bytes]:
     """The samples whose outputs of a teacher are all in the cache, with the distribution that gives the most."""
     streams = cache.kinds_of(owner)

@@ -1,11 +1,14 @@
 """The interface of a teacher, and the values that it returns."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from distill_worker.cache import RawAnswer
+from distill_worker.errors import AnswerUnread
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Description:
     """Whether requests with the same Idempotency-Key are charged once."""
     class_names: tuple[str, ...] | None = None
     """In the order of its outputs; None if the teacher states none."""
+    source: str | None = None
+    """The teacher apart from the settings by which its answers are read: answers of one source can be read again under
+    other settings. None if the settings change nothing in what an answer means."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,21 @@ class Answer:
     """The teacher that answered: not the described one, if it was replaced meanwhile."""
     query_id: str | None = None
     """The teacher's id of the request."""
+    raw: RawAnswer | None = None
+    """The response as it arrived, if it must be kept beside its outputs: other settings may read others from it."""
+
+
+def read_paid(raw: RawAnswer, read: Callable[[RawAnswer], Answer]) -> Answer:
+    """The answer that `read` makes of a paid response.
+
+    Raises:
+        AnswerUnread: `read` raised something; the error holds the response.
+    """
+    try:
+        return read(raw)
+    except Exception as error:  # whatever is wrong with it, it was paid
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise AnswerUnread(reason, raw) from error
 
 
 @dataclass(frozen=True)
@@ -123,9 +144,32 @@ class Teacher(Protocol):
 
         Raises:
             TeacherRefused: the request was rejected and not charged.
+            AnswerUnread: the request was charged, and its answer cannot be read; the error holds the answer.
             AnswerExpired: the request was charged before, and its answer is no longer stored.
             TeacherStopped: `stop` was called; `unpaid` is False if an earlier attempt may have been charged.
             TeacherError: the request may have been charged; repeat it with the same key, images and outputs.
+        """
+
+    def read(
+        self,
+        raw: RawAnswer,
+        *,
+        samples: int,
+        description: Description,
+        idempotency_key: str,
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> Answer:
+        """Read a paid response, under the present settings. Free.
+
+        Args:
+            raw: a response to `buy`.
+            samples: the number of images that were sent.
+            description: the teacher's description of itself.
+            idempotency_key: the key under which they were sent.
+            outputs: the kinds to read.
+
+        Raises:
+            AnswerUnread: it cannot be read.
         """
 
     def stop(self) -> None:

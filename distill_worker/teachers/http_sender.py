@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
+from distill_worker.cache import RawAnswer
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherStopped, TeacherUnavailable
 from distill_worker.teachers.http_client import open_client
 from distill_worker.teachers.http_errors import (
@@ -38,6 +39,15 @@ _FREE_PATIENCE_SECONDS = 10.0
 _OVER_SECONDS = 0.25
 """A Retry-After of zero with its jitter: the teacher has no wish, so the wait grows as without one."""
 _PAYER_LENGTH = 16
+_KEPT_HEADERS = (
+    "content-type",
+    "content-length",
+    "date",
+    "inference-header-content-length",
+    "x-model-version",
+    "x-request-id",
+)
+"""The headers of a paid response that are kept with it: reading needs them, or they identify it."""
 
 
 def payer_of(api_key: str | None) -> str:
@@ -52,6 +62,12 @@ def payer_of_key_id(key_id: str) -> str:
 
 def _short_hash(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:_PAYER_LENGTH]
+
+
+def received(response: httpx.Response, *, asked_of: str, answered_by: str) -> RawAnswer:
+    """A paid response as it is kept."""
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    return RawAnswer(response.content, headers, asked_of, answered_by)
 
 
 class Sender:

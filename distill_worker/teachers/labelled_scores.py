@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from distill_worker.errors import TeacherError, TeacherRefused
-from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota
+from distill_worker.cache import RawAnswer
+from distill_worker.errors import TeacherRefused
+from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, read_paid
 from distill_worker.teachers.http_errors import public_url
-from distill_worker.teachers.http_sender import Sender
+from distill_worker.teachers.http_sender import Sender, received
 from shared.output_kinds import TOP_K, OutputKind
 
 _DEFAULT_DIGITS: Final = 2
@@ -65,6 +66,7 @@ class LabelledScoresTeacher:
             max_request_size=1,
             outputs={str(kind): kind.shape(classes)},
             repeats_are_free=repeats_are_free,
+            source=self._source(self._version),
         )
 
     def __enter__(self) -> Self:
@@ -100,7 +102,8 @@ class LabelledScoresTeacher:
         outputs: tuple[str, ...] = ("logits",),
     ) -> Answer:
         """See `Teacher.buy`; for one image. The answer's `X-Model-Version`, if present, is part of its teacher id."""
-        kinds = {text: _wanted(text) for text in outputs}
+        for text in outputs:
+            _wanted(text)
         response = self._sender.buy(
             self._url,
             samples=1,
@@ -112,15 +115,34 @@ class LabelledScoresTeacher:
                 "Idempotency-Key": f'"{idempotency_key}"',
             },
         )
-        try:
-            scores = self._scores(response.json())
-            bought = {text: _largest(scores, kind) for text, kind in kinds.items()}
-        except ValueError as error:  # not JSON, too
-            raise TeacherError(
-                f"{self._shown}: {error}, in the answer {response.text[:200]!r}; it was not stored. Check [teacher]"
-            ) from error
         version = response.headers.get("x-model-version") or self._version
-        return Answer(bought, self._id(version), response.headers.get("x-request-id"))
+        raw = received(response, asked_of=self._source(self._version), answered_by=self._source(version))
+        return self.read(
+            raw, samples=len(images), description=description, idempotency_key=idempotency_key, outputs=outputs
+        )
+
+    def read(
+        self,
+        raw: RawAnswer,
+        *,
+        samples: int,  # noqa: ARG002 - always one
+        description: Description,  # noqa: ARG002
+        idempotency_key: str,  # noqa: ARG002 - such an answer does not repeat it
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> Answer:
+        """See `Teacher.read`."""
+
+        def read(raw: RawAnswer) -> Answer:
+            try:
+                scores = self._scores(json.loads(raw.content))
+                bought = {text: _largest(scores, _wanted(text)) for text in outputs}
+            except ValueError as error:  # not JSON, too
+                start = raw.content[:200].decode(errors="replace")
+                raise ValueError(f"{self._shown}: {error}, in the answer {start!r}; check [teacher]") from error
+            version = raw.headers.get("x-model-version") or self._version
+            return Answer(bought, self._id(version), raw.headers.get("x-request-id"), raw)
+
+        return read_paid(raw, read)
 
     def _scores(self, body: Any) -> dict[int, float]:
         """The score of each class in an answer."""
@@ -142,7 +164,10 @@ class LabelledScoresTeacher:
         return scores
 
     def _id(self, version: str) -> str:
-        return f"{self._shown}/{self._model}/{version}/{self._meaning}"
+        return f"{self._source(version)}/{self._meaning}"
+
+    def _source(self, version: str) -> str:
+        return f"{self._shown}/{self._model}/{version}"
 
 
 def _wanted(text: str) -> OutputKind:

@@ -8,11 +8,12 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from distill_worker.cache import RawAnswer
 from distill_worker.errors import TeacherChanged, TeacherError, TeacherUnavailable
 from distill_worker.teachers import oip_outputs, oip_query_log
-from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
+from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate, read_paid
 from distill_worker.teachers.http_errors import status_of
-from distill_worker.teachers.http_sender import Sender, payer_of_key_id
+from distill_worker.teachers.http_sender import Sender, payer_of_key_id, received
 from shared import oip
 
 
@@ -150,9 +151,8 @@ class OipTeacher:
         Raises:
             TeacherChanged: the server has another version now.
         """
-        version = description.id.removeprefix(self._local_id("")).rsplit("/", 1)[-1]
-        names = dict.fromkeys(name for kind in outputs for name in oip_outputs.tensor_names(kind, self._logits_name))
-        body = self._encoded(images, names, idempotency_key)
+        version = self._version_of(description)
+        body = self._encoded(images, self._tensor_names(outputs), idempotency_key)
         try:
             response = self._sender.buy(
                 f"{self._path}/versions/{version}/infer" if self._has_versions else f"{self._path}/infer",
@@ -165,46 +165,61 @@ class OipTeacher:
             if status_of(error) == 404 and (now := self._version_now(version)) != version:
                 raise self._changed(version, now, "nothing more was sent") from error
             raise
-        try:
-            head, tensors = oip.decode_response(response.content, response.headers.get(oip.HEADER_LENGTH))
-        except oip.ProtocolError as error:
-            raise TeacherError(
-                f"{self._url}: expected an answer in the Open Inference Protocol, got another ({error}); it was "
-                "not stored"
-            ) from error
-        if head.id not in (None, "", idempotency_key):
-            raise TeacherError(
-                f"{self._url}: expected the answer to request {idempotency_key}, got that to request {head.id}; it was "
-                "not stored"
-            )
-        answered = version if not self._has_versions else head.model_version or version
-        try:
-            bought = {kind: self._read(kind, tensors, len(images), description) for kind in outputs}
-        except TeacherError as error:
-            if answered != version:
-                raise self._changed(version, answered, f"it may have charged the request: {error}") from error
-            raise
-        teacher_id = description.id
-        if answered != version:
-            teacher_id = self._local_id(answered) if description.id == self._local_id(version) else answered
-        return Answer(bought, teacher_id, response.headers.get("x-request-id"))
+        raw = received(response, asked_of=description.id, answered_by=description.id)
+        return self.read(
+            raw, samples=len(images), description=description, idempotency_key=idempotency_key, outputs=outputs
+        )
 
-    def _read(
+    def read(
+        self,
+        raw: RawAnswer,
+        *,
+        samples: int,
+        description: Description,
+        idempotency_key: str,
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> Answer:
+        """See `Teacher.read`."""
+        version = self._version_of(description)
+        names = self._tensor_names(outputs)
+
+        def read(raw: RawAnswer) -> Answer:
+            try:
+                head, tensors = oip.decode_response(raw.content, raw.headers.get(oip.HEADER_LENGTH.lower()), names)
+            except oip.ProtocolError as error:
+                raise ValueError(
+                    f"{self._url}: expected an answer in the Open Inference Protocol, got another ({error})"
+                ) from error
+            if head.id not in (None, "", idempotency_key):
+                raise ValueError(
+                    f"{self._url}: expected the answer to request {idempotency_key}, got that to request {head.id}"
+                )
+            answered = version if not self._has_versions else head.model_version or version
+            try:
+                bought = {kind: self._values(kind, tensors, samples, description) for kind in outputs}
+            except ValueError as error:
+                of_another = f", in an answer of version {answered} instead of {version}" if answered != version else ""
+                raise ValueError(f"{self._url}: {error}{of_another}") from error
+            teacher_id = description.id
+            if answered != version:
+                teacher_id = self._local_id(answered) if description.id == self._local_id(version) else answered
+            return Answer(bought, teacher_id, raw.headers.get("x-request-id"))
+
+        return read_paid(raw, read)
+
+    def _values(
         self, kind: str, tensors: dict[str, NDArray[Any]], samples: int, description: Description
     ) -> NDArray[np.float32]:
         # A kind that is not sold any more was sold when this purchase began, so its answer is stored.
         expected = description.outputs.get(kind)
-        shape = [samples, *(expected or ["..."])]
-        try:
-            return oip_outputs.read(kind, tensors, self._logits_name, samples, expected, description.num_classes)
-        except KeyError as error:
-            raise TeacherError(
-                f"{self._url}: expected the output {error} in the answer, got none; the answer was not stored"
-            ) from error
-        except ValueError as error:
-            raise TeacherError(
-                f"{self._url}: expected finite {kind} of shape {shape}, got {error}; they were not stored"
-            ) from error
+        return oip_outputs.read(kind, tensors, self._logits_name, samples, expected, description.num_classes)
+
+    def _tensor_names(self, outputs: Iterable[str]) -> list[str]:
+        names = (name for kind in outputs for name in oip_outputs.tensor_names(kind, self._logits_name))
+        return list(dict.fromkeys(names))
+
+    def _version_of(self, description: Description) -> str:
+        return description.id.removeprefix(self._local_id("")).rsplit("/", 1)[-1]
 
     def _encoded(self, images: NDArray[np.uint8], names: Iterable[str], request_id: str) -> oip.Body:
         if self._binary:

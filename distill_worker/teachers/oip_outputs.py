@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from distill_worker.errors import counted
 from shared.output_kinds import (
     DISTRIBUTIONS,
     FEATURES,
@@ -97,10 +98,22 @@ def read(
     """A kind from the tensors of an answer, as float32 `[samples, *shape]`; of any shape if `shape` is None.
 
     Raises:
-        KeyError: a tensor is absent.
-        ValueError: the tensors hold something else, which the message names.
+        ValueError: a tensor is absent, or the tensors hold something else; the message says what.
     """
-    values = [tensors[name] for name in tensor_names(kind, logits_name)]
+    names = tensor_names(kind, logits_name)
+    for name in names:
+        if name not in tensors:
+            raise ValueError(f"expected the output {name!r} in the answer, got none")
+    try:
+        return _values(kind, [tensors[name] for name in names], samples, shape, classes)
+    except (ValueError, TypeError) as error:
+        expected = [samples, *(["..."] if shape is None else shape)]
+        raise ValueError(f"expected finite {kind} of shape {expected}, got {error}") from error
+
+
+def _values(
+    kind: str, values: list[NDArray[Any]], samples: int, shape: tuple[int, ...] | None, classes: int
+) -> NDArray[np.float32]:
     name = kind.partition(":")[0]
     if name == TOP_K:
         largest, indices = values
@@ -119,12 +132,26 @@ def read(
     elif name == PROBABILITIES:
         _check_probabilities(values[0])
     (output,) = values
+    expected = (samples, *(output.shape[1:] if shape is None else shape))
+    if output.dtype.kind != "f" or output.shape != expected:
+        raise ValueError(f"{'BYTES' if output.dtype.hasobject else output.dtype} {list(output.shape)}")
     with np.errstate(over="ignore"):
         rounded = output.astype(np.float32)
-    expected = (samples, *(output.shape[1:] if shape is None else shape))
-    if output.dtype.kind != "f" or output.shape != expected or not np.isfinite(rounded).all():
-        raise ValueError(f"{output.dtype} {list(output.shape)}")
+    if not np.isfinite(rounded).all():
+        raise ValueError(_not_finite(output, rounded))
     return rounded
+
+
+def _not_finite(values: NDArray[Any], rounded: NDArray[np.float32]) -> str:
+    """How many values are not finite, by kind, and which is the first; `rounded` are the same values as float32."""
+    counts = {
+        "NaN": int(np.isnan(values).sum()),
+        "infinite": int(np.isinf(values).sum()),
+        "too large for float32": int((np.isinf(rounded) & np.isfinite(values)).sum()),
+    }
+    named = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
+    first = np.argwhere(~np.isfinite(rounded))[0].tolist()
+    return f"{named} of {counted(values.size, 'value')}, the first at {first}"
 
 
 def _whole(
@@ -173,5 +200,7 @@ def _check_classes(values: NDArray[Any], classes: int) -> None:
 
 
 def _check_probabilities(values: NDArray[Any]) -> None:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise ValueError(_not_finite(values, values))
     if values.dtype.kind != "f" or not ((values >= -_ROUNDING) & (values <= 1 + _ROUNDING)).all():
         raise ValueError("values that are no probabilities")

@@ -145,11 +145,16 @@ def decode_request(
     return head, decode_tensors("inputs", head.inputs, payload)
 
 
-def decode_response(content: bytes, header_length: str | None) -> tuple[ResponseHead, dict[str, Array]]:
-    """A response's head and its output tensors by name; the arguments are those of `decode_request`."""
+def decode_response(
+    content: bytes, header_length: str | None, names: Collection[str] | None = None
+) -> tuple[ResponseHead, dict[str, Array]]:
+    """A response's head and its output tensors by name; the arguments are those of `decode_request`.
+
+    If `names` are given, other tensors are not decoded: whatever a server adds unasked is no reason to lose the rest.
+    """
     length = head_length(len(content), header_length)
     head, payload = parse_head(ResponseHead, content[:length]), memoryview(content)[length:]
-    return head, decode_tensors("outputs", head.outputs, payload)
+    return head, decode_tensors("outputs", head.outputs, payload, names)
 
 
 def _encode(head: Mapping[str, Any], chunks: Sequence[bytes]) -> Body:

@@ -55,8 +55,10 @@ def encode_tensors(arrays: Mapping[str, Array], binary: Collection[str]) -> tupl
     return heads, chunks
 
 
-def decode_tensors(field: str, heads: Sequence[TensorHead], payload: memoryview) -> dict[str, Array]:
-    """The arrays that these heads and the binary payload describe, by name.
+def decode_tensors(
+    field: str, heads: Sequence[TensorHead], payload: memoryview, names: Collection[str] | None = None
+) -> dict[str, Array]:
+    """The arrays that these heads and the binary payload describe, by name; only those with the given names, if any.
 
     Raises:
         ProtocolError: they contradict each other; `field` is `inputs` or `outputs` in the message.
@@ -65,6 +67,9 @@ def decode_tensors(field: str, heads: Sequence[TensorHead], payload: memoryview)
     offset = 0
     for index, head in enumerate(heads):
         where = f"{field}[{index}] ({short(head.name)})"
+        if names is not None and head.name not in names:
+            offset += _skipped(head.parameters.get("binary_data_size"))
+            continue
         if head.name in arrays:
             raise ProtocolError(f"{where}: this name comes twice")
         dtype = DTYPES.get(head.datatype)
@@ -84,6 +89,11 @@ def decode_tensors(field: str, heads: Sequence[TensorHead], payload: memoryview)
     if offset != len(payload):
         raise ProtocolError(f"{field}: the tensors take {offset} binary bytes, but the body has {len(payload)}")
     return arrays
+
+
+def _skipped(size: object) -> int:
+    """The binary bytes of a tensor that is not decoded."""
+    return size if isinstance(size, int) and size > 0 else 0
 
 
 def _from_bytes(where: str, head: TensorHead, dtype: np.dtype[Any], size: object, payload: memoryview) -> Array:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_worker.errors import QuotaExhausted, TeacherStopped
+from distill_worker.cache import RawAnswer
+from distill_worker.errors import AnswerUnread, QuotaExhausted, TeacherStopped
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
 from shared.output_kinds import OutputKind
 from shared.sample_key import sample_keys
@@ -147,6 +148,18 @@ class FakeTeacher:
             self.description.id,
             f"query-{len(self.sent)}",
         )
+
+    def read(
+        self,
+        raw: RawAnswer,
+        *,
+        samples: int,  # noqa: ARG002 - see `Teacher`
+        description: Description,  # noqa: ARG002
+        idempotency_key: str,  # noqa: ARG002
+        outputs: tuple[str, ...] = ("logits",),  # noqa: ARG002
+    ) -> Answer:
+        """Its answers are values, not bytes."""
+        raise AnswerUnread("the fake reads no bytes", raw)
 
     def stop(self) -> None:
         """From now on `buy` sends nothing."""

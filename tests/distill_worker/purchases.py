@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from distill_worker.buying.fetch import Callbacks, Progress, fetch
 from distill_worker.buying.order import Abandoned, PurchaseOrder
 from distill_worker.buying.plan import Plan, plan
-from distill_worker.cache import Cache, Claims, Purchase
+from distill_worker.cache import Cache, Claims, Purchase, RawAnswer
 from distill_worker.cache.purchases import new_purchase
 from distill_worker.config.run_config import RunConfig
 from distill_worker.runs import purchase as buying
@@ -67,10 +67,11 @@ class CrashingCache(Cache):
         *,
         teacher_id: str | None = None,
         query_id: str | None = None,
+        raw: RawAnswer | None = None,
     ) -> None:
         """See `Cache`."""
         self._step("complete", "before")
-        super().complete(purchase, outputs, teacher_id=teacher_id, query_id=query_id)
+        super().complete(purchase, outputs, teacher_id=teacher_id, query_id=query_id, raw=raw)
         self._step("complete", "after")
 
     def void(self, purchase: Purchase) -> None:

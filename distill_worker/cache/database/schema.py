@@ -56,13 +56,33 @@ purchases = Table(
     Column("query_id", String(200)),
     Column("model_version", String(200)),
 )
-"""`status` is open, done, void (rejected and never charged, or abandoned) or imported (paid for by another cache).
+"""`status` is open, done, unread (the answer is in `raw_answers`), void (rejected and never charged, or abandoned) or
+imported (paid for by another cache).
 
 `buyer_id` is the process that has, or last had, the lease; `query_id` is the teacher's id of the request;
 `model_version` is the id of the teacher that answered.
 """
 is_open = purchases.c.status == "open"
 Index("open_purchases", purchases.c.stream_id, sqlite_where=is_open, postgresql_where=is_open)
+
+raw_answers = Table(
+    "raw_answers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("purchase_id", ForeignKey("purchases.id"), nullable=False),
+    Column("asked_of", String(200), nullable=False),
+    Column("answered_by", String(200), nullable=False),
+    Column("headers", String, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("reason", String(1000)),
+    Column("received_at", Float(53), nullable=False),
+)
+"""Paid responses as they arrived. Rows are added, never changed and never deleted.
+
+`asked_of` and `answered_by` are the teacher that was asked and the one that answered, apart from the settings by which
+answers are read. `headers` is JSON, `content` is compressed with zlib, `reason` is why the answer could not be read.
+"""
+Index("raw_answers_by_purchase", raw_answers.c.purchase_id)
 
 blocks = Table(
     "blocks",

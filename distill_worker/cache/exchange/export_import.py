@@ -17,11 +17,11 @@ from sqlalchemy import Connection, insert, select
 
 from distill_worker.cache.block import keys_at, pack_block
 from distill_worker.cache.database import schema
+from distill_worker.cache.database.storable_text import storable
 from distill_worker.cache.exchange.formats import FORMATS, PROVENANCE, UNREADABLE, Bought, Format
 from distill_worker.cache.exchange.validation import first_fault
 from distill_worker.cache.output_widths import widths
 from distill_worker.cache.purchases import split_keys
-from distill_worker.cache.storable_text import storable
 from distill_worker.cache.store import Cache
 from distill_worker.cache.streams import (
     class_names_of,

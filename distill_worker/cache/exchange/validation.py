@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from distill_worker.cache.database.schema import KIND_SEPARATOR
+from distill_worker.cache.database.storable_text import is_storable
 from distill_worker.cache.exchange.formats import Bought
-from distill_worker.cache.storable_text import is_storable
 from shared.output_kinds import LOG_PROBABILITIES, LOGITS, PROBABILITIES, OutputKind
 from shared.sample_key import KEY_BYTES
 

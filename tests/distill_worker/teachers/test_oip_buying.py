@@ -31,7 +31,7 @@ def test_buying_sends_the_pixels_and_returns_the_logits(binary: bool) -> None:
 
 def test_answer_to_another_question_is_refused_and_not_kept() -> None:
     """A proxy that mixes answers up must not fill the cache with them."""
-    with pytest.raises(TeacherError, match=r"expected the answer to request k1, got that to request k2.*not stored"):
+    with pytest.raises(TeacherError, match=r"expected the answer to request k1, got that to request k2"):
         Server(logits(answers="k2")).buy()
 
 
@@ -119,7 +119,7 @@ def test_several_outputs_come_in_one_answer_each_in_its_shape(described: Mapping
     ids=["transposed", "flat", "NaN"],
 )
 def test_features_of_another_shape_or_not_finite_are_not_kept(features: np.ndarray) -> None:
-    with pytest.raises(TeacherError, match=r"finite features\.a of shape \[2, 3, 1, 2\].*not stored"):
+    with pytest.raises(TeacherError, match=r"finite features\.a of shape \[2, 3, 1, 2\], got "):
         _buy_with_map(features, {"features.a": (3, 1, 2)})
 
 

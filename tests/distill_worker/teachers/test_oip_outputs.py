@@ -63,5 +63,5 @@ def test_tensors_that_are_not_what_they_are_called_are_refused(
 
 
 def test_half_of_top_k_is_not_enough() -> None:
-    with pytest.raises(KeyError, match="top_k_indices"):
+    with pytest.raises(ValueError, match="top_k_indices"):
         _read("top_k:2", (2, 2), top_k=FLOATS)

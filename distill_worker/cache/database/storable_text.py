@@ -17,9 +17,9 @@ def is_storable(text: str, longest: int = LONGEST) -> bool:
     return len(text) <= longest and _UNSTORABLE.search(text) is None
 
 
-def storable(text: str) -> str:
+def storable(text: str, longest: int = LONGEST) -> str:
     """The text without what a database cannot store."""
-    return _UNSTORABLE.sub("", text)[:LONGEST]
+    return _UNSTORABLE.sub("", text)[:longest]
 
 
 def storable_name(text: str) -> str:

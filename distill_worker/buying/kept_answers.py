@@ -1,0 +1,115 @@
+"""Read kept answers again: those that were paid, under the teacher's present settings. Sends nothing.
+
+An answer is kept if it could not be read; and if other settings give it another meaning, always.
+"""
+
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from distill_worker.buying.order import PurchaseOrder
+from distill_worker.cache import Purchase
+from distill_worker.cache.claims import Pending
+from distill_worker.cache.raw_answers import KeptAnswer, kept_answers, raw_answer, store_reread
+from distill_worker.errors import AnswerUnread, counted
+from distill_worker.teachers.base import Answer
+
+_STORED_AT_ONCE: Final = 200
+
+
+@dataclass
+class Reread:
+    """What became of the kept answers of wanted samples."""
+
+    unread: dict[bytes, str] = field(default_factory=dict)
+    """Why a sample's answer cannot be read, by sample key."""
+    of_others: dict[bytes, str] = field(default_factory=dict)
+    """The id of the teacher that answered in place of the described one, by sample key."""
+
+
+def reread(order: PurchaseOrder) -> Reread:
+    """Read the kept answers of wanted samples whose outputs are not cached, and cache their outputs.
+
+    Raises:
+        CacheError: the cache cannot be read or written.
+    """
+    cache, description, result = order.cache, order.description, Reread()
+    held = [cache.holdings(cache.stream(description.id, kind)) for kind in order.kinds]
+    lacking = {key for key in order.samples if not all(key in rows for rows in held)}
+    if not lacking:
+        return result
+    with cache.reading() as connection:
+        kept = kept_answers(connection, description.id, description.source)
+    answers: list[tuple[Purchase, Answer]] = []
+    for one in kept:
+        keys = lacking.intersection(one.purchase.sample_keys)
+        if not keys:
+            continue
+        try:
+            answer = _read(order, one)
+        except AnswerUnread as error:
+            result.unread |= dict.fromkeys(keys, str(error))
+            continue
+        if answer.teacher_id != description.id:
+            result.of_others |= dict.fromkeys(keys, answer.teacher_id)
+        if answer.teacher_id == description.id or one.purchase.is_unread:
+            answers.append((one.purchase, answer))
+    _store(order, answers)
+    return result
+
+
+def still_unread(order: PurchaseOrder, kept: Reread, pending: Pending) -> dict[bytes, str]:
+    """Why the answers of samples cannot be read, for those that are not bought again."""
+    if order.description.source is None:  # a purchase of other kinds may bring what is wanted
+        return {key: reason for key, reason in kept.unread.items() if key in pending.samples}
+    return {} if order.abandon == "all" else kept.unread
+
+
+def why_blocked(samples: int, unread: Mapping[str, int]) -> str:
+    """The message about samples that are not bought, with the reasons why paid answers cannot be read."""
+    reasons = "; ".join(f"{reason} ({counted(number, 'sample')})" for reason, number in unread.items())
+    return (
+        f"teacher: expected answers that can be read, got {counted(samples, 'sample')} with paid answers that cannot "
+        f"be read: {reasons}. Nothing was spent now. The answers are kept: mend [teacher] and run the same command "
+        "again, which reads them without a request; or give them up and pay again with `distill-worker fetch "
+        "--abandon all`"
+    )
+
+
+def _read(order: PurchaseOrder, kept: KeptAnswer) -> Answer:
+    purchase = kept.purchase
+    try:
+        with order.cache.reading() as connection:
+            raw = raw_answer(connection, kept)
+    except (zlib.error, ValueError) as error:
+        raise AnswerUnread(f"the kept answer is damaged ({error}); see `distill-worker cache verify`") from error
+    return order.teacher.read(
+        raw,
+        samples=len(purchase.sample_keys),
+        description=order.description,
+        idempotency_key=purchase.idempotency_key,
+        outputs=_kinds(order, purchase),
+    )
+
+
+def _kinds(order: PurchaseOrder, purchase: Purchase) -> tuple[str, ...]:
+    """The kinds to read: those that were bought, or if other settings may read others, those that are wanted."""
+    return purchase.kinds if order.description.source is None else order.kinds
+
+
+def _store(order: PurchaseOrder, answers: Iterable[tuple[Purchase, Answer]]) -> None:
+    left = list(answers)
+    while left:
+        now, left = left[:_STORED_AT_ONCE], left[_STORED_AT_ONCE:]
+        order_ids = [order.cache.order(order.description.id, _kinds(order, purchase)) for purchase, _ in now]
+        with order.cache.writing() as connection:
+            for (purchase, answer), order_id in zip(now, order_ids, strict=True):
+                store_reread(
+                    connection,
+                    purchase,
+                    answer.outputs,
+                    teacher_id=answer.teacher_id,
+                    order_id=order_id,
+                    now=order.cache.now(),
+                )
