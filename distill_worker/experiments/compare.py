@@ -29,6 +29,7 @@ from distill_worker.experiments.joint_purchase import (
     distinct_purchases,
     joint_orders,
     kinds_of_cells,
+    selection_identity,
 )
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
 from distill_worker.runs import classes, preflight, purchase
@@ -59,19 +60,19 @@ def run_comparison(
 
     Raises:
         CacheError: `max_calls` left some outputs for later; nothing was trained.
-        WorkerError: see `preflight.check_sale` and `purchase.buy`.
+        WorkerError: see `preflight.check_sales` and `purchase.buy`.
     """
     started = time.perf_counter()
     compare = comparison.compare
-    configs = [cell.config for cell in distinct_purchases(comparison.cells)]
-    runs = [preflight.Run(config, partial(_selected, config)) for config in configs]
-    for run in runs:
+    all_runs = _runs_of(comparison.cells, fresh=fresh)
+    for run in all_runs:
         preflight.check_run(run)
+    configs = [cell.config for cell in distinct_purchases(comparison.cells)]
+    runs = [run for config in configs for run in all_runs if run.config is config]
     base = comparison.cells[0].config
     with _teacher(comparison, runs, display) as (client, teacher_facts), Cache(base.output.cache) as cache:
         description = client.describe()
-        for run in runs:
-            preflight.check_sale(run, description, cache)
+        preflight.check_sales(all_runs, description, cache)
         if runs:
             for line in classes.notes(base, runs[0].samples.dataset, description.class_names):
                 display.note(line)
@@ -190,8 +191,17 @@ def _train_cell(
     return train_student(config, samples, *bought, fresh=fresh, note=notes.append), notes
 
 
-def _selected(config: RunConfig) -> SelectedSamples:
-    return SelectedSamples(_samples(config), rounds=1, later=0, teacher_id=None)
+def _runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:
+    """The run of each cell. Cells that select the same samples share them."""
+    selections: dict[str, SelectedSamples] = {}
+
+    def select(config: RunConfig) -> SelectedSamples:
+        identity = selection_identity(config)
+        if identity not in selections:
+            selections[identity] = SelectedSamples(_samples(config), rounds=1, later=0, teacher_id=None)
+        return selections[identity]
+
+    return [preflight.Run(cell.config, partial(select, cell.config), trains=True, fresh=fresh) for cell in cells]
 
 
 def _samples(config: RunConfig) -> Samples:

@@ -114,6 +114,11 @@ def buy_jointly(
     return plan
 
 
-def _purchase_identity(config: RunConfig) -> str:
+def selection_identity(config: RunConfig) -> str:
+    """The settings of a comparison's run that its samples depend on."""
     mixing = [method.model_dump() for method in config.methods if getattr(method, "mixtures", 0)]
-    return repr((config.budget, config.teacher_kinds, config.corruption, config.augmentation, mixing))
+    return repr((config.budget, config.corruption, config.augmentation, mixing))
+
+
+def _purchase_identity(config: RunConfig) -> str:
+    return repr((config.teacher_kinds, selection_identity(config)))

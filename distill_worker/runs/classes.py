@@ -24,7 +24,7 @@ MAPPED_BY_NAME: Final = (
 """The line that users see where `class_order` is not None."""
 _REMEDY: Final = (
     'for classes that have two names, list "name in the data set" = "name at the teacher" in [data.classes]; otherwise '
-    "take other data or another teacher"
+    "take other data or another teacher. Nothing was spent"
 )
 
 
@@ -68,10 +68,7 @@ def check_names(config: RunConfig, dataset: Dataset, description: Description, c
         ConfigError: see `class_order`.
         PlanRefused: the teacher states other names now than before.
     """
-    try:
-        class_order(config, dataset, description.class_names)
-    except ConfigError as error:
-        raise ConfigError(f"{error}. Nothing was spent") from error
+    class_order(config, dataset, description.class_names)
     before, now = cache.class_names(description.id), description.class_names
     is_configured = not isinstance(config.teacher, LabelledScoresAddress) and bool(config.teacher.class_names)
     if None not in (before, now) and before != now and not is_configured:

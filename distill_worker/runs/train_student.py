@@ -1,7 +1,7 @@
 """Train one student from its configuration, its samples and the bought outputs, and store the result."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ def train_student(
     samples: Samples,
     targets: Mapping[str, torch.Tensor],
     teacher_id: str | None,
-    class_order: Sequence[int] | None = None,
+    class_order: tuple[int, ...] | None = None,
     *,
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
@@ -66,17 +66,17 @@ def train_student(
     device = device_of(training.device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
-    identity = identity_of(config, samples, _teacher_facts(teacher_id, teacher, class_order))
+    identity = identity_of(config, samples, teacher_facts(teacher_id, teacher))
     with directory.opened(identity, fresh=fresh, note=note):
         if (finished := directory.result()) is not None:
             return finished
         started = time.perf_counter()
-        data = _training_set(config, samples, teacher.targets, device)
-        network, objective = _initialised(config, samples.dataset, data)
+        data = training_set(config, samples, teacher.targets, device)
+        network, objective = initialised(config, samples.dataset, data)
         if training.channels_last:
             network = network.to(memory_format=torch.channels_last)
         best = train(network.to(device), objective.to(device), data, training, directory, progress)
-        weights = weights_bytes(network, _card(config, samples.dataset, teacher_id, teacher))
+        weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
         test = samples.dataset.test
         correct = _count(network, data, test.images.to(device), test.labels.to(device))
         result = {
@@ -121,15 +121,17 @@ def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, la
     return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
 
 
-def _teacher_facts(teacher_id: str | None, teacher: TeacherLogits, class_order: Sequence[int] | None) -> dict[str, Any]:
+def teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, Any]:
+    """What a run's identity holds of its teacher."""
     output = {} if teacher.output in (None, LOGITS) else {"teacher_output": teacher.output, "completion": teacher.rule}
-    order = {} if class_order is None else {"class_order": list(class_order)}
+    order = {} if teacher.class_order is None else {"class_order": list(teacher.class_order)}
     return {"teacher_id": teacher_id, **output, **order}
 
 
-def _training_set(
+def training_set(
     config: RunConfig, samples: Samples, targets: Mapping[str, torch.Tensor], device: torch.device
 ) -> TrainingSet:
+    """The samples and the teacher's outputs, by kind, on the device that trains."""
     chosen, held_out = torch.tensor(samples.chosen), torch.tensor(samples.validation, dtype=torch.int64)
     train_split, pool = samples.dataset.train, samples.pool(config.track)
     return TrainingSet(
@@ -145,8 +147,8 @@ def _training_set(
     )
 
 
-def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
-    """The student and its objective, initialised from the run's seed."""
+def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
+    """The student and its objective, initialised from the run's seed. Raises `ConfigError` if it cannot be built."""
     classes = len(dataset.class_names)
     check_methods(config, num_classes=classes, samples=len(data))
     with draws_from(config.training.seed):
@@ -175,7 +177,8 @@ def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tupl
         return network, Objective(config.methods, setting)
 
 
-def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
+def card_of(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
+    """The description that goes into the student's weights file."""
     channels, height, width = dataset.image_shape
     return WeightsCard(
         network=config.student.network,

@@ -22,7 +22,7 @@ Departs: only logits and log_probabilities are exact. The order of the filled-in
 the ratios of the returned ones.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
 from typing import Final
@@ -50,6 +50,8 @@ class TeacherLogits:
     """The kind of distribution that was bought; None if there was none."""
     rule: str | None
     """The conversion to logits, in words; None if nothing was changed."""
+    class_order: tuple[int, ...] | None = None
+    """For each class of the data, its place among the teacher's; None if both have the same order."""
 
 
 def to_teacher_logits(
@@ -57,7 +59,7 @@ def to_teacher_logits(
     num_classes: int,
     *,
     label_smoothing: float = 0.1,
-    class_order: Sequence[int] | None = None,
+    class_order: tuple[int, ...] | None = None,
 ) -> TeacherLogits:
     """Convert the distribution among the bought outputs, float32 `[samples, ...]` by kind, to logits.
 
@@ -80,7 +82,7 @@ def to_teacher_logits(
     kind = distributions[0]
     logits = to_logits(kind, bought[str(kind)], num_classes, label_smoothing=label_smoothing)
     targets[LOGITS] = logits if class_order is None else logits[:, list(class_order)]
-    return TeacherLogits(targets, str(kind), rule_of(kind, label_smoothing=label_smoothing))
+    return TeacherLogits(targets, str(kind), rule_of(kind, label_smoothing=label_smoothing), class_order)
 
 
 def rule_of(kind: OutputKind, *, label_smoothing: float = 0.1) -> str | None:
