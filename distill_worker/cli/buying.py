@@ -1,6 +1,7 @@
 """The commands that show a price, spend it, and check the bill: `plan`, `fetch`, `reconcile`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from distill_worker.cli.options import Abandon, All, AsJson, ConfigFile, MaxCall
 from distill_worker.cli.tables_buying import answers, money, show_plan, show_reconciliation
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, counted
+from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, WorkerError, counted
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
@@ -36,14 +37,16 @@ def plan(
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
         return
+    problems: list[WorkerError] = []
     planned_run = preflight.Run(config, lambda: selected_samples(config, keep=False))
-    preflight.check_run(planned_run)
+    preflight.check_run(planned_run, problems.append)
     selected = planned_run.selected
     try:
         with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
-            preflight.check_sale(planned_run, description, cache)
+            preflight.check_sale(planned_run, description, cache, problems.append)
             order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
             made = plan_purchase(order)
+            preflight.check_plan(made, problems.append)
     except TeacherUnavailable:
         _show_without_teacher(selected, config, as_json=as_json)
         raise
@@ -55,7 +58,7 @@ def plan(
         show_plan(made, source, answers)
         agreed_purchase.say_round(config, selected)
         _say_later(selected, made)
-    preflight.check_plan(made)
+    _raise_first(problems)
 
 
 def fetch(
@@ -118,6 +121,14 @@ def reconcile(
     if result.differences:
         samples = counted(sum(row.samples for row in result.differences), "sample")
         raise CheckFailed(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
+
+
+def _raise_first(problems: Sequence[WorkerError]) -> None:
+    """Raise the first problem, if there is one, after the others are printed."""
+    for problem in problems[1:]:
+        say(f"error: {problem}")
+    if problems:
+        raise problems[0]
 
 
 def _show_without_teacher(selected: SelectedSamples, config: RunConfig, *, as_json: bool) -> None:

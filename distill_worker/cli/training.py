@@ -52,6 +52,7 @@ def train(
             output = config.teacher.output
             owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
             targets = load_targets(cache, owner, samples.keys, kinds)
+    _check(config, samples, (targets, owner), fresh=fresh)
     _print_result(config, _train(config, samples, (targets, owner), fresh=fresh), as_json=as_json)
 
 
@@ -71,10 +72,11 @@ def run(
 
     def buy(selected: SelectedSamples) -> Bought:
         nonlocal consent
-        checked_run = preflight.Run(config, lambda: selected)
+        checked_run = preflight.Run(config, lambda: selected, trains=True, fresh=fresh)
         preflight.check_run(checked_run)
         agreed_purchase.say_round(config, selected)
         if not config.needs_teacher:
+            preflight.check_lesson(preflight.Lesson(checked_run, {}, None))
             return {}, None
         made, bought = agreed_purchase.buy(checked_run, consent)
         consent = consent.after(bought)
@@ -85,6 +87,16 @@ def run(
         return _train(round_config, samples, bought, fresh=fresh)
 
     _print_result(config, run_in_rounds(config, buy=buy, train=train), as_json=as_json)
+
+
+def _check(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> None:
+    """Check everything but the teacher, which is not contacted."""
+    targets, teacher_id = bought
+    selected = SelectedSamples(samples, rounds=config.budget.rounds, later=0, teacher_id=teacher_id)
+    checked_run = preflight.Run(config, lambda: selected, trains=True, fresh=fresh)
+    preflight.check_run(checked_run)
+    shapes = {kind: outputs.shape[1:] for kind, outputs in targets.items()}
+    preflight.check_lesson(preflight.Lesson(checked_run, shapes, teacher_id))
 
 
 def _say_held(part: HeldSamples) -> None:

@@ -30,6 +30,13 @@ def distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
     return list(cells_by_purchase.values())
 
 
+def description_if_cached(runs: Sequence[Run], cache: Cache) -> Description | None:
+    """The stored description of the teacher, if the outputs of all runs are in the cache; this sends no request."""
+    held = [purchase.cached_already(run.config, run.samples, cache) for run in runs]
+    descriptions = [one[1] for one in held if one is not None]
+    return descriptions[0] if descriptions and len(descriptions) == len(runs) else None
+
+
 def kinds_of_cells(
     cells: Sequence[Cell], runs: Sequence[Run], description: Description, cache: Cache
 ) -> list[tuple[str, ...]]:
@@ -112,6 +119,11 @@ def buy_jointly(
     return plan
 
 
-def _purchase_identity(config: RunConfig) -> str:
+def selection_identity(config: RunConfig) -> str:
+    """The settings of a comparison's run that its samples depend on."""
     mixing = [method.model_dump() for method in config.methods if getattr(method, "mixtures", 0)]
-    return repr((config.budget, config.teacher_kinds, config.corruption, config.augmentation, mixing))
+    return repr((config.budget, config.corruption, config.augmentation, mixing))
+
+
+def _purchase_identity(config: RunConfig) -> str:
+    return repr((config.teacher_kinds, selection_identity(config)))

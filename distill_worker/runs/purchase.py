@@ -184,8 +184,12 @@ def buy(
             abandon(order)
     plans = _plans(orders)
     whole = total(plans)
-    bound = on_plan(whole) or whole.max_calls is not None
     cache, bought = orders[0].cache, 0
+    if whole.outstanding:
+        cache.check_writable()
+    bound = on_plan(whole) or whole.max_calls is not None
+    if cache.is_read_only:
+        return whole, 0
     if address is not None:
         save_description(cache, address, payer_of(api_key()), orders[0].description)
     with cache.buying() as buyer:

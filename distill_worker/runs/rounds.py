@@ -86,7 +86,7 @@ def run_in_rounds(
         selected = _combined(config, pool, selections)
         bought = buy(selected)
         is_last = selected.rounds == config.budget.rounds
-        round_config = config if is_last else _config_of_round(config, selected)
+        round_config = config_of_round(config, selected)
         result = train(round_config, selected.samples, bought)
         if is_last:
             return result
@@ -176,8 +176,10 @@ def _with_next_selection(
     return [*selections, selection]
 
 
-def _config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
-    """The training of a round before the last: a run on what is bought so far, in a directory of its own."""
+def config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
+    """The training of a round: before the last, a run on what is bought so far, in a directory of its own."""
+    if selected.rounds == config.budget.rounds:
+        return config
     budget = config.budget.model_copy(update={"n": len(selected.samples.chosen)})
     folder = config.output.directory / "rounds" / f"{selected.rounds:04}"
     output = config.output.model_copy(update={"directory": folder})

@@ -62,17 +62,17 @@ def train_student(
     device = device_of(training.device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
-    identity = identity_of(config, samples, _teacher_facts(teacher_id, teacher))
+    identity = identity_of(config, samples, teacher_facts(teacher_id, teacher))
     with directory.opened(identity, fresh=fresh, note=note):
         if (finished := directory.result()) is not None:
             return finished
         started = time.perf_counter()
-        data = _training_set(config, samples, teacher.targets, device)
-        network, objective = _initialised(config, samples.dataset, data)
+        data = training_set(config, samples, teacher.targets, device)
+        network, objective = initialised(config, samples.dataset, data)
         if training.channels_last:
             network = network.to(memory_format=torch.channels_last)
         best = train(network.to(device), objective.to(device), data, training, directory, progress)
-        weights = weights_bytes(network, _card(config, samples.dataset, teacher_id, teacher))
+        weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
         test = samples.dataset.test
         correct = _count(network, data, test.images.to(device), test.labels.to(device))
         result = {
@@ -117,14 +117,16 @@ def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, la
     return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
 
 
-def _teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, Any]:
+def teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, Any]:
+    """What a run's identity holds of its teacher."""
     output = {} if teacher.output in (None, LOGITS) else {"teacher_output": teacher.output, "completion": teacher.rule}
     return {"teacher_id": teacher_id, **output}
 
 
-def _training_set(
+def training_set(
     config: RunConfig, samples: Samples, targets: Mapping[str, torch.Tensor], device: torch.device
 ) -> TrainingSet:
+    """The samples and the teacher's outputs, by kind, on the device that trains."""
     chosen, held_out = torch.tensor(samples.chosen), torch.tensor(samples.validation, dtype=torch.int64)
     train_split, pool = samples.dataset.train, samples.pool(config.track)
     return TrainingSet(
@@ -140,8 +142,8 @@ def _training_set(
     )
 
 
-def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
-    """The student and its objective, initialised from the run's seed."""
+def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
+    """The student and its objective, initialised from the run's seed. Raises `ConfigError` if it cannot be built."""
     classes = len(dataset.class_names)
     check_methods(config, num_classes=classes, samples=len(data))
     with draws_from(config.training.seed):
@@ -170,7 +172,8 @@ def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tupl
         return network, Objective(config.methods, setting)
 
 
-def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
+def card_of(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
+    """The description that goes into the student's weights file."""
     channels, height, width = dataset.image_shape
     return WeightsCard(
         network=config.student.network,

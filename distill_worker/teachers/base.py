@@ -31,6 +31,17 @@ class Description:
     source: str | None = None
     """The teacher apart from the settings by which its answers are read: answers of one source can be read again under
     other settings. None if the settings change nothing in what an answer means."""
+    input_datatype: str | None = None
+    """The datatype of the images that it takes, as the Open Inference Protocol names it; None if it states none."""
+    states_classes: bool = True
+    """Whether `num_classes` is the teacher's own statement; otherwise it comes from the configuration."""
+    may_lack_classes: bool = False
+    """Whether the data may have more classes than `num_classes`, which the teacher never answers."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it states the shapes of images and outputs; otherwise the first answer shows whether they fit."""
+        return self.image_shape is not None and self.states_classes
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ class LabelledScoresTeacher:
             max_request_size=1,
             outputs={str(kind): kind.shape(classes)},
             repeats_are_free=repeats_are_free,
+            may_lack_classes=True,
             source=self._source(self._version),
         )
 

@@ -75,10 +75,12 @@ class OipTeacher:
             version = self._version(metadata)
             if self._model_version is not None and len(_versions(metadata)) > 1:
                 metadata = self._metadata(version)
-            sizes = tuple(int(size) for size in _tensor(metadata["inputs"], self._input_name)["shape"][1:])
+            images = _tensor(metadata["inputs"], self._input_name)
+            sizes = tuple(int(size) for size in images["shape"][1:])
             channels, height, width = sizes
             tensors = metadata["outputs"]
-            classes = oip_outputs.number_of_classes(tensors, self._logits_name) or self._num_classes
+            stated_classes = oip_outputs.number_of_classes(tensors, self._logits_name)
+            classes = stated_classes or self._num_classes
             outputs = oip_outputs.available(tensors, self._logits_name, classes or 0, policy)
             parameters = metadata.get("parameters") or {}
             largest = parameters.get("max_batch_size")
@@ -99,6 +101,8 @@ class OipTeacher:
             outputs=outputs,
             repeats_are_free=states_free if self._repeats_are_free is None else self._repeats_are_free,
             class_names=class_names,
+            input_datatype=images.get("datatype"),
+            states_classes=stated_classes is not None,
         )
 
     def _metadata(self, version: str | None = None) -> dict[str, Any]:

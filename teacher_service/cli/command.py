@@ -80,10 +80,10 @@ def serve(
             f"{settings.host}:{settings.port}: cannot listen on it ({error.strerror or error}); choose another --port "
             "or --host"
         )
-    log = structlog.get_logger(__name__)
+    logger = structlog.get_logger(__name__)
     if is_new:
-        log.info("ledger_created", ledger=shown(settings.ledger))
-    log.info("serving", model=settings.model_name, version=teacher.fingerprint, device=teacher.device)
+        logger.info("ledger_created", ledger=shown(settings.ledger))
+    logger.info("serving", model=settings.model_name, version=teacher.fingerprint, device=teacher.device)
     print(address(listener), flush=True)
     serve_on(listener, create_app(settings, teacher), settings.drain_seconds)
 

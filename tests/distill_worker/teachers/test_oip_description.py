@@ -13,7 +13,9 @@ from tests.distill_worker.teachers.scripted_server import IMAGES, METADATA, OURS
 
 
 def test_description_is_read_from_the_metadata() -> None:
-    assert describe() == Description("abc123", (3, 2, 2), 5, 16, {"logits": (5,), "label": (1,)})
+    assert describe() == Description(
+        "abc123", (3, 2, 2), 5, 16, {"logits": (5,), "label": (1,)}, input_datatype="UINT8"
+    )
 
 
 def test_outputs_that_could_not_be_kept_are_not_offered() -> None:

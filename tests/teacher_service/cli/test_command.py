@@ -271,6 +271,50 @@ def test_ledger_that_cannot_be_reached_is_named_without_its_password(
     assert "sesame" not in log
 
 
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"TEACHER_ADMIN_KEY": "sesame"}, "admin_key: .*at least 16 characters"),
+        ({"TEACHER_METRICS_KEY": "sesame"}, "metrics_key: .*at least 16 characters"),
+        ({"TEACHER_ADMIN_KEY": "sesame, open yourself", "TEACHER_MAX_QUEUED_SAMPLES": "1"}, "max_queued_samples: "),
+        ({"TEACHER_DATABASE_URL": "postgresql://teacher:sesame@x@host/ledger"}, "expected one @"),
+        ({"TEACHER_DATABASE_URL": "postgresql://teacher:a/sesame@host/ledger"}, "/ as %2F"),
+        ({"TEACHER_DATABASE_URL": "sesame"}, "expected the URL of"),
+    ],
+)
+def test_wrong_setting_is_named_and_no_secret_is_shown(
+    variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with _killed_at_the_end(_command("keys", "list", "--data-dir", str(tmp_path))) as process:
+        out, log = process.communicate(timeout=HANG_SECONDS)
+    assert (process.returncode, out) == (2, "")
+    assert re.search(message, log)
+    assert "sesame" not in log
+    assert "Traceback" not in log
+
+
+def test_keys_and_serve_start_beside_a_kubernetes_service_of_this_name(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its variables are ignored, which is said once; without effect where the port is chosen."""
+    monkeypatch.setenv("TEACHER_PORT", "tcp://10.0.0.5:8000")
+    with _killed_at_the_end(_command("keys", "list", "--data-dir", str(tmp_path), "--json")) as process:
+        out, log = process.communicate(timeout=HANG_SECONDS)
+    assert (process.returncode, out) == (0, '{"keys": []}\n')
+    assert log.count("TEACHER_PORT=tcp://10.0.0.5:8000 is ignored") == 1
+    arguments = ("--weights", str(weights), "--port", "0", "--data-dir", str(tmp_path))
+    with _killed_at_the_end(_command("serve", *arguments)) as process:
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        assert httpx.get(f"{address}/v2/health/ready", timeout=HANG_SECONDS).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=HANG_SECONDS)
+    assert process.returncode == 0
+    assert "is ignored" not in log
+
+
 def _command(*arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "teacher_service", *arguments],
