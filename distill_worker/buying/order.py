@@ -55,7 +55,7 @@ class PurchaseOrder:
             self.kinds,
             tuple(self.samples) if wanted is None else wanted,
             payer=self.teacher.payer,
-            former_payers=self.teacher.former_payers,
+            former_payers=(self.teacher.credential,),
             charged_keys=self.charged_keys,
             request_size=self.request_size,
             most_calls=most_calls,

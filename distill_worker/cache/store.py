@@ -253,7 +253,7 @@ class Cache:
                 if raw is not None:
                     keep_raw(connection, purchase, raw, now=self._clock())
 
-        with explained(self.place):
+        with explained(self._place):
             with_write_retry(self._engine.begin, write, self._sleep)
 
     def keep(self, purchase: Purchase, raw: RawAnswer, *, reason: str, query_id: str | None = None) -> None:

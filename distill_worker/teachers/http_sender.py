@@ -50,8 +50,8 @@ _KEPT_HEADERS = (
 """The headers of a paid response that are kept with it: reading needs them, or they identify it."""
 
 
-def payer_of(api_key: str | None) -> str:
-    """A short hash of the API key, which names the account without the key; empty without a key."""
+def credential_of(api_key: str | None) -> str:
+    """A short hash of the API key, which identifies the key without revealing it; empty without a key."""
     return _short_hash(api_key) if api_key else ""
 
 
@@ -91,7 +91,7 @@ class Sender:
         Raises:
             ConfigError: see `open_client`.
         """
-        self.payer = payer_of(api_key)
+        self.credential = credential_of(api_key)
         self.url = public_url(url)
         """The URL for messages and names, without secrets."""
         address, _, self._query = url.partition("#")[0].partition("?")

@@ -36,8 +36,7 @@ class OipTeacher:
 
         The last three also replace what the server does not state, or states wrongly (`repeats_are_free`).
         """
-        self.payer = sender.payer
-        self.former_payers: tuple[str, ...] = ()
+        self.payer = self.credential = sender.credential
         self._sender = sender
         self._url = sender.url
         self._model = model
@@ -246,7 +245,7 @@ class OipTeacher:
             return {}  # no such endpoint, or no such account: reading the quota reports that
         key_id = account.get("key_id")
         if isinstance(key_id, str) and key_id:
-            self.payer, self.former_payers = payer_of_key_id(key_id), (self._sender.payer,)
+            self.payer = payer_of_key_id(key_id)
         return account
 
     def _version(self, metadata: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from distill_worker.runs.preflight.teacher_checks import (
 )
 from distill_worker.runs.rounds import check_teacher
 from distill_worker.runs.run_facts import identity_of
-from distill_worker.runs.train_student import device_of, teacher_facts
+from distill_worker.runs.train_student import check_methods, device_of, teacher_facts
 from distill_worker.teachers.base import Description
 from distill_worker.training.run_directory import RunDirectory
 
@@ -75,6 +75,13 @@ WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
         "samples",
         "The data set can be read and has `budget.n` distinct samples; the weights file in `budget.features` fits",
         lambda run: run.selected,
+    ),
+    Check(
+        "methods",
+        "Every method can learn something from the number of classes, and from the samples in a batch",
+        lambda run: check_methods(
+            run.config, num_classes=len(run.samples.dataset.class_names), samples=len(run.samples.images)
+        ),
     ),
 )
 WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
