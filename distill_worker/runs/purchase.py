@@ -192,6 +192,7 @@ def buy(
         return whole, 0
     if address is not None:
         save_description(cache, address, orders[0].teacher.credential, orders[0].description)
+    cache.save_class_names(orders[0].description.id, orders[0].description.class_names)
     with cache.buying() as buyer:
         for order, made in zip(orders, plans, strict=True):
             if made.max_calls is not None and not made.most_calls:

@@ -171,6 +171,15 @@ FAULTS: dict[str, list[Fault]] = {
         )
     ],
     "classes": [Fault("data: expected 10 classes", REJECTED, before=_npz(classes=3))],
+    "class-names": [
+        Fault(
+            "data: expected the classes of the teacher, 'nought', ",
+            CONFIG,
+            {"teacher.class_names": ["nought", *"123456789"]},
+        ),
+        Fault("data.classes: expected classes of the data set", CONFIG, {"data.classes.zero": "0"}),
+        Fault("data.classes: expected classes of the teacher", CONFIG, {"data.classes.0": "zero"}),
+    ],
     "outputs": [
         Fault("teacher.output: expected 'top_k:99'", REJECTED, {"teacher.output": "top_k:99"}),
         Fault(
@@ -224,7 +233,10 @@ FAULTS: dict[str, list[Fault]] = {
 }
 """The faults of each check, by the name of the check."""
 
-ELSEWHERE = {"limit": "tests/distill_worker/cli/test_buying.py"}
+ELSEWHERE = {
+    "agreement": "tests/end_to_end/test_classes_by_name.py",
+    "limit": "tests/distill_worker/cli/test_buying.py",
+}
 """Checks whose fault needs an earlier purchase, and the tests that have it."""
 
 
