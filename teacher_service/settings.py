@@ -127,9 +127,9 @@ def is_service_link(port: object) -> bool:
 
 
 def _is_postgresql_url(url: str) -> bool:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # the port is not a number
+    except ValueError:  # the port is not a number, or the host is in wrong brackets
         return False
     return parts.scheme == "postgresql" and len(parts.path) > 1 and port != 0

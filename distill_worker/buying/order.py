@@ -65,7 +65,7 @@ class PurchaseOrder:
             self.kinds,
             tuple(self.samples) if wanted is None else wanted,
             payer=self.teacher.payer,
-            former_payers=self.teacher.former_payers,
+            former_payers=(self.teacher.credential,),
             charged_keys=self.charged_keys,
             request_size=self.request_size,
             first_request_size=self.first_request_size,

@@ -23,7 +23,7 @@ from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import cached_kinds
 from distill_worker.teachers.base import Description, Teacher
 from distill_worker.teachers.http_errors import public_url
-from distill_worker.teachers.http_sender import payer_of
+from distill_worker.teachers.http_sender import credential_of
 from distill_worker.teachers.open_teacher import teacher_at
 
 
@@ -41,7 +41,7 @@ class Source:
     def of(cls, address: TeacherAddress) -> "Source":
         """The source at this address, and in the environment of this process."""
         url = url_of(address)
-        keys = tuple(name for name in ("TEACHER_API_KEY", "TEACHER_API_KEY_FILE") if os.environ.get(name))
+        keys = tuple(name for name in ("TEACHER_API_KEY", "TEACHER_API_KEY_FILE") if os.environ.get(name, "").strip())
         return cls(public_url(url), None if url == address.url else public_url(address.url), keys)
 
     def facts(self) -> dict[str, Any]:
@@ -191,7 +191,8 @@ def buy(
     if cache.is_read_only:
         return whole, 0
     if address is not None:
-        save_description(cache, address, payer_of(api_key()), orders[0].description)
+        save_description(cache, address, orders[0].teacher.credential, orders[0].description)
+    cache.save_class_names(orders[0].description.id, orders[0].description.class_names)
     with cache.buying() as buyer:
         for order, made in zip(orders, plans, strict=True):
             if made.max_calls is not None and not made.most_calls:
@@ -221,7 +222,7 @@ def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[P
 
     This sends no request: whether another teacher answers now shows at the next plan or purchase.
     """
-    stored = load_description(cache, config.teacher, payer_of(api_key()))
+    stored = load_description(cache, config.teacher, credential_of(api_key()))
     if stored is None:
         return None
     description, seen_at = stored

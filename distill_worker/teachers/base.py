@@ -1,6 +1,6 @@
 """The interface of a teacher, and the values that it returns."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -131,8 +131,8 @@ class Teacher(Protocol):
         """
 
     @property
-    def former_payers(self) -> Collection[str]:
-        """Other names of this account, under which its earlier purchases may be recorded."""
+    def credential(self) -> str:
+        """A short hash of the API key; empty without one. Earlier versions recorded it as the payer."""
 
     def describe(self) -> Description:
         """The teacher's description of itself. Free. Raises `TeacherError`."""

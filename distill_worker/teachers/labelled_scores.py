@@ -46,8 +46,7 @@ class LabelledScoresTeacher:
         repeats_are_free: bool = False,
     ) -> None:
         """`labels` is the class of each label, one label for a class at most; some classes may have none."""
-        self.payer = sender.payer
-        self.former_payers = ()
+        self.payer = self.credential = sender.credential
         self._sender = sender
         self._url = url
         self._shown = public_url(url)

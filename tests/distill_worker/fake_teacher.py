@@ -74,7 +74,7 @@ class FakeTeacher:
     """See the module; `limit` is its quota in samples, unlimited and untold when None."""
 
     payer: str = "alice"
-    former_payers: tuple[str, ...] = ()
+    credential: str = ""
     log: Sequence[LoggedQuery] | None = None
     """What `queries` returns; None: it has no readable log."""
     limit: int | None = None

@@ -169,6 +169,10 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("budget.features", CONFIG, {"budget.strategy": "k-center", "budget.features": "absent.safetensors"}),
         Fault("absent.npz: expected an .npz file", FILE, {"data.name": "npz", "data.path": "absent.npz"}),
     ],
+    "methods": [
+        Fault("method: lskd needs at least 3 classes, got 2", CONFIG, {"method.name": "lskd"}, _npz(classes=2)),
+        Fault("method: rkd needs batches of at least 3", CONFIG, {"method.name": "rkd", "budget.n": 2}),
+    ],
     "teacher": [Fault("teacher: expected another, from which", FILE, before=_chosen_with_another_teacher)],
     "image-shape": [Fault("data: expected images of shape [1, 8, 8]", REJECTED, before=_npz(shape=(9, 9)))],
     "datatype": [
@@ -179,6 +183,15 @@ FAULTS: dict[str, list[Fault]] = {
         )
     ],
     "classes": [Fault("data: expected 10 classes", REJECTED, before=_npz(classes=3))],
+    "class-names": [
+        Fault(
+            "data: expected the classes of the teacher, 'nought', ",
+            CONFIG,
+            {"teacher.class_names": ["nought", *"123456789"]},
+        ),
+        Fault("data.classes: expected classes of the data set", CONFIG, {"data.classes.zero": "0"}),
+        Fault("data.classes: expected classes of the teacher", CONFIG, {"data.classes.0": "zero"}),
+    ],
     "outputs": [
         Fault("teacher.output: expected 'top_k:99'", REJECTED, {"teacher.output": "top_k:99"}),
         Fault(
@@ -201,6 +214,15 @@ FAULTS: dict[str, list[Fault]] = {
             CONFIG,
             before=_network("return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes + 1))"),
         ),
+        Fault(
+            "at least one trainable parameter",
+            CONFIG,
+            before=_network("return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes)).requires_grad_(False)"),
+        ),
+        Fault(
+            "got torch.float32 [1, 10, 8, 8]", CONFIG, before=_network("return nn.Conv2d(in_channels, num_classes, 1)")
+        ),
+        Fault("expected a positive weight", CONFIG, {"method.weight": 0, "method.label_weight": 0}),
         Fault("student.network", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
         Fault("student.network", CONFIG, before=_network(_TRAINING_FAILS)),
         Fault("student.network", CONFIG, {"student.network": "torchvision:vit_b_32"}),
@@ -223,7 +245,10 @@ FAULTS: dict[str, list[Fault]] = {
 }
 """The faults of each check, by the name of the check."""
 
-ELSEWHERE = {"limit": "tests/distill_worker/cli/test_buying.py"}
+ELSEWHERE = {
+    "agreement": "tests/end_to_end/test_classes_by_name.py",
+    "limit": "tests/distill_worker/cli/test_buying.py",
+}
 """Checks whose fault needs an earlier purchase, and the tests that have it."""
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 from distill_worker.cache.database import schema
 
 _FIRST: Final = "0001"
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The version that this release reads and writes."""
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
 

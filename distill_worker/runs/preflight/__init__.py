@@ -13,12 +13,18 @@ from typing import Any, Final, Generic, TypeVar
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
+from distill_worker.runs.classes import check_names
 from distill_worker.runs.preflight.disk_space import check_cache, check_run_directory
 from distill_worker.runs.preflight.facts import Lesson, Run, Sale
-from distill_worker.runs.preflight.teacher_checks import check_classes, check_datatype, check_image_shape
+from distill_worker.runs.preflight.teacher_checks import (
+    check_agreement,
+    check_classes,
+    check_datatype,
+    check_image_shape,
+)
 from distill_worker.runs.rounds import check_teacher
 from distill_worker.runs.run_facts import identity_of
-from distill_worker.runs.train_student import device_of, teacher_facts
+from distill_worker.runs.train_student import check_methods, device_of, teacher_facts
 from distill_worker.teachers.base import Description
 from distill_worker.training.run_directory import RunDirectory
 
@@ -71,6 +77,13 @@ WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
         "The data set can be read and has `budget.n` distinct samples; the weights file in `budget.features` fits",
         lambda run: run.selected,
     ),
+    Check(
+        "methods",
+        "Every method can learn something from the number of classes, and from the samples in a batch",
+        lambda run: check_methods(
+            run.config, num_classes=len(run.samples.dataset.class_names), samples=len(run.samples.images)
+        ),
+    ),
 )
 WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
     Check(
@@ -81,7 +94,18 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
     Check("image-shape", "The teacher takes images of the data's shape", check_image_shape),
     Check("datatype", "The teacher takes images as the pixels that are sent (UINT8)", check_datatype),
     Check("classes", "The teacher has as many classes as the data", check_classes),
+    Check(
+        "class-names",
+        "The teacher's class names are those of the data in any order, or `[data.classes]` maps them; no label in "
+        "`[teacher.labels]` is the name of another class; the names are those of earlier purchases",
+        lambda sale: check_names(sale.run.config, sale.run.samples.dataset, sale.description, sale.cache),
+    ),
     Check("outputs", "The teacher sells this API key the outputs that the methods need", lambda sale: sale.kinds),
+    Check(
+        "agreement",
+        "If a part is bought already, the teacher agrees with the labels of the data more often than by chance",
+        check_agreement,
+    ),
 )
 WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     Check(
