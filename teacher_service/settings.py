@@ -1,18 +1,27 @@
 """The service's settings: read once from `TEACHER_*` variables and command-line options, and immutable."""
 
+import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.durable.database_url import ESCAPES, url_fault
+
+_SERVICE_LINK: Final = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+")
 
 
 class Settings(BaseSettings):
     """Settings of the service; the environment variable of each is `TEACHER_` and its name in capitals."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TEACHER_", frozen=True, env_ignore_empty=True, use_attribute_docstrings=True
+        env_prefix="TEACHER_",
+        frozen=True,
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # it may be a secret
     )
 
     weights: Path | None = None
@@ -23,11 +32,13 @@ class Settings(BaseSettings):
     """Folder of the default SQLite ledger."""
     database_url: str | None = None
     """URL of the ledger, `sqlite:///file` or `postgresql://user:password@host/name`; by default a SQLite file in
-    `data_dir`. Several services, on several machines, may share a PostgreSQL ledger."""
+    `data_dir`. In a user name or password, write % as %25, @ as %40, : as %3A, / as %2F, # as %23 and ? as %3F. Several
+    services, on several machines, may share a PostgreSQL ledger."""
     host: str = "127.0.0.1"
     """Address to listen on; `0.0.0.0` is every address of the machine."""
     port: int = Field(default=8000, ge=0, le=65535)
-    """Port to listen on; 0 takes any free port. The address is printed to standard output."""
+    """Port to listen on; 0 takes any free port. The address is printed to standard output. A value `tcp://...`, which
+    Kubernetes sets for a service named `teacher`, is ignored."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device that runs the model; `auto` takes a GPU if there is one."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -76,6 +87,11 @@ class Settings(BaseSettings):
             )
         return self
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _is_no_service_link(cls, port: object) -> object:
+        return cls.model_fields["port"].default if is_service_link(port) else port
+
     @field_validator("weights", "data_dir")
     @classmethod
     def _home_is_expanded(cls, path: Path | None) -> Path | None:
@@ -88,11 +104,15 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_database_on_disk(cls, url: str | None) -> str | None:
         a_file = url is not None and url.startswith("sqlite:///") and ":memory:" not in url and len(url) > 10
-        if url is not None and not a_file and not _is_postgresql_url(url):
+        if url is None or a_file:
+            return url
+        if not _is_postgresql_url(url):
             raise ValueError(
                 "expected the URL of a SQLite file (sqlite:///folder/ledger.sqlite) or of a PostgreSQL database "
-                "(postgresql://user:password@host/name)"
+                f"(postgresql://user:password@host/name); in a user name or password, {ESCAPES}"
             )
+        if (fault := url_fault(url)) is not None:
+            raise ValueError(fault)
         return url
 
     @property
@@ -101,10 +121,15 @@ class Settings(BaseSettings):
         return self.database_url or self.data_dir / "ledger.sqlite"
 
 
+def is_service_link(port: object) -> bool:
+    """Whether this is what Kubernetes, or a link of Docker, sets `TEACHER_PORT` to for a service named `teacher`."""
+    return isinstance(port, str) and _SERVICE_LINK.fullmatch(port.strip()) is not None
+
+
 def _is_postgresql_url(url: str) -> bool:
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
-    except ValueError:  # the port is not a number
+    except ValueError:  # the port is not a number, or the host is in wrong brackets
         return False
     return parts.scheme == "postgresql" and len(parts.path) > 1 and port != 0

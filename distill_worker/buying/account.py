@@ -22,7 +22,7 @@ def charged_under_other_names(
 
     The teacher's log is read only if there are open purchases of wanted samples under other names.
     """
-    names = {teacher.payer, *teacher.former_payers}
+    names = {teacher.payer, teacher.credential}
     others = {
         purchase.idempotency_key
         for purchase in cache.open_purchases(description.id)

@@ -24,14 +24,14 @@ all protocols and hashed all its settings; with these defaults, their descriptio
 _LONGEST_PART: Final = 400
 
 
-def save_description(cache: Cache, address: TeacherAddress, payer: str, description: Description) -> None:
-    """Store the description that the teacher at this address gave to this account."""
-    cache.save_teacher(_name(address, payer), asdict(description))
+def save_description(cache: Cache, address: TeacherAddress, credential: str, description: Description) -> None:
+    """Store the description that the teacher at this address gave to the API key of this credential."""
+    cache.save_teacher(_name(address, credential), asdict(description))
 
 
-def load_description(cache: Cache, address: TeacherAddress, payer: str) -> tuple[Description, float] | None:
+def load_description(cache: Cache, address: TeacherAddress, credential: str) -> tuple[Description, float] | None:
     """The stored description and its time, in seconds since the epoch; None if there is none."""
-    stored = cache.teacher_description(_name(address, payer))
+    stored = cache.teacher_description(_name(address, credential))
     if stored is None:
         return None
     facts, seen_at = stored
@@ -57,9 +57,15 @@ def url_of(address: TeacherAddress) -> str:
     return checked_url(overriding, "TEACHER_URL") if overriding else checked_url(address.url, "teacher.url")
 
 
-def _name(address: TeacherAddress, payer: str) -> str:
+def _name(address: TeacherAddress, credential: str) -> str:
     """The name of a stored description, below the 1000 characters that its column holds."""
-    parts = [address.protocol, _short(public_url(url_of(address))), _short(address.model), payer, _settings(address)]
+    parts = [
+        address.protocol,
+        _short(public_url(url_of(address))),
+        _short(address.model),
+        credential,
+        _settings(address),
+    ]
     return " ".join(parts)
 
 

@@ -1,10 +1,10 @@
-"""Samples to buy whose outputs the cache holds from another teacher, which may be the same one under another name.
+"""Samples to buy whose outputs were bought from another teacher, which may be the same one under another name.
 
 A teacher without a fingerprint is named by its URL, model and version, so `localhost` in place of `127.0.0.1` makes
 another teacher of it, and all samples would be paid for again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distill_worker.cache import Cache
@@ -13,17 +13,20 @@ from distill_worker.errors import counted
 
 @dataclass(frozen=True)
 class HeldOfAnother:
-    """Outputs of samples to buy that are in the cache from another teacher."""
+    """Outputs of samples to buy that are in the cache, or in open purchases, from another teacher."""
 
     teacher_id: str
     samples: int
-    """Samples to buy whose outputs, of all kinds that are wanted, are in the cache from it."""
+    """Samples to buy whose outputs, of all kinds that are wanted, are in the cache or in an open purchase from it."""
     may_be_the_same: bool
     """Whether the two names differ in the address alone, or in the version alone."""
 
     def __str__(self) -> str:
         have = "has its outputs" if self.samples == 1 else "have their outputs"
-        holds = f"{counted(self.samples, 'sample')} to buy {have} in the cache from teacher {self.teacher_id}"
+        holds = (
+            f"{counted(self.samples, 'sample')} to buy {have} in the cache, or in an open purchase, from teacher "
+            f"{self.teacher_id}"
+        )
         if not self.may_be_the_same:
             return f"{holds}; outputs of different teachers are never mixed"
         return (
@@ -34,15 +37,21 @@ class HeldOfAnother:
 
 
 def held_of_others(
-    cache: Cache, teacher_id: str, kinds: Iterable[str], sample_keys: Sequence[bytes]
+    cache: Cache, teacher_id: str, kinds: Sequence[str], sample_keys: Sequence[bytes]
 ) -> tuple[HeldOfAnother, ...]:
-    """The other teachers that the cache holds outputs of these samples from, the most likely ones first."""
+    """The other teachers that outputs of these samples were bought from, the most likely ones first."""
     streams = [cache.streams(kind) for kind in kinds]
     others = set.intersection(*map(set, streams)) - {teacher_id} if streams and sample_keys else set()
     rows = []
     for other in others:
         held = [cache.holdings(of_kind[other]) for of_kind in streams]
-        samples = sum(all(key in rows for rows in held) for key in sample_keys)
+        opened = {
+            key
+            for purchase in cache.open_purchases(other)
+            if set(purchase.kinds).issuperset(kinds)
+            for key in purchase.sample_keys
+        }
+        samples = sum(key in opened or all(key in rows for rows in held) for key in sample_keys)
         if samples:
             rows.append(HeldOfAnother(other, samples, _may_be_the_same(teacher_id, other)))
     return tuple(sorted(rows, key=lambda row: (not row.may_be_the_same, -row.samples, row.teacher_id)))

@@ -1,10 +1,9 @@
 """The plan of a purchase: what it would cost. Planning spends nothing."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from math import ceil
 from typing import Any, Final
 
 from distill_worker.buying.kept_answers import reread, still_unread, why_blocked
@@ -223,7 +222,7 @@ def plan(order: PurchaseOrder) -> Plan:
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
     lacking = [key for key in samples if not all(key in rows for rows in held)]
     if lacking:  # what is in the cache need not be for sale any more
-        _check_outputs(description, order.kinds)
+        check_outputs(description, order.kinds)
         if order.abandon != "all":
             _check_name(description, cache, lacking, kept.of_others)
     pending = cache.pending(claims)
@@ -250,7 +249,7 @@ def plan(order: PurchaseOrder) -> Plan:
             for key in to_buy
         ),
         request_size=order.request_size,
-        new_requests=ceil(len(to_buy) / order.request_size),
+        new_requests=order.requests_for(len(to_buy)),
         quota=quota,
         max_calls=order.max_calls,
         price_per_call=order.price_per_call,
@@ -300,7 +299,8 @@ def _check_name(
         )
 
 
-def _check_outputs(description: Description, kinds: tuple[str, ...]) -> None:
+def check_outputs(description: Description, kinds: Iterable[str]) -> None:
+    """Raise `PlanRefused` if the teacher does not sell all of these kinds."""
     for kind in kinds:
         if KIND_SEPARATOR in kind:
             raise PlanRefused(

@@ -38,7 +38,7 @@ def reconcile(teacher: Teacher, description: Description, cache: Cache, *, share
         TeacherError: the teacher cannot be reached, or has neither a log nor a counter.
         CacheError: the cache cannot be read.
     """
-    own = {teacher.payer, *teacher.former_payers}
+    own = {teacher.payer, teacher.credential}
     done_before = {record.idempotency_key for record in cache.purchases() if record.status in _ANSWERED}
     quota_before = teacher.quota()
     log = teacher.queries()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,15 @@ from sqlalchemy import Connection, delete, insert, select
 
 from distill_worker.cache.claims import Claims, Pending
 from distill_worker.cache.database import schema
-from distill_worker.cache.database.engine import explained, is_buyer_alive, open_engine, open_process_lock, shown
-from distill_worker.cache.database.schema_version import migrate
+from distill_worker.cache.database.engine import (
+    explained,
+    is_buyer_alive,
+    is_read_only,
+    open_database,
+    open_process_lock,
+    place_of,
+    shown,
+)
 from distill_worker.cache.database.write_retry import with_write_retry
 from distill_worker.cache.holdings import Holdings
 from distill_worker.cache.purchases import (
@@ -50,6 +57,9 @@ from distill_worker.errors import CacheError
 from shared.durable.engine import reading
 from shared.durable.process_lock import ProcessLock
 
+_NO_STREAM: Final = 0
+"""An id that no stream has."""
+
 
 class Cache:
     """An open cache. A context manager; use it from one thread."""
@@ -75,16 +85,17 @@ class Cache:
         self._holdings: dict[int, Holdings] = {}
         self._stream_ids: dict[tuple[str, str], int] = {}
         """Ids of committed streams: they never change."""
+        place = place_of(place) if isinstance(place, str) else place
+        self._place = place
         self.place = shown(place)
-        with explained(self.place):
+        with explained(place):
             if isinstance(place, Path):
                 if place.is_dir():
                     raise CacheError(f"{place}: expected the file of a cache, got a folder")
                 place = place.resolve()  # a link and its file are one cache, and share their leases
                 place.parent.mkdir(parents=True, exist_ok=True)
-            self._engine = open_engine(place)
-            with self._engine.begin() as connection:
-                migrate(connection)
+            self.is_read_only = isinstance(place, Path) and is_read_only(place)
+            self._engine = open_database(place)
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +111,8 @@ class Cache:
         if stream_id is None:
             with self.reading() as connection:
                 stream_id = find_stream(connection, teacher_id, output_kind)
+        if stream_id is None and self.is_read_only:
+            return _NO_STREAM
         if stream_id is None:
             with self.writing() as connection:
                 stream_id = make_stream(connection, teacher_id, output_kind)
@@ -154,20 +167,29 @@ class Cache:
             )
         return values.reshape(len(values), *shape)
 
+    def check_writable(self) -> None:
+        """Check that bought outputs could be stored. Raises `CacheError`."""
+        if self.is_read_only:
+            raise CacheError(
+                f"{self.place}: expected a cache that can be written, got one that can only be read; nothing was "
+                "spent. Choose another output.cache, or copy this one to a folder that can be written"
+            )
+
     @contextmanager
     def buying(self) -> Iterator[ProcessLock]:
         """Hold a lease: while it lasts, no other process touches the open purchases of this buyer."""
-        with explained(self.place):
+        self.check_writable()
+        with explained(self._place):
             buyer = open_process_lock(self._engine)
         try:
             yield buyer
         finally:
-            with explained(self.place):
+            with explained(self._place):
                 buyer.close()
 
     def is_alive(self, buyer_id: str | None) -> bool:
         """Whether the buyer with this id still holds its lease."""
-        with explained(self.place):
+        with explained(self._place):
             return is_buyer_alive(self._engine, buyer_id)
 
     def pending(self, claims: Claims) -> Pending:
@@ -231,7 +253,7 @@ class Cache:
                 if raw is not None:
                     keep_raw(connection, purchase, raw, now=self._clock())
 
-        with explained(self.place):
+        with explained(self._place):
             with_write_retry(self._engine.begin, write, self._sleep)
 
     def keep(self, purchase: Purchase, raw: RawAnswer, *, reason: str, query_id: str | None = None) -> None:
@@ -245,7 +267,7 @@ class Cache:
                 mark_unread(connection, purchase, query_id=query_id, now=self._clock())
                 keep_raw(connection, purchase, raw, reason=reason, now=self._clock())
 
-        with explained(self.place):
+        with explained(self._place):
             with_write_retry(self._engine.begin, write, self._sleep)
 
     def void(self, purchase: Purchase) -> None:
@@ -277,18 +299,32 @@ class Cache:
         return len(abandoned)
 
     def save_teacher(self, address: str, description: Mapping[str, Any]) -> None:
-        """Save the description that the teacher at an address returned, and its class names beside its outputs."""
+        """Save the description that the teacher at an address returned.
+
+        A cache that can only be read stays as it is.
+        """
+        if self.is_read_only:
+            return
         row = {"address": address, "description": json.dumps(description), "seen_at": self._clock()}
         with self.writing() as connection:
             connection.execute(delete(schema.addresses).where(schema.addresses.c.address == address))
             connection.execute(insert(schema.addresses).values(row))
-            save_class_names(connection, description["id"], description.get("class_names"))
 
     def teacher_description(self, address: str) -> tuple[dict[str, Any], float] | None:
         """The last description of the teacher at an address, and when it was saved, in seconds since the epoch."""
         with self.reading() as connection:
             row = connection.execute(select(schema.addresses).where(schema.addresses.c.address == address)).first()
         return None if row is None else (json.loads(row.description), row.seen_at)
+
+    def save_class_names(self, teacher_id: str, names: Sequence[str] | None) -> None:
+        """Save the names of a teacher's classes, in the order of its outputs, unless some are saved.
+
+        A cache that can only be read stays as it is.
+        """
+        if self.is_read_only:
+            return
+        with self.writing() as connection:
+            save_class_names(connection, teacher_id, names)
 
     def class_names(self, teacher_id: str) -> tuple[str, ...] | None:
         """The names of a teacher's classes, in the order of its outputs; None if none are saved."""
@@ -301,14 +337,15 @@ class Cache:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction during which no other process writes."""
-        with explained(self.place), self._engine.begin() as connection:
+        """A transaction during which no other process writes. Raises `CacheError` where the cache can only be read."""
+        self.check_writable()
+        with explained(self._place), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads, and never waits for a writer."""
-        with explained(self.place), reading(self._engine) as connection:
+        with explained(self._place), reading(self._engine) as connection:
             yield connection
 
     def current_holdings(self, connection: Connection, stream_id: int) -> Holdings:

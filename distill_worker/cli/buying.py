@@ -1,6 +1,8 @@
 """The commands that show a price, spend it, and check the bill: `plan`, `fetch`, `reconcile`."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,28 +17,40 @@ from distill_worker.cli.console import say
 from distill_worker.cli.options import Abandon, All, AsJson, ConfigFile, MaxCalls, Overrides, Yes
 from distill_worker.cli.tables_buying import answers, money, show_plan, show_reconciliation
 from distill_worker.config.load import load_config
-from distill_worker.errors import CheckFailed, ConfigError, counted
+from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, WorkerError, counted
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
+from distill_worker.runs.targets import count_held
 
 
 def plan(
     config_file: ConfigFile, overrides: Overrides = None, max_calls: MaxCalls = None, as_json: AsJson = False
 ) -> None:
-    """Show what a run would cost in calls, money and time; spend nothing. Exit status 5 if the quota cannot pay."""
+    """Show what a run would cost in calls, money and time; spend nothing. Exit status 5 if the quota cannot pay.
+
+    If the teacher cannot be reached, it shows what is wanted and cached, and ends with status 4.
+    """
     config = load_config(config_file, overrides or (), on_note=say)
     if not config.needs_teacher:
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
         return
+    problems: list[WorkerError] = []
     planned_run = preflight.Run(config, lambda: selected_samples(config, keep=False))
-    preflight.check_run(planned_run)
+    preflight.check_run(planned_run, problems.append)
     selected = planned_run.selected
-    with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
-        preflight.check_sale(planned_run, description, cache)
-        order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
-        made = plan_purchase(order)
+    try:
+        with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
+            preflight.check_sale(planned_run, description, cache, problems.append)
+            agreed_purchase.say_notes(planned_run, description)
+            order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
+            made = plan_purchase(order)
+            preflight.check_plan(made, problems.append)
+    except TeacherUnavailable:
+        _show_without_teacher(selected, config, as_json=as_json)
+        raise
     source = purchase.Source.of(config.teacher)
     if as_json:
         facts = {**made.facts(), **source.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}
@@ -45,7 +59,7 @@ def plan(
         show_plan(made, source, answers)
         agreed_purchase.say_round(config, selected)
         _say_later(selected, made)
-    preflight.check_plan(made)
+    _raise_first(problems)
 
 
 def fetch(
@@ -108,6 +122,28 @@ def reconcile(
     if result.differences:
         samples = counted(sum(row.samples for row in result.differences), "sample")
         raise CheckFailed(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
+
+
+def _raise_first(problems: Sequence[WorkerError]) -> None:
+    """Raise the first problem, if there is one, after the others are printed."""
+    for problem in problems[1:]:
+        say(f"error: {problem}")
+    if problems:
+        raise problems[0]
+
+
+def _show_without_teacher(selected: SelectedSamples, config: RunConfig, *, as_json: bool) -> None:
+    """Print what the data set and the cache say about a purchase whose teacher cannot be reached."""
+    keys, place = selected.samples.keys, config.output.cache
+    held: dict[str, int] = {}
+    if not (isinstance(place, Path) and not place.exists()):
+        with Cache(place) as cache:
+            held = count_held(cache, keys, config.teacher_kinds, config.teacher.output)
+    if as_json:
+        print(json.dumps({"wanted": len(keys), "cached_by_teacher": held}))
+        return
+    cached = ", ".join(f"{samples} of teacher {owner}" for owner, samples in held.items()) or "0"
+    print(f"wanted: {len(keys)}; cached in {shown(place)}: {cached}")
 
 
 def _say_later(selected: SelectedSamples, plan: Plan) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from distill_worker.cache import Cache
+from distill_worker.cache.database.engine import place_of
 from distill_worker.cache.exchange.export_import import export as export_file
 from distill_worker.cache.exchange.export_import import import_file
 from distill_worker.cache.summary import summarise
@@ -119,4 +120,5 @@ def _opened(cache: str) -> Cache:
 
 
 def _place(cache: str) -> Path | str:
-    return cache if "://" in cache else expanded_path(cache)
+    place = place_of(cache)
+    return expanded_path(cache) if isinstance(place, Path) else place

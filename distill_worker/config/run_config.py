@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from pydantic import field_validator, model_validator
 
+from distill_worker.cache.database.engine import place_of
 from distill_worker.config.data_sections import Augmentation, Budget, Corruption, Data
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.section import Section
@@ -16,6 +17,7 @@ from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInf
 from distill_worker.config.training_section import Student, Training
 from distill_worker.data.datasets import has_files
 from distill_worker.data.selection import STRATEGIES
+from distill_worker.errors import CacheError
 from distill_worker.methods import AnyMethod, Method, Mixing, method_name, why_not_together, why_not_with
 from shared.output_kinds import AUTO
 
@@ -27,16 +29,16 @@ class Output(Section):
     """The run directory."""
     cache: Path | str = Path("runs/cache.sqlite")
     """The store of bought outputs, which several runs may share: a SQLite file, or the URL of a PostgreSQL database
-    (`postgresql://...`), which several machines may share."""
+    (`postgresql://user:password@host/name`), which several machines may share. In a user name or password, write % as
+    %25, @ as %40, : as %3A, / as %2F, # as %23 and ? as %3F."""
 
     @field_validator("cache", mode="before")
     @classmethod
     def _file_or_database(cls, cache: object) -> object:
-        if isinstance(cache, str) and "://" in cache:
-            if not cache.startswith(("postgresql://", "postgresql+psycopg://")):
-                raise ValueError(f"expected a file or postgresql://..., got {cache.split('://')[0]}://...")
-            return cache
-        return Path(cache) if isinstance(cache, str) else cache
+        try:
+            return place_of(cache) if isinstance(cache, str) else cache
+        except CacheError as error:
+            raise ValueError(str(error).removeprefix("cache: ")) from error
 
 
 Track = Literal["queried", "labelled-pool", "unlabelled-pool"]

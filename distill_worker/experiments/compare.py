@@ -18,6 +18,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
@@ -26,15 +27,17 @@ from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.joint_purchase import (
     buy_jointly,
+    description_if_cached,
     distinct_purchases,
     joint_orders,
     kinds_of_cells,
+    selection_identity,
 )
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
-from distill_worker.runs import preflight, purchase
+from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
-from distill_worker.runs.targets import load_targets
+from distill_worker.runs.targets import load_bought
 from distill_worker.runs.train_student import train_student
 from distill_worker.teachers.base import Quota, Teacher
 
@@ -59,29 +62,33 @@ def run_comparison(
 
     Raises:
         CacheError: `max_calls` left some outputs for later; nothing was trained.
-        WorkerError: see `preflight.check_sale` and `purchase.buy`.
+        WorkerError: see `preflight.check_sales` and `purchase.buy`.
     """
     started = time.perf_counter()
     compare = comparison.compare
-    configs = [cell.config for cell in distinct_purchases(comparison.cells)]
-    runs = [preflight.Run(config, partial(_selected, config)) for config in configs]
-    for run in runs:
+    all_runs = _runs_of(comparison.cells, fresh=fresh)
+    for run in all_runs:
         preflight.check_run(run)
+    configs = [cell.config for cell in distinct_purchases(comparison.cells)]
+    runs = [run for config in configs for run in all_runs if run.config is config]
     base = comparison.cells[0].config
-    with _teacher(comparison, runs, display) as (client, teacher_facts), Cache(base.output.cache) as cache:
-        description = client.describe()
-        for run in runs:
-            preflight.check_sale(run, description, cache)
+    with Cache(base.output.cache) as cache:
+        description = None if compare.teacher is not None else description_if_cached(runs, cache)
+        if description is not None:
+            preflight.check_sales(all_runs, description, cache)
+            wanted = len({key for run in runs for key in run.samples.wanted})
+            display.note(f"all {wanted} wanted outputs are cached; no request was sent")
+            bought: dict[str, Any] = {"calls_paid": 0, "cache_hits": wanted, "quota": None}
+            teacher_facts: dict[str, Any] = {}
+        else:
+            with _teacher(comparison, runs, display) as (client, teacher_facts):
+                description = client.describe()
+                preflight.check_sales(all_runs, description, cache)
+                orders = joint_orders(runs, client, description, cache, max_calls=max_calls)
+                bought = _buy(comparison, runs, client, orders, on_plan or _within_quota, display)
         kinds = kinds_of_cells(comparison.cells, runs, description, cache)
-        before, cache_hits = client.quota(), 0
-        if orders := joint_orders(runs, client, description, cache, max_calls=max_calls):
-            images = runs[0].samples.images_by_key()
-            client.use_files(runs[0].samples.files_by_key())
-            address = base.resolved_teacher if compare.teacher is None else None
-            cache_hits = buy_jointly(
-                orders, images, address=address, on_plan=on_plan or _within_quota, display=display
-            ).cached
-        after = client.quota()
+        for line in classes.notes(base, all_runs[0].samples.dataset, description.class_names) if runs else ():
+            display.note(line)
     results = _train_all(comparison.cells, description.id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
     return {
         "data": base.data.name,
@@ -91,9 +98,7 @@ def run_comparison(
         "seeds": compare.seeds,
         "baseline": compare.baseline,
         "teacher": {"id": description.id, "outputs": sorted(set(chain(*kinds))), **teacher_facts},
-        "calls_paid": after.used - before.used if before and after else None,
-        "cache_hits": cache_hits,
-        "quota": _quota_facts(after),
+        **bought,
         "results": results,
         "seconds": round(time.perf_counter() - started, 1),
     }
@@ -116,6 +121,39 @@ def _teacher(
     with serving(teacher, compare.directory, quota=quota, features=features, display=display) as client:
         quota_of(client)
         yield client, teacher.facts()
+
+
+def _buy(
+    comparison: Comparison,
+    runs: Sequence[preflight.Run],
+    client: Teacher,
+    orders: Sequence[PurchaseOrder],
+    on_plan: Callable[[Plan], bool],
+    display: Display,
+) -> dict[str, Any]:
+    """Buy what is missing; the facts `calls_paid`, `cache_hits` and `quota`."""
+    before, cache_hits = client.quota(), 0
+    if orders:
+        images = runs[0].samples.images_by_key()
+        client.use_files(runs[0].samples.files_by_key())
+        # The description of the own teacher must not be taken for that of the teacher at the configured address.
+        address = comparison.cells[0].config.resolved_teacher if comparison.compare.teacher is None else None
+        samples, kinds = [run.samples for run in runs], [kind for order in orders for kind in order.kinds]
+        config, first = comparison.cells[0].config, orders[0]
+        cache_hits = buy_jointly(
+            orders,
+            images,
+            address=address,
+            on_plan=on_plan,
+            on_answer=classes.judge(config, samples, first.description, first.cache, kinds),
+            display=display,
+        ).cached
+    after = client.quota()
+    return {
+        "calls_paid": after.used - before.used if before and after else None,
+        "cache_hits": cache_hits,
+        "quota": _quota_facts(after),
+    }
 
 
 def _within_quota(plan: Plan) -> bool:
@@ -179,12 +217,21 @@ def _train_cell(
     if not config.needs_teacher:
         return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes
     with Cache(config.output.cache) as cache:
-        targets = load_targets(cache, teacher_id, samples.keys, kinds)
-    return train_student(config, samples, targets, teacher_id, fresh=fresh, note=notes.append), notes
+        bought = load_bought(cache, config, samples, teacher_id, kinds)
+    return train_student(config, samples, *bought, fresh=fresh, note=notes.append), notes
 
 
-def _selected(config: RunConfig) -> SelectedSamples:
-    return SelectedSamples(_samples(config), rounds=1, later=0, teacher_id=None)
+def _runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:
+    """The run of each cell. Cells that select the same samples share them."""
+    selections: dict[str, SelectedSamples] = {}
+
+    def select(config: RunConfig) -> SelectedSamples:
+        identity = selection_identity(config)
+        if identity not in selections:
+            selections[identity] = SelectedSamples(_samples(config), rounds=1, later=0, teacher_id=None)
+        return selections[identity]
+
+    return [preflight.Run(cell.config, partial(select, cell.config), trains=True, fresh=fresh) for cell in cells]
 
 
 def _samples(config: RunConfig) -> Samples:

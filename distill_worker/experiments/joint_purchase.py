@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from distill_worker.buying.fetch import Callbacks
+from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, OnAnswer
 from distill_worker.buying.order import Images, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
 from distill_worker.buying.plan import Plan
@@ -28,6 +28,13 @@ def distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
         if cell.config.needs_teacher:
             cells_by_purchase.setdefault(_purchase_identity(cell.config), cell)
     return list(cells_by_purchase.values())
+
+
+def description_if_cached(runs: Sequence[Run], cache: Cache) -> Description | None:
+    """The stored description of the teacher, if the outputs of all runs are in the cache; this sends no request."""
+    held = [purchase.cached_already(run.config, run.samples, cache) for run in runs]
+    descriptions = [one[1] for one in held if one is not None]
+    return descriptions[0] if descriptions and len(descriptions) == len(runs) else None
 
 
 def kinds_of_cells(
@@ -84,6 +91,7 @@ def buy_jointly(
     *,
     address: TeacherAddress | None,
     on_plan: Callable[[Plan], bool],
+    on_answer: OnAnswer = NO_CALLBACKS.on_answer,
     display: Display,
 ) -> Plan:
     """Buy what is missing; the plan of all orders. See `purchase.buy`.
@@ -96,6 +104,7 @@ def buy_jointly(
             progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} cached", plan.outstanding),
             on_wait=lambda left: display.note(f"waiting for another worker, which is buying {counted(left, 'sample')}"),
             on_end=lambda requests: display.note(f"ending; waiting for {counted(requests, 'answer')} to cache"),
+            on_answer=on_answer,
         )
         plan, bought = purchase.buy(
             orders,
@@ -112,6 +121,11 @@ def buy_jointly(
     return plan
 
 
-def _purchase_identity(config: RunConfig) -> str:
+def selection_identity(config: RunConfig) -> str:
+    """The settings of a comparison's run that its samples depend on."""
     mixing = [method.model_dump() for method in config.methods if getattr(method, "mixtures", 0)]
-    return repr((config.budget, config.teacher_kinds, config.corruption, config.augmentation, mixing))
+    return repr((config.budget, config.corruption, config.augmentation, mixing))
+
+
+def _purchase_identity(config: RunConfig) -> str:
+    return repr((config.teacher_kinds, selection_identity(config)))

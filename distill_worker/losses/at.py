@@ -9,6 +9,8 @@ from distill_worker.losses.shapes import at_least_float32
 def at_loss(student_features: Tensor, teacher_features: Tensor, *, power: int = 2) -> Tensor:
     """`mean (A_s / |A_s| - A_z / |A_z|)^2` over samples and places, A the mean over channels of `|features|^power`.
 
+    With a single place it is 0.
+
     Args:
         student_features: float `[batch, channels, height, width]`.
         teacher_features: float, of the same batch; no gradient flows into it. Channels may be others; of two areas the

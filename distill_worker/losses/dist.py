@@ -20,7 +20,8 @@ def dist_loss(
 
     rho is Pearson's correlation: of a sample's probabilities over the classes (inter-class), and of a class's
     probabilities over the batch (intra-class). Log-probabilities in place of logits, on either side, give the same
-    value. A row or column that does not vary has correlation 0.
+    value. A row or column that does not vary has correlation 0. A row of 2 classes, or a column of 2 samples, has
+    correlation 1 or -1 and no gradient.
 
     Args:
         student_logits: float `[batch, classes]`, unnormalised; a batch of at least 2.

@@ -12,7 +12,8 @@ def lskd_loss(student_logits: Tensor, teacher_logits: Tensor, *, temperature: fl
     """`T^2 KL(softmax(Z(z) / T) || softmax(Z(s) / T))`, averaged over the batch, with `Z(x) = (x - mean) / std`.
 
     Mean and (unbiased) standard deviation are those of a sample's logits over the classes. Log-probabilities in place
-    of logits, on either side, give the same value.
+    of logits, on either side, give the same value. With 2 classes the gradient is 0: only the order of two standardised
+    logits is left.
 
     Args:
         student_logits: float `[batch, classes]`, unnormalised; at least 2 classes.

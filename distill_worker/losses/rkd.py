@@ -18,7 +18,8 @@ def rkd_loss(
 
     Distances are averaged over all `batch^2` ordered pairs and angles over all `batch^3` triplets, those with repeated
     samples among them, which add 0; the mean distance is that of the pairs at a positive distance.
-    Not invariant to a constant added to a sample's logits: log-probabilities give another value.
+    Not invariant to a constant added to a sample's logits: log-probabilities give another value. With a batch of 2 the
+    gradient is 0.
 
     Args:
         student_logits: float `[batch, dims]`: logits, or features; a batch of at least 2.

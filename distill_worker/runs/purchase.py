@@ -1,6 +1,7 @@
 """One purchase from its configuration: connect, make the order, plan it, and buy what is missing."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import cached_kinds
 from distill_worker.teachers.base import Description, Teacher
 from distill_worker.teachers.http_errors import public_url
-from distill_worker.teachers.http_sender import payer_of
+from distill_worker.teachers.http_sender import credential_of
 from distill_worker.teachers.open_teacher import teacher_at
 
 
@@ -40,7 +41,7 @@ class Source:
     def of(cls, address: TeacherAddress) -> "Source":
         """The source at this address, and in the environment of this process."""
         url = url_of(address)
-        keys = tuple(name for name in ("TEACHER_API_KEY", "TEACHER_API_KEY_FILE") if os.environ.get(name))
+        keys = tuple(name for name in ("TEACHER_API_KEY", "TEACHER_API_KEY_FILE") if os.environ.get(name, "").strip())
         return cls(public_url(url), None if url == address.url else public_url(address.url), keys)
 
     def facts(self) -> dict[str, Any]:
@@ -63,10 +64,26 @@ class Source:
 def connect(
     config: RunConfig, on_retry: Callable[[str], None] = lambda _: None
 ) -> Iterator[tuple[Teacher, Description]]:
-    """Connect to the configured teacher; TEACHER_URL and the API key come from the environment."""
+    """Connect to the configured teacher; TEACHER_URL and the API key come from the environment.
+
+    `on_retry` is called once for retries of one kind, however many there are.
+    """
     address = config.resolved_teacher
-    with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=on_retry) as teacher:
+    with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=_each_once(on_retry)) as teacher:
         yield teacher, teacher.describe()
+
+
+def _each_once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """`say`, without the messages that differ from an earlier one in numbers alone."""
+    said: set[str] = set()
+
+    def say_if_new(message: str) -> None:
+        kind = re.sub(r"\d+(\.\d+)?", "#", message)
+        if kind not in said:
+            said.add(kind)
+            say(message)
+
+    return say_if_new
 
 
 def api_key() -> str | None:
@@ -168,10 +185,15 @@ def buy(
             abandon(order)
     plans = _plans(orders)
     whole = total(plans)
-    bound = on_plan(whole) or whole.max_calls is not None
     cache, bought = orders[0].cache, 0
+    if whole.outstanding:
+        cache.check_writable()
+    bound = on_plan(whole) or whole.max_calls is not None
+    if cache.is_read_only:
+        return whole, 0
     if address is not None:
-        save_description(cache, address, payer_of(api_key()), orders[0].description)
+        save_description(cache, address, orders[0].teacher.credential, orders[0].description)
+    cache.save_class_names(orders[0].description.id, orders[0].description.class_names)
     with cache.buying() as buyer:
         for order, made in zip(orders, plans, strict=True):
             if made.max_calls is not None and not made.most_calls:
@@ -201,7 +223,7 @@ def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[P
 
     This sends no request: whether another teacher answers now shows at the next plan or purchase.
     """
-    stored = load_description(cache, config.resolved_teacher, payer_of(api_key()))
+    stored = load_description(cache, config.resolved_teacher, credential_of(api_key()))
     if stored is None:
         return None
     description, seen_at = stored

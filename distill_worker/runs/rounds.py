@@ -4,11 +4,9 @@ Each round trains a student from scratch on everything bought so far, in a run d
 last round's student is the run's student. A killed run resumes from the last selection on disk.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
@@ -16,11 +14,9 @@ from distill_worker.errors import ConfigError, RunError, WeightsFileError
 from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.runs.samples import Samples, dataset_of
 from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
+from distill_worker.runs.targets import Bought
 from distill_worker.runs.train_student import device_of
 from shared.weights import WeightsError, load_weights
-
-Bought = tuple[Mapping[str, Tensor], str | None]
-"""Outputs by kind, one row for each of `samples.keys`, and the id of their teacher."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +82,11 @@ def run_in_rounds(
         selected = _combined(config, pool, selections)
         bought = buy(selected)
         is_last = selected.rounds == config.budget.rounds
-        round_config = config if is_last else _config_of_round(config, selected)
+        round_config = config_of_round(config, selected)
         result = train(round_config, selected.samples, bought)
         if is_last:
             return result
-        selections = _with_next_selection(config, pool, selections, round_config, bought[1])
+        selections = _with_next_selection(config, pool, selections, round_config, bought.teacher_id)
 
 
 def check_teacher(selected: SelectedSamples, teacher_id: str) -> None:
@@ -176,8 +172,10 @@ def _with_next_selection(
     return [*selections, selection]
 
 
-def _config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
-    """The training of a round before the last: a run on what is bought so far, in a directory of its own."""
+def config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
+    """The training of a round: before the last, a run on what is bought so far, in a directory of its own."""
+    if selected.rounds == config.budget.rounds:
+        return config
     budget = config.budget.model_copy(update={"n": len(selected.samples.chosen)})
     folder = config.output.directory / "rounds" / f"{selected.rounds:04}"
     output = config.output.model_copy(update={"directory": folder})

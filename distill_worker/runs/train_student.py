@@ -34,6 +34,7 @@ def train_student(
     samples: Samples,
     targets: Mapping[str, torch.Tensor],
     teacher_id: str | None,
+    class_order: tuple[int, ...] | None = None,
     *,
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
@@ -46,6 +47,7 @@ def train_student(
         samples: of the run.
         targets: the bought outputs by kind, one row for each of `samples.keys`; empty if no method needs a teacher.
         teacher_id: the teacher that they were bought from.
+        class_order: for each class of the data, its place among the teacher's; None if both have the same order.
         progress: called with the step and the loss whenever they are logged.
         fresh: first move an earlier run aside, to a folder in the same directory.
         note: shows where an earlier run was moved to.
@@ -56,23 +58,25 @@ def train_student(
     """
     training = config.training
     classes = len(samples.dataset.class_names)
-    teacher = to_teacher_logits(targets, classes, label_smoothing=config.teacher.label_smoothing)
+    teacher = to_teacher_logits(
+        targets, classes, label_smoothing=config.teacher.label_smoothing, class_order=class_order
+    )
     if teacher.output is not None and (reason := why_not_with(config.methods, teacher.output)) is not None:
         raise ConfigError(f"method: {reason}")
     device = device_of(training.device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
-    identity = identity_of(config, samples, _teacher_facts(teacher_id, teacher))
+    identity = identity_of(config, samples, teacher_facts(teacher_id, teacher))
     with directory.opened(identity, fresh=fresh, note=note):
         if (finished := directory.result()) is not None:
             return finished
         started = time.perf_counter()
-        data = _training_set(config, samples, teacher.targets, device)
-        network, objective = _initialised(config, samples.dataset, data)
+        data = training_set(config, samples, teacher.targets, device)
+        network, objective = initialised(config, samples.dataset, data)
         if training.channels_last:
             network = network.to(memory_format=torch.channels_last)
         best = train(network.to(device), objective.to(device), data, training, directory, progress)
-        weights = weights_bytes(network, _card(config, samples.dataset, teacher_id, teacher))
+        weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
         test = samples.dataset.test
         correct = _count(network, data, test.images.to(device), test.labels.to(device))
         result = {
@@ -117,14 +121,17 @@ def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, la
     return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
 
 
-def _teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, Any]:
+def teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, Any]:
+    """What a run's identity holds of its teacher."""
     output = {} if teacher.output in (None, LOGITS) else {"teacher_output": teacher.output, "completion": teacher.rule}
-    return {"teacher_id": teacher_id, **output}
+    order = {} if teacher.class_order is None else {"class_order": list(teacher.class_order)}
+    return {"teacher_id": teacher_id, **output, **order}
 
 
-def _training_set(
+def training_set(
     config: RunConfig, samples: Samples, targets: Mapping[str, torch.Tensor], device: torch.device
 ) -> TrainingSet:
+    """The samples and the teacher's outputs, by kind, on the device that trains."""
     chosen, held_out = torch.tensor(samples.chosen), torch.tensor(samples.validation, dtype=torch.int64)
     train_split, pool = samples.dataset.train, samples.pool(config.track)
     return TrainingSet(
@@ -140,8 +147,8 @@ def _training_set(
     )
 
 
-def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
-    """The student and its objective, initialised from the run's seed."""
+def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
+    """The student and its objective, initialised from the run's seed. Raises `ConfigError` if it cannot be built."""
     classes = len(dataset.class_names)
     check_methods(config, num_classes=classes, samples=len(data))
     with draws_from(config.training.seed):
@@ -170,7 +177,8 @@ def _initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tupl
         return network, Objective(config.methods, setting)
 
 
-def _card(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
+def card_of(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
+    """The description that goes into the student's weights file."""
     channels, height, width = dataset.image_shape
     return WeightsCard(
         network=config.student.network,

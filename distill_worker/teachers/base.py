@@ -1,6 +1,6 @@
 """The interface of a teacher, and the values that it returns."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -34,6 +34,17 @@ class Description:
     source: str | None = None
     """The teacher apart from the settings by which its answers are read: answers of one source can be read again under
     other settings. None if the settings change nothing in what an answer means."""
+    input_datatype: str | None = None
+    """The datatype of the images that it takes, as the Open Inference Protocol names it; None if it states none."""
+    states_classes: bool = True
+    """Whether `num_classes` is the teacher's own statement; otherwise it comes from the configuration."""
+    may_lack_classes: bool = False
+    """Whether the data may have more classes than `num_classes`, which the teacher never answers."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it states the shapes of images and outputs; otherwise the first answer shows whether they fit."""
+        return self.image_shape is not None and self.states_classes
 
 
 @dataclass(frozen=True)
@@ -123,8 +134,8 @@ class Teacher(Protocol):
         """
 
     @property
-    def former_payers(self) -> Collection[str]:
-        """Other names of this account, under which its earlier purchases may be recorded."""
+    def credential(self) -> str:
+        """A short hash of the API key; empty without one. Earlier versions recorded it as the payer."""
 
     def describe(self) -> Description:
         """The teacher's description of itself. Free. Raises `TeacherError`."""

@@ -10,23 +10,22 @@ is cut to its K largest; one with fewer is an error, because the rest is unknown
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import RawAnswer
-from distill_worker.config.answer_path import AnswerFields
+from distill_worker.config.answer_path import AnswerFields, values_at
 from distill_worker.data.sent_images import Files, own_file, png_of_file, png_of_pixels
 from distill_worker.errors import DataError, TeacherRefused
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, read_paid
 from distill_worker.teachers.http_errors import public_url
 from distill_worker.teachers.http_sender import Sender, received
-from distill_worker.teachers.labelled_answer import scores_of
-from shared.output_kinds import TOP_K, OutputKind
+from shared.output_kinds import TOP_K, OutputKind, sums_may_be_off_by
 from shared.sample_key import sample_key
 
 _PLAIN: Final = AnswerFields()
@@ -57,8 +56,7 @@ class LabelledScoresTeacher:
         `labels` is the class of each label, one label for a class at most; some classes may have none. `sends_files` is
         whether the user's own files are sent, see `use_files`; `image_size` is what the sent images are resized to.
         """
-        self.payer = sender.payer
-        self.former_payers = ()
+        self.payer = self.credential = sender.credential
         self._sender = sender
         self._url = url
         self._shown = public_url(url)
@@ -80,6 +78,7 @@ class LabelledScoresTeacher:
             outputs={str(kind): kind.shape(classes)},
             repeats_are_free=repeats_are_free,
             sends=self._sent_in_words(),
+            may_lack_classes=True,
             source=self._source(self._version),
         )
         self._is_whole = kind.shape(classes)[0] == classes
@@ -154,7 +153,7 @@ class LabelledScoresTeacher:
 
         def read(raw: RawAnswer) -> Answer:
             try:
-                scores = scores_of(
+                scores = _scores_of(
                     raw.content,
                     self._fields,
                     self._labels,
@@ -217,3 +216,64 @@ def _largest(scores: Mapping[int, float], kind: OutputKind) -> NDArray[np.float3
     if kind.k is None or len(best) < kind.k:
         raise ValueError(f"expected {kind.k} labels or more (teacher.top_k), got {len(best)}")
     return np.array([best], np.float32)
+
+
+def _scores_of(
+    content: bytes, fields: AnswerFields, labels: Mapping[str, int], kind: OutputKind, *, must_add_up_to_1: bool
+) -> dict[int, float]:
+    """The score of each class in an answer, from 0 to 1.
+
+    Args:
+        content: the answer, JSON.
+        fields: where labels and scores stand in it.
+        labels: the class of each label.
+        kind: the kind of output that is read, with the digits that scores are rounded to, if known.
+        must_add_up_to_1: whether they are the scores of all classes; other scores must add up to 1 at most.
+
+    Raises:
+        ValueError: it says something else.
+    """
+    answer = json.loads(content)
+    try:
+        named, values = values_at(fields.labels, answer), values_at(fields.scores, answer)
+    except ValueError as error:
+        raise ValueError(
+            f"expected a list of labels with scores at {fields.labels} and {fields.scores}: {error}; set teacher.answer"
+        ) from error
+    if len(named) != len(values):
+        raise ValueError(
+            f"expected a score for each label, got {len(named)} labels at {fields.labels} and {len(values)} scores at "
+            f"{fields.scores}"
+        )
+    scores: dict[int, float] = {}
+    for label, value in zip(named, values, strict=True):
+        name = str(label) if isinstance(label, int) and not isinstance(label, bool) else label
+        if not isinstance(name, str) or name not in labels:
+            raise ValueError(f"expected a label of [teacher.labels], got {label!r}")
+        if labels[name] in scores:
+            raise ValueError(f"expected each label once, got {name!r} twice")
+        scores[labels[name]] = _score(name, value, fields)
+    _check_sum(list(scores.values()), kind, must_add_up_to_1)
+    return scores
+
+
+def _score(label: str, value: Any, fields: AnswerFields) -> float:
+    highest = 100 if fields.percent else 1
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0 <= value <= highest:
+        return float(value / highest)
+    advice = "; if scores are percentages, set teacher.answer.percent = true" if is_number and 1 < value <= 100 else ""
+    raise ValueError(f"expected a score from 0 to {highest} for {label!r}, got {json.dumps(value)[:40]}{advice}")
+
+
+def _check_sum(scores: Sequence[float], kind: OutputKind, must_add_up_to_1: bool) -> None:
+    total = sum(scores)
+    off_by = float(sums_may_be_off_by(kind, np.array([scores]))[0])
+    # Rounding adds half of a last digit to a score at most, but a digit that is cut off may be a whole one.
+    over_by = off_by if kind.digits is None else len(scores) * 0.5 * 10.0**-kind.digits + 1e-6
+    if total > 1 + over_by:
+        raise ValueError(f"expected scores that add up to 1 at most, got {total:.6g}")
+    if must_add_up_to_1 and total < 1 - off_by:
+        raise ValueError(
+            f"expected scores of all {len(scores)} classes that add up to 1, within {off_by:.3g}, got {total:.6g}"
+        )

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from distill_worker.errors import counted
 from shared.output_kinds import (
-    DISTRIBUTIONS,
     FEATURES,
     LABEL,
     LOG_PROBABILITIES,
@@ -23,6 +22,7 @@ TOP_K_INDICES: Final = "top_k_indices"
 
 _FLOATING: Final = frozenset({"FP16", "FP32", "FP64"})
 _WHOLE: Final = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
+_ONE_NUMBER_A_CLASS: Final = (LOGITS, LOG_PROBABILITIES, PROBABILITIES)
 _ROUNDING: Final = 1e-3
 """How far outside 0 and 1 a probability may be: FP16 has three digits."""
 
@@ -161,14 +161,15 @@ def _whole(
     """All kinds in the metadata but top_k, in full precision."""
     for tensor in tensors:
         name = LOGITS if tensor["name"] == logits_name else str(tensor["name"])
-        shape = _sample_shape(tensor, _WHOLE | _FLOATING if name == LABEL else _FLOATING)
+        stated = _with_classes(tensor, num_classes) if name in _ONE_NUMBER_A_CLASS else tensor
+        shape = _sample_shape(stated, _WHOLE | _FLOATING if name == LABEL else _FLOATING)
         if shape is None or (name == LOGITS and tensor["name"] != logits_name):
             continue
         if name.startswith(FEATURES) and name != FEATURES:
             yield name, shape
         elif name == LABEL and shape in ((), (1,)):
             yield name, (1,)
-        elif name in DISTRIBUTIONS and name not in (LABEL, TOP_K) and shape == (num_classes,):
+        elif name in _ONE_NUMBER_A_CLASS and shape == (num_classes,):
             yield name, shape
 
 
@@ -188,6 +189,14 @@ def _sample_shape(tensor: Mapping[str, Any], datatypes: frozenset[str]) -> tuple
     if tensor.get("datatype", "FP32") not in datatypes or not isinstance(shape, list) or not shape:
         return None
     return tuple(shape[1:]) if all(isinstance(size, int) and size > 0 for size in shape[1:]) else None
+
+
+def _with_classes(tensor: Mapping[str, Any], num_classes: int) -> Mapping[str, Any]:
+    """The metadata of a distribution, with the number of classes where it is left open."""
+    match tensor.get("shape"):
+        case [samples, -1] if num_classes:
+            return {**tensor, "shape": [samples, num_classes]}
+    return tensor
 
 
 def _covers(entry: str, kind: str) -> bool:

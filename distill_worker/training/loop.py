@@ -100,6 +100,15 @@ def _train_to_the_end(
             directory.save_checkpoint(run.state())
 
 
+def take_first_step(
+    network: nn.Module, objective: Objective, data: TrainingSet, training: Training, *, batch_size: int
+) -> None:
+    """Take the first step of a training with a batch of another size; `network` and `objective` change."""
+    run = _RunningTraining(network, objective, data, training.model_copy(update={"batch_size": batch_size}))
+    run.set_training_mode()
+    run.step()
+
+
 class _RunningTraining:
     """A training between two steps. `state` and `restore` convert it to and from a checkpoint."""
 

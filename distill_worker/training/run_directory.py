@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import torch
 
@@ -72,11 +72,16 @@ class RunDirectory:
         """Check that `opened` would claim the directory for a run with at least these values; change no run's file.
 
         Raises:
-            RunError: as `opened`.
+            RunError: the directory cannot be written, or holds another run.
         """
-        with self._locked():
-            if not fresh and self._has_progress():
-                self._check_same(identity, partial=True)
+        self._lock_file().close()
+        if not fresh and self._has_progress():
+            self._check_same(identity, partial=True)
+
+    def check_idle(self) -> None:
+        """Raise `RunError` if another process is training in the directory."""
+        with self._locked(fcntl.LOCK_SH):  # two processes that check do not disturb each other
+            pass
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None."""
@@ -125,19 +130,21 @@ class RunDirectory:
             write_atomically(path, b"".join(line + b"\n" for line in lines if _is_step_until(line, step)))
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with self._translated_errors():
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
-        with lock:
+    def _locked(self, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
+        with self._lock_file() as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunError(
                     f"{self.path}: another process is training in this directory; wait for it, or choose another "
                     "output.directory"
                 ) from None
             yield
+
+    def _lock_file(self) -> TextIO:
+        with self._translated_errors():
+            self.path.mkdir(parents=True, exist_ok=True)
+            return (self.path / ".lock").open("w")
 
     def _has_progress(self) -> bool:
         return any((self.path / name).exists() for name in _PROGRESS)

@@ -51,15 +51,30 @@ class TeacherLogits:
     """All bought outputs of the samples, in the form that methods take."""
 
     targets: Mapping[str, Tensor]
-    """float32 `[samples, ...]`: `logits`, if a distribution was bought, and features by kind."""
+    """float32 `[samples, ...]`: `logits` in the data's order of classes, if a distribution was bought, and features by
+    kind."""
     output: str | None
     """The kind of distribution that was bought; None if there was none."""
     rule: str | None
     """The conversion to logits, in words; None if nothing was changed."""
+    class_order: tuple[int, ...] | None = None
+    """For each class of the data, its place among the teacher's; None if both have the same order."""
 
 
-def to_teacher_logits(bought: Mapping[str, Tensor], num_classes: int, *, label_smoothing: float = 0.1) -> TeacherLogits:
+def to_teacher_logits(
+    bought: Mapping[str, Tensor],
+    num_classes: int,
+    *,
+    label_smoothing: float = 0.1,
+    class_order: tuple[int, ...] | None = None,
+) -> TeacherLogits:
     """Convert the distribution among the bought outputs, float32 `[samples, ...]` by kind, to logits.
+
+    Args:
+        bought: the outputs, in the teacher's order of classes.
+        num_classes: at least 2.
+        label_smoothing: see `to_logits`.
+        class_order: for each class of the data, its place among the teacher's; None if both have the same order.
 
     Raises:
         TeacherError: there are several distributions, or values that their kind cannot have.
@@ -72,8 +87,9 @@ def to_teacher_logits(bought: Mapping[str, Tensor], num_classes: int, *, label_s
     if not distributions:
         return TeacherLogits(targets, None, None)
     kind = distributions[0]
-    targets[LOGITS] = to_logits(kind, bought[str(kind)], num_classes, label_smoothing=label_smoothing)
-    return TeacherLogits(targets, str(kind), rule_of(kind, label_smoothing=label_smoothing))
+    logits = to_logits(kind, bought[str(kind)], num_classes, label_smoothing=label_smoothing)
+    targets[LOGITS] = logits if class_order is None else logits[:, list(class_order)]
+    return TeacherLogits(targets, str(kind), rule_of(kind, label_smoothing=label_smoothing), class_order)
 
 
 def rule_of(kind: OutputKind, *, label_smoothing: float = 0.1) -> str | None:

@@ -4,13 +4,16 @@ Invariant: one transaction writes at a time, so what a writing transaction has r
 """
 
 import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool, StaticPool
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,10 @@ class EngineOptions:
     """Whether `let_commits_be_lost` has an effect, at the price of one more PRAGMA in each writing transaction."""
     checkpoint_pages: int | None = None
     """The size of the write-ahead log at which SQLite empties it; None for SQLite's default."""
+
+
+class UnreadableLog(Exception):
+    """A SQLite file lacks transactions that are in its log only, and the log cannot be read without writing."""
 
 
 def open_engine(place: Path | str, options: EngineOptions) -> Engine:
@@ -45,6 +52,50 @@ def open_engine(place: Path | str, options: EngineOptions) -> Engine:
         engine = create_engine(url, isolation_level="READ COMMITTED")
         _listen_postgresql(engine, options)
     return engine
+
+
+def open_read_only_engine(file: Path) -> Engine:
+    """An engine on a SQLite file that can be read but not written, such as one on a read-only mount.
+
+    Connecting raises `UnreadableLog` where the file lacks transactions that only its log has.
+    """
+    # Whether there is a log may change between two connections.
+    return _deferred_engine(file, lambda: _connect_read_only(file), NullPool)
+
+
+def open_copy_in_memory(file: Path) -> Engine:
+    """An engine on a copy of a SQLite file that can be read but not written; its changes are lost at the end.
+
+    Raises:
+        UnreadableLog: as `open_read_only_engine`.
+    """
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    with closing(_connect_read_only(file)) as source:
+        source.backup(copy)
+    return _deferred_engine(file, lambda: copy, StaticPool)
+
+
+def _deferred_engine(file: Path, connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engine:
+    engine = create_engine(URL.create("sqlite", database=str(file)), creator=connect, poolclass=pool)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return engine
+
+
+def _connect_read_only(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(_read_only_uri(file), uri=True, isolation_level=None, check_same_thread=False)
+
+
+def _read_only_uri(file: Path) -> str:
+    uri = f"file:{quote(str(file.resolve()))}?mode=ro"
+    if Path(f"{file}-shm").exists():
+        return uri
+    for log in (Path(f"{file}-wal"), Path(f"{file}-journal")):
+        if log.exists() and log.stat().st_size:
+            raise UnreadableLog(
+                f"its last transactions are in {log.name}, which cannot be read here: copy both files to a folder that "
+                "can be written, and use the copy"
+            )
+    return f"{uri}&immutable=1"  # without a log no process writes the file; SQLite would want to make one
 
 
 def is_sqlite(engine: Engine) -> bool:

@@ -10,6 +10,7 @@ of death, so liveness depends on no clock, no process id that may be used again,
 import fcntl
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -110,7 +111,7 @@ def _lock_path(folder: Path, process_id: str) -> Path:
 def _is_file_locked(path: Path) -> bool:
     """Whether a process holds the lock on this file. The file of a dead process is removed."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
@@ -118,7 +119,8 @@ def _is_file_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only mount it stays
+            path.unlink()
         return False
     finally:
         os.close(descriptor)

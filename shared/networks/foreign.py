@@ -5,6 +5,7 @@ Neither need accept every size from 8x8 up: the sizes are the network's own busi
 
 import importlib
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,9 +13,12 @@ from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from torch import nn
 
+_INSTALLED: Final = tuple(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+_OURS: Final = Path(__file__).parents[1]
 _SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
 
 
@@ -46,17 +50,15 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
     imported once, a file is run each time.
 
     Raises:
-        ValueError: no such module, file or factory, a module or factory that raises anything, or one that returns no
-            network.
+        ValueError: no such module, file or factory, code that raises, or a factory that returns no network; the message
+            names the line of the code.
     """
     name = f"{source}:{factory}"
     with importable(own_folders(source)):
         try:
             module = _run_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
-        except ImportError as error:
-            raise ValueError(f"network: {source!r} cannot be imported ({error})") from error
         except (Exception, SystemExit) as error:  # the user's code may raise anything
-            raise ValueError(f"network: {source!r} cannot be imported ({_raised(error)})") from error
+            raise ValueError(f"network: {source!r} cannot be imported ({described(error)})") from error
         make = getattr(module, factory, None)
         if make is None:
             raise ValueError(f"network: {source!r} has no {factory!r}")
@@ -67,11 +69,33 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
         except (Exception, SystemExit) as error:  # as above
             raise ValueError(
                 f"network: {name!r} failed when called with num_classes={num_classes} and in_channels={in_channels} "
-                f"({_raised(error)})"
+                f"({described(error)})"
             ) from error
     if not isinstance(network, nn.Module):
         raise ValueError(f"network: expected {name!r} to return a torch.nn.Module, got {type(network).__name__}")  # noqa: TRY004 - as above
     return network
+
+
+def described(error: BaseException) -> str:
+    """What the user's code raised, and the last line of that code on the way to it, if there is one."""
+    text = " ".join(str(error).split()) or "no message"
+    what = text if isinstance(error, ImportError) else f"{type(error).__name__}: {text}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(frame.filename)]
+    if isinstance(error, SyntaxError) or not frames:  # the text of a SyntaxError names its file and line
+        return what
+    return f"{what}, in {frames[-1].filename}, line {frames[-1].lineno}"
+
+
+def _is_own(file: str) -> bool:
+    """Whether a file is the user's: neither this project's, nor installed, nor of Python."""
+    path = Path(file)
+    return path.is_file() and not is_installed(path) and not path.is_relative_to(_OURS)
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a file or folder belongs to the standard library or to an installed package."""
+    in_packages = {"site-packages", "dist-packages"} & set(path.parts)
+    return bool(in_packages) or any(path.is_relative_to(place) for place in _INSTALLED)
 
 
 def own_folders(source: str) -> list[str]:
@@ -89,12 +113,6 @@ def importable(folders: Sequence[str]) -> Iterator[None]:
         for folder in folders:
             with suppress(ValueError):
                 sys.path.remove(folder)
-
-
-def _raised(error: BaseException) -> str:
-    """What the user's code raised, and where."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error}, in {place.filename}, line {place.lineno}"
 
 
 def _renew_first_convolution(network: nn.Module, in_channels: int) -> None:

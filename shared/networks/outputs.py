@@ -13,6 +13,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from shared.networks.foreign import described
+
 _TRIED: Final = (1, 2)
 """Batch sizes of the check: some networks drop the dimension of the batch where it is 1."""
 
@@ -59,8 +61,8 @@ def check_network(network: nn.Module, image_shape: tuple[int, int, int], num_cla
                 output = network(images)
         except Exception as error:  # the network's own code may raise anything
             raise ValueError(
-                f"network: expected one that takes images of shape {list(image_shape)}, got {type(error).__name__} "
-                f"from it ({error}); choose another network, or images of another size"
+                f"network: expected one that takes images of shape {list(image_shape)}, got an error from "
+                f"it ({described(error)}); choose another network, or images of another size"
             ) from error
         if (shape := list(logits_of(output).shape)) != [samples, num_classes]:
             raise ValueError(

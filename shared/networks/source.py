@@ -7,14 +7,13 @@ directory, that of a file, and what else is importable without being installed. 
 import ast
 import importlib.util
 import sys
-import sysconfig
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from shared.networks.foreign import importable, own_folders
+from shared.networks.foreign import importable, is_installed, own_folders
 
 _DIGEST_LENGTH: Final = 16
 _TUITION: Final = ("shared", "teacher_service", "distill_worker")
@@ -110,11 +109,4 @@ def _along(name: str, folders: Sequence[str]) -> Iterator[_Module]:
 
 def _others_not_installed() -> list[str]:
     """The other places that modules are imported from, but for the standard library and installed packages."""
-    installed = [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return [
-        folder
-        for folder in sys.path
-        if folder
-        and not any(Path(folder).is_relative_to(place) for place in installed)
-        and not {"site-packages", "dist-packages"} & set(Path(folder).parts)
-    ]
+    return [folder for folder in sys.path if folder and not is_installed(Path(folder))]

@@ -5,23 +5,25 @@ Results go to standard output, logs and errors to standard error. The exit statu
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO, cast
+from typing import Annotated, Any, NoReturn, TextIO, cast, get_args
 
 import structlog
 import typer
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.table import Column, Table
 
+from shared.durable.database_url import shown_url
 from shared.exit_status import ExitStatus
-from teacher_service.database.engine import Database, LedgerUnusable, explained, open_database, without_password
+from teacher_service.database.engine import Database, LedgerUnusable, explained, ledger_exists, open_database
 from teacher_service.errors.service_errors import LedgerUnavailable, ServiceError
 from teacher_service.keys.key_file import KeyFileError
-from teacher_service.settings import Settings
+from teacher_service.settings import Settings, is_service_link
 
 DataDir = Annotated[
     Path | None,
@@ -41,22 +43,34 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 
 @contextmanager
-def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[Database]:
+def open_ledger(data_dir: Path | None, *, creates: bool = False) -> Iterator[Database]:
     """Open the ledger that the settings name; an error ends the command with a message.
 
-    A missing ledger is created, unless `existing` is true.
+    A missing ledger is created, with a note, if `creates` is true. Otherwise a mistyped folder would become one.
     """
     log_to_stderr()
     settings = read_settings(data_dir=data_dir)
-    file = str(settings.ledger).removeprefix("sqlite:///")
-    if existing and "://" not in file and not Path(file).exists():
-        fail(f"{file}: expected a ledger, got no such file; name its folder with --data-dir", ExitStatus.UNUSABLE_FILE)
     with explained_errors(settings):
+        is_new = not ledger_exists(settings.ledger)
+        place = shown(settings.ledger)
+        if is_new and not creates:
+            fail(
+                f"{place}: expected a ledger, got none; name its folder with --data-dir. `keys create` and `serve` "
+                "create a ledger",
+                ExitStatus.UNUSABLE_FILE,
+            )
         engine = open_database(settings.ledger)
+        if is_new:
+            print(f"{place}: a new ledger was created", file=sys.stderr)
         try:
             yield engine
         finally:
             engine.dispose()
+
+
+def shown(ledger: str | Path) -> str:
+    """The place of a ledger for messages: its file, or its URL without the password."""
+    return shown_url(ledger).removeprefix("sqlite:///") if isinstance(ledger, str) else str(ledger)
 
 
 @contextmanager
@@ -75,12 +89,30 @@ def explained_errors(settings: Settings) -> Iterator[None]:
 
 def read_settings(**options: Any) -> Settings:
     """The settings from the options that are not None and from the environment."""
+    link = os.environ.get("TEACHER_PORT")
+    if options.get("port") is None and is_service_link(link):
+        print(
+            f"note: TEACHER_PORT={link} is ignored: Kubernetes sets it for a service named teacher. To choose a port, "
+            "use --port; to have no such variables, set enableServiceLinks: false",
+            file=sys.stderr,
+        )
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        fail(f"{field}: {first['msg']}, got {without_password(repr(first['input']))}")
+        fail(_complaint(error.errors(include_url=False)[0]))
+
+
+def _complaint(problem: Any) -> str:
+    """A sentence about a setting. What a secret, or all settings together, were set to is not in it."""
+    field, message = ".".join(str(part) for part in problem["loc"]), problem["msg"].removeprefix("Value error, ")
+    if not field:
+        return str(message)
+    annotation = Settings.model_fields[field].annotation if field in Settings.model_fields else None
+    if SecretStr in (annotation, *get_args(annotation)):
+        least = problem.get("ctx", {}).get("min_length")
+        return f"{field}: {message if least is None else f'expected at least {least} characters, got fewer'}"
+    value = problem["input"]
+    return f"{field}: {message}, got {shown_url(str(value)) if field == 'database_url' else repr(value)}"
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:

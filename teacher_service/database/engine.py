@@ -1,19 +1,19 @@
 """The database of the ledger: a SQLite file, or a PostgreSQL database that several services share."""
 
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Engine, update
+from sqlalchemy import Connection, Engine, inspect, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.durable import process_lock
+from shared.durable.database_url import shown_url, without_secrets
 from shared.durable.engine import EngineOptions, is_sqlite, open_engine, reading
 from shared.durable.process_lock import ProcessLock
-from teacher_service.database.schema import chain_head
+from teacher_service.database.schema import api_keys, chain_head
 from teacher_service.database.schema_version import LedgerTooNew, migrate
 from teacher_service.database.sqlite_file_guard import keep_to_its_file
 
@@ -52,27 +52,51 @@ def open_database(ledger: str | Path) -> Engine:
     return engine
 
 
+def ledger_exists(ledger: str | Path) -> bool:
+    """Whether there is a ledger at this place: a file that is not empty, or a database with the ledger's tables.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the server cannot be reached.
+        OSError: the folder of a file cannot be read.
+    """
+    engine = open_engine(ledger, _OPTIONS)
+    try:
+        if is_sqlite(engine):
+            return _size_of(Path(str(engine.url.database))) > 0
+        return inspect(engine).has_table(api_keys.name)
+    finally:
+        engine.dispose()
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 @contextmanager
 def explained(ledger: str | Path) -> Iterator[None]:
     """Translate every error of the database or of the disk into `LedgerUnusable`, but for a closed pipe."""
     try:
         yield
     except LedgerTooNew as error:
-        raise LedgerUnusable(f"{without_password(ledger)}: {error}") from error
+        raise LedgerUnusable(f"{_shown(ledger)}: {error}") from error
     except BrokenPipeError:  # the reader of the results has closed them; the ledger is sound
         raise
     except (SQLAlchemyError, OSError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         on_server = str(ledger).startswith("postgresql:")
+        if on_server:
+            reason = without_secrets(reason, str(ledger))
         remedy = "the server runs and TEACHER_DATABASE_URL is right" if on_server else "the folder can be written"
         raise LedgerUnusable(
-            f"{without_password(ledger)}: the ledger cannot be opened ({reason}); check that {remedy}"
+            f"{_shown(ledger)}: the ledger cannot be opened ({reason}); check that {remedy}"
         ) from error
 
 
-def without_password(url: object) -> str:
-    """The text of a URL, or of whatever contains one, without the password in it."""
-    return re.sub(r"//[^/]*@", "//***@", str(url))
+def _shown(ledger: str | Path) -> str:
+    return shown_url(ledger) if isinstance(ledger, str) else str(ledger)
 
 
 def open_process_lock(engine: Engine) -> ProcessLock:

@@ -75,7 +75,7 @@ class FakeTeacher:
     """See the module; `limit` is its quota in samples, unlimited and untold when None."""
 
     payer: str = "alice"
-    former_payers: tuple[str, ...] = ()
+    credential: str = ""
     log: Sequence[LoggedQuery] | None = None
     """What `queries` returns; None: it has no readable log."""
     limit: int | None = None
@@ -89,6 +89,8 @@ class FakeTeacher:
     features: bool | None = None
     rates: tuple[Rate, ...] = ()
     stopped: bool = False
+    paths_read: list[str] = field(default_factory=list)
+    """The paths that were read of it, where it is served."""
     key_name: str | None = None
 
     def __post_init__(self) -> None:

@@ -1,63 +1,252 @@
-"""Every check of the registry ends `fetch` and `run` before a call is spent: the service's `used` stays 0."""
+"""Every check of the registry ends `plan`, `fetch` and `run` before a call is spent: the teacher's `used` stays 0."""
 
+import fcntl
 import json
+import os
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from distill_worker.cli.command import main
+from distill_worker.config.load import load_config
 from distill_worker.runs.preflight import CHECKS
+from distill_worker.runs.rounds import selected_samples
+from distill_worker.runs.saved_selections import SavedSelections
+from distill_worker.training.run_directory import RunDirectory
+from shared.exit_status import ExitStatus
+from teacher_service.policy.output_policy import OutputPolicy
 from tests.end_to_end.processes import RunningService
+from tests.foreign.oip_server import ForeignModel, served
 
 QUOTA = 100
+CONFIG, FILE, REJECTED = (
+    ExitStatus.WRONG_USAGE,
+    ExitStatus.UNUSABLE_FILE,
+    ExitStatus.PURCHASE_REJECTED,
+)
+Before = Callable[[Path, pytest.MonkeyPatch], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault, and the message that names it."""
+    """One fault, the message that names it, and the exit status."""
 
     message: str
     """A part of the message: its field, and what was expected."""
+    status: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Overrides of the configuration."""
-    before: Callable[[Path], Mapping[str, Any]] = lambda _folder: {}
+    before: Before = lambda _folder, _patch: {}
     """Makes files in the test's folder; further overrides."""
+    commands: Sequence[str] = ("plan", "fetch", "run")
     quota: int = QUOTA
+    foreign: Callable[[], ForeignModel] | None = None
+    """Another teacher than the service."""
 
 
-def _npz(folder: Path, *, shape: tuple[int, ...] = (8, 8), classes: int = 10) -> dict[str, Any]:
-    """A data set of random images, as overrides."""
-    draw = np.random.default_rng(0)
-    arrays: dict[str, Any] = {}
-    for split, samples in (("train", 40), ("test", 20)):
-        arrays[f"{split}_images"] = draw.integers(0, 256, (samples, *shape), dtype=np.uint8)
-        arrays[f"{split}_labels"] = np.arange(samples) % classes
-    np.savez(folder / "data.npz", **arrays)
-    return {"data.name": "npz", "data.path": str(folder / "data.npz")}
+def _network(code: str) -> Before:
+    """A network of the user's own."""
 
+    def write(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
+        head = "import torch\nfrom torch import nn\n\ndef network(num_classes, in_channels):\n"
+        (folder / "own.py").write_text(head + "".join(f"    {line}\n" for line in code.splitlines()))
+        return {"student.network": f"{folder / 'own.py'}:network"}
+
+    return write
+
+
+def _npz(*, shape: tuple[int, ...] = (8, 8), classes: int = 10) -> Before:
+    """A data set of random images."""
+
+    def write(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
+        draw = np.random.default_rng(0)
+        arrays: dict[str, Any] = {}
+        for split, samples in (("train", 40), ("test", 20)):
+            arrays[f"{split}_images"] = draw.integers(0, 256, (samples, *shape), dtype=np.uint8)
+            arrays[f"{split}_labels"] = np.arange(samples) % classes
+        np.savez(folder / "data.npz", **arrays)
+        return {"data.name": "npz", "data.path": str(folder / "data.npz")}
+
+    return write
+
+
+def _below_a_file(setting: str) -> Before:
+    def write(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
+        (folder / "file").write_text("")
+        return {setting: str(folder / "file" / "place")}
+
+    return write
+
+
+def _finished(**facts: Any) -> Before:
+    """The run directory holds a finished run that differs in these facts."""
+
+    def finish(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
+        config = load_config(folder / "run.toml")
+        directory = RunDirectory(config.output.directory)
+        with directory.opened(config.identity | {"samples": "0" * 16, "teacher_id": "t", **facts}):
+            directory.finish(b"", {})
+        return {}
+
+    return finish
+
+
+def _in_use(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    """Another open file holds the lock, as another process would, for as long as the tests run."""
+    (folder / "run").mkdir()
+    fcntl.flock(os.open(folder / "run" / ".lock", os.O_CREAT | os.O_WRONLY), fcntl.LOCK_EX)
+    return {}
+
+
+def _chosen_with_another_teacher(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    rounds = {"budget.strategy": "entropy", "budget.rounds": 2}
+    config = load_config(folder / "run.toml", [f"{name}={json.dumps(value)}" for name, value in rounds.items()])
+    candidates = selected_samples(config, keep=True).samples
+    saved = SavedSelections.in_run(config)
+    [first] = saved.read()
+    others = [key.hex() for key in candidates.images_by_key() if key.hex() not in first.keys]
+    saved.write(first.model_copy(update={"round": 2, "teacher_id": "another", "keys": tuple(others[:5])}))
+    return rounds
+
+
+def _no_leases(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    """The cache's file can be opened, but the folder for the leases of buyers cannot be made."""
+    (folder / "cache.sqlite.buyers").write_text("")
+    return {}
+
+
+def _full_disk(place: str) -> Before:
+    """The disk of a folder is full, by what the system says."""
+
+    def fill(folder: Path, patch: pytest.MonkeyPatch) -> Mapping[str, Any]:
+        (folder / "cache").mkdir()
+        full = folder / place
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0 if Path(path) == full else 10**12))
+        return {"output.cache": str(folder / "cache" / "cache.sqlite")}
+
+    return fill
+
+
+def _foreign(**facts: Any) -> Callable[[], ForeignModel]:
+    return lambda: ForeignModel(
+        lambda images: np.zeros((len(images), 10)), image_shape=(1, 8, 8), num_classes=10, name="teacher", **facts
+    )
+
+
+_ONE_IMAGE_FAILS = """
+class Network(nn.Linear):
+    def forward(self, images):
+        return super().forward(images.flatten(1)).squeeze(0)
+return Network(64, num_classes)
+"""
+_TRAINING_FAILS = """
+class Network(nn.Linear):
+    def forward(self, images):
+        if self.training:
+            raise ArithmeticError("mine")
+        return super().forward(images.flatten(1))
+return Network(64, num_classes)
+"""
 
 FAULTS: dict[str, list[Fault]] = {
-    "device": [Fault("training.device: expected a CUDA device", {"training.device": "cuda"})],
+    "device": [Fault("training.device: expected a CUDA device", CONFIG, {"training.device": "cuda"})],
+    "directory": [
+        Fault("place: cannot write to it", FILE, before=_below_a_file("output.directory")),
+        Fault("training.steps: 2 in the directory, 3 now", FILE, {"training.steps": 3}, before=_finished()),
+        Fault("budget.n: 10 in the directory, 11 now", FILE, {"budget.n": 11}, before=_finished(), commands=["run"]),
+        Fault("another process is training in this directory", FILE, before=_in_use, commands=["run"]),
+    ],
     "samples": [
-        Fault("budget.n: expected at most 1297", {"budget.n": 1_000_000}),
-        Fault("budget.features", {"budget.strategy": "k-center", "budget.features": "absent.safetensors"}),
+        Fault("budget.n: expected at most 1297", CONFIG, {"budget.n": 1_000_000}),
+        Fault("budget.features", CONFIG, {"budget.strategy": "k-center", "budget.features": "absent.safetensors"}),
+        Fault("absent.npz: expected an .npz file", FILE, {"data.name": "npz", "data.path": "absent.npz"}),
     ],
-    "image-shape": [
-        Fault("data: expected images of shape [1, 8, 8]", before=lambda folder: _npz(folder, shape=(9, 9)))
+    "methods": [
+        Fault("method: lskd needs at least 3 classes, got 2", CONFIG, {"method.name": "lskd"}, _npz(classes=2)),
+        Fault("method: rkd needs batches of at least 3", CONFIG, {"method.name": "rkd", "budget.n": 2}),
     ],
-    "classes": [Fault("data: expected 10 classes", before=lambda folder: _npz(folder, classes=3))],
-    "outputs": [Fault("teacher.output: expected 'top_k:99'", {"teacher.output": "top_k:99"})],
-    "quota": [Fault("budget.n: expected a quota for 10 calls", quota=3)],
+    "teacher": [Fault("teacher: expected another, from which", FILE, before=_chosen_with_another_teacher)],
+    "image-shape": [Fault("data: expected images of shape [1, 8, 8]", REJECTED, before=_npz(shape=(9, 9)))],
+    "datatype": [
+        Fault(
+            "teacher.input_name: expected an input that takes images as UINT8, pixels from 0 to 255, got",
+            REJECTED,
+            foreign=_foreign(image_datatype="FP32"),
+        )
+    ],
+    "classes": [Fault("data: expected 10 classes", REJECTED, before=_npz(classes=3))],
+    "class-names": [
+        Fault(
+            "data: expected the classes of the teacher, 'nought', ",
+            CONFIG,
+            {"teacher.class_names": ["nought", *"123456789"]},
+        ),
+        Fault("data.classes: expected classes of the data set", CONFIG, {"data.classes.zero": "0"}),
+        Fault("data.classes: expected classes of the teacher", CONFIG, {"data.classes.0": "zero"}),
+    ],
+    "outputs": [
+        Fault("teacher.output: expected 'top_k:99'", REJECTED, {"teacher.output": "top_k:99"}),
+        Fault(
+            "method: rkd needs logits",
+            REJECTED,
+            {"method.name": "rkd"},
+            foreign=_foreign(tensors=("log_probabilities",)),
+        ),
+    ],
+    "run": [Fault("teacher_id: 't' in the directory", FILE, before=_finished(), commands=["run"])],
+    "dry-pass": [
+        Fault("student.network", CONFIG, {"student.network": "resnet9"}),
+        Fault("student.network", CONFIG, {"student.network": "no_such_module:network"}),
+        Fault("KeyError: 'mine'", CONFIG, before=_network("raise KeyError('mine')")),
+        Fault(
+            "student.network", CONFIG, before=_network("return nn.Sequential(nn.Flatten(), nn.Linear(63, num_classes))")
+        ),
+        Fault(
+            "student.network",
+            CONFIG,
+            before=_network("return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes + 1))"),
+        ),
+        Fault(
+            "at least one trainable parameter",
+            CONFIG,
+            before=_network("return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes)).requires_grad_(False)"),
+        ),
+        Fault(
+            "got torch.float32 [1, 10, 8, 8]", CONFIG, before=_network("return nn.Conv2d(in_channels, num_classes, 1)")
+        ),
+        Fault("expected a positive weight", CONFIG, {"method.weight": 0, "method.label_weight": 0}),
+        Fault("student.network", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
+        Fault("student.network", CONFIG, before=_network(_TRAINING_FAILS)),
+        Fault("student.network", CONFIG, {"student.network": "torchvision:vit_b_32"}),
+        Fault("layer", CONFIG, {"method.name": "ckd", "method.on": "features", "method.student_layer": "absent"}),
+        Fault("method.student_layer: ", CONFIG, {"method.name": "at", "method.student_layer": "pooled"}),
+        Fault(
+            "linear layer",
+            CONFIG,
+            {"budget.strategy": "badge", "budget.rounds": 2},
+            before=_network("return nn.Sequential(nn.Conv2d(in_channels, num_classes, 8), nn.Flatten())"),
+        ),
+    ],
+    "disk-space": [Fault("MB of free disk space for the student", FILE, before=_full_disk("run"))],
+    "cache": [
+        Fault("cache of bought outputs cannot be used", FILE, before=_below_a_file("output.cache")),
+        Fault("cache of bought outputs cannot be used", FILE, before=_no_leases),
+    ],
+    "cache-space": [Fault("MB of free disk space for the outputs", FILE, before=_full_disk("cache/cache.sqlite"))],
+    "quota": [Fault("budget.n: expected a quota for 10 calls", REJECTED, quota=3)],
 }
 """The faults of each check, by the name of the check."""
 
 ELSEWHERE = {
-    "teacher": "tests/distill_worker/runs/test_rounds.py",
+    "agreement": "tests/end_to_end/test_classes_by_name.py",
     "limit": "tests/distill_worker/cli/test_buying.py",
 }
 """Checks whose fault needs an earlier purchase, and the tests that have it."""
@@ -67,13 +256,13 @@ def test_every_check_has_a_fault() -> None:
     assert {check.name for check in CHECKS} == FAULTS.keys() | ELSEWHERE.keys()
 
 
-@pytest.mark.parametrize("command", ["plan", "fetch", "run"])
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "command"),
     [
-        pytest.param(fault, id=f"{name}-{number}")
+        pytest.param(fault, command, id=f"{name}-{number}-{command}")
         for name, faults in FAULTS.items()
         for number, fault in enumerate(faults)
+        for command in fault.commands
     ],
 )
 def test_nothing_is_spent(
@@ -84,17 +273,33 @@ def test_nothing_is_spent(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    key = one_service.new_key(tmp_path.name, fault.quota)
-    monkeypatch.setenv("TEACHER_URL", one_service.url)
+    config = _config(tmp_path)
+    settings = {**fault.settings, **fault.before(tmp_path, monkeypatch)}
+    with _teacher(fault, one_service, tmp_path.name, monkeypatch) as used:
+        monkeypatch.setattr(sys, "argv", ["distill-worker", command, str(config), *_overrides(settings)])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        ended = capsys.readouterr()
+        assert fault.message in ended.err
+        assert exited.value.code == fault.status
+        assert used() == 0
+
+
+@contextmanager
+def _teacher(
+    fault: Fault, service: RunningService, name: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], int]]:
+    """The fault's teacher, in the environment; what it charged."""
+    if fault.foreign is not None:
+        model = fault.foreign()
+        with served(model) as url:
+            monkeypatch.setenv("TEACHER_URL", url)
+            yield lambda: sum(model.charged)
+        return
+    key = service.new_key(name, fault.quota, outputs=OutputPolicy.parse("logits,features"))
+    monkeypatch.setenv("TEACHER_URL", service.url)
     monkeypatch.setenv("TEACHER_API_KEY", key.token)
-    settings = {**fault.settings, **fault.before(tmp_path)}
-    monkeypatch.setattr(sys, "argv", ["distill-worker", command, str(_config(tmp_path)), *_overrides(settings)])
-    with pytest.raises(SystemExit) as exited:
-        main()
-    ended = capsys.readouterr()
-    assert exited.value.code not in (0, 1, None), ended.err
-    assert fault.message in ended.err
-    assert one_service.quota(key.token)["used"] == 0
+    yield lambda: int(service.quota(key.token)["used"])
 
 
 def _config(folder: Path) -> Path:

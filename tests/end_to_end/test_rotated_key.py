@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_worker.teachers.http_sender import payer_of
+from distill_worker.teachers.http_sender import credential_of
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, join, start
 
@@ -58,7 +58,7 @@ def test_lost_answer_is_repeated_with_the_new_secret(
     assert used == (8 if step.startswith("answer") else 4)
     new = _rotated(service, tmp_path, key)
     if recorded != "as now":
-        _record_payer(tmp_path, payer_of(new if recorded.endswith("this secret") else key))
+        _record_payer(tmp_path, credential_of(new if recorded.endswith("this secret") else key))
     assert _fetch(config, new) == 0, (tmp_path / "log").read_text()
     assert service.quota(new)["used"] == N
     assert _reconcile(config, new) == 0, (tmp_path / "log").read_text()

@@ -37,6 +37,7 @@ class ForeignModel:
     tensors: tuple[str, ...] = ("logits", "log_probabilities", "probabilities", "top_k", "top_k_indices", "label")
     """What it offers, before renaming."""
     input_name: str = "images"
+    image_datatype: str = "UINT8"
     logits_name: str = "logits"
     top_k: int = 2
     binary: bool = True
@@ -68,7 +69,7 @@ class ForeignModel:
             }
             for tensor in self.tensors
         ]
-        taken = {"name": self.input_name, "datatype": "UINT8", "shape": [-1, *self.image_shape]}
+        taken = {"name": self.input_name, "datatype": self.image_datatype, "shape": [-1, *self.image_shape]}
         versions = {"versions": list(self.versions)} if self.versions else {}
         return {"name": self.name, "platform": "foreign", "inputs": [taken], "outputs": told, **versions}
 

@@ -211,13 +211,29 @@ def test_factory_that_gives_no_network_is_refused(here: Path, name: str, message
         assert _modules_from(here) == []
 
 
-@pytest.mark.parametrize("name", ["own_fault:broken", "own_fault.py:broken"])
-def test_error_of_the_factory_itself_says_where_it_was_raised(here: Path, name: str) -> None:
-    (here / "own_fault.py").write_text(_CODE)
-    line = _CODE.splitlines().index('    raise KeyError("the factory\'s own fault")') + 1
-    message = rf"'{name}' failed when called .*KeyError: .the factory's own fault.*own_fault\.py, line {line}\)"
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("def make(**_):\n    raise KeyError('mine')", "failed when called .*KeyError: 'mine', in {file}, line 2"),
+        (
+            "def make(**_):\n    import sys\n    sys.exit('no')",
+            "failed when called .*SystemExit: no, in {file}, line 3",
+        ),
+        ("from torch import nn\ndef make(**_):\n    return nn.Linear(-1, 2)", "RuntimeError: .*, in {file}, line 3"),
+        ("def make(**_):\n    return other()\ndef other():\n    1 / 0", "ZeroDivisionError: .*, in {file}, line 4"),
+        ("x = 1\ny = undefined\n", "cannot be imported .NameError: .*, in {file}, line 2"),
+        ("def make(:\n", "cannot be imported .SyntaxError: .*own_fault.py, line 1"),
+        ("raise SystemExit", "cannot be imported .SystemExit: no message, in {file}, line 1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["own_fault:make", "own_fault.py:make"])
+def test_error_of_the_users_code_names_its_line(here: Path, name: str, code: str, reason: str) -> None:
+    """The last line of that code, also where torch raised."""
+    file = here / "own_fault.py"
+    file.write_text(code)
+    with pytest.raises(ValueError, match=reason.format(file=file)) as raised:
         build_network(name, num_classes=3, in_channels=2)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("statement", ["1 / 0", "raise SystemExit(3)", "def make(:"])

@@ -140,10 +140,10 @@ def _fail(_: Tensor) -> None:
         (_Net(lambda x: x[:1]), r"expected logits of shape \[2, 3\] .*got \[1, 3\]"),
         (_Net(lambda x: x.argmax(dim=1)), r"expected logits, float .*got torch.int64"),
         (_Net(lambda _: "logits"), "got str"),
-        (_Net(_fail), r"images of shape \[1, 8, 8\], got KeyError from it .*the network's own fault"),
+        (_Net(_fail), r"images of shape \[1, 8, 8\], got an error from it .KeyError: .*the network's own fault"),
         (
             nn.Sequential(nn.Flatten(), nn.Linear(100, 3)),
-            r"images of shape \[1, 8, 8\], got RuntimeError from it .*shapes",
+            r"images of shape \[1, 8, 8\], got an error from it .RuntimeError: .*shapes",
         ),
         (nn.Flatten(), "got one without any"),
         (_Late(), r"every parameter to exist before the first call, got 'last.bias' made by that call"),
@@ -157,5 +157,7 @@ def test_network_that_gives_no_logits_for_the_images_is_rejected(network: nn.Mod
 
 def test_vision_transformer_says_which_images_it_takes() -> None:
     network = build_network("torchvision:vit_b_32", num_classes=3, in_channels=1)
-    with pytest.raises(ValueError, match=r"images of shape \[1, 8, 8\], got AssertionError from it .*Expected 224"):
+    with pytest.raises(
+        ValueError, match=r"images of shape \[1, 8, 8\], got an error from it .AssertionError: .*Expected 224"
+    ):
         check_network(network, (1, 8, 8), 3)

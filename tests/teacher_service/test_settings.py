@@ -36,6 +36,26 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.host == "127.0.0.1", "an empty variable counts as none"
 
 
+@pytest.mark.parametrize("link", ["tcp://10.0.0.5:8000", "udp://10.0.0.5:53", "tcp://[fd00::1]:8000", ""])
+def test_port_that_kubernetes_sets_for_a_service_of_this_name_is_the_default(
+    link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so in every pod, whether it is wanted there or not."""
+    for name, value in {
+        "TEACHER_PORT": link,
+        "TEACHER_SERVICE_HOST": "10.0.0.5",
+        "TEACHER_SERVICE_PORT": "8000",
+        "TEACHER_SERVICE_PORT_HTTP": "8000",
+        "TEACHER_PORT_8000_TCP": "tcp://10.0.0.5:8000",
+        "TEACHER_PORT_8000_TCP_PROTO": "tcp",
+        "TEACHER_PORT_8000_TCP_PORT": "8000",
+        "TEACHER_PORT_8000_TCP_ADDR": "10.0.0.5",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert Settings().port == 8000
+    assert Settings(port=1234).port == 1234
+
+
 def test_what_is_passed_in_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEACHER_PORT", "9000")
     assert Settings(port=1234).port == 1234

@@ -3,21 +3,26 @@
 Blocks are numbered in the order in which they are committed, as one transaction writes at a time.
 """
 
+import os
+import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from distill_worker.cache.database.schema_version import CacheTooNew
+from distill_worker.cache.database.schema_version import CacheTooNew, is_current, migrate
 from distill_worker.errors import CacheError
 from shared.durable import engine as durable
 from shared.durable import process_lock
+from shared.durable.database_url import shown_url, url_fault, without_secrets
 from shared.durable.process_lock import ProcessLock
 
 _LOCK_FOLDER_SUFFIX: Final = ".buyers"
+_LIKE_A_URL: Final = re.compile(r"\s*postgres\w*\W.*@", re.IGNORECASE | re.DOTALL)
 
 _OPTIONS = durable.EngineOptions(busy_seconds=30, writer_lock=(0x7475, 2))
 
@@ -27,9 +32,48 @@ WHAT_TO_DO_WITH_A_FILE: Final = (
 _WHAT_TO_DO_WITH_A_SERVER: Final = "Is the server running, and is the URL right?"
 
 
-def open_engine(place: Path | str) -> Engine:
-    """An engine on a SQLite file, or on a database by a URL that passed `shown`. It does not connect yet."""
-    return durable.open_engine(place, _OPTIONS)
+_WHAT_TO_DO_WITH_A_FULL_DISK: Final = (
+    "Free some space, and run the same command again: what is in the cache is whole, and an answer that could not be "
+    "stored is repeated under its Idempotency-Key"
+)
+
+
+def place_of(text: str) -> Path | str:
+    """The place that a text names: a file, or the URL of a PostgreSQL database.
+
+    Raises:
+        CacheError: it looks like the URL of a database, and is none that can be used.
+    """
+    if text.startswith(("postgresql://", "postgresql+psycopg://")):
+        if (fault := url_fault(text)) is not None:
+            raise CacheError(f"cache: {fault}")
+        return text
+    if "://" in text or _LIKE_A_URL.match(text):
+        raise CacheError("cache: expected a file or postgresql://user:password@host:port/database, got another URL")
+    return Path(text)
+
+
+def is_read_only(file: Path) -> bool:
+    """Whether there is a file that cannot be written: on a read-only mount, or for lack of permission."""
+    return file.is_file() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+
+
+def open_database(place: Path | str) -> Engine:
+    """An engine on a SQLite file, or on a database by a URL from `place_of`, with its tables up to date.
+
+    Tables that an earlier version wrote are brought up to date in place; in memory where the file cannot be written.
+    """
+    if isinstance(place, Path) and is_read_only(place):
+        engine = durable.open_read_only_engine(place)
+        with engine.begin() as connection:
+            if is_current(connection):
+                return engine
+        engine = durable.open_copy_in_memory(place)
+    else:
+        engine = durable.open_engine(place, _OPTIONS)
+    with engine.begin() as connection:
+        migrate(connection)
+    return engine
 
 
 def open_process_lock(engine: Engine) -> ProcessLock:
@@ -47,34 +91,28 @@ def is_buyer_alive(engine: Engine, buyer_id: str | None) -> bool:
 
 
 def shown(place: Path | str) -> str:
-    """The place of a cache, without the password that a URL may hold.
-
-    Raises:
-        CacheError: it is a URL of another kind, or none.
-    """
-    if isinstance(place, Path):
-        return str(place)
-    try:
-        url = make_url(place)
-    except (ArgumentError, ValueError) as error:
-        raise CacheError(
-            f"cache: expected a file or postgresql://user@host:port/database, got no URL ({error})"
-        ) from error
-    if url.get_backend_name() != "postgresql":
-        raise CacheError(f"cache: expected a file or postgresql://..., got {url.drivername}://...")
-    return url.render_as_string(hide_password=True)
+    """The place of a cache, without the password that a URL may hold."""
+    return str(place) if isinstance(place, Path) else shown_url(place)
 
 
 @contextmanager
-def explained(place: str) -> Iterator[None]:
+def explained(place: Path | str) -> Iterator[None]:
     """Translate every error of the database into a `CacheError` that names the cache and what to do next."""
     try:
         yield
-    except CacheTooNew as error:
-        raise CacheError(f"{place}: {error}") from error
+    except (CacheTooNew, durable.UnreadableLog) as error:
+        raise CacheError(f"{shown(place)}: {error}") from error
     except (SQLAlchemyError, OSError, UnicodeError) as error:
-        reason = getattr(error, "orig", None) or error
-        advice = _WHAT_TO_DO_WITH_A_SERVER if "://" in place else WHAT_TO_DO_WITH_A_FILE
+        reason = str(getattr(error, "orig", None) or error).strip()
+        if isinstance(place, str):
+            reason = without_secrets(reason, place)
         raise CacheError(
-            f"{place}: the cache of bought outputs cannot be used ({str(reason).strip()}). {advice}"
+            f"{shown(place)}: the cache of bought outputs cannot be used ({reason}). {_what_to_do(place, error)}"
         ) from error
+
+
+def _what_to_do(place: Path | str, error: Exception) -> str:
+    if isinstance(place, str):
+        return _WHAT_TO_DO_WITH_A_SERVER
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
+    return _WHAT_TO_DO_WITH_A_FULL_DISK if code == sqlite3.SQLITE_FULL else WHAT_TO_DO_WITH_A_FILE

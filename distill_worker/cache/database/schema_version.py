@@ -8,13 +8,18 @@ from sqlalchemy import Connection, inspect, text
 from distill_worker.cache.database import schema
 
 _FIRST: Final = "0001"
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The version that this release reads and writes."""
 _MIGRATIONS: Final = Path(__file__).with_name("migrations")
 
 
 class CacheTooNew(Exception):
     """The cache was written by a later version of the worker."""
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the tables are those of this version."""
+    return _version(connection) == HEAD
 
 
 def migrate(connection: Connection) -> None:
@@ -29,8 +34,7 @@ def migrate(connection: Connection) -> None:
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"))
         connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
         return
-    has_version = "alembic_version" in tables
-    version = connection.scalar(text("SELECT version_num FROM alembic_version")) if has_version else None
+    version = _version(connection)
     if version == HEAD:
         return
     if version is not None and version > HEAD:
@@ -48,3 +52,8 @@ def migrate(connection: Connection) -> None:
     if version is None and "streams" in tables:
         command.stamp(config, _FIRST)  # the first releases wrote no version
     command.upgrade(config, HEAD)
+
+
+def _version(connection: Connection) -> str | None:
+    has_version = "alembic_version" in inspect(connection).get_table_names()
+    return connection.scalar(text("SELECT version_num FROM alembic_version")) if has_version else None

@@ -65,4 +65,4 @@ def test_log_is_read_only_if_it_can_matter(cache: Cache) -> None:
     _begun(cache, "new", KEYS[:1])
     _begun(cache, "former", KEYS[1:2])
     _begun(cache, "old", KEYS[2:3])
-    assert _charged(Unasked(payer="new", former_payers=("former",)), cache, [*KEYS[:2], KEYS[3]]) == frozenset()
+    assert _charged(Unasked(payer="new", credential="former"), cache, [*KEYS[:2], KEYS[3]]) == frozenset()

@@ -227,12 +227,6 @@ def test_open_purchase_of_another_data_set_is_explained(cache: CrashingCache, sa
     assert teacher.paid == 4
 
 
-def test_images_of_another_shape_are_refused_before_anything_is_sent(cache: CrashingCache, samples: Samples) -> None:
-    teacher = FakeTeacher(description=describe(shape=(3, 32, 32)))
-    with pytest.raises(WorkerError, match=r"\[3, 32, 32\].*\[1, 2, 2\]"):
-        plan_for(teacher, cache, samples)
-
-
 def test_another_teacher_is_bought_from_anew(cache: CrashingCache, samples: Samples) -> None:
     for teacher in (FakeTeacher(), FakeTeacher(description=describe("u"))):
         assert carry_out(teacher, cache, samples) == 12

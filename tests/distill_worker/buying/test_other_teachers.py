@@ -45,7 +45,9 @@ def test_another_address_or_version_may_be_the_same_teacher(cache: Cache, one: s
     (row,) = held_of_others(cache, one, ["logits"], KEYS[1:])
     assert (row.teacher_id, row.samples, row.may_be_the_same) == (other, 2, same)
     assert ("teacher.url" in str(row)) is same
-    assert str(row).startswith(f"2 samples to buy have their outputs in the cache from teacher {other}")
+    assert str(row).startswith(
+        f"2 samples to buy have their outputs in the cache, or in an open purchase, from teacher {other}"
+    )
 
 
 def test_only_samples_with_all_wanted_kinds_count(cache: Cache) -> None:
@@ -58,3 +60,11 @@ def test_only_samples_with_all_wanted_kinds_count(cache: Cache) -> None:
     assert [(row.teacher_id, row.samples) for row in rows] == [("http://localhost:8000/m/1", 2), ("abc", 4)]
     assert held_of_others(cache, HERE, ["logits"], KEYS[4:]) == ()
     assert held_of_others(cache, HERE, ["logits"], []) == ()
+
+
+def test_open_purchase_counts_because_it_may_have_been_charged(cache: Cache) -> None:
+    """Under the other address it would be repeated for nothing."""
+    other = "http://localhost:8000/m/1"
+    intend(cache, cache.order(other, ["logits"]), KEYS[:2], payer="alice")
+    assert [row.samples for row in held_of_others(cache, HERE, ["logits"], KEYS)] == [2]
+    assert held_of_others(cache, HERE, ["features.a"], KEYS) == ()

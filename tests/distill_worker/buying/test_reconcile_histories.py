@@ -87,7 +87,7 @@ def test_outputs_that_another_cache_bought_and_shared_are_told_as_imported(cache
 def test_counter_counts_what_was_bought_under_a_former_name(cache: Cache, samples: Samples) -> None:
     teacher = BookkeepingTeacher(limit=100, keeps_log=False)
     carry_out(teacher, cache, samples)
-    teacher.payer, teacher.former_payers = "key-id", ("alice",)
+    teacher.payer, teacher.credential = "key-id", "alice"
     found = reconcile(teacher, teacher.description, cache)
     assert (found.differences, found.samples("held")) == ((), 12)
 

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from distill_worker.cli.command import app
 from tests.distill_worker.cli.conftest import Command, facts_of
-from tests.distill_worker.fake_teacher import FakeTeacher
+from tests.distill_worker.fake_teacher import FakeTeacher, describe
+from tests.distill_worker.http_teacher import served
 
 COMMANDS = sorted(str(command.name or getattr(command.callback, "__name__", "")) for command in app.registered_commands)
 
@@ -38,7 +39,6 @@ def _spoil_directory(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("status", "arguments", "spoil", "needle"),
     [
-        (4, ["plan"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
         (4, ["fetch"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
         (4, ["run"], None, "http://127.0.0.1:1: the teacher cannot be reached"),
         (2, ["run", "--set", "budget.m=5"], None, "budget.m: unknown key"),
@@ -82,6 +82,28 @@ def test_evaluating_a_file_that_is_no_network_is_refused(command: Command, tmp_p
     ended = command("evaluate", tmp_path / "weights")
     assert (ended.status, ended.stdout) == (3, "")
     assert ended.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("bought", [0, 6])
+def test_plan_without_a_teacher_says_what_is_wanted_and_cached(
+    command: Command, config: Path, monkeypatch: pytest.MonkeyPatch, bought: int
+) -> None:
+    """Once, then one line that the teacher cannot be reached; and no cache is created for it."""
+    teacher = FakeTeacher(limit=20, description=describe(shape=(1, 8, 8), num_classes=10))
+    if bought:
+        with served(teacher) as url:
+            monkeypatch.setenv("TEACHER_URL", url)
+            assert command("fetch", config, "--max-calls", bought).status == 0
+        monkeypatch.setenv("TEACHER_URL", "http://127.0.0.1:1")
+    ended = command("plan", config)
+    cached = "6 of teacher t" if bought else "0"
+    assert ended.stdout == f"wanted: 10; cached in {config.parent}/cache.sqlite: {cached}\n"
+    assert ended.status == 4
+    assert [line for line in ended.stderr.splitlines() if "error" in line] == ended.stderr.splitlines()[-1:]
+    assert "http://127.0.0.1:1: the teacher cannot be reached" in ended.stderr
+    assert (config.parent / "cache.sqlite").exists() == bool(bought)
+    facts = json.loads(command("plan", config, "--json").stdout)
+    assert facts == {"wanted": 10, "cached_by_teacher": {"t": 6} if bought else {}}
 
 
 def test_interrupt_has_its_status(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,10 @@ def test_price_of_all_samples_needs_an_agreement(
     assert (teacher.paid, trained) == (0, [])
     facts = facts_of(command("compare", comparison, "--yes", "--json"))
     assert (facts["calls_paid"], facts["cache_hits"], teacher.paid, trained) == (8, 0, 8, [8])
-    again = facts_of(command("compare", comparison, "--json"))
+    teacher.describe = teacher.quota = lambda: pytest.fail("a request was sent")  # type: ignore[method-assign]
+    ended = command("compare", comparison, "--json")
+    assert "all 8 wanted outputs are cached; no request was sent" in ended.stderr
+    again = facts_of(ended)
     assert (again["calls_paid"], again["cache_hits"], teacher.paid) == (0, 8, 8)
 
 

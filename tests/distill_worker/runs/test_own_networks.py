@@ -73,7 +73,7 @@ _REJECTED = {
     ),
     "other size": (
         "def __init__(self, **a):\n        super().__init__(**a)\n        self.hidden = nn.Linear(784, 16)",
-        r"images of shape \[1, 8, 8\], got RuntimeError",
+        r"images of shape \[1, 8, 8\], got an error from it .RuntimeError",
     ),
     "map": (
         "def forward(self, images): return super().forward(images)[:, :, None, None].expand(-1, -1, 2, 2)",

@@ -1,6 +1,7 @@
 """One purchase from its configuration, with a fake teacher and a real cache."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,21 @@ def test_key_that_no_header_can_carry_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(WorkerError, match="API_KEY") as raised, connect(config):
         pytest.fail("there is no teacher")
     assert "clé" not in str(raised.value)
+
+
+def test_retries_of_one_kind_are_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their numbers are; another failure is reported as well."""
+    said: list[str] = []
+
+    @contextmanager
+    def teacher_at(_: object, *, on_retry: Callable[[str], None], **_options: object) -> Iterator[FakeTeacher]:
+        for message in ("no connection; in 0.5 s", "no connection; in 10 s", "busy; in 1 s", "busy; in 2.5 s"):
+            on_retry(message)
+        yield FakeTeacher()
+
+    monkeypatch.setattr("distill_worker.runs.purchase.teacher_at", teacher_at)
+    with connect(_config(tmp_path), said.append):
+        assert said == ["no connection; in 0.5 s", "busy; in 1 s"]
 
 
 def test_teacher_url_in_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

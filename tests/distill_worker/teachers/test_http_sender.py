@@ -211,7 +211,7 @@ def test_refused_repetition_does_not_claim_that_nothing_was_charged() -> None:
 
 
 def test_payer_tells_accounts_apart_and_gives_no_key_away() -> None:
-    payers = [Server(logits()).sender(api_key=key).payer for key in ("secret", "secret", "other", None)]
+    payers = [Server(logits()).sender(api_key=key).credential for key in ("secret", "secret", "other", None)]
     assert payers[0] == payers[1]
     assert len(set(payers)) == 3
     assert all(len(payer) <= 16 and "secret" not in payer for payer in payers)

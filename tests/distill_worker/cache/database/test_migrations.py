@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from distill_worker.cache import Cache
 from distill_worker.cache.database import schema, schema_version
-from distill_worker.cache.database.engine import open_engine
+from distill_worker.cache.database.engine import open_database
 from distill_worker.errors import CacheError
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
@@ -54,10 +54,10 @@ def test_teacher_of_the_first_release_may_name_its_classes_now(first_release: Pa
     """Earlier versions stored no names; those that are stored first stay."""
     with Cache(first_release) as cache:
         assert cache.class_names("teacher-a") is None
-        cache.save_teacher("somewhere", {"id": "teacher-a"})
+        cache.save_class_names("teacher-a", None)
         assert cache.class_names("teacher-a") is None
         for names in (["cat", "dog"], ["dog", "cat"]):
-            cache.save_teacher("somewhere", {"id": "teacher-a", "class_names": names})
+            cache.save_class_names("teacher-a", names)
             assert cache.class_names("teacher-a") == ("cat", "dog")
 
 
@@ -92,7 +92,7 @@ def test_migrated_tables_are_those_of_a_new_cache(first_release: Path, tmp_path:
     for path in (first_release, tmp_path / "new.sqlite"):
         with Cache(path):
             pass
-        engine = open_engine(path)
+        engine = open_database(path)
         # SQLite keeps texts of any length, so an old column that says a smaller one is as good.
         assert [change for change in _differences(engine) if "VARCHAR(length=40)" not in str(change)] == []
         engine.dispose()
@@ -102,7 +102,7 @@ def test_cache_on_postgresql_has_the_same_tables(postgres_server: PostgresServer
     with postgres_server.database() as url:
         with Cache(url):
             pass
-        engine = open_engine(url)
+        engine = open_database(url)
         assert _differences(engine) == []
         engine.dispose()
 

@@ -1,0 +1,218 @@
+"""What is checked before a call is spent: the registry of checks, and the functions that run them.
+
+`plan`, `fetch`, `run` (in each round) and `compare` run these checks. docs/checks.md is generated from the registry.
+tests/end_to_end/test_nothing_spent.py has a case for each check.
+
+Invariant: a check spends no call, and changes neither a purchase nor a run's result.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypeVar
+
+from distill_worker.buying.plan import Plan
+from distill_worker.cache import Cache
+from distill_worker.errors import WorkerError
+from distill_worker.runs.classes import check_names
+from distill_worker.runs.preflight.disk_space import check_cache, check_run_directory
+from distill_worker.runs.preflight.facts import Lesson, Run, Sale
+from distill_worker.runs.preflight.teacher_checks import (
+    check_agreement,
+    check_classes,
+    check_datatype,
+    check_image_shape,
+)
+from distill_worker.runs.rounds import check_teacher
+from distill_worker.runs.run_facts import identity_of
+from distill_worker.runs.train_student import check_methods, device_of, teacher_facts
+from distill_worker.teachers.base import Description
+from distill_worker.training.run_directory import RunDirectory
+
+__all__ = [
+    "CHECKS",
+    "Lesson",
+    "Run",
+    "Sale",
+    "check_lesson",
+    "check_plan",
+    "check_run",
+    "check_sale",
+    "check_sales",
+    "table",
+]
+
+Facts = TypeVar("Facts")
+
+Report = Callable[[WorkerError], None]
+"""Takes what a check raised."""
+
+
+def _raise(error: WorkerError) -> None:
+    raise error
+
+
+@dataclass(frozen=True)
+class Check(Generic[Facts]):
+    """One check."""
+
+    name: str
+    must_hold: str
+    """One sentence for the documentation: what must hold."""
+    run: Callable[[Facts], object]
+    """Raises `WorkerError` if it does not hold."""
+
+
+WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
+    Check(
+        "device", "This machine has the device in `training.device`", lambda run: device_of(run.config.training.device)
+    ),
+    Check(
+        "directory",
+        "`output.directory` can be written and holds no run of another configuration, where `fetch` may buy another "
+        "`budget.n`; before a training, no process trains in it",
+        lambda run: _check_directory(run),
+    ),
+    Check(
+        "samples",
+        "The data set can be read and has `budget.n` distinct samples; the weights file in `budget.features` fits",
+        lambda run: run.selected,
+    ),
+    Check(
+        "methods",
+        "Every method can learn something from the number of classes, and from the samples in a batch",
+        lambda run: check_methods(
+            run.config, num_classes=len(run.samples.dataset.class_names), samples=len(run.samples.images)
+        ),
+    ),
+)
+WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
+    Check(
+        "teacher",
+        "In rounds: the teacher is the one that earlier rounds were bought from",
+        lambda sale: check_teacher(sale.run.selected, sale.description.id),
+    ),
+    Check("image-shape", "The teacher takes images of the data's shape", check_image_shape),
+    Check("datatype", "The teacher takes images as the pixels that are sent (UINT8)", check_datatype),
+    Check("classes", "The teacher has as many classes as the data", check_classes),
+    Check(
+        "class-names",
+        "The teacher's class names are those of the data in any order, or `[data.classes]` maps them; no label in "
+        "`[teacher.labels]` is the name of another class; the names are those of earlier purchases",
+        lambda sale: check_names(sale.run.config, sale.run.samples.dataset, sale.description, sale.cache),
+    ),
+    Check("outputs", "The teacher sells this API key the outputs that the methods need", lambda sale: sale.kinds),
+    Check(
+        "agreement",
+        "If a part is bought already, the teacher agrees with the labels of the data more often than by chance",
+        check_agreement,
+    ),
+)
+WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
+    Check(
+        "run",
+        "Before a training: the run directory holds no run on other data, code or outputs",
+        lambda lesson: _check_identity(lesson),
+    ),
+    Check(
+        "dry-pass",
+        "The student can be built; it takes a training step on made-up outputs, classifies one image, and can be saved",
+        lambda lesson: lesson.weights_bytes,
+    ),
+    Check("disk-space", "The disk has space for the student and its checkpoints", check_run_directory),
+)
+WITH_CACHE: Final[tuple[Check[Sale], ...]] = (
+    Check("cache", "The cache can be written", lambda sale: _check_writable(sale.cache)),
+    Check("cache-space", "The disk has space for the outputs that the cache lacks", check_cache),
+)
+WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
+    Check("quota", "The quota suffices", Plan.check),
+    Check("limit", "`--max-calls` suffices for an open purchase, which is repeated first", Plan.check_limit),
+)
+
+STAGES: Final[Mapping[str, tuple[Check[Any], ...]]] = {
+    "the configuration and the data": WITHOUT_TEACHER,
+    "the teacher's description": WITH_DESCRIPTION,
+    "the shapes of its outputs": WITH_OUTPUTS,
+    "the cache, if it lacks outputs": WITH_CACHE,
+    "the plan": WITH_PLAN,
+}
+"""The checks by what they need, in the order in which they run."""
+CHECKS: Final[tuple[Check[Any], ...]] = tuple(check for checks in STAGES.values() for check in checks)
+
+
+def check_run(run: Run, report: Report = _raise) -> None:
+    """Check everything that needs no teacher. Raises `WorkerError`, unless `report` takes it."""
+    _run(WITHOUT_TEACHER, run, report)
+
+
+def check_sale(run: Run, description: Description, cache: Cache, report: Report = _raise) -> None:
+    """Check a run against its teacher's description, that its student can learn from the outputs, and the cache.
+
+    Raises:
+        WorkerError: a check failed, and `report` did not take it.
+    """
+    check_sales([run], description, cache, report)
+
+
+def check_sales(runs: Iterable[Run], description: Description, cache: Cache, report: Report = _raise) -> None:
+    """Check several runs as `check_sale` does, with one dry pass for all that are alike. Raises `WorkerError`."""
+    unlike: dict[str, Lesson] = {}
+    for run in runs:
+        sale = Sale(run, description, cache)
+        if run.config.needs_teacher:
+            _run(WITH_DESCRIPTION, sale, report)
+        lesson = replace(sale.lesson, like=unlike.get(sale.lesson.likeness))
+        check_lesson(lesson, report)
+        unlike.setdefault(lesson.likeness, lesson)
+        if sale.values_to_buy:
+            _run(WITH_CACHE, sale, report)
+
+
+def check_lesson(lesson: Lesson, report: Report = _raise) -> None:
+    """Check that the student can learn from these outputs. Raises `WorkerError`, unless `report` takes it."""
+    _run(WITH_OUTPUTS, lesson, report)
+
+
+def check_plan(plan: Plan, report: Report = _raise) -> None:
+    """Check the plan of a purchase. Raises `WorkerError`, unless `report` takes it."""
+    _run(WITH_PLAN, plan, report)
+
+
+def table() -> str:
+    """The registry as a Markdown table."""
+    rows = [f"| {check.name} | {check.must_hold} | {needs} |" for needs, checks in STAGES.items() for check in checks]
+    return "\n".join(["| check | what must hold | needs |", "|---|---|---|", *rows]) + "\n"
+
+
+def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> None:
+    for check in checks:
+        try:
+            check.run(facts)
+        except WorkerError as error:
+            report(error)
+
+
+def _check_directory(run: Run) -> None:
+    """Raise `RunError` if the directory cannot be written, holds a run of another configuration, or is in use.
+
+    Who only buys may buy more samples than a run in the directory has, and while it trains.
+    """
+    directory, identity = RunDirectory(run.config.output.directory), run.config.identity
+    directory.check(identity if run.trains else identity.without("budget", "n"), fresh=run.fresh)
+    if run.trains:
+        directory.check_idle()
+
+
+def _check_identity(lesson: Lesson) -> None:
+    """Raise `RunError` if the directory of the training that this command goes on to holds another run."""
+    run, training = lesson.run, lesson.run.training
+    if not run.trains:
+        return
+    identity = identity_of(training, run.samples, teacher_facts(lesson.teacher_id, lesson.teacher))
+    RunDirectory(training.output.directory).check(identity, fresh=run.fresh)
+
+
+def _check_writable(cache: Cache) -> None:
+    """Raise `CacheError` if the cache cannot be written."""
+    with cache.buying(), cache.writing():
+        pass

@@ -1,0 +1,44 @@
+"""Whether the disks have space for what a run writes: an estimate, before anything is written or bought."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from distill_worker.errors import CacheError, RunError
+from distill_worker.runs.preflight.facts import Lesson, Sale
+from distill_worker.training.loop import most_steps
+
+_BYTES_A_VALUE: Final = 4
+_MB: Final = 1e6
+
+
+def check_run_directory(lesson: Lesson) -> None:
+    """Raise `RunError` if there is too little space for the student and its checkpoints."""
+    training, samples = lesson.run.training.training, lesson.run.samples
+    copies = 1
+    if training.checkpoint_every < most_steps(training, len(samples.images)):
+        # Weights, momentum and the best weights so far; the earlier checkpoint stays until the next one is whole.
+        copies = 2 * (3 if samples.validation else 2)
+    needed, folder = copies * lesson.weights_bytes, lesson.run.training.output.directory
+    if (free := _free_bytes(folder)) < needed:
+        raise RunError(f"{folder}: {_too_small(needed, free, 'for the student and its checkpoints')}")
+
+
+def check_cache(sale: Sale) -> None:
+    """Raise `CacheError` if there is too little space for the outputs that are bought. A server's disk is not read."""
+    place = sale.run.config.output.cache
+    if not isinstance(place, Path):
+        return
+    needed = sale.values_to_buy * _BYTES_A_VALUE
+    if (free := _free_bytes(place)) < needed:
+        raise CacheError(f"{place}: {_too_small(needed, free, 'for the outputs to buy')}")
+
+
+def _free_bytes(path: Path) -> int:
+    """The free space where a file or folder is, or will be."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _too_small(needed: float, free: int, use: str) -> str:
+    return f"expected {needed / _MB:.1f} MB of free disk space {use}, got {free / _MB:.1f} MB. Nothing was spent"

@@ -1,0 +1,92 @@
+"""The dry pass: one training step of a run on made-up outputs, before the real ones are bought.
+
+It builds the student that the run will train, and does everything that training will do with it: the forward and
+backward pass of a small batch through the run's own objective, the evaluation of one image, the weights file.
+
+Invariant: it writes nothing, and the run's result is the same with and without it.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from distill_worker.config.run_config import RunConfig
+from distill_worker.data.selection.features import outputs_of
+from distill_worker.errors import ConfigError, WorkerError
+from distill_worker.runs.samples import Samples
+from distill_worker.runs.train_student import card_of, device_of, initialised, training_set
+from distill_worker.training.evaluate import count_correct
+from distill_worker.training.loop import take_first_step
+from distill_worker.training.teacher_logits import TeacherLogits
+from shared.networks.draws import kept_draws
+from shared.output_kinds import LABEL, LOGITS, PROBABILITIES, TOP_K, OutputKind
+from shared.weights import weights_bytes
+
+_BATCH_SIZE: Final = 4
+"""Enough for batch normalisation, and quick with a large network."""
+_LONGEST_REASON: Final = 300
+
+
+def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int:
+    """Take the first step of a training, evaluate one image, and throw the student away; the size of its weights file.
+
+    Args:
+        config: the training; in rounds, that of one round.
+        samples: of the training.
+        teacher: made-up outputs for all of them.
+
+    Raises:
+        ConfigError: the network cannot be trained on these data and outputs.
+    """
+    device = device_of(config.training.device)
+    with kept_draws():
+        try:
+            return _pass(config, samples, teacher, device)
+        except WorkerError:
+            raise
+        except Exception as error:  # the code of a network may raise anything
+            dataset, reason = samples.dataset, " ".join(str(error).split())[:_LONGEST_REASON]
+            raise ConfigError(
+                f"student.network: expected {config.student.network} to train on images of shape "
+                f"{list(dataset.image_shape)} in {len(dataset.class_names)} classes, got {type(error).__name__}: "
+                f"{reason}"
+            ) from error
+
+
+def made_up(kind: OutputKind, shape: Sequence[int], samples: int) -> Tensor:
+    """Outputs that a teacher could have returned, float32 `[samples, *shape]`. One value may stand for all samples."""
+    values = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    if kind.name == LABEL:
+        values = torch.zeros(1, *shape)
+    elif kind.name == TOP_K:
+        (count, _) = shape
+        values = torch.stack([torch.arange(float(count)), torch.full((count,), 1 / count)], dim=1)[None]
+    elif kind.name == PROBABILITIES:
+        values = values.softmax(dim=1)
+    elif not kind.is_features and kind.name != LOGITS:
+        values = values.log_softmax(dim=1)
+    return values.expand(samples, *shape)
+
+
+def _pass(config: RunConfig, samples: Samples, teacher: TeacherLogits, device: torch.device) -> int:
+    dataset = samples.dataset
+    data = training_set(config, samples, teacher.targets, device)
+    network, objective = initialised(config, dataset, data)
+    if config.training.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    network, objective = network.to(device), objective.to(device)
+    take_first_step(network, objective, data, config.training, batch_size=_batch_size(config))
+    images, labels = (part[:1].to(device) for part in (dataset.test.images, dataset.test.labels))
+    count_correct(network, images, labels, mean=dataset.mean, std=dataset.std)
+    card = card_of(config, dataset, None, teacher)
+    if config.budget.rounds > 1:
+        outputs_of(network, card, dataset.train.images[:1])
+    return len(weights_bytes(network, card))
+
+
+def _batch_size(config: RunConfig) -> int:
+    """The samples in the batch of a dry pass, which the run's methods accept."""
+    largest_group = max((getattr(method, "k", 2) for method in config.methods), default=2)
+    return min(config.training.batch_size, max(_BATCH_SIZE, largest_group))
