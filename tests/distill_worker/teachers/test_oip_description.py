@@ -112,8 +112,11 @@ def test_quota_is_unknown_where_there_is_no_such_endpoint() -> None:
         assert teacher.quota() is None
 
 
+HUGE = httpx.Response(200, content=b'{"limit": 1e400, "used": 0, "remaining": 0}')
+
+
 @pytest.mark.parametrize(
-    "answer", [refusal(401), httpx.Response(200, json={"quota": 5}), httpx.Response(200, json={"limit": None})]
+    "answer", [refusal(401), httpx.Response(200, json={"quota": 5}), httpx.Response(200, json={"limit": None}), HUGE]
 )
 def test_unreadable_quota_is_an_error(answer: httpx.Response) -> None:
     with Server(answer).teacher() as teacher, pytest.raises(TeacherError, match=URL):
@@ -208,6 +211,26 @@ def test_repeats_are_free_where_the_server_or_the_configuration_says_so(
 def test_images_of_any_size_are_no_shape() -> None:
     taken = [{"name": "images", "datatype": "UINT8", "shape": [-1, 3, -1, -1]}]
     assert describe({**METADATA, "inputs": taken}).image_shape is None
+
+
+def test_limit_of_nothing_a_minute_is_no_rate() -> None:
+    """No time is long enough for it; the teacher itself says so when it is asked."""
+    body = {"limit": 9, "used": 0, "remaining": 9, "samples_per_minute": {"limit": 0, "remaining": 0}}
+    with Server(httpx.Response(200, json=body)).teacher() as teacher:
+        quota = teacher.quota()
+    assert quota is not None
+    assert quota.seconds_for(5, 1) == 0.0
+
+
+@pytest.mark.parametrize("extensions", [None, 5, "binary_tensor_data", {}])
+def test_extensions_that_are_no_list_are_none(extensions: object) -> None:
+    assert describe(server={"name": "odd", "extensions": extensions}).id == f"{URL}/m/abc123"
+
+
+@pytest.mark.parametrize("versions", ["12", {"1": 1}, [None], [["1"]], ["9" * 5000]])
+def test_versions_that_cannot_be_read_are_an_error(versions: object) -> None:
+    with pytest.raises(TeacherError, match="expected model 'm'"):
+        describe({**METADATA, "versions": versions})
 
 
 def test_rates_are_read_from_the_quota() -> None:
