@@ -1,9 +1,11 @@
 """Every check of the registry ends `plan`, `fetch` and `run` before a call is spent: the teacher's `used` stays 0."""
 
+import fcntl
 import json
+import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +46,7 @@ class Fault:
     """Overrides of the configuration."""
     before: Before = lambda _folder, _patch: {}
     """Makes files in the test's folder; further overrides."""
+    commands: Sequence[str] = ("plan", "fetch", "run")
     quota: int = QUOTA
     foreign: Callable[[], ForeignModel] | None = None
     """Another teacher than the service."""
@@ -94,6 +97,13 @@ def _finished(**facts: Any) -> Before:
         return {}
 
     return finish
+
+
+def _in_use(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    """Another open file holds the lock, as another process would, for as long as the tests run."""
+    (folder / "run").mkdir()
+    fcntl.flock(os.open(folder / "run" / ".lock", os.O_CREAT | os.O_WRONLY), fcntl.LOCK_EX)
+    return {}
 
 
 def _chosen_with_another_teacher(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
@@ -151,6 +161,8 @@ FAULTS: dict[str, list[Fault]] = {
     "directory": [
         Fault("place: cannot write to it", FILE, before=_below_a_file("output.directory")),
         Fault("training.steps: 2 in the directory, 3 now", FILE, {"training.steps": 3}, before=_finished()),
+        Fault("budget.n: 10 in the directory, 11 now", FILE, {"budget.n": 11}, before=_finished(), commands=["run"]),
+        Fault("another process is training in this directory", FILE, before=_in_use, commands=["run"]),
     ],
     "samples": [
         Fault("budget.n: expected at most 1297", CONFIG, {"budget.n": 1_000_000}),
@@ -189,7 +201,7 @@ FAULTS: dict[str, list[Fault]] = {
             foreign=_foreign(tensors=("log_probabilities",)),
         ),
     ],
-    "run": [Fault("teacher_id: 't' in the directory", FILE, before=_finished())],
+    "run": [Fault("teacher_id: 't' in the directory", FILE, before=_finished(), commands=["run"])],
     "dry-pass": [
         Fault("student.network", CONFIG, {"student.network": "resnet9"}),
         Fault("student.network", CONFIG, {"student.network": "no_such_module:network"}),
@@ -244,13 +256,13 @@ def test_every_check_has_a_fault() -> None:
     assert {check.name for check in CHECKS} == FAULTS.keys() | ELSEWHERE.keys()
 
 
-@pytest.mark.parametrize("command", ["plan", "fetch", "run"])
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "command"),
     [
-        pytest.param(fault, id=f"{name}-{number}")
+        pytest.param(fault, command, id=f"{name}-{number}-{command}")
         for name, faults in FAULTS.items()
         for number, fault in enumerate(faults)
+        for command in fault.commands
     ],
 )
 def test_nothing_is_spent(

@@ -68,7 +68,8 @@ WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
     ),
     Check(
         "directory",
-        "`output.directory` can be written, holds no run of another configuration, and no process trains in it",
+        "`output.directory` can be written and holds no run of another configuration, where `fetch` may buy another "
+        "`budget.n`; before a training, no process trains in it",
         lambda run: _check_directory(run),
     ),
     Check(
@@ -108,7 +109,9 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
 )
 WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     Check(
-        "run", "The run directory holds no run on other data, code or outputs", lambda lesson: _check_identity(lesson)
+        "run",
+        "Before a training: the run directory holds no run on other data, code or outputs",
+        lambda lesson: _check_identity(lesson),
     ),
     Check(
         "dry-pass",
@@ -190,16 +193,21 @@ def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> None:
 
 
 def _check_directory(run: Run) -> None:
-    """Raise `RunError` if the directory cannot be written, is in use, or holds a run of another configuration."""
-    directory = RunDirectory(run.config.output.directory)
-    directory.check(run.config.identity, fresh=run.fresh)
+    """Raise `RunError` if the directory cannot be written, holds a run of another configuration, or is in use.
+
+    Who only buys may buy more samples than a run in the directory has, and while it trains.
+    """
+    directory, identity = RunDirectory(run.config.output.directory), run.config.identity
+    directory.check(identity if run.trains else identity.without("budget", "n"), fresh=run.fresh)
     if run.trains:
         directory.check_idle()
 
 
 def _check_identity(lesson: Lesson) -> None:
-    """Raise `RunError` if the directory of the next training holds another run."""
+    """Raise `RunError` if the directory of the training that this command goes on to holds another run."""
     run, training = lesson.run, lesson.run.training
+    if not run.trains:
+        return
     identity = identity_of(training, run.samples, teacher_facts(lesson.teacher_id, lesson.teacher))
     RunDirectory(training.output.directory).check(identity, fresh=run.fresh)
 
