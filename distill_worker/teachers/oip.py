@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import RawAnswer
+from distill_worker.data.sent_images import Files
 from distill_worker.errors import TeacherChanged, TeacherError
 from distill_worker.teachers import oip_account, oip_outputs, oip_query_log
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, read_paid
@@ -56,6 +57,9 @@ class OipTeacher:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._sender.__exit__(kind, error, traceback)
+
+    def use_files(self, files: Files) -> None:
+        """Nothing: the protocol takes pixels."""
 
     def stop(self) -> None:
         """See `Teacher.stop`."""
