@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
+from distill_worker.cli.console import say
 from distill_worker.cli.options import AsJson, TrustCode, expanded_path
+from distill_worker.data.class_names import class_order
 from distill_worker.data.datasets import load_dataset
 from distill_worker.errors import ConfigError, WeightsFileError
 from distill_worker.experiments.degrade import degrade_weights
@@ -52,11 +55,22 @@ def evaluate(
             f"data: expected images of shape {list(expected)} in {card.num_classes} classes, as this network takes "
             f"them, got {list(got)} in {len(dataset.class_names)} from {dataset.name}; name another data set by --data"
         )
+    order = class_order(
+        dataset.class_names,
+        card.class_names,
+        network="the network",
+        remedy="rename the classes of the data as the network names them, or name another data set by --data",
+        is_named=dataset.classes_are_named,
+    )
+    for line in dataset.notes:
+        say(line)
+    if order is not None:
+        say("data: the network lists the same classes in another order; its answers are mapped by name")
     test = dataset.test
     correct = count_correct(
         network,
         test.images,
-        test.labels,
+        test.labels if order is None else torch.tensor(order)[test.labels],
         mean=card.mean,
         std=card.std,
         resize=card.resize,
