@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -47,6 +48,15 @@ class PurchaseOrder:
         object.__setattr__(self, "kinds", tuple(sorted(set(self.kinds))))
         object.__setattr__(self, "request_size", min(self.request_size, largest))
 
+    @property
+    def first_request_size(self) -> int:
+        """Samples of the first new request: one, if the description leaves open whether the answers will fit."""
+        return self.request_size if self.description.is_complete else 1
+
+    def requests_for(self, samples: int) -> int:
+        """New requests for so many samples."""
+        return ceil((samples - self.first_request_size) / self.request_size) + 1 if samples else 0
+
     def claims(self, wanted: Sequence[bytes] | None = None, *, most_calls: int | None = None) -> Claims:
         """Claims on the samples with these keys, by default on all that are wanted."""
         return claims_on(
@@ -58,6 +68,7 @@ class PurchaseOrder:
             former_payers=(self.teacher.credential,),
             charged_keys=self.charged_keys,
             request_size=self.request_size,
+            first_request_size=self.first_request_size,
             most_calls=most_calls,
         )
 
@@ -72,6 +83,7 @@ def claims_on(
     former_payers: Collection[str] = (),
     charged_keys: frozenset[str] = frozenset(),
     request_size: int,
+    first_request_size: int | None = None,
     most_calls: int | None = None,
 ) -> Claims:
     """Claims on these kinds of output of the samples with these keys, from the described teacher."""
@@ -84,6 +96,7 @@ def claims_on(
         charged_keys=charged_keys,
         wanted=wanted,
         request_size=request_size,
+        first_request_size=first_request_size,
         most_calls=most_calls,
         repeats_are_free=description.repeats_are_free,
         source=description.source,

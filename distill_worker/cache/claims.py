@@ -54,6 +54,7 @@ class Claims:
         charged_keys: Container[str] = frozenset(),
         wanted: Sequence[bytes],
         request_size: int,
+        first_request_size: int | None = None,
         most_calls: int | None = None,
         repeats_are_free: bool = True,
         source: str | None = None,
@@ -69,6 +70,7 @@ class Claims:
             charged_keys: Idempotency-Keys of purchases that this account was charged for, whatever their payer.
             wanted: distinct sample keys, in the order in which they are bought.
             request_size: samples per purchase.
+            first_request_size: samples of the first new purchase, if it is smaller.
             most_calls: the most samples to request, new or repeated; no limit if None.
             repeats_are_free: whether the teacher charges nothing for a repeated request, so that orphaned purchases
                 are repeated.
@@ -90,6 +92,7 @@ class Claims:
         self._own_payers = {payer, *former_payers}
         self._charged_keys = charged_keys
         self._request_size = request_size
+        self._next_size = first_request_size or request_size
         self._repeats_are_free = repeats_are_free
         self._source = source
         self._wanted = frozenset(wanted)
@@ -125,6 +128,7 @@ class Claims:
         while len(taken) < count and (keys := self._next(cached, begun, beyond)):
             taken.append(new_purchase(connection, self._order_id, keys, payer=self._payer, buyer_id=buyer.id, now=now))
             self._spend(len(keys))
+            self._next_size = self._request_size
         self._own_ids.update(purchase.id for purchase in taken)
         return taken
 
@@ -216,7 +220,7 @@ class Claims:
         """The sample keys of the next new purchase."""
         keys: list[bytes] = []
         left: list[bytes] = []
-        while self._todo and len(keys) < self._request_size:
+        while self._todo and len(keys) < self._next_size:
             key = self._todo.popleft()
             if key in self.uncertain or key in self.unread or all(key in rows for rows in cached):
                 continue

@@ -10,10 +10,10 @@ import structlog
 import typer
 
 from shared.exit_status import ExitStatus, legend
-from teacher_service.cli.console import DataDir, explained_errors, fail, log_to_stderr, read_settings
+from teacher_service.cli.console import DataDir, explained_errors, fail, log_to_stderr, read_settings, shown
 from teacher_service.cli.keys import keys_command
 from teacher_service.cli.log import log
-from teacher_service.database.engine import open_database
+from teacher_service.database.engine import ledger_exists, open_database
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -71,6 +71,7 @@ def serve(
     except ValueError as error:
         fail(str(error))
     with explained_errors(settings):
+        is_new = not ledger_exists(settings.ledger)
         open_database(settings.ledger).dispose()
     try:
         listener = listen(settings.host, settings.port)
@@ -79,9 +80,10 @@ def serve(
             f"{settings.host}:{settings.port}: cannot listen on it ({error.strerror or error}); choose another --port "
             "or --host"
         )
-    structlog.get_logger(__name__).info(
-        "serving", model=settings.model_name, version=teacher.fingerprint, device=teacher.device
-    )
+    logger = structlog.get_logger(__name__)
+    if is_new:
+        logger.info("ledger_created", ledger=shown(settings.ledger))
+    logger.info("serving", model=settings.model_name, version=teacher.fingerprint, device=teacher.device)
     print(address(listener), flush=True)
     serve_on(listener, create_app(settings, teacher), settings.drain_seconds)
 

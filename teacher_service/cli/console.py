@@ -20,7 +20,7 @@ from rich.table import Column, Table
 
 from shared.durable.database_url import shown_url
 from shared.exit_status import ExitStatus
-from teacher_service.database.engine import Database, LedgerUnusable, explained, open_database
+from teacher_service.database.engine import Database, LedgerUnusable, explained, ledger_exists, open_database
 from teacher_service.errors.service_errors import LedgerUnavailable, ServiceError
 from teacher_service.keys.key_file import KeyFileError
 from teacher_service.settings import Settings, is_service_link
@@ -43,22 +43,34 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 
 @contextmanager
-def open_ledger(data_dir: Path | None, *, existing: bool = False) -> Iterator[Database]:
+def open_ledger(data_dir: Path | None, *, creates: bool = False) -> Iterator[Database]:
     """Open the ledger that the settings name; an error ends the command with a message.
 
-    A missing ledger is created, unless `existing` is true.
+    A missing ledger is created, with a note, if `creates` is true. Otherwise a mistyped folder would become one.
     """
     log_to_stderr()
     settings = read_settings(data_dir=data_dir)
-    file = str(settings.ledger).removeprefix("sqlite:///")
-    if existing and "://" not in file and not Path(file).exists():
-        fail(f"{file}: expected a ledger, got no such file; name its folder with --data-dir", ExitStatus.UNUSABLE_FILE)
     with explained_errors(settings):
+        is_new = not ledger_exists(settings.ledger)
+        place = shown(settings.ledger)
+        if is_new and not creates:
+            fail(
+                f"{place}: expected a ledger, got none; name its folder with --data-dir. `keys create` and `serve` "
+                "create a ledger",
+                ExitStatus.UNUSABLE_FILE,
+            )
         engine = open_database(settings.ledger)
+        if is_new:
+            print(f"{place}: a new ledger was created", file=sys.stderr)
         try:
             yield engine
         finally:
             engine.dispose()
+
+
+def shown(ledger: str | Path) -> str:
+    """The place of a ledger for messages: its file, or its URL without the password."""
+    return shown_url(ledger).removeprefix("sqlite:///") if isinstance(ledger, str) else str(ledger)
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def create_key(
 ) -> None:
     """Create a key and print its secret, once: only the hash is stored. `rotate` replaces a lost secret."""
     request = parse_options(CreateKeyRequest, {"name": name, "quota": quota, **terms})
-    with _key_store(data_dir) as keys:
+    with _key_store(data_dir, creates=True) as keys:
         if key_file is None:
             key = keys.create(name, quota, terms=KeyTerms(**request.given_terms))
             _print({"id": key.id, "key": key.token}, as_json)
@@ -177,8 +177,8 @@ def _print(facts: Mapping[str, Any], as_json: bool) -> None:
 
 
 @contextmanager
-def _key_store(data_dir: Path | None) -> Iterator[KeyStore]:
-    with open_ledger(data_dir) as engine:
+def _key_store(data_dir: Path | None, *, creates: bool = False) -> Iterator[KeyStore]:
+    with open_ledger(data_dir, creates=creates) as engine:
         commits = GroupCommit(engine)
         try:
             yield KeyStore(engine, commits, time.time)

@@ -44,7 +44,7 @@ def verify_log(
         noted = None if expect is None else Head.parse(expect)
     except ValueError as error:
         fail(f"expect: {error}")
-    with open_ledger(data_dir, existing=True) as engine:
+    with open_ledger(data_dir) as engine:
         report = verify(engine, now=time.time(), expect=noted, progress=_print_progress)
     if as_json:
         facts = {"entries": report.entries, "head": str(report.head)}
@@ -80,7 +80,7 @@ def export_log(
     the extra `parquet`.
     """
     first, last = _parse_time("since", since), _parse_time("until", until)
-    with open_ledger(data_dir, existing=True) as engine:
+    with open_ledger(data_dir) as engine:
         try:
             with _opened(output) as file:
                 FORMATS[file_format](export_rows(engine, key_id=key, since=first, until=last), file)

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Engine, update
+from sqlalchemy import Connection, Engine, inspect, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.durable import process_lock
 from shared.durable.database_url import shown_url, without_secrets
 from shared.durable.engine import EngineOptions, is_sqlite, open_engine, reading
 from shared.durable.process_lock import ProcessLock
-from teacher_service.database.schema import chain_head
+from teacher_service.database.schema import api_keys, chain_head
 from teacher_service.database.schema_version import LedgerTooNew, migrate
 from teacher_service.database.sqlite_file_guard import keep_to_its_file
 
@@ -50,6 +50,29 @@ def open_database(ledger: str | Path) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def ledger_exists(ledger: str | Path) -> bool:
+    """Whether there is a ledger at this place: a file that is not empty, or a database with the ledger's tables.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the server cannot be reached.
+        OSError: the folder of a file cannot be read.
+    """
+    engine = open_engine(ledger, _OPTIONS)
+    try:
+        if is_sqlite(engine):
+            return _size_of(Path(str(engine.url.database))) > 0
+        return inspect(engine).has_table(api_keys.name)
+    finally:
+        engine.dispose()
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager

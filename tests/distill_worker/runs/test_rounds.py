@@ -17,7 +17,6 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.runs.rounds import (
-    Bought,
     SelectedSamples,
     all_samples,
     check_teacher,
@@ -25,7 +24,7 @@ from distill_worker.runs.rounds import (
     selected_samples,
 )
 from distill_worker.runs.samples import Samples, dataset_of
-from distill_worker.runs.targets import load_targets
+from distill_worker.runs.targets import Bought, load_bought, load_targets
 from distill_worker.runs.train_student import train_student
 from shared.sample_key import sample_keys
 from shared.weights import load_weights
@@ -79,7 +78,7 @@ class Buyer:
         with Cache(config.output.cache) as cache:
             progress = Callbacks(progress=lambda done, _: self.at("bought", selected.rounds, done))
             made, _ = buy_as_configured(config, samples, self.teacher, cache, on_plan=same_teacher, callbacks=progress)
-            return load_targets(cache, made.teacher_id, samples.keys, made.kinds), made.teacher_id
+            return load_bought(cache, config, samples, made.teacher_id, made.kinds)
 
     def _train(self, here: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
         number = BOUGHT.index(len(samples.chosen)) + 1

@@ -16,6 +16,7 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from teacher_service.cli.command import app
+from teacher_service.database.engine import open_database
 from teacher_service.errors.service_errors import Unauthorized
 from tests.endurance import HANG_SECONDS
 from tests.teacher_service.ledger_file import open_books, rows
@@ -84,6 +85,7 @@ def test_key_that_may_see_features_is_listed_as_such(tmp_path: Path) -> None:
 
 
 def test_list_of_an_empty_ledger_says_what_to_do(tmp_path: Path) -> None:
+    open_database(tmp_path / "ledger.sqlite").dispose()
     assert "no keys yet" in _keys(tmp_path, "list").stdout
     assert _listed(tmp_path) == []
 
@@ -158,7 +160,40 @@ def test_list_never_cuts_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("arguments", [("revoke",), ("show",), ("rotate",), ("grant", "--samples", "5")])
 def test_naming_an_unknown_key_is_a_wrong_call(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    open_database(tmp_path / "ledger.sqlite").dispose()
     _assert_wrong_call(_keys(tmp_path, *arguments, "nobody"), "there is no key 'nobody'")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list",),
+        ("show", "key"),
+        ("grant", "key", "--samples", "5"),
+        ("change", "key", "--holder", "x"),
+        ("rotate", "key"),
+        ("revoke", "key"),
+    ],
+)
+@pytest.mark.parametrize("exists", [None, "folder", "empty file"])
+def test_mistyped_folder_becomes_no_ledger(tmp_path: Path, arguments: tuple[str, ...], exists: str | None) -> None:
+    """Else the keys would seem to be gone."""
+    folder = tmp_path / "mistyped"
+    if exists is not None:
+        folder.mkdir()
+    if exists == "empty file":
+        (folder / "ledger.sqlite").touch()
+    before = sorted(tmp_path.rglob("*"))
+    result = _keys(folder, *arguments)
+    _assert_wrong_call(result, f"error: {folder}/ledger.sqlite: expected a ledger, got none", 3)
+    assert result.stderr.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_first_key_says_that_it_creates_the_ledger(tmp_path: Path) -> None:
+    note = f"{tmp_path}/ledger.sqlite: a new ledger was created\n"
+    assert _keys(tmp_path, "create", "--name", "lab", "--quota", "5").stderr == note
+    assert _keys(tmp_path, "create", "--name", "other", "--quota", "5").stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -312,6 +347,7 @@ def test_serve_prints_its_address_answers_and_stops_on_sigterm(weights: Path, tm
     assert process.returncode == 0
     assert rest == ""
     assert "event=serving" in log
+    assert f"event=ledger_created ledger={tmp_path}/ledger.sqlite" in log
     assert "Traceback" not in log
     assert list((tmp_path / "ledger.sqlite.instances").iterdir()) == []
 

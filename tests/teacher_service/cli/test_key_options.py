@@ -11,6 +11,7 @@ import structlog
 from typer.testing import CliRunner, Result
 
 from teacher_service.cli.command import app
+from teacher_service.database.engine import ledger_exists, open_database
 
 PLAIN = {
     "holder": "",
@@ -146,7 +147,8 @@ def test_wrong_term_is_explained_and_nothing_changes(command: str, arguments: li
         (["grant", "nobody", "--samples", "5", "--reason", "x" * 201], "reason: expected at most 200 characters"),
     ],
 )
-def test_wrong_call_is_explained(arguments: list[str], message: str) -> None:
+def test_wrong_call_is_explained(ledger_place: Path | str, arguments: list[str], message: str) -> None:
+    open_database(ledger_place).dispose()
     result = _keys(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr
@@ -165,3 +167,10 @@ def test_grant_under_a_reference_is_granted_once() -> None:
     assert "expected the grant of 7 samples (granted) that was made under 'invoice 5'" in other.stderr
     grants = json.loads(_keys("show", key_id, "--json").stdout)["grants"]
     assert [(given["samples"], given["reference"]) for given in grants] == [(50, None), (7, "invoice 5")]
+
+
+def test_database_without_a_ledger_stays_without_one(ledger_place: Path | str) -> None:
+    result = _keys("list")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "expected a ledger, got none" in result.stderr
+    assert not ledger_exists(ledger_place)

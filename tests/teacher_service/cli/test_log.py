@@ -71,7 +71,7 @@ def test_verify_counts_the_problems_after_the_first_twenty(told: Path) -> None:
     ("status", "arguments", "message"),
     [
         (2, ["verify", "--expect", "5"], "expect: expected SEQUENCE:HASH"),
-        (3, ["verify", "--data-dir", "nowhere"], "nowhere/ledger.sqlite: expected a ledger, got no such file"),
+        (3, ["verify", "--data-dir", "nowhere"], "nowhere/ledger.sqlite: expected a ledger, got none"),
     ],
 )
 def test_wrong_call_is_explained(told: Path, status: int, arguments: list[str], message: str) -> None:

@@ -121,7 +121,7 @@ def test_spreadsheet_runs_no_formula_that_a_caller_chose(tmp_path: Path, name: s
         (2, ["--until", "2027-13-01"], "until: expected an ISO 8601 date"),
         (2, ["--format", "xml"], "xml"),
         (3, ["--output", "/nowhere/log.csv"], "/nowhere/log.csv: cannot be written (No such file or directory)"),
-        (3, ["--data-dir", "nowhere"], "expected a ledger, got no such file"),
+        (3, ["--data-dir", "nowhere"], "expected a ledger, got none"),
     ],
 )
 def test_wrong_call_is_explained(told: Path, status: int, arguments: list[str], message: str) -> None:
