@@ -56,6 +56,8 @@ class Plan:
     """Samples whose answers were paid and cannot be read, by the reason; their answers are kept."""
     blocked: int = 0
     """Samples of `unread` whose requests cannot be repeated for free: they are not bought."""
+    sends: str = ""
+    """What is sent of an image, in words, if it is not the pixels alone."""
     held_of_others: tuple[HeldOfAnother, ...] = ()
     """Samples of `to_buy` whose outputs are in the cache from other teachers."""
     size_setting: str = "budget.n"
@@ -130,6 +132,7 @@ class Plan:
             "bought_elsewhere": self.elsewhere,
             "uncertain": self.uncertain,
             "unread": dict(self.unread),
+            "sends": self.sends,
             "to_buy": len(self.to_buy),
             "left_out": self.left_out,
             "most_calls": self.most_calls,
@@ -253,6 +256,7 @@ def plan(order: PurchaseOrder) -> Plan:
         currency=order.currency,
         unread=Counter(unread.values()),
         blocked=len(blocked),
+        sends=description.sends,
         held_of_others=held_of_others(cache, description.id, order.kinds, to_buy),
     )
 

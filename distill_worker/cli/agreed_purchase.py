@@ -93,7 +93,7 @@ def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = Non
                 on_answer=classes.judge(config, [samples], description, cache, order.kinds),
             )
             images = samples.images_by_key()
-            return purchase.buy([order], images, address=config.teacher, on_plan=on_plan, callbacks=callbacks)
+            return purchase.buy([order], images, address=config.resolved_teacher, on_plan=on_plan, callbacks=callbacks)
 
 
 def say_notes(run: preflight.Run, description: Description) -> None:

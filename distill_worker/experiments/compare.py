@@ -135,8 +135,9 @@ def _buy(
     before, cache_hits = client.quota(), 0
     if orders:
         images = runs[0].samples.images_by_key()
+        client.use_files(runs[0].samples.files_by_key())
         # The description of the own teacher must not be taken for that of the teacher at the configured address.
-        address = comparison.cells[0].config.teacher if comparison.compare.teacher is None else None
+        address = comparison.cells[0].config.resolved_teacher if comparison.compare.teacher is None else None
         samples, kinds = [run.samples for run in runs], [kind for order in orders for kind in order.kinds]
         config, first = comparison.cells[0].config, orders[0]
         cache_hits = buy_jointly(

@@ -68,7 +68,7 @@ def connect(
 
     `on_retry` is called once for retries of one kind, however many there are.
     """
-    address = config.teacher
+    address = config.resolved_teacher
     with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=_each_once(on_retry)) as teacher:
         yield teacher, teacher.describe()
 
@@ -128,6 +128,7 @@ def make_order(
         PlanRefused: the teacher does not sell what the run needs.
     """
     kinds = kinds_of(config, samples, description, cache)
+    teacher.use_files(samples.files_by_key())
     return order_of(
         config.teacher, samples.wanted, kinds, teacher, description, cache, max_calls=max_calls, abandon=abandon
     )
@@ -222,7 +223,7 @@ def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[P
 
     This sends no request: whether another teacher answers now shows at the next plan or purchase.
     """
-    stored = load_description(cache, config.teacher, credential_of(api_key()))
+    stored = load_description(cache, config.resolved_teacher, credential_of(api_key()))
     if stored is None:
         return None
     description, seen_at = stored

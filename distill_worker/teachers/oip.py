@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import RawAnswer
+from distill_worker.data.sent_images import Files
 from distill_worker.errors import TeacherChanged, TeacherError
 from distill_worker.teachers import oip_account, oip_outputs, oip_query_log
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, read_paid
@@ -57,6 +58,9 @@ class OipTeacher:
     ) -> None:
         self._sender.__exit__(kind, error, traceback)
 
+    def use_files(self, files: Files) -> None:
+        """Nothing: the protocol takes pixels."""
+
     def stop(self) -> None:
         """See `Teacher.stop`."""
         self._sender.stop()
@@ -102,6 +106,7 @@ class OipTeacher:
             repeats_are_free=states_free if self._repeats_are_free is None else self._repeats_are_free,
             class_names=class_names,
             input_datatype=images.get("datatype"),
+            channels=channels if channels > 0 else None,
             states_classes=stated_classes is not None,
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import RawAnswer
+from distill_worker.data.sent_images import Files
 from distill_worker.errors import AnswerUnread, QuotaExhausted, TeacherStopped
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
 from shared.output_kinds import OutputKind
@@ -150,6 +151,9 @@ class FakeTeacher:
             self.description.id,
             f"query-{len(self.sent)}",
         )
+
+    def use_files(self, files: Files) -> None:
+        """It takes pixels."""
 
     def read(
         self,
