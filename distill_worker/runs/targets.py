@@ -175,5 +175,6 @@ def _load(cache: Cache, stream_id: int, keys: Sequence[bytes]) -> Tensor:
     except KeyError:
         absent = len(cache.missing(stream_id, keys))
         raise CacheError(
-            f"{absent} of {len(keys)} teacher outputs are not in the cache. Buy them: distill-worker fetch"
+            f"{absent} of {len(keys)} teacher outputs are not in the cache. Buy them: distill-worker fetch; "
+            "or train on the others: distill-worker train --held"
         ) from None

@@ -36,6 +36,8 @@ class Description:
     other settings. None if the settings change nothing in what an answer means."""
     input_datatype: str | None = None
     """The datatype of the images that it takes, as the Open Inference Protocol names it; None if it states none."""
+    channels: int | None = None
+    """The channels of the images that it takes, also where their height and width are open; None if it states none."""
     states_classes: bool = True
     """Whether `num_classes` is the teacher's own statement; otherwise it comes from the configuration."""
     may_lack_classes: bool = False

@@ -106,6 +106,7 @@ class OipTeacher:
             repeats_are_free=states_free if self._repeats_are_free is None else self._repeats_are_free,
             class_names=class_names,
             input_datatype=images.get("datatype"),
+            channels=channels if channels > 0 else None,
             states_classes=stated_classes is not None,
         )
 

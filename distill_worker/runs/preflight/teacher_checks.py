@@ -16,6 +16,11 @@ def check_image_shape(sale: Sale) -> None:
             f"data: expected images of shape {list(expected)}, which the teacher takes, got {list(got)} in the data "
             "set. Nothing was spent. Check teacher.url and teacher.model, or set data.image_size"
         )
+    if (channels := sale.description.channels) not in (None, got[0]):
+        raise PlanRefused(
+            f"data: expected images of {channels} channels, which the teacher takes, got {got[0]} in the data set. "
+            "Nothing was spent. Check teacher.url and teacher.model"
+        )
 
 
 def check_classes(sale: Sale) -> None:

@@ -14,7 +14,7 @@ from tests.distill_worker.teachers.scripted_server import IMAGES, METADATA, OURS
 
 def test_description_is_read_from_the_metadata() -> None:
     assert describe() == Description(
-        "abc123", (3, 2, 2), 5, 16, {"logits": (5,), "label": (1,)}, input_datatype="UINT8"
+        "abc123", (3, 2, 2), 5, 16, {"logits": (5,), "label": (1,)}, input_datatype="UINT8", channels=3
     )
 
 
@@ -210,7 +210,23 @@ def test_repeats_are_free_where_the_server_or_the_configuration_says_so(
 
 def test_images_of_any_size_are_no_shape() -> None:
     taken = [{"name": "images", "datatype": "UINT8", "shape": [-1, 3, -1, -1]}]
-    assert describe({**METADATA, "inputs": taken}).image_shape is None
+    described = describe({**METADATA, "inputs": taken})
+    assert (described.image_shape, described.channels, described.is_complete) == (None, 3, False)
+
+
+def test_classes_that_are_left_open_come_from_the_configuration() -> None:
+    """The outputs are sold all the same; the first answer shows whether the number is right."""
+    outputs = [{"name": name, "datatype": "FP32", "shape": [-1, -1]} for name in ("logits", "probabilities", "boxes")]
+    described = describe({**METADATA, "outputs": outputs}, num_classes=7)
+    assert (described.num_classes, described.states_classes, described.is_complete) == (7, False, False)
+    assert described.outputs == {"logits": (7,), "probabilities": (7,)}
+    with pytest.raises(TeacherError, match="num_classes"):
+        describe({**METADATA, "outputs": outputs})
+
+
+def test_stated_classes_count_more_than_configured_ones() -> None:
+    described = describe(num_classes=7)
+    assert (described.num_classes, described.states_classes, described.is_complete) == (5, True, True)
 
 
 def test_limit_of_nothing_a_minute_is_no_rate() -> None:
