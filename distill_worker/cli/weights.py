@@ -15,6 +15,7 @@ from distill_worker.errors import ConfigError, WeightsFileError
 from distill_worker.experiments.degrade import degrade_weights
 from distill_worker.training.evaluate import count_correct
 from shared.degradation import Degradation
+from shared.networks.outputs import check_network
 from shared.weights import WeightsError, load_weights
 
 
@@ -40,8 +41,11 @@ def evaluate(
     """Print the top-1 accuracy of a trained network on the test split."""
     try:
         card, network, fingerprint = load_weights(weights, trust_code=trust_code)
+        check_network(network, (card.in_channels, *(card.resize or card.image_size)), card.num_classes)
     except WeightsError as error:
         raise WeightsFileError(str(error)) from error
+    except ValueError as error:
+        raise WeightsFileError(f"{weights}: {error}") from error
     name = data or str(card.provenance.get("data", ""))
     size = card.image_size if name in ("image-folder", "hugging-face") else None
     dataset = load_dataset(name, root, path=path, image_size=size)

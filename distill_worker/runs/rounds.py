@@ -113,11 +113,13 @@ def _selections_so_far(config: RunConfig, pool: CandidatePool, *, keep: bool) ->
     budget, saved = config.budget, SavedSelections.in_run(config)
     # A selection that depends on hashes alone is not saved: it can be repeated at any time.
     is_saved = budget.rounds > 1 or STRATEGIES[budget.strategy].is_computed
-    if is_saved and (selections := saved.read()):
+    if is_saved and not saved.are_free() and (selections := saved.read()):
         return selections
     if not (is_saved and keep):
         return [_first_selection(pool, saved)]
     with saved.locked():
+        if saved.are_free():
+            saved.move_aside()
         selections = saved.read()
         if not selections:
             selections = [_first_selection(pool, saved)]

@@ -75,13 +75,17 @@ class RunDirectory:
             RunError: the directory cannot be written, or holds another run.
         """
         self._lock_file().close()
-        if not fresh and self._has_progress():
+        if not fresh and self.has_progress():
             self._check_same(identity, partial=True)
 
     def check_idle(self) -> None:
         """Raise `RunError` if another process is training in the directory."""
         with self._locked(fcntl.LOCK_SH):  # two processes that check do not disturb each other
             pass
+
+    def has_progress(self) -> bool:
+        """Whether a run has saved a checkpoint here, or finished."""
+        return any((self.path / name).exists() for name in _PROGRESS)
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None."""
@@ -146,12 +150,9 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             return (self.path / ".lock").open("w")
 
-    def _has_progress(self) -> bool:
-        return any((self.path / name).exists() for name in _PROGRESS)
-
     def _is_free_for(self, identity: RunIdentity) -> bool:
         """Whether another run began here, and neither saved a checkpoint nor finished."""
-        if self._has_progress():
+        if self.has_progress():
             return False
         try:
             stored = self._read_json("run.json")
@@ -161,7 +162,7 @@ class RunDirectory:
 
     def _vacate(self, note: Note) -> None:
         """Move away what an earlier run made; forget a run that made nothing."""
-        if self._has_progress() or (self.path / "student.safetensors").exists():
+        if self.has_progress() or (self.path / "student.safetensors").exists():
             note(_moved(move_aside(self.path, _FILES)))
             return
         for name in ("metrics.jsonl", "run.json"):
@@ -169,7 +170,7 @@ class RunDirectory:
 
     def _claim(self, identity: RunIdentity, note: Note) -> None:
         path = self.path / "run.json"
-        if not path.exists() and not self._has_progress():
+        if not path.exists() and not self.has_progress():
             write_atomically(path, _json({"identity": identity.values, "environment": _environment()}))
             return
         stored = self._check_same(identity)

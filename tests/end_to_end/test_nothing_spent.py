@@ -140,6 +140,16 @@ def _foreign(**facts: Any) -> Callable[[], ForeignModel]:
     return lambda: ForeignModel(lambda images: np.zeros((len(images), 10)), **given)
 
 
+_ONE_FOR_ALL = """
+from tests.end_to_end import one_network
+return one_network.NETWORK
+"""
+_DRAWS_FROM_THE_SYSTEM = """
+import numpy
+network = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+network[1].bias.data += torch.from_numpy(numpy.random.default_rng().random(num_classes)).float()
+return network
+"""
 _ONE_IMAGE_FAILS = """
 class Network(nn.Linear):
     def forward(self, images):
@@ -227,6 +237,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "got torch.float32 [1, 10, 8, 8]", CONFIG, before=_network("return nn.Conv2d(in_channels, num_classes, 1)")
         ),
+        Fault("got others in '1.weight'; make a new network at each call", CONFIG, before=_network(_ONE_FOR_ALL)),
+        Fault("got others in '1.bias'", CONFIG, before=_network(_DRAWS_FROM_THE_SYSTEM)),
         Fault("expected a positive weight", CONFIG, {"method.weight": 0, "method.label_weight": 0}),
         Fault("student.network", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
         Fault("student.network", CONFIG, before=_network(_TRAINING_FAILS)),
