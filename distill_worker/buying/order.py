@@ -40,8 +40,8 @@ class PurchaseOrder:
     """The open purchases to give up first."""
     price_per_call: float | None = None
     currency: str = "USD"
-    charged_keys: frozenset[str] = frozenset()
-    """Idempotency-Keys of open purchases under other payers' names that the teacher charged to this account."""
+    former_payers: frozenset[str] = frozenset()
+    """Names under which open purchases of the teacher's account are recorded, beside its payer and its credential."""
 
     def __post_init__(self) -> None:
         largest = self.description.max_request_size or self.request_size
@@ -65,8 +65,7 @@ class PurchaseOrder:
             self.kinds,
             tuple(self.samples) if wanted is None else wanted,
             payer=self.teacher.payer,
-            former_payers=(self.teacher.credential,),
-            charged_keys=self.charged_keys,
+            former_payers=self.former_payers | {self.teacher.credential},
             request_size=self.request_size,
             first_request_size=self.first_request_size,
             most_calls=most_calls,
@@ -81,7 +80,6 @@ def claims_on(
     *,
     payer: str,
     former_payers: Collection[str] = (),
-    charged_keys: frozenset[str] = frozenset(),
     request_size: int,
     first_request_size: int | None = None,
     most_calls: int | None = None,
@@ -93,7 +91,6 @@ def claims_on(
         [(kind, cache.stream(description.id, kind)) for kind in kinds],
         payer=payer,
         former_payers=former_payers,
-        charged_keys=charged_keys,
         wanted=wanted,
         request_size=request_size,
         first_request_size=first_request_size,

@@ -51,7 +51,6 @@ class Claims:
         *,
         payer: str,
         former_payers: Collection[str] = (),
-        charged_keys: Container[str] = frozenset(),
         wanted: Sequence[bytes],
         request_size: int,
         first_request_size: int | None = None,
@@ -67,7 +66,6 @@ class Claims:
             streams: each kind of output, and the id of its stream.
             payer: the account that pays.
             former_payers: other names of this account, under which earlier purchases may be recorded.
-            charged_keys: Idempotency-Keys of purchases that this account was charged for, whatever their payer.
             wanted: distinct sample keys, in the order in which they are bought.
             request_size: samples per purchase.
             first_request_size: samples of the first new purchase, if it is smaller.
@@ -90,7 +88,6 @@ class Claims:
         self._order_id = order_id
         self._payer = payer
         self._own_payers = {payer, *former_payers}
-        self._charged_keys = charged_keys
         self._request_size = request_size
         self._next_size = first_request_size or request_size
         self._repeats_are_free = repeats_are_free
@@ -177,8 +174,8 @@ class Claims:
         return Pending(tuple(orphaned), samples, elsewhere, requested)
 
     def is_own(self, purchase: Purchase) -> bool:
-        """Whether this account began the purchase, or was charged for it."""
-        return purchase.payer in self._own_payers or purchase.idempotency_key in self._charged_keys
+        """Whether this account began the purchase."""
+        return purchase.payer in self._own_payers
 
     def satisfied_by(self, purchase: Purchase, cached: Cached) -> set[bytes]:
         """The wanted samples whose outputs will all be cached once this purchase is done.

@@ -57,6 +57,8 @@ def plan(
         print(json.dumps(facts))
     else:
         show_plan(made, source, answers)
+        if config.budget.n is None:
+            say("budget.n is not set: this is the whole training set, which needs --max-calls or --all to be bought")
         agreed_purchase.say_round(config, selected)
         _say_later(selected, made)
     _raise_first(problems)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distill_worker.buying.account import charged_under_other_names
+from distill_worker.buying.account import former_payers
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, abandon, fetch
 from distill_worker.buying.known_teachers import load_description, save_description, url_of
 from distill_worker.buying.order import Abandoned, Images, PurchaseOrder
@@ -158,7 +158,7 @@ def order_of(
         abandon=abandon,
         price_per_call=address.price_per_call,
         currency=address.currency,
-        charged_keys=charged_under_other_names(teacher, description, cache, wanted),
+        former_payers=former_payers(teacher, description, cache, wanted),
     )
 
 
