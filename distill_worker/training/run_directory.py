@@ -64,8 +64,8 @@ class RunDirectory:
                 if fresh or self._is_free_for(identity):
                     self._vacate(note)
                 self._claim(identity, note)
-                for name in (".checkpoint.part", ".checkpoint.pt.part"):  # left by a killed process, old or new
-                    (self.path / name).unlink(missing_ok=True)
+                for partial in self.path.glob(".*.part"):  # left by a killed process
+                    partial.unlink()
             yield
 
     def check(self, identity: RunIdentity, *, fresh: bool = False) -> None:

@@ -259,6 +259,7 @@ def test_whole_training_set_is_bought_with_a_number_or_a_word(
     command: Command, whole_set: Path, teacher: FakeTeacher
 ) -> None:
     assert facts_of(command("plan", whole_set, "--json"))["to_buy"] == 12
+    assert "budget.n is not set: this is the whole training set" in command("plan", whole_set).stderr
     assert facts_of(command("fetch", whole_set, "--max-calls", 3, "--json"))["bought"] == 3
     assert facts_of(command("fetch", whole_set, "--all", "--yes", "--json"))["bought"] == 9
     assert facts_of(command("fetch", whole_set, "--json"))["bought"] == 0, "nothing to buy, nothing to say"

@@ -52,10 +52,10 @@ def test_same_run_may_be_opened_again_and_its_result_read(directory: RunDirector
         assert directory.result() == {"accuracy": 0.5}
 
 
-def test_half_a_checkpoint_that_a_killed_process_left_is_removed(directory: RunDirectory) -> None:
-    """Under the name of today, and under that of earlier versions."""
+def test_half_a_file_that_a_killed_process_left_is_removed(directory: RunDirectory) -> None:
+    """A checkpoint under the name of today, and under that of earlier versions; and any other file."""
     directory.path.mkdir(parents=True)
-    for name in (".checkpoint.part", ".checkpoint.pt.part"):
+    for name in (".checkpoint.part", ".checkpoint.pt.part", ".student.safetensors.part", ".metrics.jsonl.part"):
         (directory.path / name).write_bytes(b"half")
     _finish(directory)
     assert not list(directory.path.glob("*.part"))
