@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import typer
@@ -16,7 +17,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, counted
 from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples
-from distill_worker.teachers.base import Description
+from distill_worker.runs.samples import Samples
 from shared.times import to_minute
 
 
@@ -57,7 +58,7 @@ def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = Non
         if abandon is None and (held := purchase.cached_already(config, samples, cache)) is not None:
             made, description, seen_at = held
             preflight.check_sale(run, description, cache)
-            say_notes(run, description)
+            say_notes(config, samples, description.class_names)
             seen = to_minute(seen_at)
             outputs = "the 1 wanted output is" if made.wanted == 1 else f"all {made.wanted} wanted outputs are"
             say(f"{outputs} cached; no request was sent (teacher {made.teacher_id}, last seen on {seen})")
@@ -82,7 +83,7 @@ def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = Non
                 return bound
 
             preflight.check_sale(run, description, cache)
-            say_notes(run, description)
+            say_notes(config, samples, description.class_names)
             order = purchase.make_order(
                 config, samples, teacher, description, cache, max_calls=consent.max_calls, abandon=abandon
             )
@@ -96,9 +97,9 @@ def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = Non
             return purchase.buy([order], images, address=config.resolved_teacher, on_plan=on_plan, callbacks=callbacks)
 
 
-def say_notes(run: preflight.Run, description: Description) -> None:
-    """Print how the data were read, and whether classes are mapped."""
-    for line in classes.notes(run.config, run.samples.dataset, description.class_names):
+def say_notes(config: RunConfig, samples: Samples, class_names: Sequence[str] | None) -> None:
+    """Print how the data were read, and whether classes are mapped to those that the teacher states."""
+    for line in classes.notes(config, samples.dataset, class_names):
         say(line)
 
 

@@ -37,7 +37,7 @@ def train(
 ) -> None:
     """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint."""
     config = load_config(config_file, overrides or (), on_note=say)
-    bought = NOTHING_BOUGHT
+    bought, names = NOTHING_BOUGHT, None
     if held:
         with Cache(config.output.cache) as cache:
             part = held_samples(config, cache, teacher_id)
@@ -50,8 +50,8 @@ def train(
             output = config.teacher.output
             owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
             bought = load_bought(cache, config, samples, owner, kinds)
-            for line in classes.notes(config, samples.dataset, cache.class_names(owner)):
-                say(line)
+            names = cache.class_names(owner)
+    agreed_purchase.say_notes(config, samples, names)
     _check(config, samples, bought, fresh=fresh)
     _print_result(config, _train(config, samples, bought, fresh=fresh), as_json=as_json)
 
@@ -77,6 +77,7 @@ def run(
         agreed_purchase.say_round(config, selected)
         if not config.needs_teacher:
             preflight.check_lesson(preflight.Lesson(checked_run, {}, None))
+            agreed_purchase.say_notes(config, selected.samples, None)
             return NOTHING_BOUGHT
         made, bought = agreed_purchase.buy(checked_run, consent)
         consent = consent.after(bought)
@@ -105,6 +106,8 @@ def _say_held(part: HeldSamples) -> None:
 
 
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> dict[str, Any]:
+    for line in classes.doubts(config, samples, bought.targets, bought.class_order):
+        say(line)
     with progress_bar(
         f"training {method_name(config.method)}", most_steps(config.training, len(samples.images))
     ) as move:

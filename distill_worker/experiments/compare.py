@@ -87,7 +87,8 @@ def run_comparison(
                 orders = joint_orders(runs, client, description, cache, max_calls=max_calls)
                 bought = _buy(comparison, runs, client, orders, on_plan or _within_quota, display)
         kinds = kinds_of_cells(comparison.cells, runs, description, cache)
-        for line in classes.notes(base, all_runs[0].samples.dataset, description.class_names) if runs else ():
+        noted = (runs or all_runs)[0]
+        for line in classes.notes(noted.config, noted.samples.dataset, description.class_names):
             display.note(line)
     results = _train_all(comparison.cells, description.id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
     return {

@@ -3,8 +3,10 @@
 A teacher's outputs stay in the cache in its own order of classes. `class_order` maps them where they become targets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from torch import Tensor
 
 from distill_worker.buying.fetch import NO_CALLBACKS, OnAnswer
 from distill_worker.cache import Cache
@@ -56,7 +58,7 @@ def class_order(config: RunConfig, dataset: Dataset, stated: Sequence[str] | Non
 def notes(config: RunConfig, dataset: Dataset, stated: Sequence[str] | None) -> list[str]:
     """Lines for the user: how the data were read, and whether classes are mapped; arguments as of `class_order`."""
     lines = list(dataset.notes)
-    if class_order(config, dataset, stated) is not None:
+    if config.needs_teacher and class_order(config, dataset, stated) is not None:
         lines.append("data: the teacher lists the same classes in another order; its outputs are mapped by name")
     return lines
 
@@ -108,12 +110,9 @@ def agreement_so_far(
     Returns:
         None if the teacher need not agree, or the samples count as unlabelled.
     """
-    if not config.teacher.expect_agreement or config.track == "unlabelled-pool":
+    if not _is_expected(config):
         return None
-    dataset = samples[0].dataset
-    labels: dict[bytes, int] = {}
-    for of_run in samples:
-        labels |= zip(of_run.keys, dataset.train.labels[of_run.chosen].tolist(), strict=False)
+    dataset, labels = samples[0].dataset, _labels(samples)
     order = class_order(config, dataset, description.class_names)
     agreement = Agreement(labels, len(dataset.class_names), order)
     streams = cache.kinds_of(description.id)
@@ -123,6 +122,40 @@ def agreement_so_far(
             if held := [key for key in labels if key in holdings]:
                 agreement.add(held, {kind: cache.aligned(streams[kind], held)})
     return agreement
+
+
+def doubts(
+    config: RunConfig, samples: Samples, targets: Mapping[str, Tensor], order: tuple[int, ...] | None
+) -> list[str]:
+    """A warning for the user if bought outputs do not agree with the labels of the data; otherwise nothing.
+
+    Args:
+        config: a run.
+        samples: of the run.
+        targets: the bought outputs by kind, one row for each of `samples.keys`.
+        order: see `class_order`.
+    """
+    if not targets or not _is_expected(config):
+        return []
+    agreement = Agreement(_labels([samples]), len(samples.dataset.class_names), order)
+    try:
+        agreement.judge(samples.keys, {kind: outputs.numpy() for kind, outputs in targets.items()})
+    except PlanRefused as error:
+        return [f"warning: {error}"]
+    return []
+
+
+def _is_expected(config: RunConfig) -> bool:
+    """Whether a teacher is expected to agree with the labels."""
+    return config.teacher.expect_agreement and config.track != "unlabelled-pool"
+
+
+def _labels(samples: Sequence[Samples]) -> dict[bytes, int]:
+    """The labels of the data set by sample key."""
+    labels: dict[bytes, int] = {}
+    for of_run in samples:
+        labels |= zip(of_run.keys, of_run.dataset.train.labels[of_run.chosen].tolist(), strict=False)
+    return labels
 
 
 def _check_labels(config: RunConfig, address: LabelledScoresAddress, dataset: Dataset) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from distill_worker.cache import Cache
+from distill_worker.cache.exchange.export_import import export, import_file
 from distill_worker.cli.command import main
 from shared.networks import build_network
 from shared.weights import WeightsCard, weights_bytes
@@ -207,6 +208,51 @@ def test_teacher_that_disagrees_with_the_labels_stops_the_purchase(
     order = ("--set", 'teacher.class_names=["cow", "ant", "bee"]')
     assert "mapped by name" in worker("run", "--yes", *order, service=service)
     assert service.quota(token)["used"] == N
+    assert _class_order(tmp_path / "run") == [1, 2, 0]
+
+
+def test_training_on_outputs_that_disagree_with_the_labels_warns(
+    tmp_path: Path, serve: Serve, worker: Worker, key: Callable[[RunningService], str]
+) -> None:
+    """All are in the cache, so nothing can be saved: an earlier version bought them, or they were imported."""
+    service = serve(("cow", "ant", "bee"), NAMES)
+    key(service)
+    worker("fetch", "--yes", "--set", "teacher.expect_agreement=false", service=service)
+    assert "warning: teacher: expected its likeliest class" in worker("train", "--set", "training.steps=1")
+    printed = worker("run", "--set", f'output.directory="{tmp_path}/other"', "--set", "training.steps=1")
+    assert "warning: teacher: expected its likeliest class" in printed
+
+
+def test_imported_outputs_and_those_of_a_comparison_are_mapped(
+    tmp_path: Path, serve: Serve, worker: Worker, key: Callable[[RunningService], str]
+) -> None:
+    """The students of a comparison are trained in processes of their own; another team trains on an exported file."""
+    service = serve(("cow", "ant", "bee"))
+    token = key(service)
+    comparison = tmp_path / "compare.toml"
+    comparison.write_text(
+        f"""
+data = {{name = "npz", path = "{_write_data(tmp_path)}"}}
+student.network = "resnet8"
+training = {{steps = 1, batch_size = 16, device = "cpu"}}
+[compare]
+directory = "{tmp_path}/compare"
+n = [{N}]
+seeds = 1
+methods = [{{label = "kd", method = {{name = "kd"}}}}]
+"""
+    )
+    assert "mapped by name" in worker("compare", "--yes", of=comparison, service=service)
+    assert service.quota(token)["used"] == N
+    assert _class_order(tmp_path / "compare" / "students" / f"kd-n{N}-seed0") == [1, 2, 0]
+
+    service.kill()
+    exported = tmp_path / "bought.safetensors"
+    with Cache(tmp_path / "compare" / "cache.sqlite") as cache:
+        export(cache, exported)
+    with Cache(tmp_path / "cache.sqlite") as cache:
+        import_file(cache, exported)
+    assert "mapped by name" in worker("train", "--set", "training.steps=1")
     assert _class_order(tmp_path / "run") == [1, 2, 0]
 
 
