@@ -148,10 +148,14 @@ class Plan:
             "held_of_others": [vars(other) for other in self.held_of_others],
         }
 
-    def check(self) -> None:
-        """Raise `PlanRefused` if the quota is too small, or paid answers cannot be read."""
+    def check_answers(self) -> None:
+        """Raise `PlanRefused` if paid answers cannot be read, and their requests cannot be repeated for free."""
         if self.blocked:
             raise PlanRefused(why_blocked(self.blocked, self.unread))
+
+    def check(self) -> None:
+        """Raise `PlanRefused` if paid answers cannot be read, or the quota is too small."""
+        self.check_answers()
         if self.quota is not None and self.shortfall:
             raise PlanRefused(
                 f"{self.size_setting}: expected a quota for {counted(len(self.to_buy), 'call')} "

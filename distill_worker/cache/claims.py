@@ -144,17 +144,19 @@ class Claims:
         elsewhere: set[bytes] = set()
         requested: set[tuple[bytes, str]] = set()
         orphaned: list[Purchase] = []
-        opened = open_purchases(connection, self._teacher_id)
+        opened = open_purchases(connection, self._teacher_id, self._source)
         # Of two purchases that bring the same, the one that this account may have paid for is repeated.
         for purchase in sorted(opened, key=lambda purchase: not self.is_own(purchase)):
             requested.update((key, kind) for key in purchase.sample_keys for kind in purchase.kinds)
-            brings = self.satisfied_by(purchase, cached) - samples - self.uncertain
+            brings = self.brought_by(purchase, cached) - samples - self.uncertain
             if not brings:
                 continue
             samples |= brings
             if purchase.id in self._own_ids:
                 continue
-            if is_alive(purchase.buyer_id):
+            if not self.satisfied_by(purchase, cached):  # its answer must be read under other settings first
+                self.uncertain |= brings
+            elif is_alive(purchase.buyer_id):
                 elsewhere |= brings
             elif not self._repeats_are_free:
                 self.uncertain |= brings
@@ -192,7 +194,7 @@ class Claims:
 
     def brought_by(self, purchase: Purchase, cached: Cached) -> set[bytes]:
         """As `satisfied_by`; and if other settings may read all outputs from its answer, the samples that lack any."""
-        if self._source is None or not purchase.is_unread:
+        if self._source is None:
             return self.satisfied_by(purchase, cached)
         wanted = self._wanted.intersection(purchase.sample_keys)
         return {key for key in wanted if not all(key in rows for rows in cached)}

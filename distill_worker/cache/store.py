@@ -289,7 +289,7 @@ class Cache:
             abandoned = [
                 purchase
                 for purchase in [
-                    *open_purchases(connection, teacher_id),
+                    *open_purchases(connection, teacher_id, source),
                     *unread_purchases(connection, teacher_id, source),
                 ]
                 if is_abandoned(purchase) and not self.is_alive(purchase.buyer_id)

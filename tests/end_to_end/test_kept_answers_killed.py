@@ -4,7 +4,7 @@ import signal
 import sqlite3
 from collections import Counter
 from contextlib import closing
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ def test_kill_between_the_answer_and_its_keeping_is_not_paid_for_again(tmp_path:
     """At the answer itself, and at each commit after the request: repeats cost, so the purchase is left alone."""
     vendor = Vendor()
     with served(vendor) as url:
-        for die_at in ("answer:1", *(f"commit:{number}" for number in count(1))):
+        for die_at in chain(["answer:1"], (f"commit:{number}" for number in count(1))):
             place = tmp_path / die_at
             place.mkdir()
             vendor.images.clear()

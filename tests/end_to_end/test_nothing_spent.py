@@ -264,6 +264,7 @@ FAULTS: dict[str, list[Fault]] = {
 
 ELSEWHERE = {
     "agreement": "tests/end_to_end/test_classes_by_name.py",
+    "kept-answers": "tests/distill_worker/buying/test_kept_answers.py",
     "limit": "tests/distill_worker/cli/test_buying.py",
 }
 """Checks whose fault needs an earlier purchase, and the tests that have it."""

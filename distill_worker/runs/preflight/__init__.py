@@ -125,6 +125,11 @@ WITH_CACHE: Final[tuple[Check[Sale], ...]] = (
     Check("cache-space", "The disk has space for the outputs that the cache lacks", check_cache),
 )
 WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
+    Check(
+        "kept-answers",
+        "No answer that was paid for these samples is unreadable, unless its request can be repeated for free",
+        Plan.check_answers,
+    ),
     Check("quota", "The quota suffices", Plan.check),
     Check("limit", "`--max-calls` suffices for an open purchase, which is repeated first", Plan.check_limit),
 )
