@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
-from typing import Any, Final, TextIO
+from tempfile import TemporaryFile
+from typing import Any, Final
 
 import torch
 
@@ -69,19 +70,22 @@ class RunDirectory:
             yield
 
     def check(self, identity: RunIdentity, *, fresh: bool = False) -> None:
-        """Check that `opened` would claim the directory for a run with at least these values; change no run's file.
+        """Check that `opened` would claim the directory for a run with at least these values; make and change nothing.
 
         Raises:
             RunError: the directory cannot be written, or holds another run.
         """
-        self._lock_file().close()
+        existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        with self._translated_errors(), TemporaryFile(dir=existing):
+            pass
         if not fresh and self.has_progress():
             self._check_same(identity, partial=True)
 
     def check_idle(self) -> None:
-        """Raise `RunError` if another process is training in the directory."""
-        with self._locked(fcntl.LOCK_SH):  # two processes that check do not disturb each other
-            pass
+        """Raise `RunError` if another process is training in the directory; make nothing."""
+        if (self.path / ".lock").exists():
+            with self._locked(fcntl.LOCK_SH):  # two processes that check do not disturb each other
+                pass
 
     def has_progress(self) -> bool:
         """Whether a run has saved a checkpoint here, or finished."""
@@ -135,7 +139,10 @@ class RunDirectory:
 
     @contextmanager
     def _locked(self, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
-        with self._lock_file() as lock:
+        with self._translated_errors():
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        with lock:
             try:
                 fcntl.flock(lock, kind | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -144,11 +151,6 @@ class RunDirectory:
                     "output.directory"
                 ) from None
             yield
-
-    def _lock_file(self) -> TextIO:
-        with self._translated_errors():
-            self.path.mkdir(parents=True, exist_ok=True)
-            return (self.path / ".lock").open("w")
 
     def _is_free_for(self, identity: RunIdentity) -> bool:
         """Whether another run began here, and neither saved a checkpoint nor finished."""
