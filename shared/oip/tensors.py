@@ -156,8 +156,8 @@ def _from_json(where: str, head: TensorHead, dtype: np.dtype[Any]) -> Array:
         typed = values.astype(dtype)
     if dtype.kind == "f" and (infinite := int(np.isinf(typed).sum())):
         raise ProtocolError(
-            f"{where}.data: expected finite {head.datatype} values, got {infinite} of {typed.size} that are infinite or "
-            "larger than the datatype allows"
+            f"{where}.data: expected {head.datatype} values that are finite, got {infinite} of {typed.size} that are "
+            "infinite, or too large"
         )
     return _shaped(where, head, typed)
 

@@ -369,7 +369,7 @@ OIP_UNREADABLE = {
     ),
     "infinite": (
         _oip({"logits": np.where(LOGITS == 7, np.inf, LOGITS)}),
-        "expected finite FP32 values, got 1 of 60 that are infinite",
+        "expected FP32 values that are finite, got 1 of 60 that are infinite",
     ),
     "another request": (_oip({"logits": LOGITS}, request_id="k2"), "got that to request k2"),
 }
