@@ -28,6 +28,10 @@ class Bought(NamedTuple):
 
 NOTHING_BOUGHT: Final = Bought({}, None)
 
+_TRAIN_ON_HELD: Final = (
+    "or train on those that are in the cache, in one round and without bought mixtures: distill-worker train --held"
+)
+
 
 def find_teacher(
     cache: Cache, keys: Sequence[bytes], teacher_id: str | None, kinds: Sequence[str] = ("logits",)
@@ -139,8 +143,8 @@ def _the_only(
     if not complete:
         raise CacheError(
             f"expected all {len(set(keys))} outputs ({', '.join(kinds)}) {_whose(teacher_id)} in the cache, but some "
-            f"are missing (teachers in the cache: {', '.join(known) or 'none'}). Buy them: distill-worker fetch; or "
-            "train on those that are in the cache: distill-worker train --held"
+            f"are missing (teachers in the cache: {', '.join(known) or 'none'}). Buy them: distill-worker fetch; "
+            f"{_TRAIN_ON_HELD}"
         )
     return complete[0]
 
@@ -176,5 +180,5 @@ def _load(cache: Cache, stream_id: int, keys: Sequence[bytes]) -> Tensor:
         absent = len(cache.missing(stream_id, keys))
         raise CacheError(
             f"{absent} of {len(keys)} teacher outputs are not in the cache. Buy them: distill-worker fetch; "
-            "or train on the others: distill-worker train --held"
+            f"{_TRAIN_ON_HELD}"
         ) from None
