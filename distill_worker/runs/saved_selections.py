@@ -20,6 +20,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
 from shared.atomic_file import write_atomically
+from shared.expectations import complaints
 
 
 class SavedSelection(BaseModel):
@@ -74,9 +75,10 @@ class SavedSelections:
             try:
                 selection = SavedSelection.model_validate_json(path.read_text(encoding="utf-8"))
                 _ = selection.sample_keys
-            except (OSError, ValidationError, ValueError) as error:
+            except (OSError, ValueError) as error:
+                reason = complaints(error) if isinstance(error, ValidationError) else str(error)
                 raise RunError(
-                    f"{path}: cannot be read; restore it, or choose another output.directory ({error})"
+                    f"{path}: cannot be read; restore it, or choose another output.directory ({reason})"
                 ) from error
             if (difference := self.identity.difference(selection.of)) is not None:
                 raise RunError(
