@@ -1,7 +1,8 @@
-"""Which open purchases of other payers' names are this account's: what the teacher's own log says.
+"""Other names of an account, under which earlier purchases are recorded: what the teacher's own log shows.
 
 Earlier versions recorded a hash of the API key as the payer, so that after a rotation of its secret the account had
-another name. Repeating a purchase that this account was charged for costs nothing.
+another name. An API key belongs to one account. So if the log has one purchase under a name, all are this account's,
+and repeating an open one that was charged costs nothing.
 """
 
 from collections.abc import Container
@@ -15,28 +16,32 @@ _CLOCKS_DIFFER_SECONDS: Final = 86_400.0
 """By how much the teacher's clock may be behind the worker's."""
 
 
-def charged_under_other_names(
-    teacher: Teacher, description: Description, cache: Cache, wanted: Container[bytes]
-) -> frozenset[str]:
-    """Idempotency-Keys of open purchases of wanted samples under other names that were charged to this account.
+def former_payers(teacher: Teacher, description: Description, cache: Cache, wanted: Container[bytes]) -> frozenset[str]:
+    """Other names of this account, beside its payer and its credential, with open purchases of wanted samples.
 
     The teacher's log is read only if there are open purchases of wanted samples under other names.
     """
-    names = {teacher.payer, teacher.credential}
-    others = {
-        purchase.idempotency_key
+    names = (teacher.payer, teacher.credential)
+    unknown = {
+        purchase.payer
         for purchase in cache.open_purchases(description.id)
         if purchase.payer not in names and any(key in wanted for key in purchase.sample_keys)
     }
-    if not others:
-        return frozenset()
-    begun = min(record.created_at for record in cache.purchases() if record.idempotency_key in others)
+    return _in_log(teacher, cache, unknown) if unknown else frozenset()
+
+
+def _in_log(teacher: Teacher, cache: Cache, payers: set[str]) -> frozenset[str]:
+    """Those of the payers who began a purchase that is in this account's log."""
+    records = [record for record in cache.purchases() if record.payer in payers]
+    payer_of = {record.idempotency_key: record.payer for record in records}
+    confirmed: set[str] = set()
     try:
-        log = teacher.queries(since=begun - _CLOCKS_DIFFER_SECONDS)
-        return frozenset(
-            query.idempotency_key
-            for query in log or ()
-            if query.idempotency_key in others and query.status != "released"
-        )
+        log = teacher.queries(since=min(record.created_at for record in records) - _CLOCKS_DIFFER_SECONDS)
+        for query in log or ():
+            if query.idempotency_key in payer_of:
+                confirmed.add(payer_of[query.idempotency_key])
+            if confirmed == payers:
+                break
     except TeacherError:
-        return frozenset()  # without a log they stay those of another account
+        pass  # without a log they stay other accounts
+    return frozenset(confirmed)

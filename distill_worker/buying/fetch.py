@@ -213,7 +213,8 @@ class _Purchases:
             self._claims.mark_uncertain(purchase)
             return
         except AnswerUnread as error:
-            self._order.cache.keep(purchase, error.raw, reason=str(error))
+            query_id = error.raw.headers.get("x-request-id")
+            self._order.cache.keep(purchase, error.raw, reason=str(error), query_id=query_id)
             raise
         except TeacherUnavailable as error:
             # If repeats are free it may stay open; otherwise it would count as possibly charged.

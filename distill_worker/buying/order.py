@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 import numpy as np
@@ -39,13 +40,22 @@ class PurchaseOrder:
     """The open purchases to give up first."""
     price_per_call: float | None = None
     currency: str = "USD"
-    charged_keys: frozenset[str] = frozenset()
-    """Idempotency-Keys of open purchases under other payers' names that the teacher charged to this account."""
+    former_payers: frozenset[str] = frozenset()
+    """Names under which open purchases of the teacher's account are recorded, beside its payer and its credential."""
 
     def __post_init__(self) -> None:
         largest = self.description.max_request_size or self.request_size
         object.__setattr__(self, "kinds", tuple(sorted(set(self.kinds))))
         object.__setattr__(self, "request_size", min(self.request_size, largest))
+
+    @property
+    def first_request_size(self) -> int:
+        """Samples of the first new request: one, if the description leaves open whether the answers will fit."""
+        return self.request_size if self.description.is_complete else 1
+
+    def requests_for(self, samples: int) -> int:
+        """New requests for so many samples."""
+        return ceil((samples - self.first_request_size) / self.request_size) + 1 if samples else 0
 
     def claims(self, wanted: Sequence[bytes] | None = None, *, most_calls: int | None = None) -> Claims:
         """Claims on the samples with these keys, by default on all that are wanted."""
@@ -55,9 +65,9 @@ class PurchaseOrder:
             self.kinds,
             tuple(self.samples) if wanted is None else wanted,
             payer=self.teacher.payer,
-            former_payers=(self.teacher.credential,),
-            charged_keys=self.charged_keys,
+            former_payers=self.former_payers | {self.teacher.credential},
             request_size=self.request_size,
+            first_request_size=self.first_request_size,
             most_calls=most_calls,
         )
 
@@ -70,8 +80,8 @@ def claims_on(
     *,
     payer: str,
     former_payers: Collection[str] = (),
-    charged_keys: frozenset[str] = frozenset(),
     request_size: int,
+    first_request_size: int | None = None,
     most_calls: int | None = None,
 ) -> Claims:
     """Claims on these kinds of output of the samples with these keys, from the described teacher."""
@@ -81,9 +91,9 @@ def claims_on(
         [(kind, cache.stream(description.id, kind)) for kind in kinds],
         payer=payer,
         former_payers=former_payers,
-        charged_keys=charged_keys,
         wanted=wanted,
         request_size=request_size,
+        first_request_size=first_request_size,
         most_calls=most_calls,
         repeats_are_free=description.repeats_are_free,
         source=description.source,

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from math import ceil
 from typing import Any, Final
 
 from distill_worker.buying.kept_answers import reread, still_unread, why_blocked
@@ -57,6 +56,8 @@ class Plan:
     """Samples whose answers were paid and cannot be read, by the reason; their answers are kept."""
     blocked: int = 0
     """Samples of `unread` whose requests cannot be repeated for free: they are not bought."""
+    sends: str = ""
+    """What is sent of an image, in words, if it is not the pixels alone."""
     held_of_others: tuple[HeldOfAnother, ...] = ()
     """Samples of `to_buy` whose outputs are in the cache from other teachers."""
     size_setting: str = "budget.n"
@@ -131,6 +132,7 @@ class Plan:
             "bought_elsewhere": self.elsewhere,
             "uncertain": self.uncertain,
             "unread": dict(self.unread),
+            "sends": self.sends,
             "to_buy": len(self.to_buy),
             "left_out": self.left_out,
             "most_calls": self.most_calls,
@@ -146,10 +148,14 @@ class Plan:
             "held_of_others": [vars(other) for other in self.held_of_others],
         }
 
-    def check(self) -> None:
-        """Raise `PlanRefused` if the quota is too small, or paid answers cannot be read."""
+    def check_answers(self) -> None:
+        """Raise `PlanRefused` if paid answers cannot be read, and their requests cannot be repeated for free."""
         if self.blocked:
             raise PlanRefused(why_blocked(self.blocked, self.unread))
+
+    def check(self) -> None:
+        """Raise `PlanRefused` if paid answers cannot be read, or the quota is too small."""
+        self.check_answers()
         if self.quota is not None and self.shortfall:
             raise PlanRefused(
                 f"{self.size_setting}: expected a quota for {counted(len(self.to_buy), 'call')} "
@@ -247,13 +253,14 @@ def plan(order: PurchaseOrder) -> Plan:
             for key in to_buy
         ),
         request_size=order.request_size,
-        new_requests=ceil(len(to_buy) / order.request_size),
+        new_requests=order.requests_for(len(to_buy)),
         quota=quota,
         max_calls=order.max_calls,
         price_per_call=order.price_per_call,
         currency=order.currency,
         unread=Counter(unread.values()),
         blocked=len(blocked),
+        sends=description.sends,
         held_of_others=held_of_others(cache, description.id, order.kinds, to_buy),
     )
 

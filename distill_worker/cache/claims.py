@@ -51,9 +51,9 @@ class Claims:
         *,
         payer: str,
         former_payers: Collection[str] = (),
-        charged_keys: Container[str] = frozenset(),
         wanted: Sequence[bytes],
         request_size: int,
+        first_request_size: int | None = None,
         most_calls: int | None = None,
         repeats_are_free: bool = True,
         source: str | None = None,
@@ -66,9 +66,9 @@ class Claims:
             streams: each kind of output, and the id of its stream.
             payer: the account that pays.
             former_payers: other names of this account, under which earlier purchases may be recorded.
-            charged_keys: Idempotency-Keys of purchases that this account was charged for, whatever their payer.
             wanted: distinct sample keys, in the order in which they are bought.
             request_size: samples per purchase.
+            first_request_size: samples of the first new purchase, if it is smaller.
             most_calls: the most samples to request, new or repeated; no limit if None.
             repeats_are_free: whether the teacher charges nothing for a repeated request, so that orphaned purchases
                 are repeated.
@@ -88,8 +88,8 @@ class Claims:
         self._order_id = order_id
         self._payer = payer
         self._own_payers = {payer, *former_payers}
-        self._charged_keys = charged_keys
         self._request_size = request_size
+        self._next_size = first_request_size or request_size
         self._repeats_are_free = repeats_are_free
         self._source = source
         self._wanted = frozenset(wanted)
@@ -125,6 +125,7 @@ class Claims:
         while len(taken) < count and (keys := self._next(cached, begun, beyond)):
             taken.append(new_purchase(connection, self._order_id, keys, payer=self._payer, buyer_id=buyer.id, now=now))
             self._spend(len(keys))
+            self._next_size = self._request_size
         self._own_ids.update(purchase.id for purchase in taken)
         return taken
 
@@ -143,17 +144,19 @@ class Claims:
         elsewhere: set[bytes] = set()
         requested: set[tuple[bytes, str]] = set()
         orphaned: list[Purchase] = []
-        opened = open_purchases(connection, self._teacher_id)
+        opened = open_purchases(connection, self._teacher_id, self._source)
         # Of two purchases that bring the same, the one that this account may have paid for is repeated.
         for purchase in sorted(opened, key=lambda purchase: not self.is_own(purchase)):
             requested.update((key, kind) for key in purchase.sample_keys for kind in purchase.kinds)
-            brings = self.satisfied_by(purchase, cached) - samples - self.uncertain
+            brings = self.brought_by(purchase, cached) - samples - self.uncertain
             if not brings:
                 continue
             samples |= brings
             if purchase.id in self._own_ids:
                 continue
-            if is_alive(purchase.buyer_id):
+            if not self.satisfied_by(purchase, cached):  # its answer must be read under other settings first
+                self.uncertain |= brings
+            elif is_alive(purchase.buyer_id):
                 elsewhere |= brings
             elif not self._repeats_are_free:
                 self.uncertain |= brings
@@ -173,8 +176,8 @@ class Claims:
         return Pending(tuple(orphaned), samples, elsewhere, requested)
 
     def is_own(self, purchase: Purchase) -> bool:
-        """Whether this account began the purchase, or was charged for it."""
-        return purchase.payer in self._own_payers or purchase.idempotency_key in self._charged_keys
+        """Whether this account began the purchase."""
+        return purchase.payer in self._own_payers
 
     def satisfied_by(self, purchase: Purchase, cached: Cached) -> set[bytes]:
         """The wanted samples whose outputs will all be cached once this purchase is done.
@@ -191,7 +194,7 @@ class Claims:
 
     def brought_by(self, purchase: Purchase, cached: Cached) -> set[bytes]:
         """As `satisfied_by`; and if other settings may read all outputs from its answer, the samples that lack any."""
-        if self._source is None or not purchase.is_unread:
+        if self._source is None:
             return self.satisfied_by(purchase, cached)
         wanted = self._wanted.intersection(purchase.sample_keys)
         return {key for key in wanted if not all(key in rows for rows in cached)}
@@ -216,7 +219,7 @@ class Claims:
         """The sample keys of the next new purchase."""
         keys: list[bytes] = []
         left: list[bytes] = []
-        while self._todo and len(keys) < self._request_size:
+        while self._todo and len(keys) < self._next_size:
             key = self._todo.popleft()
             if key in self.uncertain or key in self.unread or all(key in rows for rows in cached):
                 continue

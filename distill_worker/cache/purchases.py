@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from distill_worker.cache.block import pack_block
 from distill_worker.cache.database import schema
@@ -170,15 +170,28 @@ def void_purchase(connection: Connection, purchase: Purchase, *, now: float) -> 
     )
 
 
-def open_purchases(connection: Connection, teacher_id: str) -> list[Purchase]:
-    """The open purchases of a teacher's outputs, oldest first."""
+def open_purchases(connection: Connection, teacher_id: str, source: str | None = None) -> list[Purchase]:
+    """The open purchases of a teacher's outputs, oldest first.
+
+    If a source is given, also those of every teacher `source/...` that is this source under other settings.
+    """
+    asked = schema.streams.c.teacher_id
+    is_asked = asked == teacher_id
     rows = connection.execute(
-        select(schema.purchases, schema.streams.c.output_kind, schema.streams.c.teacher_id)
+        select(schema.purchases, schema.streams.c.output_kind, asked)
         .join(schema.streams)
-        .where(schema.is_open, schema.streams.c.teacher_id == teacher_id)
+        .where(
+            schema.is_open,
+            is_asked if source is None else or_(is_asked, asked.startswith(f"{source}/", autoescape=True)),
+        )
         .order_by(schema.purchases.c.id)
     )
-    return [purchase_of(row) for row in rows]
+    purchases = [purchase_of(row) for row in rows]
+    return [purchase for purchase in purchases if purchase.teacher_id in (teacher_id, f"{source}/{_last(purchase)}")]
+
+
+def _last(purchase: Purchase) -> str:
+    return purchase.teacher_id.rsplit("/", 1)[-1]
 
 
 def purchase_of(row: Any) -> Purchase:

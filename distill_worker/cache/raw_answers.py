@@ -102,7 +102,15 @@ def kept_answers(connection: Connection, teacher_id: str, source: str | None) ->
 
 def unread_purchases(connection: Connection, teacher_id: str, source: str | None) -> list[Purchase]:
     """The purchases whose answers are kept and could not be read; the arguments are those of `kept_answers`."""
-    return [kept.purchase for kept in kept_answers(connection, teacher_id, source) if kept.purchase.is_unread]
+    rows = connection.execute(
+        select(schema.purchases, schema.streams.c.output_kind, schema.streams.c.teacher_id)
+        .distinct()
+        .join(schema.streams, schema.streams.c.id == schema.purchases.c.stream_id)
+        .join(schema.raw_answers, _raw.purchase_id == schema.purchases.c.id)
+        .where(schema.is_unread, _is_of(teacher_id, source))
+        .order_by(schema.purchases.c.id)
+    )
+    return [purchase_of(row) for row in rows]
 
 
 def raw_answer(connection: Connection, kept: KeptAnswer) -> RawAnswer:

@@ -289,7 +289,7 @@ class Cache:
             abandoned = [
                 purchase
                 for purchase in [
-                    *open_purchases(connection, teacher_id),
+                    *open_purchases(connection, teacher_id, source),
                     *unread_purchases(connection, teacher_id, source),
                 ]
                 if is_abandoned(purchase) and not self.is_alive(purchase.buyer_id)
@@ -299,7 +299,7 @@ class Cache:
         return len(abandoned)
 
     def save_teacher(self, address: str, description: Mapping[str, Any]) -> None:
-        """Save the description that the teacher at an address returned, and its class names beside its outputs.
+        """Save the description that the teacher at an address returned.
 
         A cache that can only be read stays as it is.
         """
@@ -309,13 +309,22 @@ class Cache:
         with self.writing() as connection:
             connection.execute(delete(schema.addresses).where(schema.addresses.c.address == address))
             connection.execute(insert(schema.addresses).values(row))
-            save_class_names(connection, description["id"], description.get("class_names"))
 
     def teacher_description(self, address: str) -> tuple[dict[str, Any], float] | None:
         """The last description of the teacher at an address, and when it was saved, in seconds since the epoch."""
         with self.reading() as connection:
             row = connection.execute(select(schema.addresses).where(schema.addresses.c.address == address)).first()
         return None if row is None else (json.loads(row.description), row.seen_at)
+
+    def save_class_names(self, teacher_id: str, names: Sequence[str] | None) -> None:
+        """Save the names of a teacher's classes, in the order of its outputs, unless some are saved.
+
+        A cache that can only be read stays as it is.
+        """
+        if self.is_read_only:
+            return
+        with self.writing() as connection:
+            save_class_names(connection, teacher_id, names)
 
     def class_names(self, teacher_id: str) -> tuple[str, ...] | None:
         """The names of a teacher's classes, in the order of its outputs; None if none are saved."""

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import typer
@@ -14,8 +15,9 @@ from distill_worker.cli.console import notes, progress_bar, say
 from distill_worker.cli.tables_buying import duration, money, show_plan
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, counted
-from distill_worker.runs import preflight, purchase
+from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples
+from distill_worker.runs.samples import Samples
 from shared.times import to_minute
 
 
@@ -56,6 +58,7 @@ def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = Non
         if abandon is None and (held := purchase.cached_already(config, samples, cache)) is not None:
             made, description, seen_at = held
             preflight.check_sale(run, description, cache)
+            say_notes(config, samples, description.class_names)
             seen = to_minute(seen_at)
             outputs = "the 1 wanted output is" if made.wanted == 1 else f"all {made.wanted} wanted outputs are"
             say(f"{outputs} cached; no request was sent (teacher {made.teacher_id}, last seen on {seen})")
@@ -80,6 +83,7 @@ def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = Non
                 return bound
 
             preflight.check_sale(run, description, cache)
+            say_notes(config, samples, description.class_names)
             order = purchase.make_order(
                 config, samples, teacher, description, cache, max_calls=consent.max_calls, abandon=abandon
             )
@@ -87,9 +91,16 @@ def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = Non
                 progress=progress,
                 on_wait=lambda left: say(f"waiting for another worker, which is buying {counted(left, 'sample')}"),
                 on_end=lambda requests: say(f"ending; waiting for {counted(requests, 'answer')} to cache"),
+                on_answer=classes.judge(config, [samples], description, cache, order.kinds),
             )
             images = samples.images_by_key()
-            return purchase.buy([order], images, address=config.teacher, on_plan=on_plan, callbacks=callbacks)
+            return purchase.buy([order], images, address=config.resolved_teacher, on_plan=on_plan, callbacks=callbacks)
+
+
+def say_notes(config: RunConfig, samples: Samples, class_names: Sequence[str] | None) -> None:
+    """Print how the data were read, and whether classes are mapped to those that the teacher states."""
+    for line in classes.notes(config, samples.dataset, class_names):
+        say(line)
 
 
 def say_round(config: RunConfig, selected: SelectedSamples) -> None:

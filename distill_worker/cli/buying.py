@@ -44,6 +44,7 @@ def plan(
     try:
         with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
             preflight.check_sale(planned_run, description, cache, problems.append)
+            agreed_purchase.say_notes(config, selected.samples, description.class_names)
             order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
             made = plan_purchase(order)
             preflight.check_plan(made, problems.append)
@@ -56,6 +57,8 @@ def plan(
         print(json.dumps(facts))
     else:
         show_plan(made, source, answers)
+        if config.budget.n is None:
+            say("budget.n is not set: this is the whole training set, which needs --max-calls or --all to be bought")
         agreed_purchase.say_round(config, selected)
         _say_later(selected, made)
     _raise_first(problems)

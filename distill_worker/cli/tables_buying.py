@@ -45,6 +45,8 @@ def show_plan(plan: Plan, source: Source | None = None, console: Console = notes
     time = f", {duration(plan.seconds)} or more at the allowed rate" if plan.seconds else ""
     summary = f"teacher {plan.teacher_id}, {', '.join(plan.kinds)}, requests: {plan.requests}{price}{time}"
     console.print(summary, markup=False, soft_wrap=True)
+    if plan.sends:
+        console.print(f"sends {plan.sends}", markup=False, soft_wrap=True)
     if source is not None:
         key_name = None if plan.quota is None else plan.quota.key_name
         console.print(source.described(key_name), markup=False, soft_wrap=True)

@@ -3,7 +3,6 @@
 import json
 from typing import Annotated, Any
 
-import torch
 import typer
 
 from distill_worker.cache import Cache
@@ -14,11 +13,11 @@ from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import counted
 from distill_worker.methods import method_name
-from distill_worker.runs import preflight
+from distill_worker.runs import classes, preflight
 from distill_worker.runs.held_samples import HeldSamples, held_samples
-from distill_worker.runs.rounds import Bought, SelectedSamples, all_samples, run_in_rounds
+from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
-from distill_worker.runs.targets import find_bought, load_targets
+from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.loop import most_steps
 
@@ -38,8 +37,7 @@ def train(
 ) -> None:
     """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint."""
     config = load_config(config_file, overrides or (), on_note=say)
-    targets: dict[str, torch.Tensor] = {}
-    owner = None
+    bought, names = NOTHING_BOUGHT, None
     if held:
         with Cache(config.output.cache) as cache:
             part = held_samples(config, cache, teacher_id)
@@ -51,9 +49,11 @@ def train(
         with Cache(config.output.cache) as cache:
             output = config.teacher.output
             owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
-            targets = load_targets(cache, owner, samples.keys, kinds)
-    _check(config, samples, (targets, owner), fresh=fresh)
-    _print_result(config, _train(config, samples, (targets, owner), fresh=fresh), as_json=as_json)
+            bought = load_bought(cache, config, samples, owner, kinds)
+            names = cache.class_names(owner)
+    agreed_purchase.say_notes(config, samples, names)
+    _check(config, samples, bought, fresh=fresh)
+    _print_result(config, _train(config, samples, bought, fresh=fresh), as_json=as_json)
 
 
 def run(
@@ -77,11 +77,12 @@ def run(
         agreed_purchase.say_round(config, selected)
         if not config.needs_teacher:
             preflight.check_lesson(preflight.Lesson(checked_run, {}, None))
-            return {}, None
+            agreed_purchase.say_notes(config, selected.samples, None)
+            return NOTHING_BOUGHT
         made, bought = agreed_purchase.buy(checked_run, consent)
         consent = consent.after(bought)
         with Cache(config.output.cache) as cache:
-            return load_targets(cache, made.teacher_id, selected.samples.keys, made.kinds), made.teacher_id
+            return load_bought(cache, config, selected.samples, made.teacher_id, made.kinds)
 
     def train(round_config: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
         return _train(round_config, samples, bought, fresh=fresh)
@@ -91,12 +92,11 @@ def run(
 
 def _check(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> None:
     """Check everything but the teacher, which is not contacted."""
-    targets, teacher_id = bought
-    selected = SelectedSamples(samples, rounds=config.budget.rounds, later=0, teacher_id=teacher_id)
+    selected = SelectedSamples(samples, rounds=config.budget.rounds, later=0, teacher_id=bought.teacher_id)
     checked_run = preflight.Run(config, lambda: selected, trains=True, fresh=fresh)
     preflight.check_run(checked_run)
-    shapes = {kind: outputs.shape[1:] for kind, outputs in targets.items()}
-    preflight.check_lesson(preflight.Lesson(checked_run, shapes, teacher_id))
+    shapes = {kind: outputs.shape[1:] for kind, outputs in bought.targets.items()}
+    preflight.check_lesson(preflight.Lesson(checked_run, shapes, bought.teacher_id, bought.class_order))
 
 
 def _say_held(part: HeldSamples) -> None:
@@ -106,15 +106,15 @@ def _say_held(part: HeldSamples) -> None:
 
 
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> dict[str, Any]:
-    targets, teacher_id = bought
+    for line in classes.doubts(config, samples, bought.targets, bought.class_order):
+        say(line)
     with progress_bar(
         f"training {method_name(config.method)}", most_steps(config.training, len(samples.images))
     ) as move:
         return train_student(
             config,
             samples,
-            targets,
-            teacher_id,
+            *bought,
             progress=lambda step, loss: move(step, f"loss {loss:.4f}"),
             fresh=fresh,
             note=say,

@@ -4,14 +4,18 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
+from distill_worker.cli.console import say
 from distill_worker.cli.options import AsJson, TrustCode, expanded_path
+from distill_worker.data.class_names import class_order
 from distill_worker.data.datasets import load_dataset
 from distill_worker.errors import ConfigError, WeightsFileError
 from distill_worker.experiments.degrade import degrade_weights
 from distill_worker.training.evaluate import count_correct
 from shared.degradation import Degradation
+from shared.networks.outputs import check_network
 from shared.weights import WeightsError, load_weights
 
 
@@ -37,8 +41,11 @@ def evaluate(
     """Print the top-1 accuracy of a trained network on the test split."""
     try:
         card, network, fingerprint = load_weights(weights, trust_code=trust_code)
+        check_network(network, (card.in_channels, *(card.resize or card.image_size)), card.num_classes)
     except WeightsError as error:
         raise WeightsFileError(str(error)) from error
+    except ValueError as error:
+        raise WeightsFileError(f"{weights}: {error}") from error
     name = data or str(card.provenance.get("data", ""))
     size = card.image_size if name in ("image-folder", "hugging-face") else None
     dataset = load_dataset(name, root, path=path, image_size=size)
@@ -48,11 +55,22 @@ def evaluate(
             f"data: expected images of shape {list(expected)} in {card.num_classes} classes, as this network takes "
             f"them, got {list(got)} in {len(dataset.class_names)} from {dataset.name}; name another data set by --data"
         )
+    order = class_order(
+        dataset.class_names,
+        card.class_names,
+        network="the network",
+        remedy="rename the classes of the data as the network names them, or name another data set by --data",
+        is_named=dataset.classes_are_named,
+    )
+    for line in dataset.notes:
+        say(line)
+    if order is not None:
+        say("data: the network lists the same classes in another order; its answers are mapped by name")
     test = dataset.test
     correct = count_correct(
         network,
         test.images,
-        test.labels,
+        test.labels if order is None else torch.tensor(order)[test.labels],
         mean=card.mean,
         std=card.std,
         resize=card.resize,

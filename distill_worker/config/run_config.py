@@ -13,8 +13,9 @@ from distill_worker.cache.database.engine import place_of
 from distill_worker.config.data_sections import Augmentation, Budget, Corruption, Data
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.section import Section
-from distill_worker.config.teacher_address import OpenInferenceAddress, TeacherAddress
+from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
 from distill_worker.config.training_section import Student, Training
+from distill_worker.data.datasets import has_files
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import CacheError
 from distill_worker.methods import AnyMethod, Method, Mixing, method_name, why_not_together, why_not_with
@@ -84,6 +85,14 @@ class RunConfig(Section):
         )
 
     @property
+    def resolved_teacher(self) -> TeacherAddress:
+        """The teacher's address; `teacher.send` is `file` in place of `auto` if the data set has files to send."""
+        address = self.teacher
+        if isinstance(address, LabelledScoresAddress) and address.send == "auto" and has_files(self.data.name):
+            return address.model_copy(update={"send": "file"})
+        return address
+
+    @property
     def methods(self) -> tuple[Method, ...]:
         """The method and the added ones."""
         return (self.method, *self.plus)
@@ -112,6 +121,10 @@ class RunConfig(Section):
                 raise ValueError("plus: label_weight is set by the first method; leave it out of [[plus]]")
         if (reason := why_not_together(self.methods)) is not None:
             raise ValueError(f"plus: {reason}")
+        if getattr(self.teacher, "send", AUTO) == "file" and not has_files(self.data.name):
+            raise ValueError(
+                f"teacher.send: expected 'auto' or 'pixels', because {self.data.name} has no files, got 'file'"
+            )
         if self.teacher.output != AUTO and (reason := why_not_with(self.methods, self.teacher.output)) is not None:
             raise ValueError(f"teacher.output: {reason}")
         uses_pool = any(method.needs_pool for method in self.methods)

@@ -40,6 +40,10 @@ class RunIdentity:
             {name: self.changed[name] for name in names if name in self.changed},
         )
 
+    def without(self, section: str, name: str) -> "RunIdentity":
+        """This identity with one setting left open."""
+        return RunIdentity(_without(self.values, section, name), _without(self.changed, section, name))
+
     def __or__(self, facts: Mapping[str, Any]) -> "RunIdentity":
         """This identity and facts beside the configuration, which have no default."""
         return RunIdentity({**self.values, **facts}, {**self.changed, **facts})
@@ -58,10 +62,24 @@ class RunIdentity:
         if not isinstance(stored, Mapping):
             return "the stored identity cannot be read"
         if partial:
-            stored = {name: stored[name] for name in stored.keys() & self.values.keys()}
+            stored = _shared(stored, self.values)
         differences = list(_differences(_with_budget(stored, self.values), self.values, self.changed, ""))
         more = len(differences) - _MOST_DIFFERENCES
         return "; ".join(differences[:_MOST_DIFFERENCES]) + (f"; {more} more" if more > 0 else "") or None
+
+
+def _without(values: Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:
+    settings = values.get(section, {})
+    return {**values, section: {other: value for other, value in settings.items() if other != name}}
+
+
+def _shared(stored: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The stored values that these values have, too, in each section."""
+    return {
+        name: _shared(old, values[name]) if isinstance(old, dict) and isinstance(values[name], dict) else old
+        for name, old in stored.items()
+        if name in values
+    }
 
 
 def _with_budget(stored: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:

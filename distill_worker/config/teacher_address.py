@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
+from distill_worker.config.answer_path import AnswerFields
 from distill_worker.config.section import Section
 from shared.output_kinds import AUTO, OutputKind
 
@@ -104,6 +105,28 @@ class LabelledScoresAddress(_Address):
     """The number of labels in an answer."""
     score_digits: int | None = Field(default=None, ge=0, le=8)
     """The digits after the point that scores are rounded to, if known."""
+    answer: AnswerFields = AnswerFields()
+    """Where labels and scores stand in the answer."""
+    send: Literal["auto", "file", "pixels"] = "auto"
+    """The image that is sent: `file`, your own file as it is; or `pixels`, the data set's pixels as PNG, which the
+    student sees too. `auto` is `file` if the data set has files (image-folder, hugging-face). Images without a file,
+    such as mixtures, are sent as PNG."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that the sent image is resized to; it is then sent as PNG. Default: it is not resized."""
+
+    @field_validator("image_size")
+    @classmethod
+    def _is_positive(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        if size is not None and min(size) < 1:
+            raise ValueError(f"expected a positive height and width, got {list(size)}")
+        return size
+
+    @property
+    def description_settings(self) -> dict[str, Any]:
+        """See `_Address`. Settings that are new count only if they change something, so that old descriptions load."""
+        settings = super().description_settings
+        plain = {"answer": AnswerFields().model_dump(mode="json"), "send": "auto", "image_size": None}
+        return {name: value for name, value in settings.items() if name not in plain or value != plain[name]}
 
     @model_validator(mode="after")
     def _each_label_has_its_class(self) -> "LabelledScoresAddress":

@@ -34,10 +34,10 @@ from distill_worker.experiments.joint_purchase import (
     selection_identity,
 )
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
-from distill_worker.runs import preflight, purchase
+from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
-from distill_worker.runs.targets import load_targets
+from distill_worker.runs.targets import load_bought
 from distill_worker.runs.train_student import train_student
 from distill_worker.teachers.base import Quota, Teacher
 
@@ -87,6 +87,9 @@ def run_comparison(
                 orders = joint_orders(runs, client, description, cache, max_calls=max_calls)
                 bought = _buy(comparison, runs, client, orders, on_plan or _within_quota, display)
         kinds = kinds_of_cells(comparison.cells, runs, description, cache)
+        noted = (runs or all_runs)[0]
+        for line in classes.notes(noted.config, noted.samples.dataset, description.class_names):
+            display.note(line)
     results = _train_all(comparison.cells, description.id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
     return {
         "data": base.data.name,
@@ -133,9 +136,19 @@ def _buy(
     before, cache_hits = client.quota(), 0
     if orders:
         images = runs[0].samples.images_by_key()
+        client.use_files(runs[0].samples.files_by_key())
         # The description of the own teacher must not be taken for that of the teacher at the configured address.
-        address = comparison.cells[0].config.teacher if comparison.compare.teacher is None else None
-        cache_hits = buy_jointly(orders, images, address=address, on_plan=on_plan, display=display).cached
+        address = comparison.cells[0].config.resolved_teacher if comparison.compare.teacher is None else None
+        samples, kinds = [run.samples for run in runs], [kind for order in orders for kind in order.kinds]
+        config, first = comparison.cells[0].config, orders[0]
+        cache_hits = buy_jointly(
+            orders,
+            images,
+            address=address,
+            on_plan=on_plan,
+            on_answer=classes.judge(config, samples, first.description, first.cache, kinds),
+            display=display,
+        ).cached
     after = client.quota()
     return {
         "calls_paid": after.used - before.used if before and after else None,
@@ -205,8 +218,8 @@ def _train_cell(
     if not config.needs_teacher:
         return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes
     with Cache(config.output.cache) as cache:
-        targets = load_targets(cache, teacher_id, samples.keys, kinds)
-    return train_student(config, samples, targets, teacher_id, fresh=fresh, note=notes.append), notes
+        bought = load_bought(cache, config, samples, teacher_id, kinds)
+    return train_student(config, samples, *bought, fresh=fresh, note=notes.append), notes
 
 
 def _runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:

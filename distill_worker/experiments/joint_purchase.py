@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
-from distill_worker.buying.fetch import Callbacks
+from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, OnAnswer
 from distill_worker.buying.order import Images, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
 from distill_worker.buying.plan import Plan
@@ -91,6 +91,7 @@ def buy_jointly(
     *,
     address: TeacherAddress | None,
     on_plan: Callable[[Plan], bool],
+    on_answer: OnAnswer = NO_CALLBACKS.on_answer,
     display: Display,
 ) -> Plan:
     """Buy what is missing; the plan of all orders. See `purchase.buy`.
@@ -103,6 +104,7 @@ def buy_jointly(
             progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} cached", plan.outstanding),
             on_wait=lambda left: display.note(f"waiting for another worker, which is buying {counted(left, 'sample')}"),
             on_end=lambda requests: display.note(f"ending; waiting for {counted(requests, 'answer')} to cache"),
+            on_answer=on_answer,
         )
         plan, bought = purchase.buy(
             orders,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from distill_worker.buying.account import charged_under_other_names
+from distill_worker.buying.account import former_payers
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, abandon, fetch
 from distill_worker.buying.known_teachers import load_description, save_description, url_of
 from distill_worker.buying.order import Abandoned, Images, PurchaseOrder
@@ -68,7 +68,7 @@ def connect(
 
     `on_retry` is called once for retries of one kind, however many there are.
     """
-    address = config.teacher
+    address = config.resolved_teacher
     with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=_each_once(on_retry)) as teacher:
         yield teacher, teacher.describe()
 
@@ -128,6 +128,7 @@ def make_order(
         PlanRefused: the teacher does not sell what the run needs.
     """
     kinds = kinds_of(config, samples, description, cache)
+    teacher.use_files(samples.files_by_key())
     return order_of(
         config.teacher, samples.wanted, kinds, teacher, description, cache, max_calls=max_calls, abandon=abandon
     )
@@ -157,7 +158,7 @@ def order_of(
         abandon=abandon,
         price_per_call=address.price_per_call,
         currency=address.currency,
-        charged_keys=charged_under_other_names(teacher, description, cache, wanted),
+        former_payers=former_payers(teacher, description, cache, wanted),
     )
 
 
@@ -192,6 +193,7 @@ def buy(
         return whole, 0
     if address is not None:
         save_description(cache, address, orders[0].teacher.credential, orders[0].description)
+    cache.save_class_names(orders[0].description.id, orders[0].description.class_names)
     with cache.buying() as buyer:
         for order, made in zip(orders, plans, strict=True):
             if made.max_calls is not None and not made.most_calls:
@@ -221,7 +223,7 @@ def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[P
 
     This sends no request: whether another teacher answers now shows at the next plan or purchase.
     """
-    stored = load_description(cache, config.teacher, credential_of(api_key()))
+    stored = load_description(cache, config.resolved_teacher, credential_of(api_key()))
     if stored is None:
         return None
     description, seen_at = stored

@@ -4,11 +4,9 @@ Each round trains a student from scratch on everything bought so far, in a run d
 last round's student is the run's student. A killed run resumes from the last selection on disk.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
@@ -16,11 +14,9 @@ from distill_worker.errors import ConfigError, RunError, WeightsFileError
 from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.runs.samples import Samples, dataset_of
 from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
+from distill_worker.runs.targets import Bought
 from distill_worker.runs.train_student import device_of
 from shared.weights import WeightsError, load_weights
-
-Bought = tuple[Mapping[str, Tensor], str | None]
-"""Outputs by kind, one row for each of `samples.keys`, and the id of their teacher."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def run_in_rounds(
         result = train(round_config, selected.samples, bought)
         if is_last:
             return result
-        selections = _with_next_selection(config, pool, selections, round_config, bought[1])
+        selections = _with_next_selection(config, pool, selections, round_config, bought.teacher_id)
 
 
 def check_teacher(selected: SelectedSamples, teacher_id: str) -> None:
@@ -117,11 +113,13 @@ def _selections_so_far(config: RunConfig, pool: CandidatePool, *, keep: bool) ->
     budget, saved = config.budget, SavedSelections.in_run(config)
     # A selection that depends on hashes alone is not saved: it can be repeated at any time.
     is_saved = budget.rounds > 1 or STRATEGIES[budget.strategy].is_computed
-    if is_saved and (selections := saved.read()):
+    if is_saved and not saved.are_free() and (selections := saved.read()):
         return selections
     if not (is_saved and keep):
         return [_first_selection(pool, saved)]
     with saved.locked():
+        if saved.are_free():
+            saved.move_aside()
         selections = saved.read()
         if not selections:
             selections = [_first_selection(pool, saved)]

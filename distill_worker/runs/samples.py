@@ -12,6 +12,7 @@ from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig, Track
 from distill_worker.data.datasets import Dataset, load_dataset
+from distill_worker.data.datasets.pictures import Picture
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
@@ -109,6 +110,14 @@ class Samples:
         """Every image that a purchase for this data set may contain: all training images, and `wanted`."""
         images = self.dataset.train.images.numpy()
         return dict(zip(sample_keys(images), images, strict=True)) | self.wanted
+
+    def files_by_key(self) -> dict[bytes, list[Picture]]:
+        """The user's own files of the training images, if there are any: several, if they have the same pixels."""
+        files: dict[bytes, list[Picture]] = {}
+        split = self.dataset.train
+        for key, file in zip(sample_keys(split.images.numpy()) if split.files else (), split.files or (), strict=True):
+            files.setdefault(key, []).append(file)
+        return files
 
     @cached_property
     def wanted(self) -> dict[bytes, NDArray[np.uint8]]:

@@ -3,12 +3,13 @@
     rounds/0001.json    the samples of the first round; all samples, if there is only one round
     rounds/0002.json    the samples of the second round, and the student that selected them
 
-Invariant: a saved selection is never made again. A resumed run buys what it began to buy, even on a machine that rounds
-sums of floats differently.
+Invariant: a saved selection is never made again, and never deleted. A resumed run buys what it began to buy, even on a
+machine that rounds sums of floats differently. The selection of a run that got no further gives way to another run's,
+and is moved to `rounds/before-1`, or a higher number.
 """
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
+from distill_worker.training.earlier_run import move_aside
+from distill_worker.training.run_directory import RunDirectory
 from shared.atomic_file import write_atomically
 from shared.expectations import complaints
 
@@ -64,12 +67,57 @@ class SavedSelections:
             identity = identity.only("data", "budget", "corruption") | features | validation
         return cls(config.output.directory / "rounds", identity)
 
+    def are_free(self) -> bool:
+        """Whether another run made these selections, and neither saved a checkpoint nor finished a student.
+
+        Raises:
+            RunError: a file is damaged.
+        """
+        if self._difference(self._stored()) is None:
+            return False
+        return not any(RunDirectory(folder).has_progress() for folder in (self.folder.parent, *self._of_students()))
+
+    def move_aside(self) -> None:
+        """Move the selections to a new folder beside them: some of their samples may be paid for.
+
+        The caller holds `locked`.
+        """
+        names = [path.name for path in sorted(self.folder.glob("????.json"), reverse=True)]  # the first one last
+        with self._translated_errors():
+            move_aside(self.folder, names)
+
     def read(self) -> list[SavedSelection]:
         """All saved selections, in order.
 
         Raises:
             RunError: a file is damaged, or belongs to another run.
         """
+        selections = self._stored()
+        if (different := self._difference(selections)) is not None:
+            number, difference = different
+            raise RunError(
+                f"{self._path(number)}: these samples were chosen for another run ({difference}); choose another "
+                "output.directory"
+            )
+        return selections
+
+    def write(self, selection: SavedSelection) -> None:
+        """Save a selection. The caller holds `locked`."""
+        with self._translated_errors():
+            write_atomically(self._path(selection.round), (selection.model_dump_json(indent=2) + "\n").encode())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from selecting for this run; they wait for the lock."""
+        with self._translated_errors():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / ".lock").open("w")
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _stored(self) -> list[SavedSelection]:
+        """All saved selections, of this run or another. Raises `RunError` for a damaged file."""
         selections: list[SavedSelection] = []
         while (path := self._path(len(selections) + 1)).exists():
             try:
@@ -80,31 +128,26 @@ class SavedSelections:
                 raise RunError(
                     f"{path}: cannot be read; restore it, or choose another output.directory ({reason})"
                 ) from error
-            if (difference := self.identity.difference(selection.of)) is not None:
-                raise RunError(
-                    f"{path}: these samples were chosen for another run ({difference}); choose another output.directory"
-                )
             selections.append(selection)
         return selections
 
-    def write(self, selection: SavedSelection) -> None:
-        """Save a selection. The caller holds `locked`."""
-        try:
-            write_atomically(self._path(selection.round), (selection.model_dump_json(indent=2) + "\n").encode())
-        except OSError as error:
-            raise RunError(f"{self.folder}: cannot write to it ({error.strerror or error})") from error
+    def _difference(self, selections: Sequence[SavedSelection]) -> tuple[int, str] | None:
+        """The first selection that is another run's, by its number, and the difference."""
+        for number, selection in enumerate(selections, 1):
+            if (difference := self.identity.difference(selection.of)) is not None:
+                return number, difference
+        return None
+
+    def _of_students(self) -> Iterator[Path]:
+        """The run directories of the students that select."""
+        return (path for path in self.folder.glob("????") if path.is_dir())
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from selecting for this run; they wait for the lock."""
+    def _translated_errors(self) -> Iterator[None]:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / ".lock").open("w")
+            yield
         except OSError as error:
             raise RunError(f"{self.folder}: cannot write to it ({error.strerror or error})") from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:04}.json"

@@ -1,14 +1,36 @@
 """Load bought outputs from the cache as tensors that are aligned with the samples."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
 from distill_worker.buying.output_choice import with_logits_as
 from distill_worker.cache import Cache
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import CacheError, ConfigError, counted
+from distill_worker.runs.classes import class_order
+from distill_worker.runs.samples import Samples
 from shared.output_kinds import AUTO, FEATURES, LOGITS, most_informative
+
+
+class Bought(NamedTuple):
+    """The bought outputs of a run's samples."""
+
+    targets: Mapping[str, Tensor]
+    """By kind, in the teacher's order of classes: one row for each of `samples.keys`."""
+    teacher_id: str | None
+    """The teacher that they were bought from; None if no method needs one."""
+    class_order: tuple[int, ...] | None = None
+    """For each class of the data, its place among the teacher's; None if both have the same order."""
+
+
+NOTHING_BOUGHT: Final = Bought({}, None)
+
+_TRAIN_ON_HELD: Final = (
+    "or train on those that are in the cache, in one round and without bought mixtures: distill-worker train --held"
+)
 
 
 def find_teacher(
@@ -89,6 +111,16 @@ def cached_kinds(cache: Cache, teacher_id: str, keys: Sequence[bytes]) -> list[s
     return [kind for kind, stream_id in streams if cache.holdings(stream_id).has_all(keys)]
 
 
+def load_bought(cache: Cache, config: RunConfig, samples: Samples, teacher_id: str, kinds: Sequence[str]) -> Bought:
+    """The bought outputs of a run.
+
+    Raises:
+        ConfigError: the teacher's class names are not those of the data; CacheError: see `load_targets`.
+    """
+    order = class_order(config, samples.dataset, cache.class_names(teacher_id))
+    return Bought(load_targets(cache, teacher_id, samples.keys, kinds), teacher_id, order)
+
+
 def load_targets(
     cache: Cache, teacher_id: str, keys: Sequence[bytes], kinds: Sequence[str] = ("logits",)
 ) -> dict[str, Tensor]:
@@ -111,8 +143,8 @@ def _the_only(
     if not complete:
         raise CacheError(
             f"expected all {len(set(keys))} outputs ({', '.join(kinds)}) {_whose(teacher_id)} in the cache, but some "
-            f"are missing (teachers in the cache: {', '.join(known) or 'none'}). Buy them: distill-worker fetch; or "
-            "train on those that are in the cache: distill-worker train --held"
+            f"are missing (teachers in the cache: {', '.join(known) or 'none'}). Buy them: distill-worker fetch; "
+            f"{_TRAIN_ON_HELD}"
         )
     return complete[0]
 
@@ -147,5 +179,6 @@ def _load(cache: Cache, stream_id: int, keys: Sequence[bytes]) -> Tensor:
     except KeyError:
         absent = len(cache.missing(stream_id, keys))
         raise CacheError(
-            f"{absent} of {len(keys)} teacher outputs are not in the cache. Buy them: distill-worker fetch"
+            f"{absent} of {len(keys)} teacher outputs are not in the cache. Buy them: distill-worker fetch; "
+            f"{_TRAIN_ON_HELD}"
         ) from None

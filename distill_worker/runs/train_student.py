@@ -34,6 +34,7 @@ def train_student(
     samples: Samples,
     targets: Mapping[str, torch.Tensor],
     teacher_id: str | None,
+    class_order: tuple[int, ...] | None = None,
     *,
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
@@ -46,6 +47,7 @@ def train_student(
         samples: of the run.
         targets: the bought outputs by kind, one row for each of `samples.keys`; empty if no method needs a teacher.
         teacher_id: the teacher that they were bought from.
+        class_order: for each class of the data, its place among the teacher's; None if both have the same order.
         progress: called with the step and the loss whenever they are logged.
         fresh: first move an earlier run aside, to a folder in the same directory.
         note: shows where an earlier run was moved to.
@@ -56,7 +58,9 @@ def train_student(
     """
     training = config.training
     classes = len(samples.dataset.class_names)
-    teacher = to_teacher_logits(targets, classes, label_smoothing=config.teacher.label_smoothing)
+    teacher = to_teacher_logits(
+        targets, classes, label_smoothing=config.teacher.label_smoothing, class_order=class_order
+    )
     if teacher.output is not None and (reason := why_not_with(config.methods, teacher.output)) is not None:
         raise ConfigError(f"method: {reason}")
     device = device_of(training.device)
@@ -120,7 +124,8 @@ def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, la
 def teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, Any]:
     """What a run's identity holds of its teacher."""
     output = {} if teacher.output in (None, LOGITS) else {"teacher_output": teacher.output, "completion": teacher.rule}
-    return {"teacher_id": teacher_id, **output}
+    order = {} if teacher.class_order is None else {"class_order": list(teacher.class_order)}
+    return {"teacher_id": teacher_id, **output, **order}
 
 
 def training_set(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import RawAnswer
+from distill_worker.data.sent_images import Files
 from distill_worker.errors import AnswerUnread
 
 
@@ -28,11 +29,15 @@ class Description:
     """Whether requests with the same Idempotency-Key are charged once."""
     class_names: tuple[str, ...] | None = None
     """In the order of its outputs; None if the teacher states none."""
+    sends: str = ""
+    """What is sent of an image, in words, if it is not the pixels alone."""
     source: str | None = None
     """The teacher apart from the settings by which its answers are read: answers of one source can be read again under
     other settings. None if the settings change nothing in what an answer means."""
     input_datatype: str | None = None
     """The datatype of the images that it takes, as the Open Inference Protocol names it; None if it states none."""
+    channels: int | None = None
+    """The channels of the images that it takes, also where their height and width are open; None if it states none."""
     states_classes: bool = True
     """Whether `num_classes` is the teacher's own statement; otherwise it comes from the configuration."""
     may_lack_classes: bool = False
@@ -182,6 +187,9 @@ class Teacher(Protocol):
         Raises:
             AnswerUnread: it cannot be read.
         """
+
+    def use_files(self, files: Files) -> None:
+        """Send these files in place of the images with these sample keys, if this teacher takes files."""
 
     def stop(self) -> None:
         """Stop buying for good: waiting requests raise `TeacherStopped`, requests in flight finish.

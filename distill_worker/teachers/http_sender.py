@@ -38,7 +38,8 @@ _FREE_PATIENCE_SECONDS = 10.0
 """How long a free request is retried: its caller waits for it, and nothing is paid yet."""
 _OVER_SECONDS = 0.25
 """A Retry-After of zero with its jitter: the teacher has no wish, so the wait grows as without one."""
-_PAYER_LENGTH = 16
+PAYER_LENGTH = 16
+"""Characters of a payer's name, at most."""
 _KEPT_HEADERS = (
     "content-type",
     "content-length",
@@ -52,16 +53,7 @@ _KEPT_HEADERS = (
 
 def credential_of(api_key: str | None) -> str:
     """A short hash of the API key, which identifies the key without revealing it; empty without a key."""
-    return _short_hash(api_key) if api_key else ""
-
-
-def payer_of_key_id(key_id: str) -> str:
-    """The id of an API key, which stays when its secret is rotated; hashed if it is longer than a payer's name."""
-    return key_id if len(key_id) <= _PAYER_LENGTH and key_id.isascii() and key_id.isalnum() else _short_hash(key_id)
-
-
-def _short_hash(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:_PAYER_LENGTH]
+    return sha256(api_key.encode()).hexdigest()[:PAYER_LENGTH] if api_key else ""
 
 
 def received(response: httpx.Response, *, asked_of: str, answered_by: str) -> RawAnswer:

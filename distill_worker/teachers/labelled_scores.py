@@ -2,30 +2,33 @@
 
     POST <url>, Content-Type: image/png  ->  [{"label": "cat", "score": 0.93}, {"label": "dog", "score": 0.05}, ...]
 
+The file is the user's own one, if the data set has files; otherwise the pixels as PNG. `[teacher.answer]` says where
+labels and scores stand in an answer of another shape.
+
 It sells `top_k:K`, where K is `teacher.top_k`, or the number of labels if that is smaller. An answer with more labels
 is cut to its K largest; one with fewer is an error, because the rest is unknown.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from io import BytesIO
 from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from distill_worker.cache import RawAnswer
-from distill_worker.errors import TeacherRefused
+from distill_worker.config.answer_path import AnswerFields, values_at
+from distill_worker.data.sent_images import Files, own_file, png_of_file, png_of_pixels
+from distill_worker.errors import DataError, TeacherRefused
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, read_paid
 from distill_worker.teachers.http_errors import public_url
 from distill_worker.teachers.http_sender import Sender, received
-from shared.output_kinds import TOP_K, OutputKind
+from shared.output_kinds import TOP_K, OutputKind, sums_may_be_off_by
+from shared.sample_key import sample_key
 
-_DEFAULT_DIGITS: Final = 2
-"""The digits that scores are assumed to be rounded to, if `teacher.score_digits` is not set."""
+_PLAIN: Final = AnswerFields()
 _NO_VERSION: Final = "unversioned"
 
 
@@ -41,23 +44,32 @@ class LabelledScoresTeacher:
         labels: Mapping[str, int],
         top_k: int = 5,
         score_digits: int | None = None,
+        fields: AnswerFields = _PLAIN,
+        sends_files: bool = False,
+        image_size: tuple[int, int] | None = None,
         model_version: str | None = None,
         num_classes: int | None = None,
         repeats_are_free: bool = False,
     ) -> None:
-        """`labels` is the class of each label, one label for a class at most; some classes may have none."""
+        """A client of this model.
+
+        `labels` is the class of each label, one label for a class at most; some classes may have none. `sends_files` is
+        whether the user's own files are sent, see `use_files`; `image_size` is what the sent images are resized to.
+        """
         self.payer = self.credential = sender.credential
         self._sender = sender
         self._url = url
         self._shown = public_url(url)
         self._model = model
         self._labels = dict(labels)
-        # Under other labels the same answers mean other classes: they are stored as another teacher's.
-        self._meaning = sha256(json.dumps(labels, sort_keys=True).encode()).hexdigest()[:12]
-        self._digits = score_digits
+        self._fields = fields
+        self._sends_files = sends_files
+        self._image_size = image_size
+        self._files: Files = {}
+        self._meaning = _meaning(labels, fields)
         self._version = model_version or _NO_VERSION
         classes = max(num_classes or 0, 1 + max(labels.values()))
-        kind = OutputKind(TOP_K, min(top_k, len(labels)), score_digits)
+        self._kind = kind = OutputKind(TOP_K, min(top_k, len(labels)), score_digits)
         self._description = Description(
             id=self._id(self._version),
             image_shape=None,
@@ -65,9 +77,11 @@ class LabelledScoresTeacher:
             max_request_size=1,
             outputs={str(kind): kind.shape(classes)},
             repeats_are_free=repeats_are_free,
+            sends=self._sent_in_words(),
             may_lack_classes=True,
             source=self._source(self._version),
         )
+        self._is_whole = kind.shape(classes)[0] == classes
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +94,10 @@ class LabelledScoresTeacher:
     def stop(self) -> None:
         """See `Teacher.stop`."""
         self._sender.stop()
+
+    def use_files(self, files: Files) -> None:
+        """See `Teacher.use_files`."""
+        self._files = files
 
     def describe(self) -> Description:
         """The description that follows from the configuration: no request to such a teacher is free."""
@@ -104,13 +122,14 @@ class LabelledScoresTeacher:
         """See `Teacher.buy`; for one image. The answer's `X-Model-Version`, if present, is part of its teacher id."""
         for text in outputs:
             _wanted(text)
+        content, media_type = self._encoded(images)
         response = self._sender.buy(
             self._url,
             samples=1,
             repeats_are_free=description.repeats_are_free,
-            content=_png(images),
+            content=content,
             headers={
-                "Content-Type": "image/png",
+                "Content-Type": media_type,
                 "Accept": "application/json",
                 "Idempotency-Key": f'"{idempotency_key}"',
             },
@@ -134,7 +153,13 @@ class LabelledScoresTeacher:
 
         def read(raw: RawAnswer) -> Answer:
             try:
-                scores = self._scores(json.loads(raw.content))
+                scores = _scores_of(
+                    raw.content,
+                    self._fields,
+                    self._labels,
+                    self._kind,
+                    must_add_up_to_1=self._is_whole,
+                )
                 bought = {text: _largest(scores, _wanted(text)) for text in outputs}
             except ValueError as error:  # not JSON, too
                 start = raw.content[:200].decode(errors="replace")
@@ -144,30 +169,38 @@ class LabelledScoresTeacher:
 
         return read_paid(raw, read)
 
-    def _scores(self, body: Any) -> dict[int, float]:
-        """The score of each class in an answer."""
-        if not isinstance(body, list) or not all(isinstance(entry, dict) for entry in body):
-            raise ValueError("expected a list of labels with scores, got something else")
-        scores: dict[int, float] = {}
-        for entry in body:
-            label, score = entry.get("label"), entry.get("score")
-            if not isinstance(label, str) or label not in self._labels:
-                raise ValueError(f"expected a label of [teacher.labels], got {label!r}")
-            if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
-                raise ValueError(f"expected a score from 0 to 1 for {label!r}, got {json.dumps(score)[:40]}")
-            if self._labels[label] in scores:
-                raise ValueError(f"expected each label once, got {label!r} twice")
-            scores[self._labels[label]] = float(score)
-        digits = _DEFAULT_DIGITS if self._digits is None else self._digits
-        if sum(scores.values()) > 1 + len(scores) * 0.5 * 10.0**-digits + 1e-6:
-            raise ValueError(f"expected scores that add up to 1 at most, got {sum(scores.values()):.6g}")
-        return scores
-
     def _id(self, version: str) -> str:
         return f"{self._source(version)}/{self._meaning}"
 
     def _source(self, version: str) -> str:
-        return f"{self._shown}/{self._model}/{version}"
+        size = "" if self._image_size is None else "/{}x{}".format(*self._image_size)
+        return f"{self._shown}/{self._model}/{version}{'/file' if self._sends_files else ''}{size}"
+
+    def _sent_in_words(self) -> str:
+        what = "your own files" if self._sends_files else "the data set's pixels"
+        if self._image_size is not None:
+            return f"{what}, resized to {self._image_size[0]}x{self._image_size[1]} (height x width), as PNG"
+        return f"{what}, {'as they are' if self._sends_files else 'as PNG'}"
+
+    def _encoded(self, images: NDArray[np.uint8]) -> tuple[bytes, str]:
+        """The file to send, and its media type. Raises `TeacherRefused`."""
+        if len(images) != 1:
+            raise TeacherRefused(f"expected one image in a request, grey or RGB, got {len(images)}; nothing was sent")
+        try:
+            files = self._files.get(sample_key(images[0])) if self._sends_files else None
+            if files is None:
+                return png_of_pixels(images[0], self._image_size)
+            return own_file(files) if self._image_size is None else png_of_file(files, self._image_size)
+        except DataError as error:
+            raise TeacherRefused(f"{error}; nothing was sent") from error
+
+
+def _meaning(labels: Mapping[str, int], fields: AnswerFields) -> str:
+    """What an answer means: under other labels or fields, it is stored as another teacher's."""
+    settings = json.dumps(labels, sort_keys=True)
+    if fields != _PLAIN:
+        settings += fields.model_dump_json()
+    return sha256(settings.encode()).hexdigest()[:12]
 
 
 def _wanted(text: str) -> OutputKind:
@@ -185,18 +218,62 @@ def _largest(scores: Mapping[int, float], kind: OutputKind) -> NDArray[np.float3
     return np.array([best], np.float32)
 
 
-def _png(images: NDArray[np.uint8]) -> bytes:
-    """The image as a lossless file.
+def _scores_of(
+    content: bytes, fields: AnswerFields, labels: Mapping[str, int], kind: OutputKind, *, must_add_up_to_1: bool
+) -> dict[int, float]:
+    """The score of each class in an answer, from 0 to 1.
+
+    Args:
+        content: the answer, JSON.
+        fields: where labels and scores stand in it.
+        labels: the class of each label.
+        kind: the kind of output that is read, with the digits that scores are rounded to, if known.
+        must_add_up_to_1: whether they are the scores of all classes; other scores must add up to 1 at most.
 
     Raises:
-        TeacherRefused: expected one image, grey or RGB.
+        ValueError: it says something else.
     """
-    if len(images) != 1 or images.shape[1] not in (1, 3):
-        raise TeacherRefused(
-            f"expected one image in a request, grey or RGB, got {len(images)} of {images.shape[1]} channels; nothing "
-            "was sent"
+    answer = json.loads(content)
+    try:
+        named, values = values_at(fields.labels, answer), values_at(fields.scores, answer)
+    except ValueError as error:
+        raise ValueError(
+            f"expected a list of labels with scores at {fields.labels} and {fields.scores}: {error}; set teacher.answer"
+        ) from error
+    if len(named) != len(values):
+        raise ValueError(
+            f"expected a score for each label, got {len(named)} labels at {fields.labels} and {len(values)} scores at "
+            f"{fields.scores}"
         )
-    pixels = np.ascontiguousarray(np.moveaxis(images[0], 0, -1))
-    file = BytesIO()
-    Image.fromarray(pixels[..., 0] if images.shape[1] == 1 else pixels).save(file, format="PNG")
-    return file.getvalue()
+    scores: dict[int, float] = {}
+    for label, value in zip(named, values, strict=True):
+        name = str(label) if isinstance(label, int) and not isinstance(label, bool) else label
+        if not isinstance(name, str) or name not in labels:
+            raise ValueError(f"expected a label of [teacher.labels], got {label!r}")
+        if labels[name] in scores:
+            raise ValueError(f"expected each label once, got {name!r} twice")
+        scores[labels[name]] = _score(name, value, fields)
+    _check_sum(list(scores.values()), kind, must_add_up_to_1)
+    return scores
+
+
+def _score(label: str, value: Any, fields: AnswerFields) -> float:
+    highest = 100 if fields.percent else 1
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0 <= value <= highest:
+        return float(value / highest)
+    advice = "; if scores are percentages, set teacher.answer.percent = true" if is_number and 1 < value <= 100 else ""
+    raise ValueError(f"expected a score from 0 to {highest} for {label!r}, got {json.dumps(value)[:40]}{advice}")
+
+
+def _check_sum(scores: Sequence[float], kind: OutputKind, must_add_up_to_1: bool) -> None:
+    total = sum(scores)
+    off_by = float(sums_may_be_off_by(kind, np.array([scores]))[0])
+    # Rounding adds half of a last digit to a score at most, but a digit that is cut off may be a whole one.
+    over_by = off_by if kind.digits is None else len(scores) * 0.5 * 10.0**-kind.digits + 1e-6
+    if total > 1 + over_by:
+        raise ValueError(f"expected scores that add up to 1 at most, got {total:.6g}")
+    if must_add_up_to_1 and total < 1 - off_by:
+        raise ValueError(
+            f"expected scores of all {len(scores)} classes that add up to 1, within {off_by:.3g}, got {total:.6g}"
+        )

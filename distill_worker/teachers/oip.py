@@ -3,17 +3,18 @@
 import json
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import RawAnswer
-from distill_worker.errors import TeacherChanged, TeacherError, TeacherUnavailable
-from distill_worker.teachers import oip_outputs, oip_query_log
-from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate, read_paid
-from distill_worker.teachers.http_errors import status_of
-from distill_worker.teachers.http_sender import Sender, payer_of_key_id, received
+from distill_worker.data.sent_images import Files
+from distill_worker.errors import TeacherChanged, TeacherError
+from distill_worker.teachers import oip_account, oip_outputs, oip_query_log
+from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, read_paid
+from distill_worker.teachers.http_errors import shown_text, status_of
+from distill_worker.teachers.http_sender import Sender, received
 from shared import oip
 
 
@@ -57,6 +58,9 @@ class OipTeacher:
     ) -> None:
         self._sender.__exit__(kind, error, traceback)
 
+    def use_files(self, files: Files) -> None:
+        """Nothing: the protocol takes pixels."""
+
     def stop(self) -> None:
         """See `Teacher.stop`."""
         self._sender.stop()
@@ -67,9 +71,10 @@ class OipTeacher:
         Raises:
             TeacherError: also if the server does not list the configured version.
         """
-        extensions = self._sender.json("/v2").get("extensions") or []
+        extensions = self._extensions()
         metadata = self._metadata()
-        policy = _policy(self._account())
+        account = oip_account.account(self._sender)
+        self.payer, policy = oip_account.payer(account) or self.credential, oip_account.policy(account)
         try:
             version = self._version(metadata)
             if self._model_version is not None and len(_versions(metadata)) > 1:
@@ -101,8 +106,13 @@ class OipTeacher:
             repeats_are_free=states_free if self._repeats_are_free is None else self._repeats_are_free,
             class_names=class_names,
             input_datatype=images.get("datatype"),
+            channels=channels if channels > 0 else None,
             states_classes=stated_classes is not None,
         )
+
+    def _extensions(self) -> list[Any]:
+        extensions = self._sender.json("/v2").get("extensions")
+        return extensions if isinstance(extensions, list) else []
 
     def _metadata(self, version: str | None = None) -> dict[str, Any]:
         """The metadata of the model, or of one version of it."""
@@ -118,24 +128,7 @@ class OipTeacher:
 
     def quota(self) -> Quota | None:
         """The response of `GET /v1/quota`; None if there is no such endpoint."""
-        try:
-            body = self._sender.json("/v1/quota")
-        except TeacherError as error:
-            if status_of(error) == 404:
-                return None
-            raise
-        try:
-            features = body.get("features")
-            return Quota(
-                int(body["limit"]),
-                int(body["used"]),
-                int(body["remaining"]),
-                features if isinstance(features, bool) else None,
-                _rates(body),
-                name if isinstance(name := body.get("name"), str) and name else None,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise TeacherError(f"{self._url}/v1/quota: expected limit, used and remaining, got {body}") from error
+        return oip_account.quota(self._sender)
 
     def queries(self, since: float | None = None) -> Iterator[LoggedQuery] | None:
         """The pages of `GET /v1/queries`; None if there is no such endpoint."""
@@ -195,7 +188,8 @@ class OipTeacher:
                 ) from error
             if head.id not in (None, "", idempotency_key):
                 raise ValueError(
-                    f"{self._url}: expected the answer to request {idempotency_key}, got that to request {head.id}"
+                    f"{self._url}: expected the answer to request {idempotency_key}, got that to request "
+                    f"{shown_text(head.id)}"
                 )
             answered = version if not self._has_versions else head.model_version or version
             try:
@@ -235,19 +229,6 @@ class OipTeacher:
         }
         return oip.Body(json.dumps(head, separators=(",", ":")).encode(), None)
 
-    def _account(self) -> dict[str, Any]:
-        """What the server states of this account; empty if it states nothing."""
-        try:
-            account = self._sender.json("/v1/quota")
-        except TeacherUnavailable:
-            raise
-        except TeacherError:
-            return {}  # no such endpoint, or no such account: reading the quota reports that
-        key_id = account.get("key_id")
-        if isinstance(key_id, str) and key_id:
-            self.payer = payer_of_key_id(key_id)
-        return account
-
     def _version(self, metadata: dict[str, Any]) -> str:
         """The version to buy from: the configured one, or else the latest."""
         versions = _versions(metadata)
@@ -266,7 +247,7 @@ class OipTeacher:
         try:
             versions = _versions(self._sender.json(self._path))
             return before if self._model_version in versions else _latest(versions)
-        except (TeacherError, IndexError, TypeError):
+        except (TeacherError, IndexError, TypeError, ValueError):
             return before
 
     def _unusable(self, metadata: dict[str, Any]) -> TeacherError:
@@ -287,10 +268,12 @@ class OipTeacher:
 
 
 def _versions(metadata: dict[str, Any]) -> list[str]:
-    versions = metadata.get("versions") or []
-    if not isinstance(versions, list):
-        raise TypeError(f"expected a list of versions, got {versions!r}")
-    return [str(version) for version in versions]
+    """The versions in the metadata, which are part of names and URLs. Raises `TypeError` for anything else."""
+    stated = metadata.get("versions") or []
+    versions = [str(version) for version in stated if isinstance(version, str | int)]
+    if not isinstance(stated, list) or len(versions) < len(stated) or any(shown_text(it) != it for it in versions):
+        raise TypeError(f"expected a list of versions, got {stated!r}")
+    return versions
 
 
 def _latest(versions: list[str]) -> str:
@@ -299,22 +282,5 @@ def _latest(versions: list[str]) -> str:
     return max(versions, key=int) if versions and are_numbers else versions[-1]
 
 
-def _policy(account: dict[str, Any]) -> str | None:
-    """The outputs that this account has access to; None if the server does not state them."""
-    outputs = account.get("outputs")
-    return outputs if isinstance(outputs, str) else None
-
-
 def _tensor(tensors: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return next(tensor for tensor in tensors if tensor["name"] == name)
-
-
-def _rates(body: dict[str, Any]) -> tuple[Rate, ...]:
-    """The limits per minute in the response of `GET /v1/quota`."""
-    limits: dict[Literal["samples", "requests"], Any] = {
-        "samples": body.get("samples_per_minute"),
-        "requests": body.get("requests_per_minute"),
-    }
-    return tuple(
-        Rate(unit, int(limit["limit"]), int(limit["remaining"])) for unit, limit in limits.items() if limit is not None
-    )

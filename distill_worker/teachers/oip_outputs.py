@@ -15,6 +15,7 @@ from shared.output_kinds import (
     PROBABILITIES,
     TOP_K,
     OutputKind,
+    sums_may_be_off_by,
 )
 
 TOP_K_INDICES: Final = "top_k_indices"
@@ -125,12 +126,12 @@ def _values(
         pairs = np.stack([indices.astype(np.float64), largest.astype(np.float64)], axis=-1)
         order = np.argsort(-pairs[..., 1], axis=1, kind="stable")
         values = [np.take_along_axis(pairs, order[..., None], axis=1)]
-        _check_probabilities(largest)
+        _check_probabilities(largest, kind, whole=largest.shape[1:] == (classes,))
     elif name == LABEL:
         _check_classes(values[0], classes)
         values = [values[0].reshape(samples, -1).astype(np.float64)]
     elif name == PROBABILITIES:
-        _check_probabilities(values[0])
+        _check_probabilities(values[0], kind, whole=True)
     (output,) = values
     expected = (samples, *(output.shape[1:] if shape is None else shape))
     if output.dtype.kind != "f" or output.shape != expected:
@@ -208,8 +209,13 @@ def _check_classes(values: NDArray[Any], classes: int) -> None:
         raise ValueError(f"values that are no classes from 0 to {classes - 1}")
 
 
-def _check_probabilities(values: NDArray[Any]) -> None:
+def _check_probabilities(values: NDArray[Any], kind: str, *, whole: bool) -> None:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError(_not_finite(values, values))
     if values.dtype.kind != "f" or not ((values >= -_ROUNDING) & (values <= 1 + _ROUNDING)).all():
         raise ValueError("values that are no probabilities")
+    if values.ndim != 2 or not values.size:
+        return
+    sums, off_by = values.astype(np.float64).sum(axis=1), sums_may_be_off_by(OutputKind.parse(kind), values)
+    if (sums > 1 + off_by).any() or (whole and (sums < 1 - off_by).any()):
+        raise ValueError(f"sums from {sums.min():.6g} to {sums.max():.6g}, where probabilities add up to 1")

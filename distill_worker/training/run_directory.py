@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
-from typing import Any, Final, TextIO
+from tempfile import TemporaryFile
+from typing import Any, Final
 
 import torch
 
@@ -64,24 +65,31 @@ class RunDirectory:
                 if fresh or self._is_free_for(identity):
                     self._vacate(note)
                 self._claim(identity, note)
-                for name in (".checkpoint.part", ".checkpoint.pt.part"):  # left by a killed process, old or new
-                    (self.path / name).unlink(missing_ok=True)
+                for partial in self.path.glob(".*.part"):  # left by a killed process
+                    partial.unlink()
             yield
 
     def check(self, identity: RunIdentity, *, fresh: bool = False) -> None:
-        """Check that `opened` would claim the directory for a run with at least these values; change no run's file.
+        """Check that `opened` would claim the directory for a run with at least these values; make and change nothing.
 
         Raises:
             RunError: the directory cannot be written, or holds another run.
         """
-        self._lock_file().close()
-        if not fresh and self._has_progress():
+        existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        with self._translated_errors(), TemporaryFile(dir=existing):
+            pass
+        if not fresh and self.has_progress():
             self._check_same(identity, partial=True)
 
     def check_idle(self) -> None:
-        """Raise `RunError` if another process is training in the directory."""
-        with self._locked(fcntl.LOCK_SH):  # two processes that check do not disturb each other
-            pass
+        """Raise `RunError` if another process is training in the directory; make nothing."""
+        if (self.path / ".lock").exists():
+            with self._locked(fcntl.LOCK_SH):  # two processes that check do not disturb each other
+                pass
+
+    def has_progress(self) -> bool:
+        """Whether a run has saved a checkpoint here, or finished."""
+        return any((self.path / name).exists() for name in _PROGRESS)
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None."""
@@ -131,7 +139,10 @@ class RunDirectory:
 
     @contextmanager
     def _locked(self, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
-        with self._lock_file() as lock:
+        with self._translated_errors():
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        with lock:
             try:
                 fcntl.flock(lock, kind | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -141,17 +152,9 @@ class RunDirectory:
                 ) from None
             yield
 
-    def _lock_file(self) -> TextIO:
-        with self._translated_errors():
-            self.path.mkdir(parents=True, exist_ok=True)
-            return (self.path / ".lock").open("w")
-
-    def _has_progress(self) -> bool:
-        return any((self.path / name).exists() for name in _PROGRESS)
-
     def _is_free_for(self, identity: RunIdentity) -> bool:
         """Whether another run began here, and neither saved a checkpoint nor finished."""
-        if self._has_progress():
+        if self.has_progress():
             return False
         try:
             stored = self._read_json("run.json")
@@ -161,7 +164,7 @@ class RunDirectory:
 
     def _vacate(self, note: Note) -> None:
         """Move away what an earlier run made; forget a run that made nothing."""
-        if self._has_progress() or (self.path / "student.safetensors").exists():
+        if self.has_progress() or (self.path / "student.safetensors").exists():
             note(_moved(move_aside(self.path, _FILES)))
             return
         for name in ("metrics.jsonl", "run.json"):
@@ -169,7 +172,7 @@ class RunDirectory:
 
     def _claim(self, identity: RunIdentity, note: Note) -> None:
         path = self.path / "run.json"
-        if not path.exists() and not self._has_progress():
+        if not path.exists() and not self.has_progress():
             write_atomically(path, _json({"identity": identity.values, "environment": _environment()}))
             return
         stored = self._check_same(identity)

@@ -31,12 +31,19 @@ import torch
 from torch import Tensor
 
 from distill_worker.errors import TeacherError
-from shared.output_kinds import LABEL, LOG_PROBABILITIES, LOGITS, PROBABILITIES, TOP_K, OutputKind
+from shared.output_kinds import (
+    LABEL,
+    LOG_PROBABILITIES,
+    LOGITS,
+    PROBABILITIES,
+    SUM_MAY_BE_OFF_BY,
+    TOP_K,
+    OutputKind,
+    sums_may_be_off_by,
+)
 
 SMALLEST: Final = torch.finfo(torch.float32).tiny
 SUM_IS_KNOWN_TO: Final = 2.0**-24
-SUM_MAY_BE_OFF_BY: Final = 0.01
-"""Accepts rounding by half-precision servers; rejects logits, percentages and scores."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +51,30 @@ class TeacherLogits:
     """All bought outputs of the samples, in the form that methods take."""
 
     targets: Mapping[str, Tensor]
-    """float32 `[samples, ...]`: `logits`, if a distribution was bought, and features by kind."""
+    """float32 `[samples, ...]`: `logits` in the data's order of classes, if a distribution was bought, and features by
+    kind."""
     output: str | None
     """The kind of distribution that was bought; None if there was none."""
     rule: str | None
     """The conversion to logits, in words; None if nothing was changed."""
+    class_order: tuple[int, ...] | None = None
+    """For each class of the data, its place among the teacher's; None if both have the same order."""
 
 
-def to_teacher_logits(bought: Mapping[str, Tensor], num_classes: int, *, label_smoothing: float = 0.1) -> TeacherLogits:
+def to_teacher_logits(
+    bought: Mapping[str, Tensor],
+    num_classes: int,
+    *,
+    label_smoothing: float = 0.1,
+    class_order: tuple[int, ...] | None = None,
+) -> TeacherLogits:
     """Convert the distribution among the bought outputs, float32 `[samples, ...]` by kind, to logits.
+
+    Args:
+        bought: the outputs, in the teacher's order of classes.
+        num_classes: at least 2.
+        label_smoothing: see `to_logits`.
+        class_order: for each class of the data, its place among the teacher's; None if both have the same order.
 
     Raises:
         TeacherError: there are several distributions, or values that their kind cannot have.
@@ -65,8 +87,9 @@ def to_teacher_logits(bought: Mapping[str, Tensor], num_classes: int, *, label_s
     if not distributions:
         return TeacherLogits(targets, None, None)
     kind = distributions[0]
-    targets[LOGITS] = to_logits(kind, bought[str(kind)], num_classes, label_smoothing=label_smoothing)
-    return TeacherLogits(targets, str(kind), rule_of(kind, label_smoothing=label_smoothing))
+    logits = to_logits(kind, bought[str(kind)], num_classes, label_smoothing=label_smoothing)
+    targets[LOGITS] = logits if class_order is None else logits[:, list(class_order)]
+    return TeacherLogits(targets, str(kind), rule_of(kind, label_smoothing=label_smoothing), class_order)
 
 
 def rule_of(kind: OutputKind, *, label_smoothing: float = 0.1) -> str | None:
@@ -105,7 +128,7 @@ def to_logits(kind: OutputKind, values: Tensor, num_classes: int, *, label_smoot
     if kind.name == LOGITS:
         return values
     if kind.name == LOG_PROBABILITIES:
-        _check_sum(kind, values.double().exp().sum(dim=1), returned=num_classes, whole=True)
+        _check_sum(kind, values.double().exp(), whole=True)
         return torch.where(values.isneginf(), log(SMALLEST), values)
     if kind.name == LABEL:
         labels = _classes(kind, values, num_classes)
@@ -127,7 +150,8 @@ def _filled_in(kind: OutputKind, rows: Tensor, is_returned: Tensor) -> Tensor:
     if (rows < 0).any() or (rows > 1 + SUM_MAY_BE_OFF_BY).any():
         raise _unexpected(kind, "probabilities from 0 to 1", f"{rows.min():.6g} to {rows.max():.6g}")
     total = rows.sum(dim=1, keepdim=True)
-    _check_sum(kind, total, returned=int(is_returned.sum(dim=1).max()), whole=bool(is_returned.all()))
+    if rows.numel():
+        _check_sum(kind, rows[is_returned].reshape(len(rows), -1), whole=bool(is_returned.all()))
     most, least = _bounds(kind)
     is_seen = rows >= SMALLEST
     unseen = (~is_seen).sum(dim=1, keepdim=True)
@@ -156,11 +180,12 @@ def _classes(kind: OutputKind, values: Tensor, num_classes: int) -> Tensor:
     return classes
 
 
-def _check_sum(kind: OutputKind, total: Tensor, *, returned: int, whole: bool) -> None:
-    # A last digit may have been cut off instead of rounded.
-    off_by = SUM_MAY_BE_OFF_BY + (0.0 if kind.digits is None else returned * 10.0**-kind.digits)
+def _check_sum(kind: OutputKind, returned: Tensor, *, whole: bool) -> None:
+    """Check the sums of the returned probabilities, float64 `[samples, returned]`."""
+    total = returned.sum(dim=1)
+    off_by = torch.from_numpy(sums_may_be_off_by(kind, returned.numpy()))
     if (total > 1 + off_by).any() or (whole and (total < 1 - off_by).any()):
-        expected = "probabilities that add up to " + ("1" if whole else "1 or less") + f", within {off_by:.3g}"
+        expected = f"probabilities that add up to {'1' if whole else '1 or less'}, within {off_by.max():.3g}"
         raise _unexpected(kind, expected, f"sums from {total.min():.6g} to {total.max():.6g}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import RawAnswer
+from distill_worker.data.sent_images import Files
 from distill_worker.errors import AnswerUnread, QuotaExhausted, TeacherStopped
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, Rate
 from shared.output_kinds import OutputKind
@@ -88,6 +89,8 @@ class FakeTeacher:
     features: bool | None = None
     rates: tuple[Rate, ...] = ()
     stopped: bool = False
+    paths_read: list[str] = field(default_factory=list)
+    """The paths that were read of it, where it is served."""
     key_name: str | None = None
 
     def __post_init__(self) -> None:
@@ -148,6 +151,9 @@ class FakeTeacher:
             self.description.id,
             f"query-{len(self.sent)}",
         )
+
+    def use_files(self, files: Files) -> None:
+        """It takes pixels."""
 
     def read(
         self,

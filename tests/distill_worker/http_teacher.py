@@ -22,6 +22,7 @@ def served(teacher: FakeTeacher) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            teacher.paths_read.append(self.path)
             description, quota = teacher.describe(), teacher.quota()
             assert description.image_shape is not None
             answers: dict[str, Any] = {

@@ -26,6 +26,7 @@ name = "npz"
 path = "{data}"
 [teacher]
 url = "{url}"
+expect_agreement = false
 request_size = 2
 concurrency = 8
 timeout_seconds = 1

@@ -1,6 +1,7 @@
 """The demo as a stranger runs it, in processes of its own."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,13 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
     assert second["cache_hits"] == 50
     assert second["quota"] == first["quota"]
     assert second["results"] == first["results"], "training repeats bit for bit"
+    students = list((tmp_path / "digits" / "students").iterdir())
+    for student in students:
+        weights = [folder / "student.safetensors" for folder in (student, student / "before-1")]
+        assert weights[0].read_bytes() == weights[1].read_bytes(), "the students of the first demo are kept"
+    moved, others = re.search(r"was moved to .*/before-1; and (\d+) more", second["stderr"]), len(students) - 1
+    assert moved is not None, second["stderr"]
+    assert int(moved[1]) == others
 
     refused = _run(tmp_path, "--n", "200")
     assert refused.returncode == 5, "a quota below n is said before anything is spent"
@@ -32,8 +40,7 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
 def _demo(directory: Path) -> dict[str, Any]:
     done = _run(directory)
     assert done.returncode == 0, done.stderr
-    facts: dict[str, Any] = json.loads(done.stdout)
-    return facts
+    return {**json.loads(done.stdout), "stderr": done.stderr}
 
 
 def _run(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

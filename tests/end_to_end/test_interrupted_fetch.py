@@ -18,6 +18,7 @@ CONFIG = """
 name = "digits"
 [teacher]
 url = "{url}"
+expect_agreement = false
 request_size = 4
 [budget]
 n = 400

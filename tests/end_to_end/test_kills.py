@@ -37,6 +37,7 @@ CONFIG = """
 name = "digits"
 [teacher]
 url = "{url}"
+expect_agreement = false
 request_size = {request_size}
 concurrency = 4
 give_up_after_seconds = 600

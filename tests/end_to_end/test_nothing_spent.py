@@ -1,9 +1,11 @@
 """Every check of the registry ends `plan`, `fetch` and `run` before a call is spent: the teacher's `used` stays 0."""
 
+import fcntl
 import json
+import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +46,7 @@ class Fault:
     """Overrides of the configuration."""
     before: Before = lambda _folder, _patch: {}
     """Makes files in the test's folder; further overrides."""
+    commands: Sequence[str] = ("plan", "fetch", "run")
     quota: int = QUOTA
     foreign: Callable[[], ForeignModel] | None = None
     """Another teacher than the service."""
@@ -96,6 +99,13 @@ def _finished(**facts: Any) -> Before:
     return finish
 
 
+def _in_use(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    """Another open file holds the lock, as another process would, for as long as the tests run."""
+    (folder / "run").mkdir()
+    fcntl.flock(os.open(folder / "run" / ".lock", os.O_CREAT | os.O_WRONLY), fcntl.LOCK_EX)
+    return {}
+
+
 def _chosen_with_another_teacher(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
     rounds = {"budget.strategy": "entropy", "budget.rounds": 2}
     config = load_config(folder / "run.toml", [f"{name}={json.dumps(value)}" for name, value in rounds.items()])
@@ -126,11 +136,20 @@ def _full_disk(place: str) -> Before:
 
 
 def _foreign(**facts: Any) -> Callable[[], ForeignModel]:
-    return lambda: ForeignModel(
-        lambda images: np.zeros((len(images), 10)), image_shape=(1, 8, 8), num_classes=10, name="teacher", **facts
-    )
+    given = {"image_shape": (1, 8, 8), "num_classes": 10, "name": "teacher", **facts}
+    return lambda: ForeignModel(lambda images: np.zeros((len(images), 10)), **given)
 
 
+_ONE_FOR_ALL = """
+from tests.end_to_end import one_network
+return one_network.NETWORK
+"""
+_DRAWS_FROM_THE_SYSTEM = """
+import numpy
+network = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+network[1].bias.data += torch.from_numpy(numpy.random.default_rng().random(num_classes)).float()
+return network
+"""
 _ONE_IMAGE_FAILS = """
 class Network(nn.Linear):
     def forward(self, images):
@@ -151,6 +170,8 @@ FAULTS: dict[str, list[Fault]] = {
     "directory": [
         Fault("place: cannot write to it", FILE, before=_below_a_file("output.directory")),
         Fault("training.steps: 2 in the directory, 3 now", FILE, {"training.steps": 3}, before=_finished()),
+        Fault("budget.n: 10 in the directory, 11 now", FILE, {"budget.n": 11}, before=_finished(), commands=["run"]),
+        Fault("another process is training in this directory", FILE, before=_in_use, commands=["run"]),
     ],
     "samples": [
         Fault("budget.n: expected at most 1297", CONFIG, {"budget.n": 1_000_000}),
@@ -162,7 +183,10 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("method: rkd needs batches of at least 3", CONFIG, {"method.name": "rkd", "budget.n": 2}),
     ],
     "teacher": [Fault("teacher: expected another, from which", FILE, before=_chosen_with_another_teacher)],
-    "image-shape": [Fault("data: expected images of shape [1, 8, 8]", REJECTED, before=_npz(shape=(9, 9)))],
+    "image-shape": [
+        Fault("data: expected images of shape [1, 8, 8]", REJECTED, before=_npz(shape=(9, 9))),
+        Fault("data: expected images of 3 channels", REJECTED, foreign=_foreign(image_shape=(3, -1, -1))),
+    ],
     "datatype": [
         Fault(
             "teacher.input_name: expected an input that takes images as UINT8, pixels from 0 to 255, got",
@@ -170,7 +194,19 @@ FAULTS: dict[str, list[Fault]] = {
             foreign=_foreign(image_datatype="FP32"),
         )
     ],
-    "classes": [Fault("data: expected 10 classes", REJECTED, before=_npz(classes=3))],
+    "classes": [
+        Fault("data: expected 12 classes", REJECTED, {"teacher.num_classes": 12}, foreign=_foreign(num_classes=-1)),
+        Fault("data: expected 10 classes", REJECTED, before=_npz(classes=3)),
+    ],
+    "class-names": [
+        Fault(
+            "data: expected the classes of the teacher, 'nought', ",
+            CONFIG,
+            {"teacher.class_names": ["nought", *"123456789"]},
+        ),
+        Fault("data.classes: expected classes of the data set", CONFIG, {"data.classes.zero": "0"}),
+        Fault("data.classes: expected classes of the teacher", CONFIG, {"data.classes.0": "zero"}),
+    ],
     "outputs": [
         Fault("teacher.output: expected 'top_k:99'", REJECTED, {"teacher.output": "top_k:99"}),
         Fault(
@@ -180,7 +216,7 @@ FAULTS: dict[str, list[Fault]] = {
             foreign=_foreign(tensors=("log_probabilities",)),
         ),
     ],
-    "run": [Fault("teacher_id: 't' in the directory", FILE, before=_finished())],
+    "run": [Fault("teacher_id: 't' in the directory", FILE, before=_finished(), commands=["run"])],
     "dry-pass": [
         Fault("student.network", CONFIG, {"student.network": "resnet9"}),
         Fault("student.network", CONFIG, {"student.network": "no_such_module:network"}),
@@ -201,6 +237,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "got torch.float32 [1, 10, 8, 8]", CONFIG, before=_network("return nn.Conv2d(in_channels, num_classes, 1)")
         ),
+        Fault("got others in '1.weight'; make a new network at each call", CONFIG, before=_network(_ONE_FOR_ALL)),
+        Fault("got others in '1.bias'", CONFIG, before=_network(_DRAWS_FROM_THE_SYSTEM)),
         Fault("expected a positive weight", CONFIG, {"method.weight": 0, "method.label_weight": 0}),
         Fault("student.network", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
         Fault("student.network", CONFIG, before=_network(_TRAINING_FAILS)),
@@ -224,7 +262,11 @@ FAULTS: dict[str, list[Fault]] = {
 }
 """The faults of each check, by the name of the check."""
 
-ELSEWHERE = {"limit": "tests/distill_worker/cli/test_buying.py"}
+ELSEWHERE = {
+    "agreement": "tests/end_to_end/test_classes_by_name.py",
+    "kept-answers": "tests/distill_worker/buying/test_kept_answers.py",
+    "limit": "tests/distill_worker/cli/test_buying.py",
+}
 """Checks whose fault needs an earlier purchase, and the tests that have it."""
 
 
@@ -232,13 +274,13 @@ def test_every_check_has_a_fault() -> None:
     assert {check.name for check in CHECKS} == FAULTS.keys() | ELSEWHERE.keys()
 
 
-@pytest.mark.parametrize("command", ["plan", "fetch", "run"])
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "command"),
     [
-        pytest.param(fault, id=f"{name}-{number}")
+        pytest.param(fault, command, id=f"{name}-{number}-{command}")
         for name, faults in FAULTS.items()
         for number, fault in enumerate(faults)
+        for command in fault.commands
     ],
 )
 def test_nothing_is_spent(
@@ -257,6 +299,36 @@ def test_nothing_is_spent(
             main()
         ended = capsys.readouterr()
         assert fault.message in ended.err
+        assert exited.value.code == fault.status
+        assert used() == 0
+
+
+COMPARED = {
+    "a network": Fault("student.network", CONFIG, {"network": "resnet9"}),
+    "a layer of one method": Fault("layer", CONFIG, {"layer": "absent"}),
+    "a device": Fault("training.device", CONFIG, {"device": "cuda"}),
+    "the data": Fault("data: expected 10 classes", REJECTED, before=_npz(classes=3)),
+    "the directory of one student": Fault("cannot write to it", FILE, before=_below_a_file("directory")),
+}
+"""Faults of a comparison, whose file is made from these values."""
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_nothing_is_spent_on_a_comparison(
+    name: str,
+    one_service: RunningService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One cell of several has the fault, or all have it."""
+    fault = COMPARED[name]
+    settings = {**fault.settings, **fault.before(tmp_path, monkeypatch)}
+    with _teacher(fault, one_service, tmp_path.name, monkeypatch) as used:
+        monkeypatch.setattr(sys, "argv", ["distill-worker", "compare", str(_comparison(tmp_path, settings)), "--yes"])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        assert fault.message in capsys.readouterr().err
         assert exited.value.code == fault.status
         assert used() == 0
 
@@ -292,6 +364,33 @@ output = {{directory = "{folder}/run", cache = "{folder}/cache.sqlite"}}
 """
     )
     return path
+
+
+def _comparison(folder: Path, settings: Mapping[str, Any]) -> Path:
+    path = folder / "comparison.toml"
+    path.write_text(
+        f"""
+data = {{name = "{settings.get("data.name", "digits")}"{_path_of(settings)}}}
+student.network = "{settings.get("network", "resnet8")}"
+training = {{steps = 2, batch_size = 8, device = "{settings.get("device", "cpu")}"}}
+teacher = {{give_up_after_seconds = 0, request_size = 4}}
+
+[compare]
+directory = "{settings.get("directory", folder / "compared")}"
+n = [10]
+seeds = 2
+methods = [
+    {{label = "CE", method = {{name = "ce"}}}},
+    {{label = "KD", method = {{name = "kd"}}}},
+    {{label = "CKD", method = {{name = "ckd", on = "features", student_layer = "{settings.get("layer", "pooled")}"}}}},
+]
+"""
+    )
+    return path
+
+
+def _path_of(settings: Mapping[str, Any]) -> str:
+    return f', path = "{settings["data.path"]}"' if "data.path" in settings else ""
 
 
 def _overrides(settings: Mapping[str, Any]) -> list[str]:

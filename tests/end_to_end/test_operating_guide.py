@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from shared.weights import WeightsCard
-from tests.end_to_end.processes import free_port
+from tests.end_to_end.processes import RunningService, free_port
 from tests.endurance import HANG_SECONDS
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
@@ -52,3 +52,15 @@ def test_every_command_of_the_guide_succeeds_and_the_service_ends_well(tmp_path:
 def test_card_of_the_guide_is_one() -> None:
     (card,) = re.findall(r"```json\n(.+?)```", GUIDE, re.DOTALL)
     assert WeightsCard.model_validate_json(card).resize == (224, 224)
+
+
+def test_health_check_of_the_image_uses_no_proxy(one_service: RunningService) -> None:
+    """A container's HTTP_PROXY would make a healthy service unhealthy."""
+    (code,) = re.findall(r'"(import urllib.*?)"\]', (Path(__file__).parents[2] / "Dockerfile").read_text())
+    checked = subprocess.run(
+        [sys.executable, "-c", code.replace("http://127.0.0.1:8000", one_service.url)],
+        env={**os.environ, "HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1", "NO_PROXY": ""},
+        timeout=HANG_SECONDS,
+        check=False,
+    )
+    assert checked.returncode == 0

@@ -28,6 +28,7 @@ CONFIG = """
 name = "digits"
 [teacher]
 url = "{url}"
+expect_agreement = false
 request_size = 4
 concurrency = 2
 give_up_after_seconds = 600

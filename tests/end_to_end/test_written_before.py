@@ -69,6 +69,21 @@ def test_ledger_goes_on_counting_and_the_cache_buys_only_what_it_lacks(files: Pa
     assert "problems: 0" in _service_says(files, "log", "verify", "--expect", head)
 
 
+def test_rotated_key_is_still_the_account_that_paid(files: Path) -> None:
+    """The cache names it by a hash of the secret of that time; the ledger by the key's id."""
+    key_id = json.loads((files / "facts.json").read_text())["key"]["id"]
+    key = json.loads(_service_says(files, "keys", "rotate", key_id, "--json"))["key"]
+    service = RunningService(files / "teacher" / "student.safetensors", files, {"TEACHER_TRUST_CODE": "true"})
+    service.start()
+    try:
+        place = _set([f"output.cache={files / 'cache.sqlite'}", f"teacher.url={service.url}", "budget.n=40"])
+        result = _worker(files, "reconcile", *place, api_key=key)
+        assert (result["charged"], result["held"], result["differences"]) == (40, 40, 0)
+        assert _worker(files, "fetch", *place, "--yes", api_key=key)["to_buy"] == 0
+    finally:
+        service.kill()
+
+
 def _train(files: Path, directory: str, *settings: str) -> dict[str, Any]:
     places = [f"output.directory={files / directory}", f"output.cache={files / 'cache.sqlite'}"]
     return _worker(files, "train", *_set([*places, *settings]))

@@ -22,7 +22,7 @@ from shared.durable.database_url import shown_url, url_fault, without_secrets
 from shared.durable.process_lock import ProcessLock
 
 _LOCK_FOLDER_SUFFIX: Final = ".buyers"
-_LIKE_A_URL: Final = re.compile(r"\s*postgres\w*\W.*@", re.IGNORECASE | re.DOTALL)
+_LIKE_A_URL: Final = re.compile(r"(?:^|/)\s*postgres\w*(?:\+\w+)?:.*@", re.IGNORECASE | re.DOTALL)
 
 _OPTIONS = durable.EngineOptions(busy_seconds=30, writer_lock=(0x7475, 2))
 
@@ -48,7 +48,7 @@ def place_of(text: str) -> Path | str:
         if (fault := url_fault(text)) is not None:
             raise CacheError(f"cache: {fault}")
         return text
-    if "://" in text or _LIKE_A_URL.match(text):
+    if "://" in text or _LIKE_A_URL.search(text):
         raise CacheError("cache: expected a file or postgresql://user:password@host:port/database, got another URL")
     return Path(text)
 

@@ -64,6 +64,8 @@ imported (paid for by another cache).
 """
 is_open = purchases.c.status == "open"
 Index("open_purchases", purchases.c.stream_id, sqlite_where=is_open, postgresql_where=is_open)
+is_unread = purchases.c.status == "unread"
+Index("unread_purchases", purchases.c.stream_id, sqlite_where=is_unread, postgresql_where=is_unread)
 
 raw_answers = Table(
     "raw_answers",

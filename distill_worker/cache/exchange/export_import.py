@@ -18,7 +18,7 @@ from sqlalchemy import Connection, insert, select
 from distill_worker.cache.block import keys_at, pack_block
 from distill_worker.cache.database import schema
 from distill_worker.cache.database.storable_text import storable
-from distill_worker.cache.exchange.formats import FORMATS, PROVENANCE, UNREADABLE, Bought, Format
+from distill_worker.cache.exchange.formats import FORMATS, PROVENANCE, UNREADABLE, UNWRITABLE, Bought, Format
 from distill_worker.cache.exchange.validation import first_fault
 from distill_worker.cache.output_widths import widths
 from distill_worker.cache.purchases import split_keys
@@ -55,12 +55,12 @@ def export(cache: Cache, path: Path, *, teacher_id: str | None = None, kind: str
         raise CacheError(
             f"{cache.place}: no outputs of {teacher_id or 'any teacher'}, kind {kind or 'any'}, are cached"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_replacement(path) as partial:
             write(partial, bought)
-    except OSError as error:
-        raise CacheError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except UNWRITABLE as error:
+        raise CacheError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
     return sum(len(stream.sample_keys) for stream in bought)
 
 

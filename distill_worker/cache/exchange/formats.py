@@ -20,6 +20,8 @@ PROVENANCE = ("idempotency_key", "query_id", "model_version", "created_at", "fin
 _FORMAT = "tuition-cache-1"
 _CLASS_NAMES = "class_names"
 """Where a file's metadata keep the class names of its teachers; earlier versions wrote none."""
+UNWRITABLE = (OSError, SafetensorError)
+"""What writing a file may raise, on a full disk for example."""
 UNREADABLE = (
     OSError,
     LookupError,
@@ -172,7 +174,10 @@ def _pyarrow() -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class Format:
-    """How a kind of file is written and read. Reading may raise any of `UNREADABLE`; what it finds is not checked."""
+    """How a kind of file is written and read.
+
+    Writing may raise any of `UNWRITABLE`, and reading any of `UNREADABLE`; what it reads is not checked.
+    """
 
     write: Callable[[Path, Sequence[Bought]], None]
     read: Callable[[Path], Iterable[Bought]]

@@ -18,7 +18,7 @@ from distill_worker.data.datasets.tiny_imagenet import tiny_imagenet
 from distill_worker.errors import DataError
 from shared.expectations import no_choice
 
-__all__ = ["DATASETS", "Dataset", "Split", "load_dataset"]
+__all__ = ["DATASETS", "Dataset", "Split", "has_files", "load_dataset"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class _Reader:
     own: bool = False
     """Whether the data are the user's own, at `data.path`; else they are under `data.root`."""
     resizes: bool = False
+    has_files: bool = False
+    """Whether each sample is an image file of the user's."""
 
 
 _READERS: Mapping[str, _Reader] = {
@@ -46,6 +48,7 @@ _READERS: Mapping[str, _Reader] = {
         image_folder,
         own=True,
         resizes=True,
+        has_files=True,
     ),
     "npz": _Reader("your arrays of images and labels: data.path is an .npz file", npz, own=True),
     "hugging-face": _Reader(
@@ -53,11 +56,17 @@ _READERS: Mapping[str, _Reader] = {
         hugging_face,
         own=True,
         resizes=True,
+        has_files=True,
     ),
 }
 
 DATASETS: Mapping[str, str] = {name: reader.summary for name, reader in _READERS.items()}
 """The summary of each data set, in one line."""
+
+
+def has_files(name: str) -> bool:
+    """Whether each sample of a data set is an image file of the user's."""
+    return _READERS[name].has_files
 
 
 def load_dataset(

@@ -1,14 +1,18 @@
 """A data set in memory.
 
-Invariant: `images` hold the canonical pixels, the ones that are hashed, sent to the teacher and augmented.
+Invariant: `images` hold the canonical pixels, the ones that are hashed, sent to the teacher and augmented. A teacher
+that takes files is sent `files` in their place, where there are any.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from distill_worker.data.datasets.pictures import Picture
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Split:
     """uint8 `[samples, channels, height, width]`."""
     labels: Tensor
     """int64 `[samples]`."""
+    files: Sequence[Picture] | None = None
+    """The user's own file of each sample; None if the data set has no such files."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,6 @@ class Dataset:
         return channels, height, width
 
 
-def split_of(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Split:
-    """A split from uint8 `[samples, channels, height, width]` and integers `[samples]`."""
-    return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)))
+def split_of(images: NDArray[np.uint8], labels: NDArray[np.int64], files: Sequence[Picture] | None = None) -> Split:
+    """A split from uint8 `[samples, channels, height, width]`, integers `[samples]`, and the samples' files, if any."""
+    return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)), files)

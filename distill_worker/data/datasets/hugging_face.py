@@ -41,7 +41,7 @@ def hugging_face(path: Path, image_size: tuple[int, int] | None) -> Dataset:
     pictures = [_pictures(library, table, where) for table in tables]
     labels = [_labels(table, class_names, where) for table in tables]
     shape = common_shape([picture for of_table in pictures for picture in of_table], image_size, where=where)
-    read = list(zip(read_in_parts(pictures, shape, where=where), labels, strict=True))
+    read = list(zip(read_in_parts(pictures, shape, where=where), labels, pictures, strict=True))
     train, test = split_by_key(*read[0], where=where) if len(read) == 1 else (split_of(*part) for part in read)
     return described(
         "hugging-face",

@@ -34,7 +34,7 @@ def image_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
     pictures = [part.pictures for part in parts]
     shape = common_shape([picture for of_part in pictures for picture in of_part], image_size, where=where)
     pixels = read_in_parts(pictures, shape, where=where)
-    read = [(images, part.labels) for images, part in zip(pixels, parts, strict=True)]
+    read = [(images, part.labels, part.pictures) for images, part in zip(pixels, parts, strict=True)]
     train, test = split_by_key(*read[0], where=where) if len(read) == 1 else (split_of(*part) for part in read)
     skipped = sum((part.skipped for part in parts), Counter[str]())
     return described(

@@ -15,7 +15,8 @@ from distill_worker.errors import DataError
 
 Result = TypeVar("Result")
 
-_GREY = {"1", "L", "LA"}
+GREY: Final = frozenset({"1", "L", "LA"})
+"""The modes of grey pictures, as Pillow names them."""
 _COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
 # The errors that Pillow raises for damaged files.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
@@ -63,7 +64,7 @@ def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None
         raise DataError(f"data.image_size: expected a positive height and width, got {list(image_size)}")
     grey, sizes = True, dict[tuple[int, int], str]()
     for picture, (mode, size) in _each(pictures, _head, where):
-        grey = grey and mode in _GREY
+        grey = grey and mode in GREY
         sizes.setdefault(size, picture.name)
     if not sizes:
         raise DataError(f"{where}: expected pictures, got none")
@@ -85,7 +86,9 @@ def read_pictures(pictures: Sequence[Picture], shape: Shape, *, where: str) -> N
         DataError: names the pictures that cannot be read.
     """
     pixels = np.empty((len(pictures), shape.channels, shape.height, shape.width), dtype=np.uint8)
-    for row, (_, decoded) in zip(pixels, _each(pictures, lambda image: _decoded(image, shape), where), strict=True):
+    for row, (_, decoded) in zip(
+        pixels, _each(pictures, lambda image: np.asarray(converted(image, shape)), where), strict=True
+    ):
         row[:] = decoded.reshape(shape.height, shape.width, -1).transpose(2, 0, 1)
     return pixels
 
@@ -98,18 +101,25 @@ def read_in_parts(parts: Sequence[Sequence[Picture]], shape: Shape, *, where: st
 
 def _head(image: Image.Image) -> tuple[str, tuple[int, int]]:
     """Mode, and height and width."""
-    if image.mode not in _GREY | _COLOUR:
+    if image.mode not in GREY | _COLOUR:
         raise _OtherMode(f"expected 8 bits a channel, grey or colour, got mode {image.mode}; convert it")
     return image.mode, (image.height, image.width)
 
 
-def _decoded(image: Image.Image, shape: Shape) -> NDArray[np.uint8]:
+def read_picture(picture: Picture, read: Callable[[Image.Image], Result], *, where: str) -> Result:
+    """What `read` returns of one opened picture. Raises `DataError`."""
+    ((_, result),) = _each([picture], read, where)
+    return result
+
+
+def converted(image: Image.Image, shape: Shape) -> Image.Image:
+    """A picture in another mode and size; transparency is dropped, and a stored orientation is ignored."""
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")  # Pillow warns of a palette's transparency that is lost at once
     image = image.convert(shape.mode)
     if image.size != (shape.width, shape.height):
         image = image.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    return image
 
 
 def _each(

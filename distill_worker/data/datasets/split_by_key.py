@@ -1,15 +1,23 @@
 """A fixed split of samples that come without one."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.data.datasets.dataset import Split, split_of
+from distill_worker.data.datasets.pictures import Picture
 from distill_worker.errors import DataError
 from shared.sample_key import sample_keys
 
 
 def split_by_key(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], *, where: str, test_samples: int | None = None
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    files: Sequence[Picture] | None = None,
+    *,
+    where: str,
+    test_samples: int | None = None,
 ) -> tuple[Split, Split]:
     """Sort by sample key; the last ones are the test split.
 
@@ -19,6 +27,7 @@ def split_by_key(
     Args:
         images: uint8 `[samples, channels, height, width]`.
         labels: integers `[samples]`.
+        files: the file of each sample, if any.
         where: the start of messages.
         test_samples: how many; 20 percent unless given, and at least one.
 
@@ -37,5 +46,8 @@ def split_by_key(
         cut -= 1
     if cut <= 0:
         raise DataError(f"{where}: expected different images to split into training and test, got {len(set(keys))}")
-    train, test = np.array(order[:cut]), np.array(order[cut:])
-    return split_of(images[train], labels[train]), split_of(images[test], labels[test])
+    train, test = (
+        split_of(images[part], labels[part], None if files is None else [files[row] for row in part])
+        for part in (order[:cut], order[cut:])
+    )
+    return train, test

@@ -13,9 +13,15 @@ from typing import Any, Final, Generic, TypeVar
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
+from distill_worker.runs.classes import check_names
 from distill_worker.runs.preflight.disk_space import check_cache, check_run_directory
 from distill_worker.runs.preflight.facts import Lesson, Run, Sale
-from distill_worker.runs.preflight.teacher_checks import check_classes, check_datatype, check_image_shape
+from distill_worker.runs.preflight.teacher_checks import (
+    check_agreement,
+    check_classes,
+    check_datatype,
+    check_image_shape,
+)
 from distill_worker.runs.rounds import check_teacher
 from distill_worker.runs.run_facts import identity_of
 from distill_worker.runs.train_student import check_methods, device_of, teacher_facts
@@ -62,7 +68,8 @@ WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
     ),
     Check(
         "directory",
-        "`output.directory` can be written, holds no run of another configuration, and no process trains in it",
+        "`output.directory` can be written and holds no run of another configuration, where `fetch` may buy another "
+        "`budget.n`; before a training, no process trains in it",
         lambda run: _check_directory(run),
     ),
     Check(
@@ -87,11 +94,24 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
     Check("image-shape", "The teacher takes images of the data's shape", check_image_shape),
     Check("datatype", "The teacher takes images as the pixels that are sent (UINT8)", check_datatype),
     Check("classes", "The teacher has as many classes as the data", check_classes),
+    Check(
+        "class-names",
+        "The teacher's class names are those of the data in any order, or `[data.classes]` maps them; no label in "
+        "`[teacher.labels]` is the name of another class; the names are those of earlier purchases",
+        lambda sale: check_names(sale.run.config, sale.run.samples.dataset, sale.description, sale.cache),
+    ),
     Check("outputs", "The teacher sells this API key the outputs that the methods need", lambda sale: sale.kinds),
+    Check(
+        "agreement",
+        "If a part is bought already, the teacher agrees with the labels of the data more often than by chance",
+        check_agreement,
+    ),
 )
 WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     Check(
-        "run", "The run directory holds no run on other data, code or outputs", lambda lesson: _check_identity(lesson)
+        "run",
+        "Before a training: the run directory holds no run on other data, code or outputs",
+        lambda lesson: _check_identity(lesson),
     ),
     Check(
         "dry-pass",
@@ -105,6 +125,11 @@ WITH_CACHE: Final[tuple[Check[Sale], ...]] = (
     Check("cache-space", "The disk has space for the outputs that the cache lacks", check_cache),
 )
 WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
+    Check(
+        "kept-answers",
+        "No answer that was paid for these samples is unreadable, unless its request can be repeated for free",
+        Plan.check_answers,
+    ),
     Check("quota", "The quota suffices", Plan.check),
     Check("limit", "`--max-calls` suffices for an open purchase, which is repeated first", Plan.check_limit),
 )
@@ -173,16 +198,21 @@ def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> None:
 
 
 def _check_directory(run: Run) -> None:
-    """Raise `RunError` if the directory cannot be written, is in use, or holds a run of another configuration."""
-    directory = RunDirectory(run.config.output.directory)
-    directory.check(run.config.identity, fresh=run.fresh)
+    """Raise `RunError` if the directory cannot be written, holds a run of another configuration, or is in use.
+
+    Who only buys may buy more samples than a run in the directory has, and while it trains.
+    """
+    directory, identity = RunDirectory(run.config.output.directory), run.config.identity
+    directory.check(identity if run.trains else identity.without("budget", "n"), fresh=run.fresh)
     if run.trains:
         directory.check_idle()
 
 
 def _check_identity(lesson: Lesson) -> None:
-    """Raise `RunError` if the directory of the next training holds another run."""
+    """Raise `RunError` if the directory of the training that this command goes on to holds another run."""
     run, training = lesson.run, lesson.run.training
+    if not run.trains:
+        return
     identity = identity_of(training, run.samples, teacher_facts(lesson.teacher_id, lesson.teacher))
     RunDirectory(training.output.directory).check(identity, fresh=run.fresh)
 

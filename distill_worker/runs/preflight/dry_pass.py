@@ -6,7 +6,7 @@ backward pass of a small batch through the run's own objective, the evaluation o
 Invariant: it writes nothing, and the run's result is the same with and without it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
@@ -74,6 +74,7 @@ def _pass(config: RunConfig, samples: Samples, teacher: TeacherLogits, device: t
     dataset = samples.dataset
     data = training_set(config, samples, teacher.targets, device)
     network, objective = initialised(config, dataset, data)
+    initial = {name: values.clone() for name, values in network.state_dict().items()}
     if config.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     network, objective = network.to(device), objective.to(device)
@@ -83,7 +84,21 @@ def _pass(config: RunConfig, samples: Samples, teacher: TeacherLogits, device: t
     card = card_of(config, dataset, None, teacher)
     if config.budget.rounds > 1:
         outputs_of(network, card, dataset.train.images[:1])
+    again, _ = initialised(config, dataset, data)
+    _check_same_weights(config, initial, again.state_dict())
+    again.load_state_dict(network.state_dict())
     return len(weights_bytes(network, card))
+
+
+def _check_same_weights(config: RunConfig, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
+    """Check that a network has the weights of the first when it is built again, after a step of the first."""
+    for name, values in second.items():
+        if values.flatten().view(torch.uint8).ne(first[name].flatten().view(torch.uint8)).any():
+            raise ConfigError(
+                f"student.network: expected {config.student.network} to have the same weights whenever it is built "
+                f"from one seed, got others in {name!r}; make a new network at each call, and draw its weights from "
+                "torch's, Python's or NumPy's global generator"
+            )
 
 
 def _batch_size(config: RunConfig) -> int:

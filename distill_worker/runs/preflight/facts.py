@@ -9,6 +9,7 @@ from distill_worker.buying.output_choice import choose_outputs
 from distill_worker.buying.plan import check_outputs
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
+from distill_worker.runs.classes import class_order
 from distill_worker.runs.preflight.dry_pass import dry_pass, made_up
 from distill_worker.runs.rounds import SelectedSamples, config_of_round
 from distill_worker.runs.samples import Samples
@@ -70,7 +71,10 @@ class Sale:
     def lesson(self) -> "Lesson":
         """The run with the outputs that this teacher sells, or sold."""
         shapes = {kind: self._shape(kind) for kind in self.kinds}
-        return Lesson(self.run, shapes, self.description.id if shapes else None)
+        if not shapes:
+            return Lesson(self.run, {}, None)
+        order = class_order(self.run.config, self.run.samples.dataset, self.description.class_names)
+        return Lesson(self.run, shapes, self.description.id, order)
 
     @cached_property
     def values_to_buy(self) -> int:
@@ -96,6 +100,8 @@ class Lesson:
     outputs: Mapping[str, Sequence[int]]
     """The shape of one sample's output, by kind; empty if no method needs a teacher."""
     teacher_id: str | None
+    class_order: tuple[int, ...] | None = None
+    """For each class of the data, its place among the teacher's; None if both have the same order."""
     like: "Lesson | None" = None
     """A lesson that differs only in seeds, the number of samples, and places of files: its dry pass counts for both."""
 
@@ -122,7 +128,9 @@ class Lesson:
             kind: made_up(OutputKind.parse(kind), shape, len(samples.images)) for kind, shape in self.outputs.items()
         }
         classes = len(samples.dataset.class_names)
-        return to_teacher_logits(bought, classes, label_smoothing=config.teacher.label_smoothing)
+        return to_teacher_logits(
+            bought, classes, label_smoothing=config.teacher.label_smoothing, class_order=self.class_order
+        )
 
     @cached_property
     def weights_bytes(self) -> int:

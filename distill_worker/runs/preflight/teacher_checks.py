@@ -1,6 +1,7 @@
 """Checks of a teacher's description against the data of a run."""
 
 from distill_worker.errors import PlanRefused
+from distill_worker.runs.classes import agreement_so_far
 from distill_worker.runs.preflight.facts import Sale
 
 SENT_AS = "UINT8"
@@ -15,6 +16,11 @@ def check_image_shape(sale: Sale) -> None:
             f"data: expected images of shape {list(expected)}, which the teacher takes, got {list(got)} in the data "
             "set. Nothing was spent. Check teacher.url and teacher.model, or set data.image_size"
         )
+    if (channels := sale.description.channels) not in (None, got[0]):
+        raise PlanRefused(
+            f"data: expected images of {channels} channels, which the teacher takes, got {got[0]} in the data set. "
+            "Nothing was spent. Check teacher.url and teacher.model"
+        )
 
 
 def check_classes(sale: Sale) -> None:
@@ -28,6 +34,18 @@ def check_classes(sale: Sale) -> None:
         f"data: expected {least}{expected} classes, as the teacher has, got {got} in {sale.run.samples.dataset.name}. "
         "Nothing was spent. Check teacher.url, teacher.model and the data set"
     )
+
+
+def check_agreement(sale: Sale) -> None:
+    """Raise `PlanRefused` if outputs are left to buy, and those in the cache do not agree with the labels."""
+    run = sale.run
+    if not sale.values_to_buy:
+        return
+    if agreement := agreement_so_far(run.config, [run.samples], sale.description, sale.cache, sale.kinds):
+        try:
+            agreement.check()
+        except PlanRefused as error:
+            raise PlanRefused(f"{error}. Nothing was spent now") from error
 
 
 def check_datatype(sale: Sale) -> None:

@@ -1,11 +1,12 @@
-"""Which open purchases under other names are this account's: those that the teacher charged to it, and no others."""
+"""Which payers of open purchases are this account by a former name: those whose purchases its log has."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from distill_worker.buying.account import charged_under_other_names
+from distill_worker.buying.account import former_payers
 from distill_worker.cache import Cache, Purchase
 from distill_worker.errors import TeacherError
 from distill_worker.teachers.base import LoggedQuery
@@ -25,20 +26,21 @@ def _begun(cache: Cache, payer: str, keys: list[bytes]) -> Purchase:
     return intend(cache, cache.stream("t", "logits"), keys, payer=payer)
 
 
-def _charged(teacher: FakeTeacher, cache: Cache, wanted: list[bytes]) -> frozenset[str]:
-    return charged_under_other_names(teacher, teacher.description, cache, wanted)
+def _names(teacher: FakeTeacher, cache: Cache, wanted: list[bytes]) -> frozenset[str]:
+    return former_payers(teacher, teacher.description, cache, wanted)
 
 
-def _logged(purchase: Purchase, status: str = "settled") -> LoggedQuery:
-    return LoggedQuery(purchase.idempotency_key, "r", 1, ("logits",), status, "t", 1.0, 2.0)  # type: ignore[arg-type]
+def _logged(purchase: Purchase, status: Literal["held", "settled", "released"] = "settled") -> LoggedQuery:
+    return LoggedQuery(purchase.idempotency_key, "r", 1, ("logits",), status, "t", 1.0, 2.0)
 
 
-def test_purchases_in_the_teachers_log_are_this_accounts(cache: Cache) -> None:
-    charged, in_flight, released, absent = (_begun(cache, "old", [key]) for key in KEYS)
-    log = [_logged(charged), _logged(in_flight, "held"), _logged(released, "released")]
-    keys = _charged(FakeTeacher(payer="new", log=log), cache, KEYS)
-    assert keys == {charged.idempotency_key, in_flight.idempotency_key}
-    assert absent.idempotency_key not in keys
+def test_names_with_a_purchase_in_the_teachers_log_are_this_accounts(cache: Cache) -> None:
+    """Whatever became of it: the account sent it. The open purchase itself need not have arrived."""
+    old, older, bob = (_begun(cache, payer, [key]) for payer, key in zip(("old", "older", "bob"), KEYS, strict=False))
+    sent = _begun(cache, "older", KEYS[3:])
+    teacher = FakeTeacher(payer="new", credential="hash", log=[_logged(old, "held"), _logged(sent, "released")])
+    assert _names(teacher, cache, KEYS) == {"old", "older"}
+    assert {older.payer, bob.payer} == {"older", "bob"}
 
 
 class Unread(FakeTeacher):
@@ -50,9 +52,9 @@ class Unread(FakeTeacher):
 
 
 @pytest.mark.parametrize("teacher", [FakeTeacher(payer="new"), Unread(payer="new")])
-def test_without_a_log_they_stay_those_of_another_account(cache: Cache, teacher: FakeTeacher) -> None:
+def test_without_a_log_they_stay_other_accounts(cache: Cache, teacher: FakeTeacher) -> None:
     _begun(cache, "old", KEYS)
-    assert _charged(teacher, cache, KEYS) == frozenset()
+    assert _names(teacher, cache, KEYS) == frozenset()
 
 
 def test_log_is_read_only_if_it_can_matter(cache: Cache) -> None:
@@ -65,4 +67,5 @@ def test_log_is_read_only_if_it_can_matter(cache: Cache) -> None:
     _begun(cache, "new", KEYS[:1])
     _begun(cache, "former", KEYS[1:2])
     _begun(cache, "old", KEYS[2:3])
-    assert _charged(Unasked(payer="new", credential="former"), cache, [*KEYS[:2], KEYS[3]]) == frozenset()
+    teacher = Unasked(payer="new", credential="former")
+    assert _names(teacher, cache, [*KEYS[:2], KEYS[3]]) == frozenset()

@@ -20,7 +20,7 @@ from distill_worker.cache import Cache
 from distill_worker.cache.raw_answers import kept_answers, raw_answer
 from distill_worker.cache.summary import summarise
 from distill_worker.cache.verify import verify
-from distill_worker.errors import AnswerUnread, PlanRefused
+from distill_worker.errors import AnswerUnread, PlanRefused, TeacherError
 from distill_worker.teachers.base import LoggedQuery
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
@@ -151,6 +151,25 @@ def test_only_abandoning_all_gives_the_answer_up(cache: Cache, samples: Samples)
     with _order(vendor, cache, one) as order:
         assert _buy(order, one) == 1
     assert vendor.charged == 2
+
+
+@pytest.mark.parametrize("change", [{"labels": MENDED}, {"top_k": 1}, {}], ids=["labels", "top_k", "nothing"])
+def test_request_whose_answer_was_lost_is_not_bought_again_under_other_settings(
+    cache: Cache, samples: Samples, change: dict[str, Any]
+) -> None:
+    """It may have been charged, whatever its answer would mean; only giving it up buys the sample again."""
+    vendor, one = Vendor(GOOD), dict(list(samples.items())[:1])
+    with _order(vendor, cache, one) as order, cache.buying() as buyer:
+        cache.claim(order.claims(), buyer, 1)
+    with _order(vendor, cache, one, **change) as order:
+        assert plan(order).uncertain == 1
+        with pytest.raises(TeacherError, match=r"not sent again: 1 sample, which may have been charged"):
+            _buy(order, one)
+        assert vendor.charged == 0
+        object.__setattr__(order, "abandon", "all")
+        abandon(order)
+    with _order(vendor, cache, one, **change) as order:
+        assert _buy(order, one) == 1
 
 
 UNREADABLE = {

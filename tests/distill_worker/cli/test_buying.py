@@ -259,6 +259,7 @@ def test_whole_training_set_is_bought_with_a_number_or_a_word(
     command: Command, whole_set: Path, teacher: FakeTeacher
 ) -> None:
     assert facts_of(command("plan", whole_set, "--json"))["to_buy"] == 12
+    assert "budget.n is not set: this is the whole training set" in command("plan", whole_set).stderr
     assert facts_of(command("fetch", whole_set, "--max-calls", 3, "--json"))["bought"] == 3
     assert facts_of(command("fetch", whole_set, "--all", "--yes", "--json"))["bought"] == 9
     assert facts_of(command("fetch", whole_set, "--json"))["bought"] == 0, "nothing to buy, nothing to say"
@@ -345,3 +346,14 @@ def test_source_without_an_environment_is_that_of_the_file(monkeypatch: pytest.M
     source = Source.of(OpenInferenceAddress(url="https://me:secret@teacher.example/"))
     assert source.described(None) == "at https://teacher.example, without an API key"
     assert source.facts() == {"url": "https://teacher.example", "from_environment": []}
+
+
+def test_limit_of_a_run_in_rounds_is_of_all_its_rounds(command: Command, config: Path, teacher: FakeTeacher) -> None:
+    """Two rounds of five under a limit of seven: the second one gets two, and the next command buys the other three."""
+    rounds = ("--set", "budget.strategy=entropy", "--set", "budget.rounds=2")
+    ended = command("run", config, *rounds, "--max-calls", 7)
+    assert ended.status == 3
+    assert "3 of 10 teacher outputs are not in the cache" in ended.stderr
+    assert teacher.paid == 7
+    assert facts_of(command("run", config, *rounds, "--max-calls", 3, "--json"))["n"] == 10
+    assert teacher.paid == 10

@@ -157,8 +157,7 @@ def test_run_buys_once_trains_and_reports(command: Command, config: Path, teache
     first = facts_of(command("run", config, "--json"))
     assert teacher.paid == 10
     assert facts_of(command("run", config, "--json")) == first
-    another = ("--set", f"output.directory={config.parent / 'another'}")
-    fetched = facts_of(command("fetch", config, "--json", "--set", "budget.n=12", *another))
+    fetched = facts_of(command("fetch", config, "--json", "--set", "budget.n=12"))
     assert (fetched["cached"], fetched["bought"], teacher.paid) == (10, 2, 12)
     again = facts_of(command("train", config, "--json", "--fresh"))
     weights = config.parent / "run" / "student.safetensors"
@@ -166,6 +165,28 @@ def test_run_buys_once_trains_and_reports(command: Command, config: Path, teache
     assert again["accuracy"] == first["accuracy"] == evaluated["accuracy"]
     assert (first["n"], first["method"], first["teacher_id"], first["track"]) == (10, "kd", "t", "queried")
     assert teacher.paid == 12
+
+
+def test_fresh_run_keeps_the_student_of_another_configuration(command: Command, config: Path) -> None:
+    """Ten steps are not replaced by two, without a word: they are moved, and the place is named."""
+    facts_of(command("train", config, "--json", "--set", "method.name=ce"))
+    folder = config.parent / "run"
+    before = (folder / "student.safetensors").read_bytes()
+    two_steps = ("--set", "method.name=ce", "--set", "training.steps=2")
+    other = command("train", config, *two_steps)
+    assert other.status == 3
+    assert "training.steps: 10 in the directory, 2 now" in other.stderr
+    assert "--fresh" in other.stderr
+    ended = command("train", config, "--json", "--fresh", *two_steps)
+    assert facts_of(ended)["steps"] == 2
+    assert f"was moved to {folder}/before-1" in ended.stderr
+    assert (folder / "before-1" / "student.safetensors").read_bytes() == before
+
+
+def test_mended_file_gets_the_directory_of_a_try_that_failed(command: Command, config: Path) -> None:
+    failed = command("train", config, "--set", "method.name=ce", "--set", "training.learning_rate=1e30")
+    assert "lower training.learning_rate" in failed.stderr
+    assert facts_of(command("train", config, "--json", "--set", "method.name=ce"))["steps"] == 10
 
 
 def test_exhausted_quota_keeps_what_was_bought(command: Command, config: Path, teacher: FakeTeacher) -> None:

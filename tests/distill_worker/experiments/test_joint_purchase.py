@@ -92,4 +92,6 @@ def test_limit_is_of_all_orders_together(
             order_for(teacher, cache, images, kinds=kinds, max_calls=max_calls) for kinds, images in wanted.items()
         ]
         made, bought = buy(orders, {key: image for images in wanted.values() for key, image in images.items()})
+        held = [len(cache.holdings(cache.stream("t", kind))) for kind in BOTH]
     assert (bought, teacher.paid, made.left_out) == (paid, paid, 12 - paid)
+    assert held == [min(5, paid), paid]

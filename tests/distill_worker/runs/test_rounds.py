@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.runs.rounds import (
-    Bought,
     SelectedSamples,
     all_samples,
     check_teacher,
@@ -24,7 +24,7 @@ from distill_worker.runs.rounds import (
     selected_samples,
 )
 from distill_worker.runs.samples import Samples, dataset_of
-from distill_worker.runs.targets import load_targets
+from distill_worker.runs.targets import Bought, load_bought, load_targets
 from distill_worker.runs.train_student import train_student
 from shared.sample_key import sample_keys
 from shared.weights import load_weights
@@ -59,6 +59,7 @@ class Buyer:
     )
     at: Callable[[str, int, int], None] = lambda _what, _round, _done: None
     seen: list[int] = field(default_factory=list)
+    fresh: bool = False
 
     def run(self, **budget: Any) -> dict[str, Any]:
         """The whole run, or what is left of it."""
@@ -77,11 +78,12 @@ class Buyer:
         with Cache(config.output.cache) as cache:
             progress = Callbacks(progress=lambda done, _: self.at("bought", selected.rounds, done))
             made, _ = buy_as_configured(config, samples, self.teacher, cache, on_plan=same_teacher, callbacks=progress)
-            return load_targets(cache, made.teacher_id, samples.keys, made.kinds), made.teacher_id
+            return load_bought(cache, config, samples, made.teacher_id, made.kinds)
 
     def _train(self, here: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
         number = BOUGHT.index(len(samples.chosen)) + 1
-        return train_student(here, samples, *bought, progress=lambda step, _: self.at("trained", number, step))
+        progress = partial(self.at, "trained", number)
+        return train_student(here, samples, *bought, progress=lambda step, _: progress(step), fresh=self.fresh)
 
 
 def _teacher(name: str) -> FakeTeacher:
@@ -201,6 +203,62 @@ def test_another_run_in_the_directory_is_refused(finished: Path) -> None:
     ):
         buyer.run(seed=1)
     assert buyer.seen == []
+
+
+@pytest.mark.parametrize(
+    ("first", "mended"),
+    [
+        ({"rounds": 1, "strategy": "typical", "n": 40}, {"rounds": 1, "strategy": "typical", "n": 20}),
+        ({"rounds": 3, "n": 40}, {"rounds": 2, "n": 40}),
+    ],
+)
+def test_choice_of_a_run_that_got_no_further_gives_way_and_is_kept(
+    first: dict[str, Any], mended: dict[str, Any], tmp_path: Path
+) -> None:
+    """A typing error must not block the mended file; what may be paid for is not deleted. Planning moves nothing."""
+    folder = tmp_path / "run" / "rounds"
+    selected_samples(_config(tmp_path, **first), keep=True)
+    before = (folder / "0001.json").read_text()
+    planned = selected_samples(_config(tmp_path, **mended), keep=False)
+    assert (folder / "0001.json").read_text() == before
+    selected = selected_samples(_config(tmp_path, **mended), keep=True)
+    assert selected.samples.chosen == planned.samples.chosen
+    assert (folder / "before-1" / "0001.json").read_text() == before
+    assert (folder / "0001.json").read_text() != before
+
+
+@pytest.mark.parametrize("progress", ["result.json", "checkpoint.pt", "rounds/0001/checkpoint.pt"])
+def test_choice_of_a_run_that_got_further_stays(progress: str, tmp_path: Path) -> None:
+    selected_samples(_config(tmp_path), keep=True)
+    file = tmp_path / "run" / progress
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"")
+    for keep in (False, True):
+        with pytest.raises(RunError, match=r"0001\.json: these samples were chosen for another run .budget\.seed"):
+            selected_samples(_config(tmp_path, seed=1), keep=keep)
+    assert not (tmp_path / "run" / "rounds" / "before-1").exists()
+
+
+def test_fresh_run_trains_the_student_of_a_round_again(tmp_path: Path) -> None:
+    """Its directory holds a run on other test data, say: the choice stays, and nothing is paid for again."""
+
+    def end(what: str, number: int, _done: int) -> None:
+        if (what, number) == ("chosen", 2):
+            raise Crash
+
+    with pytest.raises(Crash):
+        Buyer(tmp_path, at=end).run()
+    (tmp_path / "run" / "rounds" / "0002.json").unlink()
+    described = tmp_path / "run" / "rounds" / "0001" / "run.json"
+    content = json.loads(described.read_text())
+    content["identity"]["test_labels"] = "0123456789abcdef"
+    described.write_text(json.dumps(content))
+    with pytest.raises(RunError, match=r"rounds/0001: .*the labels of the test images have changed"):
+        Buyer(tmp_path).run()
+    buyer = Buyer(tmp_path, fresh=True)
+    assert buyer.run()["n"] == N
+    assert buyer.teacher.paid == N - BOUGHT[0]
+    assert (described.parent / "before-1" / "student.safetensors").exists()
 
 
 def test_another_teacher_is_refused_before_anything_is_spent(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tests.distill_worker.teachers.scripted_server import IMAGES, METADATA, OURS
 
 def test_description_is_read_from_the_metadata() -> None:
     assert describe() == Description(
-        "abc123", (3, 2, 2), 5, 16, {"logits": (5,), "label": (1,)}, input_datatype="UINT8"
+        "abc123", (3, 2, 2), 5, 16, {"logits": (5,), "label": (1,)}, input_datatype="UINT8", channels=3
     )
 
 
@@ -112,8 +112,11 @@ def test_quota_is_unknown_where_there_is_no_such_endpoint() -> None:
         assert teacher.quota() is None
 
 
+HUGE = httpx.Response(200, content=b'{"limit": 1e400, "used": 0, "remaining": 0}')
+
+
 @pytest.mark.parametrize(
-    "answer", [refusal(401), httpx.Response(200, json={"quota": 5}), httpx.Response(200, json={"limit": None})]
+    "answer", [refusal(401), httpx.Response(200, json={"quota": 5}), httpx.Response(200, json={"limit": None}), HUGE]
 )
 def test_unreadable_quota_is_an_error(answer: httpx.Response) -> None:
     with Server(answer).teacher() as teacher, pytest.raises(TeacherError, match=URL):
@@ -207,7 +210,43 @@ def test_repeats_are_free_where_the_server_or_the_configuration_says_so(
 
 def test_images_of_any_size_are_no_shape() -> None:
     taken = [{"name": "images", "datatype": "UINT8", "shape": [-1, 3, -1, -1]}]
-    assert describe({**METADATA, "inputs": taken}).image_shape is None
+    described = describe({**METADATA, "inputs": taken})
+    assert (described.image_shape, described.channels, described.is_complete) == (None, 3, False)
+
+
+def test_classes_that_are_left_open_come_from_the_configuration() -> None:
+    """The outputs are sold all the same; the first answer shows whether the number is right."""
+    outputs = [{"name": name, "datatype": "FP32", "shape": [-1, -1]} for name in ("logits", "probabilities", "boxes")]
+    described = describe({**METADATA, "outputs": outputs}, num_classes=7)
+    assert (described.num_classes, described.states_classes, described.is_complete) == (7, False, False)
+    assert described.outputs == {"logits": (7,), "probabilities": (7,)}
+    with pytest.raises(TeacherError, match="num_classes"):
+        describe({**METADATA, "outputs": outputs})
+
+
+def test_stated_classes_count_more_than_configured_ones() -> None:
+    described = describe(num_classes=7)
+    assert (described.num_classes, described.states_classes, described.is_complete) == (5, True, True)
+
+
+def test_limit_of_nothing_a_minute_is_no_rate() -> None:
+    """No time is long enough for it; the teacher itself says so when it is asked."""
+    body = {"limit": 9, "used": 0, "remaining": 9, "samples_per_minute": {"limit": 0, "remaining": 0}}
+    with Server(httpx.Response(200, json=body)).teacher() as teacher:
+        quota = teacher.quota()
+    assert quota is not None
+    assert quota.seconds_for(5, 1) == 0.0
+
+
+@pytest.mark.parametrize("extensions", [None, 5, "binary_tensor_data", {}])
+def test_extensions_that_are_no_list_are_none(extensions: object) -> None:
+    assert describe(server={"name": "odd", "extensions": extensions}).id == f"{URL}/m/abc123"
+
+
+@pytest.mark.parametrize("versions", ["12", {"1": 1}, [None], [["1"]], ["9" * 5000]])
+def test_versions_that_cannot_be_read_are_an_error(versions: object) -> None:
+    with pytest.raises(TeacherError, match="expected model 'm'"):
+        describe({**METADATA, "versions": versions})
 
 
 def test_rates_are_read_from_the_quota() -> None:

@@ -52,10 +52,10 @@ def test_same_run_may_be_opened_again_and_its_result_read(directory: RunDirector
         assert directory.result() == {"accuracy": 0.5}
 
 
-def test_half_a_checkpoint_that_a_killed_process_left_is_removed(directory: RunDirectory) -> None:
-    """Under the name of today, and under that of earlier versions."""
+def test_half_a_file_that_a_killed_process_left_is_removed(directory: RunDirectory) -> None:
+    """A checkpoint under the name of today, and under that of earlier versions; and any other file."""
     directory.path.mkdir(parents=True)
-    for name in (".checkpoint.part", ".checkpoint.pt.part"):
+    for name in (".checkpoint.part", ".checkpoint.pt.part", ".student.safetensors.part", ".metrics.jsonl.part"):
         (directory.path / name).write_bytes(b"half")
     _finish(directory)
     assert not list(directory.path.glob("*.part"))
@@ -208,6 +208,29 @@ def test_check_says_the_same_and_changes_nothing(directory: RunDirectory) -> Non
     with pytest.raises(RunError, match=r"method\.k: 2 in the directory, 3 now"):
         directory.check(OTHER)
     assert _files(directory.path) == before
+
+
+def test_check_makes_nothing_and_lets_a_purchase_go_on_beside_a_training(directory: RunDirectory) -> None:
+    """One that only buys checks the run alone; one that will train checks that none trains, too."""
+    directory.check(IDENTITY)
+    directory.check_idle()
+    assert not directory.path.parent.exists()
+    with directory.opened(IDENTITY):
+        directory.check(IDENTITY)
+        with pytest.raises(RunError, match="another process is training"):
+            directory.check_idle()
+    directory.check_idle()
+
+
+def test_check_may_leave_a_setting_open(directory: RunDirectory) -> None:
+    """More samples are bought beside a finished run; any other difference counts."""
+    _finish(directory)
+    more, other = ({**values, "budget": {"n": 60}} for values in (VALUES, OTHER_VALUES))
+    directory.check(RunIdentity(more, changed=more).without("budget", "n"))
+    with pytest.raises(RunError, match=r"budget\.n: 50 in the directory, 60 now"):
+        directory.check(RunIdentity(more, changed=more))
+    with pytest.raises(RunError, match=r"\(method\.k: 2 in the directory, 3 now\)"):
+        directory.check(RunIdentity(other, changed=other).without("budget", "n"))
 
 
 def test_move_that_fails_mixes_nothing(directory: RunDirectory) -> None:

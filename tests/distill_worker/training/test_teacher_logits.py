@@ -35,6 +35,27 @@ def test_what_holds_the_whole_softmax_is_left_as_it_is(kind: str) -> None:
     assert torch.equal(to_logits(OutputKind(kind), told, 3), told)
 
 
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("logits", [[1.0, 3.0, 2.0]]),
+        ("log_probabilities", [[log(0.1), log(0.6), log(0.3)]]),
+        ("probabilities", [[0.1, 0.6, 0.3]]),
+        ("top_k:2", [[[1.0, 0.6], [2.0, 0.3]]]),
+        ("label", [[1.0]]),
+    ],
+)
+def test_classes_are_put_in_the_order_of_the_data(kind: str, row: object) -> None:
+    """The teacher's second class is the data's third. Features have no classes, so they stay as they are."""
+    bought = {kind: torch.tensor(row), "features.a": torch.tensor([[7.0, 8.0, 9.0]])}
+    own = to_teacher_logits(bought, 3).targets
+    mapped = to_teacher_logits(bought, 3, class_order=(2, 0, 1)).targets
+    first, second, third = own["logits"][0].tolist()
+    assert mapped["logits"].tolist() == [[third, first, second]]
+    assert mapped["logits"].argmax() == 2
+    assert torch.equal(mapped["features.a"], bought["features.a"])
+
+
 def test_log_of_zero_becomes_that_of_the_smallest_number() -> None:
     filled = _completed("log_probabilities", [[0.0, -torch.inf]])
     assert filled.tolist() == [[0.0, pytest.approx(-126 * log(2))]]

@@ -54,10 +54,10 @@ def test_teacher_of_the_first_release_may_name_its_classes_now(first_release: Pa
     """Earlier versions stored no names; those that are stored first stay."""
     with Cache(first_release) as cache:
         assert cache.class_names("teacher-a") is None
-        cache.save_teacher("somewhere", {"id": "teacher-a"})
+        cache.save_class_names("teacher-a", None)
         assert cache.class_names("teacher-a") is None
         for names in (["cat", "dog"], ["dog", "cat"]):
-            cache.save_teacher("somewhere", {"id": "teacher-a", "class_names": names})
+            cache.save_class_names("teacher-a", names)
             assert cache.class_names("teacher-a") == ("cat", "dog")
 
 

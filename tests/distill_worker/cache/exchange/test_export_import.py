@@ -79,7 +79,7 @@ def test_class_names_travel_with_the_outputs(
     cache: Cache, ledger_place: Path | str, tmp_path: Path, suffix: str
 ) -> None:
     """Those of the teacher that stated some; without them, nothing says what the outputs mean."""
-    cache.save_teacher("somewhere", {"id": "t", "class_names": CLASSES})
+    cache.save_class_names("t", CLASSES)
     path = tmp_path / f"bought{suffix}"
     export(cache, path)
     with Cache(ledger_place) as theirs:
@@ -90,11 +90,11 @@ def test_class_names_travel_with_the_outputs(
 
 @SUFFIXES
 def test_outputs_in_another_order_of_classes_are_not_added(cache: Cache, tmp_path: Path, suffix: str) -> None:
-    cache.save_teacher("somewhere", {"id": "t", "class_names": CLASSES})
+    cache.save_class_names("t", CLASSES)
     path = tmp_path / f"bought{suffix}"
     export(cache, path)
     with Cache(tmp_path / "theirs.sqlite") as theirs:
-        theirs.save_teacher("elsewhere", {"id": "t", "class_names": CLASSES[::-1]})
+        theirs.save_class_names("t", CLASSES[::-1])
         with pytest.raises(CacheError, match=r"expected the outputs of t in the order of its classes.*'cat'.*nothing"):
             import_file(theirs, path)
         assert list(theirs.purchases()) == []

@@ -20,4 +20,6 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(1000)),
         sa.Column("received_at", sa.Float(53), nullable=False),
     )
+    is_unread = sa.text("status = 'unread'")
+    op.create_index("unread_purchases", "purchases", ["stream_id"], sqlite_where=is_unread, postgresql_where=is_unread)
     op.create_index("raw_answers_by_purchase", "raw_answers", ["purchase_id"])
