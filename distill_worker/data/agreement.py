@@ -39,6 +39,7 @@ class Agreement:
         self._num_classes = num_classes
         self._class_of = np.argsort(np.arange(num_classes) if order is None else np.asarray(order))
         self._agrees: dict[bytes, bool] = {}
+        self._agreements = 0
 
     def add(self, sample_keys: Sequence[bytes], outputs: Mapping[str, NDArray[Any]]) -> None:
         """Count samples with their outputs by kind, `[samples, ...]`; features alone count nothing."""
@@ -48,7 +49,9 @@ class Agreement:
         classes = self._class_of[_likeliest(kinds[0], outputs[str(kinds[0])])]
         for key, likeliest in zip(sample_keys, classes.tolist(), strict=True):
             if key in self._labels:
-                self._agrees[key] = likeliest == self._labels[key]
+                agrees = likeliest == self._labels[key]
+                self._agreements += agrees - self._agrees.get(key, False)
+                self._agrees[key] = agrees
 
     def judge(self, sample_keys: Sequence[bytes], outputs: Mapping[str, NDArray[Any]]) -> None:
         """Count an answer, then `check`."""
@@ -57,13 +60,14 @@ class Agreement:
 
     def check(self) -> None:
         """Raise `PlanRefused` if the teacher agrees with the labels no more often than by chance."""
-        samples, agreements = len(self._agrees), sum(self._agrees.values())
+        samples, agreements = len(self._agrees), self._agreements
         if is_no_better_than_chance(agreements, samples, self._num_classes):
             raise PlanRefused(
                 f"teacher: expected its likeliest class to be the data's label more often than by chance (1 of "
                 f"{self._num_classes} samples), got it for {agreements} of {samples}. Its classes may be in another "
                 "order than those of the data: list them in its order in teacher.class_names, or correct "
-                "[teacher.labels]. If such a teacher is intended, set teacher.expect_agreement = false"
+                "[teacher.labels]. If such a teacher is intended, or the labels mean nothing, set "
+                "teacher.expect_agreement = false"
             )
 
 

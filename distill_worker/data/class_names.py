@@ -46,7 +46,7 @@ def class_order(
         return None
     if len(set(names)) == len(names) and set(names) == set(network_names) and len(names) == len(network_names):
         return tuple(map(list(network_names).index, names))
-    if not renamed and not (is_named and _are_names(network_names)):
+    if not renamed and len(names) == len(network_names) and not (is_named and _are_names(network_names)):
         return None
     raise ConfigError(f"data: {_difference(names, network_names, network)}; {remedy}")
 

@@ -155,8 +155,11 @@ def _from_json(where: str, head: TensorHead, dtype: np.dtype[Any]) -> Array:
         )
     with np.errstate(over="ignore"):
         typed = values.astype(dtype)
-    if dtype.kind == "f" and np.isinf(typed).any():
-        raise ProtocolError(f"{where}.data: expected {head.datatype} values, got larger ones")
+    if dtype.kind == "f" and (infinite := int(np.isinf(typed).sum())):
+        raise ProtocolError(
+            f"{where}.data: expected {head.datatype} values that are finite, got {infinite} of {typed.size} that are "
+            "infinite, or too large"
+        )
     return _shaped(where, head, typed)
 
 

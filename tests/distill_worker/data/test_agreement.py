@@ -87,6 +87,15 @@ def test_all_answers_count_together_and_each_sample_once() -> None:
         agreement.judge(KEYS[9:10], wrong)
 
 
+def test_sample_that_is_answered_twice_counts_as_the_last_time() -> None:
+    agreement = Agreement(dict.fromkeys(KEYS[:12], 0), 2)
+    agreement.add(KEYS[:12], _outputs("logits", np.zeros(12, np.int64), 2))
+    agreement.check()
+    agreement.add(KEYS[:12], _outputs("logits", np.ones(12, np.int64), 2))
+    with pytest.raises(PlanRefused, match="0 of 12"):
+        agreement.check()
+
+
 def test_samples_without_labels_and_features_alone_are_not_counted() -> None:
     agreement = Agreement({}, 2)
     agreement.judge(KEYS, _outputs("logits", np.ones(100, np.int64), 2))

@@ -76,6 +76,14 @@ def test_data_set_without_names_is_not_compared() -> None:
     assert _order(["0", "1", "2"], ANIMALS, is_named=False) is None
 
 
+@pytest.mark.parametrize(("network", "is_named"), [(["0", "1"], True), (["ant", "bee"], False)])
+def test_another_number_of_names_is_an_error(network: list[str], is_named: bool) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^data: expected the classes of the teacher, '\w+', '\w+', got '0', '1', '2'"
+    ):
+        _order(["0", "1", "2"], network, is_named=is_named)
+
+
 def test_digits_are_names_where_the_data_set_says_so() -> None:
     """MNIST against a teacher of clothes: both have ten classes of grey 28x28 images."""
     with pytest.raises(ConfigError, match="expected the classes of the teacher, 'ant'"):
