@@ -367,6 +367,10 @@ OIP_UNREADABLE = {
         _oip({"logits": np.where(np.isin(LOGITS, [7, 30]), np.nan, LOGITS)}),
         r"expected finite logits of shape \[12, 5\], got 2 NaN of 60 values, the first at \[1, 2\]",
     ),
+    "infinite": (
+        _oip({"logits": np.where(LOGITS == 7, np.inf, LOGITS)}),
+        "expected FP32 values that are finite, got 1 of 60 that are infinite",
+    ),
     "another request": (_oip({"logits": LOGITS}, request_id="k2"), "got that to request k2"),
 }
 

@@ -1,0 +1,85 @@
+"""The commands against a vendor whose answers need a mended table: what is shown, and that each image is paid once."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.distill_worker.cli.conftest import Command, facts_of
+from tests.foreign.labelled_scores_server import ForeignScores, served
+
+CONFIG = """
+data = {{name = "image-folder", path = "{folder}/pets", image_size = [8, 8]}}
+student.network = "resnet8"
+method.name = "kd"
+budget.n = 6
+training = {{steps = 2, batch_size = 4, device = "cpu"}}
+output = {{directory = "{folder}/run", cache = "{folder}/cache.sqlite"}}
+[teacher]
+protocol = "labelled-scores"
+url = "{url}"
+top_k = 2
+price_per_call = 0.5
+labels = {labels}
+"""
+UNMENDED, MENDED = "{kitten = 0, dog = 1}", "{cat = 0, dog = 1}"
+
+
+def _pictures(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    for part, number in (("train", 5), ("test", 2)):
+        for label, brightness in (("cat", 0), ("dog", 128)):
+            place = folder / "pets" / part / label
+            place.mkdir(parents=True)
+            for index in range(number):
+                pixels = random.integers(brightness, brightness + 128, (20 + index, 30, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{index}.png")
+
+
+def test_unreadable_answer_from_its_purchase_to_the_student(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pictures(tmp_path)
+    monkeypatch.setenv("TEACHER_API_KEY", "secret")
+    images: Counter[tuple[int, ...]] = Counter()
+
+    def predict(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+        images[image.shape] += 1
+        return np.array([0.25, 0.73]) if image.mean() > 128 else np.array([0.75, 0.24])
+
+    model, config = ForeignScores(predict, labels=("cat", "dog")), tmp_path / "run.toml"
+    with served(model) as url:
+
+        def write(labels: str) -> None:
+            config.write_text(CONFIG.format(folder=tmp_path, url=url, labels=labels))
+
+        write(UNMENDED)
+        fetched = command("fetch", config, "--yes")
+        assert fetched.status == 4
+        assert "sends your own files, as they are" in fetched.stderr
+        assert "expected a label of [teacher.labels], got 'cat'" in fetched.stderr
+        assert "it is kept and not bought again" in fetched.stderr
+        planned = command("plan", config)
+        assert planned.status == 5
+        assert "paid, but not readable: " in planned.stdout
+        again = command("fetch", config, "--yes")
+        assert (again.status, model.charged) == (5, 1)
+        assert "Nothing was spent now" in again.stderr
+        stats = command("cache", "stats", tmp_path / "cache.sqlite")
+        assert "1 sample paid for" in stats.stdout
+        assert "paid, with kept answers that cannot be read: 1 sample" in stats.stdout
+        assert command("cache", "verify", tmp_path / "cache.sqlite").status == 0
+        write(MENDED)
+        facts = facts_of(command("plan", config, "--json"))
+        assert (facts["cached"], facts["to_buy"], facts["unread"]) == (1, 5, {})
+        assert model.charged == 1
+        ran = command("run", config, "--yes")
+        assert ran.status == 0, ran.stderr
+        assert model.charged == 6
+        assert facts_of(command("plan", config, "--set", "teacher.top_k=1", "--json"))["to_buy"] == 0
+    assert all(height >= 20 and width == 30 for _, height, width in images), "the files, not their pixels of 8x8"
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["teacher_output"] == "top_k:2"
