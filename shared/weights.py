@@ -20,6 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from shared.degradation import Degradation
+from shared.expectations import complaints
 from shared.networks import build_network, runs_code, source_digest
 from shared.networks.draws import draws_from
 
@@ -129,7 +130,7 @@ def read_card(path: Path, text: str) -> WeightsCard:
     try:
         return WeightsCard.model_validate_json(text)
     except ValidationError as error:
-        raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
+        raise WeightsError(f"{path}: the description does not fit the tensors ({complaints(error)})") from error
 
 
 def canonical_card(card: WeightsCard) -> bytes:

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.durable.database_url import ESCAPES, url_fault
+from shared.durable.database_url import ESCAPES
+from shared.durable.engine import url_fault
 
 _SERVICE_LINK: Final = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+")
 
@@ -26,7 +27,7 @@ class Settings(BaseSettings):
 
     weights: Path | None = None
     """The self-describing weights file to serve, or an ONNX model."""
-    model_name: str = Field(default="teacher", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    model_name: str = "teacher"
     """Name of the model in URLs and responses."""
     data_dir: Path = Path("teacher-data")
     """Folder of the default SQLite ledger."""
@@ -86,6 +87,13 @@ class Settings(BaseSettings):
                 f"{self.max_queued_samples}"
             )
         return self
+
+    @field_validator("model_name")
+    @classmethod
+    def _fits_a_url(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            raise ValueError("expected 1 to 64 letters, digits and . _ - with a letter or digit first")
+        return name
 
     @field_validator("port", mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from distill_worker.errors import AnswerUnread, counted
 from distill_worker.teachers.base import Answer
 
 _STORED_AT_ONCE: Final = 200
+_REASONS_SHOWN: Final = 3
 
 
 @dataclass
@@ -66,9 +67,16 @@ def still_unread(order: PurchaseOrder, kept: Reread, pending: Pending) -> dict[b
     return {} if order.abandon == "all" else kept.unread
 
 
+def most_common_reasons(unread: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The few most common reasons why answers cannot be read, each with its samples, and the samples of all others."""
+    ordered = sorted(unread.items(), key=lambda row: (-row[1], row[0]))
+    others = sum(samples for _, samples in ordered[_REASONS_SHOWN:])
+    return ordered[:_REASONS_SHOWN] + ([("other reasons", others)] if others else [])
+
+
 def why_blocked(samples: int, unread: Mapping[str, int]) -> str:
     """The message about samples that are not bought, with the reasons why paid answers cannot be read."""
-    reasons = "; ".join(f"{reason} ({counted(number, 'sample')})" for reason, number in unread.items())
+    reasons = "; ".join(f"{reason} ({counted(number, 'sample')})" for reason, number in most_common_reasons(unread))
     return (
         f"teacher: expected answers that can be read, got {counted(samples, 'sample')} with paid answers that cannot "
         f"be read: {reasons}. Nothing was spent now. The answers are kept: mend [teacher] and run the same command "

@@ -4,11 +4,15 @@ A teacher without a fingerprint is named by its URL, model and version, so `loca
 another teacher of it, and all samples would be paid for again.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from distill_worker.cache import Cache
 from distill_worker.errors import counted
+
+_SENT: Final = re.compile(r"file|\d+x\d+")
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,9 @@ class HeldOfAnother:
     samples: int
     """Samples to buy whose outputs, of all kinds that are wanted, are in the cache or in an open purchase from it."""
     may_be_the_same: bool
-    """Whether the two names differ in the address alone, or in the version alone."""
+    """Whether the two names differ in the address alone, in the version alone, or in what the teacher is sent alone."""
+    was_sent_otherwise: bool = False
+    """Whether they differ in what the teacher is sent alone."""
 
     def __str__(self) -> str:
         have = "has its outputs" if self.samples == 1 else "have their outputs"
@@ -29,6 +35,11 @@ class HeldOfAnother:
         )
         if not self.may_be_the_same:
             return f"{holds}; outputs of different teachers are never mixed"
+        if self.was_sent_otherwise:
+            return (
+                f'{holds}, which was sent other images of them. With teacher.send = "pixels", or teacher.send and '
+                "teacher.image_size as in that name, these samples cost nothing"
+            )
         return (
             f"{holds}, which may be the same teacher. A teacher's name is teacher.url/teacher.model/version. If it is "
             "the same, set teacher.url (or TEACHER_URL), teacher.model and teacher.model_version as in that name, and "
@@ -53,8 +64,18 @@ def held_of_others(
         }
         samples = sum(key in opened or all(key in rows for rows in held) for key in sample_keys)
         if samples:
-            rows.append(HeldOfAnother(other, samples, _may_be_the_same(teacher_id, other)))
+            was_sent_otherwise = _whatever_is_sent(teacher_id) == _whatever_is_sent(other)
+            is_alike = was_sent_otherwise or _may_be_the_same(teacher_id, other)
+            rows.append(HeldOfAnother(other, samples, is_alike, was_sent_otherwise))
     return tuple(sorted(rows, key=lambda row: (not row.may_be_the_same, -row.samples, row.teacher_id)))
+
+
+def _whatever_is_sent(teacher_id: str) -> tuple[str, ...]:
+    """The parts of a name without those that say what is sent, which `LabelledScoresTeacher` puts before the last."""
+    *parts, last = teacher_id.split("/")
+    while parts and _SENT.fullmatch(parts[-1]):
+        parts.pop()
+    return (*parts, last)
 
 
 def _may_be_the_same(teacher_id: str, other: str) -> bool:

@@ -51,6 +51,7 @@ def plan(
             preflight.check_plan(made, problems.append)
     except TeacherUnavailable:
         _show_without_teacher(selected, config, as_json=as_json)
+        _say_problems(problems)
         raise
     source = purchase.Source.of(config.teacher)
     if as_json:
@@ -62,7 +63,9 @@ def plan(
             say("budget.n is not set: this is the whole training set, which needs --max-calls or --all to be bought")
         agreed_purchase.say_round(config, selected)
         _say_later(selected, made)
-    _raise_first(problems)
+    if problems:
+        _say_problems([problem for problem in problems if str(problem) != str(problems[0])])
+        raise problems[0]
 
 
 def fetch(
@@ -127,12 +130,10 @@ def reconcile(
         raise CheckFailed(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
 
 
-def _raise_first(problems: Sequence[WorkerError]) -> None:
-    """Raise the first problem, if there is one, after the others are printed."""
-    for problem in problems[1:]:
+def _say_problems(problems: Sequence[WorkerError]) -> None:
+    """Print what else would end a purchase."""
+    for problem in dict.fromkeys(map(str, problems)):
         say(f"error: {problem}")
-    if problems:
-        raise problems[0]
 
 
 def _show_without_teacher(selected: SelectedSamples, config: RunConfig, *, as_json: bool) -> None:

@@ -94,6 +94,8 @@ def export_(
     """Write bought outputs to a file that others can import; the file does not name the account that paid."""
     with _opened(cache) as opened:
         print(f"{counted(export_file(opened, file, teacher_id=teacher_id, kind=kind), 'output')} exported to {file}")
+        if unread := summarise(opened).samples_unread:
+            say(f"not exported: paid answers of {counted(unread, 'sample')}, which cannot be read; see plan")
 
 
 @app.command("import")

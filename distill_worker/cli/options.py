@@ -34,8 +34,8 @@ All = Annotated[
 Abandon = Annotated[
     Abandoned | None,
     typer.Option(
-        help="Give up open purchases of these samples: those of other API keys, or all. The samples are bought again, "
-        "and may be paid for twice."
+        help="Give up open purchases of these samples: those of other API keys, or all, also those with answers that "
+        "cannot be read. The samples are bought again, and may be paid for twice."
     ),
 ]
 Fresh = Annotated[

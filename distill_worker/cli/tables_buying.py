@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from distill_worker.buying.kept_answers import most_common_reasons
 from distill_worker.buying.plan import Plan
 from distill_worker.buying.reconciliation_report import Reconciliation
 from distill_worker.cache.summary import CacheSummary
@@ -31,7 +32,7 @@ def show_plan(plan: Plan, source: Source | None = None, console: Console = notes
         table.add_row("being bought by another worker", str(plan.elsewhere))
     if plan.uncertain:
         table.add_row("uncertain: may have been charged, left alone (see --abandon)", str(plan.uncertain))
-    for reason, samples in plan.unread.items():
+    for reason, samples in most_common_reasons(plan.unread):
         table.add_row(escape(f"paid, but not readable: {reason}"), str(samples))
     table.add_row("to buy", str(len(plan.to_buy)), style="bold")
     if plan.left_out:

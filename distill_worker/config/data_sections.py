@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from distill_worker.config.section import Section
 from distill_worker.data.datasets import DATASETS
 from distill_worker.data.selection import STRATEGIES
+from shared.expectations import no_choice
 
 
 class Data(Section):
@@ -33,7 +34,7 @@ class Data(Section):
     @classmethod
     def _is_listed(cls, name: str) -> str:
         if name not in DATASETS:
-            raise ValueError(f"expected one of {', '.join(DATASETS)}")
+            raise ValueError(no_choice(name, DATASETS))
         return name
 
 
@@ -58,7 +59,7 @@ class Budget(Section):
     @classmethod
     def _is_listed(cls, name: str) -> str:
         if name not in STRATEGIES:
-            raise ValueError(f"expected one of {', '.join(STRATEGIES)}")
+            raise ValueError(no_choice(name, STRATEGIES))
         return name
 
     @model_validator(mode="after")

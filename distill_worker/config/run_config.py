@@ -22,6 +22,16 @@ from distill_worker.methods import AnyMethod, Method, Mixing, method_name, why_n
 from shared.output_kinds import AUTO
 
 
+def cache_place(cache: object) -> object:
+    """The file or the URL of a cache. Raises `ValueError`."""
+    if not isinstance(cache, str | Path):
+        raise ValueError("expected a file or postgresql://...")  # noqa: TRY004 - pydantic takes no other
+    try:
+        return place_of(cache) if isinstance(cache, str) else cache
+    except CacheError as error:
+        raise ValueError(str(error).removeprefix("cache: ")) from error
+
+
 class Output(Section):
     """Where files are written."""
 
@@ -32,13 +42,7 @@ class Output(Section):
     (`postgresql://user:password@host/name`), which several machines may share. In a user name or password, write % as
     %25, @ as %40, : as %3A, / as %2F, # as %23 and ? as %3F."""
 
-    @field_validator("cache", mode="before")
-    @classmethod
-    def _file_or_database(cls, cache: object) -> object:
-        try:
-            return place_of(cache) if isinstance(cache, str) else cache
-        except CacheError as error:
-            raise ValueError(str(error).removeprefix("cache: ")) from error
+    _cache_is_a_place = field_validator("cache", mode="before")(cache_place)
 
 
 Track = Literal["queried", "labelled-pool", "unlabelled-pool"]

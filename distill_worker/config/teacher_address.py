@@ -21,7 +21,7 @@ values of all other settings, so a setting without this mark is safe but may cos
 class _Address(Section):
     """The settings of every protocol."""
 
-    url: Annotated[str, NOT_IN_DESCRIPTION] = Field(default="http://127.0.0.1:8000", pattern=r"^https?://")
+    url: Annotated[str, NOT_IN_DESCRIPTION] = "http://127.0.0.1:8000"
     """The server's URL; for `labelled-scores`, the URL that images are posted to. TEACHER_URL in the environment
     overrides it."""
     model: Annotated[str, NOT_IN_DESCRIPTION] = "teacher"
@@ -52,6 +52,13 @@ class _Address(Section):
     expect_agreement: Annotated[bool, NOT_IN_DESCRIPTION] = True
     """Whether a purchase stops when the teacher agrees with the labels of the data no more often than by chance
     (docs/classes.md)."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_of_http(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("expected a URL that begins with http:// or https://")
+        return url
 
     @field_validator("output")
     @classmethod

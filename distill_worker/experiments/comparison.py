@@ -7,15 +7,19 @@
 Each cell is a run in its own directory, so a comparison resumes after a kill.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from distill_worker.config.load import DEFAULT_PLACES, OnNote, explained, parse_config, pass_on, place, read_toml
-from distill_worker.config.run_config import RunConfig
+from distill_worker.config.explanations import explained
+from distill_worker.config.load import DEFAULT_PLACES, OnNote, parse_config, pass_on, place
+from distill_worker.config.run_config import RunConfig, cache_place
+from distill_worker.config.toml_file import read_toml
 from distill_worker.errors import ConfigError
+from shared.expectations import no_choice
 
 
 class _Section(BaseModel):
@@ -25,9 +29,16 @@ class _Section(BaseModel):
 class ComparedMethod(_Section):
     """One row of the table."""
 
-    label: str = Field(pattern=r"^[\w+.,=() -]+$")
+    label: str
     method: dict[str, Any]
     plus: tuple[dict[str, Any], ...] = ()
+
+    @field_validator("label")
+    @classmethod
+    def _names_a_folder(cls, label: str) -> str:
+        if not re.fullmatch(r"[\w+.,=() -]+", label):
+            raise ValueError("expected letters, digits, spaces and + . , = ( ) _ - only")
+        return label
 
 
 class LocalTeacher(_Section):
@@ -44,7 +55,7 @@ class Compare(_Section):
 
     directory: Path
     n: tuple[int, ...] = Field(min_length=1)
-    seeds: int = Field(default=5, ge=1)
+    seeds: int = Field(default=5, ge=1, le=1000)
     """Number of seeds; each seed draws the initial weights and the order."""
     same_samples: bool = True
     """Whether every seed uses the samples of seed 0. Otherwise each seed draws, and buys, its own."""
@@ -59,6 +70,8 @@ class Compare(_Section):
     quota: int | None = Field(default=None, ge=0)
     """Quota of the local teacher's API key; if absent, exactly what the comparison needs."""
     methods: tuple[ComparedMethod, ...] = Field(min_length=1)
+
+    _cache_is_a_place = field_validator("cache", mode="before")(cache_place)
 
     @field_validator("methods")
     @classmethod
@@ -90,9 +103,7 @@ class Comparison:
         self._source = source
         labels = [method.label for method in compare.methods]
         if compare.baseline is not None and compare.baseline not in labels:
-            raise ConfigError(
-                f"{source}: compare.baseline: expected one of {', '.join(labels)}, got {compare.baseline!r}"
-            )
+            raise ConfigError(f"{source}: compare.baseline: {no_choice(compare.baseline, labels)}")
         self.cells = [
             Cell(label=method.label, n=n, seed=seed, config=self._run(method, n, seed))
             for n in compare.n

@@ -23,6 +23,7 @@ from distill_worker.errors import RunError
 from distill_worker.training.earlier_run import move_aside
 from distill_worker.training.run_directory import RunDirectory
 from shared.atomic_file import write_atomically
+from shared.expectations import complaints
 
 
 class SavedSelection(BaseModel):
@@ -122,9 +123,10 @@ class SavedSelections:
             try:
                 selection = SavedSelection.model_validate_json(path.read_text(encoding="utf-8"))
                 _ = selection.sample_keys
-            except (OSError, ValidationError, ValueError) as error:
+            except (OSError, ValueError) as error:
+                reason = complaints(error) if isinstance(error, ValidationError) else str(error)
                 raise RunError(
-                    f"{path}: cannot be read; restore it, or choose another output.directory ({error})"
+                    f"{path}: cannot be read; restore it, or choose another output.directory ({reason})"
                 ) from error
             selections.append(selection)
         return selections

@@ -16,7 +16,7 @@ import httpx
 
 from distill_worker.errors import AnswerExpired, QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
 from distill_worker.teachers.rate_limit_headers import retry_after_seconds
-from shared import problem
+from shared.oip import problem
 
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
 _NEVER_CHARGED = frozenset({400, 401, 407, 413, 415})

@@ -5,9 +5,11 @@ build_network("resnet8x4", num_classes=10, in_channels=1)
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from torch import nn
 
+from shared.expectations import did_you_mean
 from shared.networks.foreign import factory_network, torchvision_network
 from shared.networks.mobilenetv2 import mobilenetv2
 from shared.networks.resnet import resnet
@@ -52,6 +54,14 @@ _FAMILIES: tuple[tuple[str, re.Pattern[str], _Builder], ...] = (
     ),
 )
 
+_NAMES: Final = (
+    *(f"resnet{depth}" for depth in ("8", "14", "20", "32", "44", "56", "110", "8x4", "32x4")),
+    *(f"wrn_{size}" for size in ("16_1", "16_2", "40_1", "40_2")),
+    *(f"vgg{depth}" for depth in (8, 11, 13, 16, 19)),
+    *("mobilenetv2", "shufflenetv1", "shufflenetv2"),
+)
+"""The networks of the papers, for a mistyped name."""
+
 
 def build_network(name: str, *, num_classes: int, in_channels: int) -> nn.Module:
     """A freshly initialised network; draws from torch's global random state.
@@ -71,7 +81,7 @@ def build_network(name: str, *, num_classes: int, in_channels: int) -> nn.Module
         if match := pattern.fullmatch(name):
             return build(match, num_classes, in_channels)
     known = "; ".join(description for description, _, _ in _FAMILIES)
-    raise ValueError(f"network: no network is called {name!r}; known: {known}")
+    raise ValueError(f"network: no network is called {name!r}{did_you_mean(name, _NAMES)}; known: {known}")
 
 
 def runs_code(name: str) -> bool:

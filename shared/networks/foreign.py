@@ -17,6 +17,8 @@ from typing import Final
 
 from torch import nn
 
+from shared.expectations import did_you_mean
+
 _INSTALLED: Final = tuple(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 _OURS: Final = Path(__file__).parents[1]
 _SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
@@ -34,7 +36,9 @@ def torchvision_network(name: str, num_classes: int, in_channels: int) -> nn.Mod
 
     known = models.list_models(module=models)
     if name not in known:
-        raise ValueError(f"network: torchvision has no classifier {name!r}; known: {', '.join(known)}")
+        raise ValueError(
+            f"network: torchvision has no classifier {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}"
+        )
     if name in _SEVERAL_OUTPUTS:
         raise ValueError(f"network: torchvision's {name} gives several outputs in training; expected logits alone")
     network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)

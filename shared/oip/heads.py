@@ -1,11 +1,12 @@
 """The JSON heads of requests and responses, validated before anything is computed from them."""
 
-import reprlib
 from collections.abc import Mapping
 from math import isfinite
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, FailFast, Field, StrictInt, ValidationError
+
+from shared.expectations import expectation, shown
 
 MAX_DIMENSIONS: Final = 64
 """The most dimensions of one tensor: as many as numpy supports."""
@@ -30,7 +31,7 @@ def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"expected at most {MAX_TENSORS} parameters, got {len(parameters)}")
     for name, value in parameters.items():
         if not isinstance(value, _PLAIN) or (isinstance(value, float) and not isfinite(value)):
-            raise ValueError(f"expected texts, finite numbers, true and false, and {short(name)} is none of them")
+            raise ValueError(f"expected texts, finite numbers, true and false, and {shown(name)} is none of them")
     return parameters
 
 
@@ -93,26 +94,13 @@ def parse_head(model: type[_Head], raw_head: bytes) -> _Head:
     try:
         return model.model_validate_json(raw_head)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
-        raise ProtocolError(
-            f"{where}: {first['msg'].removeprefix('Value error, ')}, got {short(first['input'])}"
-        ) from error
-
-
-_SHORT: Final = reprlib.Repr()  # unlike repr, it reads only what it shows
-_SHORT.maxlist = _SHORT.maxtuple = 16
-_SHORT.maxlong = _SHORT.maxstring = _SHORT.maxother = 60
-
-
-def short(value: object) -> str:
-    """A text of the value for a message, of at most 60 characters."""
-    text = repr(value[:60]) if isinstance(value, bytes) else _SHORT.repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        raise ProtocolError(f"{where}: {expectation(first, table='an object')}") from error
 
 
 def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
     value = parameters.get(name, default)
     if not isinstance(value, bool):
-        raise ProtocolError(f"parameters.{name}: expected true or false, got {short(value)}")
+        raise ProtocolError(f"parameters.{name}: expected true or false, got {shown(value)}")
     return value

@@ -7,8 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.expectations import shown
 from shared.oip import byte_elements
-from shared.oip.heads import ProtocolError, TensorHead, short
+from shared.oip.heads import ProtocolError, TensorHead
 
 DTYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "BOOL": np.dtype("?"),
@@ -66,7 +67,7 @@ def decode_tensors(
     arrays: dict[str, Array] = {}
     offset = 0
     for index, head in enumerate(heads):
-        where = f"{field}[{index}] ({short(head.name)})"
+        where = f"{field}[{index}] ({shown(head.name)})"
         if names is not None and head.name not in names:
             offset += _skipped(head.parameters.get("binary_data_size"))
             continue
@@ -75,9 +76,9 @@ def decode_tensors(
         dtype = DTYPES.get(head.datatype)
         if dtype is None and head.datatype != BYTES:
             known = ", ".join([*DTYPES, BYTES])
-            raise ProtocolError(f"{where}.datatype: expected one of {known}, got {short(head.datatype)}")
+            raise ProtocolError(f"{where}.datatype: expected one of {known}, got {shown(head.datatype)}")
         if any(size not in _SIZES for size in head.shape):
-            raise ProtocolError(f"{where}.shape: expected sizes of 0 or more, below 2**63, got {short(head.shape)}")
+            raise ProtocolError(f"{where}.shape: expected sizes of 0 or more, below 2**63, got {shown(head.shape)}")
         size = head.parameters.get("binary_data_size")
         if dtype is None:
             arrays[head.name] = _elements(where, head, size, payload[offset:])
@@ -100,8 +101,8 @@ def _from_bytes(where: str, head: TensorHead, dtype: np.dtype[Any], size: object
     expected = prod(head.shape) * dtype.itemsize
     if isinstance(size, bool) or not isinstance(size, int) or size != expected:
         raise ProtocolError(
-            f"{where}.parameters.binary_data_size: expected {expected} for {head.datatype} {short(head.shape)}, "
-            f"got {short(size)}"
+            f"{where}.parameters.binary_data_size: expected {expected} for {head.datatype} {shown(head.shape)}, "
+            f"got {shown(size)}"
         )
     if head.data is not None:
         raise ProtocolError(f"{where}: expected either data or binary_data_size, got both")
@@ -116,7 +117,7 @@ def _elements(where: str, head: TensorHead, size: object, payload: memoryview) -
         raise ProtocolError(f"{where}: expected either data or binary_data_size, got {'both' if size else 'neither'}")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= received):
         raise ProtocolError(
-            f"{where}.parameters.binary_data_size: expected 0 to the {received} bytes received, got {short(size)}"
+            f"{where}.parameters.binary_data_size: expected 0 to the {received} bytes received, got {shown(size)}"
         )
     try:
         elements = (
@@ -127,7 +128,7 @@ def _elements(where: str, head: TensorHead, size: object, payload: memoryview) -
     except ValueError as error:
         raise ProtocolError(f"{where}: expected {BYTES} elements, but {error}") from error
     if len(elements) != count:
-        raise ProtocolError(f"{where}.data: expected {count} values for shape {short(head.shape)}, got {len(elements)}")
+        raise ProtocolError(f"{where}.data: expected {count} values for shape {shown(head.shape)}, got {len(elements)}")
     return _shaped(where, head, byte_elements.as_array(elements))
 
 
@@ -150,7 +151,7 @@ def _from_json(where: str, head: TensorHead, dtype: np.dtype[Any]) -> Array:
             )
     if values.size != prod(head.shape):
         raise ProtocolError(
-            f"{where}.data: expected {prod(head.shape)} values for shape {short(head.shape)}, got {values.size}"
+            f"{where}.data: expected {prod(head.shape)} values for shape {shown(head.shape)}, got {values.size}"
         )
     with np.errstate(over="ignore"):
         typed = values.astype(dtype)
@@ -179,4 +180,4 @@ def _shaped(where: str, head: TensorHead, values: Array) -> Array:
     try:
         return values.reshape(head.shape)
     except (ValueError, OverflowError) as error:
-        raise ProtocolError(f"{where}.shape: expected sizes that an array can have, got {short(head.shape)}") from error
+        raise ProtocolError(f"{where}.shape: expected sizes that an array can have, got {shown(head.shape)}") from error

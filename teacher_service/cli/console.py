@@ -20,6 +20,7 @@ from rich.table import Column, Table
 
 from shared.durable.database_url import shown_url
 from shared.exit_status import ExitStatus
+from shared.expectations import expectation
 from teacher_service.database.engine import Database, LedgerUnusable, explained, ledger_exists, open_database
 from teacher_service.errors.service_errors import LedgerUnavailable, ServiceError
 from teacher_service.keys.key_file import KeyFileError
@@ -104,13 +105,16 @@ def read_settings(**options: Any) -> Settings:
 
 def _complaint(problem: Any) -> str:
     """A sentence about a setting. What a secret, or all settings together, were set to is not in it."""
-    field, message = ".".join(str(part) for part in problem["loc"]), problem["msg"].removeprefix("Value error, ")
+    field = ".".join(str(part) for part in problem["loc"])
+    message = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else ""
     if not field:
-        return str(message)
+        return message
     annotation = Settings.model_fields[field].annotation if field in Settings.model_fields else None
     if SecretStr in (annotation, *get_args(annotation)):
         least = problem.get("ctx", {}).get("min_length")
         return f"{field}: {message if least is None else f'expected at least {least} characters, got fewer'}"
+    if not message:
+        return f"{field}: {expectation(problem, table='an object')}"
     value = problem["input"]
     return f"{field}: {message}, got {shown_url(str(value)) if field == 'database_url' else repr(value)}"
 

@@ -41,7 +41,7 @@ from http import HTTPStatus
 from inspect import cleandoc
 from typing import Any, ClassVar, Final, Self
 
-from shared import problem
+from shared.oip import problem
 from shared.times import iso
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.quota import Quota

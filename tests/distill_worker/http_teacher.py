@@ -9,7 +9,8 @@ from typing import Any
 
 from distill_worker.errors import QuotaExhausted, TeacherUnavailable
 from distill_worker.teachers.base import Rate
-from shared import oip, problem
+from shared import oip
+from shared.oip import problem
 from tests.distill_worker.fake_teacher import FakeTeacher
 
 EXTENSIONS: tuple[str, ...] = (oip.BINARY_EXTENSION, oip.FINGERPRINT_EXTENSION, oip.IDEMPOTENCY_EXTENSION)

@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Any, Final
 
-from shared import problem
+from shared.oip import problem
 
 MINUTE_MS: Final = 60_000
 

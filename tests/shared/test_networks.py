@@ -169,3 +169,17 @@ def test_no_code_is_run_for_names_of_our_own_or_torchvisions(name: str) -> None:
 )
 def test_a_factory_is_code(name: str) -> None:
     assert runs_code(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ResNet-20", "resnet20"),
+        ("mobilenet_v2", "mobilenetv2"),
+        ("wrn-16-2", "wrn_16_2"),
+        ("torchvision:resnet81", "resnet18"),
+    ],
+)
+def test_network_that_was_meant_is_named(name: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
+        build_network(name, num_classes=3, in_channels=1)

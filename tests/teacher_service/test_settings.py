@@ -1,11 +1,14 @@
 """Settings: from the environment or the caller, checked, and frozen."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from pydantic import ValidationError
 
+from teacher_service.cli.console import read_settings
 from teacher_service.settings import Settings
 
 
@@ -14,6 +17,22 @@ def test_settings_without_environment_are_the_documented_defaults() -> None:
     assert (settings.weights, settings.model_name, settings.device) == (None, "teacher", "auto")
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert settings.ledger == Path("teacher-data/ledger.sqlite")
+
+
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"host"}))
+@pytest.mark.parametrize("value", ["x y", "-1", "1.5", "nan", "[]", "~no-such-user/x", "9" * 30])
+def test_no_bad_setting_is_answered_in_the_words_of_pydantic(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is a secret shown."""
+    monkeypatch.setenv(f"TEACHER_{name.upper()}", value)
+    try:
+        read_settings()
+    except typer.Exit:
+        message = capsys.readouterr().err
+        assert message.startswith(f"error: {name}: expected ") or "max_queued_samples" in message
+        assert not re.search(r"Input|should|valid|parse", message)
+        assert "admin_key" not in message or value not in message
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

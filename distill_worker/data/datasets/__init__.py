@@ -16,6 +16,7 @@ from distill_worker.data.datasets.stl10 import stl10
 from distill_worker.data.datasets.svhn import svhn
 from distill_worker.data.datasets.tiny_imagenet import tiny_imagenet
 from distill_worker.errors import DataError
+from shared.expectations import no_choice
 
 __all__ = ["DATASETS", "Dataset", "Split", "has_files", "load_dataset"]
 
@@ -84,7 +85,7 @@ def load_dataset(
     """
     reader = _READERS.get(name)
     if reader is None:
-        raise DataError(f"data.name: expected one of {', '.join(_READERS)}, got {name!r}")
+        raise DataError(f"data.name: {no_choice(name, _READERS)}")
     if reader.own and path is None:
         raise DataError(f"data.path: expected the path of the data, got no value; {name} is {reader.summary}")
     if not reader.own and path is not None:

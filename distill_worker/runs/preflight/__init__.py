@@ -164,8 +164,8 @@ def check_sales(runs: Iterable[Run], description: Description, cache: Cache, rep
     unlike: dict[str, Lesson] = {}
     for run in runs:
         sale = Sale(run, description, cache)
-        if run.config.needs_teacher:
-            _run(WITH_DESCRIPTION, sale, report)
+        if run.config.needs_teacher and not _run(WITH_DESCRIPTION, sale, report):
+            continue  # what follows would fail for the same reason
         lesson = replace(sale.lesson, like=unlike.get(sale.lesson.likeness))
         check_lesson(lesson, report)
         unlike.setdefault(lesson.likeness, lesson)
@@ -189,18 +189,22 @@ def table() -> str:
     return "\n".join(["| check | what must hold | needs |", "|---|---|---|", *rows]) + "\n"
 
 
-def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> None:
+def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> bool:
+    """Run checks; whether all hold."""
+    hold = True
     for check in checks:
         try:
             check.run(facts)
         except WorkerError as error:
+            hold = False
             report(error)
+    return hold
 
 
 def _check_directory(run: Run) -> None:
     """Raise `RunError` if the directory cannot be written, holds a run of another configuration, or is in use.
 
-    Who only buys may buy more samples than a run in the directory has, and while it trains.
+    A command that only buys may buy more samples than a run in the directory has, and while that run trains.
     """
     directory, identity = RunDirectory(run.config.output.directory), run.config.identity
     directory.check(identity if run.trains else identity.without("budget", "n"), fresh=run.fresh)

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from distill_worker.buying.fetch import abandon, fetch
+from distill_worker.buying.kept_answers import most_common_reasons
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import Plan, plan
 from distill_worker.buying.reconcile import compare, compare_counter
@@ -170,6 +171,12 @@ def test_request_whose_answer_was_lost_is_not_bought_again_under_other_settings(
         abandon(order)
     with _order(vendor, cache, one, **change) as order:
         assert _buy(order, one) == 1
+
+
+def test_few_reasons_are_shown_however_many_there_are() -> None:
+    unread = {f"reason {number}": number for number in range(1, 7)}
+    assert most_common_reasons(unread) == [("reason 6", 6), ("reason 5", 5), ("reason 4", 4), ("other reasons", 6)]
+    assert most_common_reasons({"one": 1}) == [("one", 1)]
 
 
 UNREADABLE = {

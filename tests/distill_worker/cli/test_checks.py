@@ -39,6 +39,7 @@ def test_plan_shows_the_cost_of_a_run_that_this_machine_cannot_train(
     assert ended.status == 2
     assert "error: budget.n: expected a quota for 25 calls" in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith("error: training.device: expected a CUDA device")
+    assert ended.stderr.count("error: ") == 2, "the dry pass fails for the same reason as the device"
     assert teacher.sent == []
 
 

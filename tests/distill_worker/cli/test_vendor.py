@@ -83,3 +83,22 @@ def test_unreadable_answer_from_its_purchase_to_the_student(
         assert facts_of(command("plan", config, "--set", "teacher.top_k=1", "--json"))["to_buy"] == 0
     assert all(height >= 20 and width == 30 for _, height, width in images), "the files, not their pixels of 8x8"
     assert json.loads((tmp_path / "run" / "result.json").read_text())["teacher_output"] == "top_k:2"
+
+
+def test_outputs_that_were_bought_for_the_pixels_are_not_bought_again_without_a_word(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As earlier versions bought them."""
+    _pictures(tmp_path)
+    monkeypatch.setenv("TEACHER_API_KEY", "secret")
+    model, config = ForeignScores(lambda _: np.array([0.75, 0.25]), labels=("cat", "dog")), tmp_path / "run.toml"
+    with served(model) as url:
+        text = CONFIG.format(folder=tmp_path, url=url, labels=MENDED).replace("price_per_call = 0.5\n", "")
+        config.write_text(text)
+        pixels = ("--set", "teacher.send=pixels")
+        assert command("fetch", config, *pixels, "--max-calls", "2").status == 0
+        planned = command("plan", config)
+        assert 'With teacher.send = "pixels"' in planned.stdout + planned.stderr
+        assert command("fetch", config).status == 5
+        assert model.charged == 2
+        assert facts_of(command("plan", config, *pixels, "--json"))["cached"] == 2

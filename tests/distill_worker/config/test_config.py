@@ -70,16 +70,16 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("teacher={protocol='labelled-scores', labels={kd=-1}}", ["teacher.labels.kd: ", "got -1"]),
         ("teacher={protocol='labelled-scores'}", ["teacher: labels: expected the class of each label"]),
         ("method={temperature=2}", ["method.name: required, but absent"]),
-        ("budget.n=many", ["budget.n", "integer", "'many'"]),
-        ("budget.n=1", ["budget.n", "greater than or equal to 2", "got 1"]),
-        ("budget.n=2.5", ["budget.n", "integer", "2.5"]),
-        ("training.learning_rate=-0.1", ["training.learning_rate", "greater than 0", "-0.1"]),
+        ("budget.n=many", ["budget.n", "expected a whole number", "'many'"]),
+        ("budget.n=1", ["budget.n", "at least 2", "got 1"]),
+        ("budget.n=2.5", ["budget.n", "expected a whole number", "2.5"]),
+        ("training.learning_rate=-0.1", ["training.learning_rate", "more than 0", "-0.1"]),
         ("training.momentum=1", ["training.momentum", "less than 1", "got 1"]),
         ("training.device=tpu", ["training.device", "'cpu'", "'tpu'"]),
         ("training=5", ["training", "got 5"]),
         ("data.name=imagenet", ["data.name", "digits, ", "'imagenet'"]),
-        ("teacher.url=localhost:8000", ["teacher.url", "https?://", "'localhost:8000'"]),
-        ("augmentation.horizontal_flip=maybe", ["augmentation.horizontal_flip", "bool", "'maybe'"]),
+        ("teacher.url=localhost:8000", ["teacher.url", "begins with http:// or https://", "'localhost:8000'"]),
+        ("augmentation.horizontal_flip=maybe", ["augmentation.horizontal_flip", "expected true or false", "'maybe'"]),
         ("method.name=mkd", ["method.name: expected one of ", "'mkd'", "'ce', 'kd', ", "'ckd'"]),
         ("method.k=65", ["method.k", "at most the batch (64 samples)", "got 65"]),
         ("method.label_term=comparative", ["label_term 'comparative'", "on = 'features'"]),
@@ -92,8 +92,8 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ('plus=[{name="mixup", mixtures=5}]', ["plus.0", "mixtures", "targets = 'requeried'", "got 5"]),
         ('plus=[{name="kd", alpha=1}]', ["plus.0.alpha", "unknown key", "temperature"]),
         ("training={protocol='paper', validation_share=0}", ["training", "validation_share", "more than 0"]),
-        ("corruption.label_noise.rate=2", ["corruption.label_noise.rate", "less than or equal to 1", "got 2"]),
-        ("corruption.imbalance={ratio=1}", ["corruption.imbalance.ratio", "greater than 1", "got 1"]),
+        ("corruption.label_noise.rate=2", ["corruption.label_noise.rate", "at most 1", "got 2"]),
+        ("corruption.imbalance={ratio=1}", ["corruption.imbalance.ratio", "more than 1", "got 1"]),
         ("training.learning_rate=inf", ["training.learning_rate", "finite", "inf"]),
         ("method.temperature=inf", ["temperature", "finite", "inf"]),
         ("method.temperature=nan", ["temperature", "nan"]),
@@ -139,18 +139,6 @@ def test_overrides_win_over_the_file_and_the_last_wins(tmp_path: Path) -> None:
 def test_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         _load(tmp_path, MINIMAL, [override])
-
-
-@pytest.mark.parametrize("content", [b"[data\n", b"\xff\xfe"])
-def test_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "run.toml").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"run\.toml: "):
-        load_config(tmp_path / "run.toml")
-
-
-def test_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"absent\.toml: cannot read"):
-        load_config(tmp_path / "absent.toml")
 
 
 def test_saved_configuration_loads_again(tmp_path: Path) -> None:

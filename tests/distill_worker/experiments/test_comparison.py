@@ -61,7 +61,7 @@ def test_cache_may_be_elsewhere(cache: str) -> None:
     [
         ({"baseline": "RKD"}, r"compare\.baseline: expected one of CE, KD, CKD \+ KD, got 'RKD'"),
         ({"methods": [COMPARE["methods"][1]] * 2}, r"compare\.methods: expected different labels, got KD, KD"),
-        ({"seeds": 0}, r"compare\.seeds: .*greater than or equal to 1, got 0"),
+        ({"seeds": 0}, r"compare\.seeds: .*at least 1, got 0"),
         ({"repeats": 3}, r"compare\.repeats: unknown key; expected one of directory, n, seeds"),
         (
             {"methods": [{"label": "X", "method": {"name": "kd", "temperature": 0}}], "baseline": None},

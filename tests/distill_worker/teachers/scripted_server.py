@@ -12,7 +12,8 @@ from distill_worker.teachers.base import Description
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
 from distill_worker.teachers.pacer import Pacer
-from shared import oip, problem
+from shared import oip
+from shared.oip import problem
 
 URL = "http://teacher.test:8000"
 

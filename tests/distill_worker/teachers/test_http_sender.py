@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distill_worker.errors import AnswerExpired, QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
-from shared import problem
+from shared.oip import problem
 from tests.distill_worker.teachers.scripted_server import (
     LOGITS,
     URL,

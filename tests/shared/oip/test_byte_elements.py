@@ -52,7 +52,7 @@ def test_other_than_base64_is_refused(text: object) -> None:
         ({"shape": [1]}, b"", "expected either data or binary_data_size, got neither"),
         ({"shape": [1], "data": ["YQ=="], "parameters": {"binary_data_size": 5}}, b"12345", "got both"),
         ({"shape": [1], "parameters": {"binary_data_size": 6}}, b"12345", "expected 0 to the 5 bytes received, got 6"),
-        ({"shape": [1], "parameters": {"binary_data_size": True}}, b"1", "got True"),
+        ({"shape": [1], "parameters": {"binary_data_size": True}}, b"1", "got true"),
         ({"shape": [2], "data": ["YQ=="]}, b"", r"expected 2 values for shape \[2\], got 1"),
         ({"shape": [2**62, 2**62], "parameters": {"binary_data_size": 4}}, bytes(4), "elements need"),
     ],

@@ -299,6 +299,7 @@ def test_keys_and_serve_start_beside_a_kubernetes_service_of_this_name(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its variables are ignored, which is said once; without effect where the port is chosen."""
+    open_database(tmp_path / "ledger.sqlite").dispose()
     monkeypatch.setenv("TEACHER_PORT", "tcp://10.0.0.5:8000")
     with _killed_at_the_end(_command("keys", "list", "--data-dir", str(tmp_path), "--json")) as process:
         out, log = process.communicate(timeout=HANG_SECONDS)

@@ -128,11 +128,11 @@ def test_usage_sums_by_day_and_altogether(asked: ServiceUnderTest) -> None:
 @pytest.mark.parametrize(
     ("path", "filters", "detail"),
     [
-        ("queries", {"limit": "0"}, "limit: expected greater than or equal to 1, got '0'"),
-        ("queries", {"limit": "1001"}, "limit: expected less than or equal to 1000, got '1001'"),
-        ("queries", {"limit": "many"}, "limit: expected a valid integer"),
-        ("queries", {"cursor": "0"}, "cursor: expected greater than or equal to 1"),
-        ("queries", {"cursor": str(2**63)}, "cursor: expected less than or equal to"),
+        ("queries", {"limit": "0"}, "limit: expected at least 1, got '0'"),
+        ("queries", {"limit": "1001"}, "limit: expected at most 1000, got '1001'"),
+        ("queries", {"limit": "many"}, "limit: expected a whole number"),
+        ("queries", {"cursor": "0"}, "cursor: expected at least 1"),
+        ("queries", {"cursor": str(2**63)}, "cursor: expected at most"),
         ("queries", {"cursor": "999"}, "cursor: expected the `next` of an earlier page, got 999"),
         ("queries", {"status": "lost"}, "status: expected 'held', 'settled' or 'released', got 'lost'"),
         ("queries", {"since": "yesterday"}, "since: expected an ISO 8601 date"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared import problem
+from shared.oip import problem
 
 
 @pytest.mark.parametrize(
