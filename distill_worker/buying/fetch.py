@@ -237,25 +237,13 @@ class _Purchases:
             self._order.teacher.stop()
 
 
-def abandon(order: PurchaseOrder) -> None:
-    """Give up the purchases of the order's samples that `order.abandon` names: the samples are bought again.
+def abandon(order: PurchaseOrder, plan: Plan) -> None:
+    """Give up the purchases that the plan counts as given up: their samples are bought again.
 
-    These are open purchases; and with `all`, also those whose kept answers cannot be read.
-
-    Purchases of a running worker stay as they are.
-
-    Raises:
-        TeacherError: the present API key is not valid; nothing was given up.
+    They are open purchases, or have kept answers that cannot be read. Those of a running worker stay as they are.
     """
-    order.teacher.quota()
-    cache, claims = order.cache, order.claims()
-    held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
-
-    def is_given_up(purchase: Purchase) -> bool:
-        is_of_another = order.abandon == "other-keys" and not claims.is_own(purchase) and not purchase.is_unread
-        return (order.abandon == "all" or is_of_another) and bool(claims.brought_by(purchase, held))
-
-    cache.abandon(order.description.id, is_given_up, source=order.description.source)
+    cache, source = order.cache, order.description.source
+    cache.abandon(order.description.id, lambda purchase: purchase.id in plan.given_up, source=source)
 
 
 def _image(images: Mapping[bytes, Images], key: bytes) -> Images:

@@ -57,7 +57,13 @@ class PurchaseOrder:
         """New requests for so many samples."""
         return ceil((samples - self.first_request_size) / self.request_size) + 1 if samples else 0
 
-    def claims(self, wanted: Sequence[bytes] | None = None, *, most_calls: int | None = None) -> Claims:
+    def claims(
+        self,
+        wanted: Sequence[bytes] | None = None,
+        *,
+        most_calls: int | None = None,
+        given_up: Collection[int] = (),
+    ) -> Claims:
         """Claims on the samples with these keys, by default on all that are wanted."""
         return claims_on(
             self.cache,
@@ -69,6 +75,20 @@ class PurchaseOrder:
             request_size=self.request_size,
             first_request_size=self.first_request_size,
             most_calls=most_calls,
+            given_up=given_up,
+        )
+
+    def given_up(self) -> frozenset[int]:
+        """The ids of the purchases that `abandon` names. Those of running workers are not among them."""
+        if self.abandon is None:
+            return frozenset()
+        claims, is_all = self.claims(), self.abandon == "all"
+        held = [self.cache.holdings(stream_id) for stream_id in claims.stream_ids]
+        abandonable = self.cache.abandonable(self.description.id, source=self.description.source)
+        return frozenset(
+            purchase.id
+            for purchase in abandonable
+            if (is_all or not (claims.is_own(purchase) or purchase.is_unread)) and claims.brought_by(purchase, held)
         )
 
 
@@ -83,6 +103,7 @@ def claims_on(
     request_size: int,
     first_request_size: int | None = None,
     most_calls: int | None = None,
+    given_up: Collection[int] = (),
 ) -> Claims:
     """Claims on these kinds of output of the samples with these keys, from the described teacher."""
     return Claims(
@@ -97,4 +118,5 @@ def claims_on(
         most_calls=most_calls,
         repeats_are_free=description.repeats_are_free,
         source=description.source,
+        given_up=given_up,
     )

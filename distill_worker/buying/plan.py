@@ -41,8 +41,8 @@ class Plan:
     left_out: int
     """Samples that are not bought because of `max_calls`."""
     again: int
-    """Samples of `to_buy` that are paid for again: some of their kinds are in the cache or in an open purchase, and one
-    call buys all kinds."""
+    """Samples of `to_buy` that are paid for again: some of their kinds are in the cache or in an open purchase, or were
+    in one that is given up, and one call buys all kinds."""
     request_size: int
     """Samples in a request that is sent for the first time."""
     new_requests: int
@@ -60,6 +60,8 @@ class Plan:
     """What is sent of an image, in words, if it is not the pixels alone."""
     held_of_others: tuple[HeldOfAnother, ...] = ()
     """Samples of `to_buy` whose outputs are in the cache from other teachers."""
+    given_up: frozenset[int] = frozenset()
+    """The ids of the purchases to give up first; their samples are among `to_buy`."""
     size_setting: str = "budget.n"
     """The setting that says how many samples are wanted."""
 
@@ -207,6 +209,7 @@ def total(plans: Sequence[Plan]) -> Plan:
         new_requests=sum(plan.new_requests for plan in plans),
         quota=next((plan.quota for plan in plans if plan.quota is not None), None),
         held_of_others=tuple(chain.from_iterable(plan.held_of_others for plan in plans)),
+        given_up=frozenset(chain.from_iterable(plan.given_up for plan in plans)),
     )
 
 
@@ -221,8 +224,8 @@ def plan(order: PurchaseOrder) -> Plan:
         WorkerError: the teacher does not sell these outputs, or it cannot be reached.
     """
     description, cache, samples = order.description, order.cache, order.samples
-    kept = reread(order)
-    claims = order.claims()
+    kept, given_up = reread(order), order.given_up()
+    claims = order.claims(given_up=given_up)
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
     lacking = [key for key in samples if not all(key in rows for rows in held)]
     if lacking:  # what is in the cache need not be for sale any more
@@ -262,6 +265,7 @@ def plan(order: PurchaseOrder) -> Plan:
         blocked=len(blocked),
         sends=description.sends,
         held_of_others=held_of_others(cache, description.id, order.kinds, to_buy),
+        given_up=given_up,
     )
 
 

@@ -57,6 +57,7 @@ class Claims:
         most_calls: int | None = None,
         repeats_are_free: bool = True,
         source: str | None = None,
+        given_up: Collection[int] = (),
     ) -> None:
         """Want some samples.
 
@@ -74,6 +75,7 @@ class Claims:
                 are repeated.
             source: the teacher apart from the settings by which its answers are read, if these are settings of its
                 outputs; see `raw_answers.kept_answers`.
+            given_up: ids of purchases that count as void.
         """
         self.stream_ids = [stream_id for _, stream_id in streams]
         self.uncertain: set[bytes] = set()
@@ -92,6 +94,7 @@ class Claims:
         self._next_size = first_request_size or request_size
         self._repeats_are_free = repeats_are_free
         self._source = source
+        self._given_up = frozenset(given_up)
         self._wanted = frozenset(wanted)
         self._todo = deque(wanted)
         self._elsewhere: list[bytes] = []
@@ -149,7 +152,7 @@ class Claims:
         for purchase in sorted(opened, key=lambda purchase: not self.is_own(purchase)):
             requested.update((key, kind) for key in purchase.sample_keys for kind in purchase.kinds)
             brings = self.brought_by(purchase, cached) - samples - self.uncertain
-            if not brings:
+            if not brings or purchase.id in self._given_up:
                 continue
             samples |= brings
             if purchase.id in self._own_ids:
@@ -165,6 +168,8 @@ class Claims:
             else:
                 orphaned.append(purchase)
         for purchase in unread_purchases(connection, self._teacher_id, self._source):
+            if purchase.id in self._given_up:
+                continue
             brings = self.brought_by(purchase, cached) - samples - self.uncertain - self.unread
             samples |= brings
             if not brings or purchase.id in self._own_ids:

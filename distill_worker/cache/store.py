@@ -275,6 +275,11 @@ class Cache:
         with self.writing() as connection:
             void_purchase(connection, purchase, now=self._clock())
 
+    def abandonable(self, teacher_id: str, *, source: str | None = None) -> list[Purchase]:
+        """The open and unread purchases whose buyers are not alive; the arguments are those of `abandon`."""
+        with self.reading() as connection:
+            return self._abandonable(connection, teacher_id, source)
+
     def abandon(self, teacher_id: str, is_abandoned: Callable[[Purchase], bool], *, source: str | None = None) -> int:
         """Make open and unread purchases void although they may have been charged; the number of purchases.
 
@@ -286,14 +291,8 @@ class Cache:
             source: also unread purchases of this source; see `raw_answers.kept_answers`.
         """
         with self.writing() as connection:
-            abandoned = [
-                purchase
-                for purchase in [
-                    *open_purchases(connection, teacher_id, source),
-                    *unread_purchases(connection, teacher_id, source),
-                ]
-                if is_abandoned(purchase) and not self.is_alive(purchase.buyer_id)
-            ]
+            candidates = self._abandonable(connection, teacher_id, source)
+            abandoned = [purchase for purchase in candidates if is_abandoned(purchase)]
             for purchase in abandoned:
                 void_purchase(connection, purchase, now=self._clock())
         return len(abandoned)
@@ -353,6 +352,13 @@ class Cache:
         holdings = self._holdings.setdefault(stream_id, Holdings(stream_id))
         holdings.refresh(connection)
         return holdings
+
+    def _abandonable(self, connection: Connection, teacher_id: str, source: str | None) -> list[Purchase]:
+        of_teacher = (
+            *open_purchases(connection, teacher_id, source),
+            *unread_purchases(connection, teacher_id, source),
+        )
+        return [purchase for purchase in of_teacher if not self.is_alive(purchase.buyer_id)]
 
     def _cached(self, connection: Connection, claims: Claims) -> list[Holdings]:
         return [self.current_holdings(connection, stream_id) for stream_id in claims.stream_ids]

@@ -180,9 +180,6 @@ def buy(
             may raise.
         callbacks: functions that are called meanwhile, with the plan of all orders.
     """
-    for order in orders:
-        if order.abandon is not None:
-            abandon(order)
     plans = _plans(orders)
     whole = total(plans)
     cache, bought = orders[0].cache, 0
@@ -193,6 +190,9 @@ def buy(
         return whole, 0
     if address is not None:
         save_description(cache, address, orders[0].teacher.credential, orders[0].description)
+    for order, made in zip(orders, plans, strict=True):
+        if made.given_up:
+            abandon(order, made)
     cache.save_class_names(orders[0].description.id, orders[0].description.class_names)
     with cache.buying() as buyer:
         for order, made in zip(orders, plans, strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_worker.buying.fetch import Callbacks, Progress, fetch
+from distill_worker.buying.fetch import Callbacks, Progress, abandon, fetch
 from distill_worker.buying.order import Abandoned, PurchaseOrder
 from distill_worker.buying.plan import Plan, plan
 from distill_worker.cache import Cache, Claims, Purchase, RawAnswer
@@ -88,6 +88,11 @@ def order_for(teacher: FakeTeacher, cache: Cache, samples: Samples, **terms: Any
 def plan_for(teacher: FakeTeacher, cache: Cache, samples: Samples, request_size: int = 4) -> Plan:
     """What these samples would take."""
     return plan(order_for(teacher, cache, samples, request_size=request_size))
+
+
+def give_up(order: PurchaseOrder) -> None:
+    """Give up what an order names, as one command does after the agreement."""
+    abandon(order, plan(order))
 
 
 def buy_as_configured(

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from distill_worker.buying.fetch import abandon
 from distill_worker.errors import (
     CacheError,
     PlanRefused,
@@ -28,6 +27,7 @@ from tests.distill_worker.purchases import (
     assert_bought_once,
     carry_out,
     carry_out_plan,
+    give_up,
     intend,
     order_for,
     plan_for,
@@ -176,8 +176,8 @@ def test_open_purchase_of_another_payer_is_refused_until_abandoned(cache: Crashi
     assert bob.sent == []
     locked_out = FakeTeacher(payer="mistyped", quota_error=TeacherError("401"))
     with pytest.raises(TeacherError, match="401"):
-        abandon(order_for(locked_out, cache, samples, abandon="other-keys"))
-    abandon(order_for(bob, cache, samples, abandon="other-keys"))
+        give_up(order_for(locked_out, cache, samples, abandon="other-keys"))
+    give_up(order_for(bob, cache, samples, abandon="other-keys"))
     assert carry_out(bob, cache, samples) == 12
     assert bob.paid == 12
 
@@ -192,7 +192,7 @@ def test_refused_repetition_stays_open_because_the_first_attempt_may_have_paid(
     teacher.will(("before", TeacherRefused("400 too many samples")))
     with pytest.raises(TeacherRefused, match=r"may have been charged.*--abandon all"):
         carry_out(teacher, cache, samples, request_size=12)
-    abandon(order_for(teacher, cache, samples, abandon="other-keys"))
+    give_up(order_for(teacher, cache, samples, abandon="other-keys"))
     assert carry_out(teacher, cache, samples, request_size=4) == 12
     assert teacher.paid == 12
 
@@ -201,7 +201,7 @@ def test_abandoning_leaves_purchases_of_other_samples(cache: CrashingCache, samp
     stream_id = cache.stream("t", "logits")
     keys = list(samples)
     mine, other = (intend(cache, stream_id, part, payer="alice") for part in (keys[:3], keys[3:6]))
-    abandon(order_for(FakeTeacher(payer="alice"), cache, {keys[2]: samples[keys[2]]}, abandon="all"))
+    give_up(order_for(FakeTeacher(payer="alice"), cache, {keys[2]: samples[keys[2]]}, abandon="all"))
     assert cache.open_purchases("t") == [other]
     assert mine != other
 

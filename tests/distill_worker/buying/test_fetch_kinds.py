@@ -10,14 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from distill_worker.buying.fetch import abandon
 from distill_worker.buying.plan import Plan, plan
 from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailable
 from distill_worker.runs.targets import load_targets
 from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
-from tests.distill_worker.purchases import CrashingCache, Samples, cached_outputs, carry_out_plan, intend, order_for
+from tests.distill_worker.purchases import (
+    CrashingCache,
+    Samples,
+    cached_outputs,
+    carry_out_plan,
+    give_up,
+    intend,
+    order_for,
+)
 from tests.endurance import rounds
 
 SHAPES = {"features.a": (2, 1, 3), "features.b": (4,)}
@@ -135,7 +142,7 @@ def test_abandoning_gives_up_what_would_be_repeated(
     _lose(teacher, cache, samples, LOGITS)
     _lose(teacher, cache, samples, A, LOGITS)
     _lose(teacher, cache, samples, *ALL)
-    abandon(order_for(teacher, cache, samples, kinds=(A,), abandon="all"))
+    give_up(order_for(teacher, cache, samples, kinds=(A,), abandon="all"))
     assert _plan(teacher, cache, samples, (A,)).reopened == ()
     assert [purchase.kinds for purchase in _plan(teacher, cache, samples, (LOGITS,)).reopened] == [(LOGITS,)]
 

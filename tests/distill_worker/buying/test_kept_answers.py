@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill_worker.buying.fetch import abandon, fetch
+from distill_worker.buying.fetch import fetch
 from distill_worker.buying.kept_answers import most_common_reasons
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import Plan, plan
@@ -27,7 +27,7 @@ from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.oip import OipTeacher
 from shared import oip
-from tests.distill_worker.purchases import Samples
+from tests.distill_worker.purchases import Samples, give_up
 from tests.distill_worker.teachers.scripted_server import METADATA, URL
 
 LABELS = {"cat": 0, "dog": 1}
@@ -147,7 +147,7 @@ def test_only_abandoning_all_gives_the_answer_up(cache: Cache, samples: Samples)
     for abandoned, statuses in (("other-keys", ["unread"]), ("all", ["void"])):
         with _order(vendor, cache, one) as order:
             object.__setattr__(order, "abandon", abandoned)
-            abandon(order)
+            give_up(order)
         assert _statuses(cache) == statuses
     with _order(vendor, cache, one) as order:
         assert _buy(order, one) == 1
@@ -168,7 +168,7 @@ def test_request_whose_answer_was_lost_is_not_bought_again_under_other_settings(
             _buy(order, one)
         assert vendor.charged == 0
         object.__setattr__(order, "abandon", "all")
-        abandon(order)
+        give_up(order)
     with _order(vendor, cache, one, **change) as order:
         assert _buy(order, one) == 1
 

@@ -127,6 +127,22 @@ def test_known_price_needs_a_word_where_nobody_can_be_asked(
     assert facts_of(command("fetch", config, *PRICED, "--json"))["bought"] == 0, "nothing to pay, nothing to ask"
 
 
+@pytest.mark.parametrize("limit", [100, 7], ids=["no agreement", "quota too small"])
+def test_open_purchase_is_not_given_up_before_the_purchase_is_agreed_to(
+    command: Command, config: Path, teacher: FakeTeacher, limit: int
+) -> None:
+    """Otherwise a rejected command would lose what could be repeated for free. With the agreement it is paid again."""
+    teacher.will(("after", TeacherUnavailable("lost")))
+    assert command("fetch", config, "--set", "teacher.give_up_after_seconds=0").status == 4
+    teacher.limit = limit
+    assert command("fetch", config, *PRICED, "--abandon", "all").status == 5
+    planned = facts_of(command("plan", config, "--max-calls", 4, "--json"))
+    assert (planned["begun_earlier"], planned["to_buy"]) == (4, 0)
+    teacher.limit = 100
+    bought = facts_of(command("fetch", config, *PRICED, "--abandon", "all", "--yes", "--json"))
+    assert (bought["bought"], bought["paid_again"], teacher.paid) == (10, 4, 14)
+
+
 @pytest.mark.parametrize(("answer", "paid"), [("y\n", 10), ("n\n", 0), ("\n", 0)])
 def test_terminal_is_asked_before_anything_is_spent(
     command: Command, config: Path, teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch, answer: str, paid: int
