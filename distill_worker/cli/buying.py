@@ -45,6 +45,7 @@ def plan(
         with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
             preflight.check_sale(planned_run, description, cache, problems.append)
             agreed_purchase.say_notes(config, selected.samples, description.class_names)
+            cache.save_class_names(description.id, description.class_names)
             order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
             made = plan_purchase(order)
             preflight.check_plan(made, problems.append)
