@@ -12,8 +12,19 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from shared.durable.database_url import without_password
+
 _MOST_SHOWN: Final = 60
-_SHORT: Final = reprlib.Repr()  # unlike repr, it reads only what it shows
+
+
+class _Short(reprlib.Repr):
+    """Texts of values, without the password of a URL, at any depth."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(without_password(x), level)
+
+
+_SHORT: Final = _Short()  # unlike repr, it reads only what it shows
 _SHORT.maxlist = _SHORT.maxtuple = 16
 _SHORT.maxlong = _SHORT.maxstring = _SHORT.maxother = _MOST_SHOWN
 _OPENING: Final = re.compile(r"^\w+ should (?:be |have |match )?")

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.durable.database_url import ESCAPES, url_fault
+from shared.durable.database_url import ESCAPES
+from shared.durable.engine import url_fault
 
 _SERVICE_LINK: Final = re.compile(r"(?:tcp|udp|sctp)://\S+:\d+")
 

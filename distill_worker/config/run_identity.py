@@ -13,6 +13,7 @@ _MOST_DIFFERENCES: Final = 3
 """Differences that a message names."""
 _DIGESTS: Final = {
     "samples": "the samples or their labels are others",
+    "targets": "the teacher's outputs, or how they are read, have changed",
     "test_images": "the test images have changed",
     "test_labels": "the labels of the test images have changed",
     "validation": "the validation samples or their labels have changed",

@@ -3,6 +3,7 @@
 Neither the teacher's address nor the paths of files count, only what is in them.
 """
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -28,6 +29,11 @@ def identity_of(config: RunConfig, samples: Samples, facts: dict[str, Any]) -> R
     """
     identity = config.identity | {"samples": samples.digest(), **facts}
     return identity.with_later_facts(_data_facts(config, samples) | _code_facts(config.student.network_to_build))
+
+
+def target_facts(targets: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The outputs that the student learns from, as they are read: completed, and in the order of the data's classes."""
+    return {"targets": _digest(*(targets[kind] for kind in sorted(targets)))} if targets else {}
 
 
 def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:

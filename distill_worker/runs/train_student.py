@@ -14,7 +14,7 @@ from distill_worker.errors import ConfigError
 from distill_worker.methods import Objective, Setting, method_name, why_not_on, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
-from distill_worker.runs.run_facts import identity_of
+from distill_worker.runs.run_facts import identity_of, target_facts
 from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.frozen import check_trainable
@@ -67,6 +67,7 @@ def train_student(
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
     identity = identity_of(config, samples, teacher_facts(teacher_id, teacher))
+    identity = identity.with_later_facts(target_facts(teacher.targets))
     with directory.opened(identity, fresh=fresh, note=note):
         if (finished := directory.result()) is not None:
             return finished

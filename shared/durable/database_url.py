@@ -1,4 +1,4 @@
-"""The URL of a database, which may hold a password: what a message may show of it, and whether it can be understood.
+"""The URL of a database, which may hold a password: what a message may show of it.
 
 Invariant: nothing that is shown can be a part of the password, whatever characters it has and wherever they stand.
 """
@@ -6,9 +6,6 @@ Invariant: nothing that is shown can be a part of the password, whatever charact
 import re
 from typing import Final
 from urllib.parse import unquote
-
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 HIDDEN: Final = "***"
 ESCAPES: Final = "write % as %25, @ as %40, : as %3A, / as %2F, # as %23 and ? as %3F"
@@ -21,8 +18,8 @@ _UNAMBIGUOUS: Final = re.compile(
     r"(?P<query>\?[^@]*)?"
 )
 _SCHEME: Final = re.compile(r"(?:postgresql|sqlite)(?:\+[a-z]+)?(?=://)")
-_AFTER_USER: Final = re.compile(r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?(?P<rest>.*)", re.DOTALL)
-"""Splits a URL where SQLAlchemy does."""
+_LIKE_A_URL: Final = re.compile(r"(?:^|/)\s*postgres\w*(?:\+\w+)?:.*@", re.IGNORECASE | re.DOTALL)
+_WITHOUT_PASSWORD: Final = re.compile(r"(?!postgres)[A-Za-z0-9+.-]+://[^@]*")
 _LEAST: Final = 4
 """The shortest part of a secret that is hidden in other text: shorter ones are in every text by chance."""
 
@@ -40,19 +37,14 @@ def shown_url(url: str) -> str:
     return f"{scheme[0] if scheme else ''}://{HIDDEN}"
 
 
-def url_fault(url: str) -> str | None:
-    """Why a database URL cannot be used, in words that repeat nothing of it; None if it can.
+def is_like_a_url(text: str) -> bool:
+    """Whether a text, or the last parts of a path, may have been meant as the URL of a database."""
+    return "://" in text or _LIKE_A_URL.search(text) is not None
 
-    A part of the password would be taken for the host if an `@` in it is not escaped.
-    """
-    try:
-        make_url(url)
-    except (ArgumentError, ValueError):
-        return f"expected a URL, got one that cannot be read; in its user name and password, {ESCAPES}"
-    match = _AFTER_USER.match(url)
-    if match and "@" in match["rest"]:
-        return f"expected one @, before the host, got several; in the user name and password, {ESCAPES}"
-    return None
+
+def without_password(text: str) -> str:
+    """A text for messages: as it is, unless it may be a URL with a password, of any kind."""
+    return text if _WITHOUT_PASSWORD.fullmatch(text) or not is_like_a_url(text) else shown_url(text)
 
 
 def without_secrets(text: str, url: str) -> str:

@@ -3,17 +3,22 @@
 Invariant: one transaction writes at a time, so what a writing transaction has read does not change before it ends.
 """
 
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Final
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool, StaticPool
+
+from shared.durable.database_url import ESCAPES
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,10 @@ class EngineOptions:
     """Whether `let_commits_be_lost` has an effect, at the price of one more PRAGMA in each writing transaction."""
     checkpoint_pages: int | None = None
     """The size of the write-ahead log at which SQLite empties it; None for SQLite's default."""
+
+
+_AFTER_USER: Final = re.compile(r"[\w+]+://(?:[^:/]*(?::[^@]*)?@)?(?P<rest>.*)", re.DOTALL)
+"""Splits a URL where SQLAlchemy does."""
 
 
 class UnreadableLog(Exception):
@@ -52,6 +61,21 @@ def open_engine(place: Path | str, options: EngineOptions) -> Engine:
         engine = create_engine(url, isolation_level="READ COMMITTED")
         _listen_postgresql(engine, options)
     return engine
+
+
+def url_fault(url: str) -> str | None:
+    """Why a database URL cannot be used, in words that repeat nothing of it; None if it can.
+
+    A part of the password would be taken for the host if an `@` in it is not escaped.
+    """
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        return f"expected a URL, got one that cannot be read; in its user name and password, {ESCAPES}"
+    match = _AFTER_USER.match(url)
+    if match and "@" in match["rest"]:
+        return f"expected one @, before the host, got several; in the user name and password, {ESCAPES}"
+    return None
 
 
 def open_read_only_engine(file: Path) -> Engine:

@@ -1,8 +1,10 @@
 """A teacher whose classes are in another order than those of the data, from its metadata to the student's accuracy."""
 
 import json
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +223,20 @@ def test_training_on_outputs_that_disagree_with_the_labels_warns(
     assert "warning: teacher: expected its likeliest class" in worker("train", "--set", "training.steps=1")
     printed = worker("run", "--set", f'output.directory="{tmp_path}/other"', "--set", "training.steps=1")
     assert "warning: teacher: expected its likeliest class" in printed
+
+
+def test_plan_reads_the_names_that_an_earlier_version_did_not_store(
+    tmp_path: Path, serve: Serve, worker: Worker, key: Callable[[RunningService], str]
+) -> None:
+    service = serve(("cow", "ant", "bee"))
+    key(service)
+    worker("fetch", "--yes", service=service)
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM class_names")
+    elsewhere = ("--set", f'output.directory="{tmp_path}/other"', "--set", "training.steps=1")
+    assert "mapped by name" not in worker("train", *elsewhere)
+    worker("plan", service=service)
+    assert "mapped by name" in worker("train", "--set", "training.steps=1")
 
 
 def test_imported_outputs_and_those_of_a_comparison_are_mapped(

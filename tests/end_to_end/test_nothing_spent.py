@@ -1,4 +1,7 @@
-"""Every check of the registry ends `plan`, `fetch` and `run` before a call is spent: the teacher's `used` stays 0."""
+"""Every check of the registry ends `plan`, `fetch` and `run` before a call is spent: the teacher's `used` stays 0.
+
+Earlier purchases, where a check needs one, are written into the cache by hand.
+"""
 
 import fcntl
 import json
@@ -15,14 +18,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from distill_worker.cache import Cache, Purchase
+from distill_worker.cache.raw_answers import RawAnswer
 from distill_worker.cli.command import main
 from distill_worker.config.load import load_config
+from distill_worker.config.run_config import RunConfig
+from distill_worker.runs import purchase
 from distill_worker.runs.preflight import CHECKS
 from distill_worker.runs.rounds import selected_samples
+from distill_worker.runs.samples import Samples
 from distill_worker.runs.saved_selections import SavedSelections
+from distill_worker.teachers.base import Description, Teacher
 from distill_worker.training.run_directory import RunDirectory
 from shared.exit_status import ExitStatus
 from teacher_service.policy.output_policy import OutputPolicy
+from tests.distill_worker.purchases import intend
 from tests.end_to_end.processes import RunningService
 from tests.foreign.oip_server import ForeignModel, served
 
@@ -33,6 +43,7 @@ CONFIG, FILE, REJECTED = (
     ExitStatus.PURCHASE_REJECTED,
 )
 Before = Callable[[Path, pytest.MonkeyPatch], Mapping[str, Any]]
+Earlier = Callable[[Cache, Samples, Teacher, Description], None]
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,9 @@ class Fault:
     quota: int = QUOTA
     foreign: Callable[[], ForeignModel] | None = None
     """Another teacher than the service."""
+    earlier: Earlier | None = None
+    """Writes an earlier purchase of the run's samples into the cache."""
+    arguments: Sequence[str] = ()
 
 
 def _network(code: str) -> Before:
@@ -150,6 +164,29 @@ network = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
 network[1].bias.data += torch.from_numpy(numpy.random.default_rng().random(num_classes)).float()
 return network
 """
+
+
+def _left_open(cache: Cache, samples: Samples, teacher: Teacher, description: Description) -> None:
+    _begun(cache, samples.keys[:4], teacher, description)
+
+
+def _disagreeing(cache: Cache, samples: Samples, teacher: Teacher, description: Description) -> None:
+    """Sixty samples were answered, each with the class after its label."""
+    purchase = _begun(cache, samples.keys[:60], teacher, description)
+    wrong = (samples.labels[samples.chosen[:60]].numpy() + 1) % 10
+    cache.complete(purchase, {"logits": np.eye(10, dtype=np.float32)[wrong]})
+
+
+def _unreadable(cache: Cache, samples: Samples, teacher: Teacher, description: Description) -> None:
+    source = description.source or description.id
+    purchase = _begun(cache, samples.keys[:4], teacher, description)
+    cache.keep(purchase, RawAnswer(b"<html>", {}, source, source), reason="no JSON")
+
+
+def _begun(cache: Cache, keys: Sequence[bytes], teacher: Teacher, description: Description) -> Purchase:
+    return intend(cache, cache.order(description.id, ["logits"]), keys, payer=teacher.payer)
+
+
 _ONE_IMAGE_FAILS = """
 class Network(nn.Linear):
     def forward(self, images):
@@ -252,26 +289,24 @@ FAULTS: dict[str, list[Fault]] = {
             before=_network("return nn.Sequential(nn.Conv2d(in_channels, num_classes, 8), nn.Flatten())"),
         ),
     ],
-    "disk-space": [Fault("MB of free disk space for the student", FILE, before=_full_disk("run"))],
+    "disk-space": [Fault("MB of free disk space for the student", FILE, before=_full_disk("."))],
     "cache": [
         Fault("cache of bought outputs cannot be used", FILE, before=_below_a_file("output.cache")),
         Fault("cache of bought outputs cannot be used", FILE, before=_no_leases),
     ],
     "cache-space": [Fault("MB of free disk space for the outputs", FILE, before=_full_disk("cache/cache.sqlite"))],
+    "agreement": [
+        Fault("than by chance", REJECTED, {"budget.n": 80}, earlier=_disagreeing),
+    ],
+    "kept-answers": [Fault("cannot be read", REJECTED, foreign=_foreign(), earlier=_unreadable)],
+    "limit": [Fault("--max-calls", REJECTED, earlier=_left_open, arguments=("--max-calls", "2"))],
     "quota": [Fault("budget.n: expected a quota for 10 calls", REJECTED, quota=3)],
 }
 """The faults of each check, by the name of the check."""
 
-ELSEWHERE = {
-    "agreement": "tests/end_to_end/test_classes_by_name.py",
-    "kept-answers": "tests/distill_worker/buying/test_kept_answers.py",
-    "limit": "tests/distill_worker/cli/test_buying.py",
-}
-"""Checks whose fault needs an earlier purchase, and the tests that have it."""
-
 
 def test_every_check_has_a_fault() -> None:
-    assert {check.name for check in CHECKS} == FAULTS.keys() | ELSEWHERE.keys()
+    assert {check.name for check in CHECKS} == FAULTS.keys()
 
 
 @pytest.mark.parametrize(
@@ -294,7 +329,10 @@ def test_nothing_is_spent(
     config = _config(tmp_path)
     settings = {**fault.settings, **fault.before(tmp_path, monkeypatch)}
     with _teacher(fault, one_service, tmp_path.name, monkeypatch) as used:
-        monkeypatch.setattr(sys, "argv", ["distill-worker", command, str(config), *_overrides(settings)])
+        if fault.earlier is not None:
+            _write_earlier(fault.earlier, load_config(config, _overrides(settings)[1::2]))
+        arguments = (*_overrides(settings), *fault.arguments)
+        monkeypatch.setattr(sys, "argv", ["distill-worker", command, str(config), *arguments])
         with pytest.raises(SystemExit) as exited:
             main()
         ended = capsys.readouterr()
@@ -331,6 +369,11 @@ def test_nothing_is_spent_on_a_comparison(
         assert fault.message in capsys.readouterr().err
         assert exited.value.code == fault.status
         assert used() == 0
+
+
+def _write_earlier(earlier: Earlier, config: RunConfig) -> None:
+    with purchase.connect(config) as (teacher, description), Cache(config.output.cache) as cache:
+        earlier(cache, Samples.of(config), teacher, description)
 
 
 @contextmanager

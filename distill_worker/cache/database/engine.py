@@ -4,7 +4,6 @@ Blocks are numbered in the order in which they are committed, as one transaction
 """
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +17,10 @@ from distill_worker.cache.database.schema_version import CacheTooNew, is_current
 from distill_worker.errors import CacheError
 from shared.durable import engine as durable
 from shared.durable import process_lock
-from shared.durable.database_url import shown_url, url_fault, without_secrets
+from shared.durable.database_url import is_like_a_url, shown_url, without_secrets
 from shared.durable.process_lock import ProcessLock
 
 _LOCK_FOLDER_SUFFIX: Final = ".buyers"
-_LIKE_A_URL: Final = re.compile(r"(?:^|/)\s*postgres\w*(?:\+\w+)?:.*@", re.IGNORECASE | re.DOTALL)
 
 _OPTIONS = durable.EngineOptions(busy_seconds=30, writer_lock=(0x7475, 2))
 
@@ -45,10 +43,10 @@ def place_of(text: str) -> Path | str:
         CacheError: it looks like the URL of a database, and is none that can be used.
     """
     if text.startswith(("postgresql://", "postgresql+psycopg://")):
-        if (fault := url_fault(text)) is not None:
+        if (fault := durable.url_fault(text)) is not None:
             raise CacheError(f"cache: {fault}")
         return text
-    if "://" in text or _LIKE_A_URL.search(text):
+    if is_like_a_url(text):
         raise CacheError("cache: expected a file or postgresql://user:password@host:port/database, got another URL")
     return Path(text)
 

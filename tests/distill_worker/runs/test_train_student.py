@@ -148,6 +148,14 @@ def test_result_is_not_returned_under_test_labels_that_were_put_right(finished: 
     assert kept == before
 
 
+def test_result_is_not_returned_under_another_order_of_the_teachers_classes(finished: Path) -> None:
+    """The samples and the bought outputs are the same, but the student would learn other classes from them."""
+    config = _config(finished)
+    targets = {"logits": 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))}
+    with pytest.raises(RunError, match=r"the teacher's outputs, or how they are read, have changed: digest"):
+        train_student(config, Samples.of(config), targets, "t", class_order=(1, 0, *range(2, 10)))
+
+
 def test_result_says_what_was_run_and_the_weights_agree(finished: Path) -> None:
     """The accuracy is counted again from the weights file alone."""
     result = json.loads((finished / "run" / "result.json").read_text())

@@ -1,5 +1,6 @@
 """Whatever the password and the form of the URL, nothing that is shown has a part of the password."""
 
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -10,7 +11,8 @@ from sqlalchemy import make_url
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.errors import WorkerError
-from shared.durable.database_url import shown_url, url_fault, without_secrets
+from shared.durable.database_url import shown_url, without_secrets
+from shared.durable.engine import url_fault
 from teacher_service.cli.console import read_settings
 from teacher_service.database.engine import LedgerUnusable, explained, open_database
 
@@ -94,6 +96,18 @@ def test_worker_shows_no_part_of_the_password_of_a_cache(drawn: tuple[str, str, 
         _assert_hidden(drawn[0], str(error))
         return
     assert config.output.cache == url
+
+
+@given(URLS, st.sampled_from(["output", "data", "cahce", "plus"]))
+def test_worker_shows_no_part_of_the_password_wherever_the_url_stands(drawn: tuple[str, str, bool], place: str) -> None:
+    """In the place of a section, under a key that does not exist, and in a document that is wrong as a whole."""
+    url = _url(drawn)
+    plus = [{"name": "ce", "label_weight": 0.5}]
+    document: dict[str, Any] = {"student": {"network": "resnet8"}, "method": {"name": "kd"}, "data": {"name": "digits"}}
+    wrong: dict[str, Any] = {"output": {"cache": url}, "plus": plus} if place == "plus" else {place: url}
+    with pytest.raises(WorkerError) as error:
+        parse_config({**document, **wrong}, source="run.toml")
+    _assert_hidden(drawn[0], str(error.value))
 
 
 @given(URLS)
