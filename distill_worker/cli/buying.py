@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -53,6 +53,8 @@ def plan(
         _show_without_teacher(selected, config, as_json=as_json)
         _say_problems(problems)
         raise
+    except WorkerError as error:
+        _end_with([*problems, error])
     source = purchase.Source.of(config.teacher)
     if as_json:
         facts = {**made.facts(), **source.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}
@@ -64,8 +66,7 @@ def plan(
         agreed_purchase.say_round(config, selected)
         _say_later(selected, made)
     if problems:
-        _say_problems([problem for problem in problems if str(problem) != str(problems[0])])
-        raise problems[0]
+        _end_with(problems)
 
 
 def fetch(
@@ -128,6 +129,12 @@ def reconcile(
     if result.differences:
         samples = counted(sum(row.samples for row in result.differences), "sample")
         raise CheckFailed(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
+
+
+def _end_with(problems: Sequence[WorkerError]) -> NoReturn:
+    """Print all problems but the first, and raise that."""
+    _say_problems([problem for problem in problems if str(problem) != str(problems[0])])
+    raise problems[0]
 
 
 def _say_problems(problems: Sequence[WorkerError]) -> None:

@@ -20,10 +20,6 @@ from distill_worker.runs.samples import Samples
 from distill_worker.teachers.base import Description
 from shared.output_kinds import FEATURES
 
-MAPPED_BY_NAME: Final = (
-    "the teacher lists the classes in another order than the data set: its outputs are mapped by name"
-)
-"""The line that users see where `class_order` is not None."""
 _REMEDY: Final = (
     'for classes that have two names, list "name in the data set" = "name at the teacher" in [data.classes]; otherwise '
     "take other data or another teacher. Nothing was spent"

@@ -289,7 +289,7 @@ FAULTS: dict[str, list[Fault]] = {
             before=_network("return nn.Sequential(nn.Conv2d(in_channels, num_classes, 8), nn.Flatten())"),
         ),
     ],
-    "disk-space": [Fault("MB of free disk space for the student", FILE, before=_full_disk("run"))],
+    "disk-space": [Fault("MB of free disk space for the student", FILE, before=_full_disk("."))],
     "cache": [
         Fault("cache of bought outputs cannot be used", FILE, before=_below_a_file("output.cache")),
         Fault("cache of bought outputs cannot be used", FILE, before=_no_leases),

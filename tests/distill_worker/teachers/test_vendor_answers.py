@@ -236,3 +236,14 @@ def test_file_that_is_gone_costs_nothing(tmp_path: Path) -> None:
         with pytest.raises(TeacherRefused, match=r"cannot be read.*nothing was sent"):
             teacher.buy(image[None], description=teacher.describe(), idempotency_key="k", outputs=("top_k:3",))
     assert server.requests == []
+
+
+def test_each_sample_has_its_own_file_after_the_split_by_key(tmp_path: Path) -> None:
+    """A folder of classes without parts: decoding a sample's file gives the sample."""
+    _files(tmp_path / "pets")
+    for split in (dataset := image_folder(tmp_path / "pets" / "train", (4, 4))).train, dataset.test:
+        assert split.files is not None
+        for image, file in zip(split.images.numpy(), split.files, strict=True):
+            with Image.open(file.name) as picture:
+                small = np.asarray(picture.convert("RGB").resize((4, 4), Image.Resampling.BILINEAR))
+            assert np.array_equal(np.moveaxis(small, -1, 0), image)
