@@ -277,7 +277,9 @@ def test_wrong_content_encoding_is_not_retried() -> None:
     with (
         _plain(_answering(_wrongly_encoded)) as url,
         _sender(url, retries) as sender,
-        pytest.raises(TeacherError, match=r"expected JSON, got \{\}\}; its Content-Encoding is gzip, and it cannot be decoded"),
+        pytest.raises(
+            TeacherError, match=r"expected JSON, got \{\}\}; its Content-Encoding is gzip, and it cannot be decoded"
+        ),
     ):
         sender.json("/v2")
     assert retries == []
