@@ -103,8 +103,8 @@ def encoding_note(headers: Mapping[str, str]) -> str:
     if encoding is None:
         return ""
     return (
-        f"; its Content-Encoding is {shown_text(encoding)}, and it cannot be decoded so: check the server, and the proxy "
-        "before it"
+        f"; its Content-Encoding is {shown_text(encoding)}, and it cannot be decoded so: check the server, and the "
+        "proxy before it"
     )
 
 

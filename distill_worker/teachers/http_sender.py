@@ -215,7 +215,7 @@ class Sender:
         target = self._with_query(path, request.pop("params", None))
         try:
             with self._client.stream(method, target, **request) as response:
-                # A response whose Content-Encoding is wrong may be paid, so its bytes are read before they are decoded.
+                # Its Content-Encoding may be wrong, and it may be paid: the bytes are read before they are decoded.
                 return _decoded(response, b"".join(cast("httpx.SyncByteStream", response.stream)))
         except (httpx.InvalidURL, httpx.RequestError) as error:
             raise error_from_failure(self.url, error) from error

@@ -46,7 +46,8 @@ def test_another_address_or_version_may_be_the_same_teacher(cache: Cache, one: s
     assert (row.teacher_id, row.samples, row.may_be_the_same) == (other, 2, same)
     assert ("teacher.url" in str(row)) is same
     assert str(row).startswith(
-        f"2 samples to buy have their outputs in the cache, in an open purchase, or in a kept answer, from teacher {other}"
+        "2 samples to buy have their outputs in the cache, in an open purchase, or in a kept answer, "
+        f"from teacher {other}"
     )
 
 
