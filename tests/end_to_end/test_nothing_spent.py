@@ -216,6 +216,14 @@ class Network(nn.Linear):
         return super().forward(images.flatten(1))
 return Network(64, num_classes)
 """
+_FULL_BATCHES_FAIL = """
+class Network(nn.Linear):
+    def forward(self, images):
+        if len(images) > 4:
+            raise ArithmeticError("more than 4")
+        return super().forward(images.flatten(1))
+return Network(64, num_classes)
+"""
 
 FAULTS: dict[str, list[Fault]] = {
     "device": [Fault("training.device: expected a CUDA device", CONFIG, {"training.device": "cuda"})],
@@ -294,6 +302,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("expected a positive weight", CONFIG, {"method.weight": 0, "method.label_weight": 0}),
         Fault("student.network", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
         Fault("student.network", CONFIG, before=_network(_TRAINING_FAILS)),
+        Fault("ArithmeticError: more than 4", CONFIG, before=_network(_FULL_BATCHES_FAIL)),
         Fault("student.network", CONFIG, {"student.network": "torchvision:vit_b_32"}),
         Fault("layer", CONFIG, {"method.name": "ckd", "method.on": "features", "method.student_layer": "absent"}),
         Fault("method.student_layer: ", CONFIG, {"method.name": "at", "method.student_layer": "pooled"}),
