@@ -153,7 +153,8 @@ class _Purchases:
                 waiting = True
                 sleep(_POLL_SECONDS)
         if self._failure is not None:
-            raise endings.with_advice(self._failure, self.bought, self._plan)
+            repeats_are_free = self._order.description.repeats_are_free
+            raise endings.with_advice(self._failure, self.bought, self._plan, repeats_are_free=repeats_are_free)
         if claims.over_limit:
             raise PlanRefused(endings.beyond_agreement(claims.over_limit, self.bought))
         if claims.unread:
