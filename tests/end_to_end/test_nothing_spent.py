@@ -295,7 +295,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("got others in '1.bias'", CONFIG, before=_network(_DRAWS_FROM_THE_SYSTEM)),
         Fault("expected a positive weight", CONFIG, {"method.weight": 0, "method.label_weight": 0}),
         Fault("to give the same logits when it is loaded", CONFIG, before=_network(_HIDDEN_DRAWS), commands=("run",)),
-        Fault("got 'mask' made", CONFIG, before=_network(_LATE_BUFFER), commands=("run",)),
+        Fault("got '1.mask' made", CONFIG, before=_network(_LATE_BUFFER), commands=("run",)),
         Fault("student.network", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
         Fault("student.network", CONFIG, before=_network(_TRAINING_FAILS)),
         Fault("student.network", CONFIG, {"student.network": "torchvision:vit_b_32"}),

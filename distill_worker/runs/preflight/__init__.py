@@ -115,7 +115,8 @@ WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     ),
     Check(
         "dry-pass",
-        "The student can be built; it takes a training step on made-up outputs, classifies one image, can be saved, and gives the same logits when it is loaded",
+        "The student can be built; it takes a training step on made-up outputs, classifies one image, can be saved, "
+        "and gives the same logits when it is loaded",
         lambda lesson: lesson.weights_bytes,
     ),
     Check("disk-space", "The disk has space for the student and its checkpoints", check_run_directory),
