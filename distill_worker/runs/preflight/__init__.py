@@ -30,6 +30,7 @@ from distill_worker.training.run_directory import RunDirectory
 
 __all__ = [
     "CHECKS",
+    "Check",
     "Lesson",
     "Run",
     "Sale",
@@ -115,8 +116,8 @@ WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     ),
     Check(
         "dry-pass",
-        "The student can be built; it takes a training step on made-up outputs, classifies one image, can be saved, "
-        "and gives the same logits when it is loaded",
+        "The student can be built; it takes a training step on made-up outputs, classifies images, can be saved, and "
+        "gives the same logits when it is loaded",
         lambda lesson: lesson.weights_bytes,
     ),
     Check("disk-space", "The disk has space for the student and its checkpoints", check_run_directory),
@@ -131,7 +132,7 @@ WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
         "No answer that was paid for these samples is unreadable, unless its request can be repeated for free",
         Plan.check_answers,
     ),
-    Check("quota", "The quota suffices", Plan.check),
+    Check("quota", "The quota suffices", Plan.check_quota),
     Check("limit", "`--max-calls` suffices for an open purchase, which is repeated first", Plan.check_limit),
 )
 
