@@ -155,15 +155,19 @@ class Plan:
         if self.blocked:
             raise PlanRefused(why_blocked(self.blocked, self.unread))
 
-    def check(self) -> None:
-        """Raise `PlanRefused` if paid answers cannot be read, or the quota is too small."""
-        self.check_answers()
+    def check_quota(self) -> None:
+        """Raise `PlanRefused` if the quota is too small."""
         if self.quota is not None and self.shortfall:
             raise PlanRefused(
                 f"{self.size_setting}: expected a quota for {counted(len(self.to_buy), 'call')} "
                 f"({counted(self.wanted, 'sample')} wanted, {self.cached} in the cache), got {self.quota.remaining} of "
                 f"{counted(self.quota.limit, 'call')} left. Nothing was spent. {self._remedies(self.quota)}"
             )
+
+    def check(self) -> None:
+        """Raise `PlanRefused` if paid answers cannot be read, or the quota is too small."""
+        self.check_answers()
+        self.check_quota()
 
     def check_limit(self) -> None:
         """Raise `PlanRefused` if `max_calls` allows none of the open purchases, which are repeated first."""

@@ -30,6 +30,7 @@ from distill_worker.training.run_directory import RunDirectory
 
 __all__ = [
     "CHECKS",
+    "Check",
     "Lesson",
     "Run",
     "Sale",
@@ -130,7 +131,7 @@ WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
         "No answer that was paid for these samples is unreadable, unless its request can be repeated for free",
         Plan.check_answers,
     ),
-    Check("quota", "The quota suffices", Plan.check),
+    Check("quota", "The quota suffices", Plan.check_quota),
     Check("limit", "`--max-calls` suffices for an open purchase, which is repeated first", Plan.check_limit),
 )
 
