@@ -17,7 +17,7 @@ def changed(expected: str, got: str) -> TeacherChanged:
     return TeacherChanged(
         f"expected an answer of teacher {expected}, got one of {got}: the teacher was replaced during the purchase. "
         f"The answer is stored under the name of {got}, and nothing more was sent. If the teacher always answers so, "
-        "set teacher.model_version"
+        "set teacher.model_version to the version in that name"
     )
 
 

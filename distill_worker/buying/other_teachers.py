@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from distill_worker.cache import Cache
+from distill_worker.cache.purchases import open_purchases
+from distill_worker.cache.raw_answers import unread_purchases
 from distill_worker.errors import counted
 
 _SENT: Final = re.compile(r"file|\d+x\d+")
@@ -17,11 +19,12 @@ _SENT: Final = re.compile(r"file|\d+x\d+")
 
 @dataclass(frozen=True)
 class HeldOfAnother:
-    """Outputs of samples to buy that are in the cache, or in open purchases, from another teacher."""
+    """Samples to buy that were bought from another teacher: cached, in open purchases, or in kept answers."""
 
     teacher_id: str
     samples: int
-    """Samples to buy whose outputs, of all kinds that are wanted, are in the cache or in an open purchase from it."""
+    """Samples to buy whose outputs, of all kinds that are wanted, are in the cache, in an open purchase from it, or in
+    an answer that is kept because it cannot be read."""
     may_be_the_same: bool
     """Whether the two names differ in the address alone, in the version alone, or in what the teacher is sent alone."""
     was_sent_otherwise: bool = False
@@ -30,8 +33,8 @@ class HeldOfAnother:
     def __str__(self) -> str:
         have = "has its outputs" if self.samples == 1 else "have their outputs"
         holds = (
-            f"{counted(self.samples, 'sample')} to buy {have} in the cache, or in an open purchase, from teacher "
-            f"{self.teacher_id}"
+            f"{counted(self.samples, 'sample')} to buy {have} in the cache, in an open purchase, or in a kept answer, "
+            f"from teacher {self.teacher_id}"
         )
         if not self.may_be_the_same:
             return f"{holds}; outputs of different teachers are never mixed"
@@ -51,23 +54,24 @@ def held_of_others(
     cache: Cache, teacher_id: str, kinds: Sequence[str], sample_keys: Sequence[bytes]
 ) -> tuple[HeldOfAnother, ...]:
     """The other teachers that outputs of these samples were bought from, the most likely ones first."""
-    streams = [cache.streams(kind) for kind in kinds]
-    others = set.intersection(*map(set, streams)) - {teacher_id} if streams and sample_keys else set()
     rows = []
-    for other in others:
-        held = [cache.holdings(of_kind[other]) for of_kind in streams]
-        opened = {
-            key
-            for purchase in cache.open_purchases(other)
-            if set(purchase.kinds).issuperset(kinds)
-            for key in purchase.sample_keys
-        }
-        samples = sum(key in opened or all(key in rows for rows in held) for key in sample_keys)
+    for other in cache.teachers() if sample_keys else ():
+        samples = 0 if other == teacher_id else _bought(cache, other, kinds, sample_keys)
         if samples:
             was_sent_otherwise = _whatever_is_sent(teacher_id) == _whatever_is_sent(other)
             is_alike = was_sent_otherwise or _may_be_the_same(teacher_id, other)
             rows.append(HeldOfAnother(other, samples, is_alike, was_sent_otherwise))
     return tuple(sorted(rows, key=lambda row: (not row.may_be_the_same, -row.samples, row.teacher_id)))
+
+
+def _bought(cache: Cache, teacher_id: str, kinds: Sequence[str], sample_keys: Sequence[bytes]) -> int:
+    """How many of the samples were bought from a teacher in all of these kinds: answered, perhaps charged, or kept."""
+    with cache.reading() as connection:
+        unanswered = [*open_purchases(connection, teacher_id), *unread_purchases(connection, teacher_id, None)]
+    sent = {key for purchase in unanswered if set(purchase.kinds).issuperset(kinds) for key in purchase.sample_keys}
+    streams = cache.kinds_of(teacher_id)
+    held = [cache.holdings(streams[kind]) for kind in kinds] if streams.keys() >= set(kinds) else []
+    return sum(key in sent or (bool(held) and all(key in rows for rows in held)) for key in sample_keys)
 
 
 def _whatever_is_sent(teacher_id: str) -> tuple[str, ...]:

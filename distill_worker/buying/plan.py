@@ -59,7 +59,7 @@ class Plan:
     sends: str = ""
     """What is sent of an image, in words, if it is not the pixels alone."""
     held_of_others: tuple[HeldOfAnother, ...] = ()
-    """Samples of `to_buy` whose outputs are in the cache from other teachers."""
+    """Samples of `to_buy` that were bought from other teachers."""
     given_up: frozenset[int] = frozenset()
     """The ids of the purchases to give up first; their samples are among `to_buy`."""
     size_setting: str = "budget.n"

@@ -19,6 +19,7 @@ from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.frozen import check_trainable
 from distill_worker.training.loop import BestWeights, Progress, most_steps, train
+from distill_worker.training.network_errors import training_errors
 from distill_worker.training.run_directory import Note, RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from distill_worker.training.training_set import TrainingSet
@@ -119,7 +120,8 @@ def _best(best: BestWeights | None, network: torch.nn.Module, data: TrainingSet,
 
 
 def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, labels: torch.Tensor) -> int:
-    return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
+    with training_errors("the network to classify the test images"):
+        return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
 
 
 def teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from distill_worker.cache import RawAnswer
 from distill_worker.data.sent_images import Files
 from distill_worker.errors import AnswerUnread
+from distill_worker.teachers.http_errors import encoding_note
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def read_paid(raw: RawAnswer, read: Callable[[RawAnswer], Answer]) -> Answer:
         return read(raw)
     except Exception as error:  # whatever is wrong with it, it was paid
         reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise AnswerUnread(reason, raw) from error
+        raise AnswerUnread(f"{reason}{encoding_note(raw.headers)}", raw) from error
 
 
 @dataclass(frozen=True)

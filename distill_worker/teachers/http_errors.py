@@ -7,7 +7,7 @@ control characters; of an HTML page, the title.
 import random
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import unescape
 from math import isfinite
 from typing import Any, Final
@@ -73,11 +73,6 @@ def error_from_failure(url: str, failure: httpx.InvalidURL | httpx.RequestError)
         return TeacherError(f"{url}: expected a valid URL, got an invalid one ({reason}); check teacher.url")
     if isinstance(failure, httpx.LocalProtocolError):
         return TeacherError(f"{url}: expected valid HTTP, got an error ({reason}); check the API key and the server")
-    if isinstance(failure, httpx.DecodingError):
-        return TeacherError(
-            f"{url}: expected an answer in the encoding that its Content-Encoding states, got another ({reason}); "
-            "check the server, and the proxy before it"
-        )
     hint = ""
     if isinstance(failure, httpx.RemoteProtocolError) and url.startswith("http://"):
         hint = "; if the server expects encryption, teacher.url must begin with https://"
@@ -100,6 +95,17 @@ def json_of(response: httpx.Response) -> Any:
         return response.json()
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def encoding_note(headers: Mapping[str, str]) -> str:
+    """What to add to a message about content that could not be decoded; empty for any other."""
+    encoding = headers.get("content-encoding")
+    if encoding is None:
+        return ""
+    return (
+        f"; its Content-Encoding is {shown_text(encoding)}, and it cannot be decoded so: check the server, and the "
+        "proxy before it"
+    )
 
 
 def shown_content(response: httpx.Response) -> str:

@@ -8,10 +8,11 @@ not charged: no connection, 429, or 503 with a time to wait.
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 from threading import TIMEOUT_MAX, Event
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception
@@ -20,6 +21,7 @@ from distill_worker.cache import RawAnswer
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherStopped, TeacherUnavailable
 from distill_worker.teachers.http_client import open_client
 from distill_worker.teachers.http_errors import (
+    encoding_note,
     error_from_failure,
     error_from_response,
     json_of,
@@ -41,6 +43,7 @@ _OVER_SECONDS = 0.25
 PAYER_LENGTH = 16
 """Characters of a payer's name, at most."""
 _KEPT_HEADERS = (
+    "content-encoding",
     "content-type",
     "content-length",
     "date",
@@ -138,7 +141,9 @@ class Sender:
         try:
             body = json_of(response)
         except ValueError as error:
-            raise TeacherError(f"{self.url}{path}: expected JSON, got {shown_content(response)}") from error
+            raise TeacherError(
+                f"{self.url}{path}: expected JSON, got {shown_content(response)}{encoding_note(response.headers)}"
+            ) from error
         if not isinstance(body, dict):
             raise TeacherError(f"{self.url}{path}: expected a JSON object, got {shown_content(response)}")
         return body
@@ -207,8 +212,11 @@ class Sender:
         return response
 
     def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        target = self._with_query(path, request.pop("params", None))
         try:
-            return self._client.request(method, self._with_query(path, request.pop("params", None)), **request)
+            with self._client.stream(method, target, **request) as response:
+                # Its Content-Encoding may be wrong, and it may be paid: the bytes are read before they are decoded.
+                return _decoded(response, b"".join(cast("httpx.SyncByteStream", response.stream)))
         except (httpx.InvalidURL, httpx.RequestError) as error:
             raise error_from_failure(self.url, error) from error
 
@@ -248,6 +256,22 @@ class _Attempts:
         self.may_be_charged |= not failure.unpaid
         failure.unpaid = not self.may_be_charged
         return failure
+
+
+def _decoded(response: httpx.Response, raw: bytes) -> httpx.Response:
+    """The response with its content. It keeps its Content-Encoding only if the content cannot be decoded."""
+    headers = response.headers.copy()
+    encoding = headers.pop("content-encoding", None)
+    content = raw
+    if encoding is not None:
+        with suppress(httpx.DecodingError):
+            content = httpx.Response(200, headers={"content-encoding": encoding}, content=raw).content
+    whole = httpx.Response(
+        response.status_code, headers=headers, content=content, request=response.request, extensions=response.extensions
+    )
+    if encoding is not None and content == raw:
+        whole.headers["content-encoding"] = encoding
+    return whole
 
 
 def _may_pass(failure: BaseException) -> bool:

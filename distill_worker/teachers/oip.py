@@ -73,7 +73,7 @@ class OipTeacher:
         """
         extensions = self._extensions()
         metadata = self._metadata()
-        account = oip_account.account(self._sender)
+        account = oip_account.account(self._sender) or {}
         self.payer, policy = oip_account.payer(account) or self.credential, oip_account.policy(account)
         try:
             version = self._version(metadata)
@@ -191,7 +191,7 @@ class OipTeacher:
                     f"{self._url}: expected the answer to request {idempotency_key}, got that to request "
                     f"{shown_text(head.id)}"
                 )
-            answered = version if not self._has_versions else head.model_version or version
+            answered = head.model_version or version
             try:
                 bought = {kind: self._values(kind, tensors, samples, description) for kind in outputs}
             except ValueError as error:

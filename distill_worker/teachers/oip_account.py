@@ -3,22 +3,24 @@
 from hashlib import sha256
 from typing import Any, Final, Literal
 
-from distill_worker.errors import TeacherError, TeacherUnavailable
+from distill_worker.errors import TeacherError
 from distill_worker.teachers.base import Quota, Rate
 from distill_worker.teachers.http_errors import shown_text, status_of
 from distill_worker.teachers.http_sender import PAYER_LENGTH, Sender
 
 _PATH: Final = "/v1/quota"
+_NO_ENDPOINT: Final = frozenset({400, 404, 405, 501})
+"""Statuses of a path that the server does not have; 400 is Triton's. Any other, such as 401, is an error."""
 
 
-def account(sender: Sender) -> dict[str, Any]:
-    """What the server states of this account; empty if it states nothing."""
+def account(sender: Sender) -> dict[str, Any] | None:
+    """What the server states of this account; None if there is no such endpoint. Raises `TeacherError`."""
     try:
         return sender.json(_PATH)
-    except TeacherUnavailable:
+    except TeacherError as error:
+        if status_of(error) in _NO_ENDPOINT:
+            return None
         raise
-    except TeacherError:
-        return {}  # no such endpoint, or no such account: reading the quota reports that
 
 
 def payer(stated: dict[str, Any]) -> str | None:
@@ -38,12 +40,9 @@ def policy(stated: dict[str, Any]) -> str | None:
 
 def quota(sender: Sender) -> Quota | None:
     """The quota of this account; None if there is no such endpoint. Raises `TeacherError`."""
-    try:
-        body = sender.json(_PATH)
-    except TeacherError as error:
-        if status_of(error) == 404:
-            return None
-        raise
+    body = account(sender)
+    if body is None:
+        return None
     try:
         features, name = body.get("features"), body.get("name")
         return Quota(

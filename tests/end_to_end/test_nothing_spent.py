@@ -216,6 +216,14 @@ class Network(nn.Linear):
         return super().forward(images.flatten(1))
 return Network(64, num_classes)
 """
+_FULL_BATCHES_FAIL = """
+class Network(nn.Linear):
+    def forward(self, images):
+        if len(images) > 4:
+            raise ArithmeticError("more than 4")
+        return super().forward(images.flatten(1))
+return Network(64, num_classes)
+"""
 
 FAULTS: dict[str, list[Fault]] = {
     "device": [Fault("training.device: expected a CUDA device", CONFIG, {"training.device": "cuda"})],
@@ -299,7 +307,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("got others in '1.bias'", CONFIG, before=_network(_DRAWS_FROM_THE_SYSTEM)),
         Fault("expected a positive weight", CONFIG, {"method.weight": 0, "method.label_weight": 0}),
         Fault("got torch.float32 [10]", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
-        Fault("in 10 classes, got ArithmeticError: mine", CONFIG, before=_network(_TRAINING_FAILS)),
+        Fault("ArithmeticError: mine", CONFIG, before=_network(_TRAINING_FAILS)),
+        Fault("ArithmeticError: more than 4", CONFIG, before=_network(_FULL_BATCHES_FAIL)),
         Fault("Wrong image height", CONFIG, {"student.network": "torchvision:vit_b_32"}),
         Fault(
             "the network has no layer 'absent'",

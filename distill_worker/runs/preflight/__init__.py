@@ -116,7 +116,7 @@ WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     ),
     Check(
         "dry-pass",
-        "The student can be built; it takes a training step on made-up outputs, classifies one image, and can be saved",
+        "The student can be built; it takes a training step on made-up outputs, classifies images, and can be saved",
         lambda lesson: lesson.weights_bytes,
     ),
     Check("disk-space", "The disk has space for the student and its checkpoints", check_run_directory),

@@ -1,36 +1,32 @@
 """The dry pass: one training step of a run on made-up outputs, before the real ones are bought.
 
 It builds the student that the run will train, and does everything that training will do with it: the forward and
-backward pass of a small batch through the run's own objective, the evaluation of one image, the weights file.
+backward pass of a batch through the run's own objective, the evaluation of a batch and of one image, the weights file.
 
 Invariant: it writes nothing, and the run's result is the same with and without it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection.features import outputs_of
-from distill_worker.errors import ConfigError, WorkerError
+from distill_worker.errors import ConfigError
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.train_student import card_of, device_of, initialised, training_set
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step
+from distill_worker.training.network_errors import translated_errors
 from distill_worker.training.teacher_logits import TeacherLogits
 from shared.networks.draws import kept_draws
 from shared.output_kinds import LABEL, LOGITS, PROBABILITIES, TOP_K, OutputKind
 from shared.weights import weights_bytes
 
-_BATCH_SIZE: Final = 4
-"""Enough for batch normalisation, and quick with a large network."""
-_LONGEST_REASON: Final = 300
-
 
 def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int:
-    """Take the first step of a training, evaluate one image, and throw the student away; the size of its weights file.
+    """Take the first step of a training, evaluate images, and throw the student away; the size of its weights file.
 
     Args:
         config: the training; in rounds, that of one round.
@@ -41,18 +37,13 @@ def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int
         ConfigError: the network cannot be trained on these data and outputs.
     """
     device = device_of(config.training.device)
-    with kept_draws():
-        try:
-            return _pass(config, samples, teacher, device)
-        except WorkerError:
-            raise
-        except Exception as error:  # the code of a network may raise anything
-            dataset, reason = samples.dataset, " ".join(str(error).split())[:_LONGEST_REASON]
-            raise ConfigError(
-                f"student.network: expected {config.student.network} to train on images of shape "
-                f"{list(dataset.image_shape)} in {len(dataset.class_names)} classes, got {type(error).__name__}: "
-                f"{reason}"
-            ) from error
+    dataset = samples.dataset
+    expected = (
+        f"{config.student.network} to train on images of shape {list(dataset.image_shape)} in "
+        f"{len(dataset.class_names)} classes"
+    )
+    with kept_draws(), translated_errors(expected):
+        return _pass(config, samples, teacher, device)
 
 
 def made_up(kind: OutputKind, shape: Sequence[int], samples: int) -> Tensor:
@@ -78,9 +69,10 @@ def _pass(config: RunConfig, samples: Samples, teacher: TeacherLogits, device: t
     if config.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     network, objective = network.to(device), objective.to(device)
-    take_first_step(network, objective, data, config.training, batch_size=_batch_size(config))
-    images, labels = (part[:1].to(device) for part in (dataset.test.images, dataset.test.labels))
-    count_correct(network, images, labels, mean=dataset.mean, std=dataset.std)
+    take_first_step(network, objective, data, config.training)
+    for size in (config.training.batch_size, 1):
+        images, labels = (part[:size].to(device) for part in (dataset.test.images, dataset.test.labels))
+        count_correct(network, images, labels, mean=dataset.mean, std=dataset.std)
     card = card_of(config, dataset, None, teacher)
     if config.budget.rounds > 1:
         outputs_of(network, card, dataset.train.images[:1])
@@ -99,9 +91,3 @@ def _check_same_weights(config: RunConfig, first: Mapping[str, Tensor], second: 
                 f"from one seed, got others in {name!r}; make a new network at each call, and draw its weights from "
                 "torch's, Python's or NumPy's global generator"
             )
-
-
-def _batch_size(config: RunConfig) -> int:
-    """The samples in the batch of a dry pass, which the run's methods accept."""
-    largest_group = max((getattr(method, "k", 2) for method in config.methods), default=2)
-    return min(config.training.batch_size, max(_BATCH_SIZE, largest_group))

@@ -1,5 +1,6 @@
 """A paid answer that cannot be read is kept as it arrived, not bought again, and read when the settings are mended."""
 
+import gzip
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -52,7 +53,7 @@ class Vendor:
         self.keys.append(request.headers["Idempotency-Key"])
         body = self.bodies.pop(0) if len(self.bodies) > 1 else self.bodies[0]
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return httpx.Response(200, content=content, headers=self.headers)
+        return httpx.Response(200, stream=httpx.ByteStream(content), headers=self.headers)
 
     @property
     def charged(self) -> int:
@@ -422,3 +423,41 @@ def test_where_repeats_are_free_the_same_request_is_repeated_under_its_key(cache
     assert (made.reopened_samples, len(made.to_buy), made.blocked, bought) == (12, 0, 0, 12)
     assert len(set(vendor.keys)) == 1
     assert _statuses(cache) == ["done"]
+
+
+BROKEN = b"\x1f\x8b\x08 broken"
+"""No gzip, although it begins so."""
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "x-unknown"])
+def test_answer_that_cannot_be_decoded_is_kept_as_it_arrived(cache: Cache, samples: Samples, encoding: str) -> None:
+    """It was paid, however wrong its Content-Encoding is."""
+    one = dict(list(samples.items())[:1])
+    vendor = Vendor(BROKEN, headers={"Content-Encoding": encoding})
+    expected = rf"its Content-Encoding is {encoding}, and it cannot be decoded so.*kept and not bought again"
+    with _order(vendor, cache, one) as order, pytest.raises(AnswerUnread, match=expected):
+        _buy(order, one)
+    with _order(vendor, cache, one) as order, pytest.raises(PlanRefused, match="Content-Encoding"):
+        _buy(order, one)
+    with _order(vendor, cache, one) as order, cache.reading() as connection:
+        (kept,) = kept_answers(connection, order.description.id, order.description.source)
+        raw = raw_answer(connection, kept)
+    assert (raw.content, raw.headers["content-encoding"]) == (BROKEN, encoding)
+    assert (vendor.charged, _statuses(cache)) == (1, ["unread"])
+    with _oip_order(vendor, cache) as order, pytest.raises(AnswerUnread, match="Content-Encoding"):
+        _plan_and_buy(order)
+
+
+def test_plain_answer_that_a_proxy_calls_compressed_is_read(cache: Cache, samples: Samples) -> None:
+    vendor = Vendor(GOOD, headers={"Content-Encoding": "gzip"})
+    with _order(vendor, cache, samples) as order:
+        assert _buy(order, samples) == len(samples)
+
+
+def test_compressed_answer_is_read_and_kept_decoded(cache: Cache, samples: Samples) -> None:
+    one = dict(list(samples.items())[:1])
+    vendor = Vendor(gzip.compress(json.dumps(LYNX).encode()), headers={"Content-Encoding": "gzip"})
+    with _order(vendor, cache, one) as order, pytest.raises(AnswerUnread, match="'lynx'"):
+        _buy(order, one)
+    with _order(vendor, cache, one, labels=MENDED) as order:
+        assert plan(order).cached == 1

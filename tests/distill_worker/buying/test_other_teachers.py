@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distill_worker.buying.other_teachers import held_of_others
-from distill_worker.cache import Cache
+from distill_worker.cache import Cache, RawAnswer
 from tests.distill_worker.purchases import intend
 
 KEYS = [bytes([index]) * 32 for index in range(6)]
@@ -46,7 +46,8 @@ def test_another_address_or_version_may_be_the_same_teacher(cache: Cache, one: s
     assert (row.teacher_id, row.samples, row.may_be_the_same) == (other, 2, same)
     assert ("teacher.url" in str(row)) is same
     assert str(row).startswith(
-        f"2 samples to buy have their outputs in the cache, or in an open purchase, from teacher {other}"
+        "2 samples to buy have their outputs in the cache, in an open purchase, or in a kept answer, "
+        f"from teacher {other}"
     )
 
 
@@ -68,3 +69,21 @@ def test_open_purchase_counts_because_it_may_have_been_charged(cache: Cache) -> 
     intend(cache, cache.order(other, ["logits"]), KEYS[:2], payer="alice")
     assert [row.samples for row in held_of_others(cache, HERE, ["logits"], KEYS)] == [2]
     assert held_of_others(cache, HERE, ["features.a"], KEYS) == ()
+
+
+def test_kept_answer_counts_because_it_was_paid(cache: Cache) -> None:
+    """Under the other address it would be read again for nothing, if its settings are mended."""
+    other = "http://localhost:8000/m/1"
+    purchase = intend(cache, cache.order(other, ["logits"]), KEYS[:2], payer="alice")
+    cache.keep(purchase, RawAnswer(b"junk", {}, asked_of=other, answered_by=other), reason="not readable")
+    (row,) = held_of_others(cache, HERE, ["logits"], KEYS)
+    assert (row.teacher_id, row.samples, row.may_be_the_same) == (other, 2, True)
+    assert held_of_others(cache, HERE, ["features.a"], KEYS) == ()
+
+
+def test_open_purchase_of_several_kinds_counts_for_each_of_them(cache: Cache) -> None:
+    """Also if the other teacher has no outputs of one kind alone."""
+    other = "http://localhost:8000/m/1"
+    intend(cache, cache.order(other, ["label", "logits"]), KEYS[:2], payer="alice")
+    for kinds in (["label"], ["logits"], ["label", "logits"]):
+        assert [row.samples for row in held_of_others(cache, HERE, kinds, KEYS)] == [2]

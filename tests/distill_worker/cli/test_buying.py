@@ -227,8 +227,8 @@ def test_same_teacher_under_another_address_is_not_paid_unasked(
     monkeypatch.setenv("TEACHER_URL", first.replace("127.0.0.1", "localhost"))
     planned = command("plan", config)
     assert (
-        f"10 samples to buy have their outputs in the cache, or in an open purchase, from teacher {first}/teacher/t"
-        in planned.stdout
+        f"10 samples to buy have their outputs in the cache, in an open purchase, or in a kept answer, "
+        f"from teacher {first}/teacher/t" in planned.stdout
     )
     assert "TEACHER_URL" in planned.stdout
     ended = command("fetch", config)

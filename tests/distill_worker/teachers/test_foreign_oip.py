@@ -12,10 +12,10 @@ from distill_worker.buying.fetch import fetch
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import plan
 from distill_worker.cache import Cache
-from distill_worker.errors import TeacherChanged, TeacherError
+from distill_worker.errors import PlanRefused, TeacherChanged, TeacherError
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
-from tests.distill_worker.purchases import cached_outputs
+from tests.distill_worker.purchases import cached_outputs, intend
 from tests.endurance import HANG_SECONDS
 from tests.foreign.oip_server import ForeignModel, served
 
@@ -99,6 +99,45 @@ def test_model_without_versions_is_known_by_the_one_that_is_configured() -> None
             description = teacher.describe()
             answer = teacher.buy(IMAGE, description=description, idempotency_key="k")
     assert description.id == answer.teacher_id == f"{url}/classifier/june"
+
+
+def test_version_that_answers_state_counts_also_if_the_server_lists_none(
+    samples: Mapping[bytes, NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    """So outputs of two versions never lie under the one configured name; and only one request is spent to see it."""
+    model = ForeignModel(_predict, version=None, version_in_answers="7")
+    with served(model) as url, Cache(tmp_path / "cache.sqlite") as cache:
+        with _client(url, model_version="1") as teacher:
+            order = PurchaseOrder(teacher, teacher.describe(), cache, samples, request_size=5, concurrency=3)
+            with cache.buying() as buyer, pytest.raises(TeacherChanged, match=r"got one of .*/classifier/7: "):
+                fetch(order, plan(order), samples, buyer=buyer)
+            assert model.charged == [5]
+            with pytest.raises(PlanRefused, match=r"got answers of .*/classifier/7 for 5 of these samples"):
+                plan(order)
+        with _client(url, model_version="7") as teacher:
+            order = PurchaseOrder(teacher, teacher.describe(), cache, samples, request_size=5, concurrency=3)
+            with cache.buying() as buyer:
+                fetch(order, plan(order), samples, buyer=buyer)
+        assert cache.streams("logits").keys() == {f"{url}/classifier/1", f"{url}/classifier/7"}
+        assert len(cache.holdings(cache.stream(f"{url}/classifier/1", "logits"))) == 0
+    assert sum(model.charged) == len(samples)
+
+
+def test_outputs_under_a_configured_name_cost_a_word_before_they_are_bought_again(
+    samples: Mapping[bytes, NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    """Earlier versions of this program kept what a server without versions answered under the configured name."""
+    model = ForeignModel(_predict, version=None, version_in_answers="7")
+    with served(model) as url, Cache(tmp_path / "cache.sqlite") as cache:
+        june = f"{url}/classifier/june"
+        purchase = intend(cache, cache.order(june, ["logits"]), list(samples), payer="")
+        cache.complete(purchase, {"logits": np.zeros((len(samples), 3), np.float32)})
+        with _client(url, model_version="june") as teacher:
+            assert plan(PurchaseOrder(teacher, teacher.describe(), cache, samples)).to_buy == ()
+        with _client(url, model_version="7") as teacher:
+            (held,) = plan(PurchaseOrder(teacher, teacher.describe(), cache, samples)).held_of_others
+        assert (held.teacher_id, held.samples, held.may_be_the_same) == (june, len(samples), True)
+    assert model.charged == []
 
 
 def _of_versions(*versions: str) -> ForeignModel:

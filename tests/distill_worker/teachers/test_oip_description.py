@@ -167,11 +167,22 @@ def test_policy_that_is_not_told_leaves_what_the_model_offers(policy: object) ->
     assert set(_of_ours(policy).outputs) == kinds
 
 
-@pytest.mark.parametrize("answer", [refusal(401), refusal(404), httpx.Response(200, text="<html>")])
-def test_quota_that_is_not_told_is_no_reason_not_to_describe(answer: httpx.Response) -> None:
-    """Whoever asks for the quota itself is told what is wrong."""
-    with Server(httpx.Response(200, json=OURS), httpx.Response(200, json=METADATA), answer).teacher() as teacher:
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+def test_server_without_quotas_is_described(status: int) -> None:
+    """Triton answers 400 to a path that it does not have."""
+    answers = [httpx.Response(200, json=OURS), httpx.Response(200, json=METADATA), httpx.Response(status)]
+    with Server(*answers).teacher() as teacher:
         assert "logits" in teacher.describe().outputs
+        assert teacher.quota() is None
+
+
+@pytest.mark.parametrize("answer", [refusal(401), refusal(403), httpx.Response(200, text="<html>")])
+def test_quota_that_cannot_be_read_is_an_error_at_once(answer: httpx.Response) -> None:
+    """Without the key's id, its open purchases would look like those of another account."""
+    with Server(httpx.Response(200, json=OURS), httpx.Response(200, json=METADATA), answer).teacher() as teacher:
+        for read in (teacher.describe, teacher.quota):
+            with pytest.raises(TeacherError, match=r"401|403|/v1/quota: expected JSON"):
+                read()
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def _asked_with_the_key(request: httpx.Request, path: str) -> bool:
 
 def test_key_in_the_url_of_an_open_inference_server_is_used_and_not_told() -> None:
     answers = [{"name": "triton", "extensions": []}, {**METADATA, "versions": ["1"]}]
-    server = Server(*(httpx.Response(200, json=answer) for answer in answers), refusal(401))
+    server = Server(*(httpx.Response(200, json=answer) for answer in answers), refusal(404), refusal(401))
     with server.teacher(url=SECRET) as teacher:
         described = teacher.describe()
         with pytest.raises(TeacherError) as raised:

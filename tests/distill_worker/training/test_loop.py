@@ -325,6 +325,19 @@ def test_loss_that_is_not_finite_ends_the_run_and_says_what_to_lower(directory: 
     assert not (directory.path / "metrics.jsonl").exists()
 
 
+def test_network_that_fails_in_training_ends_it_with_one_sentence(directory: RunDirectory) -> None:
+    """Its code may raise anything, and the outputs were paid for."""
+
+    def fail(_: Batch) -> dict[str, Tensor]:
+        raise KeyError("mine")
+
+    expected = (
+        r"expected the network to take step 1, got KeyError: 'mine'\. The outputs that were bought stay in the cache"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        train(_network(), Probe(fail), _data(), Training(steps=3), directory)
+
+
 def test_papers_protocol_drops_the_rate_three_times_and_ends(directory: RunDirectory) -> None:
     """Nothing is learned at a rate of almost nothing: the first epoch is best, and patience runs out every 2 epochs."""
     training = PAPER.model_copy(update={"learning_rate": 1e-12})
