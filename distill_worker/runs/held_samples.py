@@ -11,6 +11,7 @@ from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import CacheError, ConfigError, PlanRefused, counted
 from distill_worker.methods import Mixing, method_name
 from distill_worker.runs.candidate_pool import CandidatePool
+from distill_worker.runs.purchase import configured_teacher
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import find_held
@@ -39,12 +40,14 @@ def held_samples(config: RunConfig, cache: Cache, teacher_id: str | None = None)
 
     Raises:
         ConfigError: the run has no such part: it uses no teacher, buys in rounds, or buys
-            mixtures. Or there are samples of several teachers, and `teacher_id` is None.
+            mixtures. Or there are samples of several teachers, and neither `teacher_id` nor the configuration
+            names one.
         CacheError: fewer than 2 samples are in the cache.
     """
     _check_has_parts(config)
     samples = selected_samples(config, keep=False).samples
     keys = list(samples.wanted)
+    teacher_id = teacher_id or configured_teacher(config, samples.wanted, cache)
     owner, held = find_held(cache, keys, teacher_id, config.teacher_kinds, config.teacher.output)
     pool = CandidatePool.of(samples.dataset, config)
     in_order = [samples.chosen[row] for row in samples.ranked_rows if samples.keys[row] in held]
