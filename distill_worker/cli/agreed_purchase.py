@@ -1,4 +1,4 @@
-"""One purchase from the command line: show the price, get an agreement to it, buy, and show the progress."""
+"""One purchase from the command line: show the price, get consent to it, buy, and show the progress."""
 
 import sys
 import time
@@ -130,9 +130,9 @@ def is_terminal() -> bool:
 
 
 def agree(plan: Plan, consent: Consent, *, source: purchase.Source | None, is_counted: bool) -> bool:
-    """Show the price and get an agreement to it; whether no more than this price may be spent.
+    """Show the price and get the user's consent to it; whether no more than this price may be spent.
 
-    No other function asks for an agreement.
+    No other function asks for consent.
 
     Args:
         plan: the whole purchase.

@@ -28,8 +28,9 @@ from distill_worker.runs.targets import count_held
 def plan(
     config_file: ConfigFile, overrides: Overrides = None, max_calls: MaxCalls = None, as_json: AsJson = False
 ) -> None:
-    """Show what a run would cost in calls, money and time; spend nothing. Exit status 5 if the quota cannot pay.
+    """Show what a run would cost in calls, money and time; spend nothing.
 
+    It ends with the exit status that the purchase would end with, such as 5 if the quota cannot pay.
     If the teacher cannot be reached, it shows what is wanted and cached, and ends with status 4.
     """
     config = load_config(config_file, overrides or (), on_note=say)

@@ -174,6 +174,7 @@ def _train_all(
 ) -> list[dict[str, Any]]:
     results: dict[int, dict[str, Any]] = {}
     notes: list[str] = []
+    warnings: set[str] = set()
     title = f"students ({cells[0].config.student.network})"
     # Each process loads torch by itself, because the threads of a forked process may hang.
     context = multiprocessing.get_context("spawn")
@@ -189,8 +190,11 @@ def _train_all(
         try:
             for future in as_completed(running):
                 index = running[future]
-                results[index], noted = future.result()
+                results[index], noted, doubts = future.result()
                 notes += noted
+                for warning in set(doubts) - warnings:  # many students learn from the same outputs
+                    display.note(warning)
+                warnings.update(doubts)
                 move(len(results), f"{cells[index].label}, n = {cells[index].n}, seed {cells[index].seed}")
         except BaseException:
             # Students that were not begun must not delay the end.
@@ -212,15 +216,16 @@ def _kept(result: dict[str, Any]) -> dict[str, Any]:
 
 def _train_cell(
     document: dict[str, Any], teacher_id: str, kinds: tuple[str, ...], fresh: bool
-) -> tuple[dict[str, Any], list[str]]:
-    """Train one student, in a process of its own; its result, and the lines to show."""
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Train one student, in a process of its own; its result, the lines to show, and the warnings."""
     config = RunConfig.model_validate(document)
     samples, notes = _samples(config), list[str]()
     if not config.needs_teacher:
-        return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes
+        return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes, []
     with Cache(config.output.cache) as cache:
         bought = load_bought(cache, config, samples, teacher_id, kinds)
-    return train_student(config, samples, *bought, fresh=fresh, note=notes.append), notes
+    doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
+    return train_student(config, samples, *bought, fresh=fresh, note=notes.append), notes, doubts
 
 
 def _runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:
