@@ -61,7 +61,7 @@ def run_comparison(
         display: shows the progress.
 
     Raises:
-        CacheError: `max_calls` left some outputs for later; nothing was trained.
+        PlanRefused: `max_calls` left some outputs for later; nothing was trained.
         WorkerError: see `preflight.check_sales` and `purchase.buy`.
     """
     started = time.perf_counter()
@@ -85,7 +85,7 @@ def run_comparison(
                 description = client.describe()
                 preflight.check_sales(all_runs, description, cache)
                 orders = joint_orders(runs, client, description, cache, max_calls=max_calls)
-                bought = _buy(comparison, runs, client, orders, on_plan or _within_quota, display)
+                bought = _buy(comparison, runs, client, orders, on_plan or within_quota, display)
         kinds = kinds_of_cells(comparison.cells, runs, description, cache)
         noted = (runs or all_runs)[0]
         for line in classes.notes(noted.config, noted.samples.dataset, description.class_names):
@@ -157,7 +157,8 @@ def _buy(
     }
 
 
-def _within_quota(plan: Plan) -> bool:
+def within_quota(plan: Plan) -> bool:
+    """Check the plan of a purchase that needs no agreement; its price is no limit. Raises `PlanRefused`."""
     preflight.check_plan(plan)
     return False
 

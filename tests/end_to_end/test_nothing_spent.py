@@ -357,6 +357,14 @@ FAULTS: dict[str, list[Fault]] = {
     "kept-answers": [Fault("cannot be read", REJECTED, foreign=_foreign(), earlier=_unreadable)],
     "limit": [Fault("--max-calls: expected at least 4", REJECTED, earlier=_left_open, arguments=("--max-calls", "2"))],
     "quota": [Fault("budget.n: expected a quota for 10 calls", REJECTED, quota=3)],
+    "rounds": [
+        Fault(
+            "budget.n: expected a quota for 10 calls in this and later rounds",
+            REJECTED,
+            {"budget.strategy": "entropy", "budget.rounds": 2},
+            quota=7,
+        )
+    ],
 }
 """The faults of each check, by the name of the check."""
 

@@ -133,6 +133,11 @@ WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
         Plan.check_answers,
     ),
     Check("quota", "The quota suffices", Plan.check_quota),
+    Check(
+        "rounds",
+        "In rounds: the quota suffices for the later rounds, as far as `--max-calls` lets them buy",
+        Plan.check_rounds,
+    ),
     Check("limit", "`--max-calls` suffices for an open purchase, which is repeated first", Plan.check_limit),
 )
 
