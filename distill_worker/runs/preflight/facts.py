@@ -103,7 +103,8 @@ class Lesson:
     class_order: tuple[int, ...] | None = None
     """For each class of the data, its place among the teacher's; None if both have the same order."""
     like: "Lesson | None" = None
-    """A lesson that differs only in seeds, the number of samples, and places of files: its dry pass counts for both."""
+    """A lesson that differs only in seeds, places of files and samples beyond a batch: its dry pass counts for
+    both."""
 
     @property
     def likeness(self) -> str:
@@ -118,7 +119,8 @@ class Lesson:
                 "corruption": True,
             },
         )
-        return repr((settings, {kind: tuple(shape) for kind, shape in self.outputs.items()}))
+        batch = min(self.run.config.training.batch_size, len(self.run.samples.images))
+        return repr((settings, batch, {kind: tuple(shape) for kind, shape in self.outputs.items()}))
 
     @cached_property
     def teacher(self) -> TeacherLogits:
