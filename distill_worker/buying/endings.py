@@ -59,7 +59,8 @@ def with_advice(failure: Exception, bought: int, plan: Plan, *, repeats_are_free
     if isinstance(failure, AnswerUnread):
         kept = AnswerUnread(
             f"{failure}. It was paid, so it is kept and not bought again. {_bought(bought, plan.outstanding)}; nothing "
-            "more was sent. Mend [teacher] and run the same command again: it reads the kept answer without a request"
+            "more was sent. Correct [teacher] and run the same command again: it reads the kept answer, without a "
+            "request"
         )
         kept.__cause__ = failure
         return kept
@@ -80,6 +81,7 @@ def with_advice(failure: Exception, bought: int, plan: Plan, *, repeats_are_free
     return advised
 
 
+<<<<<<< HEAD
 def _may_be_charged(failure: WorkerError) -> bool:
     """Whether a request was sent, and it is open whether it was charged."""
     if isinstance(failure, TeacherUnavailable):
@@ -88,6 +90,9 @@ def _may_be_charged(failure: WorkerError) -> bool:
 
 
 def beyond_agreement(samples: int, bought: int) -> str:
+=======
+def beyond_consent(samples: int, bought: int) -> str:
+>>>>>>> main
     """The message about samples that would exceed the agreed number of calls."""
     return (
         f"{_bought(bought)}; not sent: {counted(samples, 'sample')}, which other workers left unbought and which would "

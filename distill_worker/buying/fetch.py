@@ -156,7 +156,7 @@ class _Purchases:
             repeats_are_free = self._order.description.repeats_are_free
             raise endings.with_advice(self._failure, self.bought, self._plan, repeats_are_free=repeats_are_free)
         if claims.over_limit:
-            raise PlanRefused(endings.beyond_agreement(claims.over_limit, self.bought))
+            raise PlanRefused(endings.beyond_consent(claims.over_limit, self.bought))
         if claims.unread:
             raise PlanRefused(endings.unread(len(claims.unread), self.bought))
         if claims.uncertain:
