@@ -81,7 +81,6 @@ def with_advice(failure: Exception, bought: int, plan: Plan, *, repeats_are_free
     return advised
 
 
-<<<<<<< HEAD
 def _may_be_charged(failure: WorkerError) -> bool:
     """Whether a request was sent, and it is open whether it was charged."""
     if isinstance(failure, TeacherUnavailable):
@@ -89,10 +88,7 @@ def _may_be_charged(failure: WorkerError) -> bool:
     return isinstance(failure, TeacherError) and not isinstance(failure, TeacherRefused | TeacherChanged)
 
 
-def beyond_agreement(samples: int, bought: int) -> str:
-=======
 def beyond_consent(samples: int, bought: int) -> str:
->>>>>>> main
     """The message about samples that would exceed the agreed number of calls."""
     return (
         f"{_bought(bought)}; not sent: {counted(samples, 'sample')}, which other workers left unbought and which would "
