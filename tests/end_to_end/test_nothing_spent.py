@@ -152,13 +152,13 @@ def _no_leases(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
     return {}
 
 
-def _full_disk(place: str) -> Before:
-    """The disk of a folder is full, by what the system says."""
+def _full_disk(place: str, *, free: int = 0) -> Before:
+    """The disk of a folder is full, or almost, by what the system says."""
 
     def fill(folder: Path, patch: pytest.MonkeyPatch) -> Mapping[str, Any]:
         (folder / "cache").mkdir()
         full = folder / place
-        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0 if Path(path) == full else 10**12))
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free if Path(path) == full else 10**12))
         return {"output.cache": str(folder / "cache" / "cache.sqlite")}
 
     return fill
@@ -178,6 +178,23 @@ import numpy
 network = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
 network[1].bias.data += torch.from_numpy(numpy.random.default_rng().random(num_classes)).float()
 return network
+"""
+
+
+_HIDDEN_DRAWS = """
+import numpy
+factor = float(numpy.random.default_rng().random())
+class Scaled(nn.Linear):
+    def forward(self, images):
+        return super().forward(images) * factor
+return nn.Sequential(nn.Flatten(), Scaled(64, num_classes))
+"""
+_LATE_BUFFER = """
+class Masked(nn.Linear):
+    def forward(self, images):
+        self.register_buffer("mask", torch.ones(num_classes))
+        return super().forward(images) * self.mask
+return nn.Sequential(nn.Flatten(), Masked(64, num_classes))
 """
 
 
@@ -306,6 +323,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("got others in '1.weight'; make a new network at each call", CONFIG, before=_network(_ONE_FOR_ALL)),
         Fault("got others in '1.bias'", CONFIG, before=_network(_DRAWS_FROM_THE_SYSTEM)),
         Fault("expected a positive weight", CONFIG, {"method.weight": 0, "method.label_weight": 0}),
+        Fault("to give the same logits when it is loaded", CONFIG, before=_network(_HIDDEN_DRAWS), commands=("run",)),
+        Fault("got '1.mask' made", CONFIG, before=_network(_LATE_BUFFER), commands=("run",)),
         Fault("got torch.float32 [10]", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
         Fault("ArithmeticError: mine", CONFIG, before=_network(_TRAINING_FAILS)),
         Fault("ArithmeticError: more than 4", CONFIG, before=_network(_FULL_BATCHES_FAIL)),
@@ -331,13 +350,24 @@ FAULTS: dict[str, list[Fault]] = {
     "cache": [
         Fault("cache of bought outputs cannot be used", FILE, before=_no_leases),
     ],
-    "cache-space": [Fault("MB of free disk space for the outputs", FILE, before=_full_disk("cache/cache.sqlite"))],
+    "cache-space": [
+        Fault("MB of free disk space for the outputs", FILE, before=_full_disk("cache/cache.sqlite")),
+        Fault("got 1.0 MB. Nothing was spent", FILE, before=_full_disk("cache/cache.sqlite", free=1_000_000)),
+    ],
     "agreement": [
         Fault("than by chance", REJECTED, {"budget.n": 80}, earlier=_disagreeing),
     ],
     "kept-answers": [Fault("cannot be read", REJECTED, foreign=_foreign(), earlier=_unreadable)],
     "limit": [Fault("--max-calls: expected at least 4", REJECTED, earlier=_left_open, arguments=("--max-calls", "2"))],
     "quota": [Fault("budget.n: expected a quota for 10 calls", REJECTED, quota=3)],
+    "rounds": [
+        Fault(
+            "budget.n: expected a quota for 10 calls in this and later rounds",
+            REJECTED,
+            {"budget.strategy": "entropy", "budget.rounds": 2},
+            quota=7,
+        )
+    ],
 }
 """The faults of each check, by the name of the check."""
 
