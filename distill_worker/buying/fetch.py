@@ -244,7 +244,7 @@ def abandon(order: PurchaseOrder, plan: Plan) -> None:
     They are open purchases, or have kept answers that cannot be read. Those of a running worker stay as they are.
     """
     cache, source = order.cache, order.description.source
-    cache.abandon(order.description.id, lambda purchase: purchase.id in plan.given_up, source=source)
+    cache.abandon(order.description.id, plan.given_up, source=source)
 
 
 def _image(images: Mapping[bytes, Images], key: bytes) -> Images:
