@@ -61,6 +61,9 @@ class OipTeacher:
     def use_files(self, files: Files) -> None:
         """Nothing: the protocol takes pixels."""
 
+    def content_id(self, image: NDArray[np.uint8]) -> None:
+        """None: samples with the same pixels are one sample."""
+
     def stop(self) -> None:
         """See `Teacher.stop`."""
         self._sender.stop()
