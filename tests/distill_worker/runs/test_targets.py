@@ -114,7 +114,7 @@ def test_teachers_that_told_different_kinds_need_a_choice(cache: Cache) -> None:
     with pytest.raises(WorkerError, match=r"several.*--teacher-id.*t.*u"):
         find_bought(cache, KEYS, None, ["logits"])
     assert find_bought(cache, KEYS, "u", ["logits"]) == ("u", ("label",))
-    with pytest.raises(WorkerError, match=r"\(logits or another distribution\) of teacher v .*in the cache: t, u"):
+    with pytest.raises(WorkerError, match=r"\(logits or another distribution\) of teacher v .*teachers in .*: t, u"):
         find_bought(cache, KEYS, "v", ["logits"])
 
 
