@@ -209,7 +209,7 @@ def _check_directory(run: Run) -> None:
     """
     directory, identity = RunDirectory(run.config.output.directory), run.config.identity
     directory.check(identity if run.trains else identity.without("budget", "n"), fresh=run.fresh)
-    if run.trains:
+    if run.trains and (run.fresh or directory.result_of(identity, partial=True) is None):
         directory.check_idle()
 
 
