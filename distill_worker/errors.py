@@ -63,7 +63,7 @@ class RunError(WorkerError):
 
 
 class PlanRefused(WorkerError):
-    """A purchase was rejected before its next request: by quota, agreement, outputs, or another API key's purchase."""
+    """A purchase was rejected before its next request: by quota, consent, labels, outputs, or another key's."""
 
     exit_status = ExitStatus.PURCHASE_REJECTED
 

@@ -1,4 +1,4 @@
-"""The contract between teacher and worker: what would corrupt data if one side changed it alone.
+"""What both programs must have alike: if one changed it alone, data would be corrupted, weights not load, money lost.
 
-Exit statuses and the wording of wrong settings are here too, so that both programs say the same of the same mistake.
+Exit statuses and the wording of errors are here too: both programs say the same of the same mistake.
 """

@@ -22,7 +22,10 @@ class ExitStatus(IntEnum):
     WRONG_USAGE = 2, "the command line, an environment variable or the configuration is wrong"
     UNUSABLE_FILE = 3, "a file, data set, cache, ledger or run directory cannot be used"
     UNUSABLE_TEACHER = 4, "the teacher cannot be reached or used"
-    PURCHASE_REJECTED = 5, "a purchase was rejected: quota, price, or no agreement"
+    PURCHASE_REJECTED = (
+        5,
+        "a purchase was rejected: by quota, price or missing consent, or because teacher and data do not fit",
+    )
     DIFFERENCE = 6, "a check reported a difference or damage"
     INTERRUPTED = 130, "interrupted"
 

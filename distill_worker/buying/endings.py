@@ -57,7 +57,8 @@ def with_advice(failure: Exception, bought: int, plan: Plan) -> Exception:
     if isinstance(failure, AnswerUnread):
         kept = AnswerUnread(
             f"{failure}. It was paid, so it is kept and not bought again. {_bought(bought, plan.outstanding)}; nothing "
-            "more was sent. Mend [teacher] and run the same command again: it reads the kept answer without a request"
+            "more was sent. Correct [teacher] and run the same command again: it reads the kept answer, without a "
+            "request"
         )
         kept.__cause__ = failure
         return kept
@@ -70,7 +71,7 @@ def with_advice(failure: Exception, bought: int, plan: Plan) -> Exception:
     return advised
 
 
-def beyond_agreement(samples: int, bought: int) -> str:
+def beyond_consent(samples: int, bought: int) -> str:
     """The message about samples that would exceed the agreed number of calls."""
     return (
         f"{_bought(bought)}; not sent: {counted(samples, 'sample')}, which other workers left unbought and which would "

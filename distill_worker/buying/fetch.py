@@ -155,7 +155,7 @@ class _Purchases:
         if self._failure is not None:
             raise endings.with_advice(self._failure, self.bought, self._plan)
         if claims.over_limit:
-            raise PlanRefused(endings.beyond_agreement(claims.over_limit, self.bought))
+            raise PlanRefused(endings.beyond_consent(claims.over_limit, self.bought))
         if claims.unread:
             raise PlanRefused(endings.unread(len(claims.unread), self.bought))
         if claims.uncertain:

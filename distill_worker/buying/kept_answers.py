@@ -79,7 +79,7 @@ def why_blocked(samples: int, unread: Mapping[str, int]) -> str:
     reasons = "; ".join(f"{reason} ({counted(number, 'sample')})" for reason, number in most_common_reasons(unread))
     return (
         f"teacher: expected answers that can be read, got {counted(samples, 'sample')} with paid answers that cannot "
-        f"be read: {reasons}. Nothing was spent now. The answers are kept: mend [teacher] and run the same command "
+        f"be read: {reasons}. Nothing was spent now. The answers are kept: correct [teacher] and run the same command "
         "again, which reads them without a request; or give them up and pay again with `distill-worker fetch "
         "--abandon all`"
     )

@@ -17,6 +17,25 @@ from distill_worker.teachers.base import Description, Quota
 from shared.output_kinds import FEATURES
 
 _GET_FEATURES: Final = "Get a key with access to features (`teacher-service keys create --features`)"
+LOWER_N: Final = "lower n"
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What the error of a small quota says, which depends on the configuration and the command."""
+
+    setting: str = "budget.n"
+    """The setting that says how many samples are wanted."""
+    lower: str = LOWER_N
+    """How to want less; empty if that is too late."""
+    is_nested: bool = False
+    """Whether a lower n wants a part of the same samples, so that each sample less is a call less."""
+    part_is_usable: bool = False
+    """Whether `train --held` can train on a part of the samples."""
+    has_max_calls: bool = True
+    """Whether the command has the option --max-calls."""
+    enlarge: str = "get a larger quota"
+    spent: str = "Nothing was spent"
 
 
 @dataclass(frozen=True)
@@ -62,8 +81,9 @@ class Plan:
     """Samples of `to_buy` that were bought from other teachers."""
     given_up: frozenset[int] = frozenset()
     """The ids of the purchases to give up first; their samples are among `to_buy`."""
-    size_setting: str = "budget.n"
-    """The setting that says how many samples are wanted."""
+    advice: Advice = Advice()
+    later: int = 0
+    """Samples that later rounds will select, and buy unless they are cached."""
 
     @property
     def may_be_held(self) -> bool:
@@ -158,11 +178,19 @@ class Plan:
     def check_quota(self) -> None:
         """Raise `PlanRefused` if the quota is too small."""
         if self.quota is not None and self.shortfall:
-            raise PlanRefused(
-                f"{self.size_setting}: expected a quota for {counted(len(self.to_buy), 'call')} "
-                f"({counted(self.wanted, 'sample')} wanted, {self.cached} in the cache), got {self.quota.remaining} of "
-                f"{counted(self.quota.limit, 'call')} left. Nothing was spent. {self._remedies(self.quota)}"
-            )
+            calls = counted(len(self.to_buy), "call")
+            samples = f"{counted(self.wanted, 'sample')} wanted, {self.cached} in the cache"
+            missing = self.shortfall + self.left_out + self.later
+            raise PlanRefused(self._why_short(self.quota, f"{calls} ({samples})", missing))
+
+    def check_rounds(self) -> None:
+        """Raise `PlanRefused` if the quota pays for this round, but not for the later ones, as far as they may buy."""
+        calls = len(self.to_buy) + self.left_out + self.later
+        if self.max_calls is not None:
+            calls = min(calls, max(0, self.max_calls - self.reopened_samples))
+        if self.later and self.quota is not None and not self.shortfall and calls > self.quota.remaining:
+            rounds = f"{counted(calls, 'call')} in this and later rounds"
+            raise PlanRefused(self._why_short(self.quota, rounds, calls - self.quota.remaining))
 
     def check(self) -> None:
         """Raise `PlanRefused` if paid answers cannot be read, or the quota is too small."""
@@ -181,15 +209,28 @@ class Plan:
                 "charged costs nothing"
             )
 
-    def _remedies(self, quota: Quota) -> str:
+    def _why_short(self, quota: Quota, calls: str, missing: int) -> str:
+        return (
+            f"{self.advice.setting}: expected a quota for {calls}, got {quota.remaining} of "
+            f"{counted(quota.limit, 'call')} left. {self.advice.spent}. {self._remedies(quota, missing)}"
+        )
+
+    def _remedies(self, quota: Quota, missing: int) -> str:
+        advice = self.advice
         part = self.reopened_samples or quota.remaining  # open purchases are repeated first, most likely for free
-        buy_part = f"buy a part with --max-calls {part}" if part else ""
-        if self.size_setting != "budget.n":
-            lower = f"Lower {self.size_setting}"
-        else:
-            lower = f"Lower n by {self.shortfall + self.left_out}"
-            buy_part += " and train on it with train --held" if part else ""
-        return ", ".join([lower, *([buy_part] if part else []), "or get a larger quota"])
+        is_new = not self.cached and not self.reopened
+        number = f" by {missing}" if advice.lower == LOWER_N and (advice.is_nested or is_new) else ""
+        remedies = [f"{advice.lower}{number}"] if advice.lower else []
+        note = ""
+        if advice.part_is_usable and part and part + self.cached > 1:
+            remedies.append(f"buy a part with --max-calls {part} and train on it with train --held")
+        elif advice.part_is_usable and self.cached > 1:
+            remedies.append(f"train on the {self.cached} samples in the cache with train --held")
+        elif advice.has_max_calls and part:
+            note = f"; --max-calls {part} buys a part, which needs the rest to be trained on"
+        remedies.append(advice.enlarge)
+        text = ", or ".join([", ".join(remedies[:-1]), remedies[-1]]) if remedies[:-1] else remedies[-1]
+        return text[0].upper() + text[1:] + note
 
 
 def total(plans: Sequence[Plan]) -> Plan:

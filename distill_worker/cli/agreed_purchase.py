@@ -1,4 +1,4 @@
-"""One purchase from the command line: show the price, get an agreement to it, buy, and show the progress."""
+"""One purchase from the command line: show the price, get consent to it, buy, and show the progress."""
 
 import sys
 import time
@@ -16,6 +16,7 @@ from distill_worker.cli.tables_buying import duration, money, show_plan
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, counted
 from distill_worker.runs import classes, preflight, purchase
+from distill_worker.runs.held_samples import advised
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
 from shared.times import to_minute
@@ -76,6 +77,7 @@ def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = Non
 
             def on_plan(plan: Plan) -> bool:
                 nonlocal started
+                plan = advised(plan, config, run.selected)
                 bound = agree(
                     plan, consent, source=purchase.Source.of(config.teacher), is_counted=config.budget.n is not None
                 )
@@ -94,7 +96,10 @@ def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = Non
                 on_answer=classes.judge(config, [samples], description, cache, order.kinds),
             )
             images = samples.images_by_key()
-            return purchase.buy([order], images, address=config.resolved_teacher, on_plan=on_plan, callbacks=callbacks)
+            made, bought = purchase.buy(
+                [order], images, address=config.resolved_teacher, on_plan=on_plan, callbacks=callbacks
+            )
+            return advised(made, config, run.selected), bought
 
 
 def say_notes(config: RunConfig, samples: Samples, class_names: Sequence[str] | None) -> None:
@@ -112,15 +117,22 @@ def say_round(config: RunConfig, selected: SelectedSamples) -> None:
         )
 
 
+def say_later(plan: Plan) -> None:
+    """Print what later rounds will buy, if there are any."""
+    if plan.later:
+        price = "" if plan.price is None else f", for at most {money(plan, plan.later)}"
+        say(f"later rounds buy {plan.later} more, or fewer if some are cached{price}")
+
+
 def is_terminal() -> bool:
     """Whether a user can answer a question."""
     return sys.stdin.isatty() and notes.is_terminal
 
 
 def agree(plan: Plan, consent: Consent, *, source: purchase.Source | None, is_counted: bool) -> bool:
-    """Show the price and get an agreement to it; whether no more than this price may be spent.
+    """Show the price and get the user's consent to it; whether no more than this price may be spent.
 
-    No other function asks for an agreement.
+    No other function asks for consent.
 
     Args:
         plan: the whole purchase.
@@ -132,6 +144,7 @@ def agree(plan: Plan, consent: Consent, *, source: purchase.Source | None, is_co
         PlanRefused: the quota cannot pay, or the user did not agree.
     """
     show_plan(plan, source)
+    say_later(plan)
     preflight.check_plan(plan)
     if not plan.most_calls or consent.max_calls is not None or (consent.yes and (is_counted or consent.everything)):
         return plan.price is not None
@@ -139,7 +152,8 @@ def agree(plan: Plan, consent: Consent, *, source: purchase.Source | None, is_co
     price = "" if plan.price is None else f" for {money(plan, plan.most_calls)}"
     if is_terminal():
         whole = "" if is_counted else ", the whole training set, because budget.n is not set"
-        _ask(f"spend {calls}{price}{whole}?")
+        later = f" now, and up to {plan.later} more in later rounds" if plan.later else ""
+        _ask(f"spend {calls}{price}{whole}{later}?")
         return True
     if not is_counted:
         raise PlanRefused(

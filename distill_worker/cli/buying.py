@@ -6,7 +6,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from distill_worker.buying.plan import Plan
 from distill_worker.buying.plan import plan as plan_purchase
 from distill_worker.buying.reconcile import reconcile as compare_with_teacher
 from distill_worker.cache import Cache
@@ -14,12 +13,13 @@ from distill_worker.cache.database.engine import shown
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import say
 from distill_worker.cli.options import Abandon, All, AsJson, ConfigFile, MaxCalls, Overrides, Yes
-from distill_worker.cli.tables_buying import answers, money, show_plan, show_reconciliation
+from distill_worker.cli.tables_buying import answers, show_plan, show_reconciliation
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, WorkerError, counted
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
+from distill_worker.runs.held_samples import advised
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
 from distill_worker.runs.targets import count_held
 
@@ -27,8 +27,9 @@ from distill_worker.runs.targets import count_held
 def plan(
     config_file: ConfigFile, overrides: Overrides = None, max_calls: MaxCalls = None, as_json: AsJson = False
 ) -> None:
-    """Show what a run would cost in calls, money and time; spend nothing. Exit status 5 if the quota cannot pay.
+    """Show what a run would cost in calls, money and time; spend nothing.
 
+    It ends with the exit status that the purchase would end with, such as 5 if the quota cannot pay.
     If the teacher cannot be reached, it shows what is wanted and cached, and ends with status 4.
     """
     config = load_config(config_file, overrides or (), on_note=say)
@@ -51,7 +52,7 @@ def plan(
             agreed_purchase.say_notes(config, selected.samples, description.class_names)
             cache.save_class_names(description.id, description.class_names)
             order = purchase.make_order(config, selected.samples, teacher, description, cache, max_calls=max_calls)
-            made = plan_purchase(order)
+            made = advised(plan_purchase(order), config, selected)
             preflight.check_plan(made, problems.append)
     except TeacherUnavailable:
         _show_without_teacher(selected, config, as_json=as_json)
@@ -61,14 +62,14 @@ def plan(
         _end_with([*problems, error])
     source = purchase.Source.of(config.teacher)
     if as_json:
-        facts = {**made.facts(), **source.facts(), **selected.facts(), "later_price": made.price_of(selected.later)}
+        facts = {**made.facts(), **source.facts(), **selected.facts(), "later_price": made.price_of(made.later)}
         print(json.dumps(facts))
     else:
         show_plan(made, source, answers)
         if config.budget.n is None:
             say("budget.n is not set: this is the whole training set, which needs --max-calls or --all to be bought")
         agreed_purchase.say_round(config, selected)
-        _say_later(selected, made)
+        agreed_purchase.say_later(made)
     if problems:
         _end_with(problems)
 
@@ -160,13 +161,3 @@ def _show_without_teacher(selected: SelectedSamples, config: RunConfig, *, as_js
         return
     cached = ", ".join(f"{samples} of teacher {owner}" for owner, samples in held.items()) or "0"
     print(f"wanted: {len(keys)}; cached in {shown(place)}: {cached}")
-
-
-def _say_later(selected: SelectedSamples, plan: Plan) -> None:
-    """Print what later rounds will buy, if there are any."""
-    if not selected.later:
-        return
-    price = "" if plan.price is None else f", for at most {money(plan, selected.later)}"
-    say(f"later rounds buy {selected.later} more, or fewer if some are cached{price}")
-    if plan.quota is not None and plan.quota.remaining < len(plan.to_buy) + plan.left_out + selected.later:
-        say(f"the quota is too small for all rounds: {counted(plan.quota.remaining, 'call')} remaining")

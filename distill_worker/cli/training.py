@@ -14,7 +14,8 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import counted
 from distill_worker.methods import method_name
 from distill_worker.runs import classes, preflight
-from distill_worker.runs.held_samples import HeldSamples, held_samples
+from distill_worker.runs.held_samples import HeldSamples, check_complete, held_samples
+from distill_worker.runs.purchase import configured_teacher
 from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
@@ -48,6 +49,7 @@ def train(
     if config.needs_teacher:
         with Cache(config.output.cache, if_absent="error") as cache:
             output = config.teacher.output
+            teacher_id = teacher_id or configured_teacher(config, samples.wanted, cache)
             owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
             bought = load_bought(cache, config, samples, owner, kinds)
             names = cache.class_names(owner)
@@ -80,6 +82,7 @@ def run(
             agreed_purchase.say_notes(config, selected.samples, None)
             return NOTHING_BOUGHT
         made, bought = agreed_purchase.buy(checked_run, consent)
+        check_complete(made, bought)
         consent = consent.after(bought)
         with Cache(config.output.cache) as cache:
             return load_bought(cache, config, selected.samples, made.teacher_id, made.kinds)

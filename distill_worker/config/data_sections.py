@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from distill_worker.config.section import Section
+from distill_worker.config.section import ImageSize, Section
 from distill_worker.data.datasets import DATASETS
 from distill_worker.data.selection import STRATEGIES
 from shared.expectations import no_choice
@@ -20,7 +20,7 @@ class Data(Section):
     """The folder of the data sets that have a fixed place."""
     path: Path | None = None
     """The file or folder of your own data: npz, image-folder, medmnist, hugging-face."""
-    image_size: tuple[int, int] | None = None
+    image_size: ImageSize | None = None
     """Height and width that image files are resized to, if their sizes differ."""
     classes: dict[str, str] = Field(default={})
     """The teacher's name of a class, by the data set's name, for classes whose names differ."""
@@ -42,7 +42,8 @@ class Budget(Section):
     """How many samples the student learns from, and which."""
 
     n: int | None = Field(default=None, ge=2)
-    """Samples of the training set to use, one teacher call each. Default: all of them."""
+    """Samples of the training set to use, one teacher call each. Default: all of them; to buy them needs --all or
+    --max-calls."""
     seed: int = 0
     """The seed of the choice. Under the same seed, a nested strategy keeps all samples of a smaller n in a larger n."""
     strategy: str = "random"

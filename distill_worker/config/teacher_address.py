@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
 from distill_worker.config.answer_path import AnswerFields
-from distill_worker.config.section import Section
+from distill_worker.config.section import ImageSize, Section
 from shared.output_kinds import AUTO, OutputKind
 
 NOT_IN_DESCRIPTION: Final = "not in description"
@@ -56,6 +56,7 @@ class _Address(Section):
     @field_validator("url")
     @classmethod
     def _is_of_http(cls, url: str) -> str:
+        url = url.strip()
         if not url.startswith(("http://", "https://")):
             raise ValueError("expected a URL that begins with http:// or https://")
         return url
@@ -111,15 +112,8 @@ class LabelledScoresAddress(_Address):
     """The image that is sent: `file`, your own file as it is; or `pixels`, the data set's pixels as PNG, which the
     student sees too. `auto` is `file` if the data set has files (image-folder, hugging-face). Images without a file,
     such as mixtures, are sent as PNG."""
-    image_size: tuple[int, int] | None = None
+    image_size: ImageSize | None = None
     """Height and width that the sent image is resized to; it is then sent as PNG. Default: it is not resized."""
-
-    @field_validator("image_size")
-    @classmethod
-    def _is_positive(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
-        if size is not None and min(size) < 1:
-            raise ValueError(f"expected a positive height and width, got {list(size)}")
-        return size
 
     @property
     def description_settings(self) -> dict[str, Any]:

@@ -5,8 +5,8 @@ labels about as often as chance, or less. A purchase stops if both hold:
 
 - the share of samples on which they agree is chance, 1 / classes, or less;
 - so few agreements would have a probability below 1 in 10,000 if the true share were chance + (1 - chance) / 4 or more
-  (one-sided exact binomial test): about 10 samples for a teacher that is never right, and 60 for one of 10 classes that
-  guesses.
+  (one-sided exact binomial test): 10 samples for a teacher of 2 classes that is never right, 24 for one of 10
+  classes, and 60 for one of 10 classes that guesses.
 """
 
 from collections.abc import Mapping, Sequence

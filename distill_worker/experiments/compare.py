@@ -61,7 +61,7 @@ def run_comparison(
         display: shows the progress.
 
     Raises:
-        CacheError: `max_calls` left some outputs for later; nothing was trained.
+        PlanRefused: `max_calls` left some outputs for later; nothing was trained.
         WorkerError: see `preflight.check_sales` and `purchase.buy`.
     """
     started = time.perf_counter()
@@ -74,23 +74,28 @@ def run_comparison(
     base = comparison.cells[0].config
     with Cache(base.output.cache) as cache:
         description = None if compare.teacher is not None else description_if_cached(runs, cache)
-        if description is not None:
+        teacher_facts: dict[str, Any] = {}
+        if not runs:
+            preflight.check_lessons(preflight.Lesson(run, {}, None) for run in all_runs)
+            bought: dict[str, Any] = {"calls_paid": 0, "cache_hits": 0, "quota": None}
+        elif description is not None:
             preflight.check_sales(all_runs, description, cache)
             wanted = len({key for run in runs for key in run.samples.wanted})
             display.note(f"all {wanted} wanted outputs are cached; no request was sent")
-            bought: dict[str, Any] = {"calls_paid": 0, "cache_hits": wanted, "quota": None}
-            teacher_facts: dict[str, Any] = {}
+            bought = {"calls_paid": 0, "cache_hits": wanted, "quota": None}
         else:
             with _teacher(comparison, runs, display) as (client, teacher_facts):
                 description = client.describe()
                 preflight.check_sales(all_runs, description, cache)
                 orders = joint_orders(runs, client, description, cache, max_calls=max_calls)
-                bought = _buy(comparison, runs, client, orders, on_plan or _within_quota, display)
+                bought = _buy(comparison, runs, client, orders, on_plan or within_quota, display)
         kinds = kinds_of_cells(comparison.cells, runs, description, cache)
         noted = (runs or all_runs)[0]
-        for line in classes.notes(noted.config, noted.samples.dataset, description.class_names):
+        class_names = None if description is None else description.class_names
+        for line in classes.notes(noted.config, noted.samples.dataset, class_names):
             display.note(line)
-    results = _train_all(comparison.cells, description.id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
+    teacher_id = None if description is None else description.id
+    results = _train_all(comparison.cells, teacher_id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
     return {
         "data": base.data.name,
         "student": base.student.network,
@@ -98,7 +103,7 @@ def run_comparison(
         "n": list(compare.n),
         "seeds": compare.seeds,
         "baseline": compare.baseline,
-        "teacher": {"id": description.id, "outputs": sorted(set(chain(*kinds))), **teacher_facts},
+        "teacher": {"id": teacher_id, "outputs": sorted(set(chain(*kinds))), **teacher_facts},
         **bought,
         "results": results,
         "seconds": round(time.perf_counter() - started, 1),
@@ -157,14 +162,15 @@ def _buy(
     }
 
 
-def _within_quota(plan: Plan) -> bool:
+def within_quota(plan: Plan) -> bool:
+    """Check the plan of a purchase that needs no agreement; its price is no limit. Raises `PlanRefused`."""
     preflight.check_plan(plan)
     return False
 
 
 def _train_all(
     cells: Sequence[Cell],
-    teacher_id: str,
+    teacher_id: str | None,
     kinds: Sequence[tuple[str, ...]],
     *,
     jobs: int,
@@ -173,6 +179,7 @@ def _train_all(
 ) -> list[dict[str, Any]]:
     results: dict[int, dict[str, Any]] = {}
     notes: list[str] = []
+    warnings: set[str] = set()
     title = f"students ({cells[0].config.student.network})"
     # Each process loads torch by itself, because the threads of a forked process may hang.
     context = multiprocessing.get_context("spawn")
@@ -188,8 +195,11 @@ def _train_all(
         try:
             for future in as_completed(running):
                 index = running[future]
-                results[index], noted = future.result()
+                results[index], noted, doubts = future.result()
                 notes += noted
+                for warning in set(doubts) - warnings:  # many students learn from the same outputs
+                    display.note(warning)
+                warnings.update(doubts)
                 move(len(results), f"{cells[index].label}, n = {cells[index].n}, seed {cells[index].seed}")
         except BaseException:
             # Students that were not begun must not delay the end.
@@ -210,16 +220,17 @@ def _kept(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train_cell(
-    document: dict[str, Any], teacher_id: str, kinds: tuple[str, ...], fresh: bool
-) -> tuple[dict[str, Any], list[str]]:
-    """Train one student, in a process of its own; its result, and the lines to show."""
+    document: dict[str, Any], teacher_id: str | None, kinds: tuple[str, ...], fresh: bool
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Train one student, in a process of its own; its result, the lines to show, and the warnings."""
     config = RunConfig.model_validate(document)
     samples, notes = _samples(config), list[str]()
-    if not config.needs_teacher:
-        return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes
+    if teacher_id is None or not config.needs_teacher:
+        return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes, []
     with Cache(config.output.cache) as cache:
         bought = load_bought(cache, config, samples, teacher_id, kinds)
-    return train_student(config, samples, *bought, fresh=fresh, note=notes.append), notes
+    doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
+    return train_student(config, samples, *bought, fresh=fresh, note=notes.append), notes, doubts
 
 
 def _runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:

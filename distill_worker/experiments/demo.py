@@ -6,12 +6,13 @@ reproducible.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from distill_worker.buying.plan import Advice, Plan
 from distill_worker.errors import ConfigError
-from distill_worker.experiments.compare import run_comparison
+from distill_worker.experiments.compare import run_comparison, within_quota
 from distill_worker.experiments.comparison import Comparison, parse_comparison
 from distill_worker.experiments.display import SILENCE, Display
 
@@ -20,6 +21,10 @@ METHODS: tuple[dict[str, Any], ...] = (
     {"label": "kd", "method": {"name": "kd"}},
     {"label": "ckd", "method": {"name": "ckd"}},
     {"label": "ckd-k3", "method": {"name": "ckd", "pairing": "drawn", "k": 3}},
+)
+
+_ADVICE: Final = Advice(
+    "--n", lower="lower --n", has_max_calls=False, enlarge="set a larger --quota in another --directory"
 )
 
 
@@ -83,4 +88,8 @@ class Demo:
 
 def run_demo(demo: Demo, display: Display = SILENCE) -> dict[str, Any]:
     """Run a demo; the facts of its comparison, and `n` as one number."""
-    return {**run_comparison(demo.comparison(), fresh=True, display=display), "n": demo.n}
+
+    def on_plan(plan: Plan) -> bool:
+        return within_quota(replace(plan, advice=_ADVICE))
+
+    return {**run_comparison(demo.comparison(), fresh=True, on_plan=on_plan, display=display), "n": demo.n}

@@ -3,22 +3,26 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Final
 
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, OnAnswer
 from distill_worker.buying.order import Images, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
-from distill_worker.buying.plan import Plan
+from distill_worker.buying.plan import Advice, Plan
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.teacher_address import TeacherAddress
-from distill_worker.errors import CacheError, counted
+from distill_worker.errors import counted
 from distill_worker.experiments.comparison import Cell
 from distill_worker.experiments.display import Display
 from distill_worker.runs import purchase
+from distill_worker.runs.held_samples import check_complete
 from distill_worker.runs.preflight import Run
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import cached_kinds
 from distill_worker.teachers.base import Description, Teacher
+
+_ADVICE: Final = Advice("compare.n", lower="lower compare.n")
 
 
 def distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
@@ -38,13 +42,17 @@ def description_if_cached(runs: Sequence[Run], cache: Cache) -> Description | No
 
 
 def kinds_of_cells(
-    cells: Sequence[Cell], runs: Sequence[Run], description: Description, cache: Cache
+    cells: Sequence[Cell], runs: Sequence[Run], description: Description | None, cache: Cache
 ) -> list[tuple[str, ...]]:
     """The kinds of output that each cell learns from; `runs` has one run for each different purchase.
+
+    `description` is None if no cell needs a teacher.
 
     Raises:
         PlanRefused: the teacher does not sell what a cell needs.
     """
+    if description is None:
+        return [()] * len(cells)
     held = {_purchase_identity(run.config): cached_kinds(cache, description.id, run.samples.keys) for run in runs}
     return [
         choose_outputs(cell.config, [*description.outputs, *held.get(_purchase_identity(cell.config), ())])
@@ -95,7 +103,7 @@ def buy_jointly(
     """Buy what is missing; the plan of all orders. See `purchase.buy`.
 
     Raises:
-        CacheError: `max_calls` leaves some samples for later.
+        PlanRefused: `max_calls` leaves some samples for later.
     """
     with display.progress_bar("buying", None) as move:
         callbacks = Callbacks(
@@ -108,14 +116,10 @@ def buy_jointly(
             orders,
             {**images} | {key: image for order in orders for key, image in order.samples.items()},
             address=address,
-            on_plan=lambda plan: on_plan(replace(plan, size_setting="compare.n")),
+            on_plan=lambda plan: on_plan(replace(plan, advice=_ADVICE)),
             callbacks=callbacks,
         )
-    if plan.left_out:
-        raise CacheError(
-            f"compare: expected all {plan.wanted} outputs in the cache before the first student is trained, got "
-            f"{plan.wanted - plan.left_out}; {bought} were bought now. Run the same command again to buy the next ones"
-        )
+    check_complete(plan, bought)
     return plan
 
 

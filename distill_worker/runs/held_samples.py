@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from distill_worker.buying.plan import LOWER_N, Advice, Plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
-from distill_worker.errors import CacheError, ConfigError, counted
+from distill_worker.errors import CacheError, ConfigError, PlanRefused, counted
 from distill_worker.methods import Mixing, method_name
 from distill_worker.runs.candidate_pool import CandidatePool
-from distill_worker.runs.rounds import selected_samples
+from distill_worker.runs.purchase import configured_teacher
+from distill_worker.runs.rounds import SelectedSamples, selected_samples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import find_held
 
@@ -38,12 +40,14 @@ def held_samples(config: RunConfig, cache: Cache, teacher_id: str | None = None)
 
     Raises:
         ConfigError: the run has no such part: it uses no teacher, buys in rounds, or buys
-            mixtures. Or there are samples of several teachers, and `teacher_id` is None.
+            mixtures. Or there are samples of several teachers, and neither `teacher_id` nor the configuration
+            names one.
         CacheError: fewer than 2 samples are in the cache.
     """
     _check_has_parts(config)
     samples = selected_samples(config, keep=False).samples
     keys = list(samples.wanted)
+    teacher_id = teacher_id or configured_teacher(config, samples.wanted, cache)
     owner, held = find_held(cache, keys, teacher_id, config.teacher_kinds, config.teacher.output)
     pool = CandidatePool.of(samples.dataset, config)
     in_order = [samples.chosen[row] for row in samples.ranked_rows if samples.keys[row] in held]
@@ -65,6 +69,39 @@ def held_samples(config: RunConfig, cache: Cache, teacher_id: str | None = None)
     )
 
 
+def advised(plan: Plan, config: RunConfig, selected: SelectedSamples) -> Plan:
+    """The plan with its later rounds, and with what helps in this run if the quota is too small."""
+    in_rounds, has_mixtures = config.budget.rounds > 1, _buys_mixtures(config)
+    is_later_round = selected.rounds > 1
+    lower = LOWER_N if config.budget.n is not None else "set budget.n"
+    if is_later_round:
+        lower = ""
+    elif has_mixtures:
+        lower = "lower method.mixtures or n"
+    advice = Advice(
+        lower=lower,
+        is_nested=_is_nested(config) and not in_rounds,
+        part_is_usable=not in_rounds and not has_mixtures,
+        spent="Nothing was spent in this round" if is_later_round else "Nothing was spent",
+    )
+    return replace(plan, advice=advice, later=selected.later)
+
+
+def check_complete(plan: Plan, bought: int) -> None:
+    """Raise `PlanRefused` if `--max-calls` left samples of a purchase for later, so that nothing can be trained."""
+    if plan.left_out:
+        held = "; or train on those in the cache: distill-worker train --held" if plan.advice.part_is_usable else ""
+        raise PlanRefused(
+            f"--max-calls: expected all {counted(plan.wanted, 'output')} in the cache before a student is trained, got "
+            f"{plan.wanted - plan.left_out}; {bought} were bought now. Run the same command again to buy the next ones"
+            f"{held}"
+        )
+
+
+def _buys_mixtures(config: RunConfig) -> bool:
+    return any(isinstance(method, Mixing) and method.mixtures for method in config.methods)
+
+
 def _check_has_parts(config: RunConfig) -> None:
     if not config.needs_teacher:
         raise ConfigError(
@@ -75,7 +112,7 @@ def _check_has_parts(config: RunConfig) -> None:
             f"--held: expected budget.rounds = 1, got {config.budget.rounds}. In rounds, `distill-worker run` trains a "
             "student on the samples of each round"
         )
-    if any(isinstance(method, Mixing) and method.mixtures for method in config.methods):
+    if _buys_mixtures(config):
         raise ConfigError(
             "--held: expected a method without bought mixtures, because other samples have other mixtures, got "
             f"{method_name(config.method)}. Use targets = 'stored', or buy the rest: distill-worker fetch"

@@ -10,6 +10,7 @@ from typing import Any
 
 from distill_worker.buying.account import former_payers
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, abandon, fetch
+from distill_worker.buying.kept_answers import reread
 from distill_worker.buying.known_teachers import load_description, save_description, url_of
 from distill_worker.buying.order import Abandoned, Images, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
@@ -17,7 +18,7 @@ from distill_worker.buying.plan import Plan, plan, plan_of_cached, total
 from distill_worker.cache import Cache
 from distill_worker.config.places import expanded
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.teacher_address import TeacherAddress
+from distill_worker.config.teacher_address import LabelledScoresAddress, TeacherAddress
 from distill_worker.errors import ConfigError
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import cached_kinds
@@ -71,6 +72,23 @@ def connect(
     address = config.resolved_teacher
     with teacher_at(address, url=url_of(address), api_key=api_key(), on_retry=_each_once(on_retry)) as teacher:
         yield teacher, teacher.describe()
+
+
+def configured_teacher(config: RunConfig, wanted: Mapping[bytes, Images], cache: Cache) -> str | None:
+    """The id of a run's teacher if it follows from the configuration; None if the teacher itself states it.
+
+    Kept answers for these samples are read first, under the present settings. Sends no request.
+
+    Raises:
+        ConfigError: the teacher's URL is invalid; CacheError: see `reread`.
+    """
+    address = config.resolved_teacher
+    if not isinstance(address, LabelledScoresAddress):
+        return None
+    with teacher_at(address, url=url_of(address), api_key=None) as teacher:
+        description = teacher.describe()
+        reread(order_of(address, wanted, tuple(description.outputs), teacher, description, cache))
+    return description.id
 
 
 def _each_once(say: Callable[[str], None]) -> Callable[[str], None]:

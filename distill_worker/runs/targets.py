@@ -100,7 +100,7 @@ def find_held(
         raise CacheError(
             f"expected outputs ({', '.join(kinds)}) {_whose(teacher_id)} in the cache, got none of "
             f"{counted(len(keys), 'sample')} (teachers in {cache.place}: {', '.join(known) or 'none'}). Buy some: "
-            "distill-worker fetch"
+            f"distill-worker fetch{_or_another(known, teacher_id)}"
         )
     return owners[0], held[owners[0]]
 
@@ -141,16 +141,22 @@ def _the_only(
             f"with --teacher-id: {', '.join(complete)}"
         )
     if not complete:
+        known = cache.teachers()
         raise CacheError(
             f"expected all {len(set(keys))} outputs ({', '.join(kinds)}) {_whose(teacher_id)} in the cache, but some "
-            f"are missing (teachers in {cache.place}: {', '.join(cache.teachers()) or 'none'}). Buy them: "
-            f"distill-worker fetch; {_TRAIN_ON_HELD}"
+            f"are missing (teachers in {cache.place}: {', '.join(known) or 'none'}). Buy them: distill-worker fetch; "
+            f"{_TRAIN_ON_HELD}{_or_another(known, teacher_id)}"
         )
     return complete[0]
 
 
 def _whose(teacher_id: str | None) -> str:
     return f"of teacher {teacher_id}" if teacher_id else "of any teacher"
+
+
+def _or_another(known: Sequence[str], teacher_id: str | None) -> str:
+    is_there = teacher_id is not None and any(other != teacher_id for other in known)
+    return "; or name another teacher that is in the cache with --teacher-id" if is_there else ""
 
 
 def count_held(cache: Cache, keys: Sequence[bytes], kinds: Sequence[str], output: str) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """The one training loop: a student on stored targets, or a teacher-to-be on labels alone.
 
-Invariant: on the CPU, a run that was killed and resumed ends with the same bits as one that was not. All randomness of
-a run comes from its seed, also what the network's own code draws from the global generators; when the training ends,
-these are as they were before.
+Invariant: on the CPU, a run that was killed and resumed ends with the same bits as one that was not, if all that
+changes in its network during training is in parameters and buffers: a checkpoint holds nothing else of it. All
+randomness of a run comes from its seed, also what the network's own code draws from the global generators; when the
+training ends, these are as they were before.
 """
 
 import math
@@ -20,6 +21,7 @@ from distill_worker.methods.objective import Objective
 from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.frozen import frozen_parts, set_training_mode
+from distill_worker.training.network_errors import training_errors
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.schedule import Patience, cosine_rate, one_cycle_rate
 from distill_worker.training.training_set import TrainingSet
@@ -62,7 +64,7 @@ def train(
         The best weights by validation accuracy, or None without validation samples. `network` keeps the last ones.
 
     Raises:
-        ConfigError: the loss is not finite.
+        ConfigError: the loss is not finite, or the network fails.
         RunError: the directory cannot be used.
     """
     run = _RunningTraining(network, objective, data, training)
@@ -88,7 +90,8 @@ def _train_to_the_end(
     log_every = max(1, last // _LOGGED_STEPS) if training.protocol == "steps" else run.epoch_steps
     run.set_training_mode()
     while run.steps_done < last and not run.patience.is_exhausted:
-        terms = run.step()
+        with training_errors(f"the network to take step {run.steps_done + 1}"):
+            terms = run.step()
         if run.steps_done % log_every == 0 or run.steps_done == last:
             values = {name: float(term.detach()) for name, term in terms.items()}
             loss = sum(values.values())
@@ -106,11 +109,9 @@ def _train_to_the_end(
             directory.save_checkpoint(run.state())
 
 
-def take_first_step(
-    network: nn.Module, objective: Objective, data: TrainingSet, training: Training, *, batch_size: int
-) -> None:
-    """Take the first step of a training with a batch of another size; `network` and `objective` change."""
-    run = _RunningTraining(network, objective, data, training.model_copy(update={"batch_size": batch_size}))
+def take_first_step(network: nn.Module, objective: Objective, data: TrainingSet, training: Training) -> None:
+    """Take the first step of a training; `network` and `objective` change."""
+    run = _RunningTraining(network, objective, data, training)
     run.set_training_mode()
     run.step()
 

@@ -143,6 +143,25 @@ def key(monkeypatch: pytest.MonkeyPatch) -> Callable[[RunningService], str]:
     return make
 
 
+def _write_comparison(folder: Path) -> Path:
+    """A comparison of two methods on the samples of the run."""
+    path = folder / "compare.toml"
+    path.write_text(
+        f"""
+data = {{name = "npz", path = "{_write_data(folder)}"}}
+student.network = "resnet8"
+training = {{steps = 1, batch_size = 16, device = "cpu"}}
+[compare]
+directory = "{folder}/compare"
+cache = "{folder}/cache.sqlite"
+n = [{N}]
+seeds = 1
+methods = [{{label = "kd", method = {{name = "kd"}}}}, {{label = "dkd", method = {{name = "dkd"}}}}]
+"""
+    )
+    return path
+
+
 def _class_order(folder: Path) -> object:
     return json.loads((folder / "run.json").read_text())["identity"].get("class_order")
 
@@ -245,30 +264,19 @@ def test_imported_outputs_and_those_of_a_comparison_are_mapped(
     """The students of a comparison are trained in processes of their own; another team trains on an exported file."""
     service = serve(("cow", "ant", "bee"))
     token = key(service)
-    comparison = tmp_path / "compare.toml"
-    comparison.write_text(
-        f"""
-data = {{name = "npz", path = "{_write_data(tmp_path)}"}}
-student.network = "resnet8"
-training = {{steps = 1, batch_size = 16, device = "cpu"}}
-[compare]
-directory = "{tmp_path}/compare"
-n = [{N}]
-seeds = 1
-methods = [{{label = "kd", method = {{name = "kd"}}}}]
-"""
-    )
+    comparison = _write_comparison(tmp_path)
     assert "mapped by name" in worker("compare", "--yes", of=comparison, service=service)
     assert service.quota(token)["used"] == N
     assert _class_order(tmp_path / "compare" / "students" / f"kd-n{N}-seed0") == [1, 2, 0]
 
     service.kill()
     exported = tmp_path / "bought.safetensors"
-    with Cache(tmp_path / "compare" / "cache.sqlite") as cache:
-        export(cache, exported)
     with Cache(tmp_path / "cache.sqlite") as cache:
+        export(cache, exported)
+    with Cache(tmp_path / "other.sqlite") as cache:
         import_file(cache, exported)
-    assert "mapped by name" in worker("train", "--set", "training.steps=1")
+    other = ("--set", "training.steps=1", "--set", f'output.cache="{tmp_path}/other.sqlite"')
+    assert "mapped by name" in worker("train", *other)
     assert _class_order(tmp_path / "run") == [1, 2, 0]
 
 
@@ -278,6 +286,17 @@ def test_teacher_may_disagree_if_the_configuration_says_so(
     service = serve(("cow", "ant", "bee"), NAMES)
     token = key(service)
     worker("fetch", "--yes", "--set", "teacher.expect_agreement=false", service=service)
+    assert service.quota(token)["used"] == N
+
+
+def test_comparison_on_cached_outputs_warns_once_of_disagreement(
+    tmp_path: Path, serve: Serve, worker: Worker, key: Callable[[RunningService], str]
+) -> None:
+    service = serve(("cow", "ant", "bee"), NAMES)
+    token = key(service)
+    worker("fetch", "--yes", "--set", "teacher.expect_agreement=false", service=service)
+    printed = worker("compare", "--yes", of=_write_comparison(tmp_path), service=service)
+    assert printed.count("warning: teacher: expected its likeliest class to be the data's label") == 1
     assert service.quota(token)["used"] == N
 
 

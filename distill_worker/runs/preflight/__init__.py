@@ -6,7 +6,7 @@ tests/end_to_end/test_nothing_spent.py has a case for each check.
 Invariant: a check spends no call, and changes neither a purchase nor a run's result.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
@@ -35,6 +35,7 @@ __all__ = [
     "Run",
     "Sale",
     "check_lesson",
+    "check_lessons",
     "check_plan",
     "check_run",
     "check_sale",
@@ -110,14 +111,15 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
 )
 WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     Check(
+        "dry-pass",
+        "The student can be built; it takes a training step on made-up outputs, classifies images, can be saved, and "
+        "gives the same logits when it is loaded",
+        lambda lesson: lesson.weights_bytes,
+    ),
+    Check(
         "run",
         "Before a training: the run directory holds no run on other data, code or outputs",
         lambda lesson: _check_identity(lesson),
-    ),
-    Check(
-        "dry-pass",
-        "The student can be built; it takes a training step on made-up outputs, classifies one image, and can be saved",
-        lambda lesson: lesson.weights_bytes,
     ),
     Check("disk-space", "The disk has space for the student and its checkpoints", check_run_directory),
 )
@@ -132,6 +134,11 @@ WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
         Plan.check_answers,
     ),
     Check("quota", "The quota suffices", Plan.check_quota),
+    Check(
+        "rounds",
+        "In rounds: the quota suffices for the later rounds, as far as `--max-calls` lets them buy",
+        Plan.check_rounds,
+    ),
     Check("limit", "`--max-calls` suffices for an open purchase, which is repeated first", Plan.check_limit),
 )
 
@@ -162,16 +169,16 @@ def check_sale(run: Run, description: Description, cache: Cache, report: Report 
 
 def check_sales(runs: Iterable[Run], description: Description, cache: Cache, report: Report = _raise) -> None:
     """Check several runs as `check_sale` does, with one dry pass for all that are alike. Raises `WorkerError`."""
+    check_lessons(_lessons_sold(runs, description, cache, report), report)
+
+
+def check_lessons(lessons: Iterable[Lesson], report: Report = _raise) -> None:
+    """Check several lessons as `check_lesson` does, with one dry pass for all that are alike. Raises `WorkerError`."""
     unlike: dict[str, Lesson] = {}
-    for run in runs:
-        sale = Sale(run, description, cache)
-        if run.config.needs_teacher and not _run(WITH_DESCRIPTION, sale, report):
-            continue  # what follows would fail for the same reason
-        lesson = replace(sale.lesson, like=unlike.get(sale.lesson.likeness))
+    for unchecked in lessons:
+        lesson = replace(unchecked, like=unlike.get(unchecked.likeness))
         check_lesson(lesson, report)
         unlike.setdefault(lesson.likeness, lesson)
-        if sale.values_to_buy:
-            _run(WITH_CACHE, sale, report)
 
 
 def check_lesson(lesson: Lesson, report: Report = _raise) -> None:
@@ -188,6 +195,17 @@ def table() -> str:
     """The registry as a Markdown table."""
     rows = [f"| {check.name} | {check.must_hold} | {needs} |" for needs, checks in STAGES.items() for check in checks]
     return "\n".join(["| check | what must hold | needs |", "|---|---|---|", *rows]) + "\n"
+
+
+def _lessons_sold(runs: Iterable[Run], description: Description, cache: Cache, report: Report) -> Iterator[Lesson]:
+    """The lesson of each run that the teacher sells; each run's cache is checked after its lesson."""
+    for run in runs:
+        sale = Sale(run, description, cache)
+        if run.config.needs_teacher and not _run(WITH_DESCRIPTION, sale, report):
+            continue  # what follows would fail for the same reason
+        yield sale.lesson
+        if sale.values_to_buy:
+            _run(WITH_CACHE, sale, report)
 
 
 def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> bool:

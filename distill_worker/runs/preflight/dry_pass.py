@@ -1,7 +1,8 @@
 """The dry pass: one training step of a run on made-up outputs, before the real ones are bought.
 
 It builds the student that the run will train, and does everything that training will do with it: the forward and
-backward pass of a small batch through the run's own objective, the evaluation of one image, the weights file.
+backward pass of a batch through the run's own objective, the evaluation of a batch and of one image, the weights file.
+Then it reads that file as `evaluate` will, and compares the logits of both networks.
 
 Invariant: it writes nothing, and the run's result is the same with and without it.
 """
@@ -10,27 +11,32 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import torch
-from torch import Tensor
+from safetensors.torch import load
+from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection.features import outputs_of
-from distill_worker.errors import ConfigError, WorkerError
+from distill_worker.errors import ConfigError
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.train_student import card_of, device_of, initialised, training_set
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step
+from distill_worker.training.network_errors import translated_errors
 from distill_worker.training.teacher_logits import TeacherLogits
-from shared.networks.draws import kept_draws
+from shared.networks.draws import draws_from, kept_draws
+from shared.networks.outputs import logits_of
+from shared.normalise import normalise
 from shared.output_kinds import LABEL, LOGITS, PROBABILITIES, TOP_K, OutputKind
-from shared.weights import weights_bytes
+from shared.weights import network_of, weights_bytes
 
-_BATCH_SIZE: Final = 4
-"""Enough for batch normalisation, and quick with a large network."""
-_LONGEST_REASON: Final = 300
+_COMPARED: Final = 4
+"""Images whose logits are compared."""
+_TOLERANCE: Final = 1e-3
+"""Of the largest logit: a network whose weights lie in memory in another order sums in another order."""
 
 
 def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int:
-    """Take the first step of a training, evaluate one image, and throw the student away; the size of its weights file.
+    """Take the first step of a training, evaluate images, and throw the student away; the size of its weights file.
 
     Args:
         config: the training; in rounds, that of one round.
@@ -41,18 +47,13 @@ def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int
         ConfigError: the network cannot be trained on these data and outputs.
     """
     device = device_of(config.training.device)
-    with kept_draws():
-        try:
-            return _pass(config, samples, teacher, device)
-        except WorkerError:
-            raise
-        except Exception as error:  # the code of a network may raise anything
-            dataset, reason = samples.dataset, " ".join(str(error).split())[:_LONGEST_REASON]
-            raise ConfigError(
-                f"student.network: expected {config.student.network} to train on images of shape "
-                f"{list(dataset.image_shape)} in {len(dataset.class_names)} classes, got {type(error).__name__}: "
-                f"{reason}"
-            ) from error
+    dataset = samples.dataset
+    expected = (
+        f"{config.student.network} to train on images of shape {list(dataset.image_shape)} in "
+        f"{len(dataset.class_names)} classes"
+    )
+    with kept_draws(), translated_errors(expected):
+        return _pass(config, samples, teacher, device)
 
 
 def made_up(kind: OutputKind, shape: Sequence[int], samples: int) -> Tensor:
@@ -78,16 +79,24 @@ def _pass(config: RunConfig, samples: Samples, teacher: TeacherLogits, device: t
     if config.training.channels_last:
         network = network.to(memory_format=torch.channels_last)
     network, objective = network.to(device), objective.to(device)
-    take_first_step(network, objective, data, config.training, batch_size=_batch_size(config))
-    images, labels = (part[:1].to(device) for part in (dataset.test.images, dataset.test.labels))
-    count_correct(network, images, labels, mean=dataset.mean, std=dataset.std)
+    take_first_step(network, objective, data, config.training)
+    for size in (config.training.batch_size, 1):
+        images, labels = (part[:size].to(device) for part in (dataset.test.images, dataset.test.labels))
+        count_correct(network, images, labels, mean=dataset.mean, std=dataset.std)
     card = card_of(config, dataset, None, teacher)
     if config.budget.rounds > 1:
         outputs_of(network, card, dataset.train.images[:1])
     again, _ = initialised(config, dataset, data)
     _check_same_weights(config, initial, again.state_dict())
-    again.load_state_dict(network.state_dict())
-    return len(weights_bytes(network, card))
+    content = weights_bytes(network, card)
+    with translated_errors(
+        f"{config.student.network} to load its weights file into a new network",
+        "; make every parameter and buffer in __init__, in the shape that it keeps",
+    ):
+        loaded = network_of(card, load(content), config.student.network_to_build).to(device)
+    images = dataset.test.images[:_COMPARED].to(device)
+    _check_same_logits(config, network, loaded, normalise(images, dataset.mean, dataset.std))
+    return len(content)
 
 
 def _check_same_weights(config: RunConfig, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
@@ -96,12 +105,23 @@ def _check_same_weights(config: RunConfig, first: Mapping[str, Tensor], second: 
         if values.flatten().view(torch.uint8).ne(first[name].flatten().view(torch.uint8)).any():
             raise ConfigError(
                 f"student.network: expected {config.student.network} to have the same weights whenever it is built "
-                f"from one seed, got others in {name!r}; make a new network at each call, and draw its weights from "
-                "torch's, Python's or NumPy's global generator"
+                f"from one seed, got others in {name!r}; make a new network at each call, and draw its weights in the "
+                "factory, from torch's, Python's or NumPy's global generator"
             )
 
 
-def _batch_size(config: RunConfig) -> int:
-    """The samples in the batch of a dry pass, which the run's methods accept."""
-    largest_group = max((getattr(method, "k", 2) for method in config.methods), default=2)
-    return min(config.training.batch_size, max(_BATCH_SIZE, largest_group))
+def _check_same_logits(config: RunConfig, trained: nn.Module, loaded: nn.Module, images: Tensor) -> None:
+    """Check that a network that was read from its weights file gives the logits of the one that was written."""
+    logits = []
+    for network in (trained, loaded):
+        network.eval()
+        with draws_from(0), torch.inference_mode():
+            logits.append(logits_of(network(images)).double().nan_to_num())
+    difference = (logits[0] - logits[1]).abs().max().item()
+    if difference > _TOLERANCE * logits[0].abs().max().item():
+        raise ConfigError(
+            f"student.network: expected {config.student.network} to give the same logits when it is loaded from its "
+            f"weights file, got others (by up to {difference:.3g}); keep all that its "
+            "logits depend on in parameters or buffers, or draw it from torch's, Python's or NumPy's global generator "
+            "in the factory"
+        )

@@ -77,14 +77,23 @@ class Sale:
         return Lesson(self.run, shapes, self.description.id, order)
 
     @cached_property
-    def values_to_buy(self) -> int:
-        """The numbers in all outputs that the cache lacks."""
+    def missing(self) -> Mapping[str, int]:
+        """How many samples' outputs the cache lacks, by kind."""
         streams, keys = self.cache.kinds_of(self.description.id), self.run.samples.keys
-        missing = {
+        return {
             kind: len(self.cache.missing(streams[kind], keys)) if kind in streams else len(set(keys))
             for kind in self.kinds
         }
-        return sum(missing[kind] * prod(shape) for kind, shape in self.lesson.outputs.items())
+
+    @property
+    def samples_to_buy(self) -> int:
+        """Samples of which the cache lacks outputs."""
+        return max(self.missing.values(), default=0)
+
+    @property
+    def values_to_buy(self) -> int:
+        """The numbers in all outputs that the cache lacks."""
+        return sum(self.missing[kind] * prod(shape) for kind, shape in self.lesson.outputs.items())
 
     def _shape(self, kind: str) -> Sequence[int]:
         if (sold := self.description.outputs.get(kind)) is not None:
@@ -103,7 +112,8 @@ class Lesson:
     class_order: tuple[int, ...] | None = None
     """For each class of the data, its place among the teacher's; None if both have the same order."""
     like: "Lesson | None" = None
-    """A lesson that differs only in seeds, the number of samples, and places of files: its dry pass counts for both."""
+    """A lesson that differs only in seeds, places of files and samples beyond a batch: its dry pass counts for
+    both."""
 
     @property
     def likeness(self) -> str:
@@ -118,7 +128,8 @@ class Lesson:
                 "corruption": True,
             },
         )
-        return repr((settings, {kind: tuple(shape) for kind, shape in self.outputs.items()}))
+        batch = min(self.run.config.training.batch_size, len(self.run.samples.images))
+        return repr((settings, batch, {kind: tuple(shape) for kind, shape in self.outputs.items()}))
 
     @cached_property
     def teacher(self) -> TeacherLogits:

@@ -49,7 +49,11 @@ def test_plan_in_rounds_tells_what_the_rounds_to_come_cost(
     assert "later rounds buy 5 more, or fewer if some are cached, for at most 1.25 EUR" in ended.stderr
     assert "too small" not in ended.stderr
     teacher.limit = 9
-    assert "the quota is too small for all rounds: 9 calls remaining" in command("plan", config, *rounds).stderr
+    for name in ("plan", "run"):
+        ended = command(name, config, *rounds)
+        assert ended.status == 5
+        assert "budget.n: expected a quota for 10 calls in this and later rounds, got 9 of 9 calls left" in ended.stderr
+        assert "Nothing was spent. Lower n by 1, or get a larger quota; --max-calls 9 buys a part" in ended.stderr
     assert teacher.sent == []
 
 
@@ -368,8 +372,14 @@ def test_limit_of_a_run_in_rounds_is_of_all_its_rounds(command: Command, config:
     """Two rounds of five under a limit of seven: the second one gets two, and the next command buys the other three."""
     rounds = ("--set", "budget.strategy=entropy", "--set", "budget.rounds=2")
     ended = command("run", config, *rounds, "--max-calls", 7)
-    assert ended.status == 3
-    assert "3 of 10 teacher outputs are not in the cache" in ended.stderr
+    assert ended.status == 5
+    assert "--max-calls: expected all 10 outputs in the cache before a student is trained, got 7" in ended.stderr
+    assert "later rounds buy 5 more" in ended.stderr
+    assert "--held" not in ended.stderr
     assert teacher.paid == 7
     assert facts_of(command("run", config, *rounds, "--max-calls", 3, "--json"))["n"] == 10
     assert teacher.paid == 10
+
+
+def test_white_space_around_the_url_is_no_override() -> None:
+    assert Source.of(OpenInferenceAddress(url=" https://teacher.example\n")).overridden_url is None

@@ -116,7 +116,7 @@ def test_interrupt_has_its_status(command: Command, monkeypatch: pytest.MonkeyPa
 
 def test_help_lists_the_exit_statuses() -> None:
     help_text = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
-    assert "5 a purchase was rejected: quota, price, or no agreement" in help_text
+    assert "5 a purchase was rejected: by quota, price or missing consent" in help_text
 
 
 def test_module_is_the_command(config: Path) -> None:

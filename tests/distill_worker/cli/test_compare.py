@@ -104,7 +104,7 @@ def test_quota_is_compared_with_the_total(command: Command, tmp_path: Path, teac
     ended = command("compare", _comparison(tmp_path, compare=SEEDS_DIFFER), "--yes")
     assert ended.status == 5
     assert "compare.n: expected a quota for 16 calls" in ended.stderr
-    assert "Nothing was spent. Lower compare.n, buy a part with --max-calls 12, or get a larger quota" in ended.stderr
+    assert "Nothing was spent. Lower compare.n, or get a larger quota; --max-calls 12 buys a part" in ended.stderr
     assert (teacher.sent, teacher.paid) == ([], 0)
 
 
@@ -113,8 +113,8 @@ def test_part_is_bought_and_the_next_one_later(
 ) -> None:
     comparison = _comparison(tmp_path, base=PRICE)
     ended = command("compare", comparison, "--max-calls", 5)
-    assert ended.status == 3
-    assert "expected all 8 outputs in the cache before the first student is trained, got 5" in ended.stderr
+    assert ended.status == 5
+    assert "expected all 8 outputs in the cache before a student is trained, got 5" in ended.stderr
     assert (teacher.paid, trained) == (5, [])
     assert facts_of(command("compare", comparison, "--max-calls", 5, "--json"))["calls_paid"] == 3
     assert (teacher.paid, trained) == (8, [8])
@@ -158,3 +158,15 @@ def test_own_teacher_of_a_comparison_needs_no_agreement(
     monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: False)
     assert command("compare", priced).status == 5
     assert own_teacher.paid == 8
+
+
+def test_comparison_on_labels_alone_contacts_no_teacher(
+    command: Command, tmp_path: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_worker.runs.purchase.connect", lambda *_: pytest.fail("contacted"))
+    path = _comparison(tmp_path)
+    methods = '[{label = "KD", method = {name = "kd"}}, {label = "CKD", method = {name = "ckd"}}]'
+    path.write_text(path.read_text().replace(methods, '[{label = "CE", method = {name = "ce"}}]'))
+    facts = facts_of(command("compare", path, "--json"))
+    assert (facts["teacher"], facts["calls_paid"]) == ({"id": None, "outputs": []}, 0)
+    assert trained == [4]

@@ -60,3 +60,29 @@ def test_open_purchase_is_advised_first(command: Command, config: Path, teacher:
     assert facts_of(command("fetch", config, "--max-calls", 4, "--json"))["bought"] == 4
     assert teacher.paid == 4
     assert facts_of(command("train", config, "--held", "--json"))["n"] == 4
+
+
+NO_PARTS = {
+    "mixtures": (
+        ("method.name=mixup", "method.targets=requeried", "method.mixtures=1"),
+        "Lower method.mixtures or n, or get a larger quota;",
+    ),
+    "a strategy that is not nested": (("budget.strategy=typical",), "Lower n by 4, buy a part with --max-calls 6"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PARTS)
+def test_advice_is_true_for_the_run(name: str, command: Command, config: Path, teacher: FakeTeacher) -> None:
+    """A part is advised only where `train --held` can train on it, and a number only where it suffices."""
+    settings, advice = NO_PARTS[name]
+    teacher.limit = 6
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    rejected = command("fetch", config, *overrides)
+    assert advice in rejected.stderr
+    assert ("train --held" in rejected.stderr) == (name != "mixtures")
+
+
+def test_held_samples_are_advised_without_a_call_left(command: Command, part: Path) -> None:
+    """Lowering n by 4 selects the same six again; with `typical`, it may not."""
+    advice = "Nothing was spent. Lower n by 4, train on the 6 samples in the cache with train --held, or get a larger"
+    assert advice in command("fetch", part).stderr

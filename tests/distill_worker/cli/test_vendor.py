@@ -49,7 +49,7 @@ def test_unreadable_answer_from_its_purchase_to_the_student(
 
     def predict(image: NDArray[np.uint8]) -> NDArray[np.float64]:
         images[image.shape] += 1
-        return np.array([0.25, 0.73]) if image.mean() > 128 else np.array([0.75, 0.24])
+        return _by_brightness(image)
 
     model, config = ForeignScores(predict, labels=("cat", "dog")), tmp_path / "run.toml"
     with served(model) as url:
@@ -102,3 +102,46 @@ def test_outputs_that_were_bought_for_the_pixels_are_not_bought_again_without_a_
         assert command("fetch", config).status == 5
         assert model.charged == 2
         assert facts_of(command("plan", config, *pixels, "--json"))["cached"] == 2
+
+
+@pytest.mark.parametrize("options", [(), ("--held",)])
+def test_training_uses_the_outputs_under_the_present_labels(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """Kept answers are read again; outputs under other labels train only a run that names them."""
+    _pictures(tmp_path)
+    monkeypatch.setenv("TEACHER_API_KEY", "secret")
+    model, config = ForeignScores(_by_brightness, labels=("A", "B")), tmp_path / "run.toml"
+    with served(model) as url:
+        swapped, right = "{A = 1, B = 0}", "{A = 0, B = 1}"
+        config.write_text(CONFIG.format(folder=tmp_path, url=url, labels=swapped))
+        assert command("fetch", config, "--yes", "--set", "teacher.expect_agreement=false").status == 0
+        config.write_text(CONFIG.format(folder=tmp_path, url=url, labels=right))
+        right_id = facts_of(command("plan", config, "--json"))["teacher_id"]
+    trained = command("train", config, *options)
+    assert trained.status == 0, trained.stderr
+    assert "warning" not in trained.stderr, "it learns from a teacher that agrees with the labels"
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["teacher_id"] == right_id
+    assert model.charged == 6
+
+
+@pytest.mark.parametrize("options", [(), ("--held",)])
+def test_outputs_of_another_teacher_train_a_run_only_by_name(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    _pictures(tmp_path)
+    monkeypatch.setenv("TEACHER_API_KEY", "secret")
+    model, config = ForeignScores(_by_brightness, labels=("cat", "dog")), tmp_path / "run.toml"
+    with served(model) as url:
+        config.write_text(CONFIG.format(folder=tmp_path, url=url, labels=MENDED))
+        assert command("fetch", config, "--yes").status == 0
+        bought_id = facts_of(command("plan", config, "--json"))["teacher_id"]
+    other = (*options, "--set", "teacher.model=other")
+    missing = command("train", config, *other)
+    assert missing.status == 3
+    assert "name another teacher that is in the cache with --teacher-id" in missing.stderr
+    assert command("train", config, *other, "--teacher-id", bought_id).status == 0
+
+
+def _by_brightness(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return np.array([0.25, 0.73]) if image.mean() > 128 else np.array([0.75, 0.24])

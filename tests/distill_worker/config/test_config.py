@@ -68,6 +68,11 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
             ["teacher.input_name: ", "protocol = 'labelled-scores'", "only open-inference has it"],
         ),
         ("teacher={protocol='labelled-scores', labels={kd=-1}}", ["teacher.labels.kd: ", "got -1"]),
+        ("data.image_size=[0,0]", ["data.image_size: expected a positive height and width, got [0, 0]"]),
+        (
+            "teacher={protocol='labelled-scores', labels={cat=0}, image_size=[-1,5]}",
+            ["image_size: expected a positive height and width, got [-1, 5]"],
+        ),
         ("teacher={protocol='labelled-scores'}", ["teacher: labels: expected the class of each label"]),
         ("method={temperature=2}", ["method.name: required, but absent"]),
         ("budget.n=many", ["budget.n", "expected a whole number", "'many'"]),

@@ -133,7 +133,7 @@ def test_step_is_sgd_with_momentum_and_decay(directory: RunDirectory) -> None:
             self.value = nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
 
         def forward(self, images: Tensor) -> Tensor:
-            return self.value.expand(len(images), 1)
+            return self.value.expand(len(images), CLASSES)
 
     network = Bias()
     training = Training(steps=2, learning_rate=0.1, momentum=0.5, weight_decay=0.01)
@@ -330,6 +330,19 @@ def test_loss_that_is_not_finite_ends_the_run_and_says_what_to_lower(directory: 
     with pytest.raises(ConfigError, match=r"step 1: .* finite loss, got (nan|inf).*kd.*lower training\.learning_rate"):
         train(_network(), Probe(diverge), _data(), Training(steps=3), directory)
     assert not (directory.path / "metrics.jsonl").exists()
+
+
+def test_network_that_fails_in_training_ends_it_with_one_sentence(directory: RunDirectory) -> None:
+    """Its code may raise anything, and the outputs were paid for."""
+
+    def fail(_: Batch) -> dict[str, Tensor]:
+        raise KeyError("mine")
+
+    expected = (
+        r"expected the network to take step 1, got KeyError: 'mine'\. The outputs that were bought stay in the cache"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        train(_network(), Probe(fail), _data(), Training(steps=3), directory)
 
 
 def test_papers_protocol_drops_the_rate_three_times_and_ends(directory: RunDirectory) -> None:
