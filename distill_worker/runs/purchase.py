@@ -87,7 +87,7 @@ def configured_teacher(config: RunConfig, wanted: Mapping[bytes, Images], cache:
         return None
     with teacher_at(address, url=url_of(address), api_key=None) as teacher:
         description = teacher.describe()
-        reread(order_of(address, wanted, tuple(description.outputs), teacher, description, cache))
+        reread(order_of(config, wanted, tuple(description.outputs), teacher, description, cache))
     return description.id
 
 
