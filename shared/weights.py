@@ -112,13 +112,29 @@ def load_weights(
         )
     name = network or card.network
     try:
-        with draws_from(_seed_of(card)):
-            built = build_network(name, num_classes=card.num_classes, in_channels=card.in_channels)
-        built.load_state_dict(state)
+        built = network_of(card, state, name)
         identity = _with_code(fingerprint(card, state), card, name)
     except (ValueError, RuntimeError, TypeError) as error:
         raise WeightsError(f"{path}: the description does not fit the tensors ({error})") from error
-    return card, built.eval(), identity
+    return card, built, identity
+
+
+def network_of(card: WeightsCard, state: Mapping[str, Tensor], name: str) -> nn.Module:
+    """The network of this name with the tensors of a file, in evaluation mode on the CPU.
+
+    Args:
+        card: of the file.
+        state: the file's tensors.
+        name: the network's name: that in the card, or another for the same network. A factory's code is run.
+
+    Raises:
+        ValueError: as `build_network`.
+        RuntimeError: the tensors are not those of the network.
+    """
+    with draws_from(_seed_of(card)):
+        built = build_network(name, num_classes=card.num_classes, in_channels=card.in_channels)
+    built.load_state_dict(state)
+    return built.eval()
 
 
 def read_card(path: Path, text: str) -> WeightsCard:

@@ -79,6 +79,12 @@ class Settings(BaseSettings):
     body_timeout_seconds: float = Field(default=30, gt=0, le=3600)
     """Maximum time for a request body to arrive."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _has_no_space_around(cls, value: object) -> object:
+        """A file that holds a secret ends with a newline, and so does a variable that is made of it."""
+        return value.strip() if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _a_full_request_fits_the_queue(self) -> Self:
         if self.max_queued_samples < self.max_batch_size:

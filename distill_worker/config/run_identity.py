@@ -19,6 +19,7 @@ _DIGESTS: Final = {
     "validation": "the validation samples or their labels have changed",
     "pool": "the images or labels of the track's other training samples have changed",
     "network_source": "the code of student.network has changed",
+    "first_weights": "the first weights of student.network have changed (its code, or a file that it reads)",
 }
 """What a difference between two digests means, by the name of the fact."""
 _BUDGET_BEFORE: Final = {"strategy": "random", "rounds": 1, "first": "random"}

@@ -56,6 +56,7 @@ class _Address(Section):
     @field_validator("url")
     @classmethod
     def _is_of_http(cls, url: str) -> str:
+        url = url.strip()
         if not url.startswith(("http://", "https://")):
             raise ValueError("expected a URL that begins with http:// or https://")
         return url

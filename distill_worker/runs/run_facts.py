@@ -1,19 +1,25 @@
 """Everything that a run's result depends on, which makes it this run: its configuration, its data and its code.
 
-Neither the teacher's address nor the paths of files count, only what is in them.
+Neither the teacher's address nor the paths of files count, only what is in them. Of a network from a factory, its first
+weights count too: the factory may read them from a file.
 """
 
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
+from distill_worker.data.datasets import Dataset
 from distill_worker.errors import ConfigError
 from distill_worker.runs.samples import Samples, preprocessing
-from shared.networks import source_digest
+from distill_worker.training.frozen import check_trainable
+from shared.networks import build_network, runs_code, source_digest
+from shared.networks.draws import draws_from
+from shared.networks.outputs import check_network
 
 
 def identity_of(config: RunConfig, samples: Samples, facts: dict[str, Any]) -> RunIdentity:
@@ -25,10 +31,26 @@ def identity_of(config: RunConfig, samples: Samples, facts: dict[str, Any]) -> R
         facts: about the teacher's outputs, JSON-able.
 
     Raises:
-        ConfigError: the code of the network cannot be read.
+        ConfigError: the code of the network cannot be read, or the network cannot be built.
     """
     identity = config.identity | {"samples": samples.digest(), **facts}
-    return identity.with_later_facts(_data_facts(config, samples) | _code_facts(config.student.network_to_build))
+    return identity.with_later_facts(_data_facts(config, samples) | _code_facts(config, samples.dataset))
+
+
+def first_student(config: RunConfig, dataset: Dataset) -> nn.Module:
+    """The student before its first step, on the CPU; draws from the global generators.
+
+    Raises:
+        ConfigError: it cannot be built, or cannot be trained on such images.
+    """
+    channels, classes = dataset.image_shape[0], len(dataset.class_names)
+    try:
+        network = build_network(config.student.network_to_build, num_classes=classes, in_channels=channels)
+        check_network(network, dataset.image_shape, classes)
+        check_trainable(network)
+    except ValueError as error:
+        raise ConfigError(f"student.{error}") from error
+    return network
 
 
 def target_facts(targets: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -57,12 +79,22 @@ def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
     return facts
 
 
-def _code_facts(network: str) -> dict[str, Any]:
+def _code_facts(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    name = config.student.network_to_build
+    if not runs_code(name):
+        return {}
     try:
-        digest = source_digest(network)
+        source = source_digest(name)
     except ValueError as error:
         raise ConfigError(f"student.{error}") from error
-    return {} if digest is None else {"network_source": digest}
+    with draws_from(config.training.seed):
+        state = first_student(config, dataset).state_dict()
+    return {"network_source": source, "first_weights": _digest(*(_bytes(state[key]) for key in sorted(state)))}
+
+
+def _bytes(values: Tensor) -> Tensor:
+    """The values as bytes; of any type, also those that NumPy lacks."""
+    return values.contiguous().flatten().view(torch.uint8)
 
 
 def _digest(*tensors: Tensor) -> str:

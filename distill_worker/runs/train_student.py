@@ -14,18 +14,15 @@ from distill_worker.errors import ConfigError
 from distill_worker.methods import Objective, Setting, method_name, why_not_on, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
-from distill_worker.runs.run_facts import identity_of, target_facts
+from distill_worker.runs.run_facts import first_student, identity_of, target_facts
 from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
-from distill_worker.training.frozen import check_trainable
 from distill_worker.training.loop import BestWeights, Progress, most_steps, train
 from distill_worker.training.network_errors import training_errors
 from distill_worker.training.run_directory import Note, RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from distill_worker.training.training_set import TrainingSet
-from shared.networks import build_network
 from shared.networks.draws import draws_from
-from shared.networks.outputs import check_network
 from shared.networks.taps import feature_shapes
 from shared.weights import WeightsCard, code_provenance, weights_bytes
 
@@ -155,14 +152,7 @@ def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple
     classes = len(dataset.class_names)
     check_methods(config, num_classes=classes, samples=len(data))
     with draws_from(config.training.seed):
-        try:
-            network = build_network(
-                config.student.network_to_build, num_classes=classes, in_channels=dataset.image_shape[0]
-            )
-            check_network(network, dataset.image_shape, classes)
-            check_trainable(network)
-        except ValueError as error:
-            raise ConfigError(f"student.{error}") from error
+        network = first_student(config, dataset)
         wanted = [layer for method in config.methods for layer in method.student_layers]
         if STRATEGIES[config.budget.strategy].needs_student:
             wanted.append(penultimate(network))

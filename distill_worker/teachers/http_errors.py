@@ -28,9 +28,12 @@ _NO_TLS: Final = frozenset(
 """OpenSSL's reasons if the server does not speak TLS."""
 _URL_PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?(?:[^/?#]*@)?([^?#]*)", re.DOTALL)
 _TITLE: Final = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1", re.DOTALL | re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^>]*>")
 _MOST_SHOWN: Final = 300
 """Characters of a response that a message shows."""
-_PROXY_VARIABLES: Final = "the proxy's variable (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY)"
+_PROXY_USER: Final = "Write the proxy in its variable as http://USER:PASSWORD@HOST:PORT"
+_MISMATCHES: Final = frozenset({62, 64})
+"""OpenSSL's codes if a certificate is of another host name or address."""
 
 
 def public_url(url: str) -> str:
@@ -39,10 +42,14 @@ def public_url(url: str) -> str:
     return f"{match[1] or ''}{match[2]}".rstrip("/") if match else ""
 
 
-def error_from_response(url: str, response: httpx.Response, samples: int = 0) -> TeacherError:
-    """The error that an unsuccessful response to a request of so many samples stands for."""
+def error_from_response(url: str, response: httpx.Response, samples: int = 0, proxy: str = "") -> TeacherError:
+    """The error that an unsuccessful response to a request of so many samples stands for.
+
+    `proxy` is what the request went through, in words; empty if it went straight to the server.
+    """
     detail, kind = _problem(response)
-    message = f"{url}: {response.status_code} {detail}{_advice(url, response, kind, samples)}"
+    through = f" (through {proxy})" if proxy else ""
+    message = f"{url}: {response.status_code} {detail}{through}{_advice(url, response, kind, samples)}"
     error: TeacherError
     if kind == problem.QUOTA_EXCEEDED:
         error = QuotaExhausted(message)
@@ -64,10 +71,10 @@ def error_from_response(url: str, response: httpx.Response, samples: int = 0) ->
     return error
 
 
-def error_from_failure(url: str, failure: httpx.InvalidURL | httpx.RequestError) -> TeacherError:
-    """The error that a request without a readable response stands for."""
+def error_from_failure(url: str, failure: httpx.InvalidURL | httpx.RequestError, proxy: str = "") -> TeacherError:
+    """The error that a request without a readable response stands for; `proxy` as in `error_from_response`."""
     reason = shown_text(str(failure)) or type(failure).__name__
-    if (certain := _error_before_sending(url, failure, reason)) is not None:
+    if (certain := _error_before_sending(url, failure, reason, proxy)) is not None:
         return certain
     if isinstance(failure, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return TeacherError(f"{url}: expected a valid URL, got an invalid one ({reason}); check teacher.url")
@@ -76,9 +83,13 @@ def error_from_failure(url: str, failure: httpx.InvalidURL | httpx.RequestError)
     hint = ""
     if isinstance(failure, httpx.RemoteProtocolError) and url.startswith("http://"):
         hint = "; if the server expects encryption, teacher.url must begin with https://"
+    through = ""
+    if proxy:
+        through = f" through {proxy}"
+        hint = f"{hint} Is the proxy right? If the server needs none, add it to NO_PROXY"
     return TeacherUnavailable(
-        f"{url}: the teacher cannot be reached ({reason}); is it running, and is teacher.url, or TEACHER_URL in the "
-        f"environment, right?{hint}",
+        f"{url}: the teacher cannot be reached{through} ({reason}); is it running, and is teacher.url, or TEACHER_URL "
+        f"in the environment, right?{hint}",
         unpaid=isinstance(failure, _NEVER_SENT),
     )
 
@@ -114,7 +125,7 @@ def shown_content(response: httpx.Response) -> str:
     if "html" not in response.headers.get("content-type", "") and not text.lstrip().startswith("<"):
         return shown_text(text)
     title = _TITLE.search(text)
-    return f"HTML page {shown_text(unescape(title[2]))!r}" if title else "HTML page without a title"
+    return f"HTML page {shown_text(unescape(_TAG.sub(' ', title[2])))!r}" if title else "HTML page without a title"
 
 
 def shown_text(text: str) -> str:
@@ -123,24 +134,41 @@ def shown_text(text: str) -> str:
     return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
 
 
-def _error_before_sending(url: str, failure: Exception, reason: str) -> TeacherRefused | None:
+def _error_before_sending(url: str, failure: Exception, reason: str, proxy: str) -> TeacherRefused | None:
     """The error of a failure that is lasting and precedes the request, so that nothing was charged."""
+    through = f" (through {proxy})" if proxy else ""
     for cause in _causes(failure):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return TeacherRefused(
-                f"{url}: expected a certificate that is trusted, got another ({shown_text(cause.verify_message)}). "
-                "Nothing was sent. If it is right, set SSL_CERT_FILE to the file of its authority "
-                "(docs/reaching-a-teacher.md)"
-            )
-        if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS and isinstance(failure, httpx.ConnectError):
-            return TeacherRefused(
-                f"{url}: expected TLS, got another protocol ({reason}). Nothing was sent. If the server speaks plain "
-                "HTTP, teacher.url must begin with http://"
-            )
+        problem_of_tls = _tls_problem(cause, failure, proxy) if isinstance(cause, ssl.SSLError) else None
+        if problem_of_tls is not None:
+            expected, remedy = problem_of_tls
+            return TeacherRefused(f"{url}: expected {expected}{through}. Nothing was sent. {remedy}")
     if isinstance(failure, httpx.ProxyError) and reason.startswith("407"):
         return TeacherRefused(
-            f"{url}: the proxy requires a user and password ({reason}). Nothing was sent. Write "
-            f"http://USER:PASSWORD@HOST:PORT into {_PROXY_VARIABLES}"
+            f"{url}: {proxy or 'the proxy'} requires a user and password ({reason}). Nothing was sent. {_PROXY_USER}"
+        )
+    return None
+
+
+def _tls_problem(cause: ssl.SSLError, failure: Exception, proxy: str) -> tuple[str, str] | None:
+    """What was expected and came, and what to do, if a connection cannot be encrypted; None if a retry may help."""
+    reason = cause.reason or ""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        got = f"({shown_text(cause.verify_message)})"
+        if cause.verify_code in _MISMATCHES:
+            return f"a certificate of this host, got that of another {got}", (
+                "In teacher.url, write the server's name as in its certificate"
+            )
+        return f"a certificate that is trusted, got another {got}", (
+            "If it is right, set SSL_CERT_FILE to the file of its authority (docs/reaching-a-teacher.md)"
+        )
+    if reason in _NO_TLS and isinstance(failure, httpx.ConnectError):
+        or_proxy = f"; if {proxy} does, its variable must begin with http://" if proxy else ""
+        return f"TLS, got another protocol ({shown_text(str(failure))})", (
+            f"If the server speaks plain HTTP, teacher.url must begin with http://{or_proxy}"
+        )
+    if "ALERT" in reason and ("CERTIFICATE" in reason or "HANDSHAKE_FAILURE" in reason):
+        return f"a server that accepts the connection, got a rejection of its TLS ({shown_text(str(failure))})", (
+            "If the server requires a certificate of its clients, the worker cannot use it: it has none"
         )
     return None
 
@@ -159,7 +187,7 @@ def _advice(url: str, response: httpx.Response, kind: str, samples: int) -> str:
         case 401 if not kind:
             return "; check the API key (TEACHER_API_KEY or TEACHER_API_KEY_FILE)"
         case 407:
-            return f"; the proxy requires a user and password: write them into {_PROXY_VARIABLES}"
+            return f"; the proxy requires a user and password. {_PROXY_USER}"
         case 413:
             size = f"{len(response.request.content):,} bytes"
             if samples > 1:
@@ -174,13 +202,21 @@ def _redirect(url: str, response: httpx.Response) -> str:
         target = str(response.request.url.join(response.headers["location"]))
     except httpx.InvalidURL:
         target = response.headers["location"]
-    shown = shown_text(public_url(target))
-    path = str(response.request.url.copy_with(query=None)).removeprefix(url)
-    there = shown.removesuffix(path) or shown
+    shown, now = shown_text(_without_query(target)), _without_query(str(response.request.url))
+    path = public_url(now).removeprefix(url)
+    there = public_url(shown).removesuffix(path) if path else shown
+    advice = f"If that is the teacher, set teacher.url (or TEACHER_URL) to {there}"
+    if there == (url if path else now):
+        advice = "No other teacher.url avoids that: the server must answer this path itself"
     return (
-        f"; the server redirects to {shown}. Redirects are not followed, because the other server would get the API "
-        f"key. If that is the teacher, set teacher.url (or TEACHER_URL) to {there}"
+        f"; the server redirects to {shown}. Redirects are not followed, because the other server would get the "
+        f"API key. {advice}"
     )
+
+
+def _without_query(url: str) -> str:
+    """The URL as `public_url` shows it, with a slash at its end if it has one."""
+    return public_url(url) + ("/" if url.partition("#")[0].partition("?")[0].endswith("/") else "")
 
 
 def _estimated_seconds(response: httpx.Response) -> float | None:

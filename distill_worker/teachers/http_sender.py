@@ -19,7 +19,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from distill_worker.cache import RawAnswer
 from distill_worker.errors import QuotaExhausted, TeacherError, TeacherRefused, TeacherStopped, TeacherUnavailable
-from distill_worker.teachers.http_client import open_client
+from distill_worker.teachers.http_client import open_client, proxy_of
 from distill_worker.teachers.http_errors import (
     encoding_note,
     error_from_failure,
@@ -95,6 +95,7 @@ class Sender:
         self._stopped = Event()
         self._sleep = sleep or self._sleep_unless_stopped
         self._pacer = pacer or Pacer(most_at_once, max(give_up_after_seconds, _LONGEST_PACED_WAIT_SECONDS))
+        self._proxy = "" if transport is not None else proxy_of(address)
         self._client = open_client(
             address.rstrip("/"),
             api_key=api_key,
@@ -200,7 +201,9 @@ class Sender:
         try:
             response = self._request(method, path, **request)
             limits_now = limits(response.headers, server_time(response.headers))
-            failure = None if response.is_success else error_from_response(self.url, response, turn.samples)
+            failure = (
+                None if response.is_success else error_from_response(self.url, response, turn.samples, self._proxy)
+            )
         except TeacherError as error:
             failure = error
         finally:
@@ -218,7 +221,7 @@ class Sender:
                 # Its Content-Encoding may be wrong, and it may be paid: the bytes are read before they are decoded.
                 return _decoded(response, b"".join(cast("httpx.SyncByteStream", response.stream)))
         except (httpx.InvalidURL, httpx.RequestError) as error:
-            raise error_from_failure(self.url, error) from error
+            raise error_from_failure(self.url, error, self._proxy) from error
 
     def _with_query(self, path: str, params: Mapping[str, Any] | None = None) -> str:
         """A path with the query of the server's URL added; a whole URL has its own query."""
@@ -266,9 +269,7 @@ def _decoded(response: httpx.Response, raw: bytes) -> httpx.Response:
     if encoding is not None:
         with suppress(httpx.DecodingError):
             content = httpx.Response(200, headers={"content-encoding": encoding}, content=raw).content
-    whole = httpx.Response(
-        response.status_code, headers=headers, content=content, request=response.request, extensions=response.extensions
-    )
+    whole = httpx.Response(response.status_code, headers=headers, content=content, request=response.request)
     if encoding is not None and content == raw:
         whole.headers["content-encoding"] = encoding
     return whole

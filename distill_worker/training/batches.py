@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from distill_worker.errors import ConfigError
 from distill_worker.methods.base import LOGITS, Batch
 from distill_worker.methods.objective import Objective
 from distill_worker.methods.representation import FEATURES
@@ -39,6 +40,7 @@ class Batches:
         inputs = [data.preprocessing.normalised(images)]
         pool_labels = self._add_pool(inputs)
         logits, features = forward_with_features(network, torch.cat(inputs), objective.student_layers)
+        _check_classes(logits, probabilities)
         parts = torch.split(logits, [len(part) for part in inputs])
         return Batch(
             student={LOGITS: parts[0]}
@@ -75,3 +77,13 @@ class Batches:
             view = self._data.preprocessing.augmented(pool.images[chosen], self.generator)
             inputs.append(self._data.preprocessing.normalised(view))
         return None if pool.labels is None else pool.labels[chosen]
+
+
+def _check_classes(logits: Tensor, probabilities: Tensor) -> None:
+    """Raise `ConfigError` unless the network returns as many logits in training mode as the data have classes."""
+    if (got := logits.shape[1]) != (classes := probabilities.shape[1]):
+        raise ConfigError(
+            f"student.network: expected logits for {classes} classes in training mode, as in evaluation mode, got a "
+            f"tensor of shape {list(logits.shape)} with {got}; return the logits as the first tensor, or name them "
+            "'logits'"
+        )

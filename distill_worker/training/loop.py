@@ -1,8 +1,9 @@
 """The one training loop: a student on stored targets, or a teacher-to-be on labels alone.
 
-Invariant: on the CPU, a run that was killed and resumed ends with the same bits as one that was not. All randomness of
-a run comes from its seed, also what the network's own code draws from the global generators; when the training ends,
-these are as they were before.
+Invariant: on the CPU, a run that was killed and resumed ends with the same bits as one that was not, if all that
+changes in its network during training is in parameters and buffers: a checkpoint holds nothing else of it. All
+randomness of a run comes from its seed, also what the network's own code draws from the global generators; when the
+training ends, these are as they were before.
 """
 
 import math

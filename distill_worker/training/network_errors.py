@@ -21,7 +21,7 @@ def translated_errors(expected: str, remedy: str = "") -> Iterator[None]:
         yield
     except WorkerError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
         raise ConfigError(
             f"student.network: expected {expected}, got {type(error).__name__}: {reason}{remedy}"

@@ -18,7 +18,8 @@ _UNAMBIGUOUS: Final = re.compile(
     r"(?P<query>\?[^@]*)?"
 )
 _SCHEME: Final = re.compile(r"(?:postgresql|sqlite)(?:\+[a-z]+)?(?=://)")
-_LIKE_A_URL: Final = re.compile(r"(?:^|/)\s*postgres\w*(?:\+\w+)?:.*@", re.IGNORECASE | re.DOTALL)
+_LIKE_A_URL: Final = re.compile(r":.*@", re.DOTALL)
+"""A user and a password, whatever stands before and after them."""
 _WITHOUT_PASSWORD: Final = re.compile(r"(?!postgres)[A-Za-z0-9+.-]+://[^@]*")
 _LEAST: Final = 4
 """The shortest part of a secret that is hidden in other text: shorter ones are in every text by chance."""
@@ -34,11 +35,11 @@ def shown_url(url: str) -> str:
     if match := _UNAMBIGUOUS.fullmatch(url):
         return f"{match['scheme']}://{f'{HIDDEN}@' if match['user'] else ''}{match['place']}"
     scheme = _SCHEME.match(url)
-    return f"{scheme[0] if scheme else ''}://{HIDDEN}"
+    return f"{scheme[0]}://{HIDDEN}" if scheme else HIDDEN
 
 
 def is_like_a_url(text: str) -> bool:
-    """Whether a text, or the last parts of a path, may have been meant as the URL of a database."""
+    """Whether a text, or the last parts of a path, may have been meant as a URL, perhaps with a password."""
     return "://" in text or _LIKE_A_URL.search(text) is not None
 
 

@@ -31,6 +31,7 @@ def set_generator_states(states: Mapping[str, Any]) -> None:
     for device, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(state, device)
     random.setstate(states["python"])
+    _use_bit_generator(states["numpy"]["bit_generator"])
     np.random.set_state(states["numpy"])
 
 
@@ -52,8 +53,15 @@ def draws_from(seed: int) -> Iterator[None]:
         if _has_cuda():
             torch.cuda.manual_seed_all(seed)
         random.seed(seed)
+        _use_bit_generator("MT19937")
         np.random.seed(seed % 2**32)
         yield
+
+
+def _use_bit_generator(name: str) -> None:
+    """Let NumPy's global generator be of this kind; code may have put another in its place."""
+    if np.random.get_state(legacy=False)["bit_generator"] != name:
+        np.random.set_bit_generator(getattr(np.random, name)())  # type: ignore[attr-defined]
 
 
 def _has_cuda() -> bool:

@@ -18,10 +18,16 @@ from typing import Final
 from torch import nn
 
 from shared.expectations import did_you_mean
+from shared.networks.draws import draws_from
 
 _INSTALLED: Final = tuple(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 _OURS: Final = Path(__file__).parents[1]
-_SEVERAL_OUTPUTS = ("googlenet", "inception_v3")
+TUITION: Final = ("shared", "teacher_service", "distill_worker")
+_WITH_AUXILIARY_HEADS: Final = ("googlenet", "inception_v3")
+_IMPORT_SEED: Final = 0
+"""What a module draws while it is imported is the same in every run, and no run's seed changes by it."""
+_helpers: Final[set[str]] = set()
+"""The modules that a file imported from the user's folders when it was last run."""
 
 
 def torchvision_network(name: str, num_classes: int, in_channels: int) -> nn.Module:
@@ -30,7 +36,7 @@ def torchvision_network(name: str, num_classes: int, in_channels: int) -> nn.Mod
     For other than 3 channels the first convolution is made anew, with torch's own initialisation.
 
     Raises:
-        ValueError: torchvision has no such classifier, or it answers with several outputs while it trains.
+        ValueError: torchvision has no such classifier, or it has auxiliary classifiers.
     """
     from torchvision import models
 
@@ -39,8 +45,11 @@ def torchvision_network(name: str, num_classes: int, in_channels: int) -> nn.Mod
         raise ValueError(
             f"network: torchvision has no classifier {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}"
         )
-    if name in _SEVERAL_OUTPUTS:
-        raise ValueError(f"network: torchvision's {name} gives several outputs in training; expected logits alone")
+    if name in _WITH_AUXILIARY_HEADS:
+        raise ValueError(
+            f"network: torchvision's {name} has auxiliary classifiers, which would stay untrained; return "
+            f"torchvision.models.{name} with aux_logits=False from a factory of yours"
+        )
     network: nn.Module = models.get_model(name, weights=None, num_classes=num_classes)
     if in_channels != 3:
         _renew_first_convolution(network, in_channels)
@@ -51,16 +60,19 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
     """`<module>:<factory>` or `path/to/file.py:<factory>`: what `factory(num_classes=..., in_channels=...)` returns.
 
     Runs the module's code. The current directory and the folder of the file are importable meanwhile. A module is
-    imported once, a file is run each time.
+    imported once. A file is run each time, and so is what it imports from these folders: another file may have helpers
+    of the same names. Draws during an import are the same each time, and leave the global generators alone.
 
     Raises:
         ValueError: no such module, file or factory, code that raises, or a factory that returns no network; the message
             names the line of the code.
     """
     name = f"{source}:{factory}"
+    _forget_helpers()
+    before = set(sys.modules)
     with importable(own_folders(source)):
         try:
-            module = _run_file(Path(source)) if source.endswith(".py") else importlib.import_module(source)
+            module = _run_file(Path(source)) if source.endswith(".py") else import_module(source)
         except (Exception, SystemExit) as error:  # the user's code may raise anything
             raise ValueError(f"network: {source!r} cannot be imported ({described(error)})") from error
         make = getattr(module, factory, None)
@@ -75,9 +87,25 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
                 f"network: {name!r} failed when called with num_classes={num_classes} and in_channels={in_channels} "
                 f"({described(error)})"
             ) from error
+        finally:
+            if source.endswith(".py"):
+                _helpers.update(_own_modules(own_folders(source)) - before - {_module_name(Path(source))})
     if not isinstance(network, nn.Module):
         raise ValueError(f"network: expected {name!r} to return a torch.nn.Module, got {type(network).__name__}")  # noqa: TRY004 - as above
     return network
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module, after the packages around it, each with draws of its own.
+
+    Raises:
+        BaseException: whatever their code raises.
+    """
+    parts = name.split(".")
+    for length in range(1, len(parts) + 1):
+        with draws_from(_IMPORT_SEED):
+            module = importlib.import_module(".".join(parts[:length]))
+    return module
 
 
 def described(error: BaseException) -> str:
@@ -128,16 +156,39 @@ def _renew_first_convolution(network: nn.Module, in_channels: int) -> None:
 
 
 def _run_file(path: Path) -> ModuleType:
-    # Under a name of its own, so that it neither hides an installed module nor another file of the same name.
-    name = f"network_{sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    name = _module_name(path)
     spec = spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise ImportError(f"there is no file {path.resolve()}")
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with draws_from(_IMPORT_SEED):
+            spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+def _module_name(path: Path) -> str:
+    """A name of the file's own, so that it neither hides an installed module nor another file of the same name."""
+    return f"network_{sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+
+
+def _forget_helpers() -> None:
+    for name in _helpers:
+        sys.modules.pop(name, None)
+    _helpers.clear()
+    importlib.invalidate_caches()
+
+
+def _own_modules(folders: Sequence[str]) -> set[str]:
+    """The names of the user's modules that were imported from these folders, or from folders in them."""
+    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    return {
+        name
+        for name, file in files.items()
+        if file and name.partition(".")[0] not in TUITION and _is_own(file)
+        if any(Path(file).is_relative_to(folder) for folder in folders)
+    }

@@ -1,7 +1,8 @@
 """The source code of a factory's module, as a digest: two equal digests mean the same network code.
 
 It covers the module and what it imports, directly or through others, from the user's own folders: the current
-directory, that of a file, and what else is importable without being installed. Installed packages are not covered.
+directory, that of a file, and what else is importable without being installed, such as packages that are installed
+for editing. Installed packages are not covered, nor modules whose names the code computes.
 """
 
 import ast
@@ -9,14 +10,13 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from shared.networks.foreign import importable, is_installed, own_folders
+from shared.networks.foreign import TUITION, described, import_module, importable, is_installed, own_folders
 
 _DIGEST_LENGTH: Final = 16
-_TUITION: Final = ("shared", "teacher_service", "distill_worker")
 
 
 class _Module(NamedTuple):
@@ -49,9 +49,11 @@ def module_digest(source: str) -> str:
 def _named(source: str) -> _Module:
     with importable(own_folders(source)):
         try:
+            if package := source.rpartition(".")[0]:
+                import_module(package)
             spec = importlib.util.find_spec(source)
-        except ImportError as error:
-            raise ValueError(f"network: {source!r} cannot be imported ({error})") from error
+        except (Exception, SystemExit) as error:  # the code of a package may raise anything
+            raise ValueError(f"network: {source!r} cannot be imported ({described(error)})") from error
     if spec is None or not spec.has_location or spec.origin is None:
         raise ValueError(f"network: {source!r} cannot be imported (there is no file of that module)")
     return _Module(source, Path(spec.origin), spec.parent or "")
@@ -86,25 +88,47 @@ def _imported_names(tree: ast.Module, package: str) -> Iterator[str]:
             base = ".".join(filter(None, [*within, node.module]))
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and _called(node.func) in ("import_module", "__import__") and node.args:
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                yield package + name.value if name.value.startswith(".") else name.value
+
+
+def _called(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 def _along(name: str, folders: Sequence[str]) -> Iterator[_Module]:
     """The modules that an import of `name` runs: the packages from the outermost on, then the module."""
-    if name.partition(".")[0] in _TUITION:
+    if name.partition(".")[0] in TUITION:
         return
     places, before = list(folders), ""
     for part in name.split("."):
-        # By its last part alone: the full name of a namespace package would need its parents to be imported.
-        spec = PathFinder.find_spec(part, places) if part else None
+        full = f"{before}.{part}" if before else part
+        spec = _spec(full, places) if part else None
         if spec is None:
             return
-        full = f"{before}.{part}" if before else part
         inner = spec.submodule_search_locations
         if spec.has_location and spec.origin is not None:
             yield _Module(full, Path(spec.origin), before if inner is None else full)
         if inner is None:
             return
         places, before = list(inner), full
+
+
+def _spec(name: str, places: Sequence[str]) -> ModuleSpec | None:
+    """What an import of `name` would run, by the first finder that has it; None for installed code."""
+    for finder in sys.meta_path:
+        if finder is PathFinder:
+            # By its last part alone: the full name of a namespace package would need its parents to be imported.
+            spec = PathFinder.find_spec(name.rpartition(".")[2], places)
+        else:
+            spec = finder.find_spec(name, places if "." in name else None)
+            if spec is not None and (spec.origin is None or is_installed(Path(spec.origin))):
+                return None
+        if spec is not None:
+            return spec
+    return None
 
 
 def _others_not_installed() -> list[str]:

@@ -18,7 +18,7 @@ from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.table import Column, Table
 
-from shared.durable.database_url import shown_url
+from shared.durable.database_url import HIDDEN, shown_url
 from shared.exit_status import ExitStatus
 from shared.expectations import expectation
 from teacher_service.database.engine import Database, LedgerUnusable, explained, ledger_exists, open_database
@@ -115,8 +115,10 @@ def _complaint(problem: Any) -> str:
         return f"{field}: {message if least is None else f'expected at least {least} characters, got fewer'}"
     if not message:
         return f"{field}: {expectation(problem, table='an object')}"
-    value = problem["input"]
-    return f"{field}: {message}, got {shown_url(str(value)) if field == 'database_url' else repr(value)}"
+    if "got " in message:
+        return f"{field}: {message}"
+    got = shown_url(str(problem["input"])) if field == "database_url" else repr(problem["input"])
+    return f"{field}: {message}, got {'a text that is not shown, as it may have a password' if got == HIDDEN else got}"
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:

@@ -181,6 +181,23 @@ return network
 """
 
 
+_HIDDEN_DRAWS = """
+import numpy
+factor = float(numpy.random.default_rng().random())
+class Scaled(nn.Linear):
+    def forward(self, images):
+        return super().forward(images) * factor
+return nn.Sequential(nn.Flatten(), Scaled(64, num_classes))
+"""
+_LATE_BUFFER = """
+class Masked(nn.Linear):
+    def forward(self, images):
+        self.register_buffer("mask", torch.ones(num_classes))
+        return super().forward(images) * self.mask
+return nn.Sequential(nn.Flatten(), Masked(64, num_classes))
+"""
+
+
 def _left_open(cache: Cache, samples: Samples, teacher: Teacher, description: Description) -> None:
     _begun(cache, samples.keys[:4], teacher, description)
 
@@ -306,6 +323,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("got others in '1.weight'; make a new network at each call", CONFIG, before=_network(_ONE_FOR_ALL)),
         Fault("got others in '1.bias'", CONFIG, before=_network(_DRAWS_FROM_THE_SYSTEM)),
         Fault("expected a positive weight", CONFIG, {"method.weight": 0, "method.label_weight": 0}),
+        Fault("to give the same logits when it is loaded", CONFIG, before=_network(_HIDDEN_DRAWS), commands=("run",)),
+        Fault("got '1.mask' made", CONFIG, before=_network(_LATE_BUFFER), commands=("run",)),
         Fault("got torch.float32 [10]", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
         Fault("ArithmeticError: mine", CONFIG, before=_network(_TRAINING_FAILS)),
         Fault("ArithmeticError: more than 4", CONFIG, before=_network(_FULL_BATCHES_FAIL)),

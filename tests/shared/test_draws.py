@@ -52,3 +52,19 @@ def test_states_survive_a_checkpoint(tmp_path: Path) -> None:
     expected = _draw()
     set_generator_states(torch.load(tmp_path / "states.pt", weights_only=True))
     assert _draw() == expected
+
+
+def test_states_and_seeds_hold_under_another_generator_of_numpy(tmp_path: Path) -> None:
+    """Code may call `numpy.random.set_bit_generator`."""
+    with draws_from(5):
+        expected = _draw()
+    with kept_draws():
+        np.random.set_bit_generator(np.random.PCG64(3))  # type: ignore[attr-defined]
+        torch.save(generator_states(), tmp_path / "states.pt")
+        under_other = _draw()
+        with draws_from(5):
+            assert _draw() == expected
+    assert np.random.get_state(legacy=False)["bit_generator"] == "MT19937"
+    with kept_draws():
+        set_generator_states(torch.load(tmp_path / "states.pt", weights_only=True))
+        assert _draw() == under_other

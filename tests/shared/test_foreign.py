@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from shared.networks import build_network
+from shared.networks import build_network, source_digest
+from shared.networks.draws import draws_from, generator_states
 from shared.networks.taps import feature_shapes, forward_with_features
 
 _CODE = """
@@ -110,11 +111,11 @@ def test_torchvision_network_draws_from_the_global_seed() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet19", "network: torchvision has no classifier 'resnet19'; known: alexnet, "),
+        ("resnet19", r"network: torchvision has no classifier 'resnet19'; did you mean 'resnet18'\?; known: alexnet, "),
         ("fasterrcnn_resnet50_fpn", "network: torchvision has no classifier 'fasterrcnn_resnet50_fpn'"),
         ("list_models", "network: torchvision has no classifier"),
-        ("googlenet", "network: torchvision's googlenet gives several outputs in training"),
-        ("inception_v3", "network: torchvision's inception_v3 gives several outputs in training"),
+        ("googlenet", "network: torchvision's googlenet has auxiliary classifiers, .*aux_logits=False"),
+        ("inception_v3", "network: torchvision's inception_v3 has auxiliary classifiers, .*aux_logits=False"),
     ],
 )
 def test_torchvision_network_that_is_no_plain_classifier_is_refused(name: str, message: str) -> None:
@@ -244,3 +245,87 @@ def test_module_that_cannot_be_run_is_an_error(here: Path, statement: str, endin
     with pytest.raises(ValueError, match=rf"network: 'no_module{ending}' cannot be imported \(\w+: .*, line \d+\)"):
         build_network(f"no_module{ending}:make", num_classes=3, in_channels=2)
     assert _modules_from(here) == []
+
+
+_DRAWING = """
+import random
+import numpy as np
+import torch
+DRAWN = torch.rand(()).item(), random.random(), np.random.rand()
+"""
+_OF_DRAWN = """
+from torch import nn
+
+def make(num_classes, in_channels):
+    network = nn.Linear(in_channels, num_classes)
+    network.drawn = DRAWN
+    return network
+"""
+
+
+def _drawn(name: str, seed: int) -> tuple[object, list[float]]:
+    """What the code of a network drew when it was imported, and the weights that were drawn after."""
+    with draws_from(seed):
+        network = build_network(name, num_classes=3, in_channels=2)
+        return network.drawn, [*network.state_dict()["weight"].flatten().tolist(), torch.rand(()).item()]
+
+
+@pytest.mark.parametrize(
+    "name", ["drawing.py:make", "with_helper.py:make", "drawing:make", "in_package.drawing:make", "seeding.py:make"]
+)
+def test_code_that_draws_when_it_is_imported_draws_the_same_and_leaves_the_run_s_seed(here: Path, name: str) -> None:
+    """In a file, in its helper, in a module and in the package around it; also code that seeds the generators."""
+    (here / "drawing.py").write_text(_DRAWING + _OF_DRAWN)
+    (here / "drawing_helper.py").write_text(_DRAWING)
+    (here / "with_helper.py").write_text("import drawing_helper\nDRAWN = drawing_helper.DRAWN\n" + _OF_DRAWN)
+    (here / "in_package").mkdir()
+    (here / "in_package" / "__init__.py").write_text(_DRAWING)
+    (here / "in_package" / "drawing.py").write_text("from . import DRAWN\n" + _OF_DRAWN)
+    (here / "seeding.py").write_text(_DRAWING + "torch.manual_seed(0)\n" + _OF_DRAWN)
+    source_digest(name)
+    drawn, weights = zip(*(_drawn(name, seed) for seed in (1, 2, 1)), strict=True)
+    with draws_from(1):
+        plain = nn.Linear(2, 3)
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert weights[0] == weights[2] != weights[1]
+    assert weights[0][:-1] == plain.weight.flatten().tolist()
+
+
+def test_digest_leaves_the_generators_alone(here: Path) -> None:
+    (here / "drawing_package").mkdir()
+    (here / "drawing_package" / "__init__.py").write_text(_DRAWING)
+    (here / "drawing_package" / "net.py").write_text(_OF_DRAWN)
+    states = generator_states()
+    source_digest("drawing_package.net:make")
+    after = generator_states()
+    assert torch.equal(after.pop("torch"), states.pop("torch"))
+    assert after == states
+
+
+def test_two_files_with_helpers_of_one_name_get_their_own(here: Path) -> None:
+    """Also the first again, and one whose helper was edited."""
+    for folder, width in (("a", 4), ("b", 8)):
+        (here / folder).mkdir()
+        (here / folder / "blocks_of_file.py").write_text(f"WIDTH = {width}\n")
+        (here / folder / "net.py").write_text(
+            "from torch import nn\nfrom blocks_of_file import WIDTH\n"
+            "def make(num_classes, in_channels):\n    return nn.Linear(WIDTH, num_classes)\n"
+        )
+    assert [_width(f"{here}/{folder}/net.py:make") for folder in "aba"] == [4, 8, 4]
+    (here / "a" / "blocks_of_file.py").write_text("WIDTH = 16  # wider\n")
+    assert _width(f"{here}/a/net.py:make") == 16
+
+
+def _width(name: str) -> int:
+    network = build_network(name, num_classes=3, in_channels=2)
+    assert isinstance(network, nn.Linear)
+    return network.in_features
+
+
+def test_file_that_puts_another_generator_into_numpy_changes_nothing_outside(here: Path) -> None:
+    (here / "bits.py").write_text(
+        "import numpy as np\nnp.random.set_bit_generator(np.random.PCG64(3))\n" + _DRAWING + _OF_DRAWN
+    )
+    states = generator_states()["numpy"]
+    assert _drawn("bits.py:make", 1) == _drawn("bits.py:make", 1)
+    assert generator_states()["numpy"] == states

@@ -28,6 +28,16 @@ class _Output:
     logits: Any = None
 
 
+@dataclass(slots=True)
+class _Slots:
+    scores: Tensor
+
+
+class _AuxiliaryFirst(NamedTuple):
+    aux: Tensor
+    out: Tensor
+
+
 class _ModelOutput(OrderedDict[str, Tensor]):
     """As in Hugging Face's transformers: a mapping whose keys are attributes too."""
 
@@ -61,6 +71,9 @@ class _Net(nn.Module):
         _Pair(OTHER, LOGITS),
         _Output(OTHER, LOGITS),
         _Output(LOGITS),
+        _Slots(LOGITS),
+        {"aux": LOGITS + 1, "logits": LOGITS},
+        (LOGITS, LOGITS + 1),
         _ModelOutput(loss=torch.tensor(0.0), logits=LOGITS),
         LOGITS[:, :, None, None],
         (LOGITS[:, :, None],),
@@ -81,6 +94,8 @@ def test_plain_logits_are_not_copied() -> None:
         (None, "got NoneType"),
         ((), "got tuple"),
         ({"logits": [1.0]}, "got dict"),
+        ({"aux": LOGITS, "out": LOGITS, "x": OTHER}, r"got 2 of one shape \('aux', 'out'\); name one of them 'logits'"),
+        (_AuxiliaryFirst(LOGITS, LOGITS), r"got 2 of one shape \('aux', 'out'\)"),
         (torch.zeros(3), r"got torch.float32 \[3\]"),
         (torch.zeros(2, 3, 4, 4), r"got torch.float32 \[2, 3, 4, 4\]"),
         (torch.zeros(2, 1, 3), r"got torch.float32 \[2, 1, 3\]"),
@@ -128,6 +143,56 @@ class _Late(nn.Module):
         return logits
 
 
+class _LateBuffer(_Net):
+    mask: Tensor
+
+    def forward(self, images: Tensor) -> object:
+        if not hasattr(self, "mask"):
+            self.register_buffer("mask", torch.ones(3))
+        return self.last(self.body(images)) * self.mask
+
+
+class _ExtraState(_Net):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+
+class _FromFirstImages(nn.Module):
+    """A layer that standardises by the first batch that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.initialised: Tensor
+        self.register_buffer("initialised", torch.tensor(False))
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.initialised:
+            with torch.no_grad():
+                self.scale.copy_(1 / (values.std(dim=0, unbiased=False) + 1e-6))
+                self.initialised.fill_(True)
+        return values * self.scale
+
+
+@pytest.mark.parametrize("first", [nn.Linear(64, 3), nn.LazyLinear(3)], ids=["ready", "lazy"])
+def test_check_leaves_a_layer_that_initialises_itself_from_images_as_it_was(first: nn.Module) -> None:
+    network = nn.Sequential(nn.Flatten(), first, _FromFirstImages())
+    check_network(network, (1, 8, 8), 3)
+    feature_shapes(network, (1, 8, 8), ["1"])
+    state = network.state_dict()
+    assert state["1.weight"].shape == (3, 64)
+    assert state["2.scale"].tolist() == [1, 1, 1]
+    assert not state["2.initialised"]
+
+
+def _leave(_: Tensor) -> None:
+    raise SystemExit("no GPU")
+
+
+def _import(_: Tensor) -> None:
+    raise ModuleNotFoundError("No module named 'helper'")
+
+
 def _fail(_: Tensor) -> None:
     raise KeyError("the network's own fault")
 
@@ -146,7 +211,11 @@ def _fail(_: Tensor) -> None:
             r"images of shape \[1, 8, 8\], got an error from it .RuntimeError: .*shapes",
         ),
         (nn.Flatten(), "got one without any"),
-        (_Late(), r"every parameter to exist before the first call, got 'last.bias' made by that call"),
+        (_Late(), r"every parameter and buffer to exist before the first call, got 'last.bias' made or removed by"),
+        (_LateBuffer(lambda x: x), r"buffer to exist before the first call, got 'mask' made or removed by that call"),
+        (_ExtraState(lambda x: x), r"state_dict\(\) of tensors, got dict in '_extra_state'; keep it in a buffer"),
+        (_Net(_leave), "got an error from it .SystemExit: no GPU"),
+        (_Net(_import), "No module named 'helper'.*; import files of your own where the factory's module begins"),
     ],
 )
 def test_network_that_gives_no_logits_for_the_images_is_rejected(network: nn.Module, message: str) -> None:

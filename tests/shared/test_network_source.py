@@ -1,7 +1,9 @@
 """The digest of a network's code: it changes with the code, wherever that lies, and with nothing else."""
 
+import importlib.util
 import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -67,12 +69,15 @@ def test_digest_does_not_depend_on_where_the_files_are(here: Path, monkeypatch: 
         ("net.py:make", "import parts.deep.layer", "parts__in__deep__in__layer"),
         ("net.py:make", "from parts.deep import layer", "parts__in__deep__in__layer"),
         ("net.py:make", "import packed.inner", "packed__in____init__"),
+        ("net.py:make", "import importlib\nblock = importlib.import_module('blocks')", "blocks"),
+        ("net.py:make", "from importlib import import_module\nx = import_module('parts.deep.layer')",
+         "parts__in__deep__in__layer"),
         ("packed.inner:make", "", "packed__in____init__"),
         ("packed.inner:make", "", "packed__in__sibling"),
         ("packed:make", "", "packed__in__sibling"),
         ("parts.deep.layer:make", "", "parts__in__deep__in__layer"),
     ],
-)
+)  # fmt: skip
 def test_digest_covers_what_the_code_imports_from_the_user_s_own_files(
     here: Path, name: str, statement: str, edited: str
 ) -> None:
@@ -103,9 +108,49 @@ def test_digest_covers_what_the_code_imports_from_the_user_s_own_files(
         ("no_such_digest:make", "network: 'no_such_digest' cannot be imported .*no file of that module"),
         ("no_such_digest.deep:make", "network: 'no_such_digest.deep' cannot be imported .*No module named"),
         ("garbled.py:make", r"network: 'garbled.py' cannot be imported .*garbled\.py"),
+        ("raising.net:make", r"network: 'raising.net' cannot be imported .RuntimeError: no licence, in .*, line 1"),
+        ("leaving.net:make", r"network: 'leaving.net' cannot be imported .SystemExit: no licence, in .*, line 1"),
     ],
 )
 def test_code_that_cannot_be_read_is_an_error_that_names_it(here: Path, name: str, message: str) -> None:
-    _write(here, garbled="def make(:")
+    _write(here, garbled="def make(:", raising__in____init__="raise RuntimeError('no licence')", raising__in__net="")
+    _write(here, leaving__in____init__="raise SystemExit('no licence')", leaving__in__net="")
     with pytest.raises(ValueError, match=message):
         source_digest(name)
+
+
+class _EditableFinder:
+    """As of a package installed for editing: its folder is on no path."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name, self._folder = name, folder
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        return importlib.util.spec_from_file_location(name, self._folder / "__init__.py")
+
+
+@pytest.mark.parametrize("name", ["editable_package.net:make", "net.py:make"])
+def test_digest_covers_packages_that_are_installed_for_editing(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    elsewhere = here / "elsewhere" / "editable_package"
+    _write(elsewhere, __init__="", net="from editable_package.blocks import act", blocks="act = 1")
+    _write(here, net="from editable_package import net")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, _EditableFinder("editable_package", elsewhere)])
+    before = source_digest(name)
+    _write(elsewhere, blocks="act = 2")
+    assert source_digest(name) != before
+
+
+def test_digest_does_not_cover_what_a_finder_has_among_installed_packages(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = here / "site-packages" / "installed_package"
+    _write(installed, __init__="x = 1")
+    _write(here, net="import installed_package")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, _EditableFinder("installed_package", installed)])
+    before = source_digest("net.py:make")
+    _write(installed, __init__="x = 2")
+    assert source_digest("net.py:make") == before

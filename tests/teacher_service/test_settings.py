@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import typer
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from teacher_service.cli.console import read_settings
 from teacher_service.settings import Settings
@@ -117,3 +117,55 @@ def test_setting_out_of_range_is_refused_by_name(wrong: dict[str, Any]) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]  # the point of the test
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("admin_key", "a-key-of-the-operators", "a-key-of-the-operators"),
+        ("metrics_key", "a-key-of-the-operators", "a-key-of-the-operators"),
+        ("data_dir", "/data", Path("/data")),
+        ("weights", "/data/teacher.safetensors", Path("/data/teacher.safetensors")),
+        ("database_url", "postgresql://teacher:secret@db/ledger", "postgresql://teacher:secret@db/ledger"),
+        ("database_url", "sqlite:////data/ledger.sqlite", "sqlite:////data/ledger.sqlite"),
+        ("port", "9000", 9000),
+        ("model_name", "teacher", "teacher"),
+        ("log_format", "json", "json"),
+    ],
+)
+def test_white_space_around_a_setting_is_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: object
+) -> None:
+    """A secret that is mounted as a file often ends with a newline, which no request could repeat."""
+    monkeypatch.setenv(f"TEACHER_{name.upper()}", f" {value}\n")
+    setting = getattr(Settings(), name)
+    assert (setting.get_secret_value() if isinstance(setting, SecretStr) else setting) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("port", "http", "port: expected a whole number, got 'http'"),
+        ("log_format", "xml", "log_format: expected 'logfmt' or 'json', got 'xml'"),
+        ("drain_seconds", "soon", "drain_seconds: expected a number, got 'soon'"),
+        ("weights", "~no-such-user/x", "weights: expected ~ or the name of a user after it, got '~no-such-user/x'"),
+    ],
+)
+def test_wrong_setting_is_one_plain_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, expected: str
+) -> None:
+    monkeypatch.setenv(f"TEACHER_{name.upper()}", value)
+    with pytest.raises(typer.Exit):
+        read_settings()
+    assert capsys.readouterr().err == f"error: {expected}\n"
+
+
+def test_database_url_that_may_be_a_password_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TEACHER_DATABASE_URL", "user:hunter2@host/ledger")
+    with pytest.raises(typer.Exit):
+        read_settings()
+    message = capsys.readouterr().err
+    assert message.endswith("got a text that is not shown, as it may have a password\n")
+    assert "hunter2" not in message

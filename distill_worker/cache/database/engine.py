@@ -46,7 +46,7 @@ def place_of(text: str) -> Path | str:
         if (fault := durable.url_fault(text)) is not None:
             raise CacheError(f"cache: {fault}")
         return text
-    if is_like_a_url(text):
+    if is_like_a_url(text) and not os.path.lexists(text):  # earlier versions may have made such a file
         raise CacheError("cache: expected a file or postgresql://user:password@host:port/database, got another URL")
     return Path(text)
 

@@ -110,14 +110,15 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
 )
 WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     Check(
+        "dry-pass",
+        "The student can be built; it takes a training step on made-up outputs, classifies images, can be saved, and "
+        "gives the same logits when it is loaded",
+        lambda lesson: lesson.weights_bytes,
+    ),
+    Check(
         "run",
         "Before a training: the run directory holds no run on other data, code or outputs",
         lambda lesson: _check_identity(lesson),
-    ),
-    Check(
-        "dry-pass",
-        "The student can be built; it takes a training step on made-up outputs, classifies images, and can be saved",
-        lambda lesson: lesson.weights_bytes,
     ),
     Check("disk-space", "The disk has space for the student and its checkpoints", check_run_directory),
 )

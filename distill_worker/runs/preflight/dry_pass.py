@@ -2,14 +2,17 @@
 
 It builds the student that the run will train, and does everything that training will do with it: the forward and
 backward pass of a batch through the run's own objective, the evaluation of a batch and of one image, the weights file.
+Then it reads that file as `evaluate` will, and compares the logits of both networks.
 
 Invariant: it writes nothing, and the run's result is the same with and without it.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import torch
-from torch import Tensor
+from safetensors.torch import load
+from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection.features import outputs_of
@@ -20,9 +23,16 @@ from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step
 from distill_worker.training.network_errors import translated_errors
 from distill_worker.training.teacher_logits import TeacherLogits
-from shared.networks.draws import kept_draws
+from shared.networks.draws import draws_from, kept_draws
+from shared.networks.outputs import logits_of
+from shared.normalise import normalise
 from shared.output_kinds import LABEL, LOGITS, PROBABILITIES, TOP_K, OutputKind
-from shared.weights import weights_bytes
+from shared.weights import network_of, weights_bytes
+
+_COMPARED: Final = 4
+"""Images whose logits are compared."""
+_TOLERANCE: Final = 1e-3
+"""Of the largest logit: a network whose weights lie in memory in another order sums in another order."""
 
 
 def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int:
@@ -78,8 +88,15 @@ def _pass(config: RunConfig, samples: Samples, teacher: TeacherLogits, device: t
         outputs_of(network, card, dataset.train.images[:1])
     again, _ = initialised(config, dataset, data)
     _check_same_weights(config, initial, again.state_dict())
-    again.load_state_dict(network.state_dict())
-    return len(weights_bytes(network, card))
+    content = weights_bytes(network, card)
+    with translated_errors(
+        f"{config.student.network} to load its weights file into a new network",
+        "; make every parameter and buffer in __init__, in the shape that it keeps",
+    ):
+        loaded = network_of(card, load(content), config.student.network_to_build).to(device)
+    images = dataset.test.images[:_COMPARED].to(device)
+    _check_same_logits(config, network, loaded, normalise(images, dataset.mean, dataset.std))
+    return len(content)
 
 
 def _check_same_weights(config: RunConfig, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
@@ -88,6 +105,23 @@ def _check_same_weights(config: RunConfig, first: Mapping[str, Tensor], second: 
         if values.flatten().view(torch.uint8).ne(first[name].flatten().view(torch.uint8)).any():
             raise ConfigError(
                 f"student.network: expected {config.student.network} to have the same weights whenever it is built "
-                f"from one seed, got others in {name!r}; make a new network at each call, and draw its weights from "
-                "torch's, Python's or NumPy's global generator"
+                f"from one seed, got others in {name!r}; make a new network at each call, and draw its weights in the "
+                "factory, from torch's, Python's or NumPy's global generator"
             )
+
+
+def _check_same_logits(config: RunConfig, trained: nn.Module, loaded: nn.Module, images: Tensor) -> None:
+    """Check that a network that was read from its weights file gives the logits of the one that was written."""
+    logits = []
+    for network in (trained, loaded):
+        network.eval()
+        with draws_from(0), torch.inference_mode():
+            logits.append(logits_of(network(images)).double().nan_to_num())
+    difference = (logits[0] - logits[1]).abs().max().item()
+    if difference > _TOLERANCE * logits[0].abs().max().item():
+        raise ConfigError(
+            f"student.network: expected {config.student.network} to give the same logits when it is loaded from its "
+            f"weights file, got others (by up to {difference:.3g}); keep all that its "
+            "logits depend on in parameters or buffers, or draw it from torch's, Python's or NumPy's global generator "
+            "in the factory"
+        )

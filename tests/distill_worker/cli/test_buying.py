@@ -379,3 +379,7 @@ def test_limit_of_a_run_in_rounds_is_of_all_its_rounds(command: Command, config:
     assert teacher.paid == 7
     assert facts_of(command("run", config, *rounds, "--max-calls", 3, "--json"))["n"] == 10
     assert teacher.paid == 10
+
+
+def test_white_space_around_the_url_is_no_override() -> None:
+    assert Source.of(OpenInferenceAddress(url=" https://teacher.example\n")).overridden_url is None

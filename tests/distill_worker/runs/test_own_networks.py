@@ -1,5 +1,6 @@
 """Networks as people have them: trained, saved, evaluated and served alike, or rejected with a clear sentence."""
 
+import json
 import random
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import torch
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection.features import outputs_of
-from distill_worker.errors import ConfigError
+from distill_worker.errors import ConfigError, RunError
+from distill_worker.runs.preflight import Lesson, Run
+from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.evaluate import count_correct
@@ -31,6 +34,10 @@ import numpy as np
 import torch
 from torch import nn
 
+@dataclass(slots=True)
+class Slots:
+    scores: torch.Tensor
+
 class Body(nn.Module):
     def __init__(self, num_classes, in_channels):
         super().__init__()
@@ -40,6 +47,18 @@ class Body(nn.Module):
         return self.last(torch.relu(self.hidden(self.flat(images))))
 """
 _WORKING = {
+    "data class with slots": ("def forward(self, images): return Slots(super().forward(images))"),
+    "initialised from the first images": (
+        "def __init__(self, **a):\n        super().__init__(**a)\n"
+        "        self.scale = nn.Parameter(torch.ones(16))\n"
+        "        self.register_buffer('seen', torch.tensor(False))\n"
+        "    def forward(self, images):\n"
+        "        hidden = self.hidden(self.flat(images))\n"
+        "        if not self.seen:\n"
+        "            with torch.no_grad():\n"
+        "                self.scale.copy_(1 / (hidden.std(dim=0, unbiased=False) + 1e-6)), self.seen.fill_(True)\n"
+        "        return self.last(torch.relu(self.scale * hidden))"
+    ),
     "tuple": "def forward(self, images): return super().forward(images), images",
     "list": "def forward(self, images): return [super().forward(images)]",
     "dict": "def forward(self, images): return {'features': images, 'logits': super().forward(images)}",
@@ -75,6 +94,36 @@ _REJECTED = {
         "def __init__(self, **a):\n        super().__init__(**a)\n        self.hidden = nn.Linear(784, 16)",
         r"images of shape \[1, 8, 8\], got an error from it .RuntimeError",
     ),
+    "buffer of the first step": (
+        "def forward(self, images):\n"
+        "        if self.training: self.register_buffer('mask', torch.ones(16))\n"
+        "        return super().forward(images)",
+        'to load its weights file into a new network, got .*"mask".*; make every parameter and buffer in __init__',
+    ),
+    "other outputs in training": (
+        "def forward(self, images):\n"
+        "        hidden = torch.relu(self.hidden(self.flat(images)))\n"
+        "        return (hidden, self.last(hidden)) if self.training else self.last(hidden)",
+        r"logits for 10 classes in training mode, .*\[8, 16\]",
+    ),
+    "drawn by a generator of its own": (
+        "def __init__(self, **a):\n        super().__init__(**a)\n"
+        "        self.scale = torch.from_numpy(np.random.default_rng().normal(size=16)).float()\n"
+        "    def forward(self, images):\n"
+        "        return self.last(self.scale * torch.relu(self.hidden(self.flat(images))))",
+        "the same logits when it is loaded from its weights file, got others",
+    ),
+    "state in an attribute": (
+        "scale = 1.0\n"
+        "    def forward(self, images):\n"
+        "        if self.training: self.scale *= 2\n"
+        "        return self.scale * super().forward(images)",
+        "the same logits when it is loaded .*; keep all that its logits depend on in parameters or buffers",
+    ),
+    "leaves in training": (
+        "def forward(self, images): return exit('no GPU') if self.training else super().forward(images)",
+        "SystemExit: no GPU",
+    ),
     "map": (
         "def forward(self, images): return super().forward(images)[:, :, None, None].expand(-1, -1, 2, 2)",
         r"got torch.float32 \[1, 10, 2, 2\]",
@@ -100,8 +149,15 @@ def _config(folder: Path, network: str, **training: Any) -> RunConfig:
     return parse_config(document, source="test")
 
 
+def _dry_pass(config: RunConfig) -> int:
+    """The size of the weights file that the training will write."""
+    run = Run(config, lambda: SelectedSamples(Samples.of(config), 1, 0, None))
+    return Lesson(run, {"logits": (10,)}, "t").weights_bytes
+
+
 def _train(folder: Path, network: str, **training: Any) -> dict[str, Any]:
     config = _config(folder, network, **training)
+    assert _dry_pass(config) > 0
     targets = 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))
     return train_student(config, Samples.of(config), {"logits": targets}, "t")
 
@@ -125,10 +181,10 @@ def test_network_is_trained_evaluated_selected_with_and_served_alike(tmp_path: P
 
 
 @pytest.mark.parametrize("kind", _REJECTED)
-def test_network_that_cannot_learn_the_data_is_rejected(tmp_path: Path, kind: str) -> None:
+def test_network_that_cannot_learn_the_data_is_rejected_before_the_purchase(tmp_path: Path, kind: str) -> None:
     body, message = _REJECTED[kind]
     with pytest.raises(ConfigError, match=rf"^student\.network: expected .*{message}"):
-        _train(tmp_path, _own(tmp_path, body))
+        _dry_pass(_config(tmp_path, _own(tmp_path, body)))
 
 
 @pytest.mark.parametrize(
@@ -276,3 +332,26 @@ def test_all_global_generators_are_left_alone(tmp_path: Path) -> None:
     after = generator_states()
     assert torch.equal(after.pop("torch"), states.pop("torch"))
     assert after == states
+
+
+_PRETRAINED = """def __init__(self, **a):
+        super().__init__(**a)
+        self.hidden.load_state_dict(torch.load({file!r}))
+"""
+
+
+def test_finished_run_is_another_run_when_a_file_that_the_factory_reads_has_changed(tmp_path: Path) -> None:
+    """A directory that lacks this fact, because an earlier version wrote it, is returned as before."""
+    weights = tmp_path / "backbone.pt"
+    torch.save(torch.nn.Linear(64, 16).state_dict(), weights)
+    name = _own(tmp_path, _PRETRAINED.format(file=str(weights)))
+    result = _train(tmp_path, name)
+    assert _train(tmp_path, name) == result
+    torch.save(torch.nn.Linear(64, 16).state_dict(), weights)
+    with pytest.raises(RunError, match=r"the first weights of student\.network have changed"):
+        _train(tmp_path, name)
+    stored = tmp_path / "run" / "run.json"
+    content = json.loads(stored.read_text())
+    del content["identity"]["first_weights"]
+    stored.write_text(json.dumps(content))
+    assert _train(tmp_path, name) == result

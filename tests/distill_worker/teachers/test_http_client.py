@@ -12,7 +12,7 @@ import pytest
 from distill_worker.errors import ConfigError
 from distill_worker.teachers.http_client import checked_url, is_loopback, open_client
 
-VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 KEY = "tk_1_secret"
 
 
@@ -79,6 +79,9 @@ def test_other_servers_are_reached_through_the_proxy(monkeypatch: pytest.MonkeyP
     [
         *((host, True) for host in ("127.0.0.1", "127.9.8.7", "::1", "[::1]", "localhost", "LOCALHOST.", "127.1")),
         *((host, True) for host in ("::ffff:127.0.0.1", "a.localhost", "0.0.0.0", "::")),
+        *((host, True) for host in ("ip6-localhost", "ip6-loopback", "localhost.localdomain", "127.0.0.1.")),
+        *((host, True) for host in ("localhost4", "localhost6.localdomain6", "LocalHost.LocalDomain.")),
+        *((host, False) for host in ("localhost.localdomain.test", "ip7-localhost", "localdomain")),
         *((host, False) for host in ("128.0.0.1", "10.0.0.1", "::2", "teacher.test", "localhost.test", "mylocalhost")),
     ],
 )
@@ -101,6 +104,13 @@ def test_loopback_is_recognised(host: str, expected: bool) -> None:
         ("teacher.test:8000", "http://teacher.test:8001", False),
         ("*", "http://teacher.test", True),
         (" ,,:,[,] ", "http://teacher.test", False),
+        (" * ", "http://teacher.test", True),
+        ("*.test", "http://teacher.test", True),
+        ("*.other", "http://teacher.test", False),
+        ("a.other teacher.test\tb.other", "http://teacher.test", True),
+        ("a.other 10.0.0.0/8", "http://10.1.2.3", True),
+        ("TEACHER.test.", "http://teacher.TEST.", True),
+        ("cher.test", "http://teacher.test", False),
     ],
 )
 def test_no_proxy_exempts_names_addresses_and_networks(
@@ -119,9 +129,16 @@ def test_no_proxy_exempts_names_addresses_and_networks(
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [
-        ("ALL_PROXY", "socks5://user:hunter2@proxy.test:1080", r"ALL_PROXY.*got 'socks5://proxy.test:1080'.*NO_PROXY"),
-        ("HTTPS_PROXY", "http://user:hunter2@proxy.test:port", r"HTTPS_PROXY.*expected http://HOST:PORT"),
-        ("HTTPS_PROXY", "ftp://user:hunter2@proxy.test", r"HTTPS_PROXY.*expected http://HOST:PORT"),
+        ("ALL_PROXY", "socks5://user:hunter2@proxy.test", r"ALL_PROXY.*got socks5://proxy.test:1080\. .*NO_PROXY"),
+        ("HTTPS_PROXY", "http://user:hunter2@proxy.test:port", r"^HTTPS_PROXY: expected a proxy as http://HOST:PORT"),
+        ("HTTPS_PROXY", "ftp://user:hunter2@proxy.test", r"^HTTPS_PROXY: expected a proxy as http://HOST:PORT"),
+        ("https_proxy", "http://user:hun/ter2@proxy.test:1", r"^https_proxy: expected .*not shown.*/ as %2F"),
+        ("HTTPS_PROXY", "http://user:12/hunter2@proxy.test:1", r"^HTTPS_PROXY: expected .*not shown"),
+        ("HTTPS_PROXY", "http://user:#hunter2@proxy.test:1", r"^HTTPS_PROXY: expected .*not shown"),
+        ("HTTPS_PROXY", "http://proxy.test:99999", r"^HTTPS_PROXY: expected .*got 'http://proxy.test:99999'"),
+        ("HTTPS_PROXY", "http://:3128", r"^HTTPS_PROXY: expected .*got 'http://:3128'"),
+        ("HTTPS_PROXY", "http://proxy..test:3128", r"^HTTPS_PROXY: expected .*got 'http://proxy..test:3128'"),
+        ("SSLKEYLOGFILE", "/nowhere/keys", r"^SSLKEYLOGFILE: expected a file that can be written.*'/nowhere/keys'"),
         ("SSL_CERT_FILE", "/nowhere/ca.pem", r"SSL_CERT_FILE: expected a file of certificates.*'/nowhere/ca.pem'"),
         ("SSL_CERT_FILE", __file__, r"SSL_CERT_FILE: expected a file of certificates in PEM format"),
         ("SSL_CERT_DIR", "/nowhere", r"SSL_CERT_DIR: expected a folder of certificates.*'/nowhere'"),
@@ -134,7 +151,7 @@ def test_wrong_variable_is_one_clear_sentence(
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigError, match=expected) as raised:
         _client("https://teacher.test")
-    assert "hunter2" not in str(raised.value)
+    assert "ter2" not in str(raised.value)
     _client("http://127.0.0.1:8000").close()
 
 
@@ -169,6 +186,11 @@ def test_white_space_around_a_url_is_no_part_of_it(url: str) -> None:
         "a.test",
         "ftp://a.test",
         "tcp://10.0.0.5:8000",
+        "http://teacher..example.com",
+        "http://.",
+        f"http://{'a' * 64}.test",
+        "http://xn--a",
+        "http://a.test/x@y",
         "",
     ],
 )
@@ -180,7 +202,19 @@ def test_text_that_is_no_url_is_one_clear_sentence(url: str) -> None:
     assert str(raised.value).isprintable()
 
 
-@pytest.mark.parametrize("url", ["http://user:pa/ss:w@a.test", "http://user:pa#ss@a.test:x", "user:pa ss@a.test"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:pa/ss:w@a.test",
+        "http://user:pa#ss@a.test:x",
+        "user:pa ss@a.test",
+        "http://user:1234/pass@a.test",
+        "http://user:1234?pass@a.test",
+        "http://user:1234#pass@a.test",
+        "http://user/pass@a.test",
+        "http://user@b.test/pass@a.test",
+    ],
+)
 def test_password_in_a_wrong_url_is_not_shown(url: str) -> None:
     with pytest.raises(ConfigError) as raised:
         checked_url(url, "TEACHER_URL")

@@ -37,6 +37,7 @@ def _message(response: httpx.Response, *, path: str = "/v2", samples: int = 0, c
         ("/v1/v2", f"{URL}/v1/v2", f"{URL}/v1"),
         ("//other.test/sign-in?next=/v2", "http://other.test/sign-in", "http://other.test/sign-in"),
         ("https://user:hunter2@teacher.test/v2?key=hunter2", "https://teacher.test/v2", "https://teacher.test"),
+        ("https://teacher.test/v2/", "https://teacher.test/v2/", "https://teacher.test"),
     ],
 )
 def test_redirect_names_its_target_and_the_setting(status: int, location: str, target: str, setting: str) -> None:
@@ -44,6 +45,21 @@ def test_redirect_names_its_target_and_the_setting(status: int, location: str, t
     assert f"{status} HTML page 'Moved'; the server redirects to {target}. " in message
     assert message.endswith(f"set teacher.url (or TEACHER_URL) to {setting}")
     assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("location", [f"{URL}/v2/", "/v2?next=1", "/v2/"])
+def test_redirect_to_the_same_url_advises_no_setting(location: str) -> None:
+    """The setting has no slash at its end that the path could get."""
+    message = _message(httpx.Response(308, headers={"Location": location}))
+    assert message.endswith("No other teacher.url avoids that: the server must answer this path itself")
+
+
+@pytest.mark.parametrize(("path", "location"), [("", "/"), ("/", "")])
+def test_redirect_of_the_whole_url_names_it_with_its_slash(path: str, location: str) -> None:
+    response = httpx.Response(301, headers={"Location": f"http://a.test/predict{location}"})
+    response.request = httpx.Request("POST", f"http://a.test/predict{path}")
+    message = str(error_from_response("http://a.test/predict", response))
+    assert message.endswith(f"set teacher.url (or TEACHER_URL) to http://a.test/predict{location}")
 
 
 def test_redirect_is_not_followed() -> None:
@@ -80,6 +96,7 @@ def test_size_of_a_real_request_is_counted() -> None:
         (httpx.Response(500, html=PAGE), "500 HTML page '502 Bad Gateway & more'"),
         (httpx.Response(500, text=PAGE), "500 HTML page '502 Bad Gateway & more'"),
         (httpx.Response(403, text="<h1>Forbidden</h1>"), "403 HTML page 'Forbidden'"),
+        (httpx.Response(403, text="<h1><b class='x'>Not</b><br>here</h1>"), "403 HTML page 'Not here'"),
         (httpx.Response(500, html="<p>" + "x" * 10_000), "500 HTML page without a title"),
         (httpx.Response(401, html=PAGE), "401 HTML page '502 Bad Gateway & more'; check the API key (TEACHER_API_KEY"),
         (httpx.Response(407), "407 Proxy Authentication Required; the proxy requires a user and password"),
@@ -133,9 +150,13 @@ def _sender(url: str, retries: list[str]) -> Sender:
 
 
 @contextmanager
-def _over_tls() -> Iterator[str]:
+def _over_tls(version: ssl.TLSVersion | None = None) -> Iterator[str]:
+    """A server with a certificate; if a TLS version is given, it speaks no other and requires one of its clients."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+        context.verify_mode = ssl.CERT_REQUIRED
     with ThreadingHTTPServer(("127.0.0.1", 0), _Json) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         with _running(server):
@@ -188,9 +209,26 @@ def test_wrong_certificate_is_not_retried_and_names_the_remedy(monkeypatch: pyte
             assert sender.json("/v2") == {}
         with (
             _sender(url.replace("127.0.0.1", "localhost"), retries) as sender,
-            pytest.raises(TeacherRefused, match=r"certificate that is trusted, got .*[Hh]ostname"),
+            pytest.raises(TeacherRefused, match=r"got that of another \(Hostname.*teacher\.url.*name") as raised,
         ):
             sender.json("/v2")
+    assert "SSL_CERT_FILE" not in str(raised.value)
+    assert retries == []
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_server_that_requires_a_certificate_is_not_retried(
+    monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    retries: list[str] = []
+    with (
+        _over_tls(version) as url,
+        _sender(url, retries) as sender,
+        pytest.raises(TeacherRefused, match=r"rejection of its TLS .*requires a certificate of its clients"),
+    ):
+        sender.json("/v2")
+    assert retries == []
 
 
 def test_plain_server_in_place_of_tls_is_not_retried() -> None:
@@ -303,7 +341,8 @@ def test_proxy_that_requires_a_password_is_named(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("HTTPS_PROXY", proxy)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        expected = r"the proxy requires a user and password.*Nothing was sent\..*HTTPS_PROXY"
+        address = proxy.removeprefix("http://")
+        expected = rf"the proxy {address} of HTTPS_PROXY requires a user and password.*Nothing was sent\."
         with (
             _sender("https://teacher.test", retries) as sender,
             pytest.raises(TeacherRefused, match=expected),
@@ -316,3 +355,46 @@ def test_name_that_is_not_resolved_says_where_it_is_set() -> None:
     expected = re.escape("http://teacher.invalid: the teacher cannot be reached (") + ".*teacher.url, or TEACHER_URL"
     with _sender("http://teacher.invalid", []) as sender, pytest.raises(TeacherUnavailable, match=expected):
         sender.json("/v2")
+
+
+def test_proxy_that_is_not_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its variable, and without its password."""
+    with _plain() as unused:
+        closed = unused.removeprefix("http://")
+    monkeypatch.setenv("http_proxy", f"http://user:hunter2@{closed}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    expected = rf"cannot be reached through the proxy {closed} of http_proxy \(.*NO_PROXY"
+    with _sender("http://teacher.test", []) as sender, pytest.raises(TeacherUnavailable, match=expected) as raised:
+        sender.json("/v2")
+    assert "hunter2" not in str(raised.value)
+
+
+def test_answer_that_came_through_a_proxy_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy may have sent it."""
+
+    class Proxy(_Json):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("http_proxy", raising=False)
+    with _plain(Proxy) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        expected = rf"403 HTML page .*\(through the proxy {proxy.removeprefix('http://')} of HTTP_PROXY\)"
+        with _sender("http://teacher.test", []) as sender, pytest.raises(TeacherError, match=expected):
+            sender.json("/v2")
+
+
+@pytest.mark.parametrize("teacher", ["http://teacher.test", "https://teacher.test"])
+def test_plain_proxy_in_place_of_an_encrypted_one_is_not_retried(monkeypatch: pytest.MonkeyPatch, teacher: str) -> None:
+    for name in ("NO_PROXY", "no_proxy", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    retries: list[str] = []
+    with _plain() as proxy:
+        monkeypatch.setenv("ALL_PROXY", proxy.replace("http:", "https:"))
+        expected = r"expected TLS.*the proxy 127\.0\.0\.1:\d+ of ALL_PROXY does, its variable must begin with http://"
+        with _sender(teacher, retries) as sender, pytest.raises(TeacherRefused, match=expected):
+            sender.json("/v2")
+    assert retries == []

@@ -133,7 +133,7 @@ def test_step_is_sgd_with_momentum_and_decay(directory: RunDirectory) -> None:
             self.value = nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
 
         def forward(self, images: Tensor) -> Tensor:
-            return self.value.expand(len(images), 1)
+            return self.value.expand(len(images), CLASSES)
 
     network = Bias()
     training = Training(steps=2, learning_rate=0.1, momentum=0.5, weight_decay=0.01)

@@ -33,6 +33,9 @@ FORMS = (
     "postgres://user:{}@host/name",
     "mysql://user:{}@host/name",
     "user:{}://host/name",
+    "user:{}@host/name",
+    "postgresql//user:{}@host/name",
+    "ftp://user:{}@host/",
     " postgresql://user:{}@host/name",
 )
 PASSWORDS = st.text("ABCDEFGHJKÄ€" + "@/#?%:&=+[]., \\\"'", min_size=PART, max_size=16)
@@ -111,6 +114,21 @@ def test_worker_shows_no_part_of_the_password_wherever_the_url_stands(drawn: tup
 
 
 @given(URLS)
+def test_worker_shows_no_part_of_the_password_of_a_teacher(drawn: tuple[str, str, bool]) -> None:
+    with pytest.raises(WorkerError) as error:
+        parse_config(
+            {
+                "data": {"name": "digits"},
+                "student": {"network": "resnet8"},
+                "method": {"name": "kd"},
+                "teacher": {"url": _url(drawn)},
+            },
+            source="run.toml",
+        )
+    _assert_hidden(drawn[0], str(error.value))
+
+
+@given(URLS)
 def test_service_shows_no_part_of_the_password_of_a_ledger(drawn: tuple[str, str, bool]) -> None:
     url = _url(drawn)
     with pytest.MonkeyPatch.context() as patch:
@@ -148,7 +166,7 @@ def test_server_that_cannot_be_reached_is_named_without_the_password(password: s
         ("postgresql://user:se@me@host/name", "postgresql://***"),
         ("postgresql://user:12/ab?c@host/name", "postgresql://***"),
         ("sqlite:///folder/ledger.sqlite", "sqlite:///folder/ledger.sqlite"),
-        ("sesame", "://***"),
+        ("sesame", "***"),
     ],
 )
 def test_what_cannot_be_a_secret_is_shown(url: str, shown: str) -> None:
