@@ -1,4 +1,4 @@
-"""What every test needs: one thread, a terminal's signals, no teacher in the environment, and a database where it takes one."""
+"""What every test needs: one thread, the signals of a terminal, no teacher in the environment, and a database."""
 
 import os
 import signal
