@@ -10,7 +10,7 @@ sample.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -280,19 +280,19 @@ class Cache:
         with self.reading() as connection:
             return self._abandonable(connection, teacher_id, source)
 
-    def abandon(self, teacher_id: str, is_abandoned: Callable[[Purchase], bool], *, source: str | None = None) -> int:
+    def abandon(self, teacher_id: str, ids: Container[int], *, source: str | None = None) -> int:
         """Make open and unread purchases void although they may have been charged; the number of purchases.
 
         Purchases of living buyers stay open, and no other process can take one over meanwhile.
 
         Args:
             teacher_id: the teacher of the outputs.
-            is_abandoned: chooses among these purchases; it must not write.
+            ids: of the purchases to make void, if they are among these.
             source: also unread purchases of this source; see `raw_answers.kept_answers`.
         """
         with self.writing() as connection:
             candidates = self._abandonable(connection, teacher_id, source)
-            abandoned = [purchase for purchase in candidates if is_abandoned(purchase)]
+            abandoned = [purchase for purchase in candidates if purchase.id in ids]
             for purchase in abandoned:
                 void_purchase(connection, purchase, now=self._clock())
         return len(abandoned)

@@ -20,7 +20,7 @@ def show_comparison(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
         tables.append(paired_rows(facts))
     console = Console(highlight=False)
     teacher = facts["teacher"]
-    about = f"{teacher['network']} ({teacher['accuracy']:.2%})" if "network" in teacher else teacher["id"]
+    about = f"{teacher['network']} ({teacher['accuracy']:.2%})" if "network" in teacher else teacher["id"] or "none"
     console.print(
         f"{facts['data']}, track {facts['track']}: teacher {about}, student {facts['student']}, test accuracy in "
         f"percent over {counted(facts['seeds'], 'seed')}\n",

@@ -74,12 +74,15 @@ def run_comparison(
     base = comparison.cells[0].config
     with Cache(base.output.cache) as cache:
         description = None if compare.teacher is not None else description_if_cached(runs, cache)
-        if description is not None:
+        teacher_facts: dict[str, Any] = {}
+        if not runs:
+            preflight.check_lessons(preflight.Lesson(run, {}, None) for run in all_runs)
+            bought: dict[str, Any] = {"calls_paid": 0, "cache_hits": 0, "quota": None}
+        elif description is not None:
             preflight.check_sales(all_runs, description, cache)
             wanted = len({key for run in runs for key in run.samples.wanted})
             display.note(f"all {wanted} wanted outputs are cached; no request was sent")
-            bought: dict[str, Any] = {"calls_paid": 0, "cache_hits": wanted, "quota": None}
-            teacher_facts: dict[str, Any] = {}
+            bought = {"calls_paid": 0, "cache_hits": wanted, "quota": None}
         else:
             with _teacher(comparison, runs, display) as (client, teacher_facts):
                 description = client.describe()
@@ -88,9 +91,11 @@ def run_comparison(
                 bought = _buy(comparison, runs, client, orders, on_plan or within_quota, display)
         kinds = kinds_of_cells(comparison.cells, runs, description, cache)
         noted = (runs or all_runs)[0]
-        for line in classes.notes(noted.config, noted.samples.dataset, description.class_names):
+        class_names = None if description is None else description.class_names
+        for line in classes.notes(noted.config, noted.samples.dataset, class_names):
             display.note(line)
-    results = _train_all(comparison.cells, description.id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
+    teacher_id = None if description is None else description.id
+    results = _train_all(comparison.cells, teacher_id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
     return {
         "data": base.data.name,
         "student": base.student.network,
@@ -98,7 +103,7 @@ def run_comparison(
         "n": list(compare.n),
         "seeds": compare.seeds,
         "baseline": compare.baseline,
-        "teacher": {"id": description.id, "outputs": sorted(set(chain(*kinds))), **teacher_facts},
+        "teacher": {"id": teacher_id, "outputs": sorted(set(chain(*kinds))), **teacher_facts},
         **bought,
         "results": results,
         "seconds": round(time.perf_counter() - started, 1),
@@ -165,7 +170,7 @@ def within_quota(plan: Plan) -> bool:
 
 def _train_all(
     cells: Sequence[Cell],
-    teacher_id: str,
+    teacher_id: str | None,
     kinds: Sequence[tuple[str, ...]],
     *,
     jobs: int,
@@ -215,12 +220,12 @@ def _kept(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train_cell(
-    document: dict[str, Any], teacher_id: str, kinds: tuple[str, ...], fresh: bool
+    document: dict[str, Any], teacher_id: str | None, kinds: tuple[str, ...], fresh: bool
 ) -> tuple[dict[str, Any], list[str], list[str]]:
     """Train one student, in a process of its own; its result, the lines to show, and the warnings."""
     config = RunConfig.model_validate(document)
     samples, notes = _samples(config), list[str]()
-    if not config.needs_teacher:
+    if teacher_id is None or not config.needs_teacher:
         return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes, []
     with Cache(config.output.cache) as cache:
         bought = load_bought(cache, config, samples, teacher_id, kinds)

@@ -42,13 +42,17 @@ def description_if_cached(runs: Sequence[Run], cache: Cache) -> Description | No
 
 
 def kinds_of_cells(
-    cells: Sequence[Cell], runs: Sequence[Run], description: Description, cache: Cache
+    cells: Sequence[Cell], runs: Sequence[Run], description: Description | None, cache: Cache
 ) -> list[tuple[str, ...]]:
     """The kinds of output that each cell learns from; `runs` has one run for each different purchase.
+
+    `description` is None if no cell needs a teacher.
 
     Raises:
         PlanRefused: the teacher does not sell what a cell needs.
     """
+    if description is None:
+        return [()] * len(cells)
     held = {_purchase_identity(run.config): cached_kinds(cache, description.id, run.samples.keys) for run in runs}
     return [
         choose_outputs(cell.config, [*description.outputs, *held.get(_purchase_identity(cell.config), ())])

@@ -31,6 +31,7 @@ from distill_worker.errors import RunError
 from distill_worker.training.earlier_run import end_interrupted_move, move_aside
 from shared.atomic_file import write_atomically
 
+_ELSEWHERE: Final = "choose another output.directory (of a comparison: compare.directory)"
 _PROGRESS: Final = ("result.json", "checkpoint.pt")
 """The files that make a directory a run's own."""
 _FILES: Final = ("result.json", "student.safetensors", "checkpoint.pt", "metrics.jsonl", "run.json")
@@ -147,8 +148,7 @@ class RunDirectory:
                 fcntl.flock(lock, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunError(
-                    f"{self.path}: another process is training in this directory; wait for it, or choose another "
-                    "output.directory"
+                    f"{self.path}: another process is training in this directory; wait for it, or {_ELSEWHERE}"
                 ) from None
             yield
 
@@ -193,7 +193,7 @@ class RunDirectory:
         stored = self._read_json("run.json") or {}
         if (difference := identity.difference(stored.get("identity"), partial=partial)) is not None:
             raise RunError(
-                f"{self.path}: this directory holds another run ({difference}); choose another output.directory, or "
+                f"{self.path}: this directory holds another run ({difference}); {_ELSEWHERE}, or "
                 "train again with --fresh, which moves the earlier run to a folder before-1, or a higher number, in it"
             )
         return stored

@@ -152,13 +152,13 @@ def _no_leases(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
     return {}
 
 
-def _full_disk(place: str) -> Before:
-    """The disk of a folder is full, by what the system says."""
+def _full_disk(place: str, *, free: int = 0) -> Before:
+    """The disk of a folder is full, or almost, by what the system says."""
 
     def fill(folder: Path, patch: pytest.MonkeyPatch) -> Mapping[str, Any]:
         (folder / "cache").mkdir()
         full = folder / place
-        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0 if Path(path) == full else 10**12))
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free if Path(path) == full else 10**12))
         return {"output.cache": str(folder / "cache" / "cache.sqlite")}
 
     return fill
@@ -213,6 +213,10 @@ def _unreadable(cache: Cache, samples: Samples, teacher: Teacher, description: D
     source = description.source or description.id
     purchase = _begun(cache, samples.keys[:4], teacher, description)
     cache.keep(purchase, RawAnswer(b"<html>", {}, source, source), reason="no JSON")
+
+
+def _lost(cache: Cache, samples: Samples, teacher: Teacher, description: Description) -> None:
+    _begun(cache, samples.keys[:4], teacher, description)
 
 
 def _begun(cache: Cache, keys: Sequence[bytes], teacher: Teacher, description: Description) -> Purchase:
@@ -350,11 +354,17 @@ FAULTS: dict[str, list[Fault]] = {
     "cache": [
         Fault("cache of bought outputs cannot be used", FILE, before=_no_leases),
     ],
-    "cache-space": [Fault("MB of free disk space for the outputs", FILE, before=_full_disk("cache/cache.sqlite"))],
+    "cache-space": [
+        Fault("MB of free disk space for the outputs", FILE, before=_full_disk("cache/cache.sqlite")),
+        Fault("got 1.0 MB. Nothing was spent", FILE, before=_full_disk("cache/cache.sqlite", free=1_000_000)),
+    ],
     "agreement": [
         Fault("than by chance", REJECTED, {"budget.n": 80}, earlier=_disagreeing),
     ],
-    "kept-answers": [Fault("cannot be read", REJECTED, foreign=_foreign(), earlier=_unreadable)],
+    "kept-answers": [
+        Fault("cannot be read", REJECTED, foreign=_foreign(), earlier=_unreadable),
+        Fault("got none: 4 samples may have been charged", REJECTED, foreign=_foreign(), earlier=_lost),
+    ],
     "limit": [Fault("--max-calls: expected at least 4", REJECTED, earlier=_left_open, arguments=("--max-calls", "2"))],
     "quota": [Fault("budget.n: expected a quota for 10 calls", REJECTED, quota=3)],
     "rounds": [

@@ -6,7 +6,7 @@ tests/end_to_end/test_nothing_spent.py has a case for each check.
 Invariant: a check spends no call, and changes neither a purchase nor a run's result.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
@@ -35,6 +35,7 @@ __all__ = [
     "Run",
     "Sale",
     "check_lesson",
+    "check_lessons",
     "check_plan",
     "check_run",
     "check_sale",
@@ -129,7 +130,8 @@ WITH_CACHE: Final[tuple[Check[Sale], ...]] = (
 WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
     Check(
         "kept-answers",
-        "No answer that was paid for these samples is unreadable, unless its request can be repeated for free",
+        "No answer that was paid for these samples is unreadable, and no request that may have been charged was left "
+        "without any answer, unless it can be repeated for free",
         Plan.check_answers,
     ),
     Check("quota", "The quota suffices", Plan.check_quota),
@@ -168,16 +170,16 @@ def check_sale(run: Run, description: Description, cache: Cache, report: Report 
 
 def check_sales(runs: Iterable[Run], description: Description, cache: Cache, report: Report = _raise) -> None:
     """Check several runs as `check_sale` does, with one dry pass for all that are alike. Raises `WorkerError`."""
+    check_lessons(_lessons_sold(runs, description, cache, report), report)
+
+
+def check_lessons(lessons: Iterable[Lesson], report: Report = _raise) -> None:
+    """Check several lessons as `check_lesson` does, with one dry pass for all that are alike. Raises `WorkerError`."""
     unlike: dict[str, Lesson] = {}
-    for run in runs:
-        sale = Sale(run, description, cache)
-        if run.config.needs_teacher and not _run(WITH_DESCRIPTION, sale, report):
-            continue  # what follows would fail for the same reason
-        lesson = replace(sale.lesson, like=unlike.get(sale.lesson.likeness))
+    for unchecked in lessons:
+        lesson = replace(unchecked, like=unlike.get(unchecked.likeness))
         check_lesson(lesson, report)
         unlike.setdefault(lesson.likeness, lesson)
-        if sale.values_to_buy:
-            _run(WITH_CACHE, sale, report)
 
 
 def check_lesson(lesson: Lesson, report: Report = _raise) -> None:
@@ -194,6 +196,17 @@ def table() -> str:
     """The registry as a Markdown table."""
     rows = [f"| {check.name} | {check.must_hold} | {needs} |" for needs, checks in STAGES.items() for check in checks]
     return "\n".join(["| check | what must hold | needs |", "|---|---|---|", *rows]) + "\n"
+
+
+def _lessons_sold(runs: Iterable[Run], description: Description, cache: Cache, report: Report) -> Iterator[Lesson]:
+    """The lesson of each run that the teacher sells; each run's cache is checked after its lesson."""
+    for run in runs:
+        sale = Sale(run, description, cache)
+        if run.config.needs_teacher and not _run(WITH_DESCRIPTION, sale, report):
+            continue  # what follows would fail for the same reason
+        yield sale.lesson
+        if sale.values_to_buy:
+            _run(WITH_CACHE, sale, report)
 
 
 def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> bool:

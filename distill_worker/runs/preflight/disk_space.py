@@ -8,7 +8,12 @@ from distill_worker.errors import CacheError, RunError
 from distill_worker.runs.preflight.facts import Lesson, Sale
 from distill_worker.training.loop import most_steps
 
-_BYTES_A_VALUE: Final = 4
+_CACHE_BYTES: Final = 8_000_000
+"""An empty database, its write-ahead log at its usual length, and answers in flight."""
+_BYTES_A_SAMPLE: Final = 2_000
+"""Its key in the cache, in its purchase and in the log, and what frames a kept answer."""
+_BYTES_A_VALUE: Final = 32
+"""Four in the cache and in the log, and more as the text of an answer that cannot be read and is kept."""
 _MB: Final = 1e6
 
 
@@ -29,9 +34,14 @@ def check_cache(sale: Sale) -> None:
     place = sale.run.config.output.cache
     if not isinstance(place, Path):
         return
-    needed = sale.values_to_buy * _BYTES_A_VALUE
+    needed = space_for(samples=sale.samples_to_buy, values=sale.values_to_buy)
     if (free := _free_bytes(place)) < needed:
         raise CacheError(f"{place}: {_too_small(needed, free, 'for the outputs to buy')}")
+
+
+def space_for(*, samples: int, values: int) -> int:
+    """The bytes that a cache takes at most, while it grows by so many samples with so many values in all."""
+    return _CACHE_BYTES + samples * _BYTES_A_SAMPLE + values * _BYTES_A_VALUE
 
 
 def _free_bytes(path: Path) -> int:

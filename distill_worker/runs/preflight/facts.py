@@ -77,14 +77,23 @@ class Sale:
         return Lesson(self.run, shapes, self.description.id, order)
 
     @cached_property
-    def values_to_buy(self) -> int:
-        """The numbers in all outputs that the cache lacks."""
+    def missing(self) -> Mapping[str, int]:
+        """How many samples' outputs the cache lacks, by kind."""
         streams, keys = self.cache.kinds_of(self.description.id), self.run.samples.keys
-        missing = {
+        return {
             kind: len(self.cache.missing(streams[kind], keys)) if kind in streams else len(set(keys))
             for kind in self.kinds
         }
-        return sum(missing[kind] * prod(shape) for kind, shape in self.lesson.outputs.items())
+
+    @property
+    def samples_to_buy(self) -> int:
+        """Samples of which the cache lacks outputs."""
+        return max(self.missing.values(), default=0)
+
+    @property
+    def values_to_buy(self) -> int:
+        """The numbers in all outputs that the cache lacks."""
+        return sum(self.missing[kind] * prod(shape) for kind, shape in self.lesson.outputs.items())
 
     def _shape(self, kind: str) -> Sequence[int]:
         if (sold := self.description.outputs.get(kind)) is not None:

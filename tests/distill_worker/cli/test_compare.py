@@ -158,3 +158,15 @@ def test_own_teacher_of_a_comparison_needs_no_agreement(
     monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: False)
     assert command("compare", priced).status == 5
     assert own_teacher.paid == 8
+
+
+def test_comparison_on_labels_alone_contacts_no_teacher(
+    command: Command, tmp_path: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_worker.runs.purchase.connect", lambda *_: pytest.fail("contacted"))
+    path = _comparison(tmp_path)
+    methods = '[{label = "KD", method = {name = "kd"}}, {label = "CKD", method = {name = "ckd"}}]'
+    path.write_text(path.read_text().replace(methods, '[{label = "CE", method = {name = "ce"}}]'))
+    facts = facts_of(command("compare", path, "--json"))
+    assert (facts["teacher"], facts["calls_paid"]) == ({"id": None, "outputs": []}, 0)
+    assert trained == [4]

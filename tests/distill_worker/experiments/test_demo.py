@@ -1,10 +1,14 @@
 """The demo's presets, which the end-to-end tests replace by shorter ones."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from distill_worker.experiments.demo import Demo
+from distill_worker.buying.plan import Plan
+from distill_worker.errors import PlanRefused
+from distill_worker.experiments.demo import Demo, run_demo
+from distill_worker.teachers.base import Quota
 
 
 @pytest.mark.parametrize(
@@ -20,3 +24,16 @@ def test_preset_is_the_documented_one(
     assert (preset.teacher_network, preset.teacher_steps) == (teacher, teacher_steps)
     assert (preset.student_network, preset.steps) == ("resnet8", steps)
     assert (demo.n, demo.quota, demo.directory) == (n, 2 * n, tmp_path / data)
+
+
+def test_small_quota_is_explained_with_the_options_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = tuple(bytes([number]) * 32 for number in range(5))
+    plan = Plan("t", ("logits",), keys, 0, (), 0, 0, keys, 0, 0, 64, 1, Quota(3, 0, 3))
+
+    def run(_: object, *, on_plan: Callable[[Plan], bool], **__: object) -> None:
+        on_plan(plan)
+
+    monkeypatch.setattr("distill_worker.experiments.demo.run_comparison", run)
+    expected = r"^--n: expected a quota for 5 calls .* Lower --n, or set a larger --quota in another --directory$"
+    with pytest.raises(PlanRefused, match=expected):
+        run_demo(Demo.of("digits", n=5, seeds=1, quota=3, directory=tmp_path))
