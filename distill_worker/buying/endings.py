@@ -6,7 +6,9 @@ from distill_worker.errors import (
     PlanRefused,
     QuotaExhausted,
     TeacherChanged,
+    TeacherError,
     TeacherRefused,
+    TeacherUnavailable,
     WorkerError,
     counted,
 )
@@ -46,7 +48,7 @@ def rejected_again(error: TeacherRefused) -> TeacherRefused:
     )
 
 
-def with_advice(failure: Exception, bought: int, plan: Plan) -> Exception:
+def with_advice(failure: Exception, bought: int, plan: Plan, *, repeats_are_free: bool) -> Exception:
     """The failure with what was bought before it and how to go on."""
     if not isinstance(failure, WorkerError):
         return failure
@@ -62,6 +64,14 @@ def with_advice(failure: Exception, bought: int, plan: Plan) -> Exception:
         )
         kept.__cause__ = failure
         return kept
+    if not repeats_are_free and _may_be_charged(failure):
+        lost = TeacherError(
+            f"{failure}. {_bought(bought, plan.outstanding)}. The samples of this request may have been charged, so "
+            "they are not sent again: compare with the bill, then buy them again with `distill-worker fetch --abandon "
+            "all`"
+        )
+        lost.__cause__ = failure
+        return lost
     advice = "get a larger quota and " if isinstance(failure, QuotaExhausted) else ""
     then = f"{advice}run the same command again to buy the rest"
     if isinstance(failure, TeacherChanged):
@@ -69,6 +79,13 @@ def with_advice(failure: Exception, bought: int, plan: Plan) -> Exception:
     advised = type(failure)(f"{failure}. {_bought(bought, plan.outstanding)}; {then}")
     advised.__cause__ = failure
     return advised
+
+
+def _may_be_charged(failure: WorkerError) -> bool:
+    """Whether a request was sent, and it is open whether it was charged."""
+    if isinstance(failure, TeacherUnavailable):
+        return not failure.unpaid
+    return isinstance(failure, TeacherError) and not isinstance(failure, TeacherRefused | TeacherChanged)
 
 
 def beyond_consent(samples: int, bought: int) -> str:

@@ -153,7 +153,8 @@ class _Purchases:
                 waiting = True
                 sleep(_POLL_SECONDS)
         if self._failure is not None:
-            raise endings.with_advice(self._failure, self.bought, self._plan)
+            repeats_are_free = self._order.description.repeats_are_free
+            raise endings.with_advice(self._failure, self.bought, self._plan, repeats_are_free=repeats_are_free)
         if claims.over_limit:
             raise PlanRefused(endings.beyond_consent(claims.over_limit, self.bought))
         if claims.unread:
@@ -243,7 +244,7 @@ def abandon(order: PurchaseOrder, plan: Plan) -> None:
     They are open purchases, or have kept answers that cannot be read. Those of a running worker stay as they are.
     """
     cache, source = order.cache, order.description.source
-    cache.abandon(order.description.id, lambda purchase: purchase.id in plan.given_up, source=source)
+    cache.abandon(order.description.id, plan.given_up, source=source)
 
 
 def _image(images: Mapping[bytes, Images], key: bytes) -> Images:

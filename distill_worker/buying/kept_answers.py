@@ -85,6 +85,16 @@ def why_blocked(samples: int, unread: Mapping[str, int]) -> str:
     )
 
 
+def why_unanswered(samples: int) -> str:
+    """The message about samples that may have been charged, at a teacher that never answered."""
+    return (
+        f"teacher: expected an answer to an earlier request, got none: {counted(samples, 'sample')} may have been "
+        "charged, and would be charged again. Nothing was spent now, because other samples would most likely end the "
+        "same way. Check [teacher] and the server, compare with the bill, then buy all samples with `distill-worker "
+        "fetch --abandon all`"
+    )
+
+
 def _read(order: PurchaseOrder, kept: KeptAnswer) -> Answer:
     purchase = kept.purchase
     try:

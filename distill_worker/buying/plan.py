@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final
 
-from distill_worker.buying.kept_answers import reread, still_unread, why_blocked
+from distill_worker.buying.kept_answers import reread, still_unread, why_blocked, why_unanswered
 from distill_worker.buying.order import PurchaseOrder
-from distill_worker.buying.other_teachers import HeldOfAnother, held_of_others
+from distill_worker.buying.other_teachers import HeldOfAnother, held_in_other_caches, held_of_others
 from distill_worker.cache import Cache, Purchase
 from distill_worker.cache.database.schema import KIND_SEPARATOR
-from distill_worker.cache.purchases import answered_by_others
+from distill_worker.cache.purchases import answered_by_others, was_answered
 from distill_worker.errors import PlanRefused, counted
 from distill_worker.teachers.base import Description, Quota
 from shared.output_kinds import FEATURES
@@ -75,6 +75,8 @@ class Plan:
     """Samples whose answers were paid and cannot be read, by the reason; their answers are kept."""
     blocked: int = 0
     """Samples of `unread` whose requests cannot be repeated for free: they are not bought."""
+    is_unanswered: bool = False
+    """Whether some samples are uncertain, and no request to this teacher was ever answered."""
     sends: str = ""
     """What is sent of an image, in words, if it is not the pixels alone."""
     held_of_others: tuple[HeldOfAnother, ...] = ()
@@ -87,7 +89,7 @@ class Plan:
 
     @property
     def may_be_held(self) -> bool:
-        """Whether some of `to_buy` may be in the cache already, under another name of the same teacher."""
+        """Whether some of `to_buy` may be bought already, under another name of the teacher or in another cache."""
         return any(other.may_be_the_same for other in self.held_of_others)
 
     @property
@@ -171,9 +173,11 @@ class Plan:
         }
 
     def check_answers(self) -> None:
-        """Raise `PlanRefused` if paid answers cannot be read, and their requests cannot be repeated for free."""
+        """Raise `PlanRefused` if answers cannot be read, or none came, and the requests cannot be repeated for free."""
         if self.blocked:
             raise PlanRefused(why_blocked(self.blocked, self.unread))
+        if self.is_unanswered and self.to_buy:
+            raise PlanRefused(why_unanswered(self.uncertain))
 
     def check_quota(self) -> None:
         """Raise `PlanRefused` if the quota is too small."""
@@ -248,6 +252,7 @@ def total(plans: Sequence[Plan]) -> Plan:
         uncertain=sum(plan.uncertain for plan in plans),
         unread=sum((Counter(plan.unread) for plan in plans), Counter()),
         blocked=sum(plan.blocked for plan in plans),
+        is_unanswered=any(plan.is_unanswered for plan in plans),
         to_buy=tuple(chain.from_iterable(plan.to_buy for plan in plans)),
         left_out=sum(plan.left_out for plan in plans),
         again=sum(plan.again for plan in plans),
@@ -308,8 +313,12 @@ def plan(order: PurchaseOrder) -> Plan:
         currency=order.currency,
         unread=Counter(unread.values()),
         blocked=len(blocked),
+        is_unanswered=bool(claims.uncertain) and not _was_answered(order),
         sends=description.sends,
-        held_of_others=held_of_others(cache, description.id, order.kinds, to_buy),
+        held_of_others=(
+            *held_in_other_caches(order.other_caches, description.id, order.kinds, to_buy),
+            *held_of_others(cache, description.id, order.kinds, to_buy),
+        ),
         given_up=given_up,
     )
 
@@ -337,6 +346,11 @@ def plan_of_cached(
         new_requests=0,
         quota=None,
     )
+
+
+def _was_answered(order: PurchaseOrder) -> bool:
+    with order.cache.reading() as connection:
+        return was_answered(connection, order.description.id, order.description.source)
 
 
 def _check_name(

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, insert, or_, select, update
 
 from distill_worker.cache.block import pack_block
 from distill_worker.cache.database import schema
@@ -175,19 +175,31 @@ def open_purchases(connection: Connection, teacher_id: str, source: str | None =
 
     If a source is given, also those of every teacher `source/...` that is this source under other settings.
     """
+    return list(_asked_of(connection, teacher_id, source, schema.is_open))
+
+
+def was_answered(connection: Connection, teacher_id: str, source: str | None = None) -> bool:
+    """Whether a request for a teacher's outputs was ever answered; the arguments are those of `open_purchases`."""
+    is_answered = schema.purchases.c.status.in_(("done", "unread"))
+    return any(_asked_of(connection, teacher_id, source, is_answered))
+
+
+def _asked_of(
+    connection: Connection, teacher_id: str, source: str | None, condition: ColumnElement[bool]
+) -> Iterator[Purchase]:
     asked = schema.streams.c.teacher_id
     is_asked = asked == teacher_id
     rows = connection.execute(
         select(schema.purchases, schema.streams.c.output_kind, asked)
         .join(schema.streams)
         .where(
-            schema.is_open,
-            is_asked if source is None else or_(is_asked, asked.startswith(f"{source}/", autoescape=True)),
+            condition, is_asked if source is None else or_(is_asked, asked.startswith(f"{source}/", autoescape=True))
         )
         .order_by(schema.purchases.c.id)
     )
-    purchases = [purchase_of(row) for row in rows]
-    return [purchase for purchase in purchases if purchase.teacher_id in (teacher_id, f"{source}/{_last(purchase)}")]
+    for purchase in map(purchase_of, rows):
+        if purchase.teacher_id in (teacher_id, f"{source}/{_last(purchase)}"):
+            yield purchase
 
 
 def _last(purchase: Purchase) -> str:

@@ -132,7 +132,16 @@ def store_reread(
     order_id: int,
     now: float,
 ) -> None:
-    """Store the outputs that a raw answer brought, unless another process did so; see `Cache.store_reread`."""
+    """Store the outputs that a raw answer brought, and close its purchase, unless another process did so.
+
+    Args:
+        connection: writes.
+        purchase: the one that the answer belongs to.
+        outputs: by kind, `[samples, ...]`, one row for each of the purchase's sample keys.
+        teacher_id: the teacher that answered.
+        order_id: the order of these kinds from that teacher.
+        now: the time, in seconds since 1970.
+    """
     row = schema.purchases.c.id == purchase.id
     status = connection.scalar(select(schema.purchases.c.status).where(row))
     owner = storable_name(teacher_id)

@@ -87,7 +87,7 @@ def configured_teacher(config: RunConfig, wanted: Mapping[bytes, Images], cache:
         return None
     with teacher_at(address, url=url_of(address), api_key=None) as teacher:
         description = teacher.describe()
-        reread(order_of(address, wanted, tuple(description.outputs), teacher, description, cache))
+        reread(order_of(config, wanted, tuple(description.outputs), teacher, description, cache))
     return description.id
 
 
@@ -147,13 +147,11 @@ def make_order(
     """
     kinds = kinds_of(config, samples, description, cache)
     teacher.use_files(samples.files_by_key())
-    return order_of(
-        config.teacher, samples.wanted, kinds, teacher, description, cache, max_calls=max_calls, abandon=abandon
-    )
+    return order_of(config, samples.wanted, kinds, teacher, description, cache, max_calls=max_calls, abandon=abandon)
 
 
 def order_of(
-    address: TeacherAddress,
+    config: RunConfig,
     wanted: Mapping[bytes, Images],
     kinds: tuple[str, ...],
     teacher: Teacher,
@@ -164,6 +162,7 @@ def order_of(
     abandon: Abandoned | None = None,
 ) -> PurchaseOrder:
     """The order for these kinds of output of some samples, on the terms of the teacher's section."""
+    address = config.teacher
     return PurchaseOrder(
         teacher,
         description,
@@ -177,6 +176,7 @@ def order_of(
         price_per_call=address.price_per_call,
         currency=address.currency,
         former_payers=former_payers(teacher, description, cache, wanted),
+        other_caches=config.output.other_caches,
     )
 
 

@@ -19,8 +19,10 @@ from distill_worker.teachers.rate_limit_headers import retry_after_seconds
 from shared.oip import problem
 
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
-_NEVER_CHARGED = frozenset({400, 401, 407, 413, 415})
-"""Statuses about the content, the API key or the proxy, sent before any work. A 403 or 404 may follow a charge."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NEVER_CHARGED = frozenset({400, 401, 402, 407, 413, 415}) | _REDIRECTS
+"""Statuses about the content, the API key, the payment, the proxy or the address, sent before any work. A 403 or 404
+may follow a charge."""
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _NO_TLS: Final = frozenset(
     {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"}
@@ -182,7 +184,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _advice(url: str, response: httpx.Response, kind: str, samples: int) -> str:
     """What to do about a status, beyond what the server says; begins with punctuation."""
     match response.status_code:
-        case 301 | 302 | 303 | 307 | 308 if "location" in response.headers:
+        case status if status in _REDIRECTS and "location" in response.headers:
             return _redirect(url, response)
         case 401 if not kind:
             return "; check the API key (TEACHER_API_KEY or TEACHER_API_KEY_FILE)"

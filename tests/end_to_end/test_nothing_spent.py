@@ -215,6 +215,10 @@ def _unreadable(cache: Cache, samples: Samples, teacher: Teacher, description: D
     cache.keep(purchase, RawAnswer(b"<html>", {}, source, source), reason="no JSON")
 
 
+def _lost(cache: Cache, samples: Samples, teacher: Teacher, description: Description) -> None:
+    _begun(cache, samples.keys[:4], teacher, description)
+
+
 def _begun(cache: Cache, keys: Sequence[bytes], teacher: Teacher, description: Description) -> Purchase:
     return intend(cache, cache.order(description.id, ["logits"]), keys, payer=teacher.payer)
 
@@ -357,7 +361,10 @@ FAULTS: dict[str, list[Fault]] = {
     "agreement": [
         Fault("than by chance", REJECTED, {"budget.n": 80}, earlier=_disagreeing),
     ],
-    "kept-answers": [Fault("cannot be read", REJECTED, foreign=_foreign(), earlier=_unreadable)],
+    "kept-answers": [
+        Fault("cannot be read", REJECTED, foreign=_foreign(), earlier=_unreadable),
+        Fault("got none: 4 samples may have been charged", REJECTED, foreign=_foreign(), earlier=_lost),
+    ],
     "limit": [Fault("--max-calls: expected at least 4", REJECTED, earlier=_left_open, arguments=("--max-calls", "2"))],
     "quota": [Fault("budget.n: expected a quota for 10 calls", REJECTED, quota=3)],
     "rounds": [

@@ -27,7 +27,15 @@ from distill_worker.errors import (
 )
 from distill_worker.teachers.base import Answer, Description
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, describe
-from tests.distill_worker.purchases import CrashingCache, Samples, assert_bought_once, carry_out, order_for, plan_for
+from tests.distill_worker.purchases import (
+    CrashingCache,
+    Samples,
+    assert_bought_once,
+    carry_out,
+    give_up,
+    order_for,
+    plan_for,
+)
 from tests.endurance import HANG_SECONDS
 
 CHARGES_REPEATS = replace(describe(), repeats_are_free=False)
@@ -251,3 +259,30 @@ def test_teacher_that_always_answers_as_another_is_not_paid_twice(cache: Crashin
     with pytest.raises(PlanRefused, match=r"got answers of u for 4 of these samples.*teacher\.model_version"):
         carry_out(teacher, cache, samples)
     assert teacher.paid == 4
+
+
+def test_teacher_that_never_answered_gets_no_further_request(cache: CrashingCache, samples: Samples) -> None:
+    """Each repetition of the command would pay for one more sample."""
+    teacher = FakeTeacher(description=CHARGES_REPEATS)
+    teacher.will(("after", TeacherError("500")))
+    with pytest.raises(TeacherError, match=r"not sent again: compare with the bill, then .* --abandon all"):
+        carry_out(teacher, cache, samples, request_size=1)
+    for _ in range(2):
+        with pytest.raises(PlanRefused, match="1 sample may have been charged"):
+            carry_out(teacher, cache, samples, request_size=1)
+    assert teacher.paid == 1
+    give_up(order_for(teacher, cache, samples, abandon="all"))
+    carry_out(teacher, cache, samples)
+    assert teacher.paid == 1 + len(samples)
+
+
+def test_lost_answer_of_a_teacher_that_answered_leaves_the_other_samples_for_sale(
+    cache: CrashingCache, samples: Samples
+) -> None:
+    teacher = FakeTeacher(description=CHARGES_REPEATS)
+    teacher.will(None, ("after", TeacherError("500")))
+    with pytest.raises(TeacherError, match="not sent again"):
+        carry_out(teacher, cache, samples, request_size=1)
+    with pytest.raises(TeacherError, match="1 sample, which may have been charged"):
+        carry_out(teacher, cache, samples, request_size=1)
+    assert teacher.paid == len(samples)

@@ -23,6 +23,7 @@ from distill_worker.training.evaluate import count_correct
 from shared.networks.draws import generator_states
 from shared.weights import load_weights, weights_bytes
 from teacher_service.models import TorchTeacher
+from tests.endurance import ENDURANCE
 
 N = 24
 ROOT = Path(__file__).parents[3]
@@ -33,6 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 @dataclass(slots=True)
 class Slots:
@@ -282,18 +284,29 @@ own._train(Path(sys.argv[1]), sys.argv[2])
 """
 
 
-def test_dropout_network_of_torchvision_ends_with_the_same_bits_killed_or_not(tmp_path: Path) -> None:
-    ends = []
+_DROPOUT = """def __init__(self, **a):
+        super().__init__(**a)
+        self.dropout, self.depth = nn.Dropout(0.5), StochasticDepth(0.5, "row")
+
+    def forward(self, images):
+        hidden = self.dropout(torch.relu(self.hidden(self.flat(images))))
+        return self.last(hidden + self.depth(hidden))
+"""
+
+
+def test_dropout_network_ends_with_the_same_bits_killed_or_not(tmp_path: Path) -> None:
+    """A small network with what torchvision's draw; in an endurance run, one of torchvision itself."""
+    network, ends = "torchvision:mobilenet_v3_small" if ENDURANCE else _own(tmp_path, _DROPOUT), []
     for name in ("whole", "again", "killed"):
         folder = tmp_path / name
         folder.mkdir()
         random.random()
         torch.rand(3)
         if name == "killed":
-            command = [sys.executable, "-c", _KILLED_RUN, str(folder), "torchvision:mobilenet_v3_small"]
+            command = [sys.executable, "-c", _KILLED_RUN, str(folder), network]
             assert subprocess.run(command, check=False, cwd=ROOT).returncode == -9
             assert (folder / "run" / "checkpoint.pt").exists()
-        _train(folder, "torchvision:mobilenet_v3_small")
+        _train(folder, network)
         ends.append([(folder / "run" / file).read_bytes() for file in ("student.safetensors", "metrics.jsonl")])
     assert ends[0] == ends[1] == ends[2]
 

@@ -136,7 +136,7 @@ def test_exhausted_quota_is_not_retried() -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 413, 415])
+@pytest.mark.parametrize("status", [302, 400, 401, 402, 413, 415])
 def test_refused_content_or_key_was_never_charged(status: int) -> None:
     server = Server(refusal(status))
     with pytest.raises(TeacherRefused, match=f"{status} because"):
@@ -144,7 +144,7 @@ def test_refused_content_or_key_was_never_charged(status: int) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("status", [301, 403, 422, 500, 501])
+@pytest.mark.parametrize("status", [304, 403, 422, 500, 501])
 def test_other_statuses_leave_the_charge_unknown_and_are_not_retried(status: int) -> None:
     """Access withdrawn or a model replaced after an attempt that was charged: the purchase must stay open."""
     server = Server(refusal(status))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from distill_worker.runs.preflight import CHECKS, table
 
-PAGE = Path(__file__).parents[3] / "docs" / "checks.md"
+PAGE = Path(__file__).parents[4] / "docs" / "checks.md"
 
 
 def test_page_has_the_table_of_the_registry() -> None:
