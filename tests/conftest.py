@@ -1,6 +1,7 @@
-"""What every test needs: one thread, an environment that names no teacher, and a database where a test takes one."""
+"""What every test needs: one thread, the signals of a terminal, no teacher in the environment, and a database."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from tests.endurance import ENDURANCE, rounds
 from tests.postgresql import PostgresServer
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported, by the processes that tests start too
+# Under nohup or in the background of a script these are ignored, in the processes that tests start too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "tuition",

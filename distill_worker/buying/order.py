@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -42,6 +43,8 @@ class PurchaseOrder:
     currency: str = "USD"
     former_payers: frozenset[str] = frozenset()
     """Names under which open purchases of the teacher's account are recorded, beside its payer and its credential."""
+    other_caches: tuple[Path, ...] = ()
+    """Caches at places that earlier versions used, which may hold some of the samples."""
 
     def __post_init__(self) -> None:
         largest = self.description.max_request_size or self.request_size

@@ -7,12 +7,13 @@ another teacher of it, and all samples would be paid for again.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from distill_worker.cache import Cache
 from distill_worker.cache.purchases import open_purchases
 from distill_worker.cache.raw_answers import unread_purchases
-from distill_worker.errors import counted
+from distill_worker.errors import CacheError, counted
 
 _SENT: Final = re.compile(r"file|\d+x\d+")
 
@@ -29,9 +30,17 @@ class HeldOfAnother:
     """Whether the two names differ in the address alone, in the version alone, or in what the teacher is sent alone."""
     was_sent_otherwise: bool = False
     """Whether they differ in what the teacher is sent alone."""
+    cache: Path | None = None
+    """The cache that has them, if it is another one."""
 
     def __str__(self) -> str:
         have = "has its outputs" if self.samples == 1 else "have their outputs"
+        if self.cache is not None:
+            return (
+                f"{counted(self.samples, 'sample')} to buy {have} in the cache {self.cache}, from teacher "
+                f"{self.teacher_id}; to use them, set output.cache to that file, or import what "
+                f"`distill-worker cache export --cache {self.cache}` writes"
+            )
         holds = (
             f"{counted(self.samples, 'sample')} to buy {have} in the cache, in an open purchase, or in a kept answer, "
             f"from teacher {self.teacher_id}"
@@ -62,6 +71,23 @@ def held_of_others(
             is_alike = was_sent_otherwise or _may_be_the_same(teacher_id, other)
             rows.append(HeldOfAnother(other, samples, is_alike, was_sent_otherwise))
     return tuple(sorted(rows, key=lambda row: (not row.may_be_the_same, -row.samples, row.teacher_id)))
+
+
+def held_in_other_caches(
+    caches: Sequence[Path], teacher_id: str, kinds: Sequence[str], sample_keys: Sequence[bytes]
+) -> tuple[HeldOfAnother, ...]:
+    """The samples that other caches hold of this teacher, or of one that may be the same. Damaged caches hold none."""
+    rows = []
+    for place in caches if sample_keys else ():
+        try:
+            with Cache(place) as cache:
+                for other in cache.teachers():
+                    alike = other == teacher_id or _may_be_the_same(teacher_id, other)
+                    if alike and (samples := _bought(cache, other, kinds, sample_keys)):
+                        rows.append(HeldOfAnother(other, samples, may_be_the_same=True, cache=place))
+        except CacheError:
+            continue
+    return tuple(rows)
 
 
 def _bought(cache: Cache, teacher_id: str, kinds: Sequence[str], sample_keys: Sequence[bytes]) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from distill_worker.buying.kept_answers import reread, still_unread, why_blocked, why_unanswered
 from distill_worker.buying.order import PurchaseOrder
-from distill_worker.buying.other_teachers import HeldOfAnother, held_of_others
+from distill_worker.buying.other_teachers import HeldOfAnother, held_in_other_caches, held_of_others
 from distill_worker.cache import Cache, Purchase
 from distill_worker.cache.database.schema import KIND_SEPARATOR
 from distill_worker.cache.purchases import answered_by_others, was_answered
@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def may_be_held(self) -> bool:
-        """Whether some of `to_buy` may be in the cache already, under another name of the same teacher."""
+        """Whether some of `to_buy` may be bought already, under another name of the teacher or in another cache."""
         return any(other.may_be_the_same for other in self.held_of_others)
 
     @property
@@ -318,7 +318,10 @@ def plan(order: PurchaseOrder) -> Plan:
         blocked=len(blocked),
         is_unanswered=bool(claims.uncertain) and not _was_answered(order),
         sends=description.sends,
-        held_of_others=held_of_others(cache, description.id, order.kinds, to_buy),
+        held_of_others=(
+            *held_in_other_caches(order.other_caches, description.id, order.kinds, to_buy),
+            *held_of_others(cache, description.id, order.kinds, to_buy),
+        ),
         given_up=given_up,
     )
 

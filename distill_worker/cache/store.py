@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from distill_worker.cache.database.engine import (
     is_buyer_alive,
     is_read_only,
     open_database,
+    open_empty,
     open_process_lock,
     place_of,
     shown,
@@ -60,6 +62,8 @@ from shared.durable.process_lock import ProcessLock
 _NO_STREAM: Final = 0
 """An id that no stream has."""
 
+IfAbsent = Literal["create", "error", "empty"]
+
 
 class Cache:
     """An open cache. A context manager; use it from one thread."""
@@ -69,6 +73,8 @@ class Cache:
         place: Path | str,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        if_absent: IfAbsent = "create",
     ) -> None:
         """Open or create a cache, and migrate its schema.
 
@@ -76,9 +82,10 @@ class Cache:
             place: a SQLite file, or the URL of a database (`postgresql://...`) that several machines share.
             clock: seconds since the epoch.
             sleep: the pause before a paid answer is written again, if the database was locked or disconnected.
+            if_absent: whether a file that does not exist is created, is an error, or is read as an empty cache.
 
         Raises:
-            CacheError: the cache is damaged, of a later version, or cannot be written.
+            CacheError: the cache is damaged, of a later version, or cannot be written, or there is none.
         """
         self._clock = clock
         self._sleep = sleep
@@ -93,9 +100,13 @@ class Cache:
                 if place.is_dir():
                     raise CacheError(f"{place}: expected the file of a cache, got a folder")
                 place = place.resolve()  # a link and its file are one cache, and share their leases
+            self.is_absent = if_absent != "create" and isinstance(place, Path) and not place.exists()
+            if self.is_absent and if_absent == "error":
+                raise CacheError(f"no cache at {place}; `distill-worker fetch` creates one")
+            if isinstance(place, Path) and not self.is_absent:
                 place.parent.mkdir(parents=True, exist_ok=True)
-            self.is_read_only = isinstance(place, Path) and is_read_only(place)
-            self._engine = open_database(place)
+            self.is_read_only = self.is_absent or (isinstance(place, Path) and is_read_only(place))
+            self._engine = open_empty() if self.is_absent else open_database(place)
 
     def __enter__(self) -> Self:
         return self
@@ -166,6 +177,15 @@ class Cache:
                 "`distill-worker cache verify --repair`"
             )
         return values.reshape(len(values), *shape)
+
+    def check_purchase(self) -> None:
+        """Check that a purchase could be written; an absent cache stays absent. Raises `CacheError`."""
+        if isinstance(self._place, Path) and self.is_absent:
+            folder = next(folder for folder in self._place.absolute().parents if folder.exists())
+            with explained(self._place), TemporaryFile(dir=folder):
+                return
+        with self.buying(), self.writing():
+            pass
 
     def check_writable(self) -> None:
         """Check that bought outputs could be stored. Raises `CacheError`."""

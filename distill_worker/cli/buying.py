@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -43,7 +42,12 @@ def plan(
     preflight.check_run(planned_run, problems.append)
     selected = planned_run.selected
     try:
-        with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
+        with (
+            purchase.connect(config, say) as (teacher, description),
+            Cache(config.output.cache, if_absent="empty") as cache,
+        ):
+            if cache.is_absent:
+                say(f"no cache at {cache.place}: nothing is bought yet; fetch creates it")
             preflight.check_sale(planned_run, description, cache, problems.append)
             agreed_purchase.say_notes(config, selected.samples, description.class_names)
             cache.save_class_names(description.id, description.class_names)
@@ -121,7 +125,10 @@ def reconcile(
     If the teacher has no query log that can be read, its counter is compared. Exit status 6 if anything differs.
     """
     config = load_config(config_file, overrides or (), on_note=say)
-    with purchase.connect(config, say) as (teacher, description), Cache(config.output.cache) as cache:
+    with (
+        Cache(config.output.cache, if_absent="error") as cache,
+        purchase.connect(config, say) as (teacher, description),
+    ):
         result = compare_with_teacher(teacher, description, cache, shared_key=shared_key)
     if as_json:
         print(json.dumps(result.facts()))
@@ -147,10 +154,8 @@ def _say_problems(problems: Sequence[WorkerError]) -> None:
 def _show_without_teacher(selected: SelectedSamples, config: RunConfig, *, as_json: bool) -> None:
     """Print what the data set and the cache say about a purchase whose teacher cannot be reached."""
     keys, place = selected.samples.keys, config.output.cache
-    held: dict[str, int] = {}
-    if not (isinstance(place, Path) and not place.exists()):
-        with Cache(place) as cache:
-            held = count_held(cache, keys, config.teacher_kinds, config.teacher.output)
+    with Cache(place, if_absent="empty") as cache:
+        held = count_held(cache, keys, config.teacher_kinds, config.teacher.output)
     if as_json:
         print(json.dumps({"wanted": len(keys), "cached_by_teacher": held}))
         return

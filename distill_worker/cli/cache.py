@@ -115,10 +115,7 @@ def import_(
 
 def _opened(cache: str) -> Cache:
     """An existing cache; a command that only reads creates none."""
-    place = _place(cache)
-    if isinstance(place, Path) and not place.exists():
-        raise CacheError(f"{place}: expected a cache, got no file; `distill-worker fetch` creates one")
-    return Cache(place)
+    return Cache(_place(cache), if_absent="error")
 
 
 def _place(cache: str) -> Path | str:

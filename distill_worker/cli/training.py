@@ -40,14 +40,14 @@ def train(
     config = load_config(config_file, overrides or (), on_note=say)
     bought, names = NOTHING_BOUGHT, None
     if held:
-        with Cache(config.output.cache) as cache:
+        with Cache(config.output.cache, if_absent="error") as cache:
             part = held_samples(config, cache, teacher_id)
         config, samples, teacher_id = part.config, part.samples, part.teacher_id
         _say_held(part)
     else:
         samples = all_samples(config)
     if config.needs_teacher:
-        with Cache(config.output.cache) as cache:
+        with Cache(config.output.cache, if_absent="error") as cache:
             output = config.teacher.output
             teacher_id = teacher_id or configured_teacher(config, samples, cache)
             owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)

@@ -39,8 +39,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, on_note: OnNote = 
         _override(document, override)
     notes = place(document, path, DEFAULT_PLACES)
     config = parse_config(document, source=str(path))
-    pass_on(notes, config, on_note)
-    return config
+    return with_notes(notes, config, on_note)
 
 
 def place(document: dict[str, Any], path: Path, defaults: Mapping[str, Path]) -> list[places.Note]:
@@ -51,11 +50,20 @@ def place(document: dict[str, Any], path: Path, defaults: Mapping[str, Path]) ->
         raise ConfigError(f"{path}: {error}") from error
 
 
-def pass_on(notes: Sequence[places.Note], config: RunConfig, on_note: OnNote) -> None:
-    """Call `on_note` with the notes about places that the run uses."""
-    for note in notes:
-        if config.uses(note.setting):
-            on_note(note.text)
+def with_notes(notes: Sequence[places.Note], config: RunConfig, on_note: OnNote) -> RunConfig:
+    """Call `on_note` with the notes about places that the run uses; the run with the places that they name."""
+    output, caches = config.output, list[Path]()
+    for setting, text, other in notes:
+        if setting == "output.directory":
+            if other is None or output is not config.output or not places.holds_run(other, config.identity):
+                continue
+            output = output.model_copy(update={"directory": other})
+        elif not config.uses(setting):
+            continue
+        elif other is not None:
+            caches.append(other)
+        on_note(text)
+    return config.model_copy(update={"output": output.with_other_caches(caches)})
 
 
 def parse_config(document: Mapping[str, Any], *, source: str) -> RunConfig:

@@ -3,15 +3,20 @@
 A relative path in a file starts at the file's folder, so a file always means the same cache, wherever the command is
 started. A relative path on the command line starts at the working directory. `~`, `$NAME` and `${NAME}` are expanded.
 
-Earlier versions started at the working directory. What they wrote there is used while the new place does not exist.
+Earlier versions started at the working directory. What they wrote there is used while the new place does not exist,
+and so is what is in the folder of a link's target. Caches and run directories are also searched in the folders above
+that of the file. A cache in which nothing was bought counts as absent.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from distill_worker.cache.database.engine import holds_purchases
+from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import ConfigError
 
 Document = dict[str, Any]
@@ -31,6 +36,9 @@ SETTINGS: Final = (
 
 _NETWORKS: Final = ("student", "compare.teacher")
 """The sections with a `network`, which may be `path/to/file.py:factory`."""
+_SEARCHED_ABOVE: Final = ("output.cache", "output.directory", "compare.cache", "compare.directory")
+"""Settings whose place is searched in the folders above that of the file, too."""
+_LEVELS: Final = 3
 _VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
@@ -39,6 +47,8 @@ class Note(NamedTuple):
 
     setting: str
     text: str
+    other: Path | None = None
+    """Another place, which may hold what was bought: a cache; for `output.directory`, an earlier run's folder."""
 
 
 class _Stated(NamedTuple):
@@ -101,7 +111,7 @@ def from_file(document: Document, file: Path, defaults: Mapping[str, Path]) -> l
     Raises:
         ConfigError: a path cannot be expanded.
     """
-    folder = file.resolve().parent if file.is_file() else working_directory()
+    folder = _folder_of(file)
     for setting, default in defaults.items():
         name, _, key = setting.partition(".")
         section = document.setdefault(name, {})
@@ -109,10 +119,11 @@ def from_file(document: Document, file: Path, defaults: Mapping[str, Path]) -> l
             section.setdefault(key, str(default))
     notes: list[Note] = []
     for path in _paths(document):
-        place, earlier = path.below(folder), path.below(working_directory())
-        if earlier != place and _exists(earlier):
-            place, note = _choice(path.setting, place, earlier)
-            notes += [Note(path.setting, note)] if note else []
+        place = path.below(folder)
+        earlier = dict.fromkeys(path.below(start) for start in _earlier_starts(file, folder, path.setting))
+        used = [other for other in earlier if other != place and _is_used(path.setting, other)]
+        place, about_it = _choice(path.setting, place, used)
+        notes += about_it
         path.becomes(str(place))
     return notes
 
@@ -125,18 +136,85 @@ def working_directory() -> Path:
         raise ConfigError("the working directory was deleted; change to another folder") from error
 
 
-def _choice(setting: str, place: Path, earlier: Path) -> tuple[Path, str]:
-    """The place to use of two, of which `earlier` exists, and the note about it; empty for none."""
-    if not _exists(place):
-        if setting.endswith("network_file"):  # a weights file keeps `network` as it is written: both places stay valid
-            return earlier, ""
-        return earlier, (
-            f"{setting}: {earlier} is used, where earlier versions put it, because {place} does not exist; to keep it, "
-            f'write {setting} = "{earlier}"'
+def holds_run(directory: Path, identity: RunIdentity) -> bool:
+    """Whether a run directory of an earlier place is this run's: by its run.json, or by its saved selections."""
+    run = _json(directory / "run.json")
+    if run is not None:
+        return identity.difference(run.get("identity"), partial=True) is None
+    stored = (_json(directory / "rounds" / "0001.json") or {}).get("of")
+    if not isinstance(stored, dict):
+        return False
+    return identity.only(*(identity.values.keys() & stored.keys())).difference(stored, partial=True) is None
+
+
+def _note_of_use(setting: str, place: Path, earlier: Path) -> str:
+    """The note that an earlier place is used."""
+    reason = "holds nothing that was bought" if _exists(place) else "does not exist"
+    return (
+        f"{setting}: {earlier} is used, where earlier versions put it, because {place} {reason}; to keep it, "
+        f'write {setting} = "{earlier}"'
+    )
+
+
+def _folder_of(file: Path) -> Path:
+    """Where the relative paths of a file start: its folder, also if it is a link to a file elsewhere."""
+    if not file.is_file():
+        return working_directory()
+    folder = Path(os.path.normpath(working_directory() / file.parent))
+    return folder if folder.exists() and folder.samefile(file.parent) else file.parent.resolve()
+
+
+def _earlier_starts(file: Path, folder: Path, setting: str) -> list[Path]:
+    """Where else the relative path of a setting may have started."""
+    folders = [folder, file.resolve().parent] if file.is_file() else [folder]
+    above = [parent for start in folders for parent in start.parents[:_LEVELS]] if setting in _SEARCHED_ABOVE else ()
+    return [working_directory(), *folders, *above]
+
+
+def _choice(setting: str, place: Path, earlier: list[Path]) -> tuple[Path, list[Note]]:
+    """The place to use, of a new one and those of `earlier` that are used, and the notes about it."""
+    if not earlier:
+        return place, []
+    if setting == "output.directory":  # an earlier one must be this run's, which is not read yet
+        return place, [] if _exists(place) else [
+            Note(setting, _note_of_use(setting, place, one), one) for one in earlier
+        ]
+    notes = []
+    if not _is_used(setting, place):
+        first, *earlier = earlier
+        # A weights file keeps `network` as it is written: both places stay valid.
+        notes = [] if setting.endswith("network_file") else [Note(setting, _note_of_use(setting, place, first))]
+        place = first
+    return place, notes + [
+        Note(
+            setting,
+            f"{setting}: {place} is used; {cache}, which earlier versions used from here, is another cache",
+            cache,
         )
-    if setting.endswith(".cache"):
-        return place, f"{setting}: {place} is used; {earlier}, which earlier versions used from here, is another cache"
-    return place, ""
+        for other in earlier
+        if (cache := _cache_at(setting, other)) is not None and holds_purchases(cache)
+    ]
+
+
+def _is_used(setting: str, place: Path) -> bool:
+    """Whether there is something at a place. A cache in which nothing was bought is as good as none."""
+    cache = _cache_at(setting, place)
+    return _exists(place) and (cache is None or not _exists(cache) or holds_purchases(cache))
+
+
+def _cache_at(setting: str, place: Path) -> Path | None:
+    """The cache at the place of a setting; None if it is no place of a cache."""
+    if setting == "compare.directory":
+        return place / "cache.sqlite"
+    return place if setting.endswith(".cache") else None
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _paths(document: Document) -> Iterator[_Stated]:

@@ -4,10 +4,11 @@ An unknown key is an error that names it. No secret is a setting: the API key co
 (TEACHER_API_KEY, or the file that TEACHER_API_KEY_FILE names).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import PrivateAttr, field_validator, model_validator
 
 from distill_worker.cache.database.engine import place_of
 from distill_worker.config.data_sections import Augmentation, Budget, Corruption, Data
@@ -42,7 +43,20 @@ class Output(Section):
     (`postgresql://user:password@host/name`), which several machines may share. In a user name or password, write % as
     %25, @ as %40, : as %3A, / as %2F, # as %23 and ? as %3F."""
 
+    _other_caches: tuple[Path, ...] = PrivateAttr(())
+
     _cache_is_a_place = field_validator("cache", mode="before")(cache_place)
+
+    @property
+    def other_caches(self) -> tuple[Path, ...]:
+        """Caches at places that earlier versions used: what they hold need not be bought again."""
+        return self._other_caches
+
+    def with_other_caches(self, caches: Sequence[Path]) -> Self:
+        """This section with other caches."""
+        section = self.model_copy()
+        section._other_caches = tuple(caches)
+        return section
 
 
 Track = Literal["queried", "labelled-pool", "unlabelled-pool"]

@@ -8,14 +8,14 @@ Each cell is a run in its own directory, so a comparison resumes after a kill.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from distill_worker.config.explanations import explained
-from distill_worker.config.load import DEFAULT_PLACES, OnNote, parse_config, pass_on, place
+from distill_worker.config.load import DEFAULT_PLACES, OnNote, parse_config, place, with_notes
 from distill_worker.config.run_config import RunConfig, cache_place
 from distill_worker.config.toml_file import read_toml
 from distill_worker.errors import ConfigError
@@ -92,6 +92,11 @@ class Cell(BaseModel):
     seed: int
     config: RunConfig
 
+    def with_other_caches(self, caches: Sequence[Path]) -> "Cell":
+        """This cell with other caches; see `Output`."""
+        output = self.config.output.with_other_caches(caches)
+        return self.model_copy(update={"config": self.config.model_copy(update={"output": output})})
+
 
 class Comparison:
     """A comparison; all its runs are validated before any call is spent."""
@@ -155,7 +160,8 @@ def load_comparison(path: Path, *, jobs: int | None = None, on_note: OnNote = la
     if jobs is not None and isinstance(document.get("compare"), dict):
         document["compare"]["jobs"] = jobs
     comparison = parse_comparison(document, source=str(path))
-    pass_on(notes, comparison.cells[0].config, on_note)
+    noted = with_notes(notes, comparison.cells[0].config, on_note)
+    comparison.cells = [cell.with_other_caches(noted.output.other_caches) for cell in comparison.cells]
     return comparison
 
 

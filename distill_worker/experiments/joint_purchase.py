@@ -66,9 +66,7 @@ def joint_orders(
     """One order for each set of kinds: together, they have every sample of the runs once."""
     kinds = [purchase.kinds_of(run.config, run.samples, description, cache) for run in runs]
     return [
-        purchase.order_of(
-            runs[0].config.teacher, wanted, wanted_kinds, teacher, description, cache, max_calls=max_calls
-        )
+        purchase.order_of(runs[0].config, wanted, wanted_kinds, teacher, description, cache, max_calls=max_calls)
         for wanted_kinds, wanted in wanted_by_kinds([run.samples for run in runs], kinds).items()
     ]
 

@@ -88,7 +88,7 @@ def configured_teacher(config: RunConfig, samples: Samples, cache: Cache) -> str
     with teacher_at(address, url=url_of(address), api_key=None) as teacher:
         description = teacher.describe()
         teacher.use_files(samples.files_by_key())
-        reread(order_of(address, samples.wanted, tuple(description.outputs), teacher, description, cache))
+        reread(order_of(config, samples.wanted, tuple(description.outputs), teacher, description, cache))
     return description.id
 
 
@@ -148,13 +148,11 @@ def make_order(
     """
     kinds = kinds_of(config, samples, description, cache)
     teacher.use_files(samples.files_by_key())
-    return order_of(
-        config.teacher, samples.wanted, kinds, teacher, description, cache, max_calls=max_calls, abandon=abandon
-    )
+    return order_of(config, samples.wanted, kinds, teacher, description, cache, max_calls=max_calls, abandon=abandon)
 
 
 def order_of(
-    address: TeacherAddress,
+    config: RunConfig,
     wanted: Mapping[bytes, Images],
     kinds: tuple[str, ...],
     teacher: Teacher,
@@ -165,6 +163,7 @@ def order_of(
     abandon: Abandoned | None = None,
 ) -> PurchaseOrder:
     """The order for these kinds of output of some samples, on the terms of the teacher's section."""
+    address = config.teacher
     return PurchaseOrder(
         teacher,
         description,
@@ -178,6 +177,7 @@ def order_of(
         price_per_call=address.price_per_call,
         currency=address.currency,
         former_payers=former_payers(teacher, description, cache, wanted),
+        other_caches=config.output.other_caches,
     )
 
 

@@ -51,7 +51,7 @@ def find_teacher(
     ]
     if teacher_id is not None:
         complete = [owner for owner in complete if owner == teacher_id]
-    return _the_only(complete, known, keys, teacher_id, kinds)
+    return _the_only(complete, cache, keys, teacher_id, kinds)
 
 
 def find_bought(
@@ -72,7 +72,7 @@ def find_bought(
         if best is not None and set(with_logits_as(best, kinds)) <= set(held):
             complete[owner] = with_logits_as(best, kinds)
     wanted = [f"{kind} or another distribution" if kind == LOGITS else kind for kind in kinds]
-    owner = _the_only(list(complete), known, keys, teacher_id, wanted)
+    owner = _the_only(list(complete), cache, keys, teacher_id, wanted)
     return owner, complete[owner]
 
 
@@ -99,7 +99,7 @@ def find_held(
     if not owners:
         raise CacheError(
             f"expected outputs ({', '.join(kinds)}) {_whose(teacher_id)} in the cache, got none of "
-            f"{counted(len(keys), 'sample')} (teachers in the cache: {', '.join(known) or 'none'}). Buy some: "
+            f"{counted(len(keys), 'sample')} (teachers in {cache.place}: {', '.join(known) or 'none'}). Buy some: "
             f"distill-worker fetch{_or_another(known, teacher_id)}"
         )
     return owners[0], held[owners[0]]
@@ -133,7 +133,7 @@ def load_targets(
 
 
 def _the_only(
-    complete: Sequence[str], known: Sequence[str], keys: Sequence[bytes], teacher_id: str | None, kinds: Sequence[str]
+    complete: Sequence[str], cache: Cache, keys: Sequence[bytes], teacher_id: str | None, kinds: Sequence[str]
 ) -> str:
     if len(complete) > 1:
         raise ConfigError(
@@ -141,9 +141,10 @@ def _the_only(
             f"with --teacher-id: {', '.join(complete)}"
         )
     if not complete:
+        known = cache.teachers()
         raise CacheError(
             f"expected all {len(set(keys))} outputs ({', '.join(kinds)}) {_whose(teacher_id)} in the cache, but some "
-            f"are missing (teachers in the cache: {', '.join(known) or 'none'}). Buy them: distill-worker fetch; "
+            f"are missing (teachers in {cache.place}: {', '.join(known) or 'none'}). Buy them: distill-worker fetch; "
             f"{_TRAIN_ON_HELD}{_or_another(known, teacher_id)}"
         )
     return complete[0]

@@ -66,6 +66,8 @@ def train_student(
     directory = RunDirectory(config.output.directory)
     identity = identity_of(config, samples, teacher_facts(teacher_id, teacher))
     identity = identity.with_later_facts(target_facts(teacher.targets))
+    if not fresh and (finished := directory.result_of(identity)) is not None:
+        return finished
     with directory.opened(identity, fresh=fresh, note=note):
         if (finished := directory.result()) is not None:
             return finished

@@ -17,7 +17,7 @@ from typing import Final
 
 from shared.atomic_file import flush_folder
 
-_UNFINISHED: Final = ".before"
+UNFINISHED: Final = ".before"
 """The folder that files are moved to. It takes its number when it holds all of them."""
 
 
@@ -27,7 +27,7 @@ def move_aside(directory: Path, names: Sequence[str]) -> Path:
     Raises:
         OSError: a file cannot be moved; the next call of `end_interrupted_move` moves the others.
     """
-    (directory / _UNFINISHED).mkdir(exist_ok=True)
+    (directory / UNFINISHED).mkdir(exist_ok=True)
     return _end(directory, names)
 
 
@@ -37,11 +37,11 @@ def end_interrupted_move(directory: Path, names: Sequence[str]) -> Path | None:
     Raises:
         OSError: as `move_aside`.
     """
-    return _end(directory, names) if (directory / _UNFINISHED).exists() else None
+    return _end(directory, names) if (directory / UNFINISHED).exists() else None
 
 
 def _end(directory: Path, names: Sequence[str]) -> Path:
-    unfinished = directory / _UNFINISHED
+    unfinished = directory / UNFINISHED
     for name in names:
         if (directory / name).exists() and not (unfinished / name).exists():
             (directory / name).rename(unfinished / name)

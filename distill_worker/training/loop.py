@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_worker.config.training_section import Training
-from distill_worker.errors import ConfigError
+from distill_worker.errors import ConfigError, RunError
 from distill_worker.methods.objective import Objective
 from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
@@ -78,7 +78,13 @@ def _train_to_the_end(
 ) -> None:
     state = directory.load_checkpoint()
     if state is not None:
-        run.restore(state)
+        try:
+            run.restore(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise RunError(
+                f"{directory.path / 'checkpoint.pt'}: expected a checkpoint of this run, got another file; delete it "
+                "to start again"
+            ) from error
     directory.drop_metrics_after(run.steps_done)
     last = most_steps(training, len(data))
     log_every = max(1, last // _LOGGED_STEPS) if training.protocol == "steps" else run.epoch_steps

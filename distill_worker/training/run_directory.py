@@ -28,14 +28,16 @@ import torch
 
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
-from distill_worker.training.earlier_run import end_interrupted_move, move_aside
-from shared.atomic_file import write_atomically
+from distill_worker.training.earlier_run import UNFINISHED, end_interrupted_move, move_aside
+from shared.atomic_file import partial_path, write_atomically
 
 _ELSEWHERE: Final = "choose another output.directory (of a comparison: compare.directory)"
 _PROGRESS: Final = ("result.json", "checkpoint.pt")
 """The files that make a directory a run's own."""
 _FILES: Final = ("result.json", "student.safetensors", "checkpoint.pt", "metrics.jsonl", "run.json")
 """The files of a run. run.json is the last to be moved: the remaining ones belong to a named run until none remains."""
+_PARTIAL_FILES: Final = (*(partial_path(Path(name)).name for name in _FILES), ".checkpoint.part")
+"""What a killed process may leave; earlier versions left the last."""
 
 Note = Callable[[str], None]
 """Shows the user one line."""
@@ -66,8 +68,8 @@ class RunDirectory:
                 if fresh or self._is_free_for(identity):
                     self._vacate(note)
                 self._claim(identity, note)
-                for partial in self.path.glob(".*.part"):  # left by a killed process
-                    partial.unlink()
+                for name in _PARTIAL_FILES:  # left by a killed process
+                    (self.path / name).unlink(missing_ok=True)
             yield
 
     def check(self, identity: RunIdentity, *, fresh: bool = False) -> None:
@@ -76,6 +78,8 @@ class RunDirectory:
         Raises:
             RunError: the directory cannot be written, or holds another run.
         """
+        if not fresh and self.result_of(identity, partial=True) is not None:
+            return
         existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         with self._translated_errors(), TemporaryFile(dir=existing):
             pass
@@ -95,6 +99,17 @@ class RunDirectory:
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None."""
         return self._read_json("result.json")
+
+    def result_of(self, identity: RunIdentity, *, partial: bool = False) -> dict[str, Any] | None:
+        """The result of this run, or None. This takes no lock and writes nothing: the disk may be full or read-only.
+
+        Args:
+            identity: the run.
+            partial: whether the identity lacks some of the values.
+        """
+        result = None if (self.path / UNFINISHED).exists() else self.result()
+        stored = (self._read_json("run.json") or {}) if result is not None else {}
+        return result if identity.difference(stored.get("identity"), partial=partial) is None else None
 
     def finish(self, weights: bytes, result: Mapping[str, Any]) -> None:
         """Write the student and the result, and delete the checkpoint."""
@@ -116,9 +131,11 @@ class RunDirectory:
         if not path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise RunError(f"{path}: expected a checkpoint, got a damaged file; delete it to start again") from error
+        if not isinstance(state, dict):
+            raise RunError(f"{path}: expected a checkpoint, got another file; delete it to start again")
         return state
 
     def log(self, metrics: Mapping[str, Any]) -> None:

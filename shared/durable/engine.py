@@ -99,6 +99,12 @@ def open_copy_in_memory(file: Path) -> Engine:
     return _deferred_engine(file, lambda: copy, StaticPool)
 
 
+def open_empty_in_memory() -> Engine:
+    """An engine on an empty SQLite database in memory."""
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    return _deferred_engine(Path(":memory:"), lambda: memory, StaticPool)
+
+
 def _deferred_engine(file: Path, connect: Callable[[], sqlite3.Connection], pool: type[Pool]) -> Engine:
     engine = create_engine(URL.create("sqlite", database=str(file)), creator=connect, poolclass=pool)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))

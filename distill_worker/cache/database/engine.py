@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from distill_worker.cache.database import schema
 from distill_worker.cache.database.schema_version import CacheTooNew, is_current, migrate
 from distill_worker.errors import CacheError
 from shared.durable import engine as durable
@@ -54,6 +55,28 @@ def place_of(text: str) -> Path | str:
 def is_read_only(file: Path) -> bool:
     """Whether there is a file that cannot be written: on a read-only mount, or for lack of permission."""
     return file.is_file() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+
+
+def holds_purchases(file: Path) -> bool:
+    """Whether a file is a cache into which something was bought or imported, or cannot be read."""
+    try:
+        if not file.is_file() or not file.stat().st_size:
+            return False
+        engine = durable.open_read_only_engine(file)
+        with engine.connect() as connection:
+            if not inspect(connection).has_table(schema.purchases.name):
+                return False
+            return connection.scalar(select(schema.purchases.c.id).limit(1)) is not None
+    except (SQLAlchemyError, OSError, durable.UnreadableLog):
+        return True
+
+
+def open_empty() -> Engine:
+    """An engine on an empty cache in memory."""
+    engine = durable.open_empty_in_memory()
+    with engine.begin() as connection:
+        migrate(connection)
+    return engine
 
 
 def open_database(place: Path | str) -> Engine:

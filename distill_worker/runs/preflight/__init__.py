@@ -124,7 +124,7 @@ WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     Check("disk-space", "The disk has space for the student and its checkpoints", check_run_directory),
 )
 WITH_CACHE: Final[tuple[Check[Sale], ...]] = (
-    Check("cache", "The cache can be written", lambda sale: _check_writable(sale.cache)),
+    Check("cache", "The cache can be written", lambda sale: sale.cache.check_purchase()),
     Check("cache-space", "The disk has space for the outputs that the cache lacks", check_cache),
 )
 WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
@@ -228,7 +228,7 @@ def _check_directory(run: Run) -> None:
     """
     directory, identity = RunDirectory(run.config.output.directory), run.config.identity
     directory.check(identity if run.trains else identity.without("budget", "n"), fresh=run.fresh)
-    if run.trains:
+    if run.trains and (run.fresh or directory.result_of(identity, partial=True) is None):
         directory.check_idle()
 
 
@@ -239,9 +239,3 @@ def _check_identity(lesson: Lesson) -> None:
         return
     identity = identity_of(training, run.samples, teacher_facts(lesson.teacher_id, lesson.teacher))
     RunDirectory(training.output.directory).check(identity, fresh=run.fresh)
-
-
-def _check_writable(cache: Cache) -> None:
-    """Raise `CacheError` if the cache cannot be written."""
-    with cache.buying(), cache.writing():
-        pass

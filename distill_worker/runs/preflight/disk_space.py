@@ -7,6 +7,7 @@ from typing import Final
 from distill_worker.errors import CacheError, RunError
 from distill_worker.runs.preflight.facts import Lesson, Sale
 from distill_worker.training.loop import most_steps
+from distill_worker.training.run_directory import RunDirectory
 
 _CACHE_BYTES: Final = 8_000_000
 """An empty database, its write-ahead log at its usual length, and answers in flight."""
@@ -19,12 +20,15 @@ _MB: Final = 1e6
 
 def check_run_directory(lesson: Lesson) -> None:
     """Raise `RunError` if there is too little space for the student and its checkpoints."""
+    folder = lesson.run.training.output.directory
+    if not lesson.run.fresh and RunDirectory(folder).result() is not None:
+        return
     training, samples = lesson.run.training.training, lesson.run.samples
     copies = 1
     if training.checkpoint_every < most_steps(training, len(samples.images)):
         # Weights, momentum and the best weights so far; the earlier checkpoint stays until the next one is whole.
         copies = 2 * (3 if samples.validation else 2)
-    needed, folder = copies * lesson.weights_bytes, lesson.run.training.output.directory
+    needed = copies * lesson.weights_bytes
     if (free := _free_bytes(folder)) < needed:
         raise RunError(f"{folder}: {_too_small(needed, free, 'for the student and its checkpoints')}")
 

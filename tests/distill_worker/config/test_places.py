@@ -1,18 +1,21 @@
 """A path of a file does not depend on where the command is started, and what earlier versions wrote is used."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
+from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
 from distill_worker.config.places import SETTINGS
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison import Compare, load_comparison
+from tests.distill_worker.purchases import intend
 
 RUN = 'data.name = "digits"\nmethod.name = "kd"\nstudent.network = "resnet8"\n'
 STATED = """
@@ -46,6 +49,11 @@ def _file(folder: Path, text: str) -> Path:
     return file
 
 
+def _bought_into(cache: Path) -> None:
+    with Cache(cache) as opened:
+        intend(opened, opened.order("t", ["logits"]), [bytes(32)], payer="p")
+
+
 def _paths(config: RunConfig) -> dict[str, object]:
     return {
         "output.directory": config.output.directory,
@@ -57,11 +65,10 @@ def _paths(config: RunConfig) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("name", ["run.toml", "../project/run.toml", "link.toml", "linked/run.toml"])
+@pytest.mark.parametrize("name", ["run.toml", "../project/run.toml", "linked/run.toml"])
 def test_relative_path_in_a_file_starts_at_its_folder(project: Path, elsewhere: Path, name: str) -> None:
-    """By whatever name the file is opened."""
+    """By any name of the folder."""
     _file(project, STATED)
-    (elsewhere / "link.toml").symlink_to(project / "run.toml")
     (elsewhere / "linked").symlink_to(project)
     opened = project / name if name == "run.toml" else Path(name)
     assert _paths(load_config(opened)) == {
@@ -144,24 +151,74 @@ def test_server_is_no_path(project: Path) -> None:
     assert load_config(_file(project, RUN + f'output.cache = "{url}"')).output.cache == url
 
 
-def test_earlier_place_is_used_while_the_new_one_does_not_exist(project: Path, elsewhere: Path) -> None:
+def test_earlier_cache_is_used_while_nothing_is_bought_into_the_new_one(project: Path, elsewhere: Path) -> None:
     """Then the new one is, and the note names the other cache."""
     file, notes = _file(project, RUN), list[str]()
-    earlier = elsewhere / "runs/cache.sqlite"
-    earlier.parent.mkdir()
-    earlier.touch()
+    earlier, new = elsewhere / "runs/cache.sqlite", project / "runs/cache.sqlite"
+    _bought_into(earlier)
     assert load_config(file, on_note=notes.append).output.cache == earlier
-    new = project / "runs/cache.sqlite"
     assert notes == [
         f"output.cache: {earlier} is used, where earlier versions put it, because {new} does not exist; to keep it, "
         f'write output.cache = "{earlier}"'
     ]
-    new.parent.mkdir()
-    new.touch()
-    assert load_config(file, on_note=notes.append).output.cache == new
-    assert notes[1:] == [
+    with Cache(new):
+        pass
+    assert load_config(file, on_note=notes.append).output.cache == earlier
+    assert f"because {new} holds nothing that was bought" in notes[1]
+    _bought_into(new)
+    config = load_config(file, on_note=notes.append)
+    assert (config.output.cache, config.output.other_caches) == (new, (earlier,))
+    assert notes[2:] == [
         f"output.cache: {new} is used; {earlier}, which earlier versions used from here, is another cache"
     ]
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_cache_in_a_folder_above_that_of_the_file_is_used(project: Path) -> None:
+    """There earlier versions put it when the command was started there."""
+    (project / "configs").mkdir()
+    _bought_into(project / "runs/cache.sqlite")
+    assert load_config(_file(project / "configs", RUN)).output.cache == project / "runs/cache.sqlite"
+
+
+def test_link_to_a_file_keeps_its_cache_when_it_gets_another_target(project: Path, elsewhere: Path) -> None:
+    """What was bought beside the target is used."""
+    for version in ("v1", "v2"):
+        (project / version).mkdir()
+        _file(project / version, RUN)
+    link = elsewhere / "current.toml"
+    link.symlink_to(project / "v1/run.toml")
+    first = load_config(link).output.cache
+    assert first == elsewhere / "runs/cache.sqlite"
+    _bought_into(project / "v1/runs/cache.sqlite")
+    assert load_config(link).output.cache == project / "v1/runs/cache.sqlite"
+    _bought_into(elsewhere / "runs/cache.sqlite")
+    link.unlink()
+    link.symlink_to(project / "v2/run.toml")
+    assert load_config(link).output.cache == first
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "is_used"),
+    [
+        ("run.json", lambda config: {"identity": config.identity.values}, True),
+        ("run.json", lambda config: {"identity": {**config.identity.values, "track": "labelled-pool"}}, False),
+        ("rounds/0001.json", lambda config: {"of": config.identity.only("data", "budget").values}, True),
+        ("rounds/0001.json", lambda _: {"of": {"data": {"name": "mnist"}}}, False),
+        ("other.txt", lambda _: {}, False),
+    ],
+)
+def test_earlier_run_directory_is_used_if_it_is_this_runs(
+    project: Path, elsewhere: Path, file: str, content: Callable[[RunConfig], object], *, is_used: bool
+) -> None:
+    """Another project's is left alone."""
+    path, notes = _file(project, RUN), list[str]()
+    earlier = elsewhere / "runs/default"
+    (earlier / file).parent.mkdir(parents=True)
+    (earlier / file).write_text(json.dumps(content(load_config(path))))
+    directory = load_config(path, on_note=notes.append).output.directory
+    assert directory == (earlier if is_used else project / "runs/default")
+    assert len(notes) == is_used
 
 
 @pytest.mark.parametrize("override", ["method.name=ce", "output.cache=other.sqlite"])

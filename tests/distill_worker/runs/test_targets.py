@@ -72,7 +72,7 @@ def test_several_complete_teachers_need_a_choice(cache: Cache) -> None:
 @pytest.mark.parametrize(("teacher_id", "whose"), [(None, "of any teacher"), ("v", "of teacher v"), ("half", "half")])
 def test_incomplete_outputs_are_refused_and_the_known_named(cache: Cache, teacher_id: str | None, whose: str) -> None:
     _fill(cache, "half", 3)
-    with pytest.raises(WorkerError, match=rf"all 4 outputs .*{whose}.*in the cache: half.*distill-worker fetch"):
+    with pytest.raises(WorkerError, match=rf"all 4 outputs .*{whose}.*teachers in .*: half.*distill-worker fetch"):
         find_teacher(cache, KEYS, teacher_id)
 
 
@@ -114,7 +114,7 @@ def test_teachers_that_told_different_kinds_need_a_choice(cache: Cache) -> None:
     with pytest.raises(WorkerError, match=r"several.*--teacher-id.*t.*u"):
         find_bought(cache, KEYS, None, ["logits"])
     assert find_bought(cache, KEYS, "u", ["logits"]) == ("u", ("label",))
-    with pytest.raises(WorkerError, match=r"\(logits or another distribution\) of teacher v .*in the cache: t, u"):
+    with pytest.raises(WorkerError, match=r"\(logits or another distribution\) of teacher v .*teachers in .*: t, u"):
         find_bought(cache, KEYS, "v", ["logits"])
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
-from distill_worker.errors import ConfigError
+from distill_worker.errors import ConfigError, RunError
 from distill_worker.methods import Batch, Method, Objective, Setting
 from distill_worker.methods.base import LOGITS, probabilities_of
 from distill_worker.methods.ckd import CKD
@@ -299,6 +299,13 @@ def test_checkpoint_of_an_earlier_version_has_no_draws_and_resumes(tmp_path: Pat
         halves.save_checkpoint(state)
         train(networks[2], _objective(CE(), data), data, training, halves)
     assert _bits(networks[2]) == _bits(networks[0])
+
+
+def test_checkpoint_that_is_another_file_is_named(directory: RunDirectory) -> None:
+    directory.save_checkpoint({"a": 1})
+    data = _data()
+    with pytest.raises(RunError, match=r"checkpoint\.pt: expected a checkpoint of this run, got another file; delete"):
+        train(_network(), _objective(KD(), data), data, Training(steps=2, batch_size=4), directory, _ignore)
 
 
 def test_frozen_part_in_evaluation_mode_is_not_changed_by_training(directory: RunDirectory) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from errno import EROFS
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
+from distill_worker.training import run_directory
 from distill_worker.training.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[3]
@@ -53,12 +55,41 @@ def test_same_run_may_be_opened_again_and_its_result_read(directory: RunDirector
 
 
 def test_half_a_file_that_a_killed_process_left_is_removed(directory: RunDirectory) -> None:
-    """A checkpoint under the name of today, and under that of earlier versions; and any other file."""
+    """A checkpoint under the name of today, and under that of earlier versions; and any other file of a run.
+
+    Files of others stay.
+    """
     directory.path.mkdir(parents=True)
+    (directory.path / ".film.mkv.part").write_bytes(b"half")
     for name in (".checkpoint.part", ".checkpoint.pt.part", ".student.safetensors.part", ".metrics.jsonl.part"):
         (directory.path / name).write_bytes(b"half")
     _finish(directory)
-    assert not list(directory.path.glob("*.part"))
+    assert [path.name for path in directory.path.glob("*.part")] == [".film.mkv.part"]
+
+
+def test_finished_run_is_read_where_nothing_can_be_written(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk or a read-only mount, which a failing write stands for; the run in training needs no lock."""
+    _finish(directory)
+    (directory.path / ".lock").unlink()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(EROFS, "read-only")
+
+    monkeypatch.setattr(run_directory, "TemporaryFile", fail)
+    directory.check(IDENTITY)
+    assert directory.result_of(IDENTITY) == {"accuracy": 0.5}
+    assert directory.result_of(OTHER) is None
+    assert not (directory.path / ".lock").exists()
+
+
+@pytest.mark.parametrize("state", [[1], "text", 1.5])
+def test_file_of_torch_that_is_no_checkpoint_is_named(directory: RunDirectory, state: object) -> None:
+    directory.path.mkdir(parents=True)
+    torch.save(state, directory.path / "checkpoint.pt")
+    with pytest.raises(RunError, match=r"checkpoint\.pt: expected a checkpoint, got another file; delete it"):
+        directory.load_checkpoint()
 
 
 @pytest.mark.parametrize(
