@@ -16,6 +16,7 @@ from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, Self
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +26,7 @@ from distill_worker.config.answer_path import AnswerFields, values_at
 from distill_worker.data.sent_images import Files, own_file, png_of_file, png_of_pixels
 from distill_worker.errors import DataError, TeacherRefused
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, read_paid
-from distill_worker.teachers.http_errors import public_url
+from distill_worker.teachers.http_errors import public_url, shown_content
 from distill_worker.teachers.http_sender import Sender, received
 from shared.output_kinds import TOP_K, OutputKind, sums_may_be_off_by
 from shared.sample_key import sample_key
@@ -168,9 +169,10 @@ class LabelledScoresTeacher:
                     must_add_up_to_1=self._is_whole,
                 )
                 bought = {text: _largest(scores, _wanted(text)) for text in outputs}
-            except ValueError as error:  # not JSON, too
-                start = raw.content[:200].decode(errors="replace")
-                raise ValueError(f"{self._shown}: {error}, in the answer {start!r}; check [teacher]") from error
+            except (ValueError, RecursionError) as error:  # not JSON, too
+                kind = {"content-type": raw.headers.get("content-type", "")}
+                shown = shown_content(httpx.Response(200, headers=kind, content=raw.content))
+                raise ValueError(f"{self._shown}: {error}, in the answer {shown!r}; check [teacher]") from error
             version = raw.headers.get("x-model-version") or self._version
             return Answer(bought, self._id(version), raw.headers.get("x-request-id"), raw)
 

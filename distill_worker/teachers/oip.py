@@ -92,7 +92,7 @@ class OipTeacher:
             parameters = metadata.get("parameters") or {}
             largest = parameters.get("max_batch_size")
             max_request_size = int(largest) if largest is not None and int(largest) > 0 else None
-            class_names = oip_outputs.class_names(parameters.get(oip.CLASS_NAMES), classes)
+            class_names = oip_outputs.class_names(parameters.get(oip.CLASS_NAMES))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
             raise self._unusable(metadata) from error
         if classes is None or not (outputs or policy):
