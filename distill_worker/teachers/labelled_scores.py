@@ -247,7 +247,8 @@ def _scores_of(
         named, values = values_at(fields.labels, answer), values_at(fields.scores, answer)
     except ValueError as error:
         raise ValueError(
-            f"expected a list of labels with scores at {fields.labels} and {fields.scores}: {error}; set teacher.answer"
+            f"expected a list of labels with scores at {fields.labels} and {fields.scores}: {error}; set "
+            "teacher.answer (an object whose keys are the labels cannot be read)"
         ) from error
     if len(named) != len(values):
         raise ValueError(
