@@ -33,10 +33,10 @@ def uncertain(samples: int, bought: int) -> str:
 
 
 def unread(samples: int, bought: int) -> str:
-    """The message about samples whose answers another worker kept meanwhile, and could not read."""
+    """The message about samples with kept answers that cannot be read."""
     return (
-        f"{_bought(bought)}; not bought: {counted(samples, 'sample')}, for which another worker paid and got answers "
-        "that cannot be read. See the reasons with `distill-worker plan`"
+        f"{_bought(bought)}; not bought: {counted(samples, 'sample')}, whose answers were paid and cannot be read. "
+        "See the reasons with `distill-worker plan`, or train without them: distill-worker train --held"
     )
 
 

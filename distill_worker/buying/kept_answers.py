@@ -11,7 +11,7 @@ from typing import Final
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.cache import Purchase
 from distill_worker.cache.claims import Pending
-from distill_worker.cache.raw_answers import KeptAnswer, kept_answers, raw_answer, store_reread
+from distill_worker.cache.raw_answers import KeptAnswer, kept_answers, raw_answer, store_of_same_content, store_reread
 from distill_worker.errors import AnswerUnread, counted
 from distill_worker.teachers.base import Answer
 
@@ -57,7 +57,40 @@ def reread(order: PurchaseOrder) -> Reread:
         if answer.teacher_id == description.id or one.purchase.is_unread:
             answers.append((one.purchase, answer))
     _store(order, answers)
+    _reread_same_content(order, kept, lacking, result)
     return result
+
+
+def _reread_same_content(order: PurchaseOrder, kept: Iterable[KeptAnswer], lacking: set[bytes], result: Reread) -> None:
+    """Read answers to unwanted samples for wanted ones that would be sent as the same content.
+
+    The same file is another sample if its pixels differ, for example in another `data.image_size`.
+    """
+    unwanted: dict[str | None, KeptAnswer] = {
+        one.sent: one for one in kept if one.sent and not order.samples.keys() & set(one.purchase.sample_keys)
+    }
+    for key in lacking if unwanted else ():
+        one = unwanted.get(order.teacher.content_id(order.samples[key]))
+        if one is None:
+            continue
+        try:
+            answer = _read(order, one)
+        except AnswerUnread as error:
+            result.unread[key] = str(error)
+            continue
+        if answer.teacher_id != order.description.id:
+            result.of_others[key] = answer.teacher_id
+            continue
+        order_id = order.cache.order(answer.teacher_id, order.kinds)
+        with order.cache.writing() as connection:
+            store_of_same_content(
+                connection,
+                key,
+                answer.outputs,
+                teacher_id=answer.teacher_id,
+                order_id=order_id,
+                now=order.cache.now(),
+            )
 
 
 def still_unread(order: PurchaseOrder, kept: Reread, pending: Pending) -> dict[bytes, str]:
@@ -80,8 +113,8 @@ def why_blocked(samples: int, unread: Mapping[str, int]) -> str:
     return (
         f"teacher: expected answers that can be read, got {counted(samples, 'sample')} with paid answers that cannot "
         f"be read: {reasons}. Nothing was spent now. The answers are kept: correct [teacher] and run the same command "
-        "again, which reads them without a request; or give them up and pay again with `distill-worker fetch "
-        "--abandon all`"
+        "again, which reads them without a request; train without them, if others were bought: distill-worker train "
+        "--held; or give them up and pay again with `distill-worker fetch --abandon all`"
     )
 
 

@@ -15,6 +15,8 @@ from distill_worker.cache.purchases import open_purchases
 from distill_worker.cache.raw_answers import unread_purchases
 from distill_worker.errors import CacheError, counted
 
+_MEANING: Final = re.compile(r"[0-9a-f]{12}")
+"""The last part of a name of `LabelledScoresTeacher`."""
 _SENT: Final = re.compile(r"file|\d+x\d+")
 
 
@@ -32,6 +34,9 @@ class HeldOfAnother:
     """Whether they differ in what the teacher is sent alone."""
     cache: Path | None = None
     """The cache that has them, if it is another one."""
+
+    was_read_otherwise: bool = False
+    """Whether they differ in the labels or fields by which answers are read alone."""
 
     def __str__(self) -> str:
         have = "has its outputs" if self.samples == 1 else "have their outputs"
@@ -52,6 +57,11 @@ class HeldOfAnother:
                 f'{holds}, which was sent other images of them. With teacher.send = "pixels", or teacher.send and '
                 "teacher.image_size as in that name, these samples cost nothing"
             )
+        if self.was_read_otherwise:
+            return (
+                f"{holds}, which read its answers under other values of teacher.labels or teacher.answer. With those, "
+                "these samples cost nothing"
+            )
         return (
             f"{holds}, which may be the same teacher. A teacher's name is teacher.url/teacher.model/version. If it is "
             "the same, set teacher.url (or TEACHER_URL), teacher.model and teacher.model_version as in that name, and "
@@ -69,7 +79,15 @@ def held_of_others(
         if samples:
             was_sent_otherwise = _whatever_is_sent(teacher_id) == _whatever_is_sent(other)
             is_alike = was_sent_otherwise or _may_be_the_same(teacher_id, other)
-            rows.append(HeldOfAnother(other, samples, is_alike, was_sent_otherwise))
+            rows.append(
+                HeldOfAnother(
+                    other,
+                    samples,
+                    is_alike,
+                    was_sent_otherwise,
+                    was_read_otherwise=_is_read_otherwise(teacher_id, other),
+                )
+            )
     return tuple(sorted(rows, key=lambda row: (not row.may_be_the_same, -row.samples, row.teacher_id)))
 
 
@@ -106,6 +124,11 @@ def _whatever_is_sent(teacher_id: str) -> tuple[str, ...]:
     while parts and _SENT.fullmatch(parts[-1]):
         parts.pop()
     return (*parts, last)
+
+
+def _is_read_otherwise(teacher_id: str, other: str) -> bool:
+    (*one, meaning), (*another, other_meaning) = teacher_id.split("/"), other.split("/")
+    return one == another != [] and all(map(_MEANING.fullmatch, (meaning, other_meaning)))
 
 
 def _may_be_the_same(teacher_id: str, other: str) -> bool:

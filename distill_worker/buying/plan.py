@@ -173,8 +173,11 @@ class Plan:
         }
 
     def check_answers(self) -> None:
-        """Raise `PlanRefused` if answers cannot be read, or none came, and the requests cannot be repeated for free."""
-        if self.blocked:
+        """Raise `PlanRefused` if no answer can be read, or none came, and the requests cannot be repeated for free.
+
+        If others of these samples have readable answers, those that have none are left out while there is more to buy.
+        """
+        if self.blocked and not (self.cached and self.to_buy):
             raise PlanRefused(why_blocked(self.blocked, self.unread))
         if self.is_unanswered and self.to_buy:
             raise PlanRefused(why_unanswered(self.uncertain))

@@ -12,7 +12,7 @@ unread    The answer came and was charged, and cannot be read. It is kept (see `
           purchase; otherwise no worker buys its samples until a user abandons the purchase.
 void      Nothing was charged (the request was rejected, never reached the teacher, or failed with a 429 or 503 that
           charged nothing), or a user abandoned the purchase, although it may have been charged.
-imported  Another cache paid for the outputs.
+imported  Another cache paid for the outputs, or another purchase, which sent the same content.
 
 An answer that comes after its purchase became void still makes it done, or unread: what was paid for is kept.
 """

@@ -7,6 +7,7 @@ never bought again by itself. Raw answers are added, never changed and never del
 import json
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,11 +18,13 @@ from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, upd
 from distill_worker.cache.block import pack_block
 from distill_worker.cache.database import schema
 from distill_worker.cache.database.storable_text import storable, storable_name
-from distill_worker.cache.purchases import Purchase, purchase_of
+from distill_worker.cache.purchases import Purchase, complete_purchase, new_purchase, purchase_of
 from distill_worker.cache.streams import make_stream, save_shape
 
 LARGEST_BYTES: Final = 2**28
 """The most bytes of a raw answer, compressed, that are kept; databases limit the size of a value."""
+SENT: Final = "sent-sha256"
+"""The name, among the headers, of the SHA-256 of the content that was sent."""
 _LONGEST_REASON: Final = 1000
 _raw = schema.raw_answers.c
 
@@ -45,6 +48,8 @@ class KeptAnswer:
 
     id: int
     purchase: Purchase
+    sent: str | None = None
+    """The SHA-256 of the content that was sent; None if it is not kept."""
 
 
 def keep_raw(
@@ -91,13 +96,19 @@ def kept_answers(connection: Connection, teacher_id: str, source: str | None) ->
     """
     last = select(func.max(_raw.id)).group_by(_raw.purchase_id)
     rows = connection.execute(
-        select(schema.purchases, schema.streams.c.output_kind, schema.streams.c.teacher_id, _raw.id.label("raw_id"))
+        select(
+            schema.purchases,
+            schema.streams.c.output_kind,
+            schema.streams.c.teacher_id,
+            _raw.id.label("raw_id"),
+            _raw.headers,
+        )
         .join(schema.streams, schema.streams.c.id == schema.purchases.c.stream_id)
         .join(schema.raw_answers, _raw.purchase_id == schema.purchases.c.id)
         .where(_raw.id.in_(last), schema.purchases.c.status.in_(("done", "unread")), _is_of(teacher_id, source))
         .order_by(schema.purchases.c.id)
     )
-    return [KeptAnswer(row.raw_id, purchase_of(row)) for row in rows]
+    return [KeptAnswer(row.raw_id, purchase_of(row), _sent(row.headers)) for row in rows]
 
 
 def unread_purchases(connection: Connection, teacher_id: str, source: str | None) -> list[Purchase]:
@@ -160,6 +171,22 @@ def store_reread(
             )
 
 
+def store_of_same_content(
+    connection: Connection,
+    key: bytes,
+    outputs: Mapping[str, NDArray[np.float32]],
+    *,
+    teacher_id: str,
+    order_id: int,
+    now: float,
+) -> None:
+    """Store the outputs of a sample that the answer to another one brought, which was sent as the same content."""
+    purchase = new_purchase(connection, order_id, [key], payer="", buyer_id=None, now=now)
+    complete_purchase(connection, purchase, outputs, teacher_id=teacher_id, query_id=None, stream_ids={}, now=now)
+    row = schema.purchases.c.id == purchase.id
+    connection.execute(update(schema.purchases).where(row).values(status="imported"))
+
+
 def damaged_raw_answers(connection: Connection) -> Iterator[tuple[Any, str]]:
     """The rows of raw answers that cannot be read from the database, each with its purchase and the damage."""
     rows = connection.execute(
@@ -179,6 +206,13 @@ def damaged_raw_answers(connection: Connection) -> Iterator[tuple[Any, str]]:
             json.loads(row.headers)
         except (zlib.error, ValueError) as error:
             yield row, f"raw answer: {error}"
+
+
+def _sent(headers: str) -> str | None:
+    with suppress(ValueError):  # damaged
+        sent = json.loads(headers).get(SENT)
+        return None if sent is None else str(sent)
+    return None
 
 
 def _is_of(teacher_id: str, source: str | None) -> ColumnElement[bool]:

@@ -49,7 +49,7 @@ def train(
     if config.needs_teacher:
         with Cache(config.output.cache, if_absent="error") as cache:
             output = config.teacher.output
-            teacher_id = teacher_id or configured_teacher(config, samples.wanted, cache)
+            teacher_id = teacher_id or configured_teacher(config, samples, cache)
             owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
             bought = load_bought(cache, config, samples, owner, kinds)
             names = cache.class_names(owner)

@@ -47,7 +47,7 @@ def held_samples(config: RunConfig, cache: Cache, teacher_id: str | None = None)
     _check_has_parts(config)
     samples = selected_samples(config, keep=False).samples
     keys = list(samples.wanted)
-    teacher_id = teacher_id or configured_teacher(config, samples.wanted, cache)
+    teacher_id = teacher_id or configured_teacher(config, samples, cache)
     owner, held = find_held(cache, keys, teacher_id, config.teacher_kinds, config.teacher.output)
     pool = CandidatePool.of(samples.dataset, config)
     in_order = [samples.chosen[row] for row in samples.ranked_rows if samples.keys[row] in held]

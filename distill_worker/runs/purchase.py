@@ -74,7 +74,7 @@ def connect(
         yield teacher, teacher.describe()
 
 
-def configured_teacher(config: RunConfig, wanted: Mapping[bytes, Images], cache: Cache) -> str | None:
+def configured_teacher(config: RunConfig, samples: Samples, cache: Cache) -> str | None:
     """The id of a run's teacher if it follows from the configuration; None if the teacher itself states it.
 
     Kept answers for these samples are read first, under the present settings. Sends no request.
@@ -87,7 +87,8 @@ def configured_teacher(config: RunConfig, wanted: Mapping[bytes, Images], cache:
         return None
     with teacher_at(address, url=url_of(address), api_key=None) as teacher:
         description = teacher.describe()
-        reread(order_of(config, wanted, tuple(description.outputs), teacher, description, cache))
+        teacher.use_files(samples.files_by_key())
+        reread(order_of(config, samples.wanted, tuple(description.outputs), teacher, description, cache))
     return description.id
 
 

@@ -192,6 +192,12 @@ class Teacher(Protocol):
     def use_files(self, files: Files) -> None:
         """Send these files in place of the images with these sample keys, if this teacher takes files."""
 
+    def content_id(self, image: NDArray[np.uint8]) -> str | None:
+        """The SHA-256 of what is sent of an image, uint8 `[channels, height, width]`; equal content is not sent twice.
+
+        None if an answer depends on more than that. Raises `TeacherRefused` if nothing can be sent of it.
+        """
+
     def stop(self) -> None:
         """Stop buying for good: waiting requests raise `TeacherStopped`, requests in flight finish.
 

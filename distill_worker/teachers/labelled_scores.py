@@ -11,19 +11,22 @@ is cut to its K largest; one with fewer is an error, because the rest is unknown
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, Self
 
+import httpx
 import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.cache import RawAnswer
+from distill_worker.cache.raw_answers import SENT
 from distill_worker.config.answer_path import AnswerFields, values_at
 from distill_worker.data.sent_images import Files, own_file, png_of_file, png_of_pixels
 from distill_worker.errors import DataError, TeacherRefused
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, read_paid
-from distill_worker.teachers.http_errors import public_url
+from distill_worker.teachers.http_errors import public_url, shown_content
 from distill_worker.teachers.http_sender import Sender, received
 from shared.output_kinds import TOP_K, OutputKind, sums_may_be_off_by
 from shared.sample_key import sample_key
@@ -99,6 +102,10 @@ class LabelledScoresTeacher:
         """See `Teacher.use_files`."""
         self._files = files
 
+    def content_id(self, image: NDArray[np.uint8]) -> str:
+        """See `Teacher.content_id`."""
+        return sha256(self._encoded(image[None])[0]).hexdigest()
+
     def describe(self) -> Description:
         """The description that follows from the configuration: no request to such a teacher is free."""
         return self._description
@@ -136,6 +143,7 @@ class LabelledScoresTeacher:
         )
         version = response.headers.get("x-model-version") or self._version
         raw = received(response, asked_of=self._source(self._version), answered_by=self._source(version))
+        raw = replace(raw, headers={**raw.headers, SENT: sha256(content).hexdigest()})
         return self.read(
             raw, samples=len(images), description=description, idempotency_key=idempotency_key, outputs=outputs
         )
@@ -161,9 +169,10 @@ class LabelledScoresTeacher:
                     must_add_up_to_1=self._is_whole,
                 )
                 bought = {text: _largest(scores, _wanted(text)) for text in outputs}
-            except ValueError as error:  # not JSON, too
-                start = raw.content[:200].decode(errors="replace")
-                raise ValueError(f"{self._shown}: {error}, in the answer {start!r}; check [teacher]") from error
+            except (ValueError, RecursionError) as error:  # not JSON, too
+                kind = {"content-type": raw.headers.get("content-type", "")}
+                shown = shown_content(httpx.Response(200, headers=kind, content=raw.content))
+                raise ValueError(f"{self._shown}: {error}, in the answer {shown!r}; check [teacher]") from error
             version = raw.headers.get("x-model-version") or self._version
             return Answer(bought, self._id(version), raw.headers.get("x-request-id"), raw)
 
@@ -273,7 +282,7 @@ def _check_sum(scores: Sequence[float], kind: OutputKind, must_add_up_to_1: bool
     over_by = off_by if kind.digits is None else len(scores) * 0.5 * 10.0**-kind.digits + 1e-6
     if total > 1 + over_by:
         raise ValueError(f"expected scores that add up to 1 at most, got {total:.6g}")
-    if must_add_up_to_1 and total < 1 - off_by:
+    if must_add_up_to_1 and len(scores) == kind.k and total < 1 - off_by:
         raise ValueError(
             f"expected scores of all {len(scores)} classes that add up to 1, within {off_by:.3g}, got {total:.6g}"
         )

@@ -61,6 +61,9 @@ class OipTeacher:
     def use_files(self, files: Files) -> None:
         """Nothing: the protocol takes pixels."""
 
+    def content_id(self, image: NDArray[np.uint8]) -> None:
+        """None: samples with the same pixels are one sample."""
+
     def stop(self) -> None:
         """See `Teacher.stop`."""
         self._sender.stop()
@@ -89,7 +92,7 @@ class OipTeacher:
             parameters = metadata.get("parameters") or {}
             largest = parameters.get("max_batch_size")
             max_request_size = int(largest) if largest is not None and int(largest) > 0 else None
-            class_names = oip_outputs.class_names(parameters.get(oip.CLASS_NAMES), classes)
+            class_names = oip_outputs.class_names(parameters.get(oip.CLASS_NAMES))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration) as error:
             raise self._unusable(metadata) from error
         if classes is None or not (outputs or policy):

@@ -45,16 +45,10 @@ def number_of_classes(tensors: Sequence[Mapping[str, Any]], logits_name: str) ->
     return None
 
 
-def class_names(stated: object, classes: int | None) -> tuple[str, ...] | None:
-    """The class names that a model's metadata state; None if they are no list of texts.
-
-    Raises:
-        ValueError: there is not one for each class.
-    """
-    if not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
+def class_names(stated: object) -> tuple[str, ...] | None:
+    """The class names that a model's metadata state, however many; None if they are no list of texts, or empty."""
+    if not stated or not isinstance(stated, list) or not all(isinstance(name, str) for name in stated):
         return None
-    if len(stated) != classes:
-        raise ValueError(f"{len(stated)} class names")
     return tuple(stated)
 
 

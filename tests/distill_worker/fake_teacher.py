@@ -155,6 +155,9 @@ class FakeTeacher:
     def use_files(self, files: Files) -> None:
         """It takes pixels."""
 
+    def content_id(self, image: NDArray[np.uint8]) -> None:
+        """It takes pixels."""
+
     def read(
         self,
         raw: RawAnswer,

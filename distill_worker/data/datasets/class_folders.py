@@ -15,8 +15,15 @@ from distill_worker.errors import DataError
 
 _READ: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """The file name extensions that are read, also in capitals: those of torchvision's `ImageFolder`."""
-_MADE_BY_TOOLS: Final = ("__MACOSX", "__pycache__")
-"""Folders that archives and programs leave, beside those with a dot in front (`.ipynb_checkpoints`)."""
+_MADE_BY_TOOLS: Final = (
+    "__MACOSX",
+    "__pycache__",
+    "@eaDir",
+    "lost+found",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+)
+"""Folders that archives, programs and file systems leave, beside those with a dot in front (`.ipynb_checkpoints`)."""
 
 
 @dataclass(frozen=True)

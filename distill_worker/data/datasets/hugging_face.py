@@ -52,7 +52,14 @@ def hugging_face(path: Path, image_size: tuple[int, int] | None) -> Dataset:
         horizontal_flip=False,
         every_class=True,
         where=where,
+        notes=_notes(tables, where),
     )
+
+
+def _notes(tables: Sequence[Any], where: str) -> tuple[str, ...]:
+    if len({bool(_class_names(table, where)) for table in tables}) == 1:
+        return ()
+    return (f"{where}: only one of the two tables names its classes, so their labels are compared by number",)
 
 
 def _library(where: str) -> Any:

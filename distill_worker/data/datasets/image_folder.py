@@ -1,5 +1,6 @@
 """The user's own image files, one folder for each class."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,9 @@ from distill_worker.errors import DataError
 _TRAIN_PARTS: Final = ("train", "training")
 _TEST_PARTS: Final = ("test", "testing", "val", "valid", "validation")
 """The names of the folders of the parts, in any case; of several test parts the first counts."""
+
+_WORDS_OF_PARTS: Final = (*_TRAIN_PARTS, *_TEST_PARTS, "dev", "eval")
+"""Words in the names of folders that are probably parts."""
 
 
 def image_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
@@ -58,15 +62,22 @@ def _folders(path: Path, where: str) -> list[Path]:
     parts = [entry for entry in shown_folders(path) if shown_folders(entry)]
     train = [entry for entry in parts if entry.name.lower() in _TRAIN_PARTS]
     test = next((same for name in _TEST_PARTS if (same := _called(name, parts))), [])
-    if not train and not test:
+    if not train and not test and not _are_parts(parts):
         return [path]
     if len(train) != 1 or len(test) != 1:
         raise DataError(
             f"{where}: expected train and test or val (or training, testing, valid, validation), each once and with a "
             f"folder for each class, or the classes' folders themselves, got only "
-            f"{' and '.join(entry.name for entry in (*train, *test))}"
+            f"{' and '.join(entry.name for entry in ((*train, *test) or parts))}"
         )
     return [train[0], test[0]]
+
+
+def _are_parts(folders: list[Path]) -> bool:
+    """Whether folders seem to be parts under other names: they hold folders of the same names."""
+    inside = {tuple(folder.name for folder in shown_folders(part)) for part in folders}
+    words = {word for folder in folders for word in re.split(r"[^a-z]+", folder.name.lower())}
+    return len(folders) > 1 and len(inside) == 1 and not words.isdisjoint(_WORDS_OF_PARTS)
 
 
 def _called(name: str, folders: list[Path]) -> list[Path]:

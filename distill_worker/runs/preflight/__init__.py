@@ -130,8 +130,8 @@ WITH_CACHE: Final[tuple[Check[Sale], ...]] = (
 WITH_PLAN: Final[tuple[Check[Plan], ...]] = (
     Check(
         "kept-answers",
-        "No answer that was paid for these samples is unreadable, and no request that may have been charged was left "
-        "without any answer, unless it can be repeated for free",
+        "Some answer can be read, if answers for these samples were paid, and no request that may have been charged "
+        "was left without any answer, unless it can be repeated for free",
         Plan.check_answers,
     ),
     Check("quota", "The quota suffices", Plan.check_quota),

@@ -129,6 +129,21 @@ def test_unknown_label_is_kept_costs_one_call_and_is_read_when_the_table_is_mend
     assert _statuses(cache) == ["done"] * len(samples)
 
 
+def test_single_unreadable_answer_does_not_block_the_others(cache: Cache, samples: Samples) -> None:
+    vendor = Vendor(GOOD, [], GOOD)
+    with (
+        _order(vendor, cache, samples) as order,
+        pytest.raises(AnswerUnread, match=r"expected 2 labels or more \(teacher.top_k\), got 0"),
+    ):
+        _buy(order, samples)
+    with _order(vendor, cache, samples) as order, pytest.raises(PlanRefused, match="1 sample, whose answers were paid"):
+        _buy(order, samples)
+    assert vendor.charged == len(samples)
+    with _order(vendor, cache, samples) as order, pytest.raises(PlanRefused, match="train without them"):
+        _buy(order, samples)
+    assert vendor.charged == len(samples)
+
+
 def test_another_worker_leaves_the_sample_alone(cache: Cache, samples: Samples, ledger_place: Path | str) -> None:
     """It planned before the answer came."""
     vendor, two = Vendor(LYNX), dict(list(samples.items())[:2])
@@ -136,7 +151,7 @@ def test_another_worker_leaves_the_sample_alone(cache: Cache, samples: Samples, 
         made = plan(other)
         with _order(vendor, cache, two) as order, pytest.raises(AnswerUnread):
             _buy(order, two)
-        with theirs.buying() as buyer, pytest.raises(PlanRefused, match=r"1 sample, for which another worker paid"):
+        with theirs.buying() as buyer, pytest.raises(PlanRefused, match="1 sample, whose answers were paid"):
             fetch(other, made, two, buyer=buyer)
     assert sorted(_statuses(cache)) == ["done", "unread"]
 

@@ -87,3 +87,10 @@ def test_open_purchase_of_several_kinds_counts_for_each_of_them(cache: Cache) ->
     intend(cache, cache.order(other, ["label", "logits"]), KEYS[:2], payer="alice")
     for kinds in (["label"], ["logits"], ["label", "logits"]):
         assert [row.samples for row in held_of_others(cache, HERE, kinds, KEYS)] == [2]
+
+
+def test_teacher_under_other_labels_is_named_as_such(cache: Cache) -> None:
+    _hold(cache, "http://v/c/pets/unversioned/file/0123456789ab", KEYS)
+    row = held_of_others(cache, "http://v/c/pets/unversioned/file/ba9876543210", ["logits"], KEYS)[0]
+    assert row.may_be_the_same
+    assert "under other values of teacher.labels" in str(row)

@@ -383,3 +383,14 @@ def test_limit_of_a_run_in_rounds_is_of_all_its_rounds(command: Command, config:
 
 def test_white_space_around_the_url_is_no_override() -> None:
     assert Source.of(OpenInferenceAddress(url=" https://teacher.example\n")).overridden_url is None
+
+
+def test_later_round_advises_what_helps_it(command: Command, config: Path, teacher: FakeTeacher) -> None:
+    """Its first round is paid and trained, so a lower n would be another run."""
+    rounds = ("--set", "budget.strategy=entropy", "--set", "budget.rounds=2")
+    assert command("run", config, *rounds, "--max-calls", 5).status == 5
+    teacher.limit = 7
+    ended = command("run", config, *rounds)
+    assert ended.status == 5
+    assert "Nothing was spent in this round. Get a larger quota; --max-calls 2 buys a part" in ended.stderr
+    assert teacher.paid == 5

@@ -104,6 +104,25 @@ def test_outputs_that_were_bought_for_the_pixels_are_not_bought_again_without_a_
         assert facts_of(command("plan", config, *pixels, "--json"))["cached"] == 2
 
 
+def test_same_file_is_paid_once_in_any_size_of_the_student(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pictures(tmp_path)
+    monkeypatch.setenv("TEACHER_API_KEY", "secret")
+    model, config = ForeignScores(_by_brightness, labels=("cat", "dog")), tmp_path / "run.toml"
+    larger = ("--set", "data.image_size=[16,16]", "--set", "budget.n=10")
+    with served(model) as url:
+        config.write_text(CONFIG.format(folder=tmp_path, url=url, labels=MENDED))
+        assert command("fetch", config, "--yes").status == 0
+        for _ in range(2):
+            facts = facts_of(command("plan", config, *larger, "--json"))
+            assert (facts["cached"], facts["to_buy"]) == (6, 4)
+        assert command("run", config, *larger, "--yes").status == 0
+        assert model.charged == 10
+        assert facts_of(command("plan", config, *larger, "--set", "teacher.top_k=1", "--json"))["to_buy"] == 0
+    assert command("cache", "verify", tmp_path / "cache.sqlite").status == 0
+
+
 @pytest.mark.parametrize("options", [(), ("--held",)])
 def test_training_uses_the_outputs_under_the_present_labels(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]

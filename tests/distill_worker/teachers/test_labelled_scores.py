@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from distill_worker.buying.fetch import fetch
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import plan
-from distill_worker.cache import Cache
-from distill_worker.errors import TeacherError, TeacherRefused
+from distill_worker.cache import Cache, RawAnswer
+from distill_worker.errors import AnswerUnread, TeacherError, TeacherRefused
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from tests.distill_worker.purchases import cached_outputs
@@ -115,6 +115,14 @@ def test_model_that_is_being_loaded_is_waited_for() -> None:
         answer = teacher.buy(IMAGE, description=teacher.describe(), idempotency_key="k", outputs=("top_k:2",))
     assert answer.outputs["top_k:2"].tolist() == [[[1, 0.5], [4, 0.3125]]]
     assert model.charged == 1
+
+
+@pytest.mark.parametrize("page", [b"<html><title>Log in</title><body>secret</body></html>", b"[" * 200_000])
+def test_answer_that_is_no_json_is_shown_in_short(page: bytes) -> None:
+    with _client("http://vendor.test") as teacher, pytest.raises(AnswerUnread, match=r"http://vendor\.test") as raised:
+        teacher.read(RawAnswer(page, {}, "", ""), samples=1, description=teacher.describe(), idempotency_key="k")
+    assert "secret" not in str(raised.value)
+    assert len(str(raised.value)) < 600
 
 
 @pytest.mark.parametrize(("free", "charged"), [(False, 1), (True, 2)])

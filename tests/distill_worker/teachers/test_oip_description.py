@@ -42,6 +42,12 @@ def test_version_that_is_no_fingerprint_is_bound_to_its_address(url: str) -> Non
     assert server.requests[0].url.path == "/v2/models/m/versions/1/infer"
 
 
+def test_another_number_of_class_names_is_left_to_the_comparison_with_the_data() -> None:
+    """It names both lists, and `teacher.class_names` replaces what is stated."""
+    assert describe({**METADATA, "parameters": {"class_names": ["ant", "bee"]}}).class_names == ("ant", "bee")
+    assert describe({**METADATA, "parameters": {"class_names": []}}).class_names is None
+
+
 def test_class_names_are_read_from_the_parameters() -> None:
     names = ["ant", "bee", "cow", "dog", "élan"]
     assert describe({**METADATA, "parameters": {"class_names": names}}).class_names == tuple(names)
@@ -70,7 +76,6 @@ def test_request_size_is_unlimited_when_the_teacher_does_not_say(parameters: dic
         {"outputs": [{"name": "label", "shape": [-1]}]},
         {"outputs": [{"name": "logits", "shape": []}]},
         {"parameters": {"max_batch_size": "many"}},
-        {"parameters": {"class_names": ["ant", "bee"]}},
     ],
     ids=json.dumps,
 )

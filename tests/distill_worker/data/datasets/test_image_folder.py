@@ -219,3 +219,19 @@ def test_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "bee" / "fake.png").write_text("no picture")
     with pytest.raises(DataError, match=r"bee/fake.png: expected a picture, got an unreadable file"):
         load_dataset("image-folder", tmp_path, path=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", [("train_set", "test_set"), ("train-images", "val-images"), ("dev", "eval"), ("train ", "x")]
+)
+def test_parts_of_other_names_are_not_taken_for_classes(tmp_path: Path, names: tuple[str, str]) -> None:
+    for number, part in enumerate(names):
+        _write(tmp_path / part, 2, number, 8, 8, 3)
+    with pytest.raises(DataError, match=rf"expected train and test .*, got only .*{names[0]}"):
+        load_dataset("image-folder", tmp_path, path=tmp_path)
+
+
+def test_class_folders_may_hold_equal_folders(tmp_path: Path) -> None:
+    for number, label in enumerate(("cat", "dog")):
+        _write(tmp_path / label, 9, number, 8, 8, 3)
+    assert load_dataset("image-folder", tmp_path, path=tmp_path).class_names == ("cat", "dog")
