@@ -16,7 +16,7 @@ from distill_worker.cli.console import progress_bar, say
 from distill_worker.cli.options import AsJson, expanded_path
 from distill_worker.cli.tables_buying import show_damages, show_summary
 from distill_worker.config.load import load_config
-from distill_worker.errors import CacheError, CheckFailed, counted
+from distill_worker.errors import CacheError, CheckFailed, ConfigError, counted
 from distill_worker.runs.samples import Samples
 
 app = typer.Typer(no_args_is_help=True, help="Show, verify and share bought outputs. Spends nothing.")
@@ -119,5 +119,8 @@ def _opened(cache: str) -> Cache:
 
 
 def _place(cache: str) -> Path | str:
-    place = place_of(cache)
+    try:
+        place = place_of(cache)
+    except CacheError as error:
+        raise ConfigError(str(error)) from error
     return expanded_path(cache) if isinstance(place, Path) else place

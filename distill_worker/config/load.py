@@ -11,7 +11,7 @@ from distill_worker.config import places
 from distill_worker.config.data_sections import Data
 from distill_worker.config.explanations import explained
 from distill_worker.config.run_config import Output, RunConfig
-from distill_worker.config.toml_file import read_toml
+from distill_worker.config.toml_file import parsed, read_toml
 from distill_worker.errors import ConfigError
 
 OnNote = Callable[[str], None]
@@ -80,9 +80,11 @@ def _override(document: dict[str, Any], override: str) -> None:
     if not separator or not all(parts):
         raise ConfigError(f"--set: expected section.key=value, got {override!r}")
     try:
-        value = tomllib.loads(f"value = {raw}")["value"]
+        value = parsed(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw
+    except ConfigError as error:
+        raise ConfigError(f"--set: {key}: {error}") from error
     stated: dict[str, Any] = {parts[-1]: value}
     override_alone = stated
     for part in reversed(parts[:-1]):

@@ -31,7 +31,7 @@ from distill_worker.cache.streams import (
     shape_of,
     split_kinds,
 )
-from distill_worker.errors import CacheError
+from distill_worker.errors import CacheError, ConfigError
 from shared.atomic_file import atomic_replacement
 
 _PURCHASES_AT_ONCE = 1000
@@ -41,7 +41,8 @@ def export(cache: Cache, path: Path, *, teacher_id: str | None = None, kind: str
     """Write the cached outputs, of one teacher or kind or of all, to a new file; returns the number of outputs.
 
     Raises:
-        CacheError: no output matches, the file exists or cannot be written, or its suffix is none of `FORMATS`.
+        CacheError: no output matches, or the file exists or cannot be written.
+        ConfigError: its suffix is none of `FORMATS`.
     """
     write = _format(path).write
     if path.exists():
@@ -178,5 +179,5 @@ def _shortened(names: Sequence[str] | None) -> str:
 
 def _format(path: Path) -> Format:
     if path.suffix not in FORMATS:
-        raise CacheError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
+        raise ConfigError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
     return FORMATS[path.suffix]

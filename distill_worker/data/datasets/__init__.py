@@ -15,7 +15,7 @@ from distill_worker.data.datasets.npz import npz
 from distill_worker.data.datasets.stl10 import stl10
 from distill_worker.data.datasets.svhn import svhn
 from distill_worker.data.datasets.tiny_imagenet import tiny_imagenet
-from distill_worker.errors import DataError
+from distill_worker.errors import ConfigError
 from shared.expectations import no_choice
 
 __all__ = ["DATASETS", "Dataset", "Split", "has_files", "load_dataset"]
@@ -81,17 +81,18 @@ def load_dataset(
         image_size: height and width to resize image files to; needed where they differ.
 
     Raises:
-        DataError: an unknown name, an argument that the data set does not take, or missing or damaged files.
+        ConfigError: an unknown name, or an argument that the data set does not take.
+        DataError: missing or damaged files.
     """
     reader = _READERS.get(name)
     if reader is None:
-        raise DataError(f"data.name: {no_choice(name, _READERS)}")
+        raise ConfigError(f"data.name: {no_choice(name, _READERS)}")
     if reader.own and path is None:
-        raise DataError(f"data.path: expected the path of the data, got no value; {name} is {reader.summary}")
+        raise ConfigError(f"data.path: expected the path of the data, got no value; {name} is {reader.summary}")
     if not reader.own and path is not None:
-        raise DataError(f"data.path: expected no value, because {name} is read from data.root, got {path}")
+        raise ConfigError(f"data.path: expected no value, because {name} is read from data.root, got {path}")
     if not reader.resizes and image_size is not None:
-        raise DataError(
+        raise ConfigError(
             f"data.image_size: expected no value, because {name} has images of one size, got {list(image_size)}"
         )
     place = root if path is None else path

@@ -82,3 +82,15 @@ def test_file_that_is_not_there_is_imported_nowhere(command: Command, tmp_path: 
 def test_folder_is_no_cache(command: Command, tmp_path: Path) -> None:
     ended = command("cache", "stats", tmp_path)
     assert (ended.status, ended.stderr) == (3, f"error: {tmp_path}: expected the file of a cache, got a folder\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("stats", "mysql://host/cache"), ("stats", "postgresql://host:port/x"), ("export", "bought.csv")]
+)
+def test_mistake_in_an_argument_ends_with_status_2(
+    command: Command, place: Path, arguments: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no cache, or no file format, is no file that cannot be used."""
+    monkeypatch.chdir(place.parent)
+    options = ("--cache", place) if arguments[0] == "export" else ()
+    assert command("cache", *arguments, *options).status == 2

@@ -22,8 +22,9 @@ DOCUMENT = {"data": {"name": "digits"}, "student": {"network": "resnet8"}}
         TEXT.replace("\n", "\r\n").encode(),
         TEXT.replace("\n", "\r\n").encode("utf-8-sig"),
         f"# é\n{TEXT}".encode(),
+        TEXT.replace("\n", "\r").encode(),
     ],
-    ids=["plain", "byte-order mark", "Windows", "Windows with a mark", "comment"],
+    ids=["plain", "byte-order mark", "Windows", "Windows with a mark", "comment", "old Mac OS"],
 )
 def test_toml_of_any_editor_is_read(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "run.toml").write_bytes(content)
@@ -52,6 +53,18 @@ def test_toml_of_any_editor_is_read(tmp_path: Path, content: bytes) -> None:
         (b"name\n", "line 1, column 5: expected TOML, got a key without ="),
         (b"a = 1 b = 2\n", "line 1, column 7: expected TOML, got more than one statement in a line"),
         (b'path = "C:\\data"\n', "line 1, column 13: expected TOML, got a backslash in text"),
+        (b'path = "C:\\Users\\me"\n', "line 1, column 13: expected TOML, got a backslash in text; double it, or use"),
+        (b'path = "data\nn = 1\n', "line 1, column 13: expected TOML, got text without a closing quote, in 'path ="),
+        (b"[budget\nn = 1\n", "line 1, column 8: expected TOML, got a section without ], in '[budget'"),
+        (
+            b"a = {\nb = 1}\n",
+            "line 1, column 6: expected TOML, got a table in braces with a line break or a last comma",
+        ),
+        (b"n = 10,\n", "line 1, column 7: expected TOML, got a comma at the end of a statement, in 'n = 10,'"),
+        (b"n = 010\n", "line 1, column 6: expected TOML, got a number that begins with 0, in 'n = 010'"),
+        (TEXT.encode("utf-32"), "expected TOML in UTF-8, got UTF-32; save the file as UTF-8"),
+        (b"n = " + b"1" * 5000, "expected TOML, got a number of too many digits"),
+        (b"n = " + b"[" * 3000 + b"]" * 3000, "expected TOML, got lists or tables that are nested too deep"),
     ],
 )
 def test_file_that_is_not_toml_is_named_for_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
@@ -85,3 +98,11 @@ def test_file_of_a_comparison_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(TEXT + "[compare]\ndirectory = 'x'\n")
     with pytest.raises(ConfigError, match="expected the file of a run, got that of a comparison"):
         load_config(tmp_path / "run.toml")
+
+
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 3000 + "]" * 3000], ids=["long", "deep"])
+def test_value_on_the_command_line_that_cannot_be_read_is_named(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(TEXT)
+    with pytest.raises(ConfigError, match=r"^--set: budget\.n: expected TOML, got "):
+        load_config(file, [f"budget.n={value}"])

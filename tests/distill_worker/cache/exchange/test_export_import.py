@@ -8,7 +8,7 @@ import pytest
 
 from distill_worker.cache import Cache
 from distill_worker.cache.exchange.export_import import export, import_file
-from distill_worker.errors import CacheError
+from distill_worker.errors import CacheError, ConfigError
 from tests.distill_worker.purchases import cached_outputs, intend
 
 KEYS = [bytes([index]) * 32 for index in range(6)]
@@ -134,5 +134,5 @@ def test_absent_file_and_unknown_suffix_are_named(cache: Cache, tmp_path: Path) 
     with pytest.raises(CacheError, match=r"none\.parquet"):
         import_file(cache, tmp_path / "none.parquet")
     for act in (export, import_file):
-        with pytest.raises(CacheError, match=r"\.safetensors or \.parquet"):
+        with pytest.raises(ConfigError, match=r"\.safetensors or \.parquet"):
             act(cache, tmp_path / "bought.csv")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from distill_worker.data.datasets import DATASETS, load_dataset
-from distill_worker.errors import DataError
+from distill_worker.errors import ConfigError, DataError
 
 _OWN = ("medmnist", "image-folder", "npz", "hugging-face")
 _RESIZED = ("tiny-imagenet", "image-folder", "hugging-face")
@@ -22,25 +22,25 @@ def test_names_are_those_that_are_promised() -> None:
 
 
 def test_unknown_data_set_is_refused_and_the_known_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"digits, mnist, fashion-mnist, .*hugging-face, got 'imagenet'"):
+    with pytest.raises(ConfigError, match=r"digits, mnist, fashion-mnist, .*hugging-face, got 'imagenet'"):
         load_dataset("imagenet", tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name not in _OWN])
 def test_path_is_refused_where_the_root_says_it_all(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"^data.path: expected no value, because {name} .*data.root"):
+    with pytest.raises(ConfigError, match=rf"^data.path: expected no value, because {name} .*data.root"):
         load_dataset(name, tmp_path, path=tmp_path)
 
 
 @pytest.mark.parametrize("name", _OWN)
 def test_data_of_ones_own_need_a_path(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"^data.path: expected the path of the data, got no value; {name} is"):
+    with pytest.raises(ConfigError, match=rf"^data.path: expected the path of the data, got no value; {name} is"):
         load_dataset(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name not in _RESIZED])
 def test_image_size_is_refused_where_nothing_is_resized(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"^data.image_size: expected no value, because {name} .*got \[8, 8\]"):
+    with pytest.raises(ConfigError, match=rf"^data.image_size: expected no value, because {name} .*got \[8, 8\]"):
         load_dataset(name, tmp_path, path=tmp_path if name in _OWN else None, image_size=(8, 8))
 
 
