@@ -71,7 +71,7 @@ def test_kill_between_the_answer_and_its_keeping_is_not_paid_for_again(tmp_path:
                 break
             for labels in (UNMENDED, MENDED, MENDED):
                 _run(place, url, "fetch", labels)
-            assert max(vendor.images.values()) == 1, die_at
+            assert max(vendor.images.values(), default=0) <= 1, die_at
             assert sum(vendor.images.values()) <= 2, die_at
         assert (status, _statuses(place)) == (4, {"unread": 1})
 
