@@ -13,12 +13,14 @@ from distill_worker.cli.buying import fetch, plan, reconcile
 from distill_worker.cli.cache import app as cache
 from distill_worker.cli.experiments import compare, demo
 from distill_worker.cli.lists import datasets, methods, strategies
+from distill_worker.cli.options import ExplainedOptions
 from distill_worker.cli.training import run, train
 from distill_worker.cli.weights import degrade, evaluate
 from distill_worker.errors import WorkerError
 from shared.exit_status import legend
 
 app = typer.Typer(
+    cls=ExplainedOptions,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

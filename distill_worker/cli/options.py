@@ -1,12 +1,15 @@
 """Arguments and options that several commands take."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
+from typer.core import TyperGroup
 
 from distill_worker.buying.order import Abandoned
 from distill_worker.config.places import expanded
+from shared.expectations import complaints
 
 
 def expanded_path(text: object) -> Path:
@@ -47,3 +50,16 @@ Fresh = Annotated[
 TrustCode = Annotated[
     bool, typer.Option("--trust-code", help="Run the code that the weights file names as its network.")
 ]
+
+
+class ExplainedOptions(TyperGroup):
+    """A group of commands; a wrong value of an option is explained as that of a setting is."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises `typer.BadParameter` in our own words."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if isinstance(error.__cause__, ValidationError):
+                error.message = complaints(error.__cause__)
+            raise

@@ -10,12 +10,21 @@ import structlog
 import typer
 
 from shared.exit_status import ExitStatus, legend
-from teacher_service.cli.console import DataDir, explained_errors, fail, log_to_stderr, read_settings, shown
+from teacher_service.cli.console import (
+    DataDir,
+    ExplainedOptions,
+    explained_errors,
+    fail,
+    log_to_stderr,
+    read_settings,
+    shown,
+)
 from teacher_service.cli.keys import keys_command
 from teacher_service.cli.log import log
 from teacher_service.database.engine import ledger_exists, open_database
 
 app = typer.Typer(
+    cls=ExplainedOptions,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -17,10 +17,11 @@ import typer
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.table import Column, Table
+from typer.core import TyperGroup
 
 from shared.durable.database_url import HIDDEN, shown_url
 from shared.exit_status import ExitStatus
-from shared.expectations import expectation
+from shared.expectations import complaints, expectation
 from teacher_service.database.engine import Database, LedgerUnusable, explained, ledger_exists, open_database
 from teacher_service.errors.service_errors import LedgerUnavailable, ServiceError
 from teacher_service.keys.key_file import KeyFileError
@@ -38,6 +39,19 @@ def path(text: object) -> Path:
         return Path(str(text)).expanduser()
     except RuntimeError as error:
         raise typer.BadParameter("expected ~ or the name of a user after it") from error
+
+
+class ExplainedOptions(TyperGroup):
+    """A group of commands; a wrong value of an option is explained as that of a setting is."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises `typer.BadParameter` in our own words."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if isinstance(error.__cause__, ValidationError):
+                error.message = complaints(error.__cause__)
+            raise
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]

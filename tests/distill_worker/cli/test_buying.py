@@ -318,7 +318,9 @@ def test_all_beside_a_number_is_a_contradiction(command: Command, config: Path, 
 
 
 def test_negative_max_calls_is_rejected(command: Command, config: Path, teacher: FakeTeacher) -> None:
-    assert command("fetch", config, "--max-calls", -1).status == 2
+    ended = command("fetch", config, "--max-calls", -1)
+    assert ended.status == 2
+    assert "Invalid value for '--max-calls': expected at least 0, got '-1'" in ended.stderr
     assert teacher.sent == []
 
 

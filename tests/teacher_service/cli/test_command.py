@@ -32,6 +32,12 @@ def _keys(data_dir: Path, *arguments: str) -> Result:
     return CliRunner().invoke(app, ["keys", *arguments, "--data-dir", str(data_dir)])
 
 
+def test_wrong_option_is_explained_as_a_setting_is(tmp_path: Path) -> None:
+    ended = _keys(tmp_path, "create", "--name", "a", "--quota", "abc")
+    assert ended.exit_code == 2
+    assert "Invalid value for '--quota': expected a whole number, got 'abc'" in ended.stderr
+
+
 def _listed(data_dir: Path) -> list[tuple[str, int, bool]]:
     listed = _keys(data_dir, "list", "--json")
     assert listed.exit_code == 0
