@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.figures import record
 from distill_worker.buying.known_teachers import load_description, save_description
 from distill_worker.buying.order import claims_on
-from distill_worker.buying.plan import plan_of_cached
+from distill_worker.buying.planning import plan_of_cached
 from distill_worker.cache import Cache
 from distill_worker.config.teacher_address import OpenInferenceAddress
 from distill_worker.runs.targets import load_targets

@@ -6,8 +6,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from distill_worker.buying.plan import plan as plan_purchase
-from distill_worker.buying.reconcile import reconcile as compare_with_teacher
+from distill_worker.buying.planning import plan as plan_purchase
+from distill_worker.buying.reconciliation.reconcile import reconcile as compare_with_teacher
 from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
 from distill_worker.cli import agreed_purchase

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from distill_worker.buying.kept_answers import most_common_reasons
 from distill_worker.buying.plan import Plan
-from distill_worker.buying.reconciliation_report import Reconciliation
+from distill_worker.buying.reconciliation.report import Reconciliation
 from distill_worker.cache.summary import CacheSummary
 from distill_worker.cache.verify import Verification
 from distill_worker.cli.console import notes, result_table

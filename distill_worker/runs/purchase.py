@@ -14,7 +14,8 @@ from distill_worker.buying.kept_answers import reread
 from distill_worker.buying.known_teachers import load_description, save_description, url_of
 from distill_worker.buying.order import Abandoned, Images, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
-from distill_worker.buying.plan import Plan, plan, plan_of_cached, total
+from distill_worker.buying.plan import Plan, total
+from distill_worker.buying.planning import plan, plan_of_cached
 from distill_worker.cache import Cache
 from distill_worker.config.places import expanded
 from distill_worker.config.run_config import RunConfig

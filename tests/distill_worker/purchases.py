@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from distill_worker.buying.fetch import Callbacks, Progress, abandon, fetch
 from distill_worker.buying.order import Abandoned, PurchaseOrder
-from distill_worker.buying.plan import Plan, plan
+from distill_worker.buying.plan import Plan
+from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache, Claims, Purchase, RawAnswer
 from distill_worker.cache.purchases import new_purchase
 from distill_worker.config.run_config import RunConfig

@@ -6,7 +6,7 @@ from functools import cached_property
 from math import prod
 
 from distill_worker.buying.output_choice import choose_outputs
-from distill_worker.buying.plan import check_outputs
+from distill_worker.buying.planning import check_outputs
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.runs.classes import class_order

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from distill_worker.buying.fetch import Callbacks, fetch
-from distill_worker.buying.plan import Plan, plan
+from distill_worker.buying.plan import Plan
+from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache
 from distill_worker.errors import PlanRefused, TeacherUnavailable
 from distill_worker.teachers.base import Answer, Description, Rate

@@ -15,7 +15,8 @@ from sqlalchemy import event
 
 from distill_worker.buying.fetch import fetch
 from distill_worker.buying.order import claims_on
-from distill_worker.buying.plan import Plan, plan
+from distill_worker.buying.plan import Plan
+from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache
 from distill_worker.errors import (
     AnswerExpired,

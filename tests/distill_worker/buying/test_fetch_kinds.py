@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from distill_worker.buying.plan import Plan, plan
+from distill_worker.buying.plan import Plan
+from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailable
 from distill_worker.runs.targets import load_targets

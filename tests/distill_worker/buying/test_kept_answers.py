@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from distill_worker.buying.fetch import fetch
 from distill_worker.buying.kept_answers import most_common_reasons
 from distill_worker.buying.order import PurchaseOrder
-from distill_worker.buying.plan import Plan, plan
-from distill_worker.buying.reconcile import compare, compare_counter
+from distill_worker.buying.plan import Plan
+from distill_worker.buying.planning import plan
+from distill_worker.buying.reconciliation.reconcile import compare, compare_counter
 from distill_worker.cache import Cache
 from distill_worker.cache.raw_answers import kept_answers, raw_answer
 from distill_worker.cache.summary import summarise

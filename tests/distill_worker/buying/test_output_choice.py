@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from distill_worker.buying.output_choice import choose_outputs
-from distill_worker.buying.plan import plan
+from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from distill_worker.buying.plan import plan, total
+from distill_worker.buying.plan import total
+from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.data.datasets import Dataset

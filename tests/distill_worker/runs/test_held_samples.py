@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill_worker.buying.fetch import fetch
-from distill_worker.buying.plan import plan
+from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig

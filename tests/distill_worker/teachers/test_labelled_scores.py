@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from distill_worker.buying.fetch import fetch
 from distill_worker.buying.order import PurchaseOrder
-from distill_worker.buying.plan import plan
+from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache, RawAnswer
 from distill_worker.errors import AnswerUnread, TeacherError, TeacherRefused
 from distill_worker.teachers.http_sender import Sender

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from distill_worker.buying.reconciliation_report import Finding, Reconciliation, Row
+from distill_worker.buying.reconciliation.report import Finding, Reconciliation, Row
 from distill_worker.cache import Cache, PurchaseRecord
 from distill_worker.errors import TeacherError, counted
 from distill_worker.teachers.base import Description, LoggedQuery, Teacher

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from distill_worker.buying.reconcile import reconcile
+from distill_worker.buying.reconciliation.reconcile import reconcile
 from distill_worker.cache import Cache
 from distill_worker.cache.exchange.export_import import export, import_file
 from distill_worker.errors import TeacherError, TeacherUnavailable

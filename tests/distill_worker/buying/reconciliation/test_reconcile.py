@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from distill_worker.buying.reconcile import compare, compare_counter
-from distill_worker.buying.reconciliation_report import Reconciliation
+from distill_worker.buying.reconciliation.reconcile import compare, compare_counter
+from distill_worker.buying.reconciliation.report import Reconciliation
 from distill_worker.cache import PurchaseRecord
 from distill_worker.teachers.base import LoggedQuery
 

@@ -1,0 +1,1 @@
+"""Compare what the cache says was bought with what the teacher charged."""
