@@ -43,9 +43,15 @@ def _arm(death: _Death) -> None:
             return send(transport, request)
         death.reach("send")
         response = send(transport, request)
-        response.read()
+        content = b"".join(response.iter_raw())  # all of it has arrived
+        response.close()
         death.reach("answer")
-        return response
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=httpx.ByteStream(content),
+            extensions=response.extensions,
+        )
 
     def audit(name: str, arguments: tuple[Any, ...]) -> None:
         if name == "os.rename" and os.fspath(arguments[1]).endswith(death.step):
