@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Final
 
 from torch import nn
@@ -157,7 +158,7 @@ def _renew_first_convolution(network: nn.Module, in_channels: int) -> None:
 
 def _run_file(path: Path) -> ModuleType:
     name = _module_name(path)
-    spec = spec_from_file_location(name, path)
+    spec = spec_from_file_location(name, path, loader=_FromSource(name, str(path.absolute())))
     if not path.is_file() or spec is None or spec.loader is None:
         raise ImportError(f"there is no file {path.resolve()}")
     module = module_from_spec(spec)
@@ -169,6 +170,13 @@ def _run_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles a file at each import. Stored bytecode may be that of an earlier file of the same size and second."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 - the interface of a loader
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _module_name(path: Path) -> str:

@@ -157,8 +157,8 @@ def _full_disk(place: str, *, free: int = 0) -> Before:
 
     def fill(folder: Path, patch: pytest.MonkeyPatch) -> Mapping[str, Any]:
         (folder / "cache").mkdir()
-        full = folder / place
-        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free if Path(path) == full else 10**12))
+        full = (folder / place, (folder / place).parent)  # a plan makes no cache: its folder stands for it
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free if Path(path) in full else 10**12))
         return {"output.cache": str(folder / "cache" / "cache.sqlite")}
 
     return fill
@@ -352,7 +352,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "disk-space": [Fault("MB of free disk space for the student", FILE, before=_full_disk("."))],
     "cache": [
-        Fault("cache of bought outputs cannot be used", FILE, before=_no_leases),
+        Fault("cache of bought outputs cannot be used", FILE, before=_no_leases, commands=("fetch", "run")),
     ],
     "cache-space": [
         Fault("MB of free disk space for the outputs", FILE, before=_full_disk("cache/cache.sqlite")),

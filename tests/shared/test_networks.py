@@ -135,7 +135,7 @@ def test_building_draws_from_the_global_seed() -> None:
         ("wrn_17_2", 10, 3, r"depth 6 n \+ 4"),
         ("wrn_4_2", 10, 3, r"depth 6 n \+ 4"),
         ("wrn_16_0", 10, 3, "width 1 or more"),
-        ("resnet8 ", 10, 3, "no network is called 'resnet8 '; known: resnet"),
+        ("resnet8 ", 10, 3, r"no network is called 'resnet8 '; did you mean 'resnet8'\?; known: resnet"),
         ("Resnet8", 10, 3, "no network is called"),
         ("resnet8x2", 10, 3, "no network is called"),
         ("vgg9", 10, 3, "vgg has depth 8, 11, 13, 16 or 19, got 9"),
