@@ -41,7 +41,7 @@ test endurance: export PYTHONDONTWRITEBYTECODE =
 test: export TUITION_ENDURANCE =
 test: export WRITE_DOCS =
 
-test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests (8 minutes on two cores)
+test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests (about 10 minutes on two cores)
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 endurance: export TUITION_ENDURANCE = 1
