@@ -67,11 +67,13 @@ def serve(
     settings = read_settings(
         weights=weights, host=host, port=port, data_dir=data_dir, device=device, trust_code=trust_code
     )
-    from shared.weights import WeightsError  # torch takes seconds to import; `keys` does without it
+    from shared.networks.freed_memory import keep_freed_memory  # torch takes seconds to import; `keys` does without it
+    from shared.weights import WeightsError
     from teacher_service.api.server import address, listen, serve_on
     from teacher_service.app import create_app
     from teacher_service.models import open_teacher
 
+    keep_freed_memory()
     log_to_stderr(settings.log_level, settings.log_format)
     try:
         teacher = open_teacher(settings)
