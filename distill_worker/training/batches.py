@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from distill_worker.errors import ConfigError
-from distill_worker.methods.base import LOGITS, Batch
-from distill_worker.methods.objective import Objective
+from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
+from distill_worker.methods.terms import Batch, Objective
 from distill_worker.training.training_set import BatchOrder, TrainingSet
 from shared.networks.taps import forward_with_features
 
