@@ -71,8 +71,8 @@ _NOT_IN_IDENTITY: Final[Any] = {
     "budget": {"features"},
     "training": {"checkpoint_every", "batch_norm"},
 }
-"""Settings that change a result only through the samples and the teacher's outputs, which are identified themselves; and
-`batch_norm`, which counts on several ranks alone: see `runs/run_facts.py`."""
+"""Settings that change a result only through the samples and the teacher's outputs, which are identified themselves.
+`batch_norm` counts on several ranks alone: see `runs/run_facts.py`."""
 
 
 class RunConfig(Section):

@@ -86,8 +86,8 @@ class Batches:
         if pool is None or self._pool_order is None:
             return None
         chosen = self._pool_order.next_batch().to(pool.images.device)
-        for _ in range(2 if pool.labels is None else 1):
-            inputs.append(self._data.preprocessing.augmented(pool.images[chosen], self.generator))
+        views = 2 if pool.labels is None else 1
+        inputs += [self._data.preprocessing.augmented(pool.images[chosen], self.generator) for _ in range(views)]
         return None if pool.labels is None else pool.labels[chosen]
 
 

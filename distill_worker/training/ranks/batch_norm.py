@@ -68,7 +68,7 @@ class _Normalised(torch.autograd.Function):
         return batch_norm(inputs, mean, variance, weight, bias, training=False, eps=eps), mean, variance, count
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """By the formula g w / s (g - mean(g) - x^ mean(g x^)), whose means are over the whole batch."""
         inputs, weight, mean, inverse, count = ctx.saved_tensors
@@ -90,10 +90,10 @@ def _statistics(inputs: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
     channels = inputs.shape[1]
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     scratch = inputs.new_zeros((2, channels), dtype=dtype)  # without them, statistics have the type of the inputs
-    mean, variance = torch.batch_norm_update_stats(inputs, *scratch, 1.0)
+    mean, variance = torch.batch_norm_update_stats(inputs, scratch[0], scratch[1], 1.0)
     table = mean.new_zeros((ranks.size, 2 * channels + 1))
     table[ranks.rank] = torch.cat([mean, variance, mean.new_full((1,), inputs.numel() // channels)])
-    means, variances, counts = ranks.sum(table).split([channels, channels, 1], dim=1)
+    means, variances, counts = torch.split(ranks.sum(table), [channels, channels, 1], dim=1)
     count = counts.sum()
     shares = counts / count
     mean = (shares * means).sum(dim=0)

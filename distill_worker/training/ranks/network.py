@@ -1,11 +1,14 @@
 """What keeps the network and the objective the same on every rank: summed gradients, and the buffers of rank 0."""
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from distill_worker.training.ranks.group import Ranks
+
+Kind = TypeVar("Kind", bound=Tensor)
 
 
 def sum_gradients(ranks: Ranks, network: nn.Module, objective: nn.Module) -> None:
@@ -52,8 +55,8 @@ def _sum_gradients(ranks: Ranks, parameters: Sequence[nn.Parameter]) -> None:
             parameters[place].grad = sums[place].clone()
 
 
-def _by_type(tensors: Iterable[Tensor]) -> Iterable[list[Tensor]]:
-    groups: dict[torch.dtype, list[Tensor]] = {}
+def _by_type(tensors: Iterable[Kind]) -> Iterable[list[Kind]]:
+    groups: dict[torch.dtype, list[Kind]] = {}
     for tensor in tensors:
         groups.setdefault(tensor.dtype, []).append(tensor)
     return groups.values()
