@@ -1,1 +1,1 @@
-"""Tests of `distill_worker/training/ranks/`."""
+"""Tests of `distill_worker.training.ranks`."""
