@@ -93,7 +93,7 @@ def _train_to_the_end(
         with training_errors(f"the network to take step {run.steps_done + 1}"):
             terms = run.step()
         if run.steps_done % log_every == 0 or run.steps_done == last:
-            values = {name: float(term.detach()) for name, term in terms.items()}
+            values = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
             loss = sum(values.values())
             if not math.isfinite(loss):
                 raise ConfigError(
@@ -132,6 +132,7 @@ class _RunningTraining:
             lr=training.learning_rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
+            fused=True if data.images.is_cuda else None,  # on the CPU its last bits differ
         )
         self.patience = Patience(training.patience_epochs)
         self.epoch_steps = _epoch_steps(training, len(data))
