@@ -1,8 +1,8 @@
 """Measure training in turns, print each figure beside its target, and record it.
 
-`python -m benchmarks.training` takes less than ten minutes on two idle cores. A short look (`--only`, or fewer rounds than
-by default) prints the figures alone. `--markdown` measures nothing: it writes the recorded figures into
-`docs/results/training-speed.md`.
+`python -m benchmarks.training` takes less than ten minutes on two idle cores, records its figures, and writes them into
+`docs/results/training-speed.md`. With `--rounds` it only prints them. With `--markdown` it measures nothing and only
+writes the page.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def main() -> None:
     names = [part.name for part in PARTS]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="these parts, which are recorded")
-    parser.add_argument("--rounds", type=int, help="by default, each part has its own number; otherwise no figure is kept")
+    parser.add_argument("--rounds", type=int, help="a short look: only print the figures")
     parser.add_argument("--markdown", action="store_true", help="write the recorded figures into the page, and end")
     arguments = parser.parse_args()
     if not arguments.markdown:

@@ -1,4 +1,4 @@
-"""Synthetic images as `torchvision.datasets.CIFAR100` holds them, with the transforms that the literature trains with."""
+"""Synthetic images as `torchvision.datasets.CIFAR100` holds them, with the transforms of the literature."""
 
 from typing import Any
 

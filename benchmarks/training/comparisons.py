@@ -1,8 +1,8 @@
 """What comparing all pairs costs: against a step of cross-entropy, and against the way of the method's authors.
 
-The authors' code (arXiv 2311.02253, release of 2023-10-25) draws each of its 64 comparisons by itself: k = 3 images, two
-of them in group A, so a step passes 192 images through the student. Both of its terms are KL divergences of compared
-logits at T = 4: with the teacher's, and with one-hot labels in the teacher's place.
+The authors' code (arXiv 2311.02253, release of 2023-10-25) draws each of its 64 comparisons by itself: k = 3 images,
+two of them in group A, so a step passes 192 images through the student. Both of its terms are KL divergences of
+compared logits at T = 4: with the teacher's, and with one-hot labels in the teacher's place.
 """
 
 from collections.abc import Iterator

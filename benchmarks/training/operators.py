@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 
-import torch
 from torch.profiler import ProfilerActivity, profile
 
 _GROUPS: Mapping[str, tuple[str, ...]] = {

@@ -1,7 +1,7 @@
-"""A plain PyTorch loop for knowledge distillation, in the manner of RepDistiller (Tian et al. 2020, arXiv 1910.10699).
+"""A plain PyTorch loop for knowledge distillation, in the manner of RepDistiller.
 
-Images come from a DataLoader with worker processes and are transformed one by one with PIL; the teacher's forward pass is
-part of each step; the loss and the accuracy are read on each step.
+Source: Tian et al. 2020, arXiv 1910.10699, and its release. Images come from a DataLoader with worker processes and
+are transformed one by one with PIL; each step has the teacher's forward pass; loss and accuracy are read on each step.
 """
 
 import time
@@ -41,7 +41,7 @@ def plain_loop(steps: int, *, live_teacher: bool = True) -> Subject:
         _accuracy(logits, labels).item()
         loss.item()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     def epoch() -> float:

@@ -1,7 +1,7 @@
 """The student of the benchmark, its synthetic data, its bare step, and its training by the loop that users run.
 
-resnet20 on 3 x 32 x 32 images of 100 classes, in batches of 64, on one CPU thread. The images are noise: no step depends
-on what they show.
+resnet20 on 3 x 32 x 32 images of 100 classes, in batches of 64, on one CPU thread. The images are noise: no step
+depends on what they show.
 """
 
 import tempfile

@@ -1,7 +1,7 @@
 """Subjects that take turns, so that a machine whose speed drifts gives honest ratios."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 Subject = Callable[[], float]
 """Works once, and returns the seconds of one unit of its work."""
@@ -16,8 +16,8 @@ def in_turns(subjects: Mapping[str, Subject], rounds: int) -> dict[str, list[flo
     for subject in subjects.values():
         subject()
     for number in range(rounds):
-        names: Iterable[str] = subjects if number % 2 == 0 else reversed(subjects)
-        for name in names:
+        names = list(subjects)
+        for name in names if number % 2 == 0 else reversed(names):
             seconds[name].append(subjects[name]())
     return seconds
 
