@@ -1,6 +1,7 @@
 """The commands that train many students: `demo` and `compare`."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,13 @@ from distill_worker.experiments.compare import run_comparison
 from distill_worker.experiments.comparison import load_comparison
 from distill_worker.experiments.demo import Demo, run_demo
 from distill_worker.runs import purchase
+
+
+class Engine(StrEnum):
+    """The values of `--engine`."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def demo(
@@ -50,8 +58,22 @@ def compare(
             metavar="COMPARISON.toml", parser=expanded_path, help="What to compare; see examples/compare-digits.toml."
         ),
     ],
+    engine: Annotated[
+        Engine | None,
+        typer.Option(
+            help="What trains the students: processes of this machine, or Ray (extra ray); overrides the file."
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="The Ray cluster to join, such as auto; by default one is started on this machine."),
+    ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Students trained at the same time; overrides the file.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="The most students trained at the same time; by default every core or GPU trains; overrides the file.",
+        ),
     ] = None,
     max_calls: MaxCalls = None,
     yes: Yes = False,
@@ -65,7 +87,8 @@ def compare(
     teacher that the comparison trains and serves itself cost nothing, unless teacher.price_per_call is set. Each
     student has a run directory of its own: after a kill, the same command resumes and pays for nothing twice.
     """
-    comparison = load_comparison(comparison_file, jobs=jobs, on_note=say)
+    settings = {"engine": engine and engine.value, "address": address, "jobs": jobs}
+    comparison = load_comparison(comparison_file, settings, on_note=say)
     address, is_local = comparison.cells[0].config.teacher, comparison.compare.teacher is not None
     consent = agreed_purchase.Consent(yes or (is_local and address.price_per_call is None), max_calls)
     source = None if is_local else purchase.Source.of(address)
