@@ -62,7 +62,7 @@ def compare(
         int | None,
         typer.Option(
             min=1,
-            help="The most students trained at the same time; overrides the file. By default one for each core, or GPU.",
+            help="The most students trained at the same time; overrides the file. By default one a core, or a GPU.",
         ),
     ] = None,
     max_calls: MaxCalls = None,
