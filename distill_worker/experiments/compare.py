@@ -16,7 +16,8 @@ from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
-from distill_worker.data.datasets import Dataset, load_dataset
+from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.engines import Engine, opened_engine
