@@ -16,7 +16,7 @@ from typing import Final
 
 import torch
 
-from distill_worker.data.datasets import Dataset
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import RunError
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import Bought
