@@ -157,6 +157,7 @@ class _RunningTraining:
             lr=training.learning_rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
+            fused=True if data.images.is_cuda else None,  # on the CPU its last bits differ
         )
         self.patience = Patience(training.patience_epochs)
         self.epoch_steps = _epoch_steps(training, len(data))
@@ -258,7 +259,7 @@ def _seed_of_draws(seed: int, rank: int) -> int:
 
 
 def _values(terms: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(term.detach()) for name, term in terms.items()}
+    return dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
 
 
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
