@@ -1,7 +1,9 @@
 """What `demo` and `compare` do: train many students."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import TERMINAL, say
@@ -23,16 +25,19 @@ def demo(data: str, *, n: int | None, seeds: int, quota: int | None, directory: 
 
 def compare(
     comparison_file: Path,
+    settings: Mapping[str, Any],
     *,
-    jobs: int | None,
     max_calls: int | None,
     yes: bool,
     fresh: bool,
     as_markdown: bool,
     as_json: bool,
 ) -> None:
-    """Train many methods on the same bought samples, over several n and seeds; print the tables."""
-    comparison = load_comparison(comparison_file, jobs=jobs, on_note=say)
+    """Train many methods on the same bought samples, over several n and seeds; print the tables.
+
+    `settings` are those of `[compare]` that the command line states; None states nothing.
+    """
+    comparison = load_comparison(comparison_file, settings, on_note=say)
     address, is_local = comparison.cells[0].config.teacher, comparison.compare.teacher is not None
     consent = agreed_purchase.Consent(yes or (is_local and address.price_per_call is None), max_calls)
     source = None if is_local else purchase.Source.of(address)

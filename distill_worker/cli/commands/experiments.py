@@ -1,11 +1,19 @@
 """The commands that train many students: `demo` and `compare`."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from distill_worker.cli.options import AsJson, Fresh, MaxCalls, Yes, expanded_path
+
+
+class Engine(StrEnum):
+    """The values of `--engine`."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def demo(
@@ -40,8 +48,22 @@ def compare(
             metavar="COMPARISON.toml", parser=expanded_path, help="What to compare; see examples/compare-digits.toml."
         ),
     ],
+    engine: Annotated[
+        Engine | None,
+        typer.Option(
+            help="What trains the students: processes of this machine, or Ray (extra ray); overrides the file."
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="The Ray cluster to join, such as auto; by default one is started on this machine."),
+    ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Students trained at the same time; overrides the file.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="The most students trained at the same time; overrides the file. By default one a core, or a GPU.",
+        ),
     ] = None,
     max_calls: MaxCalls = None,
     yes: Yes = False,
@@ -59,7 +81,7 @@ def compare(
 
     experiments.compare(
         comparison_file,
-        jobs=jobs,
+        {"engine": engine, "address": address, "jobs": jobs},
         max_calls=max_calls,
         yes=yes,
         fresh=fresh,
