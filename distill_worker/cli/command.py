@@ -9,14 +9,15 @@ import sys
 
 import typer
 
-from distill_worker.cli.buying import fetch, plan, reconcile
-from distill_worker.cli.cache import app as cache
-from distill_worker.cli.experiments import compare, demo
-from distill_worker.cli.lists import datasets, methods, strategies
+from distill_worker.cli.commands.buying import fetch, plan, reconcile
+from distill_worker.cli.commands.cache import app as cache
+from distill_worker.cli.commands.experiments import compare, demo
+from distill_worker.cli.commands.lists import datasets, methods, strategies
+from distill_worker.cli.commands.training import run, train
+from distill_worker.cli.commands.weights import degrade, evaluate
 from distill_worker.cli.options import ExplainedOptions
-from distill_worker.cli.training import run, train
-from distill_worker.cli.weights import degrade, evaluate
 from distill_worker.errors import WorkerError
+from distill_worker.training.ranks.launch import check_alone
 from shared.exit_status import legend
 
 app = typer.Typer(
@@ -43,6 +44,13 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(cache, name="cache")
+
+
+@app.callback()
+def check_ranks(context: typer.Context) -> None:
+    """Let only `train` run in several processes."""
+    if context.invoked_subcommand not in (None, "train"):
+        check_alone(str(context.invoked_subcommand))
 
 
 def main() -> None:

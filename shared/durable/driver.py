@@ -1,4 +1,4 @@
-"""Statements that go straight to the database's driver: SQLAlchemy takes ten times as long to run a short one as SQLite."""
+"""Statements that go straight to the database's driver: for a short one, SQLAlchemy takes ten times as long as SQLite."""
 
 from collections.abc import Callable
 from contextlib import closing

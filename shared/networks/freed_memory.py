@@ -12,7 +12,7 @@ _PARAMETERS: Final = (
     (-1, "trim_threshold", "MALLOC_TRIM_THRESHOLD_", 256 << 20),
     (-3, "mmap_threshold", "MALLOC_MMAP_THRESHOLD_", 32 << 20),  # the largest that every version of glibc takes
 )
-"""Of glibc's `mallopt`: the number in malloc.h, the name of the tunable, the environment variable, the value in bytes."""
+"""Of glibc's `mallopt`: the number in malloc.h, the name of the tunable, the variable, the value in bytes."""
 
 
 def keep_freed_memory() -> None:

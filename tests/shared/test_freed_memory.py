@@ -8,12 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.networks.freed_memory import keep_freed_memory
+from shared.networks import freed_memory
 
 _PAGE_FAULTS = """
-import ctypes, resource
-from shared.networks.freed_memory import keep_freed_memory
-keep_freed_memory()
+import ctypes, resource, runpy, sys
+runpy.run_path(sys.argv[1])["keep_freed_memory"]()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
 for _ in range(4):
@@ -31,7 +30,7 @@ needs_glibc = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "gnu_get_libc_ve
 
 def _page_faults(**environment: str) -> int:
     inherited = {name: value for name, value in os.environ.items() if "MALLOC" not in name and "TUNABLES" not in name}
-    command = [sys.executable, "-c", _PAGE_FAULTS]
+    command = [sys.executable, "-c", _PAGE_FAULTS, freed_memory.__file__]
     return int(subprocess.run(command, env={**inherited, **environment}, check=True, capture_output=True).stdout)
 
 
@@ -46,4 +45,4 @@ def test_freed_memory_is_kept_unless_the_environment_says_otherwise(own: dict[st
 
 def test_nothing_changes_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
-    keep_freed_memory()
+    freed_memory.keep_freed_memory()
