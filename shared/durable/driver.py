@@ -1,4 +1,4 @@
-"""Statements that go straight to the database's driver: for a short one, SQLAlchemy takes ten times as long as SQLite."""
+"""Statements that go straight to the driver of the database: for a short one, SQLAlchemy takes longer than SQLite."""
 
 from collections.abc import Callable
 from contextlib import closing
