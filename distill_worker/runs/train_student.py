@@ -27,7 +27,6 @@ from distill_worker.training.run_directory import Note, RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from distill_worker.training.training_set import TrainingSet
 from shared.networks.draws import draws_from
-from shared.networks.freed_memory import keep_freed_memory
 from shared.networks.taps import feature_shapes
 from shared.weights import WeightsCard, code_provenance, weights_bytes
 
@@ -73,7 +72,6 @@ def train_student(
         raise ConfigError(f"method: {reason}")
     device = device_of(training.device)
     torch.set_num_threads(training.threads)
-    keep_freed_memory()
     directory = RunDirectory(config.output.directory)
     identity = identity_of(config, samples, teacher_facts(teacher_id, teacher), ranks=ranks.size)
     identity = identity.with_later_facts(target_facts(teacher.targets))

@@ -3,13 +3,13 @@
 import structlog
 
 from shared.exit_status import ExitStatus
-from shared.networks.freed_memory import keep_freed_memory
 from shared.weights import WeightsError
 from teacher_service.api.server import address, listen, serve_on
 from teacher_service.app import create_app
 from teacher_service.cli.console import explained_errors, fail, log_to_stderr, shown
 from teacher_service.database.engine import ledger_exists, open_database
 from teacher_service.models import open_teacher
+from teacher_service.models.freed_memory import keep_freed_memory
 from teacher_service.settings import Settings
 
 

@@ -1,4 +1,4 @@
-"""The memory of activations: glibc keeps what one pass through a network frees for the next.
+"""The memory of activations: glibc keeps what one pass of the model frees for the next.
 
 By default glibc returns it to the kernel and fetches it again, page by page, in the next pass. What that costs is
 measured in docs/results/serving.md.

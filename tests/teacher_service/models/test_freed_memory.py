@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.networks import freed_memory
+from teacher_service.models import freed_memory
 
 _PAGE_FAULTS = """
 import ctypes, resource, runpy, sys
