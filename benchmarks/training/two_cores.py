@@ -1,7 +1,7 @@
 """Two cores at work: two students at once by the engines of `compare`, and one student on two ranks by torchrun.
 
 Every command runs as a user types it, in a process of its own, with one thread a student. What counts is the time from
-the beginning of the first training to the end of the last; the rest of the command is its start, which is a figure apart.
+the beginning of the first training to the end of the last; the rest of the command is its start, a figure apart.
 """
 
 import json
@@ -113,17 +113,21 @@ def _run(place: Path, document: str, command: Sequence[str]) -> tuple[float, flo
             raise RuntimeError(f"{' '.join(command)}: expected trained students, got:\n{done.stderr[-2000:]}")
         ended = [result.stat().st_mtime for result in results]
         taken = [json.loads(result.read_text())["seconds"] for result in results]
-        begun = [end - seconds for end, seconds in zip(ended, taken, strict=True)]
+        begun = [end - of_one for end, of_one in zip(ended, taken, strict=True)]
         return seconds, max(ended) - min(begun)
 
 
 def _write_noise(path: Path) -> None:
-    numbers = np.random.default_rng(0)
-    arrays = {}
-    for split, samples in (("train", SAMPLES), ("test", TEST_SAMPLES)):
-        arrays[f"{split}_images"] = numbers.integers(0, 256, (samples, SIZE, SIZE, CHANNELS), np.uint8)
-        arrays[f"{split}_labels"] = np.arange(samples) % CLASSES
-    np.savez(path, **arrays)
+    images = np.random.default_rng(0).integers(0, 256, (SAMPLES + TEST_SAMPLES, SIZE, SIZE, CHANNELS), np.uint8)
+    labels = np.arange(SAMPLES + TEST_SAMPLES) % CLASSES
+    train, test = slice(SAMPLES), slice(SAMPLES, None)
+    np.savez(
+        path,
+        train_images=images[train],
+        train_labels=labels[train],
+        test_images=images[test],
+        test_labels=labels[test],
+    )
 
 
 PART = Part(
