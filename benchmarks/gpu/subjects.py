@@ -15,8 +15,9 @@ from torch.nn.functional import cross_entropy
 from benchmarks.training.students import CHANNELS, CLASSES, SIZE, synthetic_set
 from benchmarks.training.turns import Subject
 from distill_worker.config.training_section import Training
-from distill_worker.methods import Method, Objective, Setting
+from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
+from distill_worker.methods.terms import Objective, Setting
 from distill_worker.training.loop import train
 from distill_worker.training.run_directory import RunDirectory
 from shared.networks import build_network

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from distill_worker.methods import Batch, Method
+from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.crd import CRD
-from distill_worker.methods.mixtures import draw_cutmix, draw_mixup
 from distill_worker.methods.mixup import Mixing
 from distill_worker.methods.single_sample import CE
-from tests.distill_worker.methods.batches import batch, made
+from distill_worker.methods.terms import Batch
+from distill_worker.methods.terms.mixtures import draw_cutmix, draw_mixup
+from tests.distill_worker.methods.terms.batches import batch, made
 from tests.distill_worker.training.steps import EVERY_METHOD, name_of, running
 from tests.gpu.conftest import errors_at_synchronisation
 

@@ -7,14 +7,16 @@ from torch import Tensor, nn
 
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
-from distill_worker.methods import METHODS, Method, Mixing, Objective, Setting
-from distill_worker.methods.base import LOGITS, probabilities_of
+from distill_worker.methods import METHODS, Method, Mixing
+from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.crd import CRD
 from distill_worker.methods.mixup import Mixup
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import CC, PKT, RKD, SP
 from distill_worker.methods.single_sample import DKD, KD
+from distill_worker.methods.terms import Objective, Setting
+from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.methods.white_box import AT, VID
 from distill_worker.training.loop import _RunningTraining
 from distill_worker.training.training_set import Pool, TrainingSet

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from distill_worker.methods import Batch, Method
+from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import CE
+from distill_worker.methods.terms import Batch
 from tests.distill_worker.training.steps import CLASSES, EVERY_METHOD, name_of, running
 
 META = torch.device("meta")
