@@ -20,6 +20,7 @@ from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, 
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
 from distill_worker.runs.held_samples import advised
+from distill_worker.runs.resolution import resolved
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
 from distill_worker.runs.targets import count_held
 
@@ -32,7 +33,7 @@ def plan(
     It ends with the exit status that the purchase would end with, such as 5 if the quota cannot pay.
     If the teacher cannot be reached, it shows what is wanted and cached, and ends with status 4.
     """
-    config = load_config(config_file, overrides or (), on_note=say)
+    config = resolved(load_config(config_file, overrides or (), on_note=say))
     if not config.needs_teacher:
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
@@ -90,7 +91,7 @@ def fetch(
     (teacher.price_per_call), or if budget.n is not set. In rounds, it buys the samples that are chosen so far; `run`
     trains the students that choose the others.
     """
-    config = load_config(config_file, overrides or (), on_note=say)
+    config = resolved(load_config(config_file, overrides or (), on_note=say))
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} uses no teacher, so there is nothing to fetch")

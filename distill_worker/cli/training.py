@@ -16,6 +16,7 @@ from distill_worker.methods import method_name
 from distill_worker.runs import classes, preflight
 from distill_worker.runs.held_samples import HeldSamples, check_complete, held_samples
 from distill_worker.runs.purchase import configured_teacher
+from distill_worker.runs.resolution import resolved
 from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
@@ -37,7 +38,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint."""
-    config = load_config(config_file, overrides or (), on_note=say)
+    config = resolved(load_config(config_file, overrides or (), on_note=say), fresh=fresh)
     bought, names = NOTHING_BOUGHT, None
     if held:
         with Cache(config.output.cache, if_absent="error") as cache:
@@ -68,8 +69,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Plan, buy what is not cached, train and evaluate; `budget.rounds` sets the rounds. After a kill, it resumes."""
-    config = load_config(config_file, overrides or (), on_note=say)
-
+    config = resolved(load_config(config_file, overrides or (), on_note=say), fresh=fresh)
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
 
     def buy(selected: SelectedSamples) -> Bought:

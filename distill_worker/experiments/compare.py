@@ -35,6 +35,7 @@ from distill_worker.experiments.joint_purchase import (
 )
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
 from distill_worker.runs import classes, preflight, purchase
+from distill_worker.runs.resolution import resolved_alike
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import load_bought
@@ -66,12 +67,13 @@ def run_comparison(
     """
     started = time.perf_counter()
     compare = comparison.compare
-    all_runs = _runs_of(comparison.cells, fresh=fresh)
+    cells = _resolved(comparison.cells, fresh=fresh)
+    all_runs = _runs_of(cells, fresh=fresh)
     for run in all_runs:
         preflight.check_run(run)
-    configs = [cell.config for cell in distinct_purchases(comparison.cells)]
+    configs = [cell.config for cell in distinct_purchases(cells)]
     runs = [run for config in configs for run in all_runs if run.config is config]
-    base = comparison.cells[0].config
+    base = cells[0].config
     with Cache(base.output.cache) as cache:
         description = None if compare.teacher is not None else description_if_cached(runs, cache)
         teacher_facts: dict[str, Any] = {}
@@ -89,13 +91,13 @@ def run_comparison(
                 preflight.check_sales(all_runs, description, cache)
                 orders = joint_orders(runs, client, description, cache, max_calls=max_calls)
                 bought = _buy(comparison, runs, client, orders, on_plan or within_quota, display)
-        kinds = kinds_of_cells(comparison.cells, runs, description, cache)
+        kinds = kinds_of_cells(cells, runs, description, cache)
         noted = (runs or all_runs)[0]
         class_names = None if description is None else description.class_names
         for line in classes.notes(noted.config, noted.samples.dataset, class_names):
             display.note(line)
     teacher_id = None if description is None else description.id
-    results = _train_all(comparison.cells, teacher_id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
+    results = _train_all(cells, teacher_id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
     return {
         "data": base.data.name,
         "student": base.student.network,
@@ -231,6 +233,12 @@ def _train_cell(
         bought = load_bought(cache, config, samples, teacher_id, kinds)
     doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
     return train_student(config, samples, *bought, fresh=fresh, note=notes.append), notes, doubts
+
+
+def _resolved(cells: Sequence[Cell], *, fresh: bool) -> list[Cell]:
+    """The cells in one precision, which is settled here: they may train on machines of several types."""
+    configs = resolved_alike([cell.config for cell in cells], fresh=fresh)
+    return [cell.with_config(config) for cell, config in zip(cells, configs, strict=True)]
 
 
 def _runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:

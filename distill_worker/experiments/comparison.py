@@ -92,10 +92,14 @@ class Cell(BaseModel):
     seed: int
     config: RunConfig
 
+    def with_config(self, config: RunConfig) -> "Cell":
+        """This cell with another configuration of its run."""
+        return self.model_copy(update={"config": config})
+
     def with_other_caches(self, caches: Sequence[Path]) -> "Cell":
         """This cell with other caches; see `Output`."""
         output = self.config.output.with_other_caches(caches)
-        return self.model_copy(update={"config": self.config.model_copy(update={"output": output})})
+        return self.with_config(self.config.model_copy(update={"output": output}))
 
 
 class Comparison:

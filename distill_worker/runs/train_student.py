@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.training_section import Training
 from distill_worker.data.datasets import Dataset, Split
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.data.selection.features import penultimate
@@ -14,6 +15,7 @@ from distill_worker.errors import ConfigError
 from distill_worker.methods import Objective, Setting, method_name, why_not_on, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
+from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import first_student, identity_of, target_facts
 from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
@@ -54,6 +56,7 @@ def train_student(
         ConfigError: a method cannot learn from the bought outputs, or this machine lacks the device.
         WorkerError: see `to_teacher_logits`; RunError: see `RunDirectory`.
     """
+    config = resolved(config, fresh=fresh)
     training = config.training
     classes = len(samples.dataset.class_names)
     teacher = to_teacher_logits(
@@ -74,9 +77,7 @@ def train_student(
         started = time.perf_counter()
         data = training_set(config, samples, teacher.targets, device)
         network, objective = initialised(config, samples.dataset, data)
-        if training.channels_last:
-            network = network.to(memory_format=torch.channels_last)
-        best = train(network.to(device), objective.to(device), data, training, directory, progress)
+        best = train(placed(network, training, device), objective.to(device), data, training, directory, progress)
         weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
         test = samples.dataset.test
         correct = _count(network, data, test.images.to(device), test.labels.to(device))
@@ -99,6 +100,8 @@ def train_student(
             "best_validation": _best(best, network, data, test),
             "seconds": round(time.perf_counter() - started, 3),
             "device": str(device),
+            "precision": training.precision,
+            "memory_format": training.memory_format,
         }
         directory.finish(weights, result)
         return result
@@ -172,6 +175,13 @@ def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple
         return network, Objective(config.methods, setting)
 
 
+def placed(network: torch.nn.Module, training: Training, device: torch.device) -> torch.nn.Module:
+    """The network on the device that trains, in the memory format of the training."""
+    if training.memory_format == "channels_last":
+        network = network.to(memory_format=torch.channels_last)
+    return network.to(device)
+
+
 def card_of(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
     """The description that goes into the student's weights file."""
     channels, height, width = dataset.image_shape
@@ -207,10 +217,3 @@ def check_methods(config: RunConfig, *, num_classes: int, samples: int) -> None:
     batch = min(config.training.batch_size, samples)
     if (reason := why_not_on(config.methods, num_classes=num_classes, batch=batch)) is not None:
         raise ConfigError(f"method: {reason}")
-
-
-def device_of(name: str) -> torch.device:
-    """The device for a value of `training.device` on this machine. Raises `ConfigError`."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError('training.device: expected a CUDA device, got none; use "auto" or "cpu"')
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

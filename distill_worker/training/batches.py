@@ -6,14 +6,14 @@ Invariant: all randomness of a run comes from one generator, so its state and th
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill_worker.errors import ConfigError
 from distill_worker.methods.base import LOGITS, Batch
 from distill_worker.methods.objective import Objective
 from distill_worker.methods.representation import FEATURES
+from distill_worker.training.precision import StudentPass
 from distill_worker.training.training_set import BatchOrder, TrainingSet
-from shared.networks.taps import forward_with_features
 
 
 class Batches:
@@ -25,7 +25,7 @@ class Batches:
         self._order = BatchOrder(len(data), batch_size, self.generator)
         self._pool_order = None if data.pool is None else BatchOrder(len(data.pool.images), batch_size, self.generator)
 
-    def next(self, network: nn.Module, objective: Objective, step: int) -> Batch:
+    def next(self, student: StudentPass, objective: Objective, step: int) -> Batch:
         """Draw a batch and compute the student's outputs on it."""
         data, device = self._data, self._data.images.device
         chosen = self._order.next_batch().to(device)
@@ -39,7 +39,7 @@ class Batches:
             targets = {kind: mixture.log_probabilities(outputs) for kind, outputs in targets.items()}
         inputs = [data.preprocessing.normalised(images)]
         pool_labels = self._add_pool(inputs)
-        logits, features = forward_with_features(network, torch.cat(inputs), objective.student_layers)
+        logits, features = student(torch.cat(inputs))
         _check_classes(logits, probabilities)
         parts = torch.split(logits, [len(part) for part in inputs])
         return Batch(
