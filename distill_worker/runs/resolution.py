@@ -72,7 +72,7 @@ def _began_with(config: RunConfig, *, fresh: bool) -> Mapping[str, Any]:
     for stored in _stored_identities(config, fresh=fresh):
         training = stored.get("training") if isinstance(stored, dict) else None
         if isinstance(training, dict):
-            return trained_before(training)
+            return {name: value for name, value in trained_before(training).items() if value != AUTO}
     return {}
 
 
