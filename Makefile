@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test endurance check format bench bench-service bench-batching bench-memory bench-history bench-cache bench-selection figures docs docs-outputs lock clean
+.PHONY: help demo test endurance check format bench bench-service bench-training bench-guard bench-batching bench-memory bench-history bench-cache bench-selection figures docs docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -64,6 +64,15 @@ bench: $(INSTALLED) bench-service ## run the service and loss benchmarks; figure
 
 bench-service: $(BENCH_INSTALLED) ## compare the service with a bare loop, FastAPI and LitServe (8 minutes)
 	.venv/bin/python -m benchmarks.service
+
+# torch's profiler writes about itself otherwise.
+bench-training bench-guard: export KINETO_LOG_LEVEL = 6
+
+bench-training: $(BENCH_INSTALLED) ## compare training with the bare step and with other loops, and write docs/results/training-speed.md (10 minutes)
+	.venv-bench/bin/python -m benchmarks.training
+
+bench-guard: $(BENCH_INSTALLED) ## measure the main ratios of training again; fails if one is worse than committed (2 minutes)
+	.venv-bench/bin/python -m benchmarks.training.guard
 
 bench-batching: $(INSTALLED) ## measure batch sizes and batch timeouts of the model (3 minutes)
 	.venv/bin/python -m benchmarks.service.batching

@@ -65,7 +65,7 @@ def dialect_in(path: Path) -> list[str]:
         sentences = list(enumerate(re.sub(r"`[^`\n]*`|\]\([^)]*\)", "", prose).split("\n"), 1))
     else:
         tree = ast.parse(text)
-        sentences = sorted({*errors_of(tree), *(help_of(tree) if path.parent.name == "cli" else ())})
+        sentences = sorted({*errors_of(tree), *(help_of(tree) if "cli" in path.parts else ())})
     where = path.relative_to(ROOT)
     return [
         f"{where}:{line}: {match[0]}: {sentence.strip()[:160]}"

@@ -12,7 +12,7 @@ from distill_worker.buying.order import Abandoned
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.cli.console import notes, progress_bar, say
-from distill_worker.cli.tables_buying import duration, money, show_plan
+from distill_worker.cli.tables.buying import duration, money, show_plan
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, counted
 from distill_worker.runs import classes, preflight, purchase

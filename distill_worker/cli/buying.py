@@ -1,19 +1,18 @@
-"""The commands that show a price, spend it, and check the bill: `plan`, `fetch`, `reconcile`."""
+"""What `plan`, `fetch` and `reconcile` do: show a price, spend it, check the bill."""
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
-import typer
-
+from distill_worker.buying.order import Abandoned
 from distill_worker.buying.planning import plan as plan_purchase
 from distill_worker.buying.reconciliation.reconcile import reconcile as compare_with_teacher
 from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
 from distill_worker.cli import agreed_purchase
-from distill_worker.cli.console import say
-from distill_worker.cli.options import Abandon, All, AsJson, ConfigFile, MaxCalls, Overrides, Yes
-from distill_worker.cli.tables_buying import answers, show_plan, show_reconciliation
+from distill_worker.cli.console import answers, say
+from distill_worker.cli.tables.buying import show_plan, show_reconciliation
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, WorkerError, counted
@@ -25,15 +24,9 @@ from distill_worker.runs.rounds import SelectedSamples, selected_samples
 from distill_worker.runs.targets import count_held
 
 
-def plan(
-    config_file: ConfigFile, overrides: Overrides = None, max_calls: MaxCalls = None, as_json: AsJson = False
-) -> None:
-    """Show what a run would cost in calls, money and time; spend nothing.
-
-    It ends with the exit status that the purchase would end with, such as 5 if the quota cannot pay.
-    If the teacher cannot be reached, it shows what is wanted and cached, and ends with status 4.
-    """
-    config = resolved(load_config(config_file, overrides or (), on_note=say))
+def plan(config_file: Path, overrides: Sequence[str], *, max_calls: int | None, as_json: bool) -> None:
+    """Show what a run would cost. Raises what the purchase would raise, after the price; all else is printed."""
+    config = resolved(load_config(config_file, overrides, on_note=say))
     if not config.needs_teacher:
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
@@ -76,22 +69,17 @@ def plan(
 
 
 def fetch(
-    config_file: ConfigFile,
-    overrides: Overrides = None,
-    max_calls: MaxCalls = None,
-    yes: Yes = False,
-    everything: All = False,
-    abandon: Abandon = None,
-    as_json: AsJson = False,
+    config_file: Path,
+    overrides: Sequence[str],
+    *,
+    max_calls: int | None,
+    yes: bool,
+    everything: bool,
+    abandon: Abandoned | None,
+    as_json: bool,
 ) -> None:
-    """Buy what is not cached. After an interrupt or a kill, the same command resumes and pays for nothing twice.
-
-    It buys `budget.n` samples. If budget.n is not set, it needs --max-calls or --all. On a terminal, it shows the
-    price and waits for a yes. Without a terminal, it needs --yes or --max-calls if calls have a price
-    (teacher.price_per_call), or if budget.n is not set. In rounds, it buys the samples that are chosen so far; `run`
-    trains the students that choose the others.
-    """
-    config = resolved(load_config(config_file, overrides or (), on_note=say))
+    """Buy what is not cached."""
+    config = resolved(load_config(config_file, overrides, on_note=say))
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} uses no teacher, so there is nothing to fetch")
@@ -112,20 +100,9 @@ def fetch(
     )
 
 
-def reconcile(
-    config_file: ConfigFile,
-    overrides: Overrides = None,
-    shared_key: Annotated[
-        bool,
-        typer.Option("--shared-key", help="Others use this API key too: queries from elsewhere are no difference."),
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Compare each purchase in the cache with what the teacher charged; spend nothing.
-
-    If the teacher has no query log that can be read, its counter is compared. Exit status 6 if anything differs.
-    """
-    config = load_config(config_file, overrides or (), on_note=say)
+def reconcile(config_file: Path, overrides: Sequence[str], *, shared_key: bool, as_json: bool) -> None:
+    """Compare each purchase in the cache with what the teacher charged. Raises `CheckFailed` if they differ."""
+    config = load_config(config_file, overrides, on_note=say)
     with (
         Cache(config.output.cache, if_absent="error") as cache,
         purchase.connect(config, say) as (teacher, description),

@@ -9,13 +9,13 @@ import sys
 
 import typer
 
-from distill_worker.cli.buying import fetch, plan, reconcile
-from distill_worker.cli.cache import app as cache
-from distill_worker.cli.experiments import compare, demo
-from distill_worker.cli.lists import datasets, methods, strategies
+from distill_worker.cli.commands.buying import fetch, plan, reconcile
+from distill_worker.cli.commands.cache import app as cache
+from distill_worker.cli.commands.experiments import compare, demo
+from distill_worker.cli.commands.lists import datasets, methods, strategies
+from distill_worker.cli.commands.training import run, train
+from distill_worker.cli.commands.weights import degrade, evaluate
 from distill_worker.cli.options import ExplainedOptions
-from distill_worker.cli.training import run, train
-from distill_worker.cli.weights import degrade, evaluate
 from distill_worker.errors import WorkerError
 from shared.exit_status import legend
 

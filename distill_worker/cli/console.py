@@ -1,13 +1,12 @@
-"""The terminal: progress and notes on standard error, tables of results for standard output."""
+"""The terminal: progress and notes on standard error, text on standard output."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from distill_worker.experiments.display import Display, MoveBar
 
@@ -15,6 +14,9 @@ _LINE_EVERY_SECONDS = 10.0
 """How often progress becomes a line where standard error is no terminal."""
 
 notes = Console(stderr=True, highlight=False)
+"""Standard error."""
+answers = Console(highlight=False, soft_wrap=True)
+"""Standard output."""
 
 
 def say(message: str) -> None:
@@ -59,13 +61,3 @@ def progress_bar(title: str, total: int | None = None, *, shows_remaining_time: 
 
 TERMINAL: Final = Display(say, progress_bar)
 """The display of experiments: notes and bars on standard error."""
-
-
-def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """A plain table of results; the first column is aligned left, the others right."""
-    table = Table(show_edge=False, pad_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table

@@ -1,41 +1,21 @@
-"""The commands that train many students: `demo` and `compare`."""
+"""What `demo` and `compare` do: train many students."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import TERMINAL, say
-from distill_worker.cli.options import AsJson, Fresh, MaxCalls, Yes, expanded_path
-from distill_worker.cli.tables_experiments import show_comparison, show_demo
+from distill_worker.cli.tables.experiments import show_comparison, show_demo
 from distill_worker.experiments.compare import run_comparison
 from distill_worker.experiments.comparison import load_comparison
 from distill_worker.experiments.demo import Demo, run_demo
 from distill_worker.runs import purchase
 
 
-def demo(
-    data: Annotated[
-        str, typer.Option(help="The data set: digits, or fashion-mnist, which takes about 15 minutes.")
-    ] = "digits",
-    n: Annotated[
-        int | None, typer.Option(min=2, help="Calls to spend; by default 50 for digits, 500 for fashion-mnist.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Students trained with each method.")] = 5,
-    quota: Annotated[
-        int | None, typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default 2 n.")
-    ] = None,
-    directory: Annotated[
-        Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Folder for all files of the demo.")
-    ] = Path("runs/demo"),
-    as_json: AsJson = False,
-) -> None:
-    """Train a teacher, serve it behind a quota, buy n outputs, and compare CE, KD and CKD students.
-
-    A second demo uses the teacher and the cached outputs of the first, and pays for nothing.
-    """
+def demo(data: str, *, n: int | None, seeds: int, quota: int | None, directory: Path, as_json: bool) -> None:
+    """Train a teacher, serve it behind a quota, buy n outputs, and compare CE, KD and CKD students."""
     facts = run_demo(Demo.of(data, n=n, seeds=seeds, quota=quota, directory=directory), TERMINAL)
     if as_json:
         print(json.dumps(facts))
@@ -44,28 +24,20 @@ def demo(
 
 
 def compare(
-    comparison_file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="COMPARISON.toml", parser=expanded_path, help="What to compare; see examples/compare-digits.toml."
-        ),
-    ],
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Students trained at the same time; overrides the file.")
-    ] = None,
-    max_calls: MaxCalls = None,
-    yes: Yes = False,
-    fresh: Fresh = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
-    as_json: AsJson = False,
+    comparison_file: Path,
+    settings: Mapping[str, Any],
+    *,
+    max_calls: int | None,
+    yes: bool,
+    fresh: bool,
+    as_markdown: bool,
+    as_json: bool,
 ) -> None:
-    """Train many methods on the same bought samples, over several n and seeds; print the table with paired tests.
+    """Train many methods on the same bought samples, over several n and seeds; print the tables.
 
-    The price of all samples is shown before the first is bought, and agreed to as with `fetch`; the outputs of a
-    teacher that the comparison trains and serves itself cost nothing, unless teacher.price_per_call is set. Each
-    student has a run directory of its own: after a kill, the same command resumes and pays for nothing twice.
+    `settings` are those of `[compare]` that the command line states; None states nothing.
     """
-    comparison = load_comparison(comparison_file, jobs=jobs, on_note=say)
+    comparison = load_comparison(comparison_file, settings, on_note=say)
     address, is_local = comparison.cells[0].config.teacher, comparison.compare.teacher is not None
     consent = agreed_purchase.Consent(yes or (is_local and address.price_per_call is None), max_calls)
     source = None if is_local else purchase.Source.of(address)

@@ -1,4 +1,4 @@
-"""The commands that list what a run can name: `methods`, `strategies`, `datasets`."""
+"""What `methods`, `strategies` and `datasets` print: what a run can name."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from distill_worker.cli.options import AsJson
 from distill_worker.data.datasets import DATASETS
 from distill_worker.data.selection import described as described_strategies
 from distill_worker.methods import described as described_methods
@@ -15,8 +14,8 @@ _WIDTH_OF_A_FILE = 240
 """Columns of a list that is not printed to a terminal."""
 
 
-def methods(as_json: AsJson = False) -> None:
-    """List the methods: what each needs and its source; --json adds the default parameters."""
+def methods(*, as_json: bool) -> None:
+    """List the methods."""
     rows = described_methods()
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -27,8 +26,8 @@ def methods(as_json: AsJson = False) -> None:
         )
 
 
-def strategies(as_json: AsJson = False) -> None:
-    """List the strategies that select samples (budget.strategy): what each needs and its source."""
+def strategies(*, as_json: bool) -> None:
+    """List the strategies that select samples."""
     rows = described_strategies()
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -39,8 +38,8 @@ def strategies(as_json: AsJson = False) -> None:
         )
 
 
-def datasets(as_json: AsJson = False) -> None:
-    """List the data sets, and the formats of your own data that can be read."""
+def datasets(*, as_json: bool) -> None:
+    """List the data sets."""
     if as_json:
         print(json.dumps(dict(DATASETS)))
     else:

@@ -1,19 +1,19 @@
 """Arguments and options that several commands take."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from distill_worker.buying.order import Abandoned
-from distill_worker.config.places import expanded
 from shared.expectations import complaints
 
 
 def expanded_path(text: object) -> Path:
     """A path on the command line, with `~` and variables expanded, as in `--root=~/data`."""
+    from distill_worker.config.places import expanded
+
     return expanded(str(text))
 
 
@@ -35,7 +35,7 @@ All = Annotated[
     typer.Option("--all", help="Buy the whole training set if budget.n is not set. Without a terminal, add --yes."),
 ]
 Abandon = Annotated[
-    Abandoned | None,
+    Literal["other-keys", "all"] | None,
     typer.Option(
         help="Give up open purchases of these samples: those of other API keys, or all, also those with answers that "
         "cannot be read. The samples are bought again, and may be paid for twice."

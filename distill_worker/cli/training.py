@@ -1,14 +1,13 @@
-"""The commands that train one student: `train` on cached outputs, `run` on outputs that it buys first."""
+"""What `train` and `run` do: train one student, on cached outputs or on outputs that are bought first."""
 
 import json
-from typing import Annotated, Any
-
-import typer
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from distill_worker.cache import Cache
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import progress_bar, say
-from distill_worker.cli.options import All, AsJson, ConfigFile, Fresh, MaxCalls, Overrides, Yes
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import counted
@@ -25,20 +24,10 @@ from distill_worker.training.loop import most_steps
 
 
 def train(
-    config_file: ConfigFile,
-    overrides: Overrides = None,
-    teacher_id: Annotated[
-        str | None, typer.Option(help="The teacher to learn from, if the cache holds outputs of several.")
-    ] = None,
-    held: Annotated[
-        bool,
-        typer.Option("--held", help="Train on the samples that are in the cache; their number takes the place of n."),
-    ] = False,
-    fresh: Fresh = False,
-    as_json: AsJson = False,
+    config_file: Path, overrides: Sequence[str], *, teacher_id: str | None, held: bool, fresh: bool, as_json: bool
 ) -> None:
-    """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint."""
-    config = resolved(load_config(config_file, overrides or (), on_note=say), fresh=fresh)
+    """Train a student on cached outputs, without a teacher."""
+    config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
     bought, names = NOTHING_BOUGHT, None
     if held:
         with Cache(config.output.cache, if_absent="error") as cache:
@@ -60,16 +49,17 @@ def train(
 
 
 def run(
-    config_file: ConfigFile,
-    overrides: Overrides = None,
-    max_calls: MaxCalls = None,
-    yes: Yes = False,
-    everything: All = False,
-    fresh: Fresh = False,
-    as_json: AsJson = False,
+    config_file: Path,
+    overrides: Sequence[str],
+    *,
+    max_calls: int | None,
+    yes: bool,
+    everything: bool,
+    fresh: bool,
+    as_json: bool,
 ) -> None:
-    """Plan, buy what is not cached, train and evaluate; `budget.rounds` sets the rounds. After a kill, it resumes."""
-    config = resolved(load_config(config_file, overrides or (), on_note=say), fresh=fresh)
+    """Plan, buy what is not cached, train and evaluate, in as many rounds as the configuration says."""
+    config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
 
     def buy(selected: SelectedSamples) -> Bought:

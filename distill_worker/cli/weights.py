@@ -1,14 +1,11 @@
-"""The commands on a weights file: `evaluate` and `degrade`."""
+"""What `evaluate` and `degrade` do with a weights file."""
 
 import json
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import typer
 
 from distill_worker.cli.console import say
-from distill_worker.cli.options import AsJson, TrustCode, expanded_path
 from distill_worker.data.class_names import class_order
 from distill_worker.data.datasets import load_dataset
 from distill_worker.errors import ConfigError, WeightsFileError
@@ -20,25 +17,9 @@ from shared.weights import WeightsError, load_weights
 
 
 def evaluate(
-    weights: Annotated[
-        Path,
-        typer.Argument(
-            parser=expanded_path, metavar="WEIGHTS", help="A weights file, for example runs/.../student.safetensors."
-        ),
-    ],
-    data: Annotated[
-        str | None, typer.Option(help="The data set; by default the one that the network was trained on.")
-    ] = None,
-    root: Annotated[Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Folder of the data sets.")] = Path(
-        "data"
-    ),
-    path: Annotated[
-        Path | None, typer.Option(parser=expanded_path, metavar="PATH", help="File or folder of your own data.")
-    ] = None,
-    trust_code: TrustCode = False,
-    as_json: AsJson = False,
+    weights: Path, data: str | None, *, root: Path, path: Path | None, trust_code: bool, as_json: bool
 ) -> None:
-    """Print the top-1 accuracy of a trained network on the test split."""
+    """Print the top-1 accuracy of a trained network on the test split of a data set."""
     try:
         card, network, fingerprint = load_weights(weights, trust_code=trust_code)
         check_network(network, (card.in_channels, *(card.resize or card.image_size)), card.num_classes)
@@ -85,20 +66,9 @@ def evaluate(
 
 
 def degrade(
-    weights: Annotated[Path, typer.Argument(parser=expanded_path, metavar="WEIGHTS", help="A weights file.")],
-    output: Annotated[
-        Path, typer.Argument(parser=expanded_path, metavar="OUTPUT", help="The file to write; it must not exist.")
-    ],
-    prune: Annotated[float, typer.Option(min=0, max=1, help="Share of the smallest weights that become 0.")] = 0.0,
-    noise: Annotated[float, typer.Option(min=0, help="Standard deviation of noise on the logits.")] = 0.0,
-    decimals: Annotated[int | None, typer.Option(min=0, max=6, help="Decimals that logits are rounded to.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise; one image always gets the same noise.")] = 0,
-    trust_code: TrustCode = False,
+    weights: Path, output: Path, *, prune: float, noise: float, decimals: int | None, seed: int, trust_code: bool
 ) -> None:
-    """Make a worse teacher, to measure how much a method depends on the teacher; serve the file like any other.
-
-    For a half-trained teacher, set training.stop_after_steps.
-    """
+    """Write a worse copy of a teacher."""
     degradation = Degradation(noise=noise, decimals=decimals, seed=seed)
     fingerprint = degrade_weights(
         weights,

@@ -4,27 +4,25 @@ All outputs are planned as one purchase and bought before the first student is t
 cannot pay for fails at once.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache, partial
 from itertools import chain
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
-from distill_worker.data.datasets import Dataset, load_dataset
+from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.display import SILENCE, Display
+from distill_worker.experiments.engines import Engine, opened_engine
+from distill_worker.experiments.engines.inputs import Inputs, inputs_file
+from distill_worker.experiments.engines.tasks import Task
 from distill_worker.experiments.joint_purchase import (
     buy_jointly,
     description_if_cached,
@@ -38,9 +36,9 @@ from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.resolution import resolved_alike
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
-from distill_worker.runs.targets import load_bought
-from distill_worker.runs.train_student import train_student
+from distill_worker.runs.targets import NOTHING_BOUGHT, load_bought
 from distill_worker.teachers.base import Quota, Teacher
+from distill_worker.training.run_directory import RunDirectory
 
 
 def run_comparison(
@@ -66,38 +64,16 @@ def run_comparison(
         WorkerError: see `preflight.check_sales` and `purchase.buy`.
     """
     started = time.perf_counter()
-    compare = comparison.compare
-    cells = _resolved(comparison.cells, fresh=fresh)
-    all_runs = _runs_of(cells, fresh=fresh)
-    for run in all_runs:
-        preflight.check_run(run)
-    configs = [cell.config for cell in distinct_purchases(cells)]
-    runs = [run for config in configs for run in all_runs if run.config is config]
+    comparison = _resolved(comparison, fresh=fresh)
+    compare, cells = comparison.compare, comparison.cells
     base = cells[0].config
-    with Cache(base.output.cache) as cache:
-        description = None if compare.teacher is not None else description_if_cached(runs, cache)
-        teacher_facts: dict[str, Any] = {}
-        if not runs:
-            preflight.check_lessons(preflight.Lesson(run, {}, None) for run in all_runs)
-            bought: dict[str, Any] = {"calls_paid": 0, "cache_hits": 0, "quota": None}
-        elif description is not None:
-            preflight.check_sales(all_runs, description, cache)
-            wanted = len({key for run in runs for key in run.samples.wanted})
-            display.note(f"all {wanted} wanted outputs are cached; no request was sent")
-            bought = {"calls_paid": 0, "cache_hits": wanted, "quota": None}
-        else:
-            with _teacher(comparison, runs, display) as (client, teacher_facts):
-                description = client.describe()
-                preflight.check_sales(all_runs, description, cache)
-                orders = joint_orders(runs, client, description, cache, max_calls=max_calls)
-                bought = _buy(comparison, runs, client, orders, on_plan or within_quota, display)
-        kinds = kinds_of_cells(cells, runs, description, cache)
-        noted = (runs or all_runs)[0]
-        class_names = None if description is None else description.class_names
-        for line in classes.notes(noted.config, noted.samples.dataset, class_names):
-            display.note(line)
-    teacher_id = None if description is None else description.id
-    results = _train_all(cells, teacher_id, kinds, jobs=compare.jobs, fresh=fresh, display=display)
+    runs = _runs_of(cells, fresh=fresh)
+    for run in runs:
+        preflight.check_run(run)
+    with opened_engine(compare, base.training, display.note) as engine:
+        engine.check(base)
+        lessons = _bought(comparison, runs, display, on_plan=on_plan or within_quota, max_calls=max_calls)
+        results = _train_all(cells, lessons.inputs, engine, directory=compare.directory, fresh=fresh, display=display)
     return {
         "data": base.data.name,
         "student": base.student.network,
@@ -105,11 +81,57 @@ def run_comparison(
         "n": list(compare.n),
         "seeds": compare.seeds,
         "baseline": compare.baseline,
-        "teacher": {"id": teacher_id, "outputs": sorted(set(chain(*kinds))), **teacher_facts},
-        **bought,
+        **lessons.facts,
         "results": results,
         "seconds": round(time.perf_counter() - started, 1),
     }
+
+
+class _Bought(NamedTuple):
+    inputs: list[Inputs]
+    """What the student of each cell learns from."""
+    facts: dict[str, Any]
+    """`teacher`, `calls_paid`, `cache_hits`, `quota`."""
+
+
+def _bought(
+    comparison: Comparison,
+    all_runs: Sequence[preflight.Run],
+    display: Display,
+    *,
+    on_plan: Callable[[Plan], bool],
+    max_calls: int | None,
+) -> _Bought:
+    """Buy the outputs that the cache lacks, and load what each student learns from."""
+    compare, cells = comparison.compare, comparison.cells
+    configs = [cell.config for cell in distinct_purchases(cells)]
+    runs = [run for config in configs for run in all_runs if run.config is config]
+    teacher_facts: dict[str, Any] = {}
+    with Cache(cells[0].config.output.cache) as cache:
+        description = None if compare.teacher is not None else description_if_cached(runs, cache)
+        if not runs:
+            preflight.check_lessons(preflight.Lesson(run, {}, None) for run in all_runs)
+            calls: dict[str, Any] = {"calls_paid": 0, "cache_hits": 0, "quota": None}
+        elif description is not None:
+            preflight.check_sales(all_runs, description, cache)
+            wanted = len({key for run in runs for key in run.samples.wanted})
+            display.note(f"all {wanted} wanted outputs are cached; no request was sent")
+            calls = {"calls_paid": 0, "cache_hits": wanted, "quota": None}
+        else:
+            with _teacher(comparison, runs, display) as (client, teacher_facts):
+                description = client.describe()
+                preflight.check_sales(all_runs, description, cache)
+                orders = joint_orders(runs, client, description, cache, max_calls=max_calls)
+                calls = _buy(comparison, runs, client, orders, on_plan, display)
+        teacher_id = None if description is None else description.id
+        kinds = kinds_of_cells(cells, runs, description, cache)
+        inputs = _inputs_of(all_runs, kinds, teacher_id, cache)
+    noted = (runs or all_runs)[0]
+    class_names = None if description is None else description.class_names
+    for line in (*classes.notes(noted.config, noted.samples.dataset, class_names), *_doubts(all_runs, inputs)):
+        display.note(line)
+    teacher = {"id": teacher_id, "outputs": sorted(set(chain(*kinds))), **teacher_facts}
+    return _Bought(inputs, {"teacher": teacher, **calls})
 
 
 @contextmanager
@@ -172,42 +194,38 @@ def within_quota(plan: Plan) -> bool:
 
 def _train_all(
     cells: Sequence[Cell],
-    teacher_id: str | None,
-    kinds: Sequence[tuple[str, ...]],
+    inputs: Sequence[Inputs],
+    engine: Engine,
     *,
-    jobs: int,
+    directory: Path,
     fresh: bool,
     display: Display,
 ) -> list[dict[str, Any]]:
-    results: dict[int, dict[str, Any]] = {}
+    """Train the student of each cell on its inputs; their results. Several cells may have the same inputs."""
     notes: list[str] = []
-    warnings: set[str] = set()
+    if fresh:  # now, so that a student whose worker dies resumes, and is not moved aside
+        for cell in cells:
+            RunDirectory(cell.config.output.directory).vacate(notes.append)
+    names = {id(one): str(number) for number, one in enumerate(inputs)}
+    tasks = [
+        Task(f"{cell.label}, n = {cell.n}, seed {cell.seed}", cell.config.model_dump(mode="json"), names[id(one)])
+        for cell, one in zip(cells, inputs, strict=True)
+    ]
+    results: dict[int, dict[str, Any]] = {}
     title = f"students ({cells[0].config.student.network})"
-    # Each process loads torch by itself, because the threads of a forked process may hang.
-    context = multiprocessing.get_context("spawn")
     with (
-        display.progress_bar(title, len(cells)) as move,
-        ProcessPoolExecutor(jobs, mp_context=context, initializer=_follow_the_parent) as pool,
+        inputs_file(directory, {names[id(one)]: one for one in inputs}) as file,
+        display.progress_bar(title, len(tasks)) as move,
+        closing(engine.outcomes(tasks, file)) as outcomes,
     ):
-        move(0, "")
-        running = {
-            pool.submit(_train_cell, cell.config.model_dump(mode="json"), teacher_id, kinds[index], fresh): index
-            for index, cell in enumerate(cells)
-        }
+        move(0, _in_training(engine, len(tasks)))
         try:
-            for future in as_completed(running):
-                index = running[future]
-                results[index], noted, doubts = future.result()
-                notes += noted
-                for warning in set(doubts) - warnings:  # many students learn from the same outputs
-                    display.note(warning)
-                warnings.update(doubts)
-                move(len(results), f"{cells[index].label}, n = {cells[index].n}, seed {cells[index].seed}")
+            for index, outcome in outcomes:
+                results[index] = outcome.result
+                notes += outcome.notes
+                move(len(results), f"{_in_training(engine, len(tasks) - len(results))}; last: {tasks[index].label}")
         except BaseException:
-            # Students that were not begun must not delay the end.
             display.note("ending the students in training; the same command resumes with those that are not finished")
-            for future in running:
-                future.cancel()
             raise
     if notes:
         display.note(notes[0] + (f"; and {len(notes) - 1} more likewise" if len(notes) > 1 else ""))
@@ -217,28 +235,44 @@ def _train_all(
     ]
 
 
+def _in_training(engine: Engine, unfinished: int) -> str:
+    return f"{min(engine.slots, unfinished)} in training"
+
+
 def _kept(result: dict[str, Any]) -> dict[str, Any]:
     return {name: result[name] for name in ("accuracy", "calls", "steps", "best_validation")}
 
 
-def _train_cell(
-    document: dict[str, Any], teacher_id: str | None, kinds: tuple[str, ...], fresh: bool
-) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Train one student, in a process of its own; its result, the lines to show, and the warnings."""
-    config = RunConfig.model_validate(document)
-    samples, notes = _samples(config), list[str]()
-    if teacher_id is None or not config.needs_teacher:
-        return train_student(config, samples, {}, None, fresh=fresh, note=notes.append), notes, []
-    with Cache(config.output.cache) as cache:
-        bought = load_bought(cache, config, samples, teacher_id, kinds)
-    doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
-    return train_student(config, samples, *bought, fresh=fresh, note=notes.append), notes, doubts
+def _inputs_of(
+    runs: Sequence[preflight.Run], kinds: Sequence[tuple[str, ...]], teacher_id: str | None, cache: Cache
+) -> list[Inputs]:
+    """What the student of each run learns from. Runs on the same samples and kinds of output share it."""
+    inputs: dict[tuple[int, tuple[str, ...]], Inputs] = {}
+    for run, wanted in zip(runs, kinds, strict=True):
+        if (key := (id(run.samples), wanted)) not in inputs:
+            bought = NOTHING_BOUGHT
+            if teacher_id is not None and run.config.needs_teacher:
+                bought = load_bought(cache, run.config, run.samples, teacher_id, wanted)
+            inputs[key] = Inputs(run.samples, bought)
+    return [inputs[id(run.samples), wanted] for run, wanted in zip(runs, kinds, strict=True)]
 
 
-def _resolved(cells: Sequence[Cell], *, fresh: bool) -> list[Cell]:
-    """The cells in one precision, which is settled here: they may train on machines of several types."""
-    configs = resolved_alike([cell.config for cell in cells], fresh=fresh)
-    return [cell.with_config(config) for cell, config in zip(cells, configs, strict=True)]
+def _doubts(runs: Sequence[preflight.Run], inputs: Sequence[Inputs]) -> list[str]:
+    """The warnings about bought outputs, each once."""
+    runs_by_inputs = {id(one): (run, one.bought) for run, one in zip(runs, inputs, strict=True)}
+    warnings = [
+        classes.doubts(run.config, run.samples, bought.targets, bought.class_order)
+        for run, bought in runs_by_inputs.values()
+    ]
+    return list(dict.fromkeys(chain(*warnings)))
+
+
+def _resolved(comparison: Comparison, *, fresh: bool) -> Comparison:
+    """The comparison with all cells in one precision. They may train on machines of several types."""
+    configs = resolved_alike([cell.config for cell in comparison.cells], fresh=fresh)
+    return comparison.with_cells(
+        [cell.with_config(config) for cell, config in zip(comparison.cells, configs, strict=True)]
+    )
 
 
 def _runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:
@@ -262,20 +296,6 @@ def _samples(config: RunConfig) -> Samples:
 @lru_cache(maxsize=1)
 def _dataset(name: str, root: Path, path: Path | None, image_size: tuple[int, int] | None) -> Dataset:
     return load_dataset(name, root, path=path, image_size=image_size)
-
-
-def _follow_the_parent() -> None:
-    """Leave interrupts to the parent process, and end when it ends, for any reason."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to its children too
-        signal.signal(number, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _quota_facts(quota: Quota | None) -> dict[str, int] | None:

@@ -1,6 +1,6 @@
 """A comparison of many methods on the same samples, as one TOML file describes it.
 
-    [compare]           sizes, seeds, jobs, the baseline, and the teacher to train and serve, if any
+    [compare]           sizes, seeds, engine, the baseline, and the teacher to train and serve, if any
     [[compare.methods]] for each method: a label, the method, and methods added to it
     everything else     as in the file of a single run
 
@@ -9,10 +9,12 @@ Each cell is a run in its own directory, so a comparison resumes after a kill.
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from distill_worker.config.explanations import explained
 from distill_worker.config.load import DEFAULT_PLACES, OnNote, parse_config, place, with_notes
@@ -61,8 +63,15 @@ class Compare(_Section):
     """Whether every seed uses the samples of seed 0. Otherwise each seed draws, and buys, its own."""
     cache: Path | str | None = None
     """The store of bought outputs, as `output.cache` of a run; if absent, `cache.sqlite` in the directory."""
-    jobs: int = Field(default=1, ge=1)
-    """Students trained at the same time, each in a process of its own."""
+    engine: Literal["local", "ray"] = "local"
+    """What trains the students: processes of this machine, or the workers of a Ray cluster (extra `ray`)."""
+    address: str | None = None
+    """For `ray`: the cluster to join, such as `auto` or `ray://host:10001`; if absent, this machine alone is one."""
+    jobs: int | None = Field(default=None, ge=1)
+    """The most students trained at the same time, each in a process of its own. The default is the number of cores
+    divided by `training.threads`; with CUDA, the number of GPUs; with `address`, all that the cluster has room for."""
+    gpus_per_student: float | None = Field(default=None, ge=0)
+    """For `ray`: the GPUs that a student gets, which may be a fraction such as 0.25; by default 1 with CUDA, else 0."""
     baseline: str | None = None
     """The label of the method that all others are tested against."""
     teacher: LocalTeacher | None = None
@@ -72,6 +81,13 @@ class Compare(_Section):
     methods: tuple[ComparedMethod, ...] = Field(min_length=1)
 
     _cache_is_a_place = field_validator("cache", mode="before")(cache_place)
+
+    @model_validator(mode="after")
+    def _settings_fit_the_engine(self) -> "Compare":
+        for name in ("address", "gpus_per_student"):
+            if self.engine != "ray" and (value := getattr(self, name)) is not None:
+                raise ValueError(f"{name}: expected no value with engine = {self.engine!r}, got {value!r}")
+        return self
 
     @field_validator("methods")
     @classmethod
@@ -120,6 +136,12 @@ class Comparison:
             for seed in range(compare.seeds)
         ]
 
+    def with_cells(self, cells: Sequence[Cell]) -> "Comparison":
+        """A copy of this comparison with other cells."""
+        other = copy(self)
+        other.cells = list(cells)
+        return other
+
     def teacher_run(self, teacher: LocalTeacher) -> RunConfig:
         """The run that trains the local teacher."""
         kept = {name: self._base[name] for name in ("data",) if name in self._base}
@@ -153,20 +175,26 @@ class Comparison:
         )
 
 
-def load_comparison(path: Path, *, jobs: int | None = None, on_note: OnNote = lambda _: None) -> Comparison:
-    """Read the TOML file of a comparison; `jobs` overrides its value, and `on_note` is called as by `load_config`.
+def load_comparison(
+    path: Path, settings: Mapping[str, Any] = MappingProxyType({}), *, on_note: OnNote = lambda _: None
+) -> Comparison:
+    """Read the TOML file of a comparison.
+
+    Args:
+        path: the file.
+        settings: of `[compare]`, which override those of the file; None overrides nothing.
+        on_note: called as by `load_config`.
 
     Raises:
         ConfigError: as `load_config`.
     """
     document = read_toml(path)
     notes = place(document, path, {"data.root": DEFAULT_PLACES["data.root"]})
-    if jobs is not None and isinstance(document.get("compare"), dict):
-        document["compare"]["jobs"] = jobs
+    if isinstance(compare := document.get("compare"), dict):
+        compare |= {name: value for name, value in settings.items() if value is not None}
     comparison = parse_comparison(document, source=str(path))
     noted = with_notes(notes, comparison.cells[0].config, on_note)
-    comparison.cells = [cell.with_other_caches(noted.output.other_caches) for cell in comparison.cells]
-    return comparison
+    return comparison.with_cells([cell.with_other_caches(noted.output.other_caches) for cell in comparison.cells])
 
 
 def parse_comparison(document: Mapping[str, Any], *, source: str) -> Comparison:

@@ -5,7 +5,6 @@ trained on the same n samples. Each demo trains the students again, so equal acc
 reproducible.
 """
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -73,7 +72,6 @@ class Demo:
                     "n": [self.n],
                     "seeds": self.seeds,
                     "same_samples": True,
-                    "jobs": min(2, os.cpu_count() or 1),
                     "teacher": {"network": preset.teacher_network, "steps": preset.teacher_steps},
                     "quota": self.quota,
                     "methods": METHODS,

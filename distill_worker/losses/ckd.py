@@ -9,7 +9,8 @@
 
 Source: Wilf et al. 2023, arXiv 2311.02253, section 3.
 Departs: the paper draws every comparison by itself; all but `drawn_ckd_loss` compare all with all at once by matrix
-products, which gives the mean that drawn comparisons estimate.
+products, which gives the mean that drawn comparisons estimate. There a sample whose compared logits, divided by the
+temperature, lie more than 330 apart is scaled to that width (not with `concatenation`).
 """
 
 from typing import Literal, get_args
@@ -31,7 +32,7 @@ def ckd_loss(
     *,
     temperature: float = 4.0,
     comparison: Comparison = "difference",
-    share: float = 0.5,
+    share: float | Tensor = 0.5,
 ) -> Tensor:
     """`T^2 KL(softmax(c(z_i, z_j) / T) || softmax(c(s_i, s_j) / T))`, averaged over all ordered pairs i != j.
 
@@ -44,7 +45,7 @@ def ckd_loss(
         teacher_logits: float `[batch, classes]`, unnormalised; no gradient flows into it.
         temperature: positive.
         comparison: the function c.
-        share: of the first sample, from 0 to 1; for `interpolation` alone.
+        share: of the first sample, from 0 to 1; for `interpolation` alone. The value of a scalar tensor is not checked.
 
     Returns:
         Scalar, in nats times `temperature ** 2`.
@@ -65,7 +66,7 @@ def centroid_ckd_loss(
     *,
     temperature: float = 4.0,
     comparison: Comparison = "difference",
-    share: float = 0.5,
+    share: float | Tensor = 0.5,
 ) -> Tensor:
     """`T^2 KL(softmax(c(z_A, z_B) / T) || softmax(c(s_A, s_B) / T))`, averaged over all A and B that share no sample.
 
@@ -78,7 +79,7 @@ def centroid_ckd_loss(
         groups: int64 `[groups, k]`, k >= 2: indices into the batch, as `draw_groups` gives them.
         temperature: positive.
         comparison: the function c.
-        share: of A, from 0 to 1; for `interpolation` alone.
+        share: of A, from 0 to 1; for `interpolation` alone. The value of a scalar tensor is not checked.
 
     Returns:
         Scalar, in nats times `temperature ** 2`.
@@ -103,7 +104,7 @@ def cross_ckd_loss(
     same_sample: Tensor | None = None,
     temperature: float = 4.0,
     comparison: Comparison = "difference",
-    share: float = 0.5,
+    share: float | Tensor = 0.5,
 ) -> Tensor:
     """`T^2 KL(softmax(c(z_i, z'_j) / T) || softmax(c(s_i, s'_j) / T))`, averaged over the batch i and the others j.
 
@@ -119,7 +120,8 @@ def cross_ckd_loss(
         same_sample: bool `[batch, others]`: pairs to leave out, because both are one sample.
         temperature: positive.
         comparison: the function c.
-        share: of the batch's sample, from 0 to 1; for `interpolation` alone.
+        share: of the batch's sample, from 0 to 1; for `interpolation` alone. The value of a scalar tensor is not
+            checked.
 
     Returns:
         Scalar, in nats times `temperature ** 2`.
@@ -198,7 +200,9 @@ def drawn_ckd_loss(
 
 
 def draw_groups(batch: int, k: int, comparisons: int, generator: torch.Generator) -> Tensor:
-    """`comparisons` groups of `k` distinct indices below `batch`, each ordered choice equally likely; int64, on CPU.
+    """`comparisons` groups of `k` distinct indices below `batch`, each ordered choice equally likely.
+
+    They are int64 `[comparisons, k]`, on the generator's device.
 
     Raises:
         ValueError: k is below 2 or above the batch, or there is nothing to draw.
@@ -207,7 +211,7 @@ def draw_groups(batch: int, k: int, comparisons: int, generator: torch.Generator
         raise ValueError(f"k: expected 2 to {batch} (the batch), got {k}")
     if comparisons < 1:
         raise ValueError(f"comparisons: expected at least 1, got {comparisons}")
-    return torch.rand(comparisons, batch, generator=generator).topk(k, dim=1).indices
+    return torch.rand(comparisons, batch, generator=generator, device=generator.device).topk(k, dim=1).indices
 
 
 def share_a_sample(group_a: Tensor, group_b: Tensor) -> Tensor:
@@ -221,7 +225,7 @@ def _all_with_all(
     permitted: Tensor,
     temperature: float,
     comparison: Comparison,
-    share: float,
+    share: float | Tensor,
 ) -> Tensor:
     check_temperature(temperature)
     _check_comparison(comparison, share)

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax, one_hot
+from torch.nn.functional import kl_div, log_softmax
 
 from distill_worker.losses.shapes import at_least_float32, check_labels, check_logits, check_temperature
 
@@ -40,7 +40,8 @@ def dkd_loss(
     check_logits(student_logits, teacher_logits)
     check_labels(labels, student_logits)
     check_temperature(temperature)
-    is_true = one_hot(labels, student_logits.shape[1]).bool()
+    # one_hot would read the labels, to check them
+    is_true = labels[:, None] == torch.arange(student_logits.shape[1], device=labels.device)
     true_p, others_p = _decoupled(at_least_float32(teacher_logits.detach()) / temperature, is_true)
     true_q, others_q = _decoupled(at_least_float32(student_logits) / temperature, is_true)
     target = kl_div(true_q, true_p, reduction="batchmean", log_target=True)

@@ -35,7 +35,7 @@ class Batch:
     samples: Tensor
     """int64 `[batch]`: positions in the training set."""
     generator: torch.Generator
-    """On the CPU, so that every device draws the same."""
+    """On the device that trains, so that no draw is waited for; a GPU so draws other numbers than the CPU."""
     step: int
     """Counted from 1."""
     labelled: tuple[Tensor, Tensor] | None = None

@@ -99,8 +99,8 @@ class _Comparisons(nn.Module):
         if self._method.pairing in ("all", "drawn"):
             return _within_batch(self._method, student, teacher, batch.generator)
         if self._method.pairing == "anchors":
-            chosen = torch.randperm(len(self.anchors), generator=batch.generator)[: self._method.others]
-            chosen = chosen.to(student.device)
+            order = torch.randperm(len(self.anchors), generator=batch.generator, device=batch.generator.device)
+            chosen = order[: self._method.others]
             return _with_others(
                 self._method, batch, student, teacher, self.anchors[chosen], self.anchors[chosen], chosen
             )
@@ -116,7 +116,7 @@ class _Comparisons(nn.Module):
         for kept, new in (
             (self.past_student, student),
             (self.past_teacher, teacher),
-            (self.past_samples, samples.to(self.past_samples.device)),
+            (self.past_samples, samples),
         ):
             kept.copy_(torch.cat([new.to(kept.dtype), kept])[: len(kept)])
 
@@ -134,22 +134,15 @@ class _ComparedLabels(nn.Module):
 
 def _within_batch(method: CKD, student: Tensor, teacher: Tensor, generator: torch.Generator) -> Tensor:
     if method.pairing == "drawn":
-        groups = draw_groups(len(student), method.k, method.comparisons, generator).to(student.device)
-        shares = torch.full((method.comparisons,), 0.5)
-        if method.comparison == "interpolation":
-            shares = torch.rand(method.comparisons, generator=generator)
+        groups = draw_groups(len(student), method.k, method.comparisons, generator)
+        share = _share(method, generator, method.comparisons)
         return drawn_ckd_loss(
-            student,
-            teacher,
-            groups,
-            temperature=method.temperature,
-            comparison=method.comparison,
-            share=shares.to(student.device),
+            student, teacher, groups, temperature=method.temperature, comparison=method.comparison, share=share
         )
     share = _share(method, generator)
     if method.k == 2:
         return ckd_loss(student, teacher, temperature=method.temperature, comparison=method.comparison, share=share)
-    groups = draw_groups(len(student), method.k, method.groups, generator).to(student.device)
+    groups = draw_groups(len(student), method.k, method.groups, generator)
     return centroid_ckd_loss(
         student, teacher, groups, temperature=method.temperature, comparison=method.comparison, share=share
     )
@@ -165,13 +158,12 @@ def _with_others(
     other_samples: Tensor,
 ) -> Tensor:
     """The batch, or centroids of it, with others; a place of the memory that is still empty has sample -1."""
-    group_a = torch.arange(len(student))[:, None]
-    group_b = torch.arange(len(other_student))[:, None]
+    group_a = torch.arange(len(student), device=student.device)[:, None]
+    group_b = torch.arange(len(other_student), device=student.device)[:, None]
     if method.k > 2:
         size_a, size_b = (method.k + 1) // 2, method.k // 2
         group_a = _drawn_subsets(len(student), size_a, method.groups, batch.generator)
         group_b = _drawn_subsets(len(other_student), size_b, method.groups, batch.generator)
-    group_a, group_b = group_a.to(student.device), group_b.to(student.device)
     others = other_samples[group_b]
     left_out = share_a_sample(batch.samples[group_a], others) | (others < 0).any(dim=1)[None]
     return cross_ckd_loss(
@@ -187,9 +179,11 @@ def _with_others(
 
 
 def _drawn_subsets(samples: int, size: int, count: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(count, samples, generator=generator).topk(size, dim=1).indices
+    return torch.rand(count, samples, generator=generator, device=generator.device).topk(size, dim=1).indices
 
 
-def _share(method: CKD, generator: torch.Generator) -> float:
-    """For interpolation Beta(1, 1), which is uniform: one a step where all are compared with all."""
-    return float(torch.rand((), generator=generator)) if method.comparison == "interpolation" else 0.5
+def _share(method: CKD, generator: torch.Generator, *shape: int) -> float | Tensor:
+    """For interpolation Beta(1, 1), which is uniform: one a step where all are compared with all, else of a shape."""
+    if method.comparison != "interpolation":
+        return 0.5
+    return torch.rand(shape, generator=generator, device=generator.device)

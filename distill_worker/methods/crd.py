@@ -53,13 +53,15 @@ class _Contrast(nn.Module):
         student_rows, teacher_rows = self.representation(batch)
         student = normalize(self.student_embed(student_rows))
         teacher = normalize(self.teacher_embed(teacher_rows))
-        samples = batch.samples.to(student.device)
         drawn = torch.randint(
-            len(self.student_memory), (len(student), self._method.negatives), generator=batch.generator
+            len(self.student_memory),
+            (len(student), self._method.negatives),
+            generator=batch.generator,
+            device=batch.generator.device,
         )
-        contrast = torch.cat([samples[:, None], drawn.to(student.device)], dim=1)
+        contrast = torch.cat([batch.samples[:, None], drawn], dim=1)
         memories = (self.student_memory.clone(), self.teacher_memory.clone())
-        if not bool(self.normalisers.any()):
+        if batch.step == 1:
             # As in the paper's code, the constants are set once, from the first batch.
             self.normalisers.copy_(
                 torch.stack(
@@ -78,7 +80,7 @@ class _Contrast(nn.Module):
             student_normaliser=self.normalisers[0],
             teacher_normaliser=self.normalisers[1],
         )
-        self._remember(samples, student.detach(), teacher.detach())
+        self._remember(batch.samples, student.detach(), teacher.detach())
         return loss
 
     def _remember(self, samples: Tensor, student: Tensor, teacher: Tensor) -> None:

@@ -1,5 +1,7 @@
 """Mixtures of a batch, whose targets are the mixtures of stored targets and cost no call.
 
+A batch, a mixture and the generator that draws it are on one device.
+
 Sources: mixup, Zhang et al. 2018, arXiv 1710.09412; CutMix, Yun et al. 2019, arXiv 1905.04899.
 """
 
@@ -23,10 +25,10 @@ class Mixture:
 
     def images(self, images: Tensor) -> Tensor:
         """The mixtures of uint8 or float images `[batch, channels, height, width]`, float32 of the same scale."""
-        parts = images.to(torch.float32)[self.members.to(images.device)]
+        parts = images.to(torch.float32)[self.members]
         if self.boxes is None:
-            return (parts * self.shares.to(images.device)[:, :, None, None, None]).sum(dim=1)
-        top, left, bottom, right = self.boxes.to(images.device)[:, :, None].unbind(1)
+            return (parts * self.shares[:, :, None, None, None]).sum(dim=1)
+        top, left, bottom, right = self.boxes[:, :, None].unbind(1)
         rows = torch.arange(images.shape[2], device=images.device)
         columns = torch.arange(images.shape[3], device=images.device)
         down, across = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
@@ -35,21 +37,18 @@ class Mixture:
 
     def probabilities(self, probabilities: Tensor) -> Tensor:
         """The mixed rows of `[batch, classes]`."""
-        device = probabilities.device
-        parts = probabilities[self.members.to(device)]
-        return (parts * self.shares.to(device)[:, :, None]).sum(dim=1)
+        return (probabilities[self.members] * self.shares[:, :, None]).sum(dim=1)
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
         """The logarithm of the mixed softmaxes, `[batch, classes]`: like logits for a loss that ignores shifts."""
-        device = logits.device
-        parts = logits.log_softmax(dim=1)[self.members.to(device)]
-        return (parts + self.shares.to(device).log()[:, :, None]).logsumexp(dim=1)
+        parts = logits.log_softmax(dim=1)[self.members]
+        return (parts + self.shares.log()[:, :, None]).logsumexp(dim=1)
 
 
 def draw_mixup(batch: int, *, parts: int = 2, alpha: float = 1.0, generator: torch.Generator) -> Mixture:
     """Each sample with `parts - 1` others, shares from a symmetric Dirichlet (for two parts: Beta) distribution."""
-    shares = _numpy(generator).dirichlet([alpha] * parts, size=batch)
-    return Mixture(_members(batch, parts, generator), torch.from_numpy(shares).to(torch.float32))
+    shares = _distributions(generator).dirichlet(alpha, batch, parts)
+    return Mixture(_members(batch, parts, generator), shares.to(torch.float32))
 
 
 def draw_cutmix(batch: int, *, height: int, width: int, alpha: float = 1.0, generator: torch.Generator) -> Mixture:
@@ -57,22 +56,67 @@ def draw_cutmix(batch: int, *, height: int, width: int, alpha: float = 1.0, gene
 
     The shares are those of the drawn box, in whole pixels.
     """
-    random = _numpy(generator)
-    side = np.sqrt(random.beta(alpha, alpha, size=batch))
-    centres = random.integers(0, (height, width), size=(batch, 2))
-    halves = (side[:, None] * (height, width)).astype(np.int64) // 2
-    low = np.maximum(centres - halves, 0)
-    high = np.minimum(centres + halves, (height, width))
-    boxes = torch.from_numpy(np.concatenate([low, high], axis=1))
-    pasted = torch.from_numpy((high - low).prod(axis=1) / (height * width)).to(torch.float32)
-    return Mixture(_members(batch, 2, generator), torch.stack([1 - pasted, pasted], dim=1), boxes)
+    drawn = _distributions(generator)
+    side = drawn.square_roots(alpha, batch)
+    centres = drawn.integers((height, width), batch)
+    halves = torch.stack([(side * length).long() // 2 for length in (height, width)], dim=1)
+    low = (centres - halves).clamp(min=0)
+    high = torch.stack(
+        [end.clamp(max=length) for end, length in zip((centres + halves).unbind(1), (height, width), strict=True)],
+        dim=1,
+    )
+    pasted = ((high - low).prod(dim=1).double() / (height * width)).to(torch.float32)
+    shares = torch.stack([1 - pasted, pasted], dim=1)
+    return Mixture(_members(batch, 2, generator), shares, torch.cat([low, high], dim=1))
 
 
 def _members(batch: int, parts: int, generator: torch.Generator) -> Tensor:
-    others = [torch.randperm(batch, generator=generator) for _ in range(parts - 1)]
-    return torch.stack([torch.arange(batch), *others], dim=1)
+    device = generator.device
+    others = [torch.randperm(batch, generator=generator, device=device) for _ in range(parts - 1)]
+    return torch.stack([torch.arange(batch, device=device), *others], dim=1)
 
 
-def _numpy(generator: torch.Generator) -> np.random.Generator:
-    """A NumPy generator, for distributions that torch cannot draw with a given generator."""
-    return np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+def _distributions(generator: torch.Generator) -> "_NumPyDistributions | _DeviceDistributions":
+    return _NumPyDistributions(generator) if generator.device.type == "cpu" else _DeviceDistributions(generator)
+
+
+class _NumPyDistributions:
+    """Draws on the CPU. They must stay: outputs were bought on the mixtures that they gave."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._random = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+
+    def dirichlet(self, alpha: float, batch: int, parts: int) -> Tensor:
+        """Rows of the symmetric Dirichlet distribution, float64 `[batch, parts]`."""
+        return torch.from_numpy(self._random.dirichlet([alpha] * parts, size=batch))
+
+    def square_roots(self, alpha: float, batch: int) -> Tensor:
+        """Square roots of the symmetric Beta distribution, float64 `[batch]`; by NumPy, as torch's differ in a bit."""
+        return torch.from_numpy(np.sqrt(self._random.beta(alpha, alpha, size=batch)))
+
+    def integers(self, limits: tuple[int, ...], batch: int) -> Tensor:
+        """Integers from 0 to below each limit, int64 `[batch, limits]`."""
+        return torch.from_numpy(self._random.integers(0, limits, size=(batch, len(limits))))
+
+
+class _DeviceDistributions:
+    """The same distributions by other draws, on the device of a generator, which is not waited for."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def dirichlet(self, alpha: float, batch: int, parts: int) -> Tensor:
+        """Gamma variables divided by their sum, in float64, where they stay above 0 for a small alpha."""
+        alphas = torch.full((batch, parts), alpha, dtype=torch.float64, device=self._generator.device)
+        gammas = torch._standard_gamma(alphas, generator=self._generator)
+        return gammas / gammas.sum(dim=1, keepdim=True)
+
+    def square_roots(self, alpha: float, batch: int) -> Tensor:
+        """Of the first of two shares."""
+        return self.dirichlet(alpha, batch, 2)[:, 0].sqrt()
+
+    def integers(self, limits: tuple[int, ...], batch: int) -> Tensor:
+        """One column after the other."""
+        device = self._generator.device
+        columns = [torch.randint(limit, (batch,), generator=self._generator, device=device) for limit in limits]
+        return torch.stack(columns, dim=1)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from distill_worker.config.data_sections import Budget
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.corruption import imbalanced, noisy_labels
-from distill_worker.data.datasets import Dataset
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.selection import STRATEGIES, Candidates, choose, divide, rank, set_apart, shares
 from distill_worker.data.selection.features import features_of, outputs_of, pixels
 from distill_worker.errors import ConfigError

@@ -14,7 +14,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.teacher_address import LabelledScoresAddress
 from distill_worker.data import class_names
 from distill_worker.data.agreement import Agreement
-from distill_worker.data.datasets import Dataset
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError, PlanRefused
 from distill_worker.runs.samples import Samples
 from distill_worker.teachers.base import Description

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
-from distill_worker.data.datasets import Dataset
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError
 from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.frozen import check_trainable

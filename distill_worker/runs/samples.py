@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig, Track
-from distill_worker.data.datasets import Dataset, load_dataset
+from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.pictures import Picture
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import ConfigError

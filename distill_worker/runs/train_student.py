@@ -8,7 +8,7 @@ import torch
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.training_section import Training
-from distill_worker.data.datasets import Dataset, Split
+from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.data.selection.features import penultimate
 from distill_worker.errors import ConfigError

@@ -28,7 +28,8 @@ from distill_worker.errors import DataError, TeacherRefused
 from distill_worker.teachers.base import Answer, Description, LoggedQuery, Quota, read_paid
 from distill_worker.teachers.http_errors import public_url, shown_content
 from distill_worker.teachers.http_sender import Sender, received
-from shared.output_kinds import TOP_K, OutputKind, sums_may_be_off_by
+from shared.output_kinds import TOP_K, OutputKind
+from shared.output_kinds.sums import sums_may_be_off_by
 from shared.sample_key import sample_key
 
 _PLAIN: Final = AnswerFields()

@@ -15,8 +15,8 @@ from shared.output_kinds import (
     PROBABILITIES,
     TOP_K,
     OutputKind,
-    sums_may_be_off_by,
 )
+from shared.output_kinds.sums import sums_may_be_off_by
 
 TOP_K_INDICES: Final = "top_k_indices"
 

@@ -96,7 +96,7 @@ def _train_to_the_end(
         with training_errors(f"the network to take step {run.steps_done + 1}"):
             terms = run.step()
         if run.steps_done % log_every == 0 or run.steps_done == last:
-            values = {name: float(term.detach()) for name, term in terms.items()}
+            values = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
             loss = sum(values.values())
             if not math.isfinite(loss):
                 raise ConfigError(
@@ -135,6 +135,7 @@ class _RunningTraining:
             lr=training.learning_rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
+            fused=True if data.images.is_cuda else None,  # on the CPU its last bits differ
         )
         self._student = StudentPass(network, objective.student_layers, training.precision)
         self._scaler = loss_scaler(training.precision, data.images.device)

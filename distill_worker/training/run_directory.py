@@ -63,14 +63,20 @@ class RunDirectory:
         """
         with self._locked():
             with self._translated_errors():
-                if (kept := end_interrupted_move(self.path, _FILES)) is not None:
-                    note(_moved(kept))
+                self._end_interrupted_move(note)
                 if fresh or self._is_free_for(identity):
                     self._vacate(note)
                 self._claim(identity, note)
                 for name in _PARTIAL_FILES:  # left by a killed process
                     (self.path / name).unlink(missing_ok=True)
             yield
+
+    def vacate(self, note: Note) -> None:
+        """Move the files of an earlier run aside, as `opened` does with `fresh`. Raises `RunError`."""
+        if self.path.exists():
+            with self._locked(), self._translated_errors():
+                self._end_interrupted_move(note)
+                self._vacate(note)
 
     def check(self, identity: RunIdentity, *, fresh: bool = False) -> None:
         """Check that `opened` would claim the directory for a run with at least these values; make and change nothing.
@@ -178,6 +184,10 @@ class RunDirectory:
         except RunError:
             return True
         return stored is None or identity.difference(stored.get("identity")) is not None
+
+    def _end_interrupted_move(self, note: Note) -> None:
+        if (kept := end_interrupted_move(self.path, _FILES)) is not None:
+            note(_moved(kept))
 
     def _vacate(self, note: Note) -> None:
         """Move away what an earlier run made; forget a run that made nothing."""

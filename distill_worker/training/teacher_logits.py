@@ -36,11 +36,10 @@ from shared.output_kinds import (
     LOG_PROBABILITIES,
     LOGITS,
     PROBABILITIES,
-    SUM_MAY_BE_OFF_BY,
     TOP_K,
     OutputKind,
-    sums_may_be_off_by,
 )
+from shared.output_kinds.sums import SUM_MAY_BE_OFF_BY, sums_may_be_off_by
 
 SMALLEST: Final = torch.finfo(torch.float32).tiny
 SUM_IS_KNOWN_TO: Final = 2.0**-24

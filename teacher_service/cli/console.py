@@ -10,51 +10,21 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO, cast, get_args
+from typing import Any, NoReturn, TextIO, cast, get_args
 
 import structlog
 import typer
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.table import Column, Table
-from typer.core import TyperGroup
 
 from shared.durable.database_url import HIDDEN, shown_url
 from shared.exit_status import ExitStatus
-from shared.expectations import complaints, expectation
+from shared.expectations import expectation
 from teacher_service.database.engine import Database, LedgerUnusable, explained, ledger_exists, open_database
 from teacher_service.errors.service_errors import LedgerUnavailable, ServiceError
 from teacher_service.keys.key_file import KeyFileError
 from teacher_service.settings import Settings, is_service_link
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="Folder of the SQLite ledger; default teacher-data. Overrides TEACHER_DATA_DIR."),
-]
-
-
-def path(text: object) -> Path:
-    """A path on the command line, with `~` expanded, as in `--output=~/log.csv`."""
-    try:
-        return Path(str(text)).expanduser()
-    except RuntimeError as error:
-        raise typer.BadParameter("expected ~ or the name of a user after it") from error
-
-
-class ExplainedOptions(TyperGroup):
-    """A group of commands; a wrong value of an option is explained as that of a setting is."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command. Raises `typer.BadParameter` in our own words."""
-        try:
-            return super().invoke(ctx)
-        except typer.BadParameter as error:
-            if isinstance(error.__cause__, ValidationError):
-                error.message = complaints(error.__cause__)
-            raise
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
 @contextmanager

@@ -1,24 +1,17 @@
 """Command-line options for the terms of a key, derived from `KeyTerms`."""
 
 import inspect
-import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 import typer
 
-from teacher_service.cli.console import fail
-from teacher_service.errors.service_errors import InvalidRequest
-from teacher_service.keys.request_schemas import RequestSchema, parse_request
 from teacher_service.policy.key_terms import DEFAULT_TERMS, TERMS, Term
 
 _METAVARS: Final[Mapping[str, str | None]] = {"text": None, "outputs": "POLICY", "time": "WHEN", "limit": "N"}
-_WORDS_FOR_NONE: Final = {"time": "never", "limit": "none"}
 
 Features = Annotated[bool, typer.Option("--features", help="Let the key see intermediate features as well.")]
-
-AnyRequest = TypeVar("AnyRequest", bound=RequestSchema)
 
 
 def with_term_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -39,15 +32,6 @@ def with_term_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def parse_options(schema: type[AnyRequest], fields: Mapping[str, Any]) -> AnyRequest:
-    """Validate the options that are not None; an invalid one ends the command as wrong usage."""
-    given = {name: value for name, value in fields.items() if value is not None}
-    try:
-        return parse_request(schema, {name: _parsed(name, value) for name, value in given.items()}, time.time())
-    except InvalidRequest as error:
-        fail(error.detail.removeprefix("body: "))
-
-
 def _parameters() -> Iterator[inspect.Parameter]:
     for name, term in TERMS.items():
         option = typer.Option(metavar=_METAVARS[term.kind], help=term.help)
@@ -62,13 +46,3 @@ def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter
 
 def _option_of(name: str, term: Term) -> str:
     return term.option or name
-
-
-def _parsed(name: str, text: Any) -> Any:
-    """The value of an option's text. Text that is not a number stays; the schema rejects it as a limit."""
-    kind = TERMS[name].kind if name in TERMS else ""
-    if text == _WORDS_FOR_NONE.get(kind):
-        return None
-    if kind == "limit" and text.isascii() and text.lstrip("-").isdecimal() and len(text) < 20:
-        return int(text)
-    return text

@@ -1,4 +1,4 @@
-"""`teacher-service keys`: create, list, show, change, rotate and revoke API keys, and grant quota."""
+"""What the commands of `teacher-service keys` do: create, list, show, change, rotate and revoke keys; grant quota."""
 
 import json
 import sys
@@ -7,53 +7,43 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
-
-import typer
+from typing import Any, Final, TypeVar
 
 from shared.times import iso
-from teacher_service.cli.console import AsJson, DataDir, open_ledger, path, print_table
-from teacher_service.cli.key_options import parse_options, with_term_options
-from teacher_service.errors.service_errors import UnknownKey
+from teacher_service.cli.console import fail, open_ledger, print_table
+from teacher_service.errors.service_errors import InvalidRequest, UnknownKey
 from teacher_service.keys.key_file import keep_key
-from teacher_service.keys.request_schemas import ChangeTermsRequest, CreateKeyRequest, GrantWithReferenceRequest
+from teacher_service.keys.request_schemas import (
+    ChangeTermsRequest,
+    CreateKeyRequest,
+    GrantWithReferenceRequest,
+    RequestSchema,
+    parse_request,
+)
 from teacher_service.keys.response_schemas import KeyResponse
 from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
-from teacher_service.policy.key_terms import KeyTerms
-from teacher_service.policy.quota import MAX_QUOTA
+from teacher_service.policy.key_terms import TERMS, KeyTerms
 
 _LISTED: Final = ("id", "name", "limit", "used", "reserved", "remaining", "outputs", "revoked")
 """Columns of the table; `show` and `--json` print all."""
 
-keys_command = typer.Typer(
-    no_args_is_help=True,
-    help="Create, list, change and revoke API keys, and grant quota. Changes apply from the next request.",
-)
+_WORDS_FOR_NONE: Final = {"time": "never", "limit": "none"}
 
-KeyId = Annotated[str, typer.Argument(help="The key's id, as `keys list` shows it.")]
+AnyRequest = TypeVar("AnyRequest", bound=RequestSchema)
 
 
-@keys_command.command("create")
-@with_term_options
 def create_key(
-    name: Annotated[str, typer.Option(help="Unique name of the key.")],
-    quota: Annotated[int, typer.Option(min=0, max=MAX_QUOTA, help="Lifetime quota, in samples.")],
-    data_dir: DataDir = None,
-    key_file: Annotated[
-        Path | None,
-        typer.Option(
-            parser=path,
-            metavar="PATH",
-            help="Write the secret to this file (mode 600) only; if the file exists, create no key.",
-        ),
-    ] = None,
-    *,
+    name: str,
+    quota: int,
     terms: Mapping[str, str | None],
-    as_json: AsJson = False,
+    *,
+    key_file: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
 ) -> None:
-    """Create a key and print its secret, once: only the hash is stored. `rotate` replaces a lost secret."""
-    request = parse_options(CreateKeyRequest, {"name": name, "quota": quota, **terms})
+    """Create a key, and print its secret or write it to a file."""
+    request = _request(CreateKeyRequest, {"name": name, "quota": quota, **terms})
     with _key_store(data_dir, creates=True) as keys:
         if key_file is None:
             key = keys.create(name, quota, terms=KeyTerms(**request.given_terms))
@@ -66,9 +56,8 @@ def create_key(
     _print({"id": key_id, "key_file": str(key_file)}, as_json)
 
 
-@keys_command.command("list")
-def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List every key with its quota and what remains of it; with --json, all its terms too."""
+def list_keys(*, data_dir: Path | None, as_json: bool) -> None:
+    """List every key with its quota and what remains of it."""
     with _key_store(data_dir) as keys:
         rows = [_as_json(KeyResponse.of(quota, revoked)) for quota, revoked in keys.all()]
     if as_json:
@@ -79,9 +68,8 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     )
 
 
-@keys_command.command("show")
-def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Show one key's quota and terms, and its grants, whose sum is the quota."""
+def show_key(key_id: str, *, data_dir: Path | None, as_json: bool) -> None:
+    """Show one key's quota and terms, and its grants."""
     with _key_store(data_dir) as keys:
         history = keys.show(key_id)
     facts = _as_json(KeyResponse.of(history.quota, history.revoked))
@@ -101,24 +89,12 @@ def show_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -
     print_table(grants, empty="no grants")
 
 
-@keys_command.command("grant")
 def grant_samples(
-    key_id: KeyId,
-    samples: Annotated[int, typer.Option(min=1, max=MAX_QUOTA, help="Samples to add to the quota.")],
-    reason: Annotated[str, typer.Option(help="Reason, stored in the key's history.")] = "granted",
-    reference: Annotated[
-        str | None,
-        typer.Option(help="Your own reference for the grant. Repeated with the same one, it grants no more."),
-    ] = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    key_id: str, samples: int, reason: str, reference: str | None, *, data_dir: Path | None, as_json: bool
 ) -> None:
-    """Add samples to a key's quota, from its next request on. The key's history keeps every grant.
-
-    Without --reference, a repetition grants again.
-    """
+    """Add samples to a key's quota."""
     fields = {"samples": samples, "reason": reason, "reference": reference}
-    request = parse_options(GrantWithReferenceRequest, fields)
+    request = _request(GrantWithReferenceRequest, fields)
     with _key_store(data_dir) as keys:
         granted = keys.grant(key_id, request.samples, request.reason, request.reference)
     _print({"id": key_id, "limit": granted.quota.limit, "remaining": granted.quota.remaining}, as_json)
@@ -126,44 +102,46 @@ def grant_samples(
         print(f"already granted on {iso(granted.grant.created_at)}; nothing was granted now", file=sys.stderr)
 
 
-@keys_command.command("change")
-@with_term_options
-def change_key(
-    key_id: KeyId,
-    data_dir: DataDir = None,
-    *,
-    terms: Mapping[str, str | None],
-    as_json: AsJson = False,
-) -> None:
-    """Change the given terms of a key, from its next request on. The other terms stay.
-
-    To remove a limit: --expires never, --requests-per-minute none, --samples-per-minute none, --max-concurrent none.
-    --features without --outputs means --outputs logits,features.
-    """
-    request = parse_options(ChangeTermsRequest, terms)
+def change_key(key_id: str, terms: Mapping[str, str | None], *, data_dir: Path | None, as_json: bool) -> None:
+    """Change the given terms of a key."""
+    request = _request(ChangeTermsRequest, terms)
     with _key_store(data_dir) as keys:
         quota = keys.change(key_id, **request.given_terms)
     _print(_as_json(KeyResponse.of(quota, revoked=False)), as_json)
 
 
-@keys_command.command("rotate")
-def rotate_key(key_id: KeyId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Replace a key's secret and print the new one, once. The old one is rejected from the next request on.
-
-    The key keeps its id, quota, history, and stored answers.
-    """
+def rotate_key(key_id: str, *, data_dir: Path | None, as_json: bool) -> None:
+    """Replace a key's secret and print the new one."""
     with _key_store(data_dir) as keys:
         key = keys.rotate(key_id)
     _print({"id": key.id, "key": key.token}, as_json)
 
 
-@keys_command.command("revoke")
-def revoke_key(key_id: KeyId, data_dir: DataDir = None) -> None:
-    """Reject a key from the next request on, for good. Its queries stay in the log."""
+def revoke_key(key_id: str, *, data_dir: Path | None) -> None:
+    """Reject a key from the next request on."""
     with _key_store(data_dir) as keys:
         if not keys.revoke(key_id):
             raise UnknownKey(key_id)
     print(f"revoked {key_id}")
+
+
+def _request(schema: type[AnyRequest], fields: Mapping[str, Any]) -> AnyRequest:
+    """Validate the options that are not None; an invalid one ends the command as wrong usage."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    try:
+        return parse_request(schema, {name: _parsed(name, value) for name, value in given.items()}, time.time())
+    except InvalidRequest as error:
+        fail(error.detail.removeprefix("body: "))
+
+
+def _parsed(name: str, text: Any) -> Any:
+    """The value of an option's text. Text that is not a number stays; the schema rejects it as a limit."""
+    kind = TERMS[name].kind if name in TERMS else ""
+    if text == _WORDS_FOR_NONE.get(kind):
+        return None
+    if kind == "limit" and text.isascii() and text.lstrip("-").isdecimal() and len(text) < 20:
+        return int(text)
+    return text
 
 
 def _as_json(facts: KeyResponse) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`teacher-service log`: verify the log of queries, and export it."""
+"""What the commands of `teacher-service log` do: verify the log of queries, and export it."""
 
 import json
 import sys
@@ -6,40 +6,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import typer
 
 from shared.atomic_file import atomic_replacement
 from shared.exit_status import ExitStatus
 from shared.times import parse_time
-from teacher_service.cli.console import AsJson, DataDir, fail, open_ledger, path
+from teacher_service.cli.console import fail, open_ledger
 from teacher_service.query_log.export import export_rows
 from teacher_service.query_log.export_formats import FORMATS, MissingExtra
 from teacher_service.query_log.verify import verify
 from teacher_service.query_log.verify_report import Head
 
-log = typer.Typer(no_args_is_help=True, help="Verify the log of all queries, and export it.")
 
-
-@log.command("verify")
-def verify_log(
-    data_dir: DataDir = None,
-    expect: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SEQUENCE:HASH",
-            help="Head that an earlier verification printed: the log up to it must be unchanged.",
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Recompute every hash and every sum, and report entries that were altered, removed, inserted or reordered.
-
-    It may run beside the service and does not block it. Store the printed head elsewhere and pass it as --expect next
-    time: an attacker with write access to the ledger can rewrite all its hashes, but not your copy of the head. Exit
-    status 6 means that the log has problems.
-    """
+def verify_log(expect: str | None, *, data_dir: Path | None, as_json: bool) -> None:
+    """Recompute every hash and every sum, and report what was altered. The exit status says whether anything was."""
     try:
         noted = None if expect is None else Head.parse(expect)
     except ValueError as error:
@@ -59,31 +41,21 @@ def verify_log(
         raise typer.Exit(ExitStatus.DIFFERENCE)
 
 
-@log.command("export")
 def export_log(
-    file_format: Annotated[Literal["jsonl", "csv", "parquet"], typer.Option("--format", help="File format.")] = "jsonl",
-    output: Annotated[
-        Path | None, typer.Option(parser=path, metavar="PATH", help="File to write; default standard output.")
-    ] = None,
-    key: Annotated[str | None, typer.Option(metavar="ID", help="Export only the queries of this key.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Only queries admitted at or after this ISO 8601 date or time, UTC.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Only queries admitted before this ISO 8601 date or time, UTC.")
-    ] = None,
-    data_dir: DataDir = None,
+    file_format: Literal["jsonl", "csv", "parquet"],
+    output: Path | None,
+    *,
+    key_id: str | None,
+    since: str | None,
+    until: str | None,
+    data_dir: Path | None,
 ) -> None:
-    """Export one row per query, oldest first: its columns, and the sequence numbers and hashes of its log entries.
-
-    In CSV, text that a spreadsheet would run as a formula (it begins with = + - @) is prefixed with '. Parquet requires
-    the extra `parquet`.
-    """
+    """Export one row per query, oldest first, to a file or to standard output."""
     first, last = _parse_time("since", since), _parse_time("until", until)
     with open_ledger(data_dir) as engine:
         try:
             with _opened(output) as file:
-                FORMATS[file_format](export_rows(engine, key_id=key, since=first, until=last), file)
+                FORMATS[file_format](export_rows(engine, key_id=key_id, since=first, until=last), file)
         except MissingExtra as error:
             fail(str(error))
         except BrokenPipeError:

@@ -28,7 +28,15 @@ from tests.endurance import HANG_SECONDS
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["distill_worker.cli.command", "teacher_service.app", "sklearn.datasets", "httpx", "pytest", "torch._dynamo"]
+    [
+        "distill_worker.cli.command",
+        *(f"distill_worker.cli.{commands}" for commands in ("buying", "cache", "experiments", "training", "weights")),
+        "teacher_service.app",
+        "sklearn.datasets",
+        "httpx",
+        "pytest",
+        "torch._dynamo",
+    ]
 )
 
 

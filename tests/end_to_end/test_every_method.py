@@ -15,7 +15,8 @@ from torch import Tensor
 
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.data.datasets import Split, load_dataset
+from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets.dataset import Split
 from distill_worker.methods import METHODS
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES

@@ -1,59 +1,64 @@
-"""Data sets by name, each read into uint8 tensors with a fixed split. Nothing is ever downloaded."""
+"""Data sets by name, each read into uint8 tensors with a fixed split. Nothing is ever downloaded.
 
-from collections.abc import Callable, Mapping
+A reader is imported when its data set is loaded: the names alone, which a configuration needs, need no PyTorch.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from distill_worker.data.datasets.cifar import cifar10, cifar100
-from distill_worker.data.datasets.dataset import Dataset, Split
-from distill_worker.data.datasets.digits import digits
-from distill_worker.data.datasets.hugging_face import hugging_face
-from distill_worker.data.datasets.image_folder import image_folder
-from distill_worker.data.datasets.medmnist import medmnist
-from distill_worker.data.datasets.mnist import fashion_mnist, mnist
-from distill_worker.data.datasets.npz import npz
-from distill_worker.data.datasets.stl10 import stl10
-from distill_worker.data.datasets.svhn import svhn
-from distill_worker.data.datasets.tiny_imagenet import tiny_imagenet
 from distill_worker.errors import ConfigError
 from shared.expectations import no_choice
 
-__all__ = ["DATASETS", "Dataset", "Split", "has_files", "load_dataset"]
+if TYPE_CHECKING:
+    from distill_worker.data.datasets.dataset import Dataset
+
+__all__ = ["DATASETS", "has_files", "load_dataset"]
 
 
 @dataclass(frozen=True)
 class _Reader:
     summary: str
-    read: Callable[..., Dataset]
-    """Called with the folder or file, and with the image size where `resizes` holds."""
+    function: str
+    """`module:function` in this package; called with the folder or file, and with the image size where `resizes`
+    holds."""
     own: bool = False
     """Whether the data are the user's own, at `data.path`; else they are under `data.root`."""
     resizes: bool = False
     has_files: bool = False
     """Whether each sample is an image file of the user's."""
 
+    def read(self, *arguments: object) -> "Dataset":
+        module, _, function = self.function.partition(":")
+        dataset: Dataset = getattr(import_module(f"{__name__}.{module}"), function)(*arguments)
+        return dataset
+
 
 _READERS: Mapping[str, _Reader] = {
-    "digits": _Reader("1,797 handwritten digits, grey 8x8, that come with scikit-learn", digits),
-    "mnist": _Reader("70,000 handwritten digits, grey 28x28", mnist),
-    "fashion-mnist": _Reader("70,000 clothes in 10 classes, grey 28x28", fashion_mnist),
-    "cifar10": _Reader("60,000 photographs in 10 classes, colour 32x32", cifar10),
-    "cifar100": _Reader("60,000 photographs in 100 classes, colour 32x32", cifar100),
-    "svhn": _Reader("99,289 digits of house numbers, colour 32x32", svhn),
-    "stl10": _Reader("13,000 photographs in 10 classes, colour 96x96", stl10),
-    "tiny-imagenet": _Reader("110,000 photographs in 200 classes, colour 64x64", tiny_imagenet, resizes=True),
-    "medmnist": _Reader("a 2-D set of MedMNIST: data.path is its .npz file", medmnist, own=True),
+    "digits": _Reader("1,797 handwritten digits, grey 8x8, that come with scikit-learn", "digits:digits"),
+    "mnist": _Reader("70,000 handwritten digits, grey 28x28", "mnist:mnist"),
+    "fashion-mnist": _Reader("70,000 clothes in 10 classes, grey 28x28", "mnist:fashion_mnist"),
+    "cifar10": _Reader("60,000 photographs in 10 classes, colour 32x32", "cifar:cifar10"),
+    "cifar100": _Reader("60,000 photographs in 100 classes, colour 32x32", "cifar:cifar100"),
+    "svhn": _Reader("99,289 digits of house numbers, colour 32x32", "svhn:svhn"),
+    "stl10": _Reader("13,000 photographs in 10 classes, colour 96x96", "stl10:stl10"),
+    "tiny-imagenet": _Reader(
+        "110,000 photographs in 200 classes, colour 64x64", "tiny_imagenet:tiny_imagenet", resizes=True
+    ),
+    "medmnist": _Reader("a 2-D set of MedMNIST: data.path is its .npz file", "medmnist:medmnist", own=True),
     "image-folder": _Reader(
         "your image files, a folder for each class: data.path is the folder of folders, or of train and test",
-        image_folder,
+        "image_folder:image_folder",
         own=True,
         resizes=True,
         has_files=True,
     ),
-    "npz": _Reader("your arrays of images and labels: data.path is an .npz file", npz, own=True),
+    "npz": _Reader("your arrays of images and labels: data.path is an .npz file", "npz:npz", own=True),
     "hugging-face": _Reader(
         "your images as Hugging Face datasets saves them (save_to_disk): data.path is the folder",
-        hugging_face,
+        "hugging_face:hugging_face",
         own=True,
         resizes=True,
         has_files=True,
@@ -71,7 +76,7 @@ def has_files(name: str) -> bool:
 
 def load_dataset(
     name: str, root: Path, *, path: Path | None = None, image_size: tuple[int, int] | None = None
-) -> Dataset:
+) -> "Dataset":
     """A data set by name.
 
     Args:

@@ -10,8 +10,7 @@ from distill_worker.buying.plan import total
 from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
-from distill_worker.data.datasets import Dataset
-from distill_worker.data.datasets.dataset import Split
+from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.experiments.joint_purchase import wanted_by_kinds
 from distill_worker.runs.purchase import buy
 from distill_worker.runs.samples import Samples

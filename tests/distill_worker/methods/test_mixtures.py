@@ -1,11 +1,18 @@
 """Mixtures, sample by sample and pixel by pixel."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from distill_worker.methods.mixtures import Mixture, draw_cutmix, draw_mixup
+from distill_worker.methods.mixtures import (
+    Mixture,
+    _DeviceDistributions,
+    _NumPyDistributions,
+    draw_cutmix,
+    draw_mixup,
+)
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -66,6 +73,41 @@ def test_member_without_a_share_leaves_no_trace() -> None:
     mixture = Mixture(torch.tensor([[0, 1], [1, 0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
     logits = torch.tensor([[1.0, 2.0], [3.0, -1.0]])
     assert_close(mixture.log_probabilities(logits), logits.log_softmax(1)[[0, 0]])
+
+
+@pytest.mark.parametrize("distributions", [_NumPyDistributions, _DeviceDistributions])
+@pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 8.0])
+def test_cpu_and_device_draw_from_the_same_distributions(
+    distributions: type[_NumPyDistributions | _DeviceDistributions], alpha: float
+) -> None:
+    """Each share of three has the mean 1/3 and the variance 2 / (9 (3 a + 1)); 20,000 draws."""
+    drawn = distributions(_generator())
+    shares = drawn.dirichlet(alpha, 20_000, 3)
+    areas = drawn.square_roots(alpha, 20_000).square()
+    assert_close(shares.sum(dim=1), torch.ones(20_000, dtype=torch.float64))
+    assert_close(shares.mean(dim=0), torch.full((3,), 1 / 3, dtype=torch.float64), atol=0.02, rtol=0)
+    assert_close(shares.var(dim=0), torch.full((3,), 2 / (9 * (3 * alpha + 1)), dtype=torch.float64), rtol=0.05, atol=0)
+    assert float(areas.mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(areas.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.05)
+    places = drawn.integers((2, 5), 20_000)
+    assert places.shape == (20_000, 2)
+    for column, limit in zip(places.unbind(1), (2, 5), strict=True):
+        assert_close(column.bincount() / 20_000, torch.full((limit,), 1 / limit), atol=0.02, rtol=0)
+
+
+def test_draws_on_the_cpu_are_those_of_the_first_version() -> None:
+    """Outputs were bought on such mixtures: others would be bought again. Computed with NumPy as that version did."""
+    random = np.random.default_rng(int(torch.randint(2**62, (), generator=_generator(3))))
+    side = np.sqrt(random.beta(0.5, 0.5, size=64))
+    centres = random.integers(0, (32, 28), size=(64, 2))
+    halves = (side[:, None] * (32, 28)).astype(np.int64) // 2
+    boxes = np.concatenate([np.maximum(centres - halves, 0), np.minimum(centres + halves, (32, 28))], axis=1)
+    cutmix = draw_cutmix(64, height=32, width=28, alpha=0.5, generator=_generator(3))
+    assert cutmix.boxes is not None
+    assert cutmix.boxes.tolist() == boxes.tolist()
+    random = np.random.default_rng(int(torch.randint(2**62, (), generator=_generator(3))))
+    mixup = draw_mixup(64, parts=3, alpha=0.5, generator=_generator(3))
+    assert torch.equal(mixup.shares, torch.from_numpy(random.dirichlet([0.5] * 3, size=64)).float())
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 8.0])

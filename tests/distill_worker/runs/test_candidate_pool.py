@@ -10,8 +10,8 @@ import torch
 
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.data.datasets import Dataset, load_dataset
-from distill_worker.data.datasets.dataset import Split
+from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.data.selection import STRATEGIES, rank
 from distill_worker.errors import ConfigError
 from distill_worker.runs.candidate_pool import CandidatePool

@@ -17,8 +17,7 @@ from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.data.datasets import Dataset
-from distill_worker.data.datasets.dataset import Split
+from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.errors import ConfigError, TeacherRefused, TeacherUnavailable, WorkerError
 from distill_worker.runs.held_samples import HeldSamples, held_samples
 from distill_worker.runs.samples import Samples

@@ -10,7 +10,7 @@ import pytest
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
-from distill_worker.data.datasets import Dataset
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError
 from distill_worker.runs.run_facts import identity_of
 from distill_worker.runs.samples import Samples, dataset_of

@@ -12,9 +12,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from shared.oip import Body
+from teacher_service.database import migrations
 from teacher_service.database.engine import open_database
 from teacher_service.database.schema import metadata
-from teacher_service.database.schema_version import LedgerTooNew
+from teacher_service.database.schema_version import HEAD, LedgerTooNew
 from teacher_service.ledger.ledger import Reservation, Settled
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.teacher_service.ledger_file import WAIT_SECONDS, open_books, query, rows
@@ -115,6 +116,13 @@ def _open_together(places: Sequence[Path | str]) -> list[BaseException]:
     for thread in threads:
         thread.join()
     return failures
+
+
+def test_version_is_that_of_the_last_migration(ledger_place: Path | str) -> None:
+    open_database(ledger_place).dispose()
+    assert rows(ledger_place, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+    versions = Path(migrations.__path__[0]) / "versions"
+    assert max(path.stem.partition("_")[0] for path in versions.glob("0*.py")) == HEAD
 
 
 def test_ledger_of_a_later_release_is_refused_and_left_alone(ledger_place: Path | str) -> None:

@@ -157,3 +157,8 @@ def test_cache_of_a_later_version_is_refused(tmp_path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(CacheError, match=rf"version {schema_version.HEAD} at most, got version 9999"):
         Cache(tmp_path / "cache.sqlite")
+
+
+def test_version_is_that_of_the_last_migration() -> None:
+    versions = Path(schema_version.__file__).parent / "migrations" / "versions"
+    assert max(path.stem.partition("_")[0] for path in versions.glob("0*.py")) == schema_version.HEAD

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distill_worker.data.datasets import Split
+from distill_worker.data.datasets.dataset import Split
 from distill_worker.data.datasets.described import described
 from distill_worker.errors import DataError
 from shared.normalise import normalise

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from distill_worker.data.datasets import Split, load_dataset
+from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets.dataset import Split
 from shared.sample_key import sample_keys
 
 

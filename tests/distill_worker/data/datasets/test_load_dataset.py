@@ -63,6 +63,7 @@ def test_absent_files_are_named_with_a_remedy(name: str, tmp_path: Path) -> None
 
 
 def test_libraries_that_only_some_data_sets_need_are_not_imported_for_all() -> None:
-    code = "import sys, distill_worker.data.datasets; print({'torchvision', 'sklearn', 'scipy'} & set(sys.modules))"
+    libraries = "{'torch', 'torchvision', 'sklearn', 'scipy'}"
+    code = f"import sys, distill_worker.data.datasets; print({libraries} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill_worker.data.datasets import Dataset, load_dataset
+from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import DataError
 from tests.distill_worker.data.datasets.files import pixels
 

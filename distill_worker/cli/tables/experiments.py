@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from distill_worker.cli.console import result_table
+from distill_worker.cli.tables.rows import result_table
 from distill_worker.errors import counted
 from distill_worker.experiments.table import accuracy_rows, markdown, paired_rows
 

@@ -1,6 +1,4 @@
-"""Prices, bills and caches as tables: the price on standard error, what a command returns on standard output."""
-
-from collections.abc import Sequence
+"""Prices and bills as tables: the price on standard error, what a command returns on standard output."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -9,16 +7,10 @@ from rich.table import Table
 from distill_worker.buying.kept_answers import most_common_reasons
 from distill_worker.buying.plan import Plan
 from distill_worker.buying.reconciliation.report import Reconciliation
-from distill_worker.cache.summary import CacheSummary
-from distill_worker.cache.verify import Verification
-from distill_worker.cli.console import notes, result_table
+from distill_worker.cli.console import answers, notes
+from distill_worker.cli.tables.rows import ROWS_SHOWN, print_rest, print_rows
 from distill_worker.errors import counted
 from distill_worker.runs.purchase import Source
-from shared.times import to_minute
-
-_ROWS_SHOWN = 20
-answers = Console(highlight=False, soft_wrap=True)
-"""Standard output."""
 
 
 def show_plan(plan: Plan, source: Source | None = None, console: Console = notes) -> None:
@@ -65,59 +57,17 @@ def money(plan: Plan, calls: int) -> str:
 
 def show_reconciliation(result: Reconciliation) -> None:
     """Print each finding with its samples and its meaning, then the rows that differ."""
-    _print(("finding", "requests", "samples", "meaning"), result.table())
+    print_rows(("finding", "requests", "samples", "meaning"), result.table())
     if result.differences:
-        _print(
+        print_rows(
             ("differs", "samples", "idempotency key", "query", "detail"),
             [
                 (row.finding, str(row.samples), row.idempotency_key or "", row.query_id or "", row.detail)
-                for row in result.differences[:_ROWS_SHOWN]
+                for row in result.differences[:ROWS_SHOWN]
             ],
         )
-    _print_rest(len(result.differences))
+    print_rest(len(result.differences))
     answers.print(f"the teacher charged {counted(result.charged, 'sample')}, by its {result.by}", markup=False)
-
-
-def show_summary(summary: CacheSummary) -> None:
-    """Print what a cache holds."""
-    _print(
-        ("teacher", "samples", "kind", "MB"),
-        [(row.teacher_id, str(row.samples), row.kind, f"{row.bytes / 1e6:.2f}") for row in summary.streams],
-    )
-    states = ", ".join(f"{count} {status}" for status, count in sorted(summary.purchases.items())) or "none"
-    since = "" if summary.first_at is None else f", from {_utc(summary.first_at)} to {_utc(summary.last_at)}"
-    paid = counted(summary.samples_paid, "sample")
-    answers.print(f"{summary.place}: {paid} paid for; purchases: {states}{since}", markup=False)
-    if summary.samples_open:
-        answers.print(f"in open purchases: {counted(summary.samples_open, 'sample')}; run fetch", markup=False)
-    if summary.samples_unread:
-        unread = counted(summary.samples_unread, "sample")
-        answers.print(f"paid, with kept answers that cannot be read: {unread}; run plan", markup=False)
-    if summary.set_aside:
-        answers.print(f"set aside as damaged: {counted(summary.set_aside, 'block')}", markup=False)
-
-
-def show_damages(result: Verification) -> None:
-    """Print what is damaged, if anything is."""
-    if result.damages:
-        _print(
-            ("where", "outputs", "teacher", "kind", "what"),
-            [(row.place, str(row.rows), row.teacher_id, row.kind, row.reason) for row in result.damages[:_ROWS_SHOWN]],
-        )
-    _print_rest(len(result.damages))
-
-
-def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    answers.print(result_table(columns, rows))
-
-
-def _print_rest(rows: int) -> None:
-    if rows > _ROWS_SHOWN:
-        answers.print(f"and {rows - _ROWS_SHOWN} more; --json lists them all")
-
-
-def _utc(seconds: float | None) -> str:
-    return "" if seconds is None else to_minute(seconds)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,90 @@
+"""The commands that train many students: `demo` and `compare`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distill_worker.cli.options import AsJson, Fresh, MaxCalls, Yes, expanded_path
+
+
+class Engine(StrEnum):
+    """The values of `--engine`."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+def demo(
+    data: Annotated[
+        str, typer.Option(help="The data set: digits, or fashion-mnist, which takes about 15 minutes.")
+    ] = "digits",
+    n: Annotated[
+        int | None, typer.Option(min=2, help="Calls to spend; by default 50 for digits, 500 for fashion-mnist.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Students trained with each method.")] = 5,
+    quota: Annotated[
+        int | None, typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default 2 n.")
+    ] = None,
+    directory: Annotated[
+        Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Folder for all files of the demo.")
+    ] = Path("runs/demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Train a teacher, serve it behind a quota, buy n outputs, and compare CE, KD and CKD students.
+
+    A second demo uses the teacher and the cached outputs of the first, and pays for nothing.
+    """
+    from distill_worker.cli import experiments
+
+    experiments.demo(data, n=n, seeds=seeds, quota=quota, directory=directory, as_json=as_json)
+
+
+def compare(
+    comparison_file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="COMPARISON.toml", parser=expanded_path, help="What to compare; see examples/compare-digits.toml."
+        ),
+    ],
+    engine: Annotated[
+        Engine | None,
+        typer.Option(
+            help="What trains the students: processes of this machine, or Ray (extra ray); overrides the file."
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="The Ray cluster to join, such as auto; by default one is started on this machine."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="The most students trained at the same time; overrides the file. By default one a core, or a GPU.",
+        ),
+    ] = None,
+    max_calls: MaxCalls = None,
+    yes: Yes = False,
+    fresh: Fresh = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train many methods on the same bought samples, over several n and seeds; print the table with paired tests.
+
+    The price of all samples is shown before the first is bought, and agreed to as with `fetch`; the outputs of a
+    teacher that the comparison trains and serves itself cost nothing, unless teacher.price_per_call is set. Each
+    student has a run directory of its own: after a kill, the same command resumes and pays for nothing twice.
+    """
+    from distill_worker.cli import experiments
+
+    experiments.compare(
+        comparison_file,
+        {"engine": engine, "address": address, "jobs": jobs},
+        max_calls=max_calls,
+        yes=yes,
+        fresh=fresh,
+        as_markdown=as_markdown,
+        as_json=as_json,
+    )

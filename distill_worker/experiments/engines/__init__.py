@@ -1,0 +1,39 @@
+"""Engines that train many students: in processes of this machine, or on a Ray cluster.
+
+An engine takes a list of tasks and a file with all that they learn from. It trains each student as `distill-worker
+train` does, to the same bits on the same machine type, and contacts no teacher.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from distill_worker.config.training_section import Training
+from distill_worker.experiments.comparison import Compare
+from distill_worker.experiments.engines.cores import default_jobs, default_share_of_gpu
+from distill_worker.experiments.engines.local import LocalProcesses
+from distill_worker.experiments.engines.ray_cluster import joined_or_started
+from distill_worker.experiments.engines.tasks import Engine
+
+__all__ = ["Engine", "opened_engine"]
+
+
+@contextmanager
+def opened_engine(compare: Compare, training: Training, note: Callable[[str], None]) -> Iterator[Engine]:
+    """The engine that `[compare]` names, while the context is open.
+
+    Args:
+        compare: the section.
+        training: the training of every student.
+        note: shows the user one line.
+
+    Raises:
+        ConfigError: Ray is not installed, or its cluster cannot be used; this machine lacks the device.
+    """
+    if compare.engine == "local":
+        yield LocalProcesses(compare.jobs or default_jobs(training), note)
+        return
+    share = compare.gpus_per_student
+    gpus = default_share_of_gpu(training) if share is None else share
+    jobs = compare.jobs or (default_jobs(training) if compare.address is None else None)
+    with joined_or_started(compare.address, threads=training.threads, gpus=gpus, jobs=jobs) as cluster:
+        yield cluster

@@ -1,0 +1,75 @@
+"""Training where the folder of the comparison is not in sight: on another machine, in a folder of its own.
+
+The files of the run travel: those of an earlier run there, the finished ones back.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from distill_worker.errors import RunError
+from distill_worker.experiments.engines.tasks import Task
+from distill_worker.experiments.engines.training import Reply, reply_of
+from shared.atomic_file import atomic_replacement, write_atomically
+
+Files = Mapping[str, bytes]
+"""The files of a run directory, by name."""
+
+_WRITTEN_LAST: Final = "result.json"
+
+
+def train_elsewhere(task: Task, folder: str, inputs: Callable[[], Any], earlier: Files) -> tuple[Reply, Files]:
+    """Train the student of a task below the temporary folder of this machine; its reply, and the files of its run.
+
+    Args:
+        task: the student.
+        folder: the name of the folder, one for all tasks of a list: a task that is done again there resumes.
+        inputs: loads the content of the file of inputs, uint8 `[bytes]`; called by the first task on a machine.
+        earlier: the files of an earlier run.
+    """
+    place = folder_of(folder)
+    place.mkdir(mode=0o700, exist_ok=True)
+    directory = place / Path(task.config["output"]["directory"]).name
+    if not directory.exists():
+        put_back(directory, earlier)
+    here = {**task.config, "output": {**task.config["output"], "directory": str(directory)}}
+    reply = reply_of(replace(task, config=here), _stored(place / "inputs.pt", inputs))
+    files = {} if isinstance(reply, Exception) else files_of(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+    return reply, files
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a task list on this machine."""
+    return Path(tempfile.gettempdir()) / name
+
+
+def files_of(directory: Path) -> Files:
+    """The files of a run directory; empty if it does not exist."""
+    if not directory.exists():
+        return {}
+    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file() and path.name[0] != "."}
+
+
+def put_back(directory: Path, files: Files) -> None:
+    """Write the files of a run into its directory, the result last. Raises `RunError`."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in sorted(files, key=_WRITTEN_LAST.__eq__):
+            write_atomically(directory / name, files[name])
+        if _WRITTEN_LAST in files:
+            (directory / "checkpoint.pt").unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"{directory}: cannot write to it ({error.strerror or error})") from error
+
+
+def _stored(path: Path, content: Callable[[], Any]) -> Path:
+    """The file of inputs on this machine, which its workers share."""
+    if not path.exists():
+        with atomic_replacement(path, partial=path.with_name(f".{os.getpid()}.part")) as partial:
+            content().tofile(partial)
+    return path

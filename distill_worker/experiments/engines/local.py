@@ -1,0 +1,151 @@
+"""The engine of this machine: worker processes that are forked from a server with torch imported once.
+
+The server starts no thread before it forks. A worker trains one student after another. It leaves interrupts to the
+parent, and ends when the parent ends, for any reason.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import RunError
+from distill_worker.experiments.engines import training
+from distill_worker.experiments.engines.tasks import RETRIES, Outcome, Task
+
+_CONTEXT: Final = multiprocessing.get_context("forkserver")
+
+
+class LocalProcesses:
+    """Trains `slots` students at the same time, each in a process of its own. With CUDA, GPUs are dealt in turn."""
+
+    def __init__(self, slots: int, note: Callable[[str], None]) -> None:
+        self.slots = slots
+        self._note = note
+
+    def check(self, config: RunConfig) -> None:
+        """Nothing: this process has made every check already."""
+
+    def outcomes(self, tasks: Sequence[Task], inputs: Path) -> Generator[tuple[int, Outcome]]:
+        """See `Engine.outcomes`."""
+        _CONTEXT.set_forkserver_preload([training.__name__])
+        waiting, deaths = deque(range(len(tasks))), Counter[int]()
+        workers: dict[Connection, _Worker] = {}
+
+        def train_next(worker: _Worker) -> None:
+            if waiting:
+                workers[worker.connection] = worker
+                worker.train(waiting.popleft(), tasks)
+            else:
+                workers.pop(worker.connection).end()
+
+        try:
+            for slot in range(min(self.slots, len(tasks))):
+                train_next(_Worker.started(slot, inputs))
+            while workers:
+                for connection in wait(list(workers)):
+                    worker = workers[connection]  # type: ignore[index]
+                    reply = worker.reply()
+                    if reply is None:
+                        del workers[worker.connection]
+                        deaths[worker.task] += 1
+                        self._note(_death(tasks[worker.task], worker.process, deaths[worker.task]))
+                        waiting.appendleft(worker.task)
+                        train_next(_Worker.started(worker.slot, inputs))
+                    else:
+                        outcome, task = training.outcome_of(reply), worker.task
+                        train_next(worker)
+                        yield task, outcome
+        finally:
+            for worker in workers.values():
+                worker.kill()
+
+
+@dataclass
+class _Worker:
+    slot: int
+    process: ForkServerProcess
+    connection: Connection
+    task: int = -1
+    """The position of the task in training."""
+
+    @classmethod
+    def started(cls, slot: int, inputs: Path) -> "_Worker":
+        ours, theirs = _CONTEXT.Pipe()
+        process = _CONTEXT.Process(target=_work, args=(theirs, inputs, slot), daemon=True)
+        process.start()
+        theirs.close()  # so that the death of the worker ends the connection
+        return cls(slot, process, ours)
+
+    def train(self, task: int, tasks: Sequence[Task]) -> None:
+        self.task = task
+        with suppress(OSError):  # it died: its reply is None
+            self.connection.send(tasks[task])
+
+    def reply(self) -> training.Reply | None:
+        """The reply to the task; None if the worker died."""
+        try:
+            reply: training.Reply = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            self.connection.close()
+            return None
+        return reply
+
+    def end(self) -> None:
+        """Let the worker end: it has no task."""
+        self.connection.close()
+
+    def kill(self) -> None:
+        """Kill the worker, and wait until its run directory is free."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def _work(connection: Connection, inputs: Path, slot: int) -> None:
+    _follow_the_parent()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(slot % torch.cuda.device_count())
+    with suppress(EOFError, OSError):  # the parent has no more tasks
+        while True:
+            connection.send(training.reply_of(connection.recv(), inputs))
+
+
+def _death(task: Task, process: BaseProcess, deaths: int) -> str:
+    """The note on the death of a worker. Raises `RunError` if its task may not be done again."""
+    code = process.exitcode or 0
+    ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+    cause = "; this machine may lack memory for so many students, see compare.jobs" if code == -signal.SIGKILL else ""
+    if deaths > RETRIES:
+        raise RunError(
+            f"{task.label}: expected a worker that trains to the end, got {deaths} that did not; the last one {ended}"
+            f"{cause}. The same command resumes from the last checkpoint, and what was bought is in the cache"
+        )
+    return f"{task.label}: its worker {ended}; another one resumes from the last checkpoint{cause}"
+
+
+def _follow_the_parent() -> None:
+    """Leave interrupts to the parent process, and end when it ends, for any reason."""
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to its children too
+        signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

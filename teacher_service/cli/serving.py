@@ -1,0 +1,39 @@
+"""What `serve` does: open the model and the ledger, listen, and serve until a signal."""
+
+import structlog
+
+from shared.exit_status import ExitStatus
+from shared.weights import WeightsError
+from teacher_service.api.server import address, listen, serve_on
+from teacher_service.app import create_app
+from teacher_service.cli.console import explained_errors, fail, log_to_stderr, shown
+from teacher_service.database.engine import ledger_exists, open_database
+from teacher_service.models import open_teacher
+from teacher_service.settings import Settings
+
+
+def serve(settings: Settings) -> None:
+    """Serve a model until SIGTERM, SIGINT or SIGHUP. Prints the address once the service listens."""
+    log_to_stderr(settings.log_level, settings.log_format)
+    try:
+        teacher = open_teacher(settings)
+    except WeightsError as error:
+        fail(str(error), ExitStatus.UNUSABLE_FILE)
+    except ValueError as error:
+        fail(str(error))
+    with explained_errors(settings):
+        is_new = not ledger_exists(settings.ledger)
+        open_database(settings.ledger).dispose()
+    try:
+        listener = listen(settings.host, settings.port)
+    except OSError as error:
+        fail(
+            f"{settings.host}:{settings.port}: cannot listen on it ({error.strerror or error}); choose another --port "
+            "or --host"
+        )
+    logger = structlog.get_logger(__name__)
+    if is_new:
+        logger.info("ledger_created", ledger=shown(settings.ledger))
+    logger.info("serving", model=settings.model_name, version=teacher.fingerprint, device=teacher.device)
+    print(address(listener), flush=True)
+    serve_on(listener, create_app(settings, teacher), settings.drain_seconds)
