@@ -53,6 +53,9 @@ class Training(Section):
     learning_rate: float = Field(default=0.05, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
+    batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
+    """On several ranks: batch normalisation by the statistics of the whole batch, as in one process, or on each rank by
+    those of its own rows. Part of the identity of a run on several ranks."""
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between two checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

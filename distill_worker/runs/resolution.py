@@ -15,14 +15,25 @@ from distill_worker.config.run_identity import trained_before
 from distill_worker.config.training_section import AUTO
 from distill_worker.errors import ConfigError
 from distill_worker.training.precision import FLOAT32, automatic_precision
+from distill_worker.training.ranks.launch import launch
 from distill_worker.training.run_directory import RunDirectory
 
 
 def device_of(name: str) -> torch.device:
-    """The device for a value of `training.device` on this machine. Raises `ConfigError`."""
+    """The device for a value of `training.device` on this machine; a rank's own. Raises `ConfigError`."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError('training.device: expected a CUDA device, got none; use "auto" or "cpu"')
-    return _device(name)
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if (started := launch()) is None:
+        return torch.device("cuda")
+    if started.local_rank >= (devices := torch.cuda.device_count()):
+        raise ConfigError(
+            f"training.device: expected a CUDA device for each rank of this machine, got {devices} for rank "
+            f'{started.local_rank} of it; start fewer ranks (torchrun --nproc-per-node), or use "cpu"'
+        )
+    torch.cuda.set_device(started.local_rank)
+    return torch.device("cuda", started.local_rank)
 
 
 def resolved(config: RunConfig, *, fresh: bool = False) -> RunConfig:
@@ -52,7 +63,7 @@ def _resolved(config: RunConfig, began_with: Mapping[str, Any]) -> RunConfig:
     precision: str = training.precision
     memory_format: str = training.memory_format
     if precision == AUTO:
-        precision = began_with.get("precision") or automatic_precision(_device(training.device))
+        precision = began_with.get("precision") or automatic_precision(_kind_of_device(training.device))
     if memory_format == AUTO:
         memory_format = began_with.get("memory_format") or _automatic_format(precision)
     settings = {"precision": precision, "memory_format": memory_format}
@@ -63,7 +74,7 @@ def _automatic_format(precision: str) -> str:
     return "contiguous" if precision == FLOAT32 else "channels_last"
 
 
-def _device(name: str) -> torch.device:
+def _kind_of_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

@@ -14,17 +14,25 @@ from distill_worker.methods.base import LOGITS, Batch
 from distill_worker.methods.objective import Objective
 from distill_worker.methods.representation import FEATURES
 from distill_worker.training.precision import StudentPass
+from distill_worker.training.ranks.group import ALONE, Ranks
+from distill_worker.training.ranks.rows import check_rows, own_rows, whole_parts, whole_rows
 from distill_worker.training.training_set import BatchOrder, TrainingSet
 
 
 class Batches:
-    """The batches of one run. Queried samples and pool samples go through the student in one forward pass."""
+    """The batches of one run. Queried samples and pool samples go through the student in one forward pass.
 
-    def __init__(self, data: TrainingSet, batch_size: int, seed: int) -> None:
+    Every rank draws the whole batch, passes its own rows through the student, and gets the outputs of all.
+    """
+
+    def __init__(self, data: TrainingSet, batch_size: int, seed: int, ranks: Ranks = ALONE) -> None:
+        self._ranks = ranks
         self.generator = torch.Generator(data.images.device).manual_seed(seed)
         self._data = data
         self._order = BatchOrder(len(data), batch_size, self.generator)
         self._pool_order = None if data.pool is None else BatchOrder(len(data.pool.images), batch_size, self.generator)
+        for samples in (len(data), *([] if data.pool is None else [len(data.pool.images)])):
+            check_rows(ranks, min(batch_size, samples))
 
     def next(self, student: StudentPass, objective: Objective, step: int) -> Batch:
         """Draw a batch and compute the student's outputs on it."""
@@ -37,14 +45,19 @@ class Batches:
         if mixture is not None:
             images, probabilities, labels = mixture.images(images), mixture.probabilities(probabilities), None
             targets = {kind: mixture.log_probabilities(outputs) for kind, outputs in targets.items()}
-        inputs = [data.preprocessing.normalised(images)]
+        inputs = [images]
         pool_labels = self._add_pool(inputs)
-        logits, features = student(torch.cat(inputs))
+        own = [data.preprocessing.normalised(own_rows(self._ranks, part)) for part in inputs]
+        logits, features = student(torch.cat(own))
         _check_classes(logits, probabilities)
-        parts = torch.split(logits, [len(part) for part in inputs])
+        parts = whole_parts(self._ranks, logits, [len(part) for part in inputs])
+        queried = len(own[0])
         return Batch(
             student={LOGITS: parts[0]}
-            | {FEATURES + layer: values[: len(chosen)] for layer, values in features.items()},
+            | {
+                FEATURES + layer: whole_rows(self._ranks, values[:queried], len(chosen))
+                for layer, values in features.items()
+            },
             teacher=targets,
             label_probabilities=probabilities,
             labels=labels,
@@ -83,9 +96,8 @@ class Batches:
         if pool is None or self._pool_order is None:
             return None
         chosen = self._pool_order.next_batch()
-        for _ in range(2 if pool.labels is None else 1):
-            view = self._data.preprocessing.augmented(pool.images[chosen], self.generator)
-            inputs.append(self._data.preprocessing.normalised(view))
+        views = 2 if pool.labels is None else 1
+        inputs += [self._data.preprocessing.augmented(pool.images[chosen], self.generator) for _ in range(views)]
         return None if pool.labels is None else pool.labels[chosen]
 
 

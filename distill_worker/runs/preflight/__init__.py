@@ -238,5 +238,5 @@ def _check_identity(lesson: Lesson) -> None:
     run, training = lesson.run, lesson.run.training
     if not run.trains:
         return
-    identity = identity_of(training, run.samples, teacher_facts(lesson.teacher_id, lesson.teacher))
+    identity = identity_of(training, run.samples, teacher_facts(lesson.teacher_id, lesson.teacher), ranks=run.ranks)
     RunDirectory(training.output.directory).check(identity, fresh=run.fresh)
