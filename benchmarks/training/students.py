@@ -19,8 +19,8 @@ from torch.nn.functional import cross_entropy, one_hot
 from benchmarks.training.turns import Subject
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
-from distill_worker.methods.base import LOGITS, Method, Setting
-from distill_worker.methods.objective import Objective
+from distill_worker.methods.base import LOGITS, Method
+from distill_worker.methods.terms import Objective, Setting
 from distill_worker.training.loop import train
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import TrainingSet

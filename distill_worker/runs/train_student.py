@@ -13,9 +13,10 @@ from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.data.selection.features import penultimate
 from distill_worker.errors import ConfigError
-from distill_worker.methods import Objective, Setting, method_name, why_not_on, why_not_with
+from distill_worker.methods import method_name, why_not_on, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
+from distill_worker.methods.terms import Objective, Setting
 from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import first_student, identity_of, target_facts
 from distill_worker.runs.samples import Samples, preprocessing

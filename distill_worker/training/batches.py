@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.methods.base import LOGITS, Batch
-from distill_worker.methods.objective import Objective
+from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
+from distill_worker.methods.terms import Batch, Objective
 from distill_worker.training.precision import StudentPass
 from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.ranks.rows import check_rows, own_rows, whole_parts, whole_rows

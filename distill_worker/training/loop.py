@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from distill_worker.config.training_section import Training
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.methods.objective import Objective
+from distill_worker.methods.terms import Objective
 from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.frozen import frozen_parts, set_training_mode

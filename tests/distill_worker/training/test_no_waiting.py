@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
-from distill_worker.methods import METHODS, Batch, Method, Mixing, Objective, Setting
+from distill_worker.methods import METHODS, Method, Mixing
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.crd import CRD
@@ -24,6 +24,7 @@ from distill_worker.methods.mixup import Mixup
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import CC, PKT, RKD, SP
 from distill_worker.methods.single_sample import CE, DKD, KD
+from distill_worker.methods.terms import Batch, Objective, Setting
 from distill_worker.methods.white_box import AT, VID
 from distill_worker.training.loop import _RunningTraining
 from distill_worker.training.training_set import Pool, TrainingSet
