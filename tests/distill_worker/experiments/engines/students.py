@@ -1,12 +1,15 @@
 """Small students for the tests of engines: a network in a file of its own, on outputs that are drawn, not bought."""
 
+import shutil
+import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pytest
 import torch
 
 from distill_worker.config.load import parse_config
@@ -48,10 +51,11 @@ DIES_ONCE: Final = """if self.steps == 13 and not (HERE / "died").exists():
                 os.kill(os.getpid(), signal.SIGKILL)"""
 """SIGKILL at step 13 of the first training, after the checkpoint of step 10."""
 FAILS: Final = 'raise RuntimeError("broken")'
-HANGS: Final = """(HERE / "hangs").touch()
-            while not (HERE / "go").exists():
-                time.sleep(0.01)"""
-"""Waits in each step until the file `go` exists."""
+HANGS: Final = """if self.steps == 3:
+                (HERE / "hangs").touch()
+                while not (HERE / "go").exists():
+                    time.sleep(0.01)"""
+"""Waits in its third step until the file `go` exists."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,7 @@ class Students:
 
     def config(self, seed: int, directory: Path | None = None) -> RunConfig:
         """The run of one student, in `directory` if it is given."""
-        network = self.folder / "net.py"
-        if not network.exists():
-            network.write_text(_NETWORK.format(event=self.event))
+        network = write_network(self.folder, self.event)
         return parse_config(
             {
                 "data": {"name": "digits"},
@@ -102,6 +104,24 @@ class Students:
             train_student(config, learned_from.samples, *learned_from.bought)
             weights.append((config.output.directory / "student.safetensors").read_bytes())
         return weights
+
+
+def write_network(folder: Path, event: str) -> Path:
+    """The file of a small network, `net.py:Net`."""
+    path = folder / "net.py"
+    if not path.exists():
+        path.write_text(_NETWORK.format(event=event))
+    return path
+
+
+@contextmanager
+def folder_of_ray() -> Iterator[None]:
+    """Put the files of a Ray cluster that is started into a folder, which is removed at the end."""
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # the path of a socket has at most 107 bytes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        yield
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
