@@ -130,7 +130,8 @@ class RayCluster:
             for task_in_training in running:
                 ray.cancel(task_in_training, force=True)
             if not is_shared:
-                self._on_each(_remove, _name_of(inputs), seconds=_CLEAN_SECONDS)
+                with suppress(ConfigError):  # of a machine that is gone
+                    self._on_each(_remove, _name_of(inputs), seconds=_CLEAN_SECONDS)
 
     def _reply(self, done: Any, task: Task) -> Reply:
         """The reply to a task; the files of its run are written into its directory, if they were sent."""
