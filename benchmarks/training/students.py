@@ -40,11 +40,10 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of student logits, teacher logits and labels."""
 
 
-def synthetic_set(samples: int, training: Training) -> TrainingSet:
+def synthetic_set(samples: int, *, channels_last: bool) -> TrainingSet:
     """Noise in CIFAR-100's format with random labels and random teacher logits, the same at every call."""
     numbers = torch.Generator().manual_seed(0)
     labels = torch.randint(CLASSES, (samples,), generator=numbers)
-    channels_last = training.memory_format == "channels_last"
     return TrainingSet(
         images=torch.randint(256, (samples, CHANNELS, SIZE, SIZE), generator=numbers, dtype=torch.uint8),
         label_probabilities=one_hot(labels, CLASSES).to(torch.float32),
@@ -105,7 +104,7 @@ def loop(method: Method, precision: Precision, *, steps: int, samples: int = 500
     training = Training(
         steps=steps, batch_size=BATCH, device="cpu", precision=precision, memory_format=_layout_of(precision)
     )
-    data = synthetic_set(samples, training)
+    data = synthetic_set(samples, channels_last=training.memory_format == "channels_last")
     setting = Setting(num_classes=CLASSES, steps=steps, student_shapes={LOGITS: (CLASSES,)}, targets=data.targets)
     student, objective = placed(network(), training, CPU), Objective([method], setting)
 
