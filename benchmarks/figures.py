@@ -19,6 +19,8 @@ from shared.times import iso
 
 RESULTS = Path(__file__).parent / "results"
 _TABLE_WIDTH = 110
+_BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16")
+"""Names of processors in virtual machines leave this out, and it decides how fast bfloat16 is."""
 
 Figure = dict[str, Any]
 """One line of a suite's file."""
@@ -71,6 +73,12 @@ def write(figure: Figure) -> None:
         file.write(json.dumps(figure) + "\n")
 
 
+def recorded(suite: str) -> list[Figure]:
+    """All figures of a suite's file, from the oldest; none if it has no file."""
+    path = RESULTS / f"{suite}.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
 def misses_target(figure: Figure) -> bool:
     """Whether a figure falls short of its target."""
     target = figure["target"]
@@ -83,9 +91,8 @@ def latest() -> list[Figure]:
     """The last line of every figure in every suite, misses first."""
     found: dict[tuple[str, str], Figure] = {}
     for path in sorted(RESULTS.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            read = json.loads(line)
-            found[read["suite"], read["name"]] = read
+        for figure in recorded(path.stem):
+            found[figure["suite"], figure["name"]] = figure
     return sorted(found.values(), key=lambda figure: (not misses_target(figure), figure["suite"], figure["name"]))
 
 
@@ -97,8 +104,9 @@ def _hardware() -> str:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
+        text = cpuinfo.read_text()
+        names = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
+        model = " with ".join([names[0] if names else model, *(unit for unit in _BFLOAT16_UNITS if unit in text)])
     return f"{os.cpu_count()} x {model}"
 
 

@@ -8,6 +8,7 @@ WorkerError
 ├── RunError              3  a run directory cannot be used
 ├── PlanRefused           5  a purchase was rejected before its next request
 ├── CheckFailed           6  a check reported a difference or damage
+├── RankLost            130  another rank of the same training ended
 └── TeacherError          4  the teacher cannot be used
     ├── TeacherRefused    4  the request was rejected and never charged; a retry would be rejected too
     │   └── QuotaExhausted  5  the quota of the key cannot pay for the request
@@ -72,6 +73,12 @@ class CheckFailed(WorkerError):
     """A check reported a difference or damage."""
 
     exit_status = ExitStatus.DIFFERENCE
+
+
+class RankLost(WorkerError):
+    """Another rank of the same training ended, so this one cannot go on."""
+
+    exit_status = ExitStatus.INTERRUPTED
 
 
 class TeacherError(WorkerError):

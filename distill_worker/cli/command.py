@@ -17,6 +17,7 @@ from distill_worker.cli.commands.training import run, train
 from distill_worker.cli.commands.weights import degrade, evaluate
 from distill_worker.cli.options import ExplainedOptions
 from distill_worker.errors import WorkerError
+from distill_worker.training.ranks.launch import check_alone
 from shared.exit_status import legend
 
 app = typer.Typer(
@@ -43,6 +44,13 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(cache, name="cache")
+
+
+@app.callback()
+def check_ranks(context: typer.Context) -> None:
+    """Let only `train` run in several processes."""
+    if context.invoked_subcommand not in (None, "train"):
+        check_alone(str(context.invoked_subcommand))
 
 
 def main() -> None:

@@ -25,6 +25,11 @@ def say(message: str) -> None:
         notes.print(message, markup=False, soft_wrap=True)
 
 
+def be_silent() -> None:
+    """Print neither notes nor progress from now on, only errors: another process prints them."""
+    notes.quiet = True
+
+
 @contextmanager
 def progress_bar(title: str, total: int | None = None, *, shows_remaining_time: bool = True) -> Iterator[MoveBar]:
     """A bar on standard error, visible from its first move; without a terminal, one line every ten seconds.

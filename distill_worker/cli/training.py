@@ -7,7 +7,7 @@ from typing import Any
 
 from distill_worker.cache import Cache
 from distill_worker.cli import agreed_purchase
-from distill_worker.cli.console import progress_bar, say
+from distill_worker.cli.console import be_silent, progress_bar, say
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import counted
@@ -15,36 +15,28 @@ from distill_worker.methods import method_name
 from distill_worker.runs import classes, preflight
 from distill_worker.runs.held_samples import HeldSamples, check_complete, held_samples
 from distill_worker.runs.purchase import configured_teacher
+from distill_worker.runs.resolution import resolved
 from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.loop import most_steps
+from distill_worker.training.ranks.group import ALONE, Ranks, opened
 
 
 def train(
     config_file: Path, overrides: Sequence[str], *, teacher_id: str | None, held: bool, fresh: bool, as_json: bool
 ) -> None:
-    """Train a student on cached outputs, without a teacher."""
-    config = load_config(config_file, overrides, on_note=say)
-    bought, names = NOTHING_BOUGHT, None
-    if held:
-        with Cache(config.output.cache, if_absent="error") as cache:
-            part = held_samples(config, cache, teacher_id)
-        config, samples, teacher_id = part.config, part.samples, part.teacher_id
-        _say_held(part)
-    else:
-        samples = all_samples(config)
-    if config.needs_teacher:
-        with Cache(config.output.cache, if_absent="error") as cache:
-            output = config.teacher.output
-            teacher_id = teacher_id or configured_teacher(config, samples, cache)
-            owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
-            bought = load_bought(cache, config, samples, owner, kinds)
-            names = cache.class_names(owner)
-    agreed_purchase.say_notes(config, samples, names)
-    _check(config, samples, bought, fresh=fresh)
-    _print_result(config, _train(config, samples, bought, fresh=fresh), as_json=as_json)
+    """Train a student on cached outputs, without a teacher; with the other ranks, if torchrun started several."""
+    with opened() as ranks:
+        if not ranks.is_first:
+            be_silent()
+        with ranks.first_before_others():  # it may write a selection, which the others then read
+            config, samples, bought = _loaded(config_file, overrides, teacher_id=teacher_id, held=held, fresh=fresh)
+        _check(config, samples, bought, fresh=fresh, ranks=ranks)
+        result = _train(config, samples, bought, fresh=fresh, ranks=ranks)
+    if ranks.is_first:
+        _print_result(config, result, as_json=as_json)
 
 
 def run(
@@ -58,7 +50,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Plan, buy what is not cached, train and evaluate, in as many rounds as the configuration says."""
-    config = load_config(config_file, overrides, on_note=say)
+    config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
 
     def buy(selected: SelectedSamples) -> Bought:
@@ -82,10 +74,34 @@ def run(
     _print_result(config, run_in_rounds(config, buy=buy, train=train), as_json=as_json)
 
 
-def _check(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> None:
+def _loaded(
+    config_file: Path, overrides: Sequence[str], *, teacher_id: str | None, held: bool, fresh: bool
+) -> tuple[RunConfig, Samples, Bought]:
+    """The run, its samples, and the outputs that are bought for them."""
+    config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
+    bought, names = NOTHING_BOUGHT, None
+    if held:
+        with Cache(config.output.cache, if_absent="error") as cache:
+            part = held_samples(config, cache, teacher_id)
+        config, samples, teacher_id = part.config, part.samples, part.teacher_id
+        _say_held(part)
+    else:
+        samples = all_samples(config)
+    if config.needs_teacher:
+        with Cache(config.output.cache, if_absent="error") as cache:
+            output = config.teacher.output
+            teacher_id = teacher_id or configured_teacher(config, samples, cache)
+            owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
+            bought = load_bought(cache, config, samples, owner, kinds)
+            names = cache.class_names(owner)
+    agreed_purchase.say_notes(config, samples, names)
+    return config, samples, bought
+
+
+def _check(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, ranks: Ranks) -> None:
     """Check everything but the teacher, which is not contacted."""
     selected = SelectedSamples(samples, rounds=config.budget.rounds, later=0, teacher_id=bought.teacher_id)
-    checked_run = preflight.Run(config, lambda: selected, trains=True, fresh=fresh)
+    checked_run = preflight.Run(config, lambda: selected, trains=True, fresh=fresh, ranks=ranks.size)
     preflight.check_run(checked_run)
     shapes = {kind: outputs.shape[1:] for kind, outputs in bought.targets.items()}
     preflight.check_lesson(preflight.Lesson(checked_run, shapes, bought.teacher_id, bought.class_order))
@@ -97,7 +113,7 @@ def _say_held(part: HeldSamples) -> None:
     say(f"training on {n} of {counted(part.wanted, 'sample')}, those in the cache{others}")
 
 
-def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) -> dict[str, Any]:
+def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, ranks: Ranks = ALONE) -> dict[str, Any]:
     for line in classes.doubts(config, samples, bought.targets, bought.class_order):
         say(line)
     with progress_bar(
@@ -110,6 +126,7 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool) 
             progress=lambda step, loss: move(step, f"loss {loss:.4f}"),
             fresh=fresh,
             note=say,
+            ranks=ranks,
         )
 
 

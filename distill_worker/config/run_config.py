@@ -69,9 +69,10 @@ _NOT_IN_IDENTITY: Final[Any] = {
     "data": {"root", "path", "classes"},
     "student": {"network_file"},
     "budget": {"features"},
-    "training": {"checkpoint_every"},
+    "training": {"checkpoint_every", "batch_norm"},
 }
-"""Settings that change a result only through the samples and the teacher's outputs, which are identified themselves."""
+"""Settings that change a result only through the samples and the teacher's outputs, which are identified themselves.
+`batch_norm` counts on several ranks alone: see `runs/run_facts.py`."""
 
 
 class RunConfig(Section):

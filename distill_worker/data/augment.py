@@ -12,7 +12,7 @@ def augment(images: Tensor, *, crop_padding: int, horizontal_flip: bool, generat
         images: uint8 `[batch, channels, height, width]`, on any device.
         crop_padding: pixels on every side; 0 crops nothing.
         horizontal_flip: whether to flip at all.
-        generator: on the CPU, so that every device draws the same.
+        generator: on the images' device, so that no draw is waited for.
 
     Returns:
         Like `images`; a new tensor, unless both are off.
@@ -21,13 +21,13 @@ def augment(images: Tensor, *, crop_padding: int, horizontal_flip: bool, generat
         return images
     batch, _, height, width = images.shape
     device = images.device
-    top, left = torch.randint(0, 2 * crop_padding + 1, (2, batch, 1), generator=generator)
-    rows = (top + torch.arange(height)).to(device)
-    columns = left + torch.arange(width)
+    top, left = torch.randint(0, 2 * crop_padding + 1, (2, batch, 1), generator=generator, device=device)
+    rows = top + torch.arange(height, device=device)
+    columns = left + torch.arange(width, device=device)
     if horizontal_flip:
-        flipped = torch.rand(batch, 1, generator=generator) < 0.5
+        flipped = torch.rand(batch, 1, generator=generator, device=device) < 0.5
         columns = torch.where(flipped, columns.flip(1), columns)
     padded = pad(images, (crop_padding,) * 4)
     samples = torch.arange(batch, device=device)[:, None, None]
     # Indices on both sides of a slice put the channels last; they are moved back.
-    return padded[samples, :, rows[:, :, None], columns.to(device)[:, None, :]].permute(0, 3, 1, 2)
+    return padded[samples, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

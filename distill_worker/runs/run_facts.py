@@ -22,19 +22,23 @@ from shared.networks.draws import draws_from
 from shared.networks.outputs import check_network
 
 
-def identity_of(config: RunConfig, samples: Samples, facts: dict[str, Any]) -> RunIdentity:
+def identity_of(config: RunConfig, samples: Samples, facts: dict[str, Any], *, ranks: int = 1) -> RunIdentity:
     """The identity of a run.
 
     Args:
         config: the run.
         samples: of the run.
         facts: about the teacher's outputs, JSON-able.
+        ranks: how many processes train the student together.
 
     Raises:
         ConfigError: the code of the network cannot be read, or the network cannot be built.
     """
     identity = config.identity | {"samples": samples.digest(), **facts}
-    return identity.with_later_facts(_data_facts(config, samples) | _code_facts(config, samples.dataset))
+    identity = identity.with_later_facts(_data_facts(config, samples) | _code_facts(config, samples.dataset))
+    if ranks == 1:  # as in every run of an earlier version
+        return identity.with_later_facts({"ranks": 1, "batch_norm": "synchronised"})
+    return identity | {"ranks": ranks, "batch_norm": config.training.batch_norm}
 
 
 def first_student(config: RunConfig, dataset: Dataset) -> nn.Module:

@@ -2,23 +2,28 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.training_section import Training
 from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.data.selection.features import penultimate
 from distill_worker.errors import ConfigError
-from distill_worker.methods import Objective, Setting, method_name, why_not_on, why_not_with
+from distill_worker.methods import method_name, why_not_on, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
+from distill_worker.methods.terms import Objective, Setting
+from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import first_student, identity_of, target_facts
 from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps, train
 from distill_worker.training.network_errors import training_errors
+from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.run_directory import Note, RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from distill_worker.training.training_set import TrainingSet
@@ -37,8 +42,11 @@ def train_student(
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
     note: Note = lambda _line: None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train the configured student, or resume from its run directory, and return the result, JSON-able.
+
+    Of several ranks, rank 0 alone uses the directory and evaluates; all return its result.
 
     Args:
         config: the run.
@@ -49,11 +57,14 @@ def train_student(
         progress: called with the step and the loss whenever they are logged.
         fresh: first move an earlier run aside, to a folder in the same directory.
         note: shows where an earlier run was moved to.
+        ranks: the processes that train the student together; each must have the same run.
 
     Raises:
-        ConfigError: a method cannot learn from the bought outputs, or this machine lacks the device.
+        ConfigError: a method cannot learn from the bought outputs, this machine lacks the device, or the ranks differ.
+        RankLost: another rank ended.
         WorkerError: see `to_teacher_logits`; RunError: see `RunDirectory`.
     """
+    config = resolved(config, fresh=fresh)
     training = config.training
     classes = len(samples.dataset.class_names)
     teacher = to_teacher_logits(
@@ -64,44 +75,52 @@ def train_student(
     device = device_of(training.device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
-    identity = identity_of(config, samples, teacher_facts(teacher_id, teacher))
+    identity = identity_of(config, samples, teacher_facts(teacher_id, teacher), ranks=ranks.size)
     identity = identity.with_later_facts(target_facts(teacher.targets))
-    if not fresh and (finished := directory.result_of(identity)) is not None:
+    ranks.check_alike({**identity.values, "training": training.model_dump(mode="json")})
+    finished = ranks.from_first(lambda: None if fresh else directory.result_of(identity))
+    if finished is not None:
         return finished
-    with directory.opened(identity, fresh=fresh, note=note):
-        if (finished := directory.result()) is not None:
+    with directory.opened(identity, fresh=fresh, note=note) if ranks.is_first else nullcontext():
+        if (finished := ranks.from_first(directory.result)) is not None:
             return finished
         started = time.perf_counter()
         data = training_set(config, samples, teacher.targets, device)
         network, objective = initialised(config, samples.dataset, data)
-        if training.channels_last:
-            network = network.to(memory_format=torch.channels_last)
-        best = train(network.to(device), objective.to(device), data, training, directory, progress)
-        weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
-        test = samples.dataset.test
-        correct = _count(network, data, test.images.to(device), test.labels.to(device))
-        result = {
-            "method": "+".join(method_name(method) for method in config.methods),
-            "track": config.track,
-            "data": samples.dataset.name,
-            "network": config.student.network,
-            "n": len(samples.chosen),
-            "calls": len(samples.wanted) if config.needs_teacher else 0,
-            "protocol": training.protocol,
-            "seed": training.seed,
-            "steps": most_steps(training, len(data)),
-            "teacher_id": teacher_id,
-            "teacher_output": teacher.output,
-            "completion": teacher.rule,
-            "accuracy": correct / len(test.labels),
-            "correct": correct,
-            "test_samples": len(test.labels),
-            "best_validation": _best(best, network, data, test),
-            "seconds": round(time.perf_counter() - started, 3),
-            "device": str(device),
-        }
-        directory.finish(weights, result)
-        return result
+        network = placed(network, training, device)
+        best = train(network, objective.to(device), data, training, directory, progress, ranks=ranks)
+
+        def finish() -> dict[str, Any]:
+            weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
+            test = samples.dataset.test
+            correct = _count(network, data, test.images.to(device), test.labels.to(device))
+            result = {
+                "method": "+".join(method_name(method) for method in config.methods),
+                "track": config.track,
+                "data": samples.dataset.name,
+                "network": config.student.network,
+                "n": len(samples.chosen),
+                "calls": len(samples.wanted) if config.needs_teacher else 0,
+                "protocol": training.protocol,
+                "seed": training.seed,
+                "steps": most_steps(training, len(data)),
+                "teacher_id": teacher_id,
+                "teacher_output": teacher.output,
+                "completion": teacher.rule,
+                "accuracy": correct / len(test.labels),
+                "correct": correct,
+                "test_samples": len(test.labels),
+                "best_validation": _best(best, network, data, test),
+                "seconds": round(time.perf_counter() - started, 3),
+                "device": str(device),
+                "precision": training.precision,
+                "memory_format": training.memory_format,
+                **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
+            }
+            directory.finish(weights, result)
+            return result
+
+        return ranks.from_first(finish)
 
 
 def _best(best: BestWeights | None, network: torch.nn.Module, data: TrainingSet, test: Split) -> dict[str, Any] | None:
@@ -172,6 +191,13 @@ def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple
         return network, Objective(config.methods, setting)
 
 
+def placed(network: torch.nn.Module, training: Training, device: torch.device) -> torch.nn.Module:
+    """The network on the device that trains, in the memory format of the training."""
+    if training.memory_format == "channels_last":
+        network = network.to(memory_format=torch.channels_last)
+    return network.to(device)
+
+
 def card_of(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
     """The description that goes into the student's weights file."""
     channels, height, width = dataset.image_shape
@@ -207,10 +233,3 @@ def check_methods(config: RunConfig, *, num_classes: int, samples: int) -> None:
     batch = min(config.training.batch_size, samples)
     if (reason := why_not_on(config.methods, num_classes=num_classes, batch=batch)) is not None:
         raise ConfigError(f"method: {reason}")
-
-
-def device_of(name: str) -> torch.device:
-    """The device for a value of `training.device` on this machine. Raises `ConfigError`."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError('training.device: expected a CUDA device, got none; use "auto" or "cpu"')
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

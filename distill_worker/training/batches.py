@@ -1,34 +1,42 @@
 """Training batches: drawn, augmented, mixed if the method mixes, and passed through the student.
 
-Invariant: all randomness of a run comes from one generator, so its state and that of the orders are enough to resume.
+Invariant: all randomness of a run comes from one generator, on the device that trains, so its state and that of the
+orders are enough to resume there. The CPU and a GPU draw different numbers.
 """
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill_worker.errors import ConfigError
-from distill_worker.methods.base import LOGITS, Batch
-from distill_worker.methods.objective import Objective
+from distill_worker.errors import ConfigError, RunError
+from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
+from distill_worker.methods.terms import Batch, Objective
+from distill_worker.training.precision import StudentPass
+from distill_worker.training.ranks.group import ALONE, Ranks
+from distill_worker.training.ranks.rows import check_rows, own_rows, whole_parts, whole_rows
 from distill_worker.training.training_set import BatchOrder, TrainingSet
-from shared.networks.taps import forward_with_features
 
 
 class Batches:
-    """The batches of one run. Queried samples and pool samples go through the student in one forward pass."""
+    """The batches of one run. Queried samples and pool samples go through the student in one forward pass.
 
-    def __init__(self, data: TrainingSet, batch_size: int, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+    Every rank draws the whole batch, passes its own rows through the student, and gets the outputs of all.
+    """
+
+    def __init__(self, data: TrainingSet, batch_size: int, seed: int, ranks: Ranks = ALONE) -> None:
+        self._ranks = ranks
+        self.generator = torch.Generator(data.images.device).manual_seed(seed)
         self._data = data
         self._order = BatchOrder(len(data), batch_size, self.generator)
         self._pool_order = None if data.pool is None else BatchOrder(len(data.pool.images), batch_size, self.generator)
+        for samples in (len(data), *([] if data.pool is None else [len(data.pool.images)])):
+            check_rows(ranks, min(batch_size, samples))
 
-    def next(self, network: nn.Module, objective: Objective, step: int) -> Batch:
+    def next(self, student: StudentPass, objective: Objective, step: int) -> Batch:
         """Draw a batch and compute the student's outputs on it."""
-        data, device = self._data, self._data.images.device
-        chosen = self._order.next_batch().to(device)
+        data, chosen = self._data, self._order.next_batch()
         images = data.preprocessing.augmented(data.images[chosen], self.generator)
         targets = {kind: outputs[chosen] for kind, outputs in data.targets.items()}
         probabilities = data.label_probabilities[chosen]
@@ -37,14 +45,19 @@ class Batches:
         if mixture is not None:
             images, probabilities, labels = mixture.images(images), mixture.probabilities(probabilities), None
             targets = {kind: mixture.log_probabilities(outputs) for kind, outputs in targets.items()}
-        inputs = [data.preprocessing.normalised(images)]
+        inputs = [images]
         pool_labels = self._add_pool(inputs)
-        logits, features = forward_with_features(network, torch.cat(inputs), objective.student_layers)
+        own = [data.preprocessing.normalised(own_rows(self._ranks, part)) for part in inputs]
+        logits, features = student(torch.cat(own))
         _check_classes(logits, probabilities)
-        parts = torch.split(logits, [len(part) for part in inputs])
+        parts = whole_parts(self._ranks, logits, [len(part) for part in inputs])
+        queried = len(own[0])
         return Batch(
             student={LOGITS: parts[0]}
-            | {FEATURES + layer: values[: len(chosen)] for layer, values in features.items()},
+            | {
+                FEATURES + layer: whole_rows(self._ranks, values[:queried], len(chosen))
+                for layer, values in features.items()
+            },
             teacher=targets,
             label_probabilities=probabilities,
             labels=labels,
@@ -61,7 +74,17 @@ class Batches:
         return {"generator": self.generator.get_state(), "order": self._order.state(), "pool_order": pool}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore the state from a checkpoint."""
+        """Restore the state from a checkpoint.
+
+        Raises:
+            RunError: the checkpoint is of a run on another kind of device.
+        """
+        if state["generator"].shape != self.generator.get_state().shape:
+            raise RunError(
+                f"training.device: expected the kind of device that the checkpoint's random numbers are from, got "
+                f"{self.generator.device.type}, which draws others; set training.device to the device that the run "
+                "began on, or start again with --fresh"
+            )
         self.generator.set_state(state["generator"])
         self._order.restore(state["order"])
         if self._pool_order is not None:
@@ -72,10 +95,9 @@ class Batches:
         pool = self._data.pool
         if pool is None or self._pool_order is None:
             return None
-        chosen = self._pool_order.next_batch().to(pool.images.device)
-        for _ in range(2 if pool.labels is None else 1):
-            view = self._data.preprocessing.augmented(pool.images[chosen], self.generator)
-            inputs.append(self._data.preprocessing.normalised(view))
+        chosen = self._pool_order.next_batch()
+        views = 2 if pool.labels is None else 1
+        inputs += [self._data.preprocessing.augmented(pool.images[chosen], self.generator) for _ in range(views)]
         return None if pool.labels is None else pool.labels[chosen]
 
 

@@ -11,6 +11,8 @@ from shared.networks.outputs import logits_of
 from shared.normalise import normalise
 
 _BATCH_SIZE = 500
+_PIXELS_ON_A_GPU = 4096 * 32 * 32
+"""A GPU takes larger batches of small images: with few it waits for each to be launched."""
 _SEED = 0
 """For the networks that draw even in evaluation mode."""
 
@@ -31,14 +33,21 @@ def count_correct(
     generators stay as they were.
     """
     network.eval()
-    correct = 0
+    correct = torch.zeros((), dtype=torch.int64, device=labels.device)
+    size = _batch_size(images)
     with draws_from(_SEED), torch.inference_mode():
-        for start in range(0, len(images), _BATCH_SIZE):
-            batch = images[start : start + _BATCH_SIZE]
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
             logits = logits_of(network(normalise(batch, mean, std, size=resize)))
             if degradation is not None:
                 logits = torch.from_numpy(degrade(logits.float().cpu().numpy(), batch.cpu().numpy(), degradation)).to(
                     labels.device
                 )
-            correct += int((logits.argmax(dim=1) == labels[start : start + _BATCH_SIZE]).sum())
-    return correct
+            correct += (logits.argmax(dim=1) == labels[start : start + size]).sum()
+    return int(correct)
+
+
+def _batch_size(images: Tensor) -> int:
+    if not images.is_cuda:
+        return _BATCH_SIZE
+    return max(_BATCH_SIZE, _PIXELS_ON_A_GPU // images.shape[2:].numel())

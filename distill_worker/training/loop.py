@@ -3,12 +3,13 @@
 Invariant: on the CPU, a run that was killed and resumed ends with the same bits as one that was not, if all that
 changes in its network during training is in parameters and buffers: a checkpoint holds nothing else of it. All
 randomness of a run comes from its seed, also what the network's own code draws from the global generators; when the
-training ends, these are as they were before.
+training ends, these are as they were before. Several ranks take every step, and every decision, together.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -17,11 +18,15 @@ from torch import Tensor, nn
 
 from distill_worker.config.training_section import Training
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.methods.objective import Objective
+from distill_worker.methods.terms import Objective
 from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.frozen import frozen_parts, set_training_mode
 from distill_worker.training.network_errors import training_errors
+from distill_worker.training.precision import StudentPass, loss_scaler
+from distill_worker.training.ranks.batch_norm import synchronised
+from distill_worker.training.ranks.group import ALONE, Ranks
+from distill_worker.training.ranks.network import follow_first, sum_gradients
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.schedule import Patience, cosine_rate, one_cycle_rate
 from distill_worker.training.training_set import TrainingSet
@@ -57,8 +62,12 @@ def train(
     training: Training,
     directory: RunDirectory,
     progress: Progress = lambda _step, _loss: None,
+    *,
+    ranks: Ranks = ALONE,
 ) -> BestWeights | None:
-    """Train `network` in place, from the directory's checkpoint if it has one.
+    """Train `network` in place, from the directory's checkpoint if it has one. Rank 0 alone uses the directory.
+
+    A precision or memory format in `training` that is `auto` must be resolved before: here it counts as float32.
 
     Returns:
         The best weights by validation accuracy, or None without validation samples. `network` keeps the last ones.
@@ -66,17 +75,24 @@ def train(
     Raises:
         ConfigError: the loss is not finite, or the network fails.
         RunError: the directory cannot be used.
+        RankLost: another rank ended.
     """
-    run = _RunningTraining(network, objective, data, training)
-    with draws_from(_seed_of_draws(training.seed)):
-        _train_to_the_end(run, data, training, directory, progress)
+    run = _RunningTraining(network, objective, data, training, ranks)
+    is_whole = training.batch_norm == "synchronised"
+    with draws_from(_seed_of_draws(training.seed, ranks.rank)), synchronised(network, ranks if is_whole else ALONE):
+        _train_to_the_end(run, data, training, directory, progress, ranks)
     return run.best
 
 
 def _train_to_the_end(
-    run: "_RunningTraining", data: TrainingSet, training: Training, directory: RunDirectory, progress: Progress
+    run: "_RunningTraining",
+    data: TrainingSet,
+    training: Training,
+    directory: RunDirectory,
+    progress: Progress,
+    ranks: Ranks,
 ) -> None:
-    state = directory.load_checkpoint()
+    state = ranks.from_first(directory.load_checkpoint)
     if state is not None:
         try:
             run.restore(state)
@@ -85,7 +101,8 @@ def _train_to_the_end(
                 f"{directory.path / 'checkpoint.pt'}: expected a checkpoint of this run, got another file; delete it "
                 "to start again"
             ) from error
-    directory.drop_metrics_after(run.steps_done)
+    if ranks.is_first:
+        directory.drop_metrics_after(run.steps_done)
     last = most_steps(training, len(data))
     log_every = max(1, last // _LOGGED_STEPS) if training.protocol == "steps" else run.epoch_steps
     run.set_training_mode()
@@ -93,7 +110,7 @@ def _train_to_the_end(
         with training_errors(f"the network to take step {run.steps_done + 1}"):
             terms = run.step()
         if run.steps_done % log_every == 0 or run.steps_done == last:
-            values = {name: float(term.detach()) for name, term in terms.items()}
+            values = ranks.from_first(partial(_values, terms))
             loss = sum(values.values())
             if not math.isfinite(loss):
                 raise ConfigError(
@@ -102,11 +119,14 @@ def _train_to_the_end(
                 )
             accuracy = run.validation_accuracy
             validation = {} if accuracy is None else {"validation_accuracy": accuracy}
-            directory.log({"step": run.steps_done, "loss": loss, **values, **validation, "learning_rate": run.rate})
+            if ranks.is_first:
+                directory.log({"step": run.steps_done, "loss": loss, **values, **validation, "learning_rate": run.rate})
             with kept_draws():
                 progress(run.steps_done, loss)
         if run.steps_done % training.checkpoint_every == 0 and run.steps_done < last:
-            directory.save_checkpoint(run.state())
+            state = run.state()
+            if ranks.is_first:
+                directory.save_checkpoint(state)
 
 
 def take_first_step(network: nn.Module, objective: Objective, data: TrainingSet, training: Training) -> None:
@@ -119,20 +139,31 @@ def take_first_step(network: nn.Module, objective: Objective, data: TrainingSet,
 class _RunningTraining:
     """A training between two steps. `state` and `restore` convert it to and from a checkpoint."""
 
-    def __init__(self, network: nn.Module, objective: Objective, data: TrainingSet, training: Training) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        data: TrainingSet,
+        training: Training,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self._ranks = ranks
         self._network = network
         self._objective = objective
         self._data = data
         self._training = training
         self._frozen = frozen_parts(network)
-        self._batches = Batches(data, training.batch_size, training.seed)
+        self._batches = Batches(data, training.batch_size, training.seed, ranks)
         # The parameters of a method (a projection, a variance) are trained with the student.
         self._optimizer = torch.optim.SGD(
             [*network.parameters(), *objective.parameters()],
             lr=training.learning_rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
+            fused=True if data.images.is_cuda else None,  # on the CPU its last bits differ
         )
+        self._student = StudentPass(network, objective.student_layers, training.precision)
+        self._scaler = loss_scaler(training.precision, data.images.device)
         self.patience = Patience(training.patience_epochs)
         self.epoch_steps = _epoch_steps(training, len(data))
         self._validate_every = self.epoch_steps
@@ -149,11 +180,14 @@ class _RunningTraining:
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate
         terms: dict[str, Tensor] = self._objective(
-            self._batches.next(self._network, self._objective, self.steps_done + 1)
+            self._batches.next(self._student, self._objective, self.steps_done + 1)
         )
         self._optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
+        self._scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
+        sum_gradients(self._ranks, self._network, self._objective)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        follow_first(self._ranks, self._network)
         self.steps_done += 1
         last = self.steps_done == most_steps(self._training, len(self._data))
         if self._data.validation is not None and (self.steps_done % self._validate_every == 0 or last):
@@ -164,13 +198,17 @@ class _RunningTraining:
         set_training_mode(self._network, self._frozen)
 
     def state(self) -> dict[str, Any]:
+        """What a checkpoint holds. Every rank must ask for it, because each draws from generators of its own."""
+        draws, *others = self._ranks.gathered(generator_states())
         return {
             "step": self.steps_done,
             "network": self._network.state_dict(),
             "objective": self._objective.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
             "batches": self._batches.state(),
-            "draws": generator_states(),
+            "draws": draws,
+            "draws_of_other_ranks": others,
             "patience": self.patience.state(),
             "best": None if self.best is None else vars(self.best),
             "validation_accuracy": self.validation_accuracy,
@@ -180,9 +218,10 @@ class _RunningTraining:
         self._network.load_state_dict(state["network"])
         self._objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state.get("scaler", {}))  # the checkpoints of earlier versions have none
         self._batches.restore(state["batches"])
         if "draws" in state:  # the checkpoints of earlier versions have none
-            set_generator_states(state["draws"])
+            set_generator_states([state["draws"], *state.get("draws_of_other_ranks", ())][self._ranks.rank])
         self.patience.restore(state["patience"])
         self.best = None if state["best"] is None else BestWeights(**state["best"])
         self.validation_accuracy = state["validation_accuracy"]
@@ -197,7 +236,9 @@ class _RunningTraining:
 
     def _validate(self, images: Tensor, labels: Tensor) -> None:
         preprocessing = self._data.preprocessing
-        correct = count_correct(self._network, images, labels, mean=preprocessing.mean, std=preprocessing.std)
+        correct = self._ranks.from_first(
+            lambda: count_correct(self._network, images, labels, mean=preprocessing.mean, std=preprocessing.std)
+        )
         self.set_training_mode()
         self.validation_accuracy = correct / len(labels)
         improved = self.best is None or self.validation_accuracy > self.best.accuracy
@@ -219,9 +260,14 @@ def _epoch_steps(training: Training, samples: int) -> int:
     return math.ceil(samples / training.batch_size)
 
 
-def _seed_of_draws(seed: int) -> int:
+def _seed_of_draws(seed: int, rank: int) -> int:
     # Not the seed itself: the initial weights and the order of the batches are drawn from that.
-    return int.from_bytes(sha256(f"draws:{seed}".encode()).digest()[:7], "big")
+    source = f"draws:{seed}" if rank == 0 else f"draws:{seed}:{rank}"
+    return int.from_bytes(sha256(source.encode()).digest()[:7], "big")
+
+
+def _values(terms: dict[str, Tensor]) -> dict[str, float]:
+    return dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
 
 
 def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:

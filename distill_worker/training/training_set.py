@@ -62,9 +62,9 @@ class BatchOrder:
         self._next = 0
 
     def next_batch(self) -> Tensor:
-        """Positions of the next batch, int64 on the CPU."""
+        """Positions of the next batch, int64 on the generator's device."""
         if self._next + self._batch_size > len(self._pass):
-            self._pass = torch.randperm(self._samples, generator=self._generator)
+            self._pass = torch.randperm(self._samples, generator=self._generator, device=self._generator.device)
             self._next = 0
         batch = self._pass[self._next : self._next + self._batch_size]
         self._next += self._batch_size
@@ -76,4 +76,4 @@ class BatchOrder:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
-        self._pass, self._next = state["pass"], state["next"]
+        self._pass, self._next = state["pass"].to(self._generator.device), state["next"]

@@ -30,6 +30,8 @@ class Run:
     """Whether this command trains the student, too."""
     fresh: bool = False
     """Whether an earlier run in the same directory makes way."""
+    ranks: int = 1
+    """How many processes train the student together."""
 
     @cached_property
     def selected(self) -> SelectedSamples:

@@ -1,0 +1,1 @@
+"""Several processes that train one student together, as torchrun starts them: ranks."""

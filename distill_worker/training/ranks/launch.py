@@ -1,0 +1,41 @@
+"""How torchrun started this process, by the environment that it sets. Nothing here imports torch."""
+
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from distill_worker.errors import ConfigError
+
+_STARTED_BY_TORCHRUN: Final = "TORCHELASTIC_RUN_ID"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The place of this process among those that torchrun started."""
+
+    size: int
+    """How many processes there are, on all machines."""
+    local_rank: int
+    """The number of this process on its machine, from 0: that of its GPU."""
+
+
+def launch() -> Launch | None:
+    """The place of this process; None for a process that works alone, as one that torchrun started alone does."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if _STARTED_BY_TORCHRUN not in os.environ or size == 1:
+        return None
+    return Launch(size, int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def check_alone(command: str) -> None:
+    """Check that a command that several processes would repeat runs in one.
+
+    Raises:
+        ConfigError: torchrun started several.
+    """
+    if (started := launch()) is not None:
+        raise ConfigError(
+            f"{command}: expected one process, got {started.size} started by torchrun; nothing was spent. Only train "
+            "runs on several ranks: buy the outputs first (distill-worker fetch), then train (torchrun "
+            f"--nproc-per-node {started.size} -m distill_worker train)"
+        )
