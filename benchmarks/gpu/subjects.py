@@ -83,7 +83,7 @@ def timed(step: Callable[[], object], device: torch.device, steps: int) -> Subje
 
 def loop(device: torch.device, method: Method, variant: Variant, *, steps: int, images: int = BATCH) -> Subject:
     """Training by the loop that users run: what it does once a training counts too, shared by `steps`."""
-    data = synthetic_set(5000, "bfloat16" if variant.memory_format == "channels_last" else "float32")
+    data = synthetic_set(5000, channels_last=variant.memory_format == "channels_last")
     targets = {kind: outputs.to(device) for kind, outputs in data.targets.items()}
     labels = None if data.labels is None else data.labels.to(device)
     data = replace(
