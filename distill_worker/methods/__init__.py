@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 from pydantic import Field
 
 from distill_worker.methods import ckd, crd, mixup, pool, relational, single_sample, white_box
-from distill_worker.methods.base import LOGITS, Batch, Method, Setting, method_name
+from distill_worker.methods.base import LOGITS, Method, method_name
 from distill_worker.methods.mixup import Mixing
-from distill_worker.methods.objective import Objective
 
 __all__ = [
     "METHODS",
     "AnyMethod",
-    "Batch",
     "Method",
     "Mixing",
-    "Objective",
-    "Setting",
     "described",
     "method_name",
     "why_not_on",

@@ -4,20 +4,15 @@ Against stored outputs a mixture's target is the mixture of its samples' targets
 teacher's outputs on mixtures is another method and costs one call a mixture: `targets = "requeried"`.
 """
 
-from abc import abstractmethod
 from typing import ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
-from distill_worker.losses import kd_loss
-from distill_worker.methods.base import LogitTerm, Method, Setting
-from distill_worker.methods.mixtures import Mixture, draw_cutmix, draw_mixup
+from distill_worker.methods.base import Method
 
 
 class Mixing(Method):
-    """The base of these methods: a KD term, and the mixing of a batch."""
+    """The base of these methods: a KD term on mixtures."""
 
     label_weight: float = Field(default=0.1, ge=0)
     weight: float = Field(default=0.9, ge=0)
@@ -37,35 +32,12 @@ class Mixing(Method):
             )
         return self
 
-    @abstractmethod
-    def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture:
-        """How a batch of images `[batch, channels, height, width]` is mixed."""
-
-    def requeried_mixtures(self, images: Tensor, probabilities: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
-        """The mixtures to buy outputs for, rounded to whole pixel values; a larger number of them begins with these."""
-        generator = torch.Generator().manual_seed(seed)
-        mixed, labels, made = [], [], 0
-        while made < self.mixtures:
-            mixture = self.mixture(images, generator)
-            mixed.append(mixture.images(images).round().to(torch.uint8))
-            labels.append(mixture.probabilities(probabilities))
-            made += len(images)
-        return torch.cat(mixed)[: self.mixtures], torch.cat(labels)[: self.mixtures]
-
-    def make_term(self, _setting: Setting) -> nn.Module:
-        """KD of the batch's logits, mixed or bought for mixtures."""
-        return LogitTerm(kd_loss, temperature=self.temperature)
-
 
 class Mixup(Mixing):
     """KD on convex mixtures of two images."""
 
     name: Literal["mixup"] = "mixup"
     paper: ClassVar = "Zhang et al. 2018, arXiv 1710.09412"
-
-    def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture:
-        """Pairs of the batch."""
-        return draw_mixup(len(images), parts=2, alpha=self.alpha, generator=generator)
 
 
 class Mixup3(Mixing):
@@ -74,18 +46,9 @@ class Mixup3(Mixing):
     name: Literal["mixup3"] = "mixup3"
     paper: ClassVar = "as in Wilf et al. 2023, arXiv 2311.02253"
 
-    def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture:
-        """Triplets of the batch."""
-        return draw_mixup(len(images), parts=3, alpha=self.alpha, generator=generator)
-
 
 class CutMix(Mixing):
     """KD on images with a box of another image in them."""
 
     name: Literal["cutmix"] = "cutmix"
     paper: ClassVar = "Yun et al. 2019, arXiv 1905.04899"
-
-    def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture:
-        """Pairs of the batch."""
-        height, width = images.shape[2:]
-        return draw_cutmix(len(images), height=height, width=width, alpha=self.alpha, generator=generator)

@@ -4,14 +4,11 @@ Their published weights are for features. The weights for logits were chosen on 
 ten of the published ones (docs/results/few-calls.md).
 """
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
 
-from distill_worker.losses import cc_loss, pkt_loss, rkd_loss, sp_loss
-from distill_worker.methods.base import Batch, Setting
-from distill_worker.methods.representation import OnRepresentation, Representation, check_dims
+from distill_worker.methods.representation import OnRepresentation
 
 
 class _Relational(OnRepresentation):
@@ -44,10 +41,6 @@ class RKD(_Relational):
         """Three: of two samples, the one distance is the mean distance, and every angle is fixed."""
         return 3
 
-    def make_term(self, setting: Setting) -> nn.Module:
-        """RKD of the batch's representations."""
-        return _Relation(self, setting, rkd_loss, distance_weight=self.distance_weight, angle_weight=self.angle_weight)
-
 
 class SP(_Relational):
     """Similarity-preserving KD: the batch's matrix of similarities."""
@@ -56,10 +49,6 @@ class SP(_Relational):
     paper: ClassVar = "Tung and Mori 2019, arXiv 1907.09682"
     for_features: ClassVar = 3000.0
     for_logits: ClassVar = 30.0
-
-    def make_term(self, setting: Setting) -> nn.Module:
-        """SP of the batch's representations."""
-        return _Relation(self, setting, sp_loss)
 
 
 class CC(_Relational):
@@ -72,12 +61,6 @@ class CC(_Relational):
     gamma: float = Field(default=0.4, gt=0)
     order: int = Field(default=2, ge=1)
 
-    def make_term(self, setting: Setting) -> nn.Module:
-        """CC of the batch's representations."""
-        term = _Relation(self, setting, cc_loss, gamma=self.gamma, order=self.order)
-        check_dims("student_layer", self, setting.student_shapes[term.representation.student_kind][0])
-        return term
-
 
 class PKT(_Relational):
     """Probabilistic knowledge transfer: each sample's distribution over its neighbours in the batch."""
@@ -86,19 +69,3 @@ class PKT(_Relational):
     paper: ClassVar = "Passalis and Tefas 2018, arXiv 1803.10837; weight of Tian et al. 2020, arXiv 1910.10699"
     for_features: ClassVar = 30000.0
     for_logits: ClassVar = 30.0
-
-    def make_term(self, setting: Setting) -> nn.Module:
-        """PKT of the batch's representations."""
-        return _Relation(self, setting, pkt_loss)
-
-
-class _Relation(nn.Module):
-    def __init__(self, method: OnRepresentation, setting: Setting, loss: Any, **parameters: Any) -> None:
-        super().__init__()
-        self.representation = Representation(method, setting, equal_dims=False)
-        self._loss = loss
-        self._parameters_of_loss = parameters
-
-    def forward(self, batch: Batch) -> Tensor:
-        value: Tensor = self._loss(*self.representation(batch), **self._parameters_of_loss)
-        return value

@@ -3,10 +3,8 @@
 from typing import ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
 
-from distill_worker.losses import dist_loss, dkd_loss, kd_loss, lskd_loss, ttm_loss, wttm_loss
-from distill_worker.methods.base import LOGITS, Batch, LogitTerm, Method, Setting
+from distill_worker.methods.base import Method
 
 
 class CE(Method):
@@ -25,10 +23,6 @@ class KD(Method):
     temperature: float = Field(default=4.0, gt=0)
     label_weight: float = Field(default=0.1, ge=0)
     weight: float = Field(default=0.9, ge=0)
-
-    def make_term(self, _setting: Setting) -> nn.Module:
-        """KD of the batch's logits."""
-        return LogitTerm(kd_loss, temperature=self.temperature)
 
 
 class DKD(Method):
@@ -53,10 +47,6 @@ class DKD(Method):
             "themselves, and there is only one. Set method.alpha"
         )
 
-    def make_term(self, setting: Setting) -> nn.Module:
-        """DKD of the batch's logits, warmed up."""
-        return _Decoupled(self, warm_up_steps=self.warm_up * setting.steps)
-
 
 class LSKD(Method):
     """KD on logits that are standardised sample by sample."""
@@ -76,10 +66,6 @@ class LSKD(Method):
             "gradient. Use another method, for example kd"
         )
 
-    def make_term(self, _setting: Setting) -> nn.Module:
-        """LSKD of the batch's logits."""
-        return LogitTerm(lskd_loss, temperature=self.temperature)
-
 
 class DIST(Method):
     """Correlation between the predictions, over the classes of a sample and over the samples of a class."""
@@ -98,10 +84,6 @@ class DIST(Method):
             "classes: the correlation of two values is 1 or -1 and has no gradient. Use more samples or another method"
         )
 
-    def make_term(self, _setting: Setting) -> nn.Module:
-        """DIST of the batch's logits."""
-        return LogitTerm(dist_loss, temperature=self.temperature)
-
 
 class TTM(Method):
     """Transformed teacher matching: only the teacher is softened."""
@@ -111,10 +93,6 @@ class TTM(Method):
     temperature: float = Field(default=4.0, gt=0)
     weight: float = Field(default=1.0, ge=0)
 
-    def make_term(self, _setting: Setting) -> nn.Module:
-        """TTM of the batch's logits."""
-        return LogitTerm(ttm_loss, temperature=self.temperature)
-
 
 class WTTM(Method):
     """Transformed teacher matching, with more weight on samples of which the teacher is unsure."""
@@ -123,27 +101,3 @@ class WTTM(Method):
     paper: ClassVar = "Zheng and Yang 2024, arXiv 2402.11148"
     temperature: float = Field(default=4.0, gt=0)
     weight: float = Field(default=1.0, ge=0)
-
-    def make_term(self, _setting: Setting) -> nn.Module:
-        """WTTM of the batch's logits."""
-        return LogitTerm(wttm_loss, temperature=self.temperature)
-
-
-class _Decoupled(nn.Module):
-    def __init__(self, method: DKD, *, warm_up_steps: float) -> None:
-        super().__init__()
-        self._method = method
-        self._warm_up_steps = warm_up_steps
-
-    def forward(self, batch: Batch) -> Tensor:
-        if batch.labels is None:
-            raise ValueError("labels: dkd needs one true label for each sample, got mixtures")
-        loss = dkd_loss(
-            batch.student[LOGITS],
-            batch.teacher[LOGITS],
-            batch.labels,
-            temperature=self._method.temperature,
-            alpha=self._method.alpha,
-            beta=self._method.beta,
-        )
-        return loss * min(1.0, batch.step / self._warm_up_steps) if self._warm_up_steps else loss

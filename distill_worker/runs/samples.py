@@ -17,7 +17,8 @@ from distill_worker.data.datasets.pictures import Picture
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
-from distill_worker.methods.base import probabilities_of
+from distill_worker.methods.terms.base import probabilities_of
+from distill_worker.methods.terms.mixup import requeried_mixtures
 from distill_worker.runs.candidate_pool import CandidatePool
 from distill_worker.training.training_set import Pool
 from shared.sample_key import sample_key, sample_keys
@@ -86,7 +87,7 @@ class Samples:
             queried = _views(images, preprocessing(dataset, config), config.budget.seed)
         mixing = next((method for method in config.methods if isinstance(method, Mixing)), None)
         if mixing is not None and mixing.mixtures:
-            mixtures, mixed = mixing.requeried_mixtures(images, probabilities, seed=config.budget.seed)
+            mixtures, mixed = requeried_mixtures(mixing, images, probabilities, seed=config.budget.seed)
             queried, images = torch.cat([queried, mixtures]), torch.cat([images, mixtures])
             probabilities = torch.cat([probabilities, mixed])
         return cls(
@@ -159,7 +160,7 @@ def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
         std=dataset.std,
         crop_padding=dataset.crop_padding if crop is None else crop,
         horizontal_flip=dataset.horizontal_flip if flip is None else flip,
-        channels_last=config.training.channels_last,
+        channels_last=config.training.memory_format == "channels_last",
     )
 
 

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from distill_worker import losses
 from distill_worker.losses.ckd import Comparison
-from distill_worker.methods.mixtures import draw_mixup
+from distill_worker.methods.terms.mixtures import draw_mixup
 from tests.distill_worker.losses.cases import CASES, Loss
 from tests.distill_worker.losses.comparisons import value_and_gradient
 

@@ -5,7 +5,7 @@ import torch
 
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import RunError
-from distill_worker.methods.base import probabilities_of
+from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.training.batches import Batches
 from distill_worker.training.training_set import TrainingSet
 

@@ -19,10 +19,12 @@ from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.methods import Batch, Method, Objective, Setting
-from distill_worker.methods.base import LOGITS, probabilities_of
+from distill_worker.methods import Method
+from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import CE, KD
+from distill_worker.methods.terms import Batch, Objective, Setting
+from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.training.loop import BestWeights, Progress, train
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.schedule import cosine_rate

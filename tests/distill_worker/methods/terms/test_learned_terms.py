@@ -9,7 +9,7 @@ from distill_worker.errors import ConfigError
 from distill_worker.methods.base import LOGITS, Method
 from distill_worker.methods.crd import CRD
 from distill_worker.methods.white_box import AT, VID, FitNet
-from tests.distill_worker.methods.batches import TARGETS, batch, made
+from tests.distill_worker.methods.terms.batches import TARGETS, batch, made
 
 
 @pytest.mark.parametrize("method", [CRD(negatives=8), FitNet(), VID(), AT()])

@@ -1,15 +1,21 @@
 """Which comparisons a step of CKD makes, against the loop over comparisons."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from distill_worker.losses import ckd as losses_ckd
 from distill_worker.losses import ckd_loss, draw_groups, drawn_ckd_loss
-from distill_worker.methods.base import LOGITS, Batch, probabilities_of
+from distill_worker.methods import ckd as methods_ckd
+from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
+from distill_worker.methods.terms import Batch
+from distill_worker.methods.terms.base import probabilities_of
 from tests.distill_worker.losses.comparisons import divergence
-from tests.distill_worker.methods.batches import CLASSES, LABELS, TARGETS, batch, cross_entropy_by_hand, made
+from tests.distill_worker.methods.terms.batches import CLASSES, LABELS, TARGETS, batch, cross_entropy_by_hand, made
 
 
 def _against(
@@ -125,3 +131,8 @@ def test_features_of_other_width_are_projected_and_the_projection_is_learned() -
 def test_log_probabilities_compare_as_logits_do() -> None:
     on_logits, on_log_probabilities = (made(CKD.model_validate({"on": on})) for on in ("logits", "log_probabilities"))
     assert_close(on_log_probabilities(batch())["ckd"], on_logits(batch())["ckd"])
+
+
+def test_comparisons_of_the_loss_can_be_configured() -> None:
+    """The configuration, which is read without PyTorch, has names of its own."""
+    assert get_args(methods_ckd.Comparison) == get_args(losses_ckd.Comparison)

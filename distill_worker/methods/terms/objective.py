@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from distill_worker.errors import ConfigError
-from distill_worker.methods.base import Batch, Method, Setting, method_name
-from distill_worker.methods.mixtures import Mixture
+from distill_worker.methods.base import Method, method_name
 from distill_worker.methods.mixup import Mixing
+from distill_worker.methods.terms.base import Batch, Setting, make_label_term, make_term
+from distill_worker.methods.terms.mixtures import Mixture
+from distill_worker.methods.terms.mixup import draw_mixture
 
 
 class Objective(nn.Module):
@@ -29,9 +31,9 @@ class Objective(nn.Module):
             (method for method in methods if isinstance(method, Mixing) and method.targets == "stored"), None
         )
         self._weights = {"label": methods[0].label_weight}
-        self.terms = nn.ModuleDict({"label": methods[0].make_label_term(setting)})
+        self.terms = nn.ModuleDict({"label": make_label_term(methods[0])})
         for method in methods:
-            if (term := method.make_term(setting)) is not None:
+            if (term := make_term(method, setting)) is not None:
                 name = method_name(method)
                 self.terms[name] = term
                 self._weights[name] = method.term_weight
@@ -44,4 +46,4 @@ class Objective(nn.Module):
 
     def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture | None:
         """How this batch of images is to be mixed, or None."""
-        return None if self._mixing is None else self._mixing.mixture(images, generator)
+        return None if self._mixing is None else draw_mixture(self._mixing, images, generator)

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_worker.methods import Batch, Method, Objective, Setting
-from distill_worker.methods.base import LOGITS, probabilities_of
+from distill_worker.methods import Method
+from distill_worker.methods.base import LOGITS
+from distill_worker.methods.terms import Batch, Objective, Setting
+from distill_worker.methods.terms.base import probabilities_of
 
 SAMPLES, CLASSES = 12, 3
 

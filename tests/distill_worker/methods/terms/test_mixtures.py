@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from distill_worker.methods.mixtures import (
+from distill_worker.methods.terms.mixtures import (
     Mixture,
     _DeviceDistributions,
     _NumPyDistributions,

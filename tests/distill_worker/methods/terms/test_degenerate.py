@@ -7,15 +7,17 @@ import pytest
 import torch
 
 from distill_worker.errors import ConfigError
-from distill_worker.methods import METHODS, Batch, Method, Objective, Setting, why_not_on
-from distill_worker.methods.base import LOGITS, probabilities_of
+from distill_worker.methods import METHODS, Method, why_not_on
+from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.crd import CRD
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import CC, PKT, RKD, SP
 from distill_worker.methods.single_sample import CE, DIST, DKD, KD, LSKD
+from distill_worker.methods.terms import Batch, Objective, Setting
+from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.methods.white_box import AT
-from tests.distill_worker.methods.batches import made
+from tests.distill_worker.methods.terms.batches import made
 
 _NOTHING = 1e-4
 """What rounding, and small constants against division by 0, leave of a gradient that is 0."""
