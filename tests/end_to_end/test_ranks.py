@@ -174,7 +174,7 @@ def test_ranks_with_different_runs_take_no_step(folder: Path) -> None:
         _write(folder, f"run-{rank}.toml", n=90 + rank)
     ended = torchrun("distill_worker", "train", "run-$RANK.toml", folder=folder)
     message = ended.the_error()
-    assert message.startswith("rank 1 of 2: expected the run of rank 0, got another one: budget.n, samples and 1 more")
+    assert message.startswith("rank 1 of 2: expected the run of rank 0, got another one: budget.n, samples differ;")
     assert not (folder / "run").exists()
 
 
