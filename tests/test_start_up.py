@@ -96,3 +96,29 @@ def test_keys_and_the_log_need_no_pytorch(tmp_path: Path) -> None:
 def test_wrong_setting_ends_the_service_before_pytorch_is_imported() -> None:
     imported = imported_by("teacher_service", ["serve", "--port", "70000"])
     assert "torch" not in set.union(*imported.values())
+
+
+_INTERRUPTED: Final = """
+import sys
+from {program}.__main__ import main
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["{program}", *{arguments}]
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments"), [("distill_worker", ["plan", "run.toml"]), ("teacher_service", ["serve"])]
+)
+def test_interrupt_while_a_command_imports_has_its_status(program: str, arguments: list[str]) -> None:
+    """And no traceback."""
+    code = _INTERRUPTED.format(program=program, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr
