@@ -17,13 +17,15 @@ from torch import Tensor, nn
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
-from distill_worker.methods import Method, Objective, Setting
-from distill_worker.methods.base import LOGITS, probabilities_of
+from distill_worker.methods import Method
+from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.crd import CRD
 from distill_worker.methods.mixup import Mixup
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.single_sample import CE, KD
+from distill_worker.methods.terms import Objective, Setting
+from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.methods.white_box import FitNet
 from distill_worker.training.loop import train
 from distill_worker.training.ranks.group import ALONE, Ranks, opened

@@ -22,8 +22,8 @@ def train(
 ) -> None:
     """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint.
 
-    Started by torchrun (torchrun --nproc-per-node 2 -m distill_worker train CONFIG.toml), it trains one student on several
-    devices: see docs/several-devices.md.
+    torchrun starts it on several devices, for one student: torchrun --nproc-per-node 2 -m distill_worker train
+    CONFIG.toml; see docs/several-devices.md.
     """
     from distill_worker.cli import training
 
