@@ -11,10 +11,10 @@ import time
 import torch
 
 from benchmarks.figures import recorded, write
-from benchmarks.training import comparisons, growth, others, page, plot, step
+from benchmarks.training import comparisons, growth, others, page, plot, step, two_cores
 from benchmarks.training.part import SUITE, Part, line
 
-PARTS: tuple[Part, ...] = (step.PART, comparisons.PART, others.PART, growth.PART)
+PARTS: tuple[Part, ...] = (step.PART, comparisons.PART, others.PART, two_cores.PART, growth.PART)
 
 
 def main() -> None:

@@ -7,13 +7,16 @@ Subject = Callable[[], float]
 """Works once, and returns the seconds of one unit of its work."""
 
 
-def in_turns(subjects: Mapping[str, Subject], rounds: int) -> dict[str, list[float]]:
-    """The seconds of every subject by name, one value a round, after a round of warm-up that is not counted.
+def in_turns(subjects: Mapping[str, Subject], rounds: int, *, warm_up: bool = True) -> dict[str, list[float]]:
+    """The seconds of every subject by name, one value a round. A steady drift favours no subject: rounds alternate.
 
-    Every second round goes backwards: a steady drift then favours no subject.
+    Args:
+        subjects: by name; every second round takes them backwards.
+        rounds: that are counted.
+        warm_up: whether a round goes before that is not counted.
     """
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
-    for subject in subjects.values():
+    for subject in subjects.values() if warm_up else ():
         subject()
     for number in range(rounds):
         names = list(subjects)

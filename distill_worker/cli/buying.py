@@ -19,13 +19,14 @@ from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, 
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
 from distill_worker.runs.held_samples import advised
+from distill_worker.runs.resolution import resolved
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
 from distill_worker.runs.targets import count_held
 
 
 def plan(config_file: Path, overrides: Sequence[str], *, max_calls: int | None, as_json: bool) -> None:
     """Show what a run would cost. Raises what the purchase would raise, after the price; all else is printed."""
-    config = load_config(config_file, overrides, on_note=say)
+    config = resolved(load_config(config_file, overrides, on_note=say))
     if not config.needs_teacher:
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
@@ -78,7 +79,7 @@ def fetch(
     as_json: bool,
 ) -> None:
     """Buy what is not cached."""
-    config = load_config(config_file, overrides, on_note=say)
+    config = resolved(load_config(config_file, overrides, on_note=say))
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} uses no teacher, so there is nothing to fetch")

@@ -15,6 +15,7 @@ from distill_worker.methods import method_name
 from distill_worker.runs import classes, preflight
 from distill_worker.runs.held_samples import HeldSamples, check_complete, held_samples
 from distill_worker.runs.purchase import configured_teacher
+from distill_worker.runs.resolution import resolved
 from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
@@ -31,7 +32,7 @@ def train(
         if not ranks.is_first:
             be_silent()
         with ranks.first_before_others():  # it may write a selection, which the others then read
-            config, samples, bought = _loaded(config_file, overrides, teacher_id=teacher_id, held=held)
+            config, samples, bought = _loaded(config_file, overrides, teacher_id=teacher_id, held=held, fresh=fresh)
         _check(config, samples, bought, fresh=fresh, ranks=ranks)
         result = _train(config, samples, bought, fresh=fresh, ranks=ranks)
     if ranks.is_first:
@@ -49,7 +50,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Plan, buy what is not cached, train and evaluate, in as many rounds as the configuration says."""
-    config = load_config(config_file, overrides, on_note=say)
+    config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
 
     def buy(selected: SelectedSamples) -> Bought:
@@ -74,10 +75,10 @@ def run(
 
 
 def _loaded(
-    config_file: Path, overrides: Sequence[str], *, teacher_id: str | None, held: bool
+    config_file: Path, overrides: Sequence[str], *, teacher_id: str | None, held: bool, fresh: bool
 ) -> tuple[RunConfig, Samples, Bought]:
     """The run, its samples, and the outputs that are bought for them."""
-    config = load_config(config_file, overrides, on_note=say)
+    config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
     bought, names = NOTHING_BOUGHT, None
     if held:
         with Cache(config.output.cache, if_absent="error") as cache:

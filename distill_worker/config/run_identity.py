@@ -1,13 +1,18 @@
 """Who a run is: the values that its result depends on, and whether files that were written earlier hold the same run.
 
 A setting that stored values lack, because it was added after they were written, counts as its default. Stored values
-hold every setting, defaults too, so a run that was made under another default is another run. One exception: earlier
-versions left defaults of `[budget]` out; these are filled in with the defaults of that time.
+hold every setting, defaults too, so a run that was made under another default is another run. Two exceptions: earlier
+versions left defaults of `[budget]` out; these are filled in with the defaults of that time. And earlier versions
+trained in float32, and stored the memory format under another name.
+
+A precision or memory format that is `auto` differs from none: it stands for the one that the run began with.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from distill_worker.config.training_section import AUTO, with_memory_format
 
 _MOST_DIFFERENCES: Final = 3
 """Differences that a message names."""
@@ -24,6 +29,14 @@ _DIGESTS: Final = {
 """What a difference between two digests means, by the name of the fact."""
 _BUDGET_BEFORE: Final = {"strategy": "random", "rounds": 1, "first": "random"}
 """The values that earlier versions left out of a stored `[budget]`. They stay, even if a default changes."""
+
+_KEPT: Final = ("training.precision", "training.memory_format")
+"""The settings that a run keeps where they are `auto`."""
+
+
+def trained_before(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored `[training]` with its precision, which earlier versions left out, and its memory format."""
+    return {"precision": "float32"} | with_memory_format(training)
 
 
 @dataclass(frozen=True)
@@ -63,9 +76,10 @@ class RunIdentity:
         """
         if not isinstance(stored, Mapping):
             return "the stored identity cannot be read"
+        stored = _with_training(_with_budget(stored, self.values), self.values)
         if partial:
             stored = _shared(stored, self.values)
-        differences = list(_differences(_with_budget(stored, self.values), self.values, self.changed, ""))
+        differences = list(_differences(stored, self.values, self.changed, ""))
         more = len(differences) - _MOST_DIFFERENCES
         return "; ".join(differences[:_MOST_DIFFERENCES]) + (f"; {more} more" if more > 0 else "") or None
 
@@ -93,6 +107,14 @@ def _with_budget(stored: Mapping[str, Any], values: Mapping[str, Any]) -> Mappin
     return {**stored, "budget": left_out | old}
 
 
+def _with_training(stored: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The stored values, with the precision and memory format of earlier versions."""
+    old, new = stored.get("training"), values.get("training")
+    if not isinstance(old, dict) or not isinstance(new, dict) or "precision" not in new:
+        return stored
+    return {**stored, "training": trained_before(old)}
+
+
 def _differences(stored: Mapping[str, Any], values: Mapping[str, Any], changed: Any, within: str) -> Iterator[str]:
     for name in sorted(stored.keys() & values.keys()):
         old, new = stored[name], values[name]
@@ -117,6 +139,8 @@ def _absence(stored: Mapping[str, Any], values: Mapping[str, Any], within: str) 
 
 
 def _difference(old: Any, new: Any, changed: Any, where: str) -> Iterator[str]:
+    if where in _KEPT and new == AUTO:
+        return
     if isinstance(old, dict) and isinstance(new, dict):
         yield from _differences(old, new, changed, f"{where}.")
     elif old != new and where in _DIGESTS:

@@ -1,11 +1,15 @@
 """The sections about the student: `[student]` and `[training]`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
 from distill_worker.config.section import Section
+
+AUTO: Final = "auto"
+"""A setting that is resolved before the run begins: see `runs.resolution`."""
 
 
 class Student(Section):
@@ -55,11 +59,33 @@ class Training(Section):
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between two checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    channels_last: bool = False
-    """The layout of images in memory. Often faster with many channels or on a GPU; measure it. Part of the run's
-    identity, as `threads` is, because the last bits of the result differ."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """The type of numbers in the student's forward and backward pass. Weights, losses, evaluation and the stored
+    student are float32 with each. `bfloat16`: two to four times as fast where the device has instructions for it.
+    `float16`: for a GPU without them. `auto`: `bfloat16` on such a device, otherwise `float32`; a run that began keeps
+    what it began with. Part of the run's identity."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """The layout of images and weights in memory. `auto`: `contiguous` with `float32`, otherwise `channels_last`; a
+    run that began keeps its own. Part of the run's identity, as `threads` is, because the last bits of the result
+    differ."""
+    compile: bool = False
+    """Compile the student with `torch.compile`, which takes up to a minute before the first step. It pays for long
+    runs, most on a GPU. Part of the run's identity."""
     threads: int = Field(default=1, ge=1)
     """CPU threads. Part of the run's identity, because another number may change the last bits of the result."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_name(cls, values: Any) -> Any:
+        """Read `channels_last`, by which earlier versions set the memory format."""
+        if not isinstance(values, dict) or "channels_last" not in values:
+            return values
+        if "memory_format" in values:
+            raise ValueError("channels_last: expected no memory_format beside it, got both; leave out channels_last")
+        if not isinstance(values["channels_last"], bool):
+            got = values["channels_last"]
+            raise ValueError(f"channels_last: expected true or false, got {got!r}")  # noqa: TRY004 - pydantic takes no other
+        return with_memory_format(values)
 
     @model_validator(mode="after")
     def _protocol_is_possible(self) -> "Training":
@@ -73,3 +99,9 @@ class Training(Section):
         if self.validation_share is not None:
             return self.validation_share
         return 0.2 if self.protocol == "paper" else 0.0
+
+
+def with_memory_format(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of `[training]` with `memory_format` in place of `channels_last`, by which earlier versions set it."""
+    kept = {name: value for name, value in values.items() if name != "channels_last"}
+    return {"memory_format": "channels_last" if values.get("channels_last") else "contiguous"} | kept

@@ -33,6 +33,7 @@ from distill_worker.experiments.joint_purchase import (
 )
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
 from distill_worker.runs import classes, preflight, purchase
+from distill_worker.runs.resolution import resolved_alike
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import NOTHING_BOUGHT, load_bought
@@ -63,6 +64,7 @@ def run_comparison(
         WorkerError: see `preflight.check_sales` and `purchase.buy`.
     """
     started = time.perf_counter()
+    comparison = _resolved(comparison, fresh=fresh)
     compare, cells = comparison.compare, comparison.cells
     base = cells[0].config
     runs = _runs_of(cells, fresh=fresh)
@@ -263,6 +265,14 @@ def _doubts(runs: Sequence[preflight.Run], inputs: Sequence[Inputs]) -> list[str
         for run, bought in runs_by_inputs.values()
     ]
     return list(dict.fromkeys(chain(*warnings)))
+
+
+def _resolved(comparison: Comparison, *, fresh: bool) -> Comparison:
+    """The comparison with all cells in one precision. They may train on machines of several types."""
+    configs = resolved_alike([cell.config for cell in comparison.cells], fresh=fresh)
+    return comparison.with_cells(
+        [cell.with_config(config) for cell, config in zip(comparison.cells, configs, strict=True)]
+    )
 
 
 def _runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:

@@ -9,6 +9,7 @@ Each cell is a run in its own directory, so a comparison resumes after a kill.
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -107,10 +108,14 @@ class Cell(BaseModel):
     seed: int
     config: RunConfig
 
+    def with_config(self, config: RunConfig) -> "Cell":
+        """This cell with another configuration of its run."""
+        return self.model_copy(update={"config": config})
+
     def with_other_caches(self, caches: Sequence[Path]) -> "Cell":
         """This cell with other caches; see `Output`."""
         output = self.config.output.with_other_caches(caches)
-        return self.model_copy(update={"config": self.config.model_copy(update={"output": output})})
+        return self.with_config(self.config.model_copy(update={"output": output}))
 
 
 class Comparison:
@@ -130,6 +135,12 @@ class Comparison:
             for method in compare.methods
             for seed in range(compare.seeds)
         ]
+
+    def with_cells(self, cells: Sequence[Cell]) -> "Comparison":
+        """A copy of this comparison with other cells."""
+        other = copy(self)
+        other.cells = list(cells)
+        return other
 
     def teacher_run(self, teacher: LocalTeacher) -> RunConfig:
         """The run that trains the local teacher."""
@@ -183,8 +194,7 @@ def load_comparison(
         compare |= {name: value for name, value in settings.items() if value is not None}
     comparison = parse_comparison(document, source=str(path))
     noted = with_notes(notes, comparison.cells[0].config, on_note)
-    comparison.cells = [cell.with_other_caches(noted.output.other_caches) for cell in comparison.cells]
-    return comparison
+    return comparison.with_cells([cell.with_other_caches(noted.output.other_caches) for cell in comparison.cells])
 
 
 def parse_comparison(document: Mapping[str, Any], *, source: str) -> Comparison:

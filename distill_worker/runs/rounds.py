@@ -12,10 +12,10 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import ConfigError, RunError, WeightsFileError
 from distill_worker.runs.candidate_pool import CandidatePool
+from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.samples import Samples, dataset_of
 from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
 from distill_worker.runs.targets import Bought
-from distill_worker.runs.train_student import device_of
 from shared.weights import WeightsError, load_weights
 
 
@@ -76,6 +76,7 @@ def run_in_rounds(
     Raises:
         WorkerError: everything that `buy` and `train` raise, and as `selected_samples`.
     """
+    config = resolved(config)
     pool = CandidatePool.of(dataset_of(config), config)
     selections = _selections_so_far(config, pool, keep=True)
     while True:

@@ -160,7 +160,7 @@ def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
         std=dataset.std,
         crop_padding=dataset.crop_padding if crop is None else crop,
         horizontal_flip=dataset.horizontal_flip if flip is None else flip,
-        channels_last=config.training.channels_last,
+        channels_last=config.training.memory_format == "channels_last",
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.training_section import Training
 from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.data.selection.features import penultimate
@@ -16,13 +17,13 @@ from distill_worker.methods import method_name, why_not_on, why_not_with
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
 from distill_worker.methods.terms import Objective, Setting
+from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import first_student, identity_of, target_facts
 from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps, train
 from distill_worker.training.network_errors import training_errors
 from distill_worker.training.ranks.group import ALONE, Ranks
-from distill_worker.training.ranks.launch import launch
 from distill_worker.training.run_directory import Note, RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from distill_worker.training.training_set import TrainingSet
@@ -63,6 +64,7 @@ def train_student(
         RankLost: another rank ended.
         WorkerError: see `to_teacher_logits`; RunError: see `RunDirectory`.
     """
+    config = resolved(config, fresh=fresh)
     training = config.training
     classes = len(samples.dataset.class_names)
     teacher = to_teacher_logits(
@@ -85,9 +87,8 @@ def train_student(
         started = time.perf_counter()
         data = training_set(config, samples, teacher.targets, device)
         network, objective = initialised(config, samples.dataset, data)
-        if training.channels_last:
-            network = network.to(memory_format=torch.channels_last)
-        best = train(network.to(device), objective.to(device), data, training, directory, progress, ranks=ranks)
+        network = placed(network, training, device)
+        best = train(network, objective.to(device), data, training, directory, progress, ranks=ranks)
 
         def finish() -> dict[str, Any]:
             weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
@@ -112,6 +113,8 @@ def train_student(
                 "best_validation": _best(best, network, data, test),
                 "seconds": round(time.perf_counter() - started, 3),
                 "device": str(device),
+                "precision": training.precision,
+                "memory_format": training.memory_format,
                 **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
             }
             directory.finish(weights, result)
@@ -188,6 +191,13 @@ def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple
         return network, Objective(config.methods, setting)
 
 
+def placed(network: torch.nn.Module, training: Training, device: torch.device) -> torch.nn.Module:
+    """The network on the device that trains, in the memory format of the training."""
+    if training.memory_format == "channels_last":
+        network = network.to(memory_format=torch.channels_last)
+    return network.to(device)
+
+
 def card_of(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
     """The description that goes into the student's weights file."""
     channels, height, width = dataset.image_shape
@@ -223,20 +233,3 @@ def check_methods(config: RunConfig, *, num_classes: int, samples: int) -> None:
     batch = min(config.training.batch_size, samples)
     if (reason := why_not_on(config.methods, num_classes=num_classes, batch=batch)) is not None:
         raise ConfigError(f"method: {reason}")
-
-
-def device_of(name: str) -> torch.device:
-    """The device for a value of `training.device` on this machine; a rank's own. Raises `ConfigError`."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError('training.device: expected a CUDA device, got none; use "auto" or "cpu"')
-    if name == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    if (started := launch()) is None:
-        return torch.device("cuda")
-    if started.local_rank >= (devices := torch.cuda.device_count()):
-        raise ConfigError(
-            f"training.device: expected a CUDA device for each rank of this machine, got {devices} for rank "
-            f'{started.local_rank} of it; start fewer ranks (torchrun --nproc-per-node), or use "cpu"'
-        )
-    torch.cuda.set_device(started.local_rank)
-    return torch.device("cuda", started.local_rank)

@@ -7,16 +7,16 @@ orders are enough to resume there. The CPU and a GPU draw different numbers.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
 from distill_worker.methods.terms import Batch, Objective
+from distill_worker.training.precision import StudentPass
 from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.ranks.rows import check_rows, own_rows, whole_parts, whole_rows
 from distill_worker.training.training_set import BatchOrder, TrainingSet
-from shared.networks.taps import forward_with_features
 
 
 class Batches:
@@ -34,7 +34,7 @@ class Batches:
         for samples in (len(data), *([] if data.pool is None else [len(data.pool.images)])):
             check_rows(ranks, min(batch_size, samples))
 
-    def next(self, network: nn.Module, objective: Objective, step: int) -> Batch:
+    def next(self, student: StudentPass, objective: Objective, step: int) -> Batch:
         """Draw a batch and compute the student's outputs on it."""
         data, chosen = self._data, self._order.next_batch()
         images = data.preprocessing.augmented(data.images[chosen], self.generator)
@@ -48,7 +48,7 @@ class Batches:
         inputs = [images]
         pool_labels = self._add_pool(inputs)
         own = [data.preprocessing.normalised(own_rows(self._ranks, part)) for part in inputs]
-        logits, features = forward_with_features(network, torch.cat(own), objective.student_layers)
+        logits, features = student(torch.cat(own))
         _check_classes(logits, probabilities)
         parts = whole_parts(self._ranks, logits, [len(part) for part in inputs])
         queried = len(own[0])

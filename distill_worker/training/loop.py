@@ -23,6 +23,7 @@ from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.frozen import frozen_parts, set_training_mode
 from distill_worker.training.network_errors import training_errors
+from distill_worker.training.precision import StudentPass, loss_scaler
 from distill_worker.training.ranks.batch_norm import synchronised
 from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.ranks.network import follow_first, sum_gradients
@@ -65,6 +66,8 @@ def train(
     ranks: Ranks = ALONE,
 ) -> BestWeights | None:
     """Train `network` in place, from the directory's checkpoint if it has one. Rank 0 alone uses the directory.
+
+    A precision or memory format in `training` that is `auto` must be resolved before: here it counts as float32.
 
     Returns:
         The best weights by validation accuracy, or None without validation samples. `network` keeps the last ones.
@@ -159,6 +162,8 @@ class _RunningTraining:
             weight_decay=training.weight_decay,
             fused=True if data.images.is_cuda else None,  # on the CPU its last bits differ
         )
+        self._student = StudentPass(network, objective.student_layers, training.precision)
+        self._scaler = loss_scaler(training.precision, data.images.device)
         self.patience = Patience(training.patience_epochs)
         self.epoch_steps = _epoch_steps(training, len(data))
         self._validate_every = self.epoch_steps
@@ -175,12 +180,13 @@ class _RunningTraining:
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate
         terms: dict[str, Tensor] = self._objective(
-            self._batches.next(self._network, self._objective, self.steps_done + 1)
+            self._batches.next(self._student, self._objective, self.steps_done + 1)
         )
         self._optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        self._scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
         sum_gradients(self._ranks, self._network, self._objective)
-        self._optimizer.step()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         follow_first(self._ranks, self._network)
         self.steps_done += 1
         last = self.steps_done == most_steps(self._training, len(self._data))
@@ -199,6 +205,7 @@ class _RunningTraining:
             "network": self._network.state_dict(),
             "objective": self._objective.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
             "batches": self._batches.state(),
             "draws": draws,
             "draws_of_other_ranks": others,
@@ -211,6 +218,7 @@ class _RunningTraining:
         self._network.load_state_dict(state["network"])
         self._objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state.get("scaler", {}))  # the checkpoints of earlier versions have none
         self._batches.restore(state["batches"])
         if "draws" in state:  # the checkpoints of earlier versions have none
             set_generator_states([state["draws"], *state.get("draws_of_other_ranks", ())][self._ranks.rank])

@@ -29,6 +29,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import WorkerError
 from distill_worker.runs import preflight, purchase
 from distill_worker.runs.preflight import CHECKS, Check
+from distill_worker.runs.resolution import resolved
 from distill_worker.runs.rounds import selected_samples
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.saved_selections import SavedSelections
@@ -108,7 +109,7 @@ def _finished(**facts: Any) -> Before:
     """The run directory holds a finished run that differs in these facts."""
 
     def finish(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
-        config = load_config(folder / "run.toml")
+        config = resolved(load_config(folder / "run.toml"))
         directory = RunDirectory(config.output.directory)
         with directory.opened(config.identity | {"samples": "0" * 16, "teacher_id": "t", **facts}):
             directory.finish(b"", {})

@@ -7,7 +7,7 @@ from typing import Final
 import torch
 
 from distill_worker.config.training_section import Training
-from distill_worker.runs.train_student import device_of
+from distill_worker.runs.resolution import device_of
 
 _CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
 

@@ -22,9 +22,10 @@ from distill_worker.runs.preflight.teacher_checks import (
     check_datatype,
     check_image_shape,
 )
+from distill_worker.runs.resolution import device_of
 from distill_worker.runs.rounds import check_teacher
 from distill_worker.runs.run_facts import identity_of
-from distill_worker.runs.train_student import check_methods, device_of, teacher_facts
+from distill_worker.runs.train_student import check_methods, teacher_facts
 from distill_worker.teachers.base import Description
 from distill_worker.training.run_directory import RunDirectory
 

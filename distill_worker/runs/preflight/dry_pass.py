@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection.features import outputs_of
 from distill_worker.errors import ConfigError
+from distill_worker.runs.resolution import device_of
 from distill_worker.runs.samples import Samples
-from distill_worker.runs.train_student import card_of, device_of, initialised, training_set
+from distill_worker.runs.train_student import card_of, initialised, placed, training_set
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step
 from distill_worker.training.network_errors import translated_errors
@@ -76,9 +77,7 @@ def _pass(config: RunConfig, samples: Samples, teacher: TeacherLogits, device: t
     data = training_set(config, samples, teacher.targets, device)
     network, objective = initialised(config, dataset, data)
     initial = {name: values.clone() for name, values in network.state_dict().items()}
-    if config.training.channels_last:
-        network = network.to(memory_format=torch.channels_last)
-    network, objective = network.to(device), objective.to(device)
+    network, objective = placed(network, config.training, device), objective.to(device)
     take_first_step(network, objective, data, config.training)
     for size in (config.training.batch_size, 1):
         images, labels = (part[:size].to(device) for part in (dataset.test.images, dataset.test.labels))

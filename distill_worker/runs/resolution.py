@@ -1,0 +1,105 @@
+"""What `auto` stands for in `[training]`, before a run begins: the device, the precision and the memory format.
+
+Nothing is measured. A run that began keeps its precision and memory format, also on another machine.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill_worker.config.run_config import RunConfig
+from distill_worker.config.run_identity import trained_before
+from distill_worker.config.training_section import AUTO
+from distill_worker.errors import ConfigError
+from distill_worker.training.precision import FLOAT32, automatic_precision
+from distill_worker.training.ranks.launch import launch
+from distill_worker.training.run_directory import RunDirectory
+
+
+def device_of(name: str) -> torch.device:
+    """The device for a value of `training.device` on this machine; a rank's own. Raises `ConfigError`."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('training.device: expected a CUDA device, got none; use "auto" or "cpu"')
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if (started := launch()) is None:
+        return torch.device("cuda")
+    if started.local_rank >= (devices := torch.cuda.device_count()):
+        raise ConfigError(
+            f"training.device: expected a CUDA device for each rank of this machine, got {devices} for rank "
+            f'{started.local_rank} of it; start fewer ranks (torchrun --nproc-per-node), or use "cpu"'
+        )
+    torch.cuda.set_device(started.local_rank)
+    return torch.device("cuda", started.local_rank)
+
+
+def resolved(config: RunConfig, *, fresh: bool = False) -> RunConfig:
+    """The run with the precision and memory format that it began with, or else those of this machine's device.
+
+    Args:
+        config: the run.
+        fresh: whether an earlier run in the directory makes way.
+    """
+    return _resolved(config, _began_with(config, fresh=fresh))
+
+
+def resolved_alike(configs: Sequence[RunConfig], *, fresh: bool = False) -> list[RunConfig]:
+    """Several runs that are compared: those that did not begin take what the first that began has.
+
+    Args:
+        configs: the runs.
+        fresh: as in `resolved`.
+    """
+    began = [_began_with(config, fresh=fresh) for config in configs]
+    first = next((settings for settings in began if settings), {})
+    return [_resolved(config, settings or first) for config, settings in zip(configs, began, strict=True)]
+
+
+def _resolved(config: RunConfig, began_with: Mapping[str, Any]) -> RunConfig:
+    training = config.training
+    precision: str = training.precision
+    memory_format: str = training.memory_format
+    if precision == AUTO:
+        precision = began_with.get("precision") or automatic_precision(_kind_of_device(training.device))
+    if memory_format == AUTO:
+        memory_format = began_with.get("memory_format") or _automatic_format(precision)
+    settings = {"precision": precision, "memory_format": memory_format}
+    return config.model_copy(update={"training": training.model_copy(update=settings)})
+
+
+def _automatic_format(precision: str) -> str:
+    return "contiguous" if precision == FLOAT32 else "channels_last"
+
+
+def _kind_of_device(name: str) -> torch.device:
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _began_with(config: RunConfig, *, fresh: bool) -> Mapping[str, Any]:
+    """The settings of `[training]` that this directory's run began with; empty if none did, or they are no settings."""
+    for stored in _stored_identities(config, fresh=fresh):
+        training = stored.get("training") if isinstance(stored, dict) else None
+        if isinstance(training, dict):
+            return {name: value for name, value in trained_before(training).items() if value != AUTO}
+    return {}
+
+
+def _stored_identities(config: RunConfig, *, fresh: bool) -> Iterator[object]:
+    """The identity of the run in the directory, and that of its selections, which `fresh` leaves in place."""
+    directory = config.output.directory
+    if not fresh and RunDirectory(directory).has_progress():
+        yield _json(directory / "run.json").get("identity")
+    if config.budget.rounds > 1:
+        yield _json(directory / "rounds" / "0001.json").get("of")
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    """The content of a file; empty if it cannot be read, which whatever opens the directory reports."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
