@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
+from shared import oip
 from teacher_service.api.routes import infer
 from teacher_service.cli import command as cli
 from teacher_service.inference.batcher import MicroBatcher, QueueSlot
@@ -75,7 +76,7 @@ def marked(steps: Steps) -> Iterator[None]:
             (GroupCommit, "_resolve", steps.mark, None),
             (QueueSlot, "predict", steps.mark, None),
             (MicroBatcher, "_compute", steps.mark, steps.mark),
-            (infer.oip, "encode_response", steps.mark, None),
+            (oip, "encode_response", steps.mark, None),
             (infer, "_respond", steps.end, None),
         ):
             stack.enter_context(patch.object(owner, name, _marking(getattr(owner, name), before, after)))
