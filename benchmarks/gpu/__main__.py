@@ -1,6 +1,6 @@
 """Measure training on one GPU, print each figure and record it with the GPU's name.
 
-`python -m benchmarks.gpu` takes less than five minutes, and a minute more where compiling is slow. On a machine without a GPU it says so, runs the same code on the
+`python -m benchmarks.gpu` takes about five minutes. On a machine without a GPU it says so, runs the same code on the
 CPU with less work, and records nothing. It needs nothing outside the repository and its lock files.
 """
 
