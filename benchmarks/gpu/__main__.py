@@ -38,7 +38,8 @@ def main() -> None:
             continue
         try:
             for measured in part(device, sizes):
-                print(line(measured), flush=True)
+                # the targets are those of a GPU
+                print(line(measured if has_gpu else {**measured, "target": None}), flush=True)
                 if has_gpu:
                     write({**measured, "hardware": name})
         except torch.OutOfMemoryError as error:

@@ -99,9 +99,9 @@ def loops(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
     for variant in (Variant(), _FAST):
         seconds = in_turns(
             {
-                "bare": timed(bare_step(device, variant), device, sizes.loop_steps),
-                "ce": loop(device, CE(), variant, steps=sizes.loop_steps),
-                "ckd": loop(device, CKD(), variant, steps=sizes.loop_steps),
+                "bare": timed(bare_step(device, variant, images=sizes.images), device, sizes.loop_steps),
+                "ce": loop(device, CE(), variant, steps=sizes.loop_steps, images=sizes.images),
+                "ckd": loop(device, CKD(), variant, steps=sizes.loop_steps, images=sizes.images),
             },
             sizes.rounds,
         )
@@ -131,7 +131,10 @@ def losses(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
 
 def students(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
     """Steps a second of several students, a process each, against one student alone."""
-    rates = {count: steps_a_second(device, _FAST, count, sizes.seconds) for count in sizes.processes}
+    rates = {
+        count: steps_a_second(device, _FAST, count, images=sizes.images, seconds=sizes.seconds)
+        for count in sizes.processes
+    }
     for count, rate in rates.items():
         yield figure(SUITE, f"students_{count}_steps", [rate], unit="steps/s", better="higher")
         if count > 1:

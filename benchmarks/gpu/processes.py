@@ -15,8 +15,10 @@ _START_SECONDS: Final = 120
 _STEPS_BETWEEN_LOOKS: Final = 5
 
 
-def steps_a_second(device: torch.device, variant: Variant, count: int, seconds: float) -> float:
+def steps_a_second(device: torch.device, variant: Variant, count: int, *, images: int, seconds: float) -> float:
     """The steps of `count` students together, a second, measured for `seconds` after all of them are warm.
+
+    Each step passes `images` through the student.
 
     Raises:
         queue.Empty: a process did not end.
@@ -25,7 +27,8 @@ def steps_a_second(device: torch.device, variant: Variant, count: int, seconds: 
     rates: Queue[float] = context.Queue()
     together = context.Barrier(count)
     processes = [
-        context.Process(target=_train, args=(str(device), variant, seconds, together, rates)) for _ in range(count)
+        context.Process(target=_train, args=(str(device), variant, images, seconds, together, rates))
+        for _ in range(count)
     ]
     for process in processes:
         process.start()
@@ -37,10 +40,12 @@ def steps_a_second(device: torch.device, variant: Variant, count: int, seconds: 
             process.kill()
 
 
-def _train(device_name: str, variant: Variant, seconds: float, together: Barrier, rates: "Queue[float]") -> None:
+def _train(
+    device_name: str, variant: Variant, images: int, seconds: float, together: Barrier, rates: "Queue[float]"
+) -> None:
     torch.set_num_threads(1)
     device = torch.device(device_name)
-    step = bare_step(device, variant)
+    step = bare_step(device, variant, images=images)
     for _ in range(_WARM_UP):
         step()
     wait_for(device)

@@ -81,7 +81,7 @@ def timed(step: Callable[[], object], device: torch.device, steps: int) -> Subje
     return seconds
 
 
-def loop(device: torch.device, method: Method, variant: Variant, *, steps: int) -> Subject:
+def loop(device: torch.device, method: Method, variant: Variant, *, steps: int, images: int = BATCH) -> Subject:
     """Training by the loop that users run: what it does once a training counts too, shared by `steps`."""
     data = synthetic_set(5000, channels_last=variant.memory_format == "channels_last")
     targets = {kind: outputs.to(device) for kind, outputs in data.targets.items()}
@@ -96,7 +96,7 @@ def loop(device: torch.device, method: Method, variant: Variant, *, steps: int) 
     student = _student(STUDENT, device, variant)
     setting = Setting(num_classes=CLASSES, steps=steps, student_shapes={LOGITS: (CLASSES,)}, targets=targets)
     objective = Objective([method], setting).to(device)
-    training = Training(steps=steps, batch_size=BATCH, **_settings(variant))
+    training = Training(steps=steps, batch_size=images, **_settings(variant))
 
     def seconds() -> float:
         with tempfile.TemporaryDirectory() as folder:

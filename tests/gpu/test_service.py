@@ -67,7 +67,7 @@ def test_model_gives_on_the_device_what_it_gives_on_the_cpu(
 
 
 def test_count_of_correct_images_is_that_of_the_cpu(device: torch.device) -> None:
-    """9,000 images are several batches; the network shows an image's label by one pixel, so no tie decides."""
+    """9,000 images are several batches on the CPU; one pixel decides, so there are no ties."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (9000, 1, 2, 2), dtype=torch.uint8, generator=generator)
     labels = torch.where(torch.arange(9000) % 3 == 0, 1 - (pixels[:, 0, 0, 0] > 127).long(), pixels[:, 0, 0, 0] > 127)

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from distill_worker.config.training_section import Training
 from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
@@ -35,6 +37,19 @@ WITHOUT_DRAWS = [
 @pytest.mark.parametrize("methods", EVERY_METHOD, ids=name_of)
 def test_no_step_waits_for_the_device(methods: Sequence[Method], device: torch.device) -> None:
     run = running(methods, device)
+    with errors_at_synchronisation(device):
+        steps = [run.step() for _ in range(3)]
+    for terms in steps:
+        assert all(term.isfinite() for term in terms.values()), terms
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("method", [CE(), CKD(), CKD(on="features")], ids=lambda method: name_of([method]))
+def test_no_step_in_half_precision_waits_for_the_device(
+    method: Method, precision: Literal["bfloat16", "float16"], device: torch.device
+) -> None:
+    """With float16 the optimiser itself looks whether the scaled gradients are finite."""
+    run = running([method], device, training=Training(steps=4, batch_size=8, precision=precision))
     with errors_at_synchronisation(device):
         steps = [run.step() for _ in range(3)]
     for terms in steps:
