@@ -147,6 +147,11 @@ def _chosen_with_another_teacher(folder: Path, _: pytest.MonkeyPatch) -> Mapping
     return rounds
 
 
+def _no_compiler(_: Path, patch: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    patch.setenv("CXX", "no-such-compiler")
+    return {}
+
+
 def _no_leases(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
     """The cache's file can be opened, but the folder for the leases of buyers cannot be made."""
     (folder / "cache.sqlite.buyers").write_text("")
@@ -249,6 +254,12 @@ return Network(64, num_classes)
 
 FAULTS: dict[str, list[Fault]] = {
     "device": [Fault("training.device: expected a CUDA device", CONFIG, {"training.device": "cuda"})],
+    "precision": [
+        Fault(
+            "training.precision: expected auto, float32 or bfloat16 on a CPU", CONFIG, {"training.precision": "float16"}
+        ),
+        Fault("training.compile: expected a C++ compiler", CONFIG, {"training.compile": True}, before=_no_compiler),
+    ],
     "directory": [
         Fault("place: cannot write to it", FILE, before=_below_a_file("output.directory")),
         Fault("training.steps: 2 in the directory, 3 now", FILE, {"training.steps": 3}, before=_finished()),
