@@ -197,7 +197,9 @@ def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple
 def placed(network: torch.nn.Module, training: Training, device: torch.device) -> torch.nn.Module:
     """The network on the device that trains, in the memory format of the training."""
     if training.memory_format == "channels_last":
-        network = network.to(memory_format=torch.channels_last)
+        for values in (*network.parameters(), *network.buffers()):
+            if values.ndim == 4:  # torch's own conversion fails at a tensor of five dimensions
+                values.data = values.data.contiguous(memory_format=torch.channels_last)
     return network.to(device)
 
 

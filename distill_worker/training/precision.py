@@ -5,9 +5,10 @@ with every precision; evaluation and the stored student never see another one, n
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -22,6 +23,8 @@ FLOAT32: Final = "float32"
 BFLOAT16: Final = "bfloat16"
 FLOAT16: Final = "float16"
 _HALF: Final = {BFLOAT16: torch.bfloat16, FLOAT16: torch.float16}
+_NAMES_TYPES: Final = re.compile("dtype|scalar type|bfloat16|half", re.IGNORECASE)
+"""Matches what torch says where types are mixed that it does not mix."""
 _LONGEST_REASON: Final = 300
 
 
@@ -75,12 +78,15 @@ class StudentPass:
         """The logits and features of a batch, as `forward_with_features` gives them, but never in half precision.
 
         Raises:
-            ConfigError: the network cannot be compiled.
+            ConfigError: the network cannot be compiled, or mixes types that torch does not.
             ValueError: as `forward_with_features`.
         """
-        with torch.autocast(self._device.type, self._half, enabled=self._half is not None), _compiler_errors():
+        with self._autocast(), _translated_errors(self._half):
             logits, features = self._run(images)
         return self._whole(logits), {layer: self._whole(values) for layer, values in features.items()}
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._half is None else torch.autocast(self._device.type, self._half)
 
     def _whole(self, values: Tensor) -> Tensor:
         return values.float() if values.dtype == self._half else values
@@ -100,14 +106,21 @@ def _compiled(network: nn.Module, device: torch.device) -> Callable[[Tensor], An
 
 
 @contextmanager
-def _compiler_errors() -> Iterator[None]:
+def _translated_errors(half: torch.dtype | None) -> Iterator[None]:
+    """Translate what the compiler raises, and torch where types are mixed; other errors pass."""
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch._dynamo.exc.TorchDynamoException):
-            raise
-        reason = " ".join(str(error).split())[:_LONGEST_REASON]
-        raise ConfigError(
-            f"training.compile: expected a network that torch.compile can compile, got {type(error).__name__}: "
-            f"{reason}; set training.compile = false"
-        ) from error
+        got = f"got {type(error).__name__}: {' '.join(str(error).split())[:_LONGEST_REASON]}"
+        if isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            raise ConfigError(
+                f"training.compile: expected a network that torch.compile can compile, {got}; set training.compile = "
+                "false"
+            ) from error
+        if half is not None and _NAMES_TYPES.search(str(error)):
+            name = str(half).removeprefix("torch.")
+            raise ConfigError(
+                f"student.network: expected one that computes in {name} under torch.autocast, {got}; mend it, or set "
+                f'training.precision = "{FLOAT32}"'
+            ) from error
+        raise

@@ -251,6 +251,13 @@ class Network(nn.Linear):
         return super().forward(images.flatten(1))
 return Network(64, num_classes)
 """
+_ONE_TYPE_ALONE = """
+class Network(nn.Linear):
+    def forward(self, images):
+        logits = super().forward(images.flatten(1))
+        return torch.zeros(logits.shape).index_add_(0, torch.arange(len(logits)), logits)
+return Network(64, num_classes)
+"""
 
 FAULTS: dict[str, list[Fault]] = {
     "device": [Fault("training.device: expected a CUDA device", CONFIG, {"training.device": "cuda"})],
@@ -344,6 +351,12 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("got torch.float32 [10]", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
         Fault("ArithmeticError: mine", CONFIG, before=_network(_TRAINING_FAILS)),
         Fault("ArithmeticError: more than 4", CONFIG, before=_network(_FULL_BATCHES_FAIL)),
+        Fault(
+            "student.network: expected one that computes in bfloat16 under torch.autocast, got RuntimeError",
+            CONFIG,
+            {"training.precision": "bfloat16"},
+            before=_network(_ONE_TYPE_ALONE),
+        ),
         Fault("Wrong image height", CONFIG, {"student.network": "torchvision:vit_b_32"}),
         Fault(
             "the network has no layer 'absent'",

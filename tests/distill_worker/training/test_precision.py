@@ -127,7 +127,7 @@ def test_weights_gradients_statistics_and_momentum_stay_float32(precision: str, 
 def test_stopped_and_resumed_run_in_half_precision_ends_with_the_same_bits(
     precision: str, stop_at: int, tmp_path: Path
 ) -> None:
-    """In float16, the scale of the loss is in the checkpoint: the first is too large, and has fallen by then."""
+    """In float16, the scale of the loss is in the checkpoint, too."""
     training = Training.model_validate({"precision": precision, "steps": 9, "batch_size": 4, "checkpoint_every": 3})
     whole, again = (_train(tmp_path / name, training) for name in ("whole", "again"))
     with pytest.raises(Stopped):
