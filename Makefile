@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test endurance check format bench bench-service bench-training bench-guard bench-batching bench-memory bench-history bench-cache bench-selection figures docs docs-outputs lock clean
+.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-startup figures docs docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,6 +55,11 @@ check: $(INSTALLED) ## run ruff, mypy --strict and import-linter
 	.venv/bin/mypy .
 	.venv/bin/lint-imports
 
+check-gpu: $(INSTALLED) ## run the tests on a GPU, if there is one, and their twins on the CPU (3 minutes)
+	@.venv/bin/python -c 'import torch; has = torch.cuda.is_available(); print("on", torch.cuda.get_device_name()) if has else print("no CUDA device: skipped the tests on a GPU; their twins run on the CPU")'
+	.venv/bin/pytest -q -m gpu tests/gpu
+	.venv/bin/pytest -q -m "not gpu" tests/gpu tests/distill_worker/training/test_no_waiting.py
+
 format: $(INSTALLED) ## format the code with ruff
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
@@ -74,6 +79,9 @@ bench-training: $(BENCH_INSTALLED) ## compare training with the bare step and wi
 bench-guard: $(BENCH_INSTALLED) ## measure the main ratios of training again; fails if one is worse than committed (2 minutes)
 	.venv-bench/bin/python -m benchmarks.training.guard
 
+bench-gpu: $(INSTALLED) ## measure training on a GPU: precisions, batches, losses, several students (6 minutes)
+	.venv/bin/python -m benchmarks.gpu
+
 bench-batching: $(INSTALLED) ## measure batch sizes and batch timeouts of the model (3 minutes)
 	.venv/bin/python -m benchmarks.service.batching
 
@@ -88,6 +96,9 @@ bench-cache: $(INSTALLED) ## measure writing and reading 50,000 outputs in the c
 
 bench-selection: $(INSTALLED) ## measure choosing 5,000 of 50,000 samples, by strategy (5 minutes)
 	.venv/bin/python -m benchmarks.selection
+
+bench-startup: $(INSTALLED) ## measure how long help, lists and keys take (1 minute); BEFORE=FOLDER compares a checkout
+	.venv/bin/python -m benchmarks.startup $(BEFORE)
 
 figures: $(INSTALLED) ## print the latest of every figure, missed targets first
 	@.venv/bin/python -m benchmarks.figures

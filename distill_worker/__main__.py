@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command. Imports take seconds; an interrupt during them ends without a traceback, as it does later."""
+    """Run the command; an interrupt during its imports exits without a traceback, as it does later."""
     try:
         from distill_worker.cli.command import main as run
     except KeyboardInterrupt:

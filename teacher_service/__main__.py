@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command; an interrupt during its imports, which take seconds, exits without a traceback."""
+    """Run the command; an interrupt during its imports exits without a traceback, as it does later."""
     try:
         from teacher_service.cli.command import main as run
     except KeyboardInterrupt:

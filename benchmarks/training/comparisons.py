@@ -13,14 +13,13 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, one_hot
 
 from benchmarks.figures import Figure
 from benchmarks.training.part import Part, milliseconds, ratio
-from benchmarks.training.students import BATCH, CLASSES, Precision, bare_step, loop
+from benchmarks.training.students import BATCH, CLASSES, PRECISIONS, bare_step, loop
 from benchmarks.training.turns import in_turns, per_step, ratios
 from distill_worker.losses import ckd_loss
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import CE
 
 STEPS, AUTHORS_STEPS = 4, 2
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 K, TEMPERATURE = 3, 4.0
 AUTHORS_COMPARISONS = 64
 OUR_COMPARISONS = BATCH * (BATCH - 1)
@@ -70,7 +69,7 @@ def figures(rounds: int) -> Iterator[Figure]:
 PART = Part(
     "comparisons",
     "a CKD step of all pairs against a CE step, and against 64 drawn comparisons of three images, as the authors do",
-    seconds=80,
-    rounds=12,
+    seconds=65,
+    rounds=10,
     figures=figures,
 )

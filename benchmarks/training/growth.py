@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.figures import Figure, figure
 from benchmarks.training.part import SUITE, Part, milliseconds, ratio
-from benchmarks.training.students import loop
+from benchmarks.training.students import PRECISIONS, loop
 from benchmarks.training.turns import in_turns, ratios
 from distill_worker.losses import ckd_loss
 from distill_worker.methods.single_sample import CE
@@ -25,7 +25,7 @@ _LONG_BATCH = 4096
 
 def figures(rounds: int) -> Iterator[Figure]:
     """Times of a step, of the loss, and the loss's memory."""
-    seconds = in_turns({str(n): loop(CE(), "bfloat16", steps=STEPS, samples=n) for n in SAMPLES}, rounds)
+    seconds = in_turns({str(n): loop(CE(), PRECISIONS[-1], steps=STEPS, samples=n) for n in SAMPLES}, rounds)
     grown = ratios(seconds[str(SAMPLES[-1])], seconds[str(SAMPLES[0])])
     yield ratio(f"step_at_{SAMPLES[-1]}_vs_{SAMPLES[0]}_samples", grown, target=FLAT_TARGET, better="lower")
     for n in SAMPLES:
@@ -89,7 +89,7 @@ def _compare(batch: int, classes: int) -> float:
 PART = Part(
     "growth",
     "a step with 500 to 50,000 samples, and the comparison of all pairs with batches to 4,096 and 1,000 classes",
-    seconds=70,
-    rounds=7,
+    seconds=60,
+    rounds=5,
     figures=figures,
 )

@@ -31,7 +31,7 @@ def draw(recorded: Mapping[str, Figure]) -> None:
         picture = Picture(figsize=(11, 3.6), layout="constrained")
         by_samples, by_time, by_memory = picture.subplots(1, 3)
         by_samples.plot(SAMPLES, [value(step_name(n)) for n in SAMPLES], marker="o")
-        by_samples.set(title="A step, bfloat16", xlabel="samples", ylabel="ms", xscale="log", ylim=(0, None))
+        by_samples.set(title="A step, default precision", xlabel="samples", ylabel="ms", xscale="log", ylim=(0, None))
         for classes in CLASSES:
             times = [value(loss_name(batch, classes)) for batch in BATCHES]
             by_time.plot(BATCHES, times, marker="o", label=f"{classes} classes")

@@ -7,10 +7,8 @@ depends on what they show.
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +19,9 @@ from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.methods.base import LOGITS, Method
 from distill_worker.methods.terms import Objective, Setting
+from distill_worker.runs.train_student import placed
 from distill_worker.training.loop import train
+from distill_worker.training.precision import BFLOAT16, FLOAT32, has_bfloat16
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import TrainingSet
 from shared.networks import build_network
@@ -32,11 +32,15 @@ MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 5e-4
 
 Precision = Literal["float32", "bfloat16"]
+CPU: Final = torch.device("cpu")
+PRECISIONS: Final[tuple[Precision, ...]] = (FLOAT32, BFLOAT16) if has_bfloat16(CPU) else (FLOAT32,)
+"""Those that this machine has instructions for; the last is the one that a run has by default."""
+
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of student logits, teacher logits and labels."""
 
 
-def synthetic_set(samples: int, precision: Precision) -> TrainingSet:
+def synthetic_set(samples: int, *, channels_last: bool) -> TrainingSet:
     """Noise in CIFAR-100's format with random labels and random teacher logits, the same at every call."""
     numbers = torch.Generator().manual_seed(0)
     labels = torch.randint(CLASSES, (samples,), generator=numbers)
@@ -44,17 +48,15 @@ def synthetic_set(samples: int, precision: Precision) -> TrainingSet:
         images=torch.randint(256, (samples, CHANNELS, SIZE, SIZE), generator=numbers, dtype=torch.uint8),
         label_probabilities=one_hot(labels, CLASSES).to(torch.float32),
         labels=labels,
-        preprocessing=Preprocessing(
-            MEAN, STD, crop_padding=4, horizontal_flip=True, channels_last=precision == "bfloat16"
-        ),
+        preprocessing=Preprocessing(MEAN, STD, crop_padding=4, horizontal_flip=True, channels_last=channels_last),
         targets={LOGITS: 3 * torch.randn(samples, CLASSES, generator=numbers)},
     )
 
 
-def network(name: str = STUDENT, layout: torch.memory_format = torch.contiguous_format) -> nn.Module:
+def network(name: str = STUDENT) -> nn.Module:
     """A network with the initial weights of seed 0, in training mode."""
     torch.manual_seed(0)
-    return build_network(name, num_classes=CLASSES, in_channels=CHANNELS).to(memory_format=layout)
+    return build_network(name, num_classes=CLASSES, in_channels=CHANNELS)
 
 
 def optimizer_of(student: nn.Module) -> torch.optim.Optimizer:
@@ -73,14 +75,14 @@ def bare_step(
     """Forward, backward and optimiser step on fixed tensors: what no loop can go without.
 
     Args:
-        precision: of the forward pass; the loss is float32.
+        precision: of the student's pass; the loss is float32.
         loss: of the logits.
         images: in the batch.
-        channels_last: the layout in memory. Default: the one that is faster in this precision.
+        channels_last: the layout in memory. Default: what a run has by default in this precision.
     """
-    in_channels_last = precision == "bfloat16" if channels_last is None else channels_last
+    in_channels_last = _layout_of(precision) == "channels_last" if channels_last is None else channels_last
     layout = torch.channels_last if in_channels_last else torch.contiguous_format
-    student = network(layout=layout)
+    student = network().to(memory_format=layout)
     optimizer = optimizer_of(student)
     numbers = torch.Generator().manual_seed(0)
     inputs = torch.randn(images, CHANNELS, SIZE, SIZE, generator=numbers).contiguous(memory_format=layout)
@@ -88,7 +90,7 @@ def bare_step(
     labels = torch.randint(CLASSES, (images,), generator=numbers)
 
     def step() -> None:
-        with autocast(precision):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == BFLOAT16):
             logits = student(inputs)
         optimizer.zero_grad(set_to_none=True)
         loss(logits.float(), teacher_logits, labels).backward()  # type: ignore[no-untyped-call]
@@ -99,24 +101,21 @@ def bare_step(
 
 def loop(method: Method, precision: Precision, *, steps: int, samples: int = 5000) -> Subject:
     """Training by `distill_worker.training.loop.train`: what it does once a training counts too, shared by `steps`."""
-    data = synthetic_set(samples, precision)
-    layout = torch.channels_last if precision == "bfloat16" else torch.contiguous_format
-    student = network(layout=layout)
+    training = Training(
+        steps=steps, batch_size=BATCH, device="cpu", precision=precision, memory_format=_layout_of(precision)
+    )
+    data = synthetic_set(samples, channels_last=training.memory_format == "channels_last")
     setting = Setting(num_classes=CLASSES, steps=steps, student_shapes={LOGITS: (CLASSES,)}, targets=data.targets)
-    objective = Objective([method], setting)
-    training = Training(steps=steps, batch_size=BATCH)
-    return partial(_trained, student, objective, data, training, precision)
+    student, objective = placed(network(), training, CPU), Objective([method], setting)
+
+    def trained() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            train(student, objective, data, training, RunDirectory(Path(folder)))
+            return (time.perf_counter() - started) / steps
+
+    return trained
 
 
-def autocast(precision: Precision) -> AbstractContextManager[None]:
-    """Autocast to bfloat16, or none."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def _trained(
-    student: nn.Module, objective: Objective, data: TrainingSet, training: Training, precision: Precision
-) -> float:
-    with tempfile.TemporaryDirectory() as folder, autocast(precision):
-        started = time.perf_counter()
-        train(student, objective, data, training, RunDirectory(Path(folder)))
-        return (time.perf_counter() - started) / training.steps
+def _layout_of(precision: Precision) -> Literal["contiguous", "channels_last"]:
+    return "channels_last" if precision == BFLOAT16 else "contiguous"

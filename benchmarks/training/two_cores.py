@@ -26,6 +26,7 @@ SAMPLES, TEST_SAMPLES = 1000, CLASSES
 TARGET = 1.8
 _WORKER = ("-m", "distill_worker")
 _RANKS = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+_OWN_BATCH_NORM = ("--set", "training.batch_norm=per-rank")
 _TRAIN = f"""
 [data]
 name = "npz"
@@ -75,14 +76,15 @@ def figures(rounds: int) -> Iterator[Figure]:
 
             return run
 
-        compare = (*_WORKER, "compare", "--engine")
+        compare, train_on_ranks = (*_WORKER, "compare", "--engine"), (*_RANKS, *_WORKER, "train")
         seconds = in_turns(
             {
                 "alone": subject("alone", _COMPARISON, *compare, "local", "--jobs", "1"),
                 "local": subject("local", _COMPARISON, *compare, "local", "--jobs", "2"),
                 "ray": subject("ray", _COMPARISON, *compare, "ray", "--jobs", "2"),
                 "process": subject("process", _RUN, *_WORKER, "train"),
-                "ranks": subject("ranks", _RUN, *_RANKS, *_WORKER, "train"),
+                "ranks": subject("ranks", _RUN, *train_on_ranks),
+                "ranks_own_batch_norm": subject("ranks_own_batch_norm", _RUN, *train_on_ranks, *_OWN_BATCH_NORM),
             },
             rounds,
             warm_up=False,
@@ -91,6 +93,8 @@ def figures(rounds: int) -> Iterator[Figure]:
         faster = ratios(seconds["alone"], seconds[engine])
         yield ratio(f"two_students_by_{engine}_engine_vs_one_after_the_other", faster, target=TARGET)
     yield ratio("two_ranks_vs_one_process", ratios(seconds["process"], seconds["ranks"]), target=TARGET)
+    with_own_batch_norm = ratios(seconds["process"], seconds["ranks_own_batch_norm"])
+    yield ratio("two_ranks_with_own_batch_norm_vs_one_process", with_own_batch_norm)
     for name, values in seconds.items():
         yield figure(SUITE, f"{name}_training", values, unit="s", better="lower")
         yield figure(SUITE, f"{name}_start", starts[name], unit="s", better="lower")

@@ -26,6 +26,8 @@ from distill_worker.experiments.engines import training
 from distill_worker.experiments.engines.tasks import RETRIES, Outcome, Task
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
+_PRELOADED: Final = [training.__name__, "torch._dynamo"]
+"""What the server imports. An optimiser imports the second at its first step, which takes as long as torch itself."""
 
 
 class LocalProcesses:
@@ -40,7 +42,7 @@ class LocalProcesses:
 
     def outcomes(self, tasks: Sequence[Task], inputs: Path) -> Generator[tuple[int, Outcome]]:
         """See `Engine.outcomes`."""
-        _CONTEXT.set_forkserver_preload([training.__name__])
+        _CONTEXT.set_forkserver_preload(_PRELOADED)
         waiting, deaths = deque(range(len(tasks))), Counter[int]()
         workers: dict[Connection, _Worker] = {}
 

@@ -9,8 +9,9 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -44,24 +45,25 @@ def joined_or_started(address: str | None, *, threads: int, gpus: float, jobs: i
         ConfigError: Ray is not installed, or the cluster cannot be used.
     """
     ray = _ray()
-    own = {"num_cpus": (jobs or 1) * threads, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    with _environment({} if address else _settings_of_own_cluster()), _signal_handlers():
+    own = {"num_cpus": (jobs or 1) * threads, "include_dashboard": False}
+    with redirect_stdout(sys.stderr):  # Ray prints the deaths of workers to standard output, where results go
+        with _environment({} if address else _settings_of_own_cluster()), _signal_handlers():
+            try:
+                ray.init(
+                    address=address or "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    **({} if address else own),
+                )
+            except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                raise ConfigError(
+                    f"compare.address: expected a Ray cluster to {'join' if address else 'start'}, got none "
+                    f"({_first_line(error)}). Nothing was spent"
+                ) from error
         try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else own),
-            )
-        except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            raise ConfigError(
-                f"compare.address: expected a Ray cluster to {'join' if address else 'start'}, got none "
-                f"({_first_line(error)}). Nothing was spent"
-            ) from error
-    try:
-        yield RayCluster(ray, threads=threads, gpus=gpus, jobs=jobs, is_own=address is None)
-    finally:
-        ray.shutdown()
+            yield RayCluster(ray, threads=threads, gpus=gpus, jobs=jobs, is_own=address is None)
+        finally:
+            ray.shutdown()
 
 
 class RayCluster:
@@ -128,7 +130,8 @@ class RayCluster:
             for task_in_training in running:
                 ray.cancel(task_in_training, force=True)
             if not is_shared:
-                self._on_each(_remove, _name_of(inputs), seconds=_CLEAN_SECONDS)
+                with suppress(ConfigError):  # of a machine that is gone
+                    self._on_each(_remove, _name_of(inputs), seconds=_CLEAN_SECONDS)
 
     def _reply(self, done: Any, task: Task) -> Reply:
         """The reply to a task; the files of its run are written into its directory, if they were sent."""

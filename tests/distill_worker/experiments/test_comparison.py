@@ -69,6 +69,9 @@ def test_cache_may_be_elsewhere(cache: str) -> None:
         ),
         ({"methods": [{"label": "X/Y", "method": {"name": "kd"}}], "baseline": None}, r"compare\.methods\.0\.label"),
         ({"n": []}, r"compare\.n: "),
+        ({"engine": "dask"}, r"compare\.engine: .*'local'.*'ray'.*'dask'"),
+        ({"address": "auto"}, r"compare.*address: expected no value with engine = 'local', got 'auto'"),
+        ({"gpus_per_student": 0.5}, r"compare.*gpus_per_student: expected no value with engine = 'local', got 0\.5"),
     ],
 )
 def test_mistake_is_told_with_its_key(change: dict[str, Any], message: str) -> None:
@@ -80,6 +83,26 @@ def test_mistake_is_told_with_its_key(change: dict[str, Any], message: str) -> N
 def test_what_a_comparison_says_itself_is_not_said_again(section: str) -> None:
     with pytest.raises(ConfigError, match=rf"{section}: unknown key; in a comparison, set it in \[compare\]"):
         parse_comparison({**BASE, section: {}, "compare": COMPARE}, source="c.toml")
+
+
+def test_settings_of_the_command_line_override_those_of_the_file(tmp_path: Path) -> None:
+    """None overrides nothing. No setting of an engine is a part of a run."""
+    (tmp_path / "c.toml").write_text(
+        """
+data.name = "digits"
+student.network = "resnet8"
+[compare]
+directory = "c"
+n = [8]
+jobs = 3
+methods = [{label = "CE", method = {name = "ce"}}]
+"""
+    )
+    plain = load_comparison(tmp_path / "c.toml", {"engine": None, "jobs": None})
+    other = load_comparison(tmp_path / "c.toml", {"engine": "ray", "address": "auto", "jobs": 2})
+    assert (plain.compare.engine, plain.compare.jobs) == ("local", 3)
+    assert (other.compare.engine, other.compare.address, other.compare.jobs) == ("ray", "auto", 2)
+    assert [cell.config for cell in other.cells] == [cell.config for cell in plain.cells]
 
 
 def test_file_of_a_single_run_is_recognised(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ The steps run on torch's `meta` device, where a tensor has a shape and no value,
 every operation, also those of the backward pass and of the optimiser.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
@@ -14,46 +14,16 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from distill_worker.config.training_section import Training
-from distill_worker.data.preprocessing import Preprocessing
-from distill_worker.methods import METHODS, Method, Mixing
+from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
-from distill_worker.methods.crd import CRD
-from distill_worker.methods.mixup import Mixup
-from distill_worker.methods.pool import PseudoLabel
-from distill_worker.methods.relational import CC, PKT, RKD, SP
-from distill_worker.methods.single_sample import CE, DKD, KD
-from distill_worker.methods.terms import Batch, Objective, Setting
-from distill_worker.methods.white_box import AT, VID
-from distill_worker.training.loop import _RunningTraining
-from distill_worker.training.training_set import Pool, TrainingSet
+from distill_worker.methods.single_sample import CE
+from distill_worker.methods.terms import Batch
+from tests.distill_worker.training.steps import CLASSES, EVERY_METHOD, name_of, running
 
 META = torch.device("meta")
-SAMPLES, CLASSES, SIDE = 24, 5, 8
-STUDENT = {LOGITS: (CLASSES,), "features.stage2": (6, 4, 4), "features.pooled": (6,)}
-TEACHER = {LOGITS: (CLASSES,), "features.stage2": (8, 4, 4), "features.pooled": (8,)}
 LEAST_OPERATIONS = 100
 """Of two steps, so that a mode that watches nothing is noticed."""
-TRAINING = Training(steps=4, batch_size=8)
-
-ALONE: list[list[Method]] = [[method()] for name, method in METHODS.items() if name != "pseudo-label"]
-COMPARED: list[list[Method]] = [
-    [CKD(k=k, pairing=pairing, comparison=comparison, others=16)]
-    for k in (2, 3, 4)
-    for pairing in ("all", "drawn", "memory", "anchors")
-    for comparison in ("difference", "addition", "interpolation", "concatenation")
-]
-REPRESENTED: list[list[Method]] = [
-    [method(on=on)] for method in (CKD, RKD, SP, CC, PKT, CRD) for on in ("log_probabilities", "features")
-]
-OTHERS: list[list[Method]] = [
-    [CKD(label_term="comparative")],
-    [CKD(on="features", pairing="memory")],
-    [AT(), VID(), CKD(pairing="anchors"), DKD()],
-    [Mixup(alpha=0.2), CKD(k=3)],
-    [KD(), PseudoLabel()],
-]
 
 
 class Waited(Exception):
@@ -98,111 +68,66 @@ class MetaGenerator(torch.Generator):
         return META
 
 
-class Student(nn.Sequential):
-    """A small network with the layers that methods use."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stage2 = nn.Sequential(nn.Conv2d(3, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), nn.ReLU())
-        self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.classifier = nn.Linear(6, CLASSES)
-
-
 @pytest.fixture(autouse=True)
-def _everything_on_meta(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Torch has neither generators nor autocast there."""
+def _generators_and_autocast_on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch has neither there."""
     monkeypatch.setattr(torch, "Generator", MetaGenerator)
     monkeypatch.setattr(torch, "autocast", lambda *_args, **_options: nullcontext())
-    with torch.device(META):  # modules and data; the steps leave it
-        yield
 
 
-def _rows(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    return {kind: torch.empty(SAMPLES, *shape) for kind, shape in shapes.items()}
-
-
-def _data(pool: Pool | None = None, *, features: bool = True) -> TrainingSet:
-    return TrainingSet(
-        images=torch.empty(SAMPLES, 3, SIDE, SIDE, dtype=torch.uint8),
-        label_probabilities=torch.empty(SAMPLES, CLASSES),
-        labels=torch.empty(SAMPLES, dtype=torch.int64),
-        preprocessing=Preprocessing(
-            mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1), crop_padding=2, horizontal_flip=True, channels_last=True
-        ),
-        targets=_rows(TEACHER if features else {LOGITS: TEACHER[LOGITS]}),
-        pool=pool,
-    )
-
-
-def _pool(*, labelled: bool) -> Pool:
-    images = torch.empty(2 * SAMPLES, 3, SIDE, SIDE, dtype=torch.uint8)
-    return Pool(images, torch.empty(2 * SAMPLES, dtype=torch.int64) if labelled else None)
-
-
-def _take_two_steps(objective: Objective, data: TrainingSet) -> int:
-    """Two steps of the loop, the first of which may differ; the number of operations that were watched."""
-    run = _RunningTraining(Student(), objective, data, TRAINING)
-    run.set_training_mode()
-    with torch.device("cpu"), NoWaiting() as mode:  # type: ignore[no-untyped-call]
+def _operations_of_two_steps(methods: Sequence[Method], *, labelled_pool: bool = False) -> int:
+    """How many operations were watched. The first step may differ from the others."""
+    run = running(methods, META, labelled_pool=labelled_pool)
+    with NoWaiting() as mode:  # type: ignore[no-untyped-call]
         for _ in range(2):
             run.step()
         operations: int = mode.operations
     return operations
 
 
-def _objective(methods: list[Method], data: TrainingSet) -> Objective:
-    return Objective(methods, Setting(CLASSES, TRAINING.steps, STUDENT, data.targets))
-
-
-@pytest.mark.parametrize(
-    "methods", [*ALONE, *COMPARED, *REPRESENTED, *OTHERS], ids=lambda methods: " + ".join(map(repr, methods))[:120]
-)
+@pytest.mark.parametrize("methods", EVERY_METHOD, ids=name_of)
 def test_no_step_makes_a_gpu_wait(methods: list[Method]) -> None:
-    pool = _pool(labelled=False) if any(method.needs_pool for method in methods) else None
-    data = _data(pool, features=not isinstance(methods[0], Mixing))
-    assert _take_two_steps(_objective(methods, data), data) > LEAST_OPERATIONS
+    assert _operations_of_two_steps(methods) > LEAST_OPERATIONS
 
 
 @pytest.mark.parametrize("method", [CE(), CKD()])
 def test_no_step_with_a_labelled_pool_makes_a_gpu_wait(method: Method) -> None:
-    data = _data(_pool(labelled=True))
-    assert _take_two_steps(_objective([method], data), data) > LEAST_OPERATIONS
+    assert _operations_of_two_steps([method], labelled_pool=True) > LEAST_OPERATIONS
 
 
-def _planted(read: Callable[[Tensor], Any]) -> type[nn.Module]:
-    class Planted(nn.Module):
-        def forward(self, batch: Batch) -> Tensor:
-            read(batch.student[LOGITS].detach())
-            return batch.student[LOGITS].sum()
+class _Planted(nn.Module):
+    def __init__(self, read: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self._read = read
 
-    return Planted
+    def forward(self, batch: Batch) -> Tensor:
+        self._read(batch.student[LOGITS].detach())
+        return batch.student[LOGITS].sum()
 
 
 @pytest.mark.parametrize(
     "read",
     [
-        lambda logits: float(logits.sum()),
-        lambda logits: bool((logits > 0).any()),
-        lambda logits: logits[0].tolist(),
-        lambda logits: logits[logits > 0],
-        lambda logits: (logits > 0).nonzero(),
-        lambda logits: logits.cpu(),
-        lambda logits: torch.equal(logits, logits),
-        lambda logits: logits[torch.arange(2)],
-        lambda logits: logits[[0, 1]],
-        lambda logits: logits + torch.ones(CLASSES),
-        lambda logits: torch.tensor([1.0, 2.0], device=logits.device),
-        lambda logits: torch.randperm(8).to(logits.device),
+        pytest.param(lambda logits: float(logits.sum()), id="float"),
+        pytest.param(lambda logits: bool((logits > 0).any()), id="bool"),
+        pytest.param(lambda logits: logits[0].tolist(), id="tolist"),
+        pytest.param(lambda logits: logits[logits > 0], id="mask"),
+        pytest.param(lambda logits: (logits > 0).nonzero(), id="nonzero"),
+        pytest.param(lambda logits: torch.equal(logits, logits), id="equal"),
+        pytest.param(lambda logits: logits.cpu(), id="copy to the CPU"),
+        pytest.param(lambda logits: logits[torch.arange(2)], id="index on the CPU"),
+        pytest.param(lambda logits: logits[[0, 1]], id="index in a list"),
+        pytest.param(lambda logits: logits + torch.ones(CLASSES), id="tensor on the CPU"),
+        pytest.param(lambda logits: torch.tensor([1.0, 2.0], device=logits.device), id="tensor from a list"),
+        pytest.param(lambda logits: torch.randperm(8).to(logits.device), id="draws on the CPU"),
     ],
-    ids=[
-        "float", "bool", "tolist", "mask", "nonzero", "cpu", "equal", "index on the CPU", "index in a list",
-        "tensor on the CPU", "tensor from a list", "draws on the CPU",
-    ],
-)  # fmt: skip
+)
 def test_read_in_a_term_is_caught(read: Callable[[Tensor], Any]) -> None:
-    """Otherwise the tests above could not fail."""
-    data = _data()
-    objective = _objective([CE()], data)
-    objective.terms["label"] = _planted(read)()
-    with pytest.raises((Waited, RuntimeError, NotImplementedError), match=r"reads|copies|CPU|meta|nonzero"):
-        _take_two_steps(objective, data)
+    """Otherwise the tests above could not fail. Torch itself rejects some reads on that device."""
+    run = running([CE()], META)
+    run._objective.terms["label"] = _Planted(read)
+    with (
+        pytest.raises((Waited, RuntimeError, NotImplementedError), match=r"reads|copies|CPU|meta|nonzero"),
+        NoWaiting(),  # type: ignore[no-untyped-call]
+    ):
+        run.step()

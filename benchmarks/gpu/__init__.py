@@ -1,0 +1,1 @@
+"""Training on one GPU: steps, losses, and several students at once."""

@@ -1,0 +1,102 @@
+"""A Ray cluster of two workers trains what this machine alone trains, and pays nothing for a worker that is killed."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from distill_worker.errors import ConfigError, RunError
+from distill_worker.experiments.engines import ray_cluster as module
+from distill_worker.experiments.engines.inputs import inputs_file
+from distill_worker.experiments.engines.ray_cluster import RayCluster, joined_or_started
+from tests.distill_worker.experiments.engines.students import DIES, DIES_ONCE, FAILS, Students, folder_of_ray
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    """Two workers on this machine."""
+    pytest.importorskip("ray")
+    with folder_of_ray(), joined_or_started(None, threads=1, gpus=0, jobs=2) as cluster:
+        yield cluster
+
+
+def _train(cluster: RayCluster, students: Students) -> None:
+    with inputs_file(students.folder, students.inputs()) as inputs:
+        outcomes = dict(cluster.outcomes(students.tasks(), inputs))
+    assert [outcomes[seed].result["seed"] for seed in range(students.count)] == list(range(students.count))
+
+
+def test_students_have_the_bits_that_they_have_alone_killed_or_not(cluster: RayCluster, tmp_path: Path) -> None:
+    """A worker dies at step 13, and another one resumes from the checkpoint of step 10."""
+    students = Students(tmp_path, 3, DIES_ONCE)
+    assert cluster.slots == 2
+    cluster.check(students.config(0))
+    _train(cluster, students)
+    assert (tmp_path / "died").exists()
+    assert students.weights() == students.weights_alone()
+
+
+def test_student_whose_workers_all_die_is_named(
+    cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One retry, because a worker of Ray takes seconds to start."""
+    monkeypatch.setattr(module, "RETRIES", 1)
+    with pytest.raises(RunError, match=r"KD, seed 0: expected a Ray worker .* got 2 that did not"):
+        _train(cluster, Students(tmp_path, 1, DIES))
+
+
+def test_error_of_a_student_is_raised(cluster: RayCluster, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="broken"):
+        _train(cluster, Students(tmp_path, 1, FAILS))
+
+
+def test_network_that_a_machine_lacks_is_named_before_anything_is_spent(cluster: RayCluster, tmp_path: Path) -> None:
+    """The worker reads another file than this process: a path of its own folder of open files."""
+    (tmp_path / "net.py").write_text("def Net(num_classes, in_channels): ...")
+    config = Students(tmp_path, 1).config(0)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        seen_here = Path(f"/proc/self/fd/{descriptor}/net.py")
+        student = config.student.model_copy(update={"network_file": seen_here})
+        expected = r"student\.network: expected the code of .* on every machine .* got none .* Nothing was spent"
+        with pytest.raises(ConfigError, match=expected):
+            cluster.check(config.model_copy(update={"student": student}))
+    finally:
+        os.close(descriptor)
+
+
+def test_cluster_without_room_for_a_student_is_named(cluster: RayCluster, tmp_path: Path) -> None:
+    big = RayCluster(cluster._ray, threads=1, gpus=0.25, jobs=None, is_own=False)
+    with pytest.raises(ConfigError, match=r"compare\.gpus_per_student: expected a machine with 1 CPU .* 0\.25 GPUs"):
+        big.check(Students(tmp_path, 1).config(0))
+
+
+def test_students_are_trained_where_the_folder_is_not_in_sight(cluster: RayCluster, tmp_path: Path) -> None:
+    """The inputs are sent there, and the files of the runs come back. Finished students are not trained again."""
+    students = Students(tmp_path, 2)
+    far = RayCluster(cluster._ray, threads=1, gpus=0, jobs=1, is_own=False)
+    with inputs_file(tmp_path, students.inputs()) as inputs:
+        descriptor = os.open(tmp_path, os.O_RDONLY)  # this path has another meaning in a worker
+        seen_here = Path(f"/proc/self/fd/{descriptor}") / inputs.name
+        first = dict(far.outcomes(students.tasks(), seen_here))
+        again = dict(far.outcomes(students.tasks(), seen_here))
+        os.close(descriptor)
+    assert again == first
+    assert students.weights() == students.weights_alone()
+    assert sorted(file.name for file in (tmp_path / "student-0").iterdir()) == [
+        "metrics.jsonl",
+        "result.json",
+        "run.json",
+        "student.safetensors",
+    ]
+    assert list(Path(tempfile.gettempdir()).glob(f"tuition{inputs.stem}")) == []
+
+
+def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    expected = r"compare\.engine: expected the library ray .* 'tuition\[ray\]'\. Nothing was spent"
+    with pytest.raises(ConfigError, match=expected), joined_or_started(None, threads=1, gpus=0, jobs=1):
+        pass

@@ -1,0 +1,98 @@
+"""What a command imports: help, lists, keys and caches do without the libraries that take seconds to import."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+import pytest
+import typer
+
+from distill_worker.cache import Cache
+
+LIBRARIES: Final = ("torch", "torchvision", "scipy", "sklearn", "numpy", "sqlalchemy", "alembic", "httpx", "ray")
+
+_RUN: Final = """
+import contextlib, json, os, sys
+from {program}.__main__ import main
+
+imported = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["{program}", *arguments]
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.suppress(SystemExit):
+        main()
+    imported.append([library for library in {libraries} if library in sys.modules])
+print(json.dumps(imported))
+"""
+
+
+def imported_by(program: str, *commands: list[str], data_dir: Path | None = None) -> dict[str, set[str]]:
+    """The libraries that a fresh process has imported after each of these commands, which it runs one by one."""
+    code = _RUN.format(program=program, libraries=LIBRARIES)
+    environment = os.environ if data_dir is None else os.environ | {"TEACHER_DATA_DIR": str(data_dir)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(commands)], capture_output=True, text=True, check=True, env=environment
+    )
+    names = (" ".join(command) for command in commands)
+    return dict(zip(names, map(set, json.loads(done.stdout)), strict=True))
+
+
+def _help_of_all(app: typer.Typer, *before: str) -> Iterator[list[str]]:
+    """`--help` of the program and of each of its commands."""
+    yield [*before, "--help"]
+    for command in app.registered_commands:
+        yield [*before, str(command.name or getattr(command.callback, "__name__", "")), "--help"]
+    for group in app.registered_groups:
+        assert group.typer_instance is not None
+        yield from _help_of_all(group.typer_instance, *before, str(group.name))
+
+
+@pytest.mark.parametrize("program", ["distill_worker", "teacher_service"])
+def test_help_imports_the_terminal_alone(program: str) -> None:
+    """Of every command: what a command does is imported when it runs."""
+    commands = list(_help_of_all(import_module(f"{program}.cli.command").app))
+    assert len(commands) > 10
+    imported = imported_by(program, *commands)
+    assert {command: libraries for command, libraries in imported.items() if libraries} == {}
+
+
+def test_lists_and_caches_need_no_pytorch(tmp_path: Path) -> None:
+    """Neither does a file of a cache: it is exported, verified and imported without."""
+    cache, file = str(tmp_path / "cache.sqlite"), str(tmp_path / "outputs.safetensors")
+    imported = imported_by("distill_worker", ["methods"], ["strategies"], ["datasets", "--json"])
+    assert set.union(*imported.values()) <= {"numpy"}
+    with Cache(cache):
+        pass
+    commands = (
+        ["stats", cache],
+        ["verify", cache],
+        ["export", file, "--cache", cache],
+        ["import", file, "--cache", cache],
+    )
+    imported = imported_by("distill_worker", *(["cache", *command] for command in commands))
+    assert set.union(*imported.values()) == {"numpy", "sqlalchemy"}
+
+
+def test_keys_and_the_log_need_no_pytorch(tmp_path: Path) -> None:
+    """Alembic is imported to create a ledger, and not to open it again."""
+    create = ["keys", "create", "--quota", "5", "--name"]
+    assert "torch" not in set.union(*imported_by("teacher_service", [*create, "first"], data_dir=tmp_path).values())
+    assert (tmp_path / "ledger.sqlite").exists()
+    imported = imported_by(
+        "teacher_service",
+        [*create, "second"],
+        ["keys", "list"],
+        ["log", "verify"],
+        ["log", "export"],
+        data_dir=tmp_path,
+    )
+    assert set.union(*imported.values()) == {"numpy", "sqlalchemy"}
+
+
+def test_wrong_setting_ends_the_service_before_pytorch_is_imported() -> None:
+    imported = imported_by("teacher_service", ["serve", "--port", "70000"])
+    assert "torch" not in set.union(*imported.values())
