@@ -20,7 +20,11 @@ def train(
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint."""
+    """Train a student on cached outputs, without a teacher. After a kill, it resumes from its last checkpoint.
+
+    torchrun starts it on several devices, for one student: torchrun --nproc-per-node 2 -m distill_worker train
+    CONFIG.toml; see docs/several-devices.md.
+    """
     from distill_worker.cli import training
 
     training.train(config_file, overrides or (), teacher_id=teacher_id, held=held, fresh=fresh, as_json=as_json)

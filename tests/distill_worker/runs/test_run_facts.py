@@ -122,3 +122,24 @@ def test_directory_written_before_these_facts_is_the_same_run() -> None:
         if name in RunConfig.model_fields or name in ("samples", "teacher_id")
     }
     assert _identity(config, _with_label(dataset, "test", 7)).difference(before) is None
+
+
+def _on_ranks(ranks: int, **training: Any) -> RunIdentity:
+    config = _config(training={"validation_share": 0.1, **training})
+    return identity_of(config, Samples.of(config), {}, ranks=ranks)
+
+
+def test_number_of_ranks_and_their_batch_normalisation_make_a_run_this_run() -> None:
+    """Of one process neither counts; runs of earlier versions, which store neither, are runs of one process."""
+    one, two = _on_ranks(1), _on_ranks(2)
+    earlier = {name: value for name, value in one.values.items() if name not in ("ranks", "batch_norm")}
+    assert _on_ranks(1, batch_norm="per-rank").difference(earlier) is None
+    assert _on_ranks(1, batch_norm="per-rank").difference(one.values) is None
+    assert one.difference(two.values) == "ranks: 2 in the directory, 1 now"
+    assert two.difference(one.values) == "ranks: 1 in the directory, 2 now"
+    assert two.difference(earlier) == (
+        "batch_norm: not set in the directory, 'synchronised' now; ranks: not set in the directory, 2 now"
+    )
+    assert _on_ranks(2, batch_norm="per-rank").difference(two.values) == (
+        "batch_norm: 'synchronised' in the directory, 'per-rank' now"
+    )
