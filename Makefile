@@ -79,7 +79,7 @@ bench-training: $(BENCH_INSTALLED) ## compare training with the bare step and wi
 bench-guard: $(BENCH_INSTALLED) ## measure the main ratios of training again; fails if one is worse than committed (2 minutes)
 	.venv-bench/bin/python -m benchmarks.training.guard
 
-bench-gpu: $(INSTALLED) ## measure training on a GPU: precisions, batches, losses, several students (6 minutes)
+bench-gpu: $(INSTALLED) ## measure training on a GPU: precisions, batches, losses, several students (5 minutes)
 	.venv/bin/python -m benchmarks.gpu
 
 bench-batching: $(INSTALLED) ## measure batch sizes and batch timeouts of the model (3 minutes)

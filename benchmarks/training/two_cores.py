@@ -21,7 +21,7 @@ from benchmarks.training.turns import in_turns, ratios
 
 PYTHON = Path(".venv/bin/python")
 """The environment of the project, which has Ray; .venv-bench has not."""
-STEPS = 70
+STEPS = 60
 SAMPLES, TEST_SAMPLES = 1000, CLASSES
 TARGET = 1.8
 _WORKER = ("-m", "distill_worker")
@@ -136,7 +136,7 @@ def _write_noise(path: Path) -> None:
 PART = Part(
     "two_cores",
     "two students at once by compare's engines, and one student on two ranks, as whole commands",
-    seconds=310,
+    seconds=285,
     rounds=3,
     figures=figures,
 )
