@@ -26,5 +26,5 @@ def test_student_compiled_to_cuda_graphs_takes_the_same_steps(precision: str) ->
     for compiled in (False, True):
         training = TRAINING.model_copy(update={"precision": precision, "compile": compiled})
         run = running([KD()], torch.device("cuda"), training=training)
-        losses.append([float(sum(run.step().values()).detach()) for _ in range(4)])
+        losses.append([sum(float(term.detach()) for term in run.step().values()) for _ in range(4)])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3 if precision == "float32" else 2e-2)
