@@ -67,8 +67,9 @@ format: $(INSTALLED) ## format the code with ruff
 bench: $(INSTALLED) bench-service ## run the service and loss benchmarks; figures go to benchmarks/results
 	.venv/bin/python -m benchmarks.losses
 
-bench-service: $(BENCH_INSTALLED) ## compare the service with a bare loop, FastAPI and LitServe (8 minutes)
+bench-service: $(BENCH_INSTALLED) ## compare the service with a bare loop, FastAPI and LitServe (9 minutes)
 	.venv/bin/python -m benchmarks.service
+	.venv/bin/python -m benchmarks.service.freed_memory
 
 # torch's profiler writes about itself otherwise.
 bench-training bench-guard: export KINETO_LOG_LEVEL = 6
