@@ -33,7 +33,7 @@ from distill_worker.experiments.joint_purchase import (
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
 from distill_worker.experiments.students import doubts, inputs_of, train_students
 from distill_worker.runs import classes, preflight, purchase
-from distill_worker.runs.resolution import resolved_alike
+from distill_worker.runs.resolution import note_of, resolved_alike
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
 from distill_worker.teachers.base import Quota, Teacher
@@ -65,6 +65,7 @@ def run_comparison(
     comparison = _resolved(comparison, fresh=fresh)
     compare, cells = comparison.compare, comparison.cells
     base = cells[0].config
+    display.note(note_of(base.training))
     runs = _runs_of(cells, fresh=fresh)
     for run in runs:
         preflight.check_run(run)
@@ -81,6 +82,7 @@ def run_comparison(
         "n": list(compare.n),
         "seeds": compare.seeds,
         "baseline": compare.baseline,
+        "precision": base.training.precision,
         **lessons.facts,
         "results": results,
         "seconds": round(time.perf_counter() - started, 1),
