@@ -67,8 +67,9 @@ format: $(INSTALLED) ## format the code with ruff
 bench: $(INSTALLED) bench-service ## run the service and loss benchmarks; figures go to benchmarks/results
 	.venv/bin/python -m benchmarks.losses
 
-bench-service: $(BENCH_INSTALLED) ## compare the service with a bare loop, FastAPI and LitServe (8 minutes)
+bench-service: $(BENCH_INSTALLED) ## compare the service with a bare loop, FastAPI and LitServe (9 minutes)
 	.venv/bin/python -m benchmarks.service
+	.venv/bin/python -m benchmarks.service.freed_memory
 
 # torch's profiler writes about itself otherwise.
 bench-training bench-guard: export KINETO_LOG_LEVEL = 6
@@ -79,7 +80,7 @@ bench-training: $(BENCH_INSTALLED) ## compare training with the bare step and wi
 bench-guard: $(BENCH_INSTALLED) ## measure the main ratios of training again; fails if one is worse than committed (2 minutes)
 	.venv-bench/bin/python -m benchmarks.training.guard
 
-bench-gpu: $(INSTALLED) ## measure training on a GPU: precisions, batches, losses, several students (6 minutes)
+bench-gpu: $(INSTALLED) ## measure training on a GPU: precisions, batches, losses, several students (5 minutes)
 	.venv/bin/python -m benchmarks.gpu
 
 bench-batching: $(INSTALLED) ## measure batch sizes and batch timeouts of the model (3 minutes)

@@ -9,10 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pytest
 import typer
 
 from distill_worker.cache import Cache
+from tests.distill_worker.purchases import intend
 
 LIBRARIES: Final = ("torch", "torchvision", "scipy", "sklearn", "numpy", "sqlalchemy", "alembic", "httpx", "ray")
 
@@ -23,16 +25,24 @@ from {program}.__main__ import main
 imported = []
 for arguments in json.loads(sys.argv[1]):
     sys.argv = ["{program}", *arguments]
-    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.suppress(SystemExit):
-        main()
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        try:
+            main()
+        except SystemExit as ended:
+            assert ended.code == {status}, (arguments, ended.code)
     imported.append([library for library in {libraries} if library in sys.modules])
 print(json.dumps(imported))
 """
 
 
-def imported_by(program: str, *commands: list[str], data_dir: Path | None = None) -> dict[str, set[str]]:
-    """The libraries that a fresh process has imported after each of these commands, which it runs one by one."""
-    code = _RUN.format(program=program, libraries=LIBRARIES)
+def imported_by(
+    program: str, *commands: list[str], status: int = 0, data_dir: Path | None = None
+) -> dict[str, set[str]]:
+    """The libraries that a fresh process has imported after each of these commands, which it runs one by one.
+
+    Each ends with the exit status.
+    """
+    code = _RUN.format(program=program, libraries=LIBRARIES, status=status)
     environment = os.environ if data_dir is None else os.environ | {"TEACHER_DATA_DIR": str(data_dir)}
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(commands)], capture_output=True, text=True, check=True, env=environment
@@ -65,8 +75,9 @@ def test_lists_and_caches_need_no_pytorch(tmp_path: Path) -> None:
     cache, file = str(tmp_path / "cache.sqlite"), str(tmp_path / "outputs.safetensors")
     imported = imported_by("distill_worker", ["methods"], ["strategies"], ["datasets", "--json"])
     assert set.union(*imported.values()) <= {"numpy"}
-    with Cache(cache):
-        pass
+    with Cache(cache) as opened:
+        purchase = intend(opened, opened.stream("teacher", "logits"), [bytes(32)], payer="payer")
+        opened.complete(purchase, {"logits": np.zeros((1, 3), np.float32)})
     commands = (
         ["stats", cache],
         ["verify", cache],
@@ -94,7 +105,7 @@ def test_keys_and_the_log_need_no_pytorch(tmp_path: Path) -> None:
 
 
 def test_wrong_setting_ends_the_service_before_pytorch_is_imported() -> None:
-    imported = imported_by("teacher_service", ["serve", "--port", "70000"])
+    imported = imported_by("teacher_service", ["serve", "--port", "70000"], status=2)
     assert "torch" not in set.union(*imported.values())
 
 

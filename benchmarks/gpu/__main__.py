@@ -1,6 +1,6 @@
 """Measure training on one GPU, print each figure and record it with the GPU's name.
 
-`python -m benchmarks.gpu` takes less than six minutes. On a machine without a GPU it says so, runs the same code on the
+`python -m benchmarks.gpu` takes about five minutes. On a machine without a GPU it says so, runs the same code on the
 CPU with less work, and records nothing. It needs nothing outside the repository and its lock files.
 """
 
@@ -18,7 +18,7 @@ def main() -> None:
     """Read the arguments, measure, report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[part.__name__ for part in PARTS], help="these parts")
-    parser.add_argument("--seconds", type=float, default=330, help="begin no part after this time")
+    parser.add_argument("--seconds", type=float, default=270, help="begin no part after this time")
     arguments = parser.parse_args()
     has_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if has_gpu else "cpu")

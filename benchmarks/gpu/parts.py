@@ -17,6 +17,7 @@ from distill_worker.methods.single_sample import CE
 SUITE: Final = "gpu"
 LOOP_TARGET, CKD_TARGET = 0.95, 1.03
 _FAST: Final = Variant("bfloat16", "channels_last")
+_LOSS_STEPS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,15 @@ class Sizes:
 
 
 ON_A_GPU: Final = Sizes(
-    rounds=7,
+    rounds=5,
     steps=10,
-    loop_steps=200,
+    loop_steps=100,
     networks=("resnet20", "resnet110"),
     images=BATCH,
     batches=(64, 256, 1024, 4096),
     classes=(10, 100, 1000),
     processes=(1, 2, 4),
-    seconds=8,
+    seconds=5,
 )
 ON_THE_CPU: Final = Sizes(
     rounds=1,
@@ -126,7 +127,7 @@ def losses(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
                 step()
                 peak = (torch.cuda.max_memory_allocated(device) - before) / 2**20
                 yield figure(SUITE, f"{name}_peak", [peak], unit="MiB", better="lower")
-            yield _milliseconds(name, in_turns({"loss": timed(step, device, sizes.steps)}, sizes.rounds)["loss"])
+            yield _milliseconds(name, in_turns({"loss": timed(step, device, _LOSS_STEPS)}, sizes.rounds)["loss"])
 
 
 def students(device: torch.device, sizes: Sizes) -> Iterator[Figure]:

@@ -3,7 +3,8 @@
 `python -m benchmarks.service.profile` asks the service with and without its ledger, in turns, for one image at a time,
 alone and with 32 in flight, and prints and records the medians: the model's pass that the image was part of, its wait
 for that pass, the rest of the service (HTTP's body, decoding, the ledger, encoding), and what is outside (HTTP's head,
-sockets, the client).
+sockets, the client). Then it prints the steps of one image at a time, from a service with a clock at each hand-over
+(`traced`).
 """
 
 import json
@@ -19,7 +20,7 @@ import numpy as np
 from benchmarks.figures import figure, write
 from benchmarks.service.load import Load, run_load
 from benchmarks.service.processes import running
-from benchmarks.service.subjects import OURS, oip_binary, service_command
+from benchmarks.service.subjects import OURS, Images, oip_binary, service_command
 from benchmarks.service.teacher_file import write_teacher
 
 NAMES = ("uncounted", "counted")
@@ -53,6 +54,7 @@ def main() -> None:
                     lines = (data / "service.log").read_bytes()[seen:].splitlines()
                     for part, milliseconds in _parts(lines, answered.p50_ms).items():
                         found[name, concurrency, part].append(milliseconds)
+        steps = _steps(weights, Path(folder) / "traced", image)
     print(f"{'milliseconds, median':24}" + "".join(f"{part:>10}" for part in PARTS))
     for name in NAMES:
         for concurrency in CONCURRENCIES:
@@ -64,6 +66,20 @@ def main() -> None:
             print(f"{name + f', {concurrency} in flight':24}" + "".join(f"{each['value']:>10g}" for each in measured))
             for each in measured:
                 write(each)
+    print(f"\n{'milliseconds, median; counted, 1 in flight':50}")
+    for step, seconds in steps.items():
+        print(f"{step:50}{1000 * statistics.median(seconds):>10.3f}")
+
+
+def _steps(weights: Path, data: Path, image: Images) -> Mapping[str, Sequence[float]]:
+    """Seconds of each step, of every request of a load."""
+    data.mkdir()
+    command, key = service_command("traced", weights, data)
+    log = data / "service.log"
+    with running(command, log, OURS) as server:
+        run_load(server.port, oip_binary(image, key), Load(1, SECONDS, warm_up_seconds=SECONDS / 4, key_every=1))
+    steps: Mapping[str, Sequence[float]] = json.loads(log.read_bytes().splitlines()[-1])
+    return steps
 
 
 def _parts(lines: Sequence[bytes], client_ms: float) -> Mapping[str, float]:

@@ -25,6 +25,8 @@ OURS = {"TEACHER_MAX_BATCH_SIZE": str(MAX_BATCH_SIZE)}
 """How the benchmark's services differ from a default one: their passes are as large as LitServe's."""
 _QUOTA = 10**12
 _JSON = ("Content-Type", "application/json")
+_VARIANTS = {name: f"benchmarks.service.{name}" for name in ("uncounted", "traced")}
+"""Of our service, as modules."""
 _PROGRAMS = {"fastapi": "benchmarks.service.plain_fastapi", "litserve": "benchmarks.service.litserve_server"}
 
 Images = NDArray[np.uint8]
@@ -98,7 +100,7 @@ def started(names: Collection[str], weights: Path, folder: Path) -> Iterator[Map
 
 def service_command(name: str, weights: Path, data: Path) -> tuple[list[str], str]:
     """What starts our own service, all but the port; and a new API key, which it knows."""
-    module = "benchmarks.service.uncounted" if name == "uncounted" else "teacher_service"
+    module = _VARIANTS.get(name, "teacher_service")
     key_file = data / "key"
     create_key(data, name="benchmark", quota=_QUOTA, key_file=key_file)
     command = [sys.executable, "-m", module, "serve", "--weights", str(weights), "--data-dir", str(data), "--port"]

@@ -69,7 +69,7 @@ def figures(rounds: int) -> Iterator[Figure]:
 PART = Part(
     "comparisons",
     "a CKD step of all pairs against a CE step, and against 64 drawn comparisons of three images, as the authors do",
-    seconds=65,
-    rounds=10,
+    seconds=60,
+    rounds=8,
     figures=figures,
 )

@@ -90,6 +90,6 @@ PART = Part(
     "growth",
     "a step with 500 to 50,000 samples, and the comparison of all pairs with batches to 4,096 and 1,000 classes",
     seconds=60,
-    rounds=5,
+    rounds=4,
     figures=figures,
 )

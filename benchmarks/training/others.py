@@ -43,7 +43,7 @@ def figures(rounds: int) -> Iterator[Figure]:
 PART = Part(
     "others",
     "our loop on stored outputs against a plain PyTorch loop and torchdistill's, both with a live resnet110 teacher",
-    seconds=75,
-    rounds=6,
+    seconds=65,
+    rounds=5,
     figures=figures,
 )

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.training.cifar_images import CifarImages
 from benchmarks.training.students import BATCH, CLASSES, TEACHER, network, optimizer_of
-from benchmarks.training.turns import Subject
+from benchmarks.training.turns import Subject, mean_interval
 
 WORKERS = 2
 """Processes that load images, beside the one that trains: as many as the machine has cores."""
@@ -22,7 +22,7 @@ TEMPERATURE, LABEL_WEIGHT, TEACHER_WEIGHT = 4.0, 0.1, 0.9
 
 
 def plain_loop(steps: int, *, live_teacher: bool = True) -> Subject:
-    """An epoch of `steps` steps, timed from the end of its first: the start of the workers does not count.
+    """An epoch of `steps` steps, timed from the end of one that goes before: the workers' start does not count.
 
     Args:
         steps: of an epoch.
@@ -46,8 +46,7 @@ def plain_loop(steps: int, *, live_teacher: bool = True) -> Subject:
 
     def epoch() -> float:
         loader = DataLoader(images, batch_size=BATCH, shuffle=True, num_workers=WORKERS, drop_last=True)
-        ended = [time.perf_counter() for _ in _steps(loader)]
-        return (ended[-1] - ended[0]) / (len(ended) - 1)
+        return mean_interval([time.perf_counter() for _ in _steps(loader)])
 
     def _steps(loader: "DataLoader[tuple[Tensor, int]]") -> Iterator[None]:
         student.train()

@@ -40,7 +40,7 @@ def figures(rounds: int) -> Iterator[Figure]:
 PART = Part(
     "step",
     "the training loop against the bare step (forward, backward, optimiser) in float32 and bfloat16, and a profile",
-    seconds=65,
-    rounds=10,
+    seconds=50,
+    rounds=8,
     figures=figures,
 )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from benchmarks.training.turns import Subject
+from benchmarks.training.turns import Subject, mean_interval
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.methods.base import LOGITS, Method
@@ -100,19 +100,26 @@ def bare_step(
 
 
 def loop(method: Method, precision: Precision, *, steps: int, samples: int = 5000) -> Subject:
-    """Training by `distill_worker.training.loop.train`: what it does once a training counts too, shared by `steps`."""
+    """Training by `distill_worker.training.loop.train`: `steps` steps, timed from the end of one that goes before."""
     training = Training(
-        steps=steps, batch_size=BATCH, device="cpu", precision=precision, memory_format=_layout_of(precision)
+        steps=steps + 1, batch_size=BATCH, device="cpu", precision=precision, memory_format=_layout_of(precision)
     )
     data = synthetic_set(samples, channels_last=training.memory_format == "channels_last")
-    setting = Setting(num_classes=CLASSES, steps=steps, student_shapes={LOGITS: (CLASSES,)}, targets=data.targets)
+    setting = Setting(num_classes=CLASSES, steps=steps + 1, student_shapes={LOGITS: (CLASSES,)}, targets=data.targets)
     student, objective = placed(network(), training, CPU), Objective([method], setting)
 
     def trained() -> float:
+        ended: list[float] = []
         with tempfile.TemporaryDirectory() as folder:
-            started = time.perf_counter()
-            train(student, objective, data, training, RunDirectory(Path(folder)))
-            return (time.perf_counter() - started) / steps
+            train(
+                student,
+                objective,
+                data,
+                training,
+                RunDirectory(Path(folder)),
+                progress=lambda _step, _loss: ended.append(time.perf_counter()),
+            )
+        return mean_interval(ended)
 
     return trained
 

@@ -13,18 +13,18 @@ from torchdistill.misc.log import MetricLogger, SmoothedValue
 from benchmarks.training.cifar_images import CifarImages
 from benchmarks.training.plain_loop import LABEL_WEIGHT, TEMPERATURE, WORKERS
 from benchmarks.training.students import BATCH, LEARNING_RATE, MOMENTUM, TEACHER, WEIGHT_DECAY, network
-from benchmarks.training.turns import Subject
+from benchmarks.training.turns import Subject, mean_interval
 
 _NEVER = 10**9
 """Steps between two lines of the log."""
 
 
 def torchdistill_loop(steps: int) -> Subject:
-    """An epoch of `steps` steps, timed from the end of its first: the start of the workers does not count."""
+    """An epoch of `steps` steps, timed from the end of one that goes before: the workers' start does not count."""
     def_logger.setLevel(logging.WARNING)
     images = CifarImages((steps + 1) * BATCH)
     device = torch.device("cpu")
-    box = get_distillation_box(network(TEACHER), network(), {"train": images}, _config(), device, None, False, 1)
+    box = get_distillation_box(network(TEACHER).eval(), network(), {"train": images}, _config(), device, None, False, 1)
 
     def epoch() -> float:
         box.pre_epoch_process(epoch=0)
@@ -37,7 +37,7 @@ def torchdistill_loop(steps: int) -> Subject:
             metrics.update(loss=loss.item(), lr=box.optimizer.param_groups[0]["lr"])
             ended.append(time.perf_counter())
         box.post_epoch_process()
-        return (ended[-1] - ended[0]) / (len(ended) - 1)
+        return mean_interval(ended)
 
     return epoch
 

@@ -26,15 +26,21 @@ def in_turns(subjects: Mapping[str, Subject], rounds: int, *, warm_up: bool = Tr
 
 
 def per_step(step: Callable[[], object], steps: int) -> Subject:
-    """A subject that takes `steps` steps and returns the seconds of one."""
+    """A subject that takes `steps` steps, timed from the end of one that goes before."""
 
     def take_steps() -> float:
-        started = time.perf_counter()
-        for _ in range(steps):
+        ended = []
+        for _ in range(steps + 1):
             step()
-        return (time.perf_counter() - started) / steps
+            ended.append(time.perf_counter())
+        return mean_interval(ended)
 
     return take_steps
+
+
+def mean_interval(ended: Sequence[float]) -> float:
+    """Seconds of a step from the ends of several; what comes before the first end does not count."""
+    return (ended[-1] - ended[0]) / (len(ended) - 1)
 
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:

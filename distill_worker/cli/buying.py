@@ -19,7 +19,7 @@ from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, 
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
 from distill_worker.runs.held_samples import advised
-from distill_worker.runs.resolution import resolved
+from distill_worker.runs.resolution import note_of, resolved
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
 from distill_worker.runs.targets import count_held
 
@@ -60,6 +60,7 @@ def plan(config_file: Path, overrides: Sequence[str], *, max_calls: int | None, 
         print(json.dumps(facts))
     else:
         show_plan(made, source, answers)
+        say(note_of(config.training))
         if config.budget.n is None:
             say("budget.n is not set: this is the whole training set, which needs --max-calls or --all to be bought")
         agreed_purchase.say_round(config, selected)

@@ -15,7 +15,7 @@ from distill_worker.methods import method_name
 from distill_worker.runs import classes, preflight
 from distill_worker.runs.held_samples import HeldSamples, check_complete, held_samples
 from distill_worker.runs.purchase import configured_teacher
-from distill_worker.runs.resolution import resolved
+from distill_worker.runs.resolution import note_of, resolved
 from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.samples import Samples
 from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
@@ -116,6 +116,7 @@ def _say_held(part: HeldSamples) -> None:
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, ranks: Ranks = ALONE) -> dict[str, Any]:
     for line in classes.doubts(config, samples, bought.targets, bought.class_order):
         say(line)
+    say(note_of(config.training))
     with progress_bar(
         f"training {method_name(config.method)}", most_steps(config.training, len(samples.images))
     ) as move:

@@ -6,7 +6,7 @@ cannot pay for fails at once.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
@@ -20,9 +20,8 @@ from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.experiments.comparison import Cell, Comparison
 from distill_worker.experiments.display import SILENCE, Display
-from distill_worker.experiments.engines import Engine, opened_engine
-from distill_worker.experiments.engines.inputs import Inputs, inputs_file
-from distill_worker.experiments.engines.tasks import Task
+from distill_worker.experiments.engines import opened_engine
+from distill_worker.experiments.engines.inputs import Inputs
 from distill_worker.experiments.joint_purchase import (
     buy_jointly,
     description_if_cached,
@@ -32,13 +31,12 @@ from distill_worker.experiments.joint_purchase import (
     selection_identity,
 )
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
+from distill_worker.experiments.students import doubts, inputs_of, train_students
 from distill_worker.runs import classes, preflight, purchase
-from distill_worker.runs.resolution import resolved_alike
+from distill_worker.runs.resolution import note_of, resolved_alike
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
-from distill_worker.runs.targets import NOTHING_BOUGHT, load_bought
 from distill_worker.teachers.base import Quota, Teacher
-from distill_worker.training.run_directory import RunDirectory
 
 
 def run_comparison(
@@ -67,13 +65,16 @@ def run_comparison(
     comparison = _resolved(comparison, fresh=fresh)
     compare, cells = comparison.compare, comparison.cells
     base = cells[0].config
+    display.note(note_of(base.training))
     runs = _runs_of(cells, fresh=fresh)
     for run in runs:
         preflight.check_run(run)
     with opened_engine(compare, base.training, display.note) as engine:
         engine.check(base)
         lessons = _bought(comparison, runs, display, on_plan=on_plan or within_quota, max_calls=max_calls)
-        results = _train_all(cells, lessons.inputs, engine, directory=compare.directory, fresh=fresh, display=display)
+        results = train_students(
+            cells, lessons.inputs, engine, directory=compare.directory, fresh=fresh, display=display
+        )
     return {
         "data": base.data.name,
         "student": base.student.network,
@@ -81,6 +82,7 @@ def run_comparison(
         "n": list(compare.n),
         "seeds": compare.seeds,
         "baseline": compare.baseline,
+        "precision": base.training.precision,
         **lessons.facts,
         "results": results,
         "seconds": round(time.perf_counter() - started, 1),
@@ -125,10 +127,10 @@ def _bought(
                 calls = _buy(comparison, runs, client, orders, on_plan, display)
         teacher_id = None if description is None else description.id
         kinds = kinds_of_cells(cells, runs, description, cache)
-        inputs = _inputs_of(all_runs, kinds, teacher_id, cache)
+        inputs = inputs_of(all_runs, kinds, teacher_id, cache)
     noted = (runs or all_runs)[0]
     class_names = None if description is None else description.class_names
-    for line in (*classes.notes(noted.config, noted.samples.dataset, class_names), *_doubts(all_runs, inputs)):
+    for line in (*classes.notes(noted.config, noted.samples.dataset, class_names), *doubts(all_runs, inputs)):
         display.note(line)
     teacher = {"id": teacher_id, "outputs": sorted(set(chain(*kinds))), **teacher_facts}
     return _Bought(inputs, {"teacher": teacher, **calls})
@@ -190,81 +192,6 @@ def within_quota(plan: Plan) -> bool:
     """Check the plan of a purchase that needs no agreement; its price is no limit. Raises `PlanRefused`."""
     preflight.check_plan(plan)
     return False
-
-
-def _train_all(
-    cells: Sequence[Cell],
-    inputs: Sequence[Inputs],
-    engine: Engine,
-    *,
-    directory: Path,
-    fresh: bool,
-    display: Display,
-) -> list[dict[str, Any]]:
-    """Train the student of each cell on its inputs; their results. Several cells may have the same inputs."""
-    notes: list[str] = []
-    if fresh:  # now, so that a student whose worker dies resumes, and is not moved aside
-        for cell in cells:
-            RunDirectory(cell.config.output.directory).vacate(notes.append)
-    names = {id(one): str(number) for number, one in enumerate(inputs)}
-    tasks = [
-        Task(f"{cell.label}, n = {cell.n}, seed {cell.seed}", cell.config.model_dump(mode="json"), names[id(one)])
-        for cell, one in zip(cells, inputs, strict=True)
-    ]
-    results: dict[int, dict[str, Any]] = {}
-    title = f"students ({cells[0].config.student.network})"
-    with (
-        inputs_file(directory, {names[id(one)]: one for one in inputs}) as file,
-        display.progress_bar(title, len(tasks)) as move,
-        closing(engine.outcomes(tasks, file)) as outcomes,
-    ):
-        move(0, _in_training(engine, len(tasks)))
-        try:
-            for index, outcome in outcomes:
-                results[index] = outcome.result
-                notes += outcome.notes
-                move(len(results), f"{_in_training(engine, len(tasks) - len(results))}; last: {tasks[index].label}")
-        except BaseException:
-            display.note("ending the students in training; the same command resumes with those that are not finished")
-            raise
-    if notes:
-        display.note(notes[0] + (f"; and {len(notes) - 1} more likewise" if len(notes) > 1 else ""))
-    return [
-        {"method": cell.label, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
-        for index, cell in enumerate(cells)
-    ]
-
-
-def _in_training(engine: Engine, unfinished: int) -> str:
-    return f"{min(engine.slots, unfinished)} in training"
-
-
-def _kept(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: result[name] for name in ("accuracy", "calls", "steps", "best_validation")}
-
-
-def _inputs_of(
-    runs: Sequence[preflight.Run], kinds: Sequence[tuple[str, ...]], teacher_id: str | None, cache: Cache
-) -> list[Inputs]:
-    """What the student of each run learns from. Runs on the same samples and kinds of output share it."""
-    inputs: dict[tuple[int, tuple[str, ...]], Inputs] = {}
-    for run, wanted in zip(runs, kinds, strict=True):
-        if (key := (id(run.samples), wanted)) not in inputs:
-            bought = NOTHING_BOUGHT
-            if teacher_id is not None and run.config.needs_teacher:
-                bought = load_bought(cache, run.config, run.samples, teacher_id, wanted)
-            inputs[key] = Inputs(run.samples, bought)
-    return [inputs[id(run.samples), wanted] for run, wanted in zip(runs, kinds, strict=True)]
-
-
-def _doubts(runs: Sequence[preflight.Run], inputs: Sequence[Inputs]) -> list[str]:
-    """The warnings about bought outputs, each once."""
-    runs_by_inputs = {id(one): (run, one.bought) for run, one in zip(runs, inputs, strict=True)}
-    warnings = [
-        classes.doubts(run.config, run.samples, bought.targets, bought.class_order)
-        for run, bought in runs_by_inputs.values()
-    ]
-    return list(dict.fromkeys(chain(*warnings)))
 
 
 def _resolved(comparison: Comparison, *, fresh: bool) -> Comparison:

@@ -84,8 +84,9 @@ def _by_products(first: Rows, second: Rows) -> Tensor:
     expectation = expectation + first_e @ (second_e * (second.teacher - second.student)).T
     student_first_e, student_first_top = _exponentials(first.student)
     student_second_e, student_second_top = _exponentials(second.student)
-    student_log_partition = (student_first_e @ student_second_e.T).log() + student_first_top + student_second_top.T
-    return expectation / partition - partition.log() - (first_top + second_top.T) + student_log_partition
+    student_partition = student_first_e @ student_second_e.T
+    offset = (student_first_top - first_top) + (student_second_top - second_top).T
+    return expectation / partition + (student_partition / partition).log() + offset
 
 
 def _exponentials(rows: Tensor) -> tuple[Tensor, Tensor]:

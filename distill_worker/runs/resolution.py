@@ -12,9 +12,9 @@ import torch
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import trained_before
-from distill_worker.config.training_section import AUTO
+from distill_worker.config.training_section import AUTO, Training
 from distill_worker.errors import ConfigError
-from distill_worker.training.precision import FLOAT32, automatic_precision
+from distill_worker.training.precision import BFLOAT16, FLOAT32, automatic_precision, has_bfloat16
 from distill_worker.training.ranks.launch import launch
 from distill_worker.training.run_directory import RunDirectory
 
@@ -23,10 +23,9 @@ def device_of(name: str) -> torch.device:
     """The device for a value of `training.device` on this machine; a rank's own. Raises `ConfigError`."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError('training.device: expected a CUDA device, got none; use "auto" or "cpu"')
-    if name == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    if (started := launch()) is None:
-        return torch.device("cuda")
+    device = kind_of_device(name)
+    if device.type == "cpu" or (started := launch()) is None:
+        return device
     if started.local_rank >= (devices := torch.cuda.device_count()):
         raise ConfigError(
             f"training.device: expected a CUDA device for each rank of this machine, got {devices} for rank "
@@ -34,6 +33,11 @@ def device_of(name: str) -> torch.device:
         )
     torch.cuda.set_device(started.local_rank)
     return torch.device("cuda", started.local_rank)
+
+
+def kind_of_device(name: str) -> torch.device:
+    """The device for a value of `training.device` on this machine, without its number; the CPU where CUDA is absent."""
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def resolved(config: RunConfig, *, fresh: bool = False) -> RunConfig:
@@ -58,12 +62,21 @@ def resolved_alike(configs: Sequence[RunConfig], *, fresh: bool = False) -> list
     return [_resolved(config, settings or first) for config, settings in zip(configs, began, strict=True)]
 
 
+def note_of(training: Training) -> str:
+    """What the student of a resolved run trains in, in one line."""
+    device = kind_of_device(training.device)
+    compiled = ", compiled" if training.compile else ""
+    slow = training.precision == BFLOAT16 and not has_bfloat16(device)
+    remark = "; this device has no instructions for bfloat16: float32 is faster on it" if slow else ""
+    return f"the student trains in {training.precision}, {training.memory_format}, on {device}{compiled}{remark}"
+
+
 def _resolved(config: RunConfig, began_with: Mapping[str, Any]) -> RunConfig:
     training = config.training
     precision: str = training.precision
     memory_format: str = training.memory_format
     if precision == AUTO:
-        precision = began_with.get("precision") or automatic_precision(_kind_of_device(training.device))
+        precision = began_with.get("precision") or automatic_precision(kind_of_device(training.device))
     if memory_format == AUTO:
         memory_format = began_with.get("memory_format") or _automatic_format(precision)
     settings = {"precision": precision, "memory_format": memory_format}
@@ -72,10 +85,6 @@ def _resolved(config: RunConfig, began_with: Mapping[str, Any]) -> RunConfig:
 
 def _automatic_format(precision: str) -> str:
     return "contiguous" if precision == FLOAT32 else "channels_last"
-
-
-def _kind_of_device(name: str) -> torch.device:
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _began_with(config: RunConfig, *, fresh: bool) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from distill_worker.runs.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps, train
 from distill_worker.training.network_errors import training_errors
+from distill_worker.training.precision import check_possible
 from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.run_directory import Note, RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
@@ -73,6 +74,7 @@ def train_student(
     if teacher.output is not None and (reason := why_not_with(config.methods, teacher.output)) is not None:
         raise ConfigError(f"method: {reason}")
     device = device_of(training.device)
+    check_possible(training, device)
     torch.set_num_threads(training.threads)
     directory = RunDirectory(config.output.directory)
     identity = identity_of(config, samples, teacher_facts(teacher_id, teacher), ranks=ranks.size)
@@ -115,6 +117,7 @@ def train_student(
                 "device": str(device),
                 "precision": training.precision,
                 "memory_format": training.memory_format,
+                "compile": training.compile,
                 **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
             }
             directory.finish(weights, result)
@@ -194,7 +197,9 @@ def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple
 def placed(network: torch.nn.Module, training: Training, device: torch.device) -> torch.nn.Module:
     """The network on the device that trains, in the memory format of the training."""
     if training.memory_format == "channels_last":
-        network = network.to(memory_format=torch.channels_last)
+        for values in (*network.parameters(), *network.buffers()):
+            if values.ndim == 4:  # torch's own conversion fails at a tensor of five dimensions
+                values.data = values.data.contiguous(memory_format=torch.channels_last)
     return network.to(device)
 
 

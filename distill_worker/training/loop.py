@@ -162,7 +162,7 @@ class _RunningTraining:
             weight_decay=training.weight_decay,
             fused=True if data.images.is_cuda else None,  # on the CPU its last bits differ
         )
-        self._student = StudentPass(network, objective.student_layers, training.precision)
+        self._student = StudentPass(network, objective.student_layers, training, data.images.device)
         self._scaler = loss_scaler(training.precision, data.images.device)
         self.patience = Patience(training.patience_epochs)
         self.epoch_steps = _epoch_steps(training, len(data))

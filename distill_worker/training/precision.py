@@ -1,21 +1,31 @@
-"""The precision of a training: in which type of numbers the student's forward and backward pass computes.
+"""The student's forward and backward pass: the precision in which it computes, and whether it is compiled.
 
 Invariant: weights, their gradients, the optimiser, the statistics of batch normalisation and the losses are float32
-with every precision; evaluation and the stored student never see another one.
+with every precision; evaluation and the stored student never see another one, nor compiled code.
 """
 
-from collections.abc import Sequence
-from typing import Final
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from shared.networks.taps import forward_with_features
+from distill_worker.config.training_section import Training
+from distill_worker.errors import ConfigError
+from distill_worker.training.ranks.launch import launch
+from shared.networks.taps import TappedNetwork
 
 FLOAT32: Final = "float32"
 BFLOAT16: Final = "bfloat16"
 FLOAT16: Final = "float16"
 _HALF: Final = {BFLOAT16: torch.bfloat16, FLOAT16: torch.float16}
+_NAMES_TYPES: Final = re.compile("dtype|scalar type|bfloat16|half", re.IGNORECASE)
+"""Matches what torch says where types are mixed that it does not mix."""
+_LONGEST_REASON: Final = 300
 
 
 def automatic_precision(device: torch.device) -> str:
@@ -27,29 +37,56 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16, so that it is faster than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    has_units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return has_units and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    has_instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return has_instructions and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+def check_possible(training: Training, device: torch.device) -> None:
+    """Check that the student can be trained in this precision, or be compiled, on this machine.
+
+    Raises:
+        ConfigError: float16 without a GPU; or `compile` without a C++ compiler, or on several ranks.
+    """
+    if training.precision == FLOAT16 and device.type == "cpu":
+        raise ConfigError(
+            "training.precision: expected auto, float32 or bfloat16 on a CPU, which computes slowly in float16, got "
+            "'float16'"
+        )
+    if not training.compile:
+        return
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise ConfigError(
+            f"training.compile: expected a C++ compiler, got none named {compiler}; install one, name it in the "
+            "environment variable CXX, or set training.compile = false"
+        )
+    if (started := launch()) is not None:
+        raise ConfigError(
+            f"training.compile: expected false on several ranks, got true on {started.size}; set it to false"
+        )
 
 
 class StudentPass:
-    """The student's forward pass in one precision, as training takes it."""
+    """The student's forward pass, as training takes it."""
 
-    def __init__(self, network: nn.Module, layers: Sequence[str], precision: str) -> None:
-        self._network = network
-        self._layers = tuple(layers)
-        self._half = _HALF.get(precision)
+    def __init__(self, network: nn.Module, layers: Sequence[str], training: Training, device: torch.device) -> None:
+        self._half = _HALF.get(training.precision)
+        self._device = device
+        self._run = TappedNetwork(network, layers, _compiled(network, device) if training.compile else None)
 
     def __call__(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The logits and features of a batch, as `forward_with_features` gives them, but never in half precision.
 
         Raises:
+            ConfigError: the network cannot be compiled, or mixes types that torch does not.
             ValueError: as `forward_with_features`.
         """
-        if self._half is None:
-            return forward_with_features(self._network, images, self._layers)
-        with torch.autocast(images.device.type, self._half):
-            logits, features = forward_with_features(self._network, images, self._layers)
+        with self._autocast(), _translated_errors(self._half):
+            logits, features = self._run(images)
         return self._whole(logits), {layer: self._whole(values) for layer, values in features.items()}
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._half is None else torch.autocast(self._device.type, self._half)
 
     def _whole(self, values: Tensor) -> Tensor:
         return values.float() if values.dtype == self._half else values
@@ -58,3 +95,32 @@ class StudentPass:
 def loss_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
     """The scaler of the loss: for `float16`, whose smallest gradients would be 0; otherwise one that does nothing."""
     return torch.amp.GradScaler(device.type, enabled=precision == FLOAT16)
+
+
+def _compiled(network: nn.Module, device: torch.device) -> Callable[[Tensor], Any]:
+    """The network's forward pass as compiled code, with CUDA graphs on a GPU; the network itself stays as it is."""
+    compiled: Callable[[Tensor], Any] = torch.compile(
+        network, mode="reduce-overhead" if device.type == "cuda" else "default"
+    )
+    return compiled
+
+
+@contextmanager
+def _translated_errors(half: torch.dtype | None) -> Iterator[None]:
+    """Translate what the compiler raises, and torch where types are mixed; other errors pass."""
+    try:
+        yield
+    except RuntimeError as error:
+        got = f"got {type(error).__name__}: {' '.join(str(error).split())[:_LONGEST_REASON]}"
+        if isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            raise ConfigError(
+                f"training.compile: expected a network that torch.compile can compile, {got}; set training.compile = "
+                "false"
+            ) from error
+        if half is not None and _NAMES_TYPES.search(str(error)):
+            name = str(half).removeprefix("torch.")
+            raise ConfigError(
+                f"student.network: expected one that computes in {name} under torch.autocast, {got}; mend it, or set "
+                f'training.precision = "{FLOAT32}"'
+            ) from error
+        raise

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool, StaticPool
 
 from shared.durable.database_url import ESCAPES
+from shared.durable.driver import on_cursor
 
 
 @dataclass(frozen=True)
@@ -165,13 +166,16 @@ def _listen_sqlite(engine: Engine, options: EngineOptions) -> None:
         if _only_reads(connection):
             connection.exec_driver_sql("BEGIN")
             return
-        if options.commits_may_be_lost:
-            # NORMAL hands a commit to the operating system and does not wait for the disk; the next FULL commit
-            # takes it along.
-            synchronous = "NORMAL" if _may_be_lost(connection) else "FULL"
-            connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
-        # The write lock is taken at once: a transaction that reads first and writes later could fail half-way.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        def lock(cursor: DBAPICursor) -> None:
+            if options.commits_may_be_lost:
+                # NORMAL hands a commit to the operating system and does not wait for the disk; the next FULL commit
+                # takes it along.
+                cursor.execute(f"PRAGMA synchronous = {'NORMAL' if _may_be_lost(connection) else 'FULL'}")
+            # At once: a transaction that reads first and writes later could fail half-way.
+            cursor.execute("BEGIN IMMEDIATE")
+
+        on_cursor(connection, "BEGIN IMMEDIATE", lock)
 
     event.listen(engine, "connect", configure)
     event.listen(engine, "begin", begin)

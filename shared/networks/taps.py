@@ -4,7 +4,7 @@ A network may name its taps (`taps`, from name to place); in any other network a
 as `layer3` for what the module gives, or `fc:input` for what it takes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -33,15 +33,35 @@ def forward_with_features(
         ValueError: the network has no such layer, the layer does not handle exactly one tensor, once, or the output
             has no logits.
     """
-    found: dict[str, Tensor] = {}
-    with ExitStack() as hooks:
-        for layer in dict.fromkeys(layers):
-            hooks.enter_context(_attach(network, layer, found))
-        logits = logits_of(network(images))
-    absent = [layer for layer in layers if layer not in found]
-    if absent:
-        raise ValueError(f"layer: {absent[0]!r} takes no part in the forward pass")
-    return logits, {layer: found[layer] for layer in layers}
+    return TappedNetwork(network, layers)(images)
+
+
+class TappedNetwork:
+    """Forward passes of one network that give the features of the same layers: see `forward_with_features`.
+
+    All passes share one dict of features. Compiled code holds on to the dict that it was traced with.
+    """
+
+    def __init__(
+        self, network: nn.Module, layers: Sequence[str], forward: Callable[[Tensor], Any] | None = None
+    ) -> None:
+        """Make passes that call `forward` in place of the network, such as a compiled one."""
+        self._network = network
+        self._layers = tuple(layers)
+        self._forward = network if forward is None else forward
+        self._features: dict[str, Tensor] = {}
+
+    def __call__(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward_with_features`, which raises the same."""
+        self._features.clear()
+        with ExitStack() as hooks:
+            for layer in dict.fromkeys(self._layers):
+                hooks.enter_context(_attach(self._network, layer, self._features))
+            logits = logits_of(self._forward(images))
+        absent = [layer for layer in self._layers if layer not in self._features]
+        if absent:
+            raise ValueError(f"layer: {absent[0]!r} takes no part in the forward pass")
+        return logits, {layer: self._features[layer] for layer in self._layers}
 
 
 def feature_shapes(

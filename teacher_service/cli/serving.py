@@ -9,12 +9,14 @@ from teacher_service.app import create_app
 from teacher_service.cli.console import explained_errors, fail, log_to_stderr, shown
 from teacher_service.database.engine import ledger_exists, open_database
 from teacher_service.models import open_teacher
+from teacher_service.models.freed_memory import keep_freed_memory
 from teacher_service.settings import Settings
 
 
 def serve(settings: Settings) -> None:
     """Serve a model until SIGTERM, SIGINT or SIGHUP. Prints the address once the service listens."""
     log_to_stderr(settings.log_level, settings.log_format)
+    keep_freed_memory()
     try:
         teacher = open_teacher(settings)
     except WeightsError as error:

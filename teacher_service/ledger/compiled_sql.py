@@ -6,18 +6,16 @@ for every query. SQLAlchemy still writes the SQL for each database; only its exe
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, bindparam, or_
 from sqlalchemy.engine.interfaces import DBAPICursor, Dialect
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql import ClauseElement
+
+from shared.durable.driver import on_cursor
 
 _MOST_AT_ONCE: Final = 128
 """Rows that one statement looks up: SQLite rejects an expression of a thousand terms."""
-
-_Result = TypeVar("_Result")
 
 
 class Change:
@@ -40,7 +38,7 @@ class Change:
             self._compiled[dialect.name] = _Compiled(self._statement, dialect, self._columns)
         compiled = self._compiled[dialect.name]
         parameters = [compiled.parameters(row) for row in rows]
-        _on_cursor(connection, compiled.sql, lambda cursor: cursor.executemany(compiled.sql, parameters))
+        on_cursor(connection, compiled.sql, lambda cursor: cursor.executemany(compiled.sql, parameters))
 
 
 class Lookup:
@@ -66,7 +64,7 @@ class Lookup:
             padded = [*wanted, *[wanted[-1]] * (size - len(wanted))]
             compiled = self._for(connection.dialect, size)
             parameters = {_name(at, row): part for row, value in enumerate(padded) for at, part in enumerate(value)}
-            rows += _on_cursor(connection, compiled.sql, _fetch(compiled.sql, compiled.parameters(parameters)))
+            rows += on_cursor(connection, compiled.sql, _fetch(compiled.sql, compiled.parameters(parameters)))
         return [self._row._make(row) for row in rows]
 
     def _for(self, dialect: Dialect, size: int) -> "_Compiled":
@@ -105,12 +103,3 @@ def _fetch(sql: str, parameters: Any) -> Callable[[DBAPICursor], list[Any]]:
         return list(cursor.fetchall())
 
     return fetch
-
-
-def _on_cursor(connection: Connection, sql: str, work: Callable[[DBAPICursor], _Result]) -> _Result:
-    try:
-        with closing(connection.connection.cursor()) as cursor:  # closed before its connection
-            return work(cursor)
-    except connection.dialect.loaded_dbapi.Error as error:
-        connection.invalidate(error)  # as SQLAlchemy does when a connection is lost, which this one may be
-        raise OperationalError(sql, None, error) from error

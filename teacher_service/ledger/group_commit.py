@@ -109,6 +109,9 @@ class GroupCommit:
             for job in group:
                 job.future.set_exception(_translate(error))
             return
+        self._resolve(group, outcomes)
+
+    def _resolve(self, group: Sequence[_Job], outcomes: Sequence[Any]) -> None:
         for job, outcome in zip(group, outcomes, strict=True):
             if isinstance(outcome, ServiceError):
                 job.future.set_exception(outcome)

@@ -147,6 +147,11 @@ def _chosen_with_another_teacher(folder: Path, _: pytest.MonkeyPatch) -> Mapping
     return rounds
 
 
+def _no_compiler(_: Path, patch: pytest.MonkeyPatch) -> Mapping[str, Any]:
+    patch.setenv("CXX", "no-such-compiler")
+    return {}
+
+
 def _no_leases(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
     """The cache's file can be opened, but the folder for the leases of buyers cannot be made."""
     (folder / "cache.sqlite.buyers").write_text("")
@@ -246,9 +251,22 @@ class Network(nn.Linear):
         return super().forward(images.flatten(1))
 return Network(64, num_classes)
 """
+_ONE_TYPE_ALONE = """
+class Network(nn.Linear):
+    def forward(self, images):
+        logits = super().forward(images.flatten(1))
+        return torch.zeros(logits.shape).index_add_(0, torch.arange(len(logits)), logits)
+return Network(64, num_classes)
+"""
 
 FAULTS: dict[str, list[Fault]] = {
     "device": [Fault("training.device: expected a CUDA device", CONFIG, {"training.device": "cuda"})],
+    "precision": [
+        Fault(
+            "training.precision: expected auto, float32 or bfloat16 on a CPU", CONFIG, {"training.precision": "float16"}
+        ),
+        Fault("training.compile: expected a C++ compiler", CONFIG, {"training.compile": True}, before=_no_compiler),
+    ],
     "directory": [
         Fault("place: cannot write to it", FILE, before=_below_a_file("output.directory")),
         Fault("training.steps: 2 in the directory, 3 now", FILE, {"training.steps": 3}, before=_finished()),
@@ -333,6 +351,12 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("got torch.float32 [10]", CONFIG, before=_network(_ONE_IMAGE_FAILS)),
         Fault("ArithmeticError: mine", CONFIG, before=_network(_TRAINING_FAILS)),
         Fault("ArithmeticError: more than 4", CONFIG, before=_network(_FULL_BATCHES_FAIL)),
+        Fault(
+            "student.network: expected one that computes in bfloat16 under torch.autocast, got RuntimeError",
+            CONFIG,
+            {"training.precision": "bfloat16"},
+            before=_network(_ONE_TYPE_ALONE),
+        ),
         Fault("Wrong image height", CONFIG, {"student.network": "torchvision:vit_b_32"}),
         Fault(
             "the network has no layer 'absent'",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from distill_worker.config.training_section import Training
 from distill_worker.experiments.comparison import Compare
-from distill_worker.experiments.engines.cores import default_jobs, default_share_of_gpu
+from distill_worker.experiments.engines.cores import default_jobs, gpus
 from distill_worker.experiments.engines.local import LocalProcesses
 from distill_worker.experiments.engines.ray_cluster import joined_or_started
 from distill_worker.experiments.engines.tasks import Engine
@@ -30,10 +30,12 @@ def opened_engine(compare: Compare, training: Training, note: Callable[[str], No
         ConfigError: Ray is not installed, or its cluster cannot be used; this machine lacks the device.
     """
     if compare.engine == "local":
-        yield LocalProcesses(compare.jobs or default_jobs(training), note)
+        yield LocalProcesses(compare.jobs or default_jobs(training), note, gpus=gpus(training))
         return
-    share = compare.gpus_per_student
-    gpus = default_share_of_gpu(training) if share is None else share
-    jobs = compare.jobs or (default_jobs(training) if compare.address is None else None)
-    with joined_or_started(compare.address, threads=training.threads, gpus=gpus, jobs=jobs) as cluster:
+    share, jobs = compare.gpus_per_student, compare.jobs
+    if share is None:
+        share = min(1, gpus(training))
+    if jobs is None and compare.address is None:
+        jobs = default_jobs(training)
+    with joined_or_started(compare.address, threads=training.threads, gpus=share, jobs=jobs) as cluster:
         yield cluster

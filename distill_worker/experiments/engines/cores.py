@@ -13,15 +13,17 @@ _CONTROL_GROUP: Final = Path("/sys/fs/cgroup")
 
 
 def default_jobs(training: Training) -> int:
-    """One student for each `training.threads` cores; on CUDA, one for each GPU. Raises `ConfigError`."""
-    if device_of(training.device).type == "cuda":
-        return torch.cuda.device_count()
-    return max(1, cores() // training.threads)
+    """One student for each GPU that `training.device` means; without one, for each `training.threads` cores.
+
+    Raises:
+        ConfigError: this machine lacks the device.
+    """
+    return gpus(training) or max(1, cores() // training.threads)
 
 
-def default_share_of_gpu(training: Training) -> float:
-    """The GPUs that one student needs: 1 on CUDA, otherwise 0. Raises `ConfigError`."""
-    return 1.0 if device_of(training.device).type == "cuda" else 0.0
+def gpus(training: Training) -> int:
+    """The GPUs that `training.device` means. Raises `ConfigError` if this machine lacks the device."""
+    return torch.cuda.device_count() if device_of(training.device).type == "cuda" else 0
 
 
 def cores(control_group: Path = _CONTROL_GROUP) -> int:

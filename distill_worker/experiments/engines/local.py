@@ -31,11 +31,12 @@ _PRELOADED: Final = [training.__name__, "torch._dynamo"]
 
 
 class LocalProcesses:
-    """Trains `slots` students at the same time, each in a process of its own. With CUDA, GPUs are dealt in turn."""
+    """Trains `slots` students at the same time, each in a process of its own. The GPUs are dealt in turn."""
 
-    def __init__(self, slots: int, note: Callable[[str], None]) -> None:
+    def __init__(self, slots: int, note: Callable[[str], None], *, gpus: int = 0) -> None:
         self.slots = slots
         self._note = note
+        self._gpus = gpus
 
     def check(self, config: RunConfig) -> None:
         """Nothing: this process has made every check already."""
@@ -55,7 +56,7 @@ class LocalProcesses:
 
         try:
             for slot in range(min(self.slots, len(tasks))):
-                train_next(_Worker.started(slot, inputs))
+                train_next(_Worker.started(inputs, slot % self._gpus if self._gpus else None))
             while workers:
                 for connection in wait(list(workers)):
                     worker = workers[connection]  # type: ignore[index]
@@ -65,7 +66,7 @@ class LocalProcesses:
                         deaths[worker.task] += 1
                         self._note(_death(tasks[worker.task], worker.process, deaths[worker.task]))
                         waiting.appendleft(worker.task)
-                        train_next(_Worker.started(worker.slot, inputs))
+                        train_next(_Worker.started(inputs, worker.gpu))
                     else:
                         outcome, task = training.outcome_of(reply), worker.task
                         train_next(worker)
@@ -77,19 +78,19 @@ class LocalProcesses:
 
 @dataclass
 class _Worker:
-    slot: int
+    gpu: int | None
     process: ForkServerProcess
     connection: Connection
     task: int = -1
     """The position of the task in training."""
 
     @classmethod
-    def started(cls, slot: int, inputs: Path) -> "_Worker":
+    def started(cls, inputs: Path, gpu: int | None) -> "_Worker":
         ours, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=_work, args=(theirs, inputs, slot), daemon=True)
+        process = _CONTEXT.Process(target=_work, args=(theirs, inputs, gpu))
         process.start()
         theirs.close()  # so that the death of the worker ends the connection
-        return cls(slot, process, ours)
+        return cls(gpu, process, ours)
 
     def train(self, task: int, tasks: Sequence[Task]) -> None:
         self.task = task
@@ -117,10 +118,10 @@ class _Worker:
         self.connection.close()
 
 
-def _work(connection: Connection, inputs: Path, slot: int) -> None:
+def _work(connection: Connection, inputs: Path, gpu: int | None) -> None:
     _follow_the_parent()
-    if torch.cuda.is_available():
-        torch.cuda.set_device(slot % torch.cuda.device_count())
+    if gpu is not None:
+        torch.cuda.set_device(gpu)
     with suppress(EOFError, OSError):  # the parent has no more tasks
         while True:
             connection.send(training.reply_of(connection.recv(), inputs))

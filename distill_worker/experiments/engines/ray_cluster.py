@@ -137,6 +137,11 @@ class RayCluster:
         """The reply to a task; the files of its run are written into its directory, if they were sent."""
         try:
             reply, files = self._ray.get(done)
+        except self._ray.exceptions.RayTaskError as error:
+            raise RunError(
+                f"{task.label}: expected a Ray worker that can run this package, got {_first_line(error)}; install the "
+                "same version on every machine of the cluster. What was bought is in the cache"
+            ) from error
         except self._ray.exceptions.RayError as error:
             raise RunError(
                 f"{task.label}: expected a Ray worker that trains to the end, got {RETRIES + 1} that did not "

@@ -22,11 +22,12 @@ from distill_worker.runs.preflight.teacher_checks import (
     check_datatype,
     check_image_shape,
 )
-from distill_worker.runs.resolution import device_of
+from distill_worker.runs.resolution import device_of, kind_of_device
 from distill_worker.runs.rounds import check_teacher
 from distill_worker.runs.run_facts import identity_of
 from distill_worker.runs.train_student import check_methods, teacher_facts
 from distill_worker.teachers.base import Description
+from distill_worker.training.precision import check_possible
 from distill_worker.training.run_directory import RunDirectory
 
 __all__ = [
@@ -68,6 +69,12 @@ class Check(Generic[Facts]):
 WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
     Check(
         "device", "This machine has the device in `training.device`", lambda run: device_of(run.config.training.device)
+    ),
+    Check(
+        "precision",
+        "The device can train in `training.precision`, which is float16 on a GPU alone; with `training.compile`, this "
+        "machine has a C++ compiler",
+        lambda run: check_possible(run.config.training, kind_of_device(run.config.training.device)),
     ),
     Check(
         "directory",

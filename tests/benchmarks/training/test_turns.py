@@ -1,6 +1,6 @@
 """Who works when, and what is divided by what."""
 
-from benchmarks.training.turns import in_turns, ratios
+from benchmarks.training.turns import in_turns, mean_interval, ratios
 
 
 def test_every_second_round_goes_backwards_and_the_warm_up_is_not_counted() -> None:
@@ -17,3 +17,7 @@ def test_every_second_round_goes_backwards_and_the_warm_up_is_not_counted() -> N
 
 def test_ratio_is_taken_within_a_round() -> None:
     assert ratios([2.0, 9.0], [1.0, 3.0]) == [2.0, 3.0]
+
+
+def test_interval_is_from_the_end_of_the_first_step() -> None:
+    assert mean_interval([7.0, 8.0, 11.0]) == 2.0

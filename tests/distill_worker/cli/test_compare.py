@@ -45,13 +45,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many students each comparison would have trained, in place of their training."""
     counts: list[int] = []
 
-    def train_all(cells: Any, *_: object, **__: object) -> list[dict[str, Any]]:
+    def train_students(cells: Any, *_: object, **__: object) -> list[dict[str, Any]]:
         counts.append(len(cells))
         return [
             {"method": cell.label, "n": cell.n, "seed": cell.seed, "accuracy": 0.5, "calls": cell.n} for cell in cells
         ]
 
-    monkeypatch.setattr(module, "_train_all", train_all)
+    monkeypatch.setattr(module, "train_students", train_students)
     return counts
 
 

@@ -23,6 +23,7 @@ SETTINGS: dict[str, Any] = {
     "budget": {"n": 50, "strategy": "k-center"},
     "corruption": {"label_noise": {"rate": 0.2}},
 }
+_PRECISION = ("precision", "memory_format")
 WRITTEN_BEFORE = sorted((Path(__file__).parents[2] / "written_before").rglob("run.json"))
 
 
@@ -148,6 +149,40 @@ def test_default_of_the_budget_that_was_not_stored_keeps_its_value_when_the_defa
         "budget.first: 'random' in the directory, 'typical' now; budget.rounds: 1 in the directory, 2 now; "
         "budget.strategy: 'random' in the directory, 'entropy' now"
     )
+
+
+@pytest.mark.parametrize(
+    "stored", [{"precision": "bfloat16", "memory_format": "channels_last"}, {"channels_last": True}]
+)
+def test_precision_that_is_auto_differs_from_none(stored: dict[str, Any]) -> None:
+    """It stands for the one that the run began with, also in an earlier version."""
+    identity = RunConfig.model_validate(SETTINGS).identity
+    training = {name: value for name, value in _stored()["training"].items() if name not in _PRECISION}
+    assert identity.difference({**_stored(), "training": {**training, **stored}}) is None
+
+
+@pytest.mark.parametrize(
+    ("training", "difference"),
+    [
+        ({"precision": "float32", "memory_format": "channels_last"}, None),
+        ({"precision": "bfloat16"}, "training.precision: 'float32' in the directory, 'bfloat16' now"),
+        (
+            {"memory_format": "contiguous"},
+            "training.memory_format: 'channels_last' in the directory, 'contiguous' now",
+        ),
+        ({"compile": True}, "training.compile: not set in the directory, True now"),
+    ],
+)
+def test_run_of_an_earlier_version_has_its_memory_format_and_float32(
+    training: dict[str, Any], difference: str | None
+) -> None:
+    stored = _stored()
+    for name in (*_PRECISION, "compile"):
+        del stored["training"][name]
+    stored["training"]["channels_last"] = True
+    config = RunConfig.model_validate({**SETTINGS, "training": training})
+    assert config.identity.difference(stored) == difference
+    assert config.identity.difference(stored, partial=True) == difference
 
 
 def test_setting_of_another_method_is_not_called_unknown() -> None:

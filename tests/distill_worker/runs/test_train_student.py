@@ -26,7 +26,8 @@ N = 24
 _KILLED_RUN = """
 import os, signal, sys
 from tests.distill_worker.runs.test_train_student import run
-run(sys.argv[1], lambda step, loss: step == 13 and os.kill(os.getpid(), signal.SIGKILL))
+end = lambda step, loss: step == 13 and os.kill(os.getpid(), signal.SIGKILL)
+run(sys.argv[1], end, training={"precision": sys.argv[2]})
 """
 
 
@@ -64,19 +65,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_killed_and_resumed_run_ends_with_the_same_bits(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_killed_and_resumed_run_ends_with_the_same_bits(precision: str, tmp_path: Path) -> None:
     """SIGKILL at step 13, after the checkpoint of step 10: equal student and equal metrics, to the last bit."""
-    command = [sys.executable, "-c", _KILLED_RUN, str(tmp_path)]
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    undisturbed = run(whole, training={"precision": precision})
+    command = [sys.executable, "-c", _KILLED_RUN, str(halves), precision]
     killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[3])
     assert killed.returncode == -signal.SIGKILL
-    left = sorted(file.name for file in (tmp_path / "run").iterdir())
+    left = sorted(file.name for file in (halves / "run").iterdir())
     assert left == [".lock", "checkpoint.pt", "metrics.jsonl", "run.json"]
-    assert len((tmp_path / "run" / "metrics.jsonl").read_bytes().splitlines()) == 13
+    assert len((halves / "run" / "metrics.jsonl").read_bytes().splitlines()) == 13
     steps = list[int]()
-    result = run(tmp_path, lambda step, _: steps.append(step))
+    result = run(halves, lambda step, _: steps.append(step))
     assert steps[0] == 11
-    assert _left_in(tmp_path) == _left_in(finished)
-    assert result["accuracy"] == json.loads((finished / "run" / "result.json").read_text())["accuracy"]
+    assert _left_in(halves) == _left_in(whole)
+    assert result["accuracy"] == undisturbed["accuracy"]
+    assert result["precision"] == precision, "though the second half leaves it to auto"
 
 
 def test_same_seed_gives_the_same_bits(finished: Path, tmp_path: Path) -> None:

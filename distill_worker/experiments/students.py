@@ -1,0 +1,92 @@
+"""The students of a comparison: what each of them learns from, and their training by an engine."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from distill_worker.cache import Cache
+from distill_worker.experiments.comparison import Cell
+from distill_worker.experiments.display import Display
+from distill_worker.experiments.engines import Engine
+from distill_worker.experiments.engines.inputs import Inputs, inputs_file
+from distill_worker.experiments.engines.tasks import Task
+from distill_worker.runs import classes, preflight
+from distill_worker.runs.targets import NOTHING_BOUGHT, load_bought
+from distill_worker.training.run_directory import RunDirectory
+
+
+def inputs_of(
+    runs: Sequence[preflight.Run], kinds: Sequence[tuple[str, ...]], teacher_id: str | None, cache: Cache
+) -> list[Inputs]:
+    """What the student of each run learns from. Runs on the same samples and kinds of output share it."""
+    inputs: dict[tuple[int, tuple[str, ...]], Inputs] = {}
+    for run, wanted in zip(runs, kinds, strict=True):
+        if (key := (id(run.samples), wanted)) not in inputs:
+            bought = NOTHING_BOUGHT
+            if teacher_id is not None and run.config.needs_teacher:
+                bought = load_bought(cache, run.config, run.samples, teacher_id, wanted)
+            inputs[key] = Inputs(run.samples, bought)
+    return [inputs[id(run.samples), wanted] for run, wanted in zip(runs, kinds, strict=True)]
+
+
+def doubts(runs: Sequence[preflight.Run], inputs: Sequence[Inputs]) -> list[str]:
+    """The warnings about bought outputs, each once."""
+    runs_by_inputs = {id(one): (run, one.bought) for run, one in zip(runs, inputs, strict=True)}
+    warnings = [
+        classes.doubts(run.config, run.samples, bought.targets, bought.class_order)
+        for run, bought in runs_by_inputs.values()
+    ]
+    return list(dict.fromkeys(chain(*warnings)))
+
+
+def train_students(
+    cells: Sequence[Cell],
+    inputs: Sequence[Inputs],
+    engine: Engine,
+    *,
+    directory: Path,
+    fresh: bool,
+    display: Display,
+) -> list[dict[str, Any]]:
+    """Train the student of each cell on its inputs; their results. Several cells may have the same inputs."""
+    notes: list[str] = []
+    if fresh:  # now, so that a student whose worker dies resumes, and is not moved aside
+        for cell in cells:
+            RunDirectory(cell.config.output.directory).vacate(notes.append)
+    names = {id(one): str(number) for number, one in enumerate(inputs)}
+    tasks = [
+        Task(f"{cell.label}, n = {cell.n}, seed {cell.seed}", cell.config.model_dump(mode="json"), names[id(one)])
+        for cell, one in zip(cells, inputs, strict=True)
+    ]
+    results: dict[int, dict[str, Any]] = {}
+    title = f"students ({cells[0].config.student.network})"
+    with (
+        inputs_file(directory, {names[id(one)]: one for one in inputs}) as file,
+        display.progress_bar(title, len(tasks)) as move,
+        closing(engine.outcomes(tasks, file)) as outcomes,
+    ):
+        move(0, _in_training(engine, len(tasks)))
+        try:
+            for index, outcome in outcomes:
+                results[index] = outcome.result
+                notes += outcome.notes
+                move(len(results), f"{_in_training(engine, len(tasks) - len(results))}; last: {tasks[index].label}")
+        except BaseException:
+            display.note("ending the students in training; the same command resumes with those that are not finished")
+            raise
+    if notes:
+        display.note(notes[0] + (f"; and {len(notes) - 1} more likewise" if len(notes) > 1 else ""))
+    return [
+        {"method": cell.label, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
+        for index, cell in enumerate(cells)
+    ]
+
+
+def _in_training(engine: Engine, unfinished: int) -> str:
+    return f"{min(engine.slots, unfinished)} in training"
+
+
+def _kept(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: result[name] for name in ("accuracy", "calls", "steps", "best_validation")}

@@ -1,0 +1,135 @@
+"""What `auto` stands for: what a run in the directory began with, or else what the device is good at."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
+from distill_worker.runs import resolution
+from distill_worker.runs.resolution import note_of, resolved, resolved_alike
+from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
+from distill_worker.training.run_directory import RunDirectory
+
+KEPT = Path(__file__).parents[2] / "written_before" / "flat_layout"
+BFLOAT16 = ("bfloat16", "channels_last")
+FLOAT32 = ("float32", "contiguous")
+
+
+@pytest.fixture(autouse=True)
+def _device_with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device of every test has instructions for bfloat16."""
+    monkeypatch.setattr(resolution, "automatic_precision", lambda _device: "bfloat16")
+
+
+def _config(folder: Path, budget: dict[str, Any] | None = None, **training: Any) -> RunConfig:
+    document = {
+        "data": {"name": "digits"},
+        "student": {"network": "resnet8"},
+        "method": {"name": "kd"},
+        "budget": budget or {"n": 20},
+        "training": training,
+        "output": {"directory": str(folder)},
+    }
+    return parse_config(document, source="test")
+
+
+def _settings(config: RunConfig) -> tuple[str, str]:
+    return config.training.precision, config.training.memory_format
+
+
+def _finish(config: RunConfig) -> None:
+    directory = RunDirectory(config.output.directory)
+    with directory.opened(config.identity):
+        directory.finish(b"", {})
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        ({}, BFLOAT16),
+        ({"precision": "float32"}, FLOAT32),
+        ({"precision": "bfloat16"}, BFLOAT16),
+        ({"memory_format": "contiguous"}, ("bfloat16", "contiguous")),
+        ({"channels_last": True}, BFLOAT16),
+        ({"channels_last": False}, ("bfloat16", "contiguous")),
+        ({"precision": "float32", "memory_format": "channels_last"}, ("float32", "channels_last")),
+    ],
+)
+def test_run_that_begins_takes_what_the_device_is_good_at(
+    training: dict[str, Any], expected: tuple[str, str], tmp_path: Path
+) -> None:
+    """What is set stays, also by the name that earlier versions had for the memory format."""
+    assert _settings(resolved(_config(tmp_path, **training))) == expected
+
+
+@pytest.mark.parametrize("name", ["finished", "unfinished", "teacher"])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_run_of_an_earlier_version_goes_on_in_float32_and_its_memory_format(
+    name: str, channels_last: bool, tmp_path: Path
+) -> None:
+    shutil.copytree(KEPT / name, tmp_path / "run")
+    stored = json.loads((tmp_path / "run" / "run.json").read_text())
+    stored["identity"]["training"]["channels_last"] = channels_last
+    (tmp_path / "run" / "run.json").write_text(json.dumps(stored))
+    expected = ("float32", "channels_last" if channels_last else "contiguous")
+    assert _settings(resolved(_config(tmp_path / "run"))) == expected
+    assert _settings(resolved(_config(tmp_path / "run"), fresh=True)) == BFLOAT16
+
+
+def test_run_keeps_what_it_began_with_on_another_machine(tmp_path: Path) -> None:
+    _finish(_config(tmp_path, precision="float32", memory_format="channels_last"))
+    assert _settings(resolved(_config(tmp_path))) == ("float32", "channels_last")
+    assert _settings(resolved(_config(tmp_path), fresh=True)) == BFLOAT16
+
+
+def test_run_that_made_no_progress_keeps_nothing(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path).opened(_config(tmp_path, precision="float32", memory_format="contiguous").identity):
+        pass
+    assert _settings(resolved(_config(tmp_path))) == BFLOAT16
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_run_in_rounds_keeps_what_its_first_selection_was_made_for(fresh: bool, tmp_path: Path) -> None:
+    """Samples of the selection may be paid for; `--fresh` leaves it in place."""
+    rounds = {"n": 20, "strategy": "entropy", "rounds": 2}
+    began = _config(tmp_path, rounds, precision="float32", memory_format="contiguous")
+    saved = SavedSelections.in_run(began)
+    with saved.locked():
+        of = dict(saved.identity.values)
+        saved.write(SavedSelection(round=1, strategy="random", seed=0, of=of, keys=("00",)))
+    config = resolved(_config(tmp_path, rounds), fresh=fresh)
+    assert _settings(config) == FLOAT32
+    assert len(SavedSelections.in_run(config).read()) == 1
+
+
+def test_compared_runs_train_alike(tmp_path: Path) -> None:
+    """A comparison that an earlier version began goes on in its precision, also with the students it did not begin."""
+    _finish(_config(tmp_path / "b", precision="float32", memory_format="contiguous"))
+    configs = [_config(tmp_path / name) for name in "abc"]
+    assert [_settings(config) for config in resolved_alike(configs)] == [FLOAT32] * 3
+    assert [_settings(config) for config in resolved_alike(configs, fresh=True)] == [BFLOAT16] * 3
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"identity": []}', '{"identity": {"training": 3}}'])
+def test_directory_that_cannot_be_read_keeps_nothing(content: str, tmp_path: Path) -> None:
+    """Opening it reports what is wrong."""
+    (tmp_path / "run.json").write_text(content)
+    (tmp_path / "result.json").write_text("{}")
+    assert _settings(resolved(_config(tmp_path))) == BFLOAT16
+
+
+def test_note_says_what_the_student_trains_in_and_whether_it_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolution, "has_bfloat16", lambda _device: False)
+    slow = resolved(_config(tmp_path, device="cpu", precision="bfloat16")).training
+    assert note_of(slow) == (
+        "the student trains in bfloat16, channels_last, on cpu; this device has no instructions for bfloat16: float32 "
+        "is faster on it"
+    )
+    plain = resolved(_config(tmp_path, device="cpu", precision="float32", compile=True)).training
+    assert note_of(plain) == "the student trains in float32, contiguous, on cpu, compiled"
