@@ -1,0 +1,1 @@
+"""Tests of the benchmark of a GPU, with little work on the CPU."""
