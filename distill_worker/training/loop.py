@@ -183,7 +183,8 @@ class _RunningTraining:
             self._batches.next(self._student, self._objective, self.steps_done + 1)
         )
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
+        with self._student.translated_errors():
+            self._scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
         sum_gradients(self._ranks, self._network, self._objective)
         self._scaler.step(self._optimizer)
         self._scaler.update()

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
+from distill_worker.runs.train_student import placed
 from distill_worker.training.loop import train
 from distill_worker.training.precision import StudentPass, automatic_precision, check_possible, loss_scaler
 from distill_worker.training.run_directory import RunDirectory
@@ -170,6 +172,71 @@ def test_network_that_cannot_be_compiled_is_named() -> None:
 
     with pytest.raises(ConfigError, match="can compile, got InternalTorchDynamoError: mine"):
         StudentPass(Stubborn(), (), Training(), CPU)(_images())
+
+
+class _Flat(nn.Conv2d):
+    """A network of one's own whose code expects contiguous values."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).view(len(images), -1)
+
+
+class _InNumPy(nn.Conv2d):
+    """A network of one's own that computes a part in NumPy, which lacks bfloat16."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = super().forward(images)
+        return (values * float(values.detach().numpy().max())).flatten(1)
+
+
+class _NoHalf(torch.autograd.Function):
+    """An operation whose backward pass lacks bfloat16."""
+
+    @staticmethod
+    def forward(_context: Any, values: Tensor) -> Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return torch.linalg.svdvals(gradient).sum() * gradient
+
+
+class _NoHalfBackward(nn.Conv2d):
+    def forward(self, images: Tensor) -> Tensor:
+        values: Tensor = _NoHalf.apply(super().forward(images))  # type: ignore[no-untyped-call]
+        return values.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("network", "memory_format", "message"),
+    [
+        (_Flat, "channels_last", 'channels_last, got RuntimeError: view size .*training.memory_format = "contiguous"'),
+        (_InNumPy, "contiguous", 'in bfloat16 .*, got TypeError: .*BFloat16; .*training.precision = "float32"'),
+        (_NoHalfBackward, "contiguous", 'in bfloat16 .*, got NotImplementedError: .*training.precision = "float32"'),
+    ],
+)
+def test_network_that_cannot_compute_so_is_named_with_the_setting(
+    network: type[nn.Conv2d], memory_format: str, message: str
+) -> None:
+    """In the forward and the backward pass; with the former settings it computes."""
+    for training in (
+        Training.model_validate({"precision": "bfloat16", "memory_format": memory_format}),
+        Training(precision="float32", memory_format="contiguous"),
+    ):
+        student = placed(network(2, 4, 3), training, CPU)
+        images = torch.ones(3, 2, 6, 6)
+        if training.memory_format == "channels_last":
+            images = images.contiguous(memory_format=torch.channels_last)
+        run = StudentPass(student, (), training, CPU)
+        expectation = pytest.raises(ConfigError, match=message) if training.precision == "bfloat16" else nullcontext()
+        with expectation, run.translated_errors():
+            run(images)[0].sum().backward()  # type: ignore[no-untyped-call]
+
+
+def test_other_errors_of_a_network_pass() -> None:
+    student = StudentPass(_network(), (), Training.model_validate({"precision": "bfloat16"}), CPU)
+    with pytest.raises(RuntimeError, match="channels"):
+        student(torch.zeros(2, 3, 4, 4))
 
 
 @pytest.mark.parametrize(
