@@ -67,8 +67,7 @@ def resolved_like(config: RunConfig, other: RunConfig) -> RunConfig:
     training = other.training
     return _resolved(
         config,
-        _began_with(config, fresh=False)
-        or {"precision": training.precision, "memory_format": training.memory_format},
+        _began_with(config, fresh=False) or {"precision": training.precision, "memory_format": training.memory_format},
     )
 
 

@@ -222,13 +222,14 @@ class _NoHalf(torch.autograd.Function):
         return values.clone()
 
     @staticmethod
-    def backward(_context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        return torch.linalg.svdvals(gradient).sum() * gradient
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
+        scaled: Tensor = torch.linalg.svdvals(gradient).sum() * gradient
+        return scaled
 
 
 class _NoHalfBackward(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
-        values: Tensor = _NoHalf.apply(super().forward(images))  # type: ignore[no-untyped-call]
+        values: Tensor = _NoHalf.apply(super().forward(images))
         return values.flatten(1)
 
 
