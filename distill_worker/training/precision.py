@@ -97,6 +97,17 @@ def loss_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, enabled=precision == FLOAT16)
 
 
+def begin_momentum(optimizer: torch.optim.SGD) -> None:
+    """Let the momentum of a fused optimiser begin at 0, which gives the same first step.
+
+    Torch begins with memory that was not written to, and a first step whose scaled gradients overflow leaves it so.
+    """
+    for group in optimizer.param_groups:
+        if group["fused"] and group["momentum"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def _compiled(network: nn.Module, device: torch.device) -> Callable[[Tensor], Any]:
     """The network's forward pass as compiled code, with CUDA graphs on a GPU; the network itself stays as it is."""
     compiled: Callable[[Tensor], Any] = torch.compile(

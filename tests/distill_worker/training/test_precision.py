@@ -19,7 +19,13 @@ from distill_worker.methods.ckd import CKD
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.training.loop import train
-from distill_worker.training.precision import StudentPass, automatic_precision, check_possible, loss_scaler
+from distill_worker.training.precision import (
+    StudentPass,
+    automatic_precision,
+    begin_momentum,
+    check_possible,
+    loss_scaler,
+)
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import TrainingSet
 from shared.networks.taps import forward_with_features
@@ -142,6 +148,25 @@ def test_loss_is_scaled_in_float16_alone() -> None:
     scales = [float(loss_scaler(name, CPU).scale(loss)) for name in ("float32", "bfloat16", "float16")]
     assert scales[:2] == [1, 1]
     assert scales[2] > 1000
+
+
+def test_first_step_of_a_fused_optimiser_that_overflows_leaves_no_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that was not written to is NaN in torch's deterministic mode."""
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.5, momentum=0.9, fused=True)
+    begin_momentum(optimizer)
+    scaler = loss_scaler("float16", CPU)
+    torch.use_deterministic_algorithms(True)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    try:
+        for factor, after in ((float("inf"), 1.0), (1.0, 0.5), (1.0, -0.45)):
+            optimizer.zero_grad()
+            scaler.scale((weight * factor).sum()).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
+            torch.testing.assert_close(weight.detach(), torch.full((3,), after))
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler")
