@@ -36,9 +36,14 @@ def test_error_raised_in_a_transaction_rolls_it_back_and_frees_the_lock(
 ) -> None:
     file = tmp_path / "file.sqlite"
     engine = open_engine(file, EngineOptions(busy_seconds=0, writer_lock=(1, 1)))
-    with pytest.raises(error), engine.begin() as connection:
-        connection.execute(text("CREATE TABLE numbers (number INTEGER)"))
-        raise error
+
+    def fail() -> None:
+        with engine.begin() as connection:
+            connection.execute(text("CREATE TABLE numbers (number INTEGER)"))
+            raise error
+
+    with pytest.raises(error):
+        fail()
     with closing(sqlite3.connect(file, isolation_level=None, timeout=0)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert other.execute("SELECT * FROM sqlite_master").fetchall() == []
