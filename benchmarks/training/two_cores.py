@@ -5,11 +5,14 @@ the beginning of the first training to the end of the last; the rest of the comm
 """
 
 import json
+import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -112,20 +115,31 @@ def _run(place: Path, document: str, command: Sequence[str]) -> tuple[float, flo
         file = place / "document.toml"
         file.write_text(document.replace("DIRECTORY", directory))
         started = time.perf_counter()
-        done = subprocess.run(
-            [PYTHON, *command, file], capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS
-        )
+        status, errors = _finished([PYTHON, *command, file])
         seconds = time.perf_counter() - started
         results = list(Path(directory).rglob("result.json"))
         students = STUDENTS if document == _COMPARISON else 1
-        if done.returncode or len(results) != students:
+        if status or len(results) != students:
             raise RuntimeError(
-                f"{' '.join(command)}: expected {students} trained students, got {len(results)}:\n{done.stderr[-2000:]}"
+                f"{' '.join(command)}: expected {students} trained students, got {len(results)}:\n{errors[-2000:]}"
             )
         ended = [result.stat().st_mtime for result in results]
         taken = [json.loads(result.read_text())["seconds"] for result in results]
         begun = [end - of_one for end, of_one in zip(ended, taken, strict=True)]
         return seconds, max(ended) - min(begun)
+
+
+def _finished(command: Sequence[str | Path]) -> tuple[int, str]:
+    """The exit status and the errors of a command; the processes that it leaves, or that hang, are killed."""
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True) as process:
+            try:
+                status = process.wait(COMMAND_SECONDS)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        errors.seek(0)
+        return status, errors.read()
 
 
 def _write_noise(path: Path) -> None:
