@@ -46,10 +46,13 @@ def start(
     log: Path,
     environment: Mapping[str, str] | None = None,
 ) -> ForkServerProcess:
-    """Run `python -m module arguments...` in a new process, its output going to `log`; it ends with the tests."""
-    process = _CONTEXT.Process(
-        target=_run_module, args=(module, list(arguments), log, dict(environment or {})), daemon=True
-    )
+    """Run `python -m module arguments...` in a new process, its output going to `log`; it ends with the tests.
+
+    Its environment is the present one, which need not be that of the server that forks it: an earlier test, whose
+    students trained in processes, may have started that one.
+    """
+    whole = {**os.environ, **(environment or {})}
+    process = _CONTEXT.Process(target=_run_module, args=(module, list(arguments), log, whole), daemon=True)
     process.start()
     return process
 
@@ -97,6 +100,7 @@ def _run_module(module: str, arguments: list[str], log: Path, environment: dict[
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
+    os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__")

@@ -110,11 +110,12 @@ def opened() -> Iterator[Ranks]:
     Raises:
         RankLost: another rank ended.
     """
-    if launch() is None:
+    if (started := launch()) is None:
         yield ALONE
         return
     with _connection():
-        store, rank, size = next(rendezvous("env://"))
+        all_attempts, rank, size = next(rendezvous("env://"))
+        store = dist.PrefixStore(f"attempt {started.attempt}", all_attempts)  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:

@@ -17,6 +17,8 @@ class Launch:
     """How many processes there are, on all machines."""
     local_rank: int
     """The number of this process on its machine, from 0: that of its GPU."""
+    attempt: int
+    """How often torchrun has started the processes again, after one failed (`--max-restarts`)."""
 
 
 def launch() -> Launch | None:
@@ -24,7 +26,8 @@ def launch() -> Launch | None:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if _STARTED_BY_TORCHRUN not in os.environ or size == 1:
         return None
-    return Launch(size, int(os.environ.get("LOCAL_RANK", "0")))
+    local_rank, attempt = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT"))
+    return Launch(size, local_rank, attempt)
 
 
 def check_alone(command: str) -> None:

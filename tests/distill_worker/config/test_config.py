@@ -81,6 +81,12 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("training.learning_rate=-0.1", ["training.learning_rate", "more than 0", "-0.1"]),
         ("training.momentum=1", ["training.momentum", "less than 1", "got 1"]),
         ("training.device=tpu", ["training.device", "'cpu'", "'tpu'"]),
+        ("training.precision=half", ["training.precision", "'bfloat16'", "got 'half'"]),
+        ("training.channels_last=3", ["training", "channels_last: expected true or false, got 3"]),
+        (
+            "training={channels_last=true, memory_format='contiguous'}",
+            ["training", "channels_last: expected no memory_format beside it", "leave out channels_last"],
+        ),
         ("training=5", ["training", "got 5"]),
         ("data.name=imagenet", ["data.name", "digits, ", "'imagenet'"]),
         ("teacher.url=localhost:8000", ["teacher.url", "begins with http:// or https://", "'localhost:8000'"]),
