@@ -118,7 +118,7 @@ def test_cluster_that_cannot_be_used_is_named_and_its_retries_are_limited(
     limits = []
 
     def init(**_settings: object) -> None:
-        limits.append(os.environ.get("RAY_task_oom_retries"))
+        limits.append(os.environ.get("RAY_task_oom_retries"))  # noqa: SIM112 the spelling of Ray
         raise ValueError("no socket")
 
     ray = SimpleNamespace(init=init, exceptions=SimpleNamespace(RayError=OSError))
