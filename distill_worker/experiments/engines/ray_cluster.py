@@ -15,6 +15,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Final
 
 import numpy as np
@@ -59,11 +60,11 @@ def joined_or_started(address: str | None, *, threads: int, gpus: float, jobs: i
                 )
             except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 raise ConfigError(
-                    f"compare.address: expected a Ray cluster to join at {address!r}, got none ({_first_line(error)}). "
+                    f"compare.address: expected a Ray cluster to join at {address!r}, got none ({_last_line(error)}). "
                     "Nothing was spent"
                     if address
                     else f"compare.engine: expected a Ray cluster to start on this machine, got none "
-                    f"({_first_line(error)}); RAY_TMPDIR must name a folder that you may write, with a short path. "
+                    f"({_last_line(error)}); RAY_TMPDIR must name a folder that you may write, with a short path. "
                     "Nothing was spent"
                 ) from error
         try:
@@ -146,13 +147,13 @@ class RayCluster:
             reply, files = self._ray.get(done)
         except self._ray.exceptions.RayTaskError as error:
             raise RunError(
-                f"{task.label}: expected a Ray worker that can run this package, got {_first_line(error)}; install the "
+                f"{task.label}: expected a Ray worker that can run this package, got {_last_line(error)}; install the "
                 "same version on every machine of the cluster. What was bought is in the cache"
             ) from error
         except self._ray.exceptions.RayError as error:
             raise RunError(
                 f"{task.label}: expected a Ray worker that trains to the end, got {RETRIES + 1} that did not "
-                f"({_first_line(error)}). The same command resumes from the last checkpoint, and what was bought is in "
+                f"({_last_line(error)}). The same command resumes from the last checkpoint, and what was bought is in "
                 "the cache"
             ) from error
         if files:
@@ -185,7 +186,7 @@ class RayCluster:
             except ray.exceptions.RayError as error:
                 raise ConfigError(
                     f"compare.address: expected a machine with the same version of this package and of Python, got "
-                    f"{host}, which cannot run it ({_first_line(error)}); install the package on every machine of the "
+                    f"{host}, which cannot run it ({_last_line(error)}); install the package on every machine of the "
                     "Ray cluster"
                 ) from error
         return answers
@@ -261,5 +262,7 @@ def _signal_handlers() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _first_line(error: Exception) -> str:
-    return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__).strip()
+def _last_line(error: Exception) -> str:
+    """The last line of an error's message, which says the most, at a length that can be read."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return shorten(lines[-1] if lines else type(error).__name__, 200)
