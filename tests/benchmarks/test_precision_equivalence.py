@@ -20,7 +20,7 @@ from benchmarks.precision_equivalence import LEVEL, MARGIN, equivalence
 def test_equivalence_is_shown_if_both_tests_reject(differences: Sequence[float], is_shown: bool) -> None:
     """That is so when the 90 % interval lies inside the margin."""
     tested = equivalence(differences)
-    assert tested.is_shown is is_shown is (-MARGIN < tested.low and tested.high < MARGIN)
+    assert tested.is_shown is is_shown is (tested.low > -MARGIN and tested.high < MARGIN)
     if tested.deviation > 0:
         above = ttest_1samp(differences, -MARGIN, alternative="greater").pvalue
         below = ttest_1samp(differences, MARGIN, alternative="less").pvalue

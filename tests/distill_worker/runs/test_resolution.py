@@ -138,7 +138,7 @@ def test_run_of_a_later_version_in_another_precision_is_another_run(tmp_path: Pa
     path.write_text(path.read_text().replace('"precision": "float32"', '"precision": "float8"'))
     config = resolved(_config(tmp_path))
     assert config.training.precision == "bfloat16"
-    with pytest.raises(RunError, match="training.precision: 'float8' in the directory, 'bfloat16' now"):
+    with pytest.raises(RunError, match=r"training.precision: 'float8' in the directory, 'bfloat16' now"):
         RunDirectory(tmp_path).check(config.identity)
 
 

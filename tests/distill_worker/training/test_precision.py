@@ -199,6 +199,18 @@ def test_network_that_cannot_be_compiled_is_named() -> None:
         StudentPass(Stubborn(), (), Training(), CPU)(_images())
 
 
+def test_folder_of_compiled_code_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler makes it when it writes there first."""
+
+    def fail(*_: object) -> Tensor:
+        raise FileNotFoundError(2, "No such file or directory", "/proc/folder")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    student = StudentPass(_network(), (), Training(compile=True), CPU)
+    with pytest.raises(ConfigError, match=r"training.compile: .*, got FileNotFoundError: .*TORCHINDUCTOR_CACHE_DIR"):
+        student(_images())
+
+
 class _Flat(nn.Conv2d):
     """A network of one's own whose code expects contiguous values."""
 
