@@ -1,11 +1,15 @@
 """Measure training on one GPU, print each figure and record it with the GPU's name.
 
 `python -m benchmarks.gpu` takes about five minutes. On a machine without a GPU it says so, runs the same code on the
-CPU with less work, and records nothing. It needs nothing outside the repository and its lock files.
+CPU with less work, and records nothing. It needs nothing outside the repository and its lock files. If a part fails,
+the others are still measured, and the exit status is 1.
 """
 
 import argparse
+import sys
 import time
+import traceback
+from queue import Empty
 
 import torch
 
@@ -29,6 +33,7 @@ def main() -> None:
         print(f"on {name}, torch {torch.__version__}")
     else:
         print("no CUDA device: skipped the figures of a GPU; the same code now runs on the CPU and records nothing")
+    failed = []
     started = time.perf_counter()
     for part in PARTS:
         if arguments.only and part.__name__ not in arguments.only:
@@ -45,7 +50,12 @@ def main() -> None:
         except torch.OutOfMemoryError as error:
             print(f"skipped the rest of {part.__name__}: {str(error).splitlines()[0]}")
             torch.cuda.empty_cache()
+        except (RuntimeError, Empty):
+            traceback.print_exc()
+            failed.append(part.__name__)
     print(f"{time.perf_counter() - started:.0f} s in all")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

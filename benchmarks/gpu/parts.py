@@ -40,7 +40,7 @@ class Sizes:
 ON_A_GPU: Final = Sizes(
     rounds=5,
     steps=10,
-    loop_steps=100,
+    loop_steps=300,
     networks=("resnet20", "resnet110"),
     images=BATCH,
     batches=(64, 256, 1024, 4096),
@@ -75,7 +75,7 @@ def formats(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
 
 
 def compiled(device: torch.device, sizes: Sizes) -> Iterator[Figure]:
-    """Compiled steps beside those that are not. Compiling takes up to a minute each."""
+    """Steps compiled to CUDA graphs beside those that are not. Compiling takes up to a minute each."""
     if device.type != "cuda":
         return
     for variant in (Variant(), _FAST):

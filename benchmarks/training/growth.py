@@ -18,6 +18,7 @@ SAMPLES: Final = (500, 5_000, 50_000)
 BATCHES: Final = (64, 256, 1024, 4096)
 CLASSES: Final = (10, 100, 1000)
 STEPS = 4
+FLATNESS: Final = f"step_at_{SAMPLES[-1]}_vs_{SAMPLES[0]}_samples"
 FLAT_TARGET, FORMULA_TARGET = 1.05, 1.1
 _LONG_BATCH = 4096
 """A comparison of this batch is measured once: it takes seconds."""
@@ -27,7 +28,7 @@ def figures(rounds: int) -> Iterator[Figure]:
     """Times of a step, of the loss, and the loss's memory."""
     seconds = in_turns({str(n): loop(CE(), PRECISIONS[-1], steps=STEPS, samples=n) for n in SAMPLES}, rounds)
     grown = ratios(seconds[str(SAMPLES[-1])], seconds[str(SAMPLES[0])])
-    yield ratio(f"step_at_{SAMPLES[-1]}_vs_{SAMPLES[0]}_samples", grown, target=FLAT_TARGET, better="lower")
+    yield ratio(FLATNESS, grown, target=FLAT_TARGET, better="lower")
     for n in SAMPLES:
         yield milliseconds(step_name(n), seconds[str(n)])
     shares = []

@@ -2,22 +2,24 @@
 
 `python -m benchmarks.training.guard` takes about two minutes and records nothing. It compares ratios, never times, and
 only with figures of the same hardware; where none are recorded, with the targets. It ends with status 1 if a ratio is
-worse than the worst round of the committed run by more than the tolerance.
+worse than the worst round of the committed run by more than the tolerance, or if a part fails.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
-from benchmarks.figures import recorded
+from benchmarks.figures import Figure, recorded
 from benchmarks.training import comparisons, others, step
-from benchmarks.training.part import SUITE, Part
-from benchmarks.training.verdict import committed_on, judge
+from benchmarks.training.part import SUITE, measure_each
+from benchmarks.training.verdict import Verdict, committed_on, judge
 
-_PARTS: Mapping[Part, int] = {step.PART: 6, comparisons.PART: 5, others.PART: 2}
-"""With the number of rounds."""
+_PARTS = [
+    replace(part, rounds=rounds, seconds=part.seconds * rounds // part.rounds)
+    for part, rounds in ((step.PART, 6), (comparisons.PART, 5), (others.PART, 2))
+]
 
 
 def main() -> None:
@@ -27,17 +29,23 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     lines = recorded(SUITE)
-    verdicts = []
-    for part, default in _PARTS.items():
-        for measured in part.measured(rounds or default):
-            committed = committed_on(measured["hardware"], lines).get(measured["name"])
-            verdict = judge(measured, committed) if measured["unit"] == "ratio" else None
-            if verdict is not None:
-                print(verdict.line, flush=True)
-                verdicts.append(verdict)
+    verdicts: list[Verdict] = []
+
+    def take(measured: Figure) -> None:
+        committed = committed_on(measured["hardware"], lines).get(measured["name"])
+        verdict = judge(measured, committed) if measured["unit"] == "ratio" else None
+        if verdict is not None:
+            print(verdict.line, flush=True)
+            verdicts.append(verdict)
+
+    failed = measure_each(_PARTS, rounds, take)
     worse = sum(verdict.is_worse for verdict in verdicts)
     if worse:
-        sys.exit(f"\n{worse} of {len(verdicts)} ratios are worse; measure on an idle machine before you trust this")
+        print(f"\n{worse} of {len(verdicts)} ratios are worse; measure on an idle machine before you trust this")
+    if failed:
+        print(f"\nfailed, with the tracebacks above: {', '.join(failed)}")
+    if worse or failed:
+        sys.exit(1)
     print(f"\nall {len(verdicts)} ratios hold")
 
 

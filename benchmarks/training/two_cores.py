@@ -5,11 +5,14 @@ the beginning of the first training to the end of the last; the rest of the comm
 """
 
 import json
+import os
+import signal
 import subprocess
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,9 @@ from benchmarks.training.turns import in_turns, ratios
 
 PYTHON = Path(".venv/bin/python")
 """The environment of the project, which has Ray; .venv-bench has not."""
-STEPS = 60
+STEPS, STUDENTS = 60, 2
+COMMAND_SECONDS = 300
+"""After which a command counts as hung."""
 SAMPLES, TEST_SAMPLES = 1000, CLASSES
 TARGET = 1.8
 _WORKER = ("-m", "distill_worker")
@@ -53,7 +58,7 @@ _COMPARISON = f"""{_TRAIN}
 [compare]
 directory = "DIRECTORY"
 n = [{SAMPLES}]
-seeds = 2
+seeds = {STUDENTS}
 
 [[compare.methods]]
 label = "CE"
@@ -104,20 +109,37 @@ def _run(place: Path, document: str, command: Sequence[str]) -> tuple[float, flo
 
     Raises:
         RuntimeError: the command failed; the message holds the end of its output.
+        subprocess.TimeoutExpired: it hung.
     """
     with tempfile.TemporaryDirectory(dir=place) as directory:
         file = place / "document.toml"
         file.write_text(document.replace("DIRECTORY", directory))
         started = time.perf_counter()
-        done = subprocess.run([PYTHON, *command, file], capture_output=True, text=True, check=False)
+        status, errors = _finished([PYTHON, *command, file])
         seconds = time.perf_counter() - started
         results = list(Path(directory).rglob("result.json"))
-        if done.returncode or not results:
-            raise RuntimeError(f"{' '.join(command)}: expected trained students, got:\n{done.stderr[-2000:]}")
+        students = STUDENTS if document == _COMPARISON else 1
+        if status or len(results) != students:
+            raise RuntimeError(
+                f"{' '.join(command)}: expected {students} trained students, got {len(results)}:\n{errors[-2000:]}"
+            )
         ended = [result.stat().st_mtime for result in results]
         taken = [json.loads(result.read_text())["seconds"] for result in results]
         begun = [end - of_one for end, of_one in zip(ended, taken, strict=True)]
         return seconds, max(ended) - min(begun)
+
+
+def _finished(command: Sequence[str | Path]) -> tuple[int, str]:
+    """The exit status and the errors of a command; the processes that it leaves, or that hang, are killed."""
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True) as process:
+            try:
+                status = process.wait(COMMAND_SECONDS)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        errors.seek(0)
+        return status, errors.read()
 
 
 def _write_noise(path: Path) -> None:

@@ -31,6 +31,7 @@ def plan(config_file: Path, overrides: Sequence[str], *, max_calls: int | None, 
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
         return
+    say(note_of(config.training))
     problems: list[WorkerError] = []
     planned_run = preflight.Run(config, lambda: selected_samples(config, keep=False))
     preflight.check_run(planned_run, problems.append)
@@ -60,7 +61,6 @@ def plan(config_file: Path, overrides: Sequence[str], *, max_calls: int | None, 
         print(json.dumps(facts))
     else:
         show_plan(made, source, answers)
-        say(note_of(config.training))
         if config.budget.n is None:
             say("budget.n is not set: this is the whole training set, which needs --max-calls or --all to be bought")
         agreed_purchase.say_round(config, selected)
@@ -84,6 +84,7 @@ def fetch(
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} uses no teacher, so there is nothing to fetch")
+    say(note_of(config.training))
     checked_run = preflight.Run(config, lambda: selected_samples(config, keep=True))
     preflight.check_run(checked_run)
     selected = checked_run.selected

@@ -51,6 +51,7 @@ def run(
 ) -> None:
     """Plan, buy what is not cached, train and evaluate, in as many rounds as the configuration says."""
     config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
+    say(note_of(config.training))
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
 
     def buy(selected: SelectedSamples) -> Bought:
@@ -79,6 +80,7 @@ def _loaded(
 ) -> tuple[RunConfig, Samples, Bought]:
     """The run, its samples, and the outputs that are bought for them."""
     config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
+    say(note_of(config.training))
     bought, names = NOTHING_BOUGHT, None
     if held:
         with Cache(config.output.cache, if_absent="error") as cache:
@@ -116,7 +118,6 @@ def _say_held(part: HeldSamples) -> None:
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, ranks: Ranks = ALONE) -> dict[str, Any]:
     for line in classes.doubts(config, samples, bought.targets, bought.class_order):
         say(line)
-    say(note_of(config.training))
     with progress_bar(
         f"training {method_name(config.method)}", most_steps(config.training, len(samples.images))
     ) as move:

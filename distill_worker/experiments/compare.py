@@ -33,7 +33,7 @@ from distill_worker.experiments.joint_purchase import (
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
 from distill_worker.experiments.students import doubts, inputs_of, train_students
 from distill_worker.runs import classes, preflight, purchase
-from distill_worker.runs.resolution import note_of, resolved_alike
+from distill_worker.runs.resolution import note_of, resolved_alike, resolved_like
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.samples import Samples
 from distill_worker.teachers.base import Quota, Teacher
@@ -145,7 +145,8 @@ def _teacher(
         with purchase.connect(comparison.cells[0].config, display.note) as (client, _):
             yield client, {}
         return
-    teacher = train_teacher(comparison.teacher_run(compare.teacher), display)
+    teacher_run = resolved_like(comparison.teacher_run(compare.teacher), comparison.cells[0].config)
+    teacher = train_teacher(teacher_run, display)
     quota = compare.quota
     if quota is None:
         quota = len({key for run in runs for key in run.samples.wanted})

@@ -62,10 +62,19 @@ def resolved_alike(configs: Sequence[RunConfig], *, fresh: bool = False) -> list
     return [_resolved(config, settings or first) for config, settings in zip(configs, began, strict=True)]
 
 
+def resolved_like(config: RunConfig, other: RunConfig) -> RunConfig:
+    """The run with what it began with, or else what another, resolved run has."""
+    training = other.training
+    return _resolved(
+        config,
+        _began_with(config, fresh=False) or {"precision": training.precision, "memory_format": training.memory_format},
+    )
+
+
 def note_of(training: Training) -> str:
     """What the student of a resolved run trains in, in one line."""
     device = kind_of_device(training.device)
-    compiled = ", compiled" if training.compile else ""
+    compiled = ", compiled, which takes up to a minute, for the checks and for the training" if training.compile else ""
     slow = training.precision == BFLOAT16 and not has_bfloat16(device)
     remark = "; this device has no instructions for bfloat16: float32 is faster on it" if slow else ""
     return f"the student trains in {training.precision}, {training.memory_format}, on {device}{compiled}{remark}"

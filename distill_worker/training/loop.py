@@ -23,7 +23,7 @@ from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.frozen import frozen_parts, set_training_mode
 from distill_worker.training.network_errors import training_errors
-from distill_worker.training.precision import StudentPass, loss_scaler
+from distill_worker.training.precision import StudentPass, begin_momentum, loss_scaler
 from distill_worker.training.ranks.batch_norm import synchronised
 from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.ranks.network import follow_first, sum_gradients
@@ -162,6 +162,7 @@ class _RunningTraining:
             weight_decay=training.weight_decay,
             fused=True if data.images.is_cuda else None,  # on the CPU its last bits differ
         )
+        begin_momentum(self._optimizer)
         self._student = StudentPass(network, objective.student_layers, training, data.images.device)
         self._scaler = loss_scaler(training.precision, data.images.device)
         self.patience = Patience(training.patience_epochs)
@@ -179,11 +180,12 @@ class _RunningTraining:
         self.rate = self._rate(self.steps_done + 1)
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate
+        self._optimizer.zero_grad(set_to_none=True)  # before the forward pass, which then needs less memory
         terms: dict[str, Tensor] = self._objective(
             self._batches.next(self._student, self._objective, self.steps_done + 1)
         )
-        self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
+        with self._student.translated_errors():
+            self._scaler.scale(torch.stack(list(terms.values())).sum()).backward()  # type: ignore[no-untyped-call]
         sum_gradients(self._ranks, self._network, self._objective)
         self._scaler.step(self._optimizer)
         self._scaler.update()
@@ -254,6 +256,7 @@ class _RunningTraining:
         self._network.load_state_dict(self.best.network)
         self._objective.load_state_dict(self.best.objective)
         self._optimizer.state.clear()  # the momentum belongs to the abandoned weights
+        begin_momentum(self._optimizer)
 
 
 def _epoch_steps(training: Training, samples: int) -> int:

@@ -23,8 +23,10 @@ FLOAT32: Final = "float32"
 BFLOAT16: Final = "bfloat16"
 FLOAT16: Final = "float16"
 _HALF: Final = {BFLOAT16: torch.bfloat16, FLOAT16: torch.float16}
-_NAMES_TYPES: Final = re.compile("dtype|scalar type|bfloat16|half", re.IGNORECASE)
-"""Matches what torch says where types are mixed that it does not mix."""
+_NAMES_TYPES: Final = re.compile("dtype|scalar ?type|bfloat16|half", re.IGNORECASE)
+"""Matches what torch says where types are mixed that it does not mix, or where an operation lacks a type."""
+_NAMES_STRIDES: Final = "view size is not compatible"
+"""What torch says where `view` is used on a tensor in channels_last."""
 _LONGEST_REASON: Final = 300
 
 
@@ -71,6 +73,7 @@ class StudentPass:
 
     def __init__(self, network: nn.Module, layers: Sequence[str], training: Training, device: torch.device) -> None:
         self._half = _HALF.get(training.precision)
+        self._is_channels_last = training.memory_format == "channels_last"
         self._device = device
         self._run = TappedNetwork(network, layers, _compiled(network, device) if training.compile else None)
 
@@ -78,12 +81,49 @@ class StudentPass:
         """The logits and features of a batch, as `forward_with_features` gives them, but never in half precision.
 
         Raises:
-            ConfigError: the network cannot be compiled, or mixes types that torch does not.
+            ConfigError: as `translated_errors`.
             ValueError: as `forward_with_features`.
         """
-        with self._autocast(), _translated_errors(self._half):
+        with self._autocast(), self.translated_errors():
             logits, features = self._run(images)
         return self._whole(logits), {layer: self._whole(values) for layer, values in features.items()}
+
+    @contextmanager
+    def translated_errors(self) -> Iterator[None]:
+        """Translate what the network raises because of these settings, in the backward pass too; other errors pass.
+
+        Raises:
+            ConfigError: the network cannot be compiled, lacks an operation in half precision, or uses `view` on a
+                tensor in channels_last.
+        """
+        try:
+            yield
+        except (RuntimeError, TypeError) as error:
+            if (expected := self._expected(error)) is None:
+                raise
+            expectation, remedy = expected
+            got = f"got {type(error).__name__}: {' '.join(str(error).split())[:_LONGEST_REASON]}"
+            raise ConfigError(f"{expectation}, {got}; {remedy}") from error
+
+    def _expected(self, error: Exception) -> tuple[str, str] | None:
+        """What was expected of the network, and the remedy, if one of the settings is the cause."""
+        if isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            return (
+                "training.compile: expected a network that torch.compile can compile",
+                "set training.compile = false",
+            )
+        if self._is_channels_last and _NAMES_STRIDES in str(error):
+            return (
+                "student.network: expected one that computes on images in channels_last",
+                'use reshape in place of view in its code, or set training.memory_format = "contiguous"',
+            )
+        if self._half is not None and _NAMES_TYPES.search(str(error)):
+            name = str(self._half).removeprefix("torch.")
+            return (
+                f"student.network: expected one that computes in {name} under torch.autocast",
+                f'mend it, or set training.precision = "{FLOAT32}"',
+            )
+        return None
 
     def _autocast(self) -> AbstractContextManager[object]:
         return nullcontext() if self._half is None else torch.autocast(self._device.type, self._half)
@@ -97,30 +137,20 @@ def loss_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, enabled=precision == FLOAT16)
 
 
+def begin_momentum(optimizer: torch.optim.SGD) -> None:
+    """Let the momentum of a fused optimiser begin at 0, which gives the same first step.
+
+    Torch begins with memory that was not written to, and a first step whose scaled gradients overflow leaves it so.
+    """
+    for group in optimizer.param_groups:
+        if group["fused"] and group["momentum"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
 def _compiled(network: nn.Module, device: torch.device) -> Callable[[Tensor], Any]:
     """The network's forward pass as compiled code, with CUDA graphs on a GPU; the network itself stays as it is."""
     compiled: Callable[[Tensor], Any] = torch.compile(
         network, mode="reduce-overhead" if device.type == "cuda" else "default"
     )
     return compiled
-
-
-@contextmanager
-def _translated_errors(half: torch.dtype | None) -> Iterator[None]:
-    """Translate what the compiler raises, and torch where types are mixed; other errors pass."""
-    try:
-        yield
-    except RuntimeError as error:
-        got = f"got {type(error).__name__}: {' '.join(str(error).split())[:_LONGEST_REASON]}"
-        if isinstance(error, torch._dynamo.exc.TorchDynamoException):
-            raise ConfigError(
-                f"training.compile: expected a network that torch.compile can compile, {got}; set training.compile = "
-                "false"
-            ) from error
-        if half is not None and _NAMES_TYPES.search(str(error)):
-            name = str(half).removeprefix("torch.")
-            raise ConfigError(
-                f"student.network: expected one that computes in {name} under torch.autocast, {got}; mend it, or set "
-                f'training.precision = "{FLOAT32}"'
-            ) from error
-        raise

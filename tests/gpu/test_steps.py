@@ -76,7 +76,8 @@ def test_terms_without_draws_are_those_of_the_cpu(methods: Sequence[Method], dev
     terms = made(*methods).to(device)(_moved(batch(), device))
     assert terms.keys() == expected.keys()
     for name, term in terms.items():
-        assert_close(term.cpu(), expected[name], rtol=1e-4, atol=1e-5)
+        # a GPU rounds what it convolves to TF32
+        assert_close(term.cpu(), expected[name], rtol=1e-4 if device.type == "cpu" else 1e-2, atol=1e-5)
 
 
 def test_mixtures_are_drawn_on_the_device(device: torch.device) -> None:

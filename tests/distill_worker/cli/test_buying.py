@@ -38,6 +38,13 @@ def test_small_prices_are_not_rounded_away(command: Command, config: Path, teach
     assert teacher.sent == []
 
 
+@pytest.mark.parametrize("name", ["plan", "fetch", "run", "train"])
+def test_precision_is_shown_before_anything_is_checked(command: Command, config: Path, name: str) -> None:
+    """Because the checks take up to a minute if they compile the student."""
+    shown = command(name, config, "--set", "training.precision=float16").stderr
+    assert shown.startswith("the student trains in float16, channels_last, on cpu\n")
+
+
 def test_plan_in_rounds_tells_what_the_rounds_to_come_cost(
     command: Command, config: Path, teacher: FakeTeacher
 ) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from distill_worker.config.run_config import RunConfig
 from distill_worker.experiments import compare as module
 from distill_worker.experiments.local_teacher import TrainedTeacher
+from distill_worker.runs import resolution
 from distill_worker.teachers.base import Teacher
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher
@@ -25,7 +27,9 @@ def _comparison(folder: Path, *, base: str = "", compare: str = "", tables: str 
         f"""
 data.name = "digits"
 student.network = "resnet8"
-training = {{steps = 1, batch_size = 4, device = "cpu"}}
+training.steps = 1
+training.batch_size = 4
+training.device = "cpu"
 teacher.give_up_after_seconds = 0
 {base}
 [compare]
@@ -158,6 +162,25 @@ def test_own_teacher_of_a_comparison_needs_no_agreement(
     monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: False)
     assert command("compare", priced).status == 5
     assert own_teacher.paid == 8
+
+
+@pytest.mark.usefixtures("trained", "own_teacher")
+def test_own_teacher_of_a_comparison_trains_in_the_precision_of_the_students(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a comparison in float32 is the same on machines where `auto` stands for another one."""
+    trained_in: list[str] = []
+
+    def train_teacher(config: RunConfig, _: object) -> TrainedTeacher:
+        trained_in.append(config.training.precision)
+        return TrainedTeacher("resnet8", 0.9, Path("weights"))
+
+    monkeypatch.setattr(module, "train_teacher", train_teacher)
+    monkeypatch.setattr(resolution, "automatic_precision", lambda _device: "bfloat16")
+    for number, base in enumerate(("", 'training.precision = "float32"')):
+        compare = f'cache = "{tmp_path}/{number}.sqlite"'
+        facts_of(command("compare", _comparison(tmp_path, base=base, compare=compare, tables=OWN_TEACHER), "--json"))
+    assert trained_in == ["bfloat16", "float32"]
 
 
 def test_comparison_on_labels_alone_contacts_no_teacher(

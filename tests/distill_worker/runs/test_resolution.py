@@ -10,7 +10,7 @@ import pytest
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.runs import resolution
-from distill_worker.runs.resolution import note_of, resolved, resolved_alike
+from distill_worker.runs.resolution import note_of, resolved, resolved_alike, resolved_like
 from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
 from distill_worker.training.run_directory import RunDirectory
 
@@ -114,6 +114,14 @@ def test_compared_runs_train_alike(tmp_path: Path) -> None:
     assert [_settings(config) for config in resolved_alike(configs, fresh=True)] == [BFLOAT16] * 3
 
 
+def test_teacher_of_a_comparison_trains_as_its_students_do_unless_it_began(tmp_path: Path) -> None:
+    """Its outputs are the students' targets, so they depend on its precision."""
+    student = resolved(_config(tmp_path / "student", precision="float32"))
+    assert _settings(resolved_like(_config(tmp_path / "teacher"), student)) == FLOAT32
+    _finish(_config(tmp_path / "teacher", precision="bfloat16", memory_format="channels_last"))
+    assert _settings(resolved_like(_config(tmp_path / "teacher"), student)) == BFLOAT16
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"identity": []}', '{"identity": {"training": 3}}'])
 def test_directory_that_cannot_be_read_keeps_nothing(content: str, tmp_path: Path) -> None:
     """Opening it reports what is wrong."""
@@ -132,4 +140,7 @@ def test_note_says_what_the_student_trains_in_and_whether_it_is_slow(
         "is faster on it"
     )
     plain = resolved(_config(tmp_path, device="cpu", precision="float32", compile=True)).training
-    assert note_of(plain) == "the student trains in float32, contiguous, on cpu, compiled"
+    assert note_of(plain) == (
+        "the student trains in float32, contiguous, on cpu, compiled, which takes up to a minute, for the checks and "
+        "for the training"
+    )

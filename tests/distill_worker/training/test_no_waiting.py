@@ -4,13 +4,15 @@ The steps run on torch's `meta` device, where a tensor has a shape and no value,
 every operation, also those of the backward pass and of the optimiser.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -55,6 +57,32 @@ class NoWaiting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
+class NoChecks(TorchFunctionMode):
+    """Raises `Waited` at a function that waits for a GPU to check values. On the `meta` device it checks none."""
+
+    CHECKS: ClassVar = (
+        "one_hot",
+        "linalg_inv",
+        "linalg_solve",
+        "linalg_cholesky",
+        "linalg_eigh",
+        "linalg_svd",
+        "histc",
+    )
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN204
+        if getattr(func, "__name__", "") in self.CHECKS:
+            raise Waited(f"{func} reads values, to check them")
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def no_waiting() -> Iterator[NoWaiting]:
+    """Raise `Waited` where a GPU would be waited for."""
+    with NoChecks(), NoWaiting() as mode:  # type: ignore[no-untyped-call]
+        yield mode
+
+
 class MetaGenerator(torch.Generator):
     """A generator that says it is on the `meta` device, for which torch has none."""
 
@@ -78,7 +106,7 @@ def _generators_and_autocast_on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
 def _operations_of_two_steps(methods: Sequence[Method], *, labelled_pool: bool = False) -> int:
     """How many operations were watched. The first step may differ from the others."""
     run = running(methods, META, labelled_pool=labelled_pool)
-    with NoWaiting() as mode:  # type: ignore[no-untyped-call]
+    with no_waiting() as mode:
         for _ in range(2):
             run.step()
         operations: int = mode.operations
@@ -114,6 +142,8 @@ class _Planted(nn.Module):
         pytest.param(lambda logits: logits[logits > 0], id="mask"),
         pytest.param(lambda logits: (logits > 0).nonzero(), id="nonzero"),
         pytest.param(lambda logits: torch.equal(logits, logits), id="equal"),
+        pytest.param(lambda logits: one_hot(logits.argmax(dim=1), CLASSES), id="one_hot"),
+        pytest.param(lambda logits: torch.linalg.svd(logits), id="singular values"),
         pytest.param(lambda logits: logits.cpu(), id="copy to the CPU"),
         pytest.param(lambda logits: logits[torch.arange(2)], id="index on the CPU"),
         pytest.param(lambda logits: logits[[0, 1]], id="index in a list"),
@@ -128,6 +158,6 @@ def test_read_in_a_term_is_caught(read: Callable[[Tensor], Any]) -> None:
     run._objective.terms["label"] = _Planted(read)
     with (
         pytest.raises((Waited, RuntimeError, NotImplementedError), match=r"reads|copies|CPU|meta|nonzero"),
-        NoWaiting(),  # type: ignore[no-untyped-call]
+        no_waiting(),
     ):
         run.step()

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,15 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
+from distill_worker.runs.train_student import placed
 from distill_worker.training.loop import train
-from distill_worker.training.precision import StudentPass, automatic_precision, check_possible, loss_scaler
+from distill_worker.training.precision import (
+    StudentPass,
+    automatic_precision,
+    begin_momentum,
+    check_possible,
+    loss_scaler,
+)
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import TrainingSet
 from shared.networks.taps import forward_with_features
@@ -145,6 +153,25 @@ def test_loss_is_scaled_in_float16_alone() -> None:
     assert scales[2] > 1000
 
 
+def test_first_step_of_a_fused_optimiser_that_overflows_leaves_no_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that was not written to is NaN in torch's deterministic mode."""
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.5, momentum=0.9, fused=True)
+    begin_momentum(optimizer)
+    scaler = loss_scaler("float16", CPU)
+    torch.use_deterministic_algorithms(True)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    try:
+        for factor, after in ((float("inf"), 1.0), (1.0, 0.5), (1.0, -0.45)):
+            optimizer.zero_grad()
+            scaler.scale((weight * factor).sum()).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
+            torch.testing.assert_close(weight.detach(), torch.full((3,), after))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_student_takes_the_same_steps_within_the_tolerance(tmp_path: Path) -> None:
     """The losses of all steps, the features too, and a network that is itself as it was: names, and evaluation."""
@@ -171,6 +198,72 @@ def test_network_that_cannot_be_compiled_is_named() -> None:
 
     with pytest.raises(ConfigError, match="can compile, got InternalTorchDynamoError: mine"):
         StudentPass(Stubborn(), (), Training(), CPU)(_images())
+
+
+class _Flat(nn.Conv2d):
+    """A network of one's own whose code expects contiguous values."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).view(len(images), -1)
+
+
+class _InNumPy(nn.Conv2d):
+    """A network of one's own that computes a part in NumPy, which lacks bfloat16."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = super().forward(images)
+        return (values * float(values.detach().numpy().max())).flatten(1)
+
+
+class _NoHalf(torch.autograd.Function):
+    """An operation whose backward pass lacks bfloat16."""
+
+    @staticmethod
+    def forward(_context: Any, values: Tensor) -> Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
+        scaled: Tensor = torch.linalg.svdvals(gradient).sum() * gradient
+        return scaled
+
+
+class _NoHalfBackward(nn.Conv2d):
+    def forward(self, images: Tensor) -> Tensor:
+        values: Tensor = _NoHalf.apply(super().forward(images))
+        return values.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("network", "memory_format", "message"),
+    [
+        (_Flat, "channels_last", 'channels_last, got RuntimeError: view size .*training.memory_format = "contiguous"'),
+        (_InNumPy, "contiguous", 'in bfloat16 .*, got TypeError: .*BFloat16; .*training.precision = "float32"'),
+        (_NoHalfBackward, "contiguous", 'in bfloat16 .*, got NotImplementedError: .*training.precision = "float32"'),
+    ],
+)
+def test_network_that_cannot_compute_so_is_named_with_the_setting(
+    network: type[nn.Conv2d], memory_format: str, message: str
+) -> None:
+    """In the forward and the backward pass; with the former settings it computes."""
+    for training in (
+        Training.model_validate({"precision": "bfloat16", "memory_format": memory_format}),
+        Training(precision="float32", memory_format="contiguous"),
+    ):
+        student = placed(network(2, 4, 3), training, CPU)
+        images = torch.ones(3, 2, 6, 6)
+        if training.memory_format == "channels_last":
+            images = images.contiguous(memory_format=torch.channels_last)
+        run = StudentPass(student, (), training, CPU)
+        expectation = pytest.raises(ConfigError, match=message) if training.precision == "bfloat16" else nullcontext()
+        with expectation, run.translated_errors():
+            run(images)[0].sum().backward()  # type: ignore[no-untyped-call]
+
+
+def test_other_errors_of_a_network_pass() -> None:
+    student = StudentPass(_network(), (), Training.model_validate({"precision": "bfloat16"}), CPU)
+    with pytest.raises(RuntimeError, match="channels"):
+        student(torch.zeros(2, 3, 4, 4))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,13 @@ def _page_faults(**environment: str) -> int:
 
 @needs_glibc
 @pytest.mark.parametrize(
-    "own", [{"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=131072"}]
+    "own",
+    [
+        {"MALLOC_TRIM_THRESHOLD_": "131072"},
+        {"MALLOC_MMAP_THRESHOLD_": "131072"},
+        {"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=131072"},
+        {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"},
+    ],
 )
 def test_freed_memory_is_kept_unless_the_environment_says_otherwise(own: dict[str, str]) -> None:
     """60 MiB are allocated, written and freed, again and again: the kernel gives their pages once, or each time."""
