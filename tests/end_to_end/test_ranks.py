@@ -16,8 +16,8 @@ import pytest
 
 from distill_worker.training.ranks.group import ALONE
 from shared.exit_status import ExitStatus
-from tests.end_to_end.processes import call, join, start
 from tests.end_to_end import trained_on_ranks
+from tests.end_to_end.processes import call, join, start
 from tests.end_to_end.trained_on_ranks import CASES, train_all, weights
 
 ROOT = Path(__file__).parents[2]
