@@ -86,7 +86,7 @@ def _with_dataset(samples: Samples, dataset: Dataset) -> Samples:
 
 def _remove_abandoned(folder: Path) -> None:
     for path in folder.glob(f"{_PREFIX}*"):
-        with suppress(OSError), path.open("rb") as file:  # a lock that is held is an OSError
+        with suppress(OSError), path.open("r+b") as file:  # a lock that is held is an OSError; NFS locks for writers
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
 

@@ -1,27 +1,30 @@
 """The engine of this machine: worker processes that are forked from a server with torch imported once.
 
 The server starts no thread before it forks. A worker trains one student after another. It leaves interrupts to the
-parent, and ends when the parent ends, for any reason.
+parent, and ends when the parent ends, for any reason. It does not run the script of the parent.
 """
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import torch
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import RunError
+from distill_worker.errors import ConfigError, RunError
 from distill_worker.experiments.engines import training
 from distill_worker.experiments.engines.tasks import RETRIES, Outcome, Task
 
@@ -37,13 +40,20 @@ class LocalProcesses:
         self.slots = slots
         self._note = note
         self._gpus = gpus
+        _CONTEXT.set_forkserver_preload(_PRELOADED)
 
-    def check(self, config: RunConfig) -> None:
-        """Nothing: this process has made every check already."""
+    def check(self, config: RunConfig) -> None:  # noqa: ARG002 the signature of every engine
+        """Start the server of workers, which imports while this process buys. Raises `ConfigError`."""
+        try:
+            forkserver.ensure_running()
+        except OSError as error:
+            raise ConfigError(
+                f"expected to start processes that train students, got none ({error}); free some memory, and set "
+                "TMPDIR to a folder that you may write, with a path of less than 70 characters. Nothing was spent"
+            ) from error
 
     def outcomes(self, tasks: Sequence[Task], inputs: Path) -> Generator[tuple[int, Outcome]]:
         """See `Engine.outcomes`."""
-        _CONTEXT.set_forkserver_preload(_PRELOADED)
         waiting, deaths = deque(range(len(tasks))), Counter[int]()
         workers: dict[Connection, _Worker] = {}
 
@@ -88,7 +98,14 @@ class _Worker:
     def started(cls, inputs: Path, gpu: int | None) -> "_Worker":
         ours, theirs = _CONTEXT.Pipe()
         process = _CONTEXT.Process(target=_work, args=(theirs, inputs, gpu))
-        process.start()
+        try:
+            with _no_script():
+                process.start()
+        except (OSError, EOFError) as error:  # the server of workers may have been killed, too
+            raise RunError(
+                f"expected to start a process that trains students, got none ({error}); this machine may lack memory "
+                "or processes, see compare.jobs. The same command resumes, and what was bought is in the cache"
+            ) from error
         theirs.close()  # so that the death of the worker ends the connection
         return cls(gpu, process, ours)
 
@@ -114,8 +131,19 @@ class _Worker:
     def kill(self) -> None:
         """Kill the worker, and wait until its run directory is free."""
         self.process.kill()
-        self.process.join()
-        self.connection.close()
+        while self.reply() is not None:
+            pass
+
+
+@contextmanager
+def _no_script() -> Iterator[None]:
+    """Let a process that is started not import the main script, which may run a comparison itself, or be no file."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _work(connection: Connection, inputs: Path, gpu: int | None) -> None:

@@ -29,6 +29,8 @@ from shared.networks import runs_code, source_digest
 _CHECK_SECONDS: Final = 300.0
 """How long a machine of the cluster may take to start a worker."""
 _CLEAN_SECONDS: Final = 10.0
+_LIMITED_RETRIES: Final = {"RAY_task_oom_retries": str(RETRIES)}
+"""Ray would do a task again for ever whose workers it ends because the memory is full."""
 
 
 @contextmanager
@@ -47,7 +49,7 @@ def joined_or_started(address: str | None, *, threads: int, gpus: float, jobs: i
     ray = _ray()
     own = {"num_cpus": (jobs or 1) * threads, "include_dashboard": False}
     with redirect_stdout(sys.stderr):  # Ray prints the deaths of workers to standard output, where results go
-        with _environment({} if address else _settings_of_own_cluster()), _signal_handlers():
+        with _environment(_LIMITED_RETRIES | ({} if address else _settings_of_own_cluster())), _signal_handlers():
             try:
                 ray.init(
                     address=address or "local",
@@ -57,8 +59,12 @@ def joined_or_started(address: str | None, *, threads: int, gpus: float, jobs: i
                 )
             except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 raise ConfigError(
-                    f"compare.address: expected a Ray cluster to {'join' if address else 'start'}, got none "
-                    f"({_first_line(error)}). Nothing was spent"
+                    f"compare.address: expected a Ray cluster to join at {address!r}, got none ({_first_line(error)}). "
+                    "Nothing was spent"
+                    if address
+                    else f"compare.engine: expected a Ray cluster to start on this machine, got none "
+                    f"({_first_line(error)}); RAY_TMPDIR must name a folder that you may write, with a short path. "
+                    "Nothing was spent"
                 ) from error
         try:
             yield RayCluster(ray, threads=threads, gpus=gpus, jobs=jobs, is_own=address is None)
@@ -109,12 +115,13 @@ class RayCluster:
         sent, is_shared = None, self._is_own or all(self._on_each(_sees, inputs).values())
         if not is_shared:
             sent = [ray.put(np.fromfile(inputs, np.uint8))]  # in a list, Ray does not load it before it is needed
+        folder = f"tuition-{secrets.token_hex(8)}"  # a name that no other user of a machine can take before
         waiting, running = list(enumerate(tasks))[::-1], dict[Any, int]()
 
         def submit() -> None:
             position, task = waiting.pop()
             earlier = {} if is_shared else files_of(Path(task.config["output"]["directory"]))
-            running[train.remote(task, inputs, sent, earlier)] = position
+            running[train.remote(task, inputs, sent, folder, earlier)] = position
 
         try:
             for _ in range(min(len(tasks), self._jobs or len(tasks))):
@@ -131,7 +138,7 @@ class RayCluster:
                 ray.cancel(task_in_training, force=True)
             if not is_shared:
                 with suppress(ConfigError):  # of a machine that is gone
-                    self._on_each(_remove, _name_of(inputs), seconds=_CLEAN_SECONDS)
+                    self._on_each(_remove, folder, seconds=_CLEAN_SECONDS)
 
     def _reply(self, done: Any, task: Task) -> Reply:
         """The reply to a task; the files of its run are written into its directory, if they were sent."""
@@ -184,11 +191,11 @@ class RayCluster:
         return answers
 
 
-def _train(task: Task, inputs: Path, sent: list[Any] | None, earlier: Files) -> tuple[Reply, Files]:
+def _train(task: Task, inputs: Path, sent: list[Any] | None, folder: str, earlier: Files) -> tuple[Reply, Files]:
     """Train a student in a worker of Ray: in the folder of the comparison where it is in sight, else elsewhere."""
     if sent is None or _sees(inputs):
         return reply_of(task, inputs), {}
-    return train_elsewhere(task, _name_of(inputs), lambda: _ray().get(sent[0]), earlier)
+    return train_elsewhere(task, folder, lambda: _ray().get(sent[0]), earlier)
 
 
 def _sees(path: Path) -> bool:
@@ -197,10 +204,6 @@ def _sees(path: Path) -> bool:
 
 def _remove(folder: str) -> None:
     shutil.rmtree(folder_of(folder), ignore_errors=True)
-
-
-def _name_of(inputs: Path) -> str:
-    return f"tuition{inputs.stem}"
 
 
 def _digest_of(network: str) -> str | None:
@@ -227,7 +230,7 @@ def _ray() -> Any:
 
 
 @cache
-def _settings_of_own_cluster() -> Mapping[str, str]:
+def _settings_of_own_cluster() -> dict[str, str]:
     """A cluster of this machine takes commands from this process alone, and sends no statistics of its use.
 
     One token for all clusters of a process: Ray keeps the first. With a token, Ray turns authentication on.

@@ -4,8 +4,11 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 from contextlib import closing
+from multiprocessing import forkserver
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -77,6 +80,36 @@ def test_closing_ends_the_students_in_training(tmp_path: Path) -> None:
             wait_until((tmp_path / "hangs").exists)
             assert trainers_of(tmp_path / "student-1")
         assert trainers_of(tmp_path / "student-1") == []
+
+
+def test_workers_do_not_run_the_script_that_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script without `if __name__ == "__main__"` would compare again in each worker; one from a pipe is no file."""
+    script = ModuleType("__main__")
+    script.__file__ = str(tmp_path / "<stdin>")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    assert _train(Students(tmp_path, 1)) == []
+    assert sys.modules["__main__"] is script
+
+
+def test_workers_that_cannot_be_started_are_named_before_anything_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server of workers listens at a socket in the temporary folder, whose path has at most 107 bytes."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(forkserver, "ensure_running", forkserver.ForkServer().ensure_running)
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", str(long))  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"AF_UNIX path too long.* set TMPDIR .* Nothing was spent"):
+        LocalProcesses(1, print).check(Students(tmp_path, 1).config(0))
+
+
+def test_workers_that_cannot_be_started_any_more_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_file_descriptors: list[int]) -> tuple[int, int]:
+        raise EOFError("unexpected EOF")
+
+    monkeypatch.setattr(forkserver, "connect_to_new_process", fails)
+    with pytest.raises(RunError, match=r"got none \(unexpected EOF\).* what was bought is in the cache"):
+        _train(Students(tmp_path, 1))
 
 
 def test_workers_end_with_their_parent_and_the_next_list_removes_its_inputs(tmp_path: Path) -> None:
