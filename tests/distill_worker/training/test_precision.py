@@ -31,6 +31,7 @@ from distill_worker.training.precision import (
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import TrainingSet
 from shared.networks.taps import forward_with_features
+from tests.distill_worker.training.ranks.threads import torchrun
 
 SAMPLES, CLASSES = 12, 3
 CPU = torch.device("cpu")
@@ -288,7 +289,7 @@ def test_other_errors_of_a_network_pass() -> None:
         ),
         (
             {"compile": True},
-            {"CXX": "true", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "r"},
+            {"CXX": "true", **torchrun(2)},
             "training.compile: expected false on several ranks, got true on 2",
         ),
     ],
