@@ -6,7 +6,7 @@ Nothing is measured. A run that began keeps its precision and memory format, als
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 import torch
 
@@ -17,6 +17,12 @@ from distill_worker.errors import ConfigError
 from distill_worker.training.precision import BFLOAT16, FLOAT32, automatic_precision, has_bfloat16
 from distill_worker.training.ranks.launch import launch
 from distill_worker.training.run_directory import RunDirectory
+
+_CHOICES: Final = {
+    name: tuple(choice for choice in get_args(Training.model_fields[name].annotation) if choice != AUTO)
+    for name in ("precision", "memory_format")
+}
+"""The settings that a run keeps, and their values."""
 
 
 def device_of(name: str) -> torch.device:
@@ -97,11 +103,12 @@ def _automatic_format(precision: str) -> str:
 
 
 def _began_with(config: RunConfig, *, fresh: bool) -> Mapping[str, Any]:
-    """The settings of `[training]` that this directory's run began with; empty if none did, or they are no settings."""
+    """The precision and memory format that this directory's run began with; without those that no run here can have."""
     for stored in _stored_identities(config, fresh=fresh):
         training = stored.get("training") if isinstance(stored, dict) else None
         if isinstance(training, dict):
-            return {name: value for name, value in trained_before(training).items() if value != AUTO}
+            began = trained_before(training)
+            return {name: began[name] for name, choices in _CHOICES.items() if began[name] in choices}
     return {}
 
 

@@ -73,6 +73,7 @@ class StudentPass:
 
     def __init__(self, network: nn.Module, layers: Sequence[str], training: Training, device: torch.device) -> None:
         self._half = _HALF.get(training.precision)
+        self._is_compiled = training.compile
         self._is_channels_last = training.memory_format == "channels_last"
         self._device = device
         self._run = TappedNetwork(network, layers, _compiled(network, device) if training.compile else None)
@@ -93,12 +94,12 @@ class StudentPass:
         """Translate what the network raises because of these settings, in the backward pass too; other errors pass.
 
         Raises:
-            ConfigError: the network cannot be compiled, lacks an operation in half precision, or uses `view` on a
-                tensor in channels_last.
+            ConfigError: the network cannot be compiled, or its compiled code cannot be written; it lacks an operation
+                in half precision, or uses `view` on a tensor in channels_last.
         """
         try:
             yield
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, OSError) as error:
             if (expected := self._expected(error)) is None:
                 raise
             expectation, remedy = expected
@@ -111,6 +112,11 @@ class StudentPass:
             return (
                 "training.compile: expected a network that torch.compile can compile",
                 "set training.compile = false",
+            )
+        if self._is_compiled and isinstance(error, OSError):
+            return (
+                "training.compile: expected a folder for compiled code that can be written",
+                "name another one in the environment variable TORCHINDUCTOR_CACHE_DIR, or set training.compile = false",
             )
         if self._is_channels_last and _NAMES_STRIDES in str(error):
             return (

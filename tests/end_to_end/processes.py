@@ -57,9 +57,9 @@ def start(
     return process
 
 
-def call(function: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    """Run a function in a new process, to its end."""
-    process = _CONTEXT.Process(target=function, args=arguments, daemon=True)
+def call(function: Callable[..., None], *arguments: Any, has_children: bool = False) -> ForkServerProcess:
+    """Run a function in a new process, to its end. One that `has_children` does not end with the tests."""
+    process = _CONTEXT.Process(target=function, args=arguments, daemon=not has_children)
     process.start()
     join(process)
     return process

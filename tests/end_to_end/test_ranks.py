@@ -2,10 +2,11 @@
 
 import json
 import os
+import runpy
 import socket
-import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,12 +16,13 @@ import pytest
 
 from distill_worker.training.ranks.group import ALONE
 from shared.exit_status import ExitStatus
-from tests.end_to_end.processes import join, start
+from tests.end_to_end import trained_on_ranks
+from tests.end_to_end.processes import call, join, start
 from tests.end_to_end.trained_on_ranks import CASES, train_all, weights
-from tests.endurance import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
-_TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+_FORKED = ("--run-path", str(ROOT / "distill_worker" / "__main__.py"))
+_STARTED = ("-m", "distill_worker")
 
 NETWORK = """
 import os, signal, time
@@ -68,24 +70,36 @@ output = {{ directory = "{directory}" }}
 def torchrun(
     *arguments: str, folder: Path, restarts: int = 0, environment: Mapping[str, str] = MappingProxyType({})
 ) -> "Ended":
-    """`torchrun --nproc-per-node 2 -m arguments...`, to its end."""
-    done = subprocess.run(
-        [*_TORCHRUN, "--max-restarts", str(restarts), "-m", *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=HANG_SECONDS,
-    )
-    return Ended(done)
+    """`torchrun --nproc-per-node 2 arguments...`, to its end. It forks a script's ranks, which start fast."""
+    how = ["--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts), "--start-method", "fork"]
+    whole = {**os.environ, "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", **environment}
+    torch_process = call(_torchrun, [*how, *arguments], folder, whole, has_children=True)
+    answer, notes = (_output(folder, stream).read_text() for stream in (1, 2))
+    return Ended(torch_process.exitcode, answer, notes)
 
 
+def _torchrun(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for stream in (1, 2):
+        with _output(folder, stream).open("wb") as file:
+            os.dup2(file.fileno(), stream)
+    sys.argv = ["torchrun", *arguments]
+    runpy.run_module("torch.distributed.run", run_name="__main__")
+
+
+def _output(folder: Path, stream: int) -> Path:
+    return folder / f"output-{stream}"
+
+
+@dataclass(frozen=True)
 class Ended:
     """What torchrun and its ranks left."""
 
-    def __init__(self, done: "subprocess.CompletedProcess[str]") -> None:
-        self.status, self.answer, self.notes = done.returncode, done.stdout, done.stderr
+    status: int | None
+    answer: str
+    notes: str
 
     def errors(self) -> list[str]:
         """The errors that the ranks printed, in their order."""
@@ -109,13 +123,13 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_two_ranks_train_what_one_process_trains(tmp_path: Path) -> None:
-    """Fifty steps in float64: losses, accuracies, weights, running statistics, memories. Pairs are across ranks too."""
-    ended = torchrun("tests.end_to_end.trained_on_ranks", str(tmp_path / "two"), folder=ROOT)
+    """In float64: losses, accuracies, weights, running statistics, memories. Pairs are across ranks too."""
+    ended = torchrun("--run-path", trained_on_ranks.__file__, str(tmp_path / "two"), folder=tmp_path)
     assert ended.status == 0, ended.notes
     train_all(tmp_path / "one", ALONE)
-    for name in CASES:
+    for name, case in CASES.items():
         one, two = (_metrics(tmp_path / count / name) for count in ("one", "two"))
-        assert one[-1]["step"] >= 50
+        assert one[-1]["step"] >= (case.training.steps if case.training.protocol == "steps" else 50)
         assert len(one) == len(two)
         for expected, got in zip(one, two, strict=True):
             assert got == pytest.approx(expected, rel=1e-9, abs=1e-9), name
@@ -136,7 +150,7 @@ def test_run_that_is_killed_on_any_rank_ends_with_the_same_bits(folder: Path) ->
     """
     for rank in (0, 1):
         _write(folder, f"run-{rank}.toml", directory=f"of-rank-{rank}")
-    ended = torchrun("distill_worker", "train", "run-$RANK.toml", "--json", folder=folder)
+    ended = torchrun(*_STARTED, "train", "run-$RANK.toml", "--json", folder=folder)
     assert ended.status == 0, ended.notes
     result = json.loads(ended.answer)
     assert (result["ranks"], result["batch_norm"]) == (2, "synchronised")
@@ -144,7 +158,7 @@ def test_run_that_is_killed_on_any_rank_ends_with_the_same_bits(folder: Path) ->
 
     _write(folder, "run.toml")
     ends = "1 15 killed, 0 18 killed, 1 15 failed"
-    train = ("distill_worker", "train", "run.toml")
+    train = (*_FORKED, "train", "run.toml")
     ended = torchrun(*train, folder=folder, restarts=2, environment={"ENDS": ends})
     *lost, failed = ended.errors()
     # torchrun may have ended the rank that lost the other before it printed that.
@@ -171,7 +185,7 @@ def _refusal_of_one_process(folder: Path) -> str:
 def test_ranks_with_different_runs_take_no_step(folder: Path) -> None:
     for rank in (0, 1):
         _write(folder, f"run-{rank}.toml", n=90 + rank)
-    ended = torchrun("distill_worker", "train", "run-$RANK.toml", folder=folder)
+    ended = torchrun(*_FORKED, "train", "run-$RANK.toml", folder=folder)
     (message,) = ended.errors()
     assert message.startswith("rank 1 of 2: expected the run of rank 0, got another one: budget.n, samples differ;")
     assert not (folder / "run").exists()
@@ -183,7 +197,7 @@ def test_run_on_ranks_spends_nothing(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as teacher:
         teacher.setblocking(False)
         environment = {"TEACHER_URL": f"http://127.0.0.1:{teacher.getsockname()[1]}"}
-        ended = torchrun("distill_worker", "run", "run.toml", "--yes", folder=folder, environment=environment)
+        ended = torchrun(*_FORKED, "run", "run.toml", "--yes", folder=folder, environment=environment)
         assert ended.status != 0
         assert "nothing was spent" in ended.notes
         assert "distill-worker fetch" in ended.notes

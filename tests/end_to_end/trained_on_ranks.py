@@ -37,6 +37,7 @@ HINT: Final = "features.second"
 """The teacher's features, 6 maps; the student's layer of that name has 5."""
 EVEN: Final = Training(steps=50, batch_size=8, learning_rate=0.02)
 UNEVEN: Final = EVEN.model_copy(update={"batch_size": 7})
+SHORT_EVEN, SHORT_UNEVEN = (training.model_copy(update={"steps": 20}) for training in (EVEN, UNEVEN))
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,13 @@ CASES: Final[Mapping[str, Case]] = {
     "kd": Case([KD()]),
     "ckd, all pairs": Case([CKD()], UNEVEN),
     "ckd with anchors": Case([CKD(pairing="anchors", others=12)]),
-    "ckd with a memory": Case([CKD(pairing="memory", others=20)], UNEVEN),
-    "crd on features": Case([CRD(on="features", teacher_layer="second", student_layer="second", dims=6, negatives=9)]),
-    "fitnet": Case([FitNet(teacher_layer="second", student_layer="second", weight=0.5)], UNEVEN),
-    "mixup": Case([Mixup()], UNEVEN),
-    "pseudo-labels": Case([KD(), PseudoLabel(threshold=0.3)], UNEVEN, pool=True),
+    "ckd with a memory": Case([CKD(pairing="memory", others=20)], SHORT_UNEVEN),
+    "crd on features": Case(
+        [CRD(on="features", teacher_layer="second", student_layer="second", dims=6, negatives=9)], SHORT_EVEN
+    ),
+    "fitnet": Case([FitNet(teacher_layer="second", student_layer="second", weight=0.5)], SHORT_UNEVEN),
+    "mixup": Case([Mixup()], SHORT_UNEVEN),
+    "pseudo-labels": Case([KD(), PseudoLabel(threshold=0.3)], SHORT_UNEVEN, pool=True),
     "the paper's protocol": Case(
         [CKD()],
         Training(protocol="paper", batch_size=9, learning_rate=0.02, patience_epochs=4, max_epochs=17),

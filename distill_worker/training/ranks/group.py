@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 import torch
@@ -22,6 +23,8 @@ from distill_worker.training.ranks.launch import launch
 
 _MOST_DIFFERENCES: Final = 3
 """Differences that a message names."""
+_LONGEST_WAIT: Final = timedelta(days=1)
+"""For rank 0, which may load data or evaluate for hours. If a rank ends, torchrun ends the others at once."""
 
 Value = TypeVar("Value")
 
@@ -117,7 +120,7 @@ def opened() -> Iterator[Ranks]:
         all_attempts, rank, size = next(rendezvous("env://"))
         store = dist.PrefixStore(f"attempt {started.attempt}", all_attempts)  # type: ignore[attr-defined]
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        dist.init_process_group(backend, timeout=_LONGEST_WAIT, store=store, rank=rank, world_size=size)
     try:
         yield Ranks(rank, size)
     except BaseException as error:

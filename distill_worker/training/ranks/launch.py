@@ -23,11 +23,11 @@ class Launch:
 
 def launch() -> Launch | None:
     """The place of this process; None for a process that works alone, as one that torchrun started alone does."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if _STARTED_BY_TORCHRUN not in os.environ or size == 1:
+    if _STARTED_BY_TORCHRUN not in os.environ:  # a cluster's scheduler may set the others
         return None
-    local_rank, attempt = (int(os.environ.get(name, "0")) for name in ("LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT"))
-    return Launch(size, local_rank, attempt)
+    names = ("WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT")
+    started = Launch(*(int(os.environ[name]) for name in names))
+    return started if started.size > 1 else None
 
 
 def check_alone(command: str) -> None:

@@ -44,15 +44,15 @@ def _sum_gradients(ranks: Ranks, parameters: Sequence[nn.Parameter]) -> None:
     unused = [place for place, parameter in enumerate(parameters) if parameter.grad is None]
     for place in unused:
         uses[place].zero_()
-    gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in parameters]
+        parameters[place].grad = torch.zeros_like(parameters[place])
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = ranks.sum(torch.cat([*(gradient.flatten() for gradient in gradients), uses]))
-    sums = _split(flat[: -len(parameters)], parameters)
-    for parameter, total in zip(parameters, sums, strict=True):
-        if parameter.grad is not None:
-            parameter.grad.copy_(total)
+    *sums, uses = _split(flat, [*gradients, uses])
+    for gradient, total in zip(gradients, sums, strict=True):
+        gradient.copy_(total)
     for place in unused:
-        if flat[place - len(parameters)] > 0:
-            parameters[place].grad = sums[place].clone()
+        if not uses[place]:
+            parameters[place].grad = None
 
 
 def _by_type(tensors: Iterable[Kind]) -> Iterable[list[Kind]]:

@@ -9,6 +9,7 @@ import pytest
 
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import RunError
 from distill_worker.runs import resolution
 from distill_worker.runs.resolution import note_of, resolved, resolved_alike, resolved_like
 from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
@@ -128,6 +129,17 @@ def test_directory_that_cannot_be_read_keeps_nothing(content: str, tmp_path: Pat
     (tmp_path / "run.json").write_text(content)
     (tmp_path / "result.json").write_text("{}")
     assert _settings(resolved(_config(tmp_path))) == BFLOAT16
+
+
+def test_run_of_a_later_version_in_another_precision_is_another_run(tmp_path: Path) -> None:
+    """It does not go on in float32 under that name."""
+    _finish(_config(tmp_path, precision="float32"))
+    path = tmp_path / "run.json"
+    path.write_text(path.read_text().replace('"precision": "float32"', '"precision": "float8"'))
+    config = resolved(_config(tmp_path))
+    assert config.training.precision == "bfloat16"
+    with pytest.raises(RunError, match=r"training.precision: 'float8' in the directory, 'bfloat16' now"):
+        RunDirectory(tmp_path).check(config.identity)
 
 
 def test_note_says_what_the_student_trains_in_and_whether_it_is_slow(

@@ -31,6 +31,7 @@ from distill_worker.training.precision import (
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import TrainingSet
 from shared.networks.taps import forward_with_features
+from tests.distill_worker.training.ranks.threads import torchrun
 
 SAMPLES, CLASSES = 12, 3
 CPU = torch.device("cpu")
@@ -199,6 +200,18 @@ def test_network_that_cannot_be_compiled_is_named() -> None:
         StudentPass(Stubborn(), (), Training(), CPU)(_images())
 
 
+def test_folder_of_compiled_code_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler makes it when it writes there first."""
+
+    def fail(*_: object) -> Tensor:
+        raise FileNotFoundError(2, "No such file or directory", "/proc/folder")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fail)
+    student = StudentPass(_network(), (), Training(compile=True), CPU)
+    with pytest.raises(ConfigError, match=r"training.compile: .*, got FileNotFoundError: .*TORCHINDUCTOR_CACHE_DIR"):
+        student(_images())
+
+
 class _Flat(nn.Conv2d):
     """A network of one's own whose code expects contiguous values."""
 
@@ -276,7 +289,7 @@ def test_other_errors_of_a_network_pass() -> None:
         ),
         (
             {"compile": True},
-            {"CXX": "true", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "r"},
+            {"CXX": "true", **torchrun(2)},
             "training.compile: expected false on several ranks, got true on 2",
         ),
     ],

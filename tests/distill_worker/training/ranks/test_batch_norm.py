@@ -109,6 +109,27 @@ def test_statistics_of_bfloat16_are_float32() -> None:
         assert dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_gradients_of_bfloat16_are_those_of_float64_rounded(memory_format: torch.memory_format) -> None:
+    """On seven ranks with a row each; one whole batch in float64 is the oracle. Three digits are what bfloat16 has."""
+    inputs, weights = (values[0] for values in _batches(4, 3, 2, dtype=torch.bfloat16))
+    whole, rows = nn.BatchNorm2d(4, dtype=torch.float64), inputs.double().requires_grad_()
+    (whole(rows) * weights.double()).sum().backward()
+    assert rows.grad is not None
+
+    def gradients(ranks: Ranks) -> tuple[Tensor, Tensor]:
+        layer, own = nn.BatchNorm2d(4), own_rows(ranks, inputs).contiguous(memory_format=memory_format).requires_grad_()
+        with synchronised(layer, ranks):
+            layer(own).backward(own_rows(ranks, weights).contiguous(memory_format=memory_format))
+        assert own.grad is not None
+        assert isinstance(layer.weight.grad, Tensor)
+        return own.grad.double(), ranks.sum(layer.weight.grad).double()
+
+    parts = on_ranks(ROWS, gradients)
+    torch.testing.assert_close(torch.cat([part for part, _ in parts]), rows.grad, rtol=0.01, atol=0.002)
+    torch.testing.assert_close(parts[0][1], whole.weight.grad, rtol=1e-3, atol=1e-3)
+
+
 def test_frozen_layer_and_a_subclass_are_left_as_they_are() -> None:
     class Own(nn.BatchNorm1d):
         pass

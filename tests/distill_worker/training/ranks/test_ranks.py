@@ -9,7 +9,7 @@ from distill_worker.training.ranks.group import ALONE, Ranks, opened
 from distill_worker.training.ranks.launch import check_alone, launch
 from distill_worker.training.ranks.network import follow_first, sum_gradients
 from distill_worker.training.ranks.rows import check_rows, own_rows, whole_parts, whole_rows
-from tests.distill_worker.training.ranks.threads import on_ranks
+from tests.distill_worker.training.ranks.threads import on_ranks, torchrun
 
 ROWS = torch.arange(14.0).view(7, 2)
 
@@ -117,12 +117,15 @@ def test_rank_0_does_its_part_before_the_others() -> None:
     assert sorted(order) == [0, 1, 2]
 
 
-def test_process_without_torchrun_is_alone_and_joins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster's own WORLD_SIZE is not torchrun's, and torchrun may start a single process."""
-    monkeypatch.setenv("WORLD_SIZE", "4")
+@pytest.mark.parametrize("size", ["4", "", "four"])
+def test_process_without_torchrun_is_alone(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster's own WORLD_SIZE is not torchrun's."""
+    monkeypatch.setenv("WORLD_SIZE", size)
     assert launch() is None
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", "1")
+
+
+def test_single_process_of_torchrun_is_alone_and_joins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, torchrun(1))
     with opened() as ranks:
         assert ranks is ALONE
         assert not torch.distributed.is_initialized()
@@ -130,7 +133,11 @@ def test_process_without_torchrun_is_alone_and_joins_nothing(monkeypatch: pytest
 
 
 def test_command_that_several_processes_would_repeat_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", "4")
+    _set(monkeypatch, torchrun(4))
     with pytest.raises(ConfigError, match=r"fetch: expected one process, got 4 .* nothing was spent"):
         check_alone("fetch")
+
+
+def _set(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)

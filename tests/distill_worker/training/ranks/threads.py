@@ -68,3 +68,9 @@ def on_ranks(size: int, work: Callable[[Ranks], Value]) -> list[Value]:
 
     with ThreadPoolExecutor(size) as pool:
         return [future.result() for future in [pool.submit(one, rank) for rank in range(size)]]
+
+
+def torchrun(size: int) -> dict[str, str]:
+    """What torchrun puts into the environment of the first of so many ranks, as far as it says how it started it."""
+    first = {"LOCAL_RANK": "0", "TORCHELASTIC_RESTART_COUNT": "0"}
+    return {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": str(size), **first}
