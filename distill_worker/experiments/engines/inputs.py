@@ -93,6 +93,10 @@ def _remove_abandoned(folder: Path) -> None:
 
 def _not_written(folder: Path, error: Exception) -> RunError:
     return RunError(
-        f"{folder}: cannot write what the students learn from ({getattr(error, 'strerror', None) or error}); free some "
+        f"{folder}: cannot write what the students learn from ({_reason(error)}); free some "
         "space, or choose another compare.directory; what was bought is in the cache"
     )
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else "the disk may be full"
