@@ -138,7 +138,9 @@ def _released() -> Iterator[None]:
 
 def _chosen_with_another_teacher(folder: Path, _: pytest.MonkeyPatch) -> Mapping[str, Any]:
     rounds = {"budget.strategy": "entropy", "budget.rounds": 2}
-    config = load_config(folder / "run.toml", [f"{name}={json.dumps(value)}" for name, value in rounds.items()])
+    config = resolved(
+        load_config(folder / "run.toml", [f"{name}={json.dumps(value)}" for name, value in rounds.items()])
+    )
     candidates = selected_samples(config, keep=True).samples
     saved = SavedSelections.in_run(config)
     [first] = saved.read()
