@@ -77,7 +77,7 @@ def test_features_are_bought_once_by_those_who_may_see_them(start_service: Start
 
     status, said = _worker(tmp_path, plain, "plan", str(kd), "--json")
     assert status == 0, said
-    made = json.loads(said)
+    made = json.loads(said.splitlines()[-1])
     assert (made["kinds"], made["cached"], made["to_buy"]) == (["logits"], N, 0)
     assert service.quota(plain)["used"] == 0
 
