@@ -24,7 +24,7 @@ from torch import Tensor
 from benchmarks.figures import figure, write
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import train_student
 from shared.normalise import normalise
 from shared.output_kinds import LOGITS

@@ -35,7 +35,7 @@ from distill_worker.experiments.students import doubts, inputs_of, train_student
 from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.resolution import note_of, resolved_alike, resolved_like
 from distill_worker.runs.rounds import SelectedSamples
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.teachers.base import Quota, Teacher
 
 

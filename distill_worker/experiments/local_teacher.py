@@ -10,7 +10,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import TeacherError
 from distill_worker.experiments.display import Display
 from distill_worker.experiments.local_service import create_key, served
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import train_student
 from distill_worker.teachers.base import Quota, Teacher
 from distill_worker.teachers.open_teacher import teacher_at

@@ -16,7 +16,7 @@ from distill_worker.data import class_names
 from distill_worker.data.agreement import Agreement
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError, PlanRefused
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.teachers.base import Description
 from shared.output_kinds import FEATURES
 

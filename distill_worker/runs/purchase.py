@@ -21,7 +21,7 @@ from distill_worker.config.places import expanded
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.teacher_address import LabelledScoresAddress, TeacherAddress
 from distill_worker.errors import ConfigError
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.targets import cached_kinds
 from distill_worker.teachers.base import Description, Teacher
 from distill_worker.teachers.http_errors import public_url

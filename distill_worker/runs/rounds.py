@@ -11,10 +11,10 @@ from typing import Any
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import ConfigError, RunError, WeightsFileError
-from distill_worker.runs.candidate_pool import CandidatePool
+from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.resolution import device_of, resolved
-from distill_worker.runs.samples import Samples, dataset_of
-from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
+from distill_worker.runs.sampling.samples import Samples, dataset_of
+from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
 from distill_worker.runs.targets import Bought
 from shared.weights import WeightsError, load_weights
 

@@ -11,7 +11,7 @@ from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import CacheError, ConfigError, counted
 from distill_worker.runs.classes import class_order
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from shared.output_kinds import AUTO, FEATURES, LOGITS, most_informative
 
 

@@ -19,7 +19,7 @@ from distill_worker.methods.representation import FEATURES
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import first_student, identity_of, target_facts
-from distill_worker.runs.samples import Samples, preprocessing
+from distill_worker.runs.sampling.samples import Samples, preprocessing
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps, train
 from distill_worker.training.network_errors import training_errors

@@ -16,7 +16,7 @@ from distill_worker.cache import Cache, Claims, Purchase, RawAnswer
 from distill_worker.cache.purchases import new_purchase
 from distill_worker.config.run_config import RunConfig
 from distill_worker.runs import purchase as buying
-from distill_worker.runs.samples import Samples as RunSamples
+from distill_worker.runs.sampling.samples import Samples as RunSamples
 from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, answer
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from shared import oip
 from teacher_service.database.engine import open_database
 from teacher_service.models import TorchTeacher

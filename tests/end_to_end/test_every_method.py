@@ -20,7 +20,7 @@ from distill_worker.data.datasets.dataset import Split
 from distill_worker.methods import METHODS
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
-from distill_worker.runs.samples import Samples, preprocessing
+from distill_worker.runs.sampling.samples import Samples, preprocessing
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.loop import Progress
 from shared.networks.taps import forward_with_features

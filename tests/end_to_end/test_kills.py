@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from shared.weights import load_weights
 from teacher_service.models import TorchTeacher
 from tests.distill_worker.purchases import cached_outputs

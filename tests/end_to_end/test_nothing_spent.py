@@ -31,8 +31,8 @@ from distill_worker.runs import preflight, purchase
 from distill_worker.runs.preflight import CHECKS, Check
 from distill_worker.runs.resolution import resolved
 from distill_worker.runs.rounds import selected_samples
-from distill_worker.runs.samples import Samples
-from distill_worker.runs.saved_selections import SavedSelections
+from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.sampling.saved_selections import SavedSelections
 from distill_worker.teachers.base import Description, Teacher
 from distill_worker.training.run_directory import RunDirectory
 from shared.exit_status import ExitStatus

@@ -10,7 +10,7 @@ import pytest
 
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import RunningService, join, start
 from tests.endurance import record, rounds

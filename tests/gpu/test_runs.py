@@ -10,7 +10,7 @@ import torch
 
 from distill_worker.config.load import parse_config
 from distill_worker.errors import RunError
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.loop import Progress
 from shared.weights import load_weights

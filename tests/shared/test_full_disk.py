@@ -53,7 +53,7 @@ with Cache(folder / "file") as cache:
 _SELECTION = """
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
-from distill_worker.runs.saved_selections import SavedSelection, SavedSelections
+from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
 
 saved = SavedSelections(folder, RunIdentity({}, changed={}))
 (folder / "file").write_bytes(b"old")

@@ -18,7 +18,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection.features import outputs_of
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import device_of
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import card_of, initialised, placed, training_set
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step

@@ -13,7 +13,7 @@ from distill_worker.config.load import parse_config
 from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.experiments.joint_purchase import wanted_by_kinds
 from distill_worker.runs.purchase import buy
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
 from tests.distill_worker.purchases import intend, order_for
 

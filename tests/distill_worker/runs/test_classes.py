@@ -14,7 +14,7 @@ from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused
 from distill_worker.runs.classes import agreement_so_far, check_names, class_order, judge, notes
-from distill_worker.runs.samples import Samples, dataset_of
+from distill_worker.runs.sampling.samples import Samples, dataset_of
 from distill_worker.teachers.base import Description
 from tests.distill_worker.fake_teacher import describe
 from tests.distill_worker.purchases import intend

@@ -17,7 +17,7 @@ from distill_worker.data.selection.features import outputs_of
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.runs.preflight import Lesson, Run
 from distill_worker.runs.rounds import SelectedSamples
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.evaluate import count_correct
 from shared.networks.draws import generator_states

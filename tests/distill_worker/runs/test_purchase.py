@@ -14,7 +14,7 @@ from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, TeacherUnavailable, WorkerError
 from distill_worker.runs.purchase import api_key, connect
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.targets import load_targets
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe

@@ -13,7 +13,7 @@ from distill_worker.config.run_identity import RunIdentity
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError
 from distill_worker.runs.run_facts import identity_of
-from distill_worker.runs.samples import Samples, dataset_of
+from distill_worker.runs.sampling.samples import Samples, dataset_of
 
 NETWORK = """
 from torch import nn

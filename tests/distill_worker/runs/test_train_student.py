@@ -18,7 +18,7 @@ from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.training_section import Training
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import placed, train_student
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import Progress

@@ -19,7 +19,7 @@ from distill_worker.config.load import load_config
 from distill_worker.data.datasets.image_folder import image_folder
 from distill_worker.data.sent_images import own_file
 from distill_worker.errors import AnswerUnread, TeacherRefused
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.teachers.base import Answer
 from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.open_teacher import teacher_at

@@ -19,8 +19,8 @@ from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.errors import ConfigError, TeacherRefused, TeacherUnavailable, WorkerError
-from distill_worker.runs.held_samples import HeldSamples, held_samples
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.held_samples import HeldSamples, held_samples
+from distill_worker.runs.sampling.samples import Samples
 from tests.distill_worker.fake_teacher import FakeTeacher, Fault, describe
 from tests.distill_worker.purchases import buy_as_configured, intend, order_for
 from tests.endurance import rounds

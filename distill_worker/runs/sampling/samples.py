@@ -19,7 +19,7 @@ from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
 from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.methods.terms.mixup import requeried_mixtures
-from distill_worker.runs.candidate_pool import CandidatePool
+from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.training.training_set import Pool
 from shared.sample_key import sample_key, sample_keys
 

@@ -14,8 +14,8 @@ from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.data.selection import STRATEGIES, rank
 from distill_worker.errors import ConfigError
-from distill_worker.runs.candidate_pool import CandidatePool
-from distill_worker.runs.samples import Samples
+from distill_worker.runs.sampling.candidate_pool import CandidatePool
+from distill_worker.runs.sampling.samples import Samples
 from shared.networks import build_network
 from shared.sample_key import sample_keys
 from shared.weights import WeightsCard, weights_bytes
