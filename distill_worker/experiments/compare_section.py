@@ -47,11 +47,12 @@ class ComparedMethod(_Section):
     @field_validator("settings")
     @classmethod
     def _are_of_a_row(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        tables = {section: values for section, values in settings.items() if isinstance(values, dict)}
+        keys = {f"{section}.{key}": value for section, values in tables.items() for key, value in values.items()}
+        stated = settings | keys
         for setting, reason in _SET_ELSEWHERE.items():
-            section, _, key = setting.partition(".")
-            stated = settings.get(section)
-            if section in settings and (not key or (isinstance(stated, dict) and key in stated)):
-                raise ValueError(f"expected no value of {setting}, {reason}, got {stated[key] if key else stated!r}")
+            if setting in stated:
+                raise ValueError(f"expected no value of {setting}, {reason}, got {stated[setting]!r}")
         return settings
 
     @property

@@ -10,7 +10,7 @@ import pytest
 from distill_worker.config.run_config import RunConfig
 from distill_worker.experiments import compare as module
 from distill_worker.experiments.local_teacher import TrainedTeacher
-from distill_worker.runs import resolution
+from distill_worker.runs import classes, resolution
 from distill_worker.teachers.base import Teacher
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher
@@ -266,7 +266,7 @@ def test_teacher_must_agree_with_the_labels_of_any_row(
         judged_by.append(config.track)
         return lambda *_: None
 
-    monkeypatch.setattr(module.classes, "judge", judge)
+    monkeypatch.setattr(classes, "judge", judge)
     _, kd, _, unlabelled = ROWS.split("[[compare.methods]]")
     rows = "".join(f"[[compare.methods]]{row}" for row in (unlabelled, kd))
     facts_of(command("compare", _with_rows(tmp_path, rows), "--yes", "--json"))
