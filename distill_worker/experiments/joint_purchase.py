@@ -16,8 +16,8 @@ from distill_worker.errors import counted
 from distill_worker.experiments.comparison import Cell
 from distill_worker.experiments.display import Display
 from distill_worker.runs import purchase
-from distill_worker.runs.sampling.held_samples import check_complete
 from distill_worker.runs.preflight import Run
+from distill_worker.runs.sampling.held_samples import check_complete
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.targets import cached_kinds
 from distill_worker.teachers.base import Description, Teacher
