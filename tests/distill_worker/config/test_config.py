@@ -94,6 +94,10 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("method.name=mkd", ["method.name: expected one of ", "'mkd'", "'ce', 'kd', ", "'ckd'"]),
         ("method.k=65", ["method.k", "at most the batch (64 samples)", "got 65"]),
         ("method.label_term=comparative", ["label_term 'comparative'", "on = 'features'"]),
+        (
+            "method={name='ckd', divergence='mse', pairing='anchors'}",
+            ["method", "divergence 'mse'", "got 'difference' and 'anchors'", "use the method mse"],
+        ),
         ("track=unlabelled-pool", ["track", "pseudo-label", "'unlabelled-pool'", "ckd"]),
         ('plus=[{name="kd", label_weight=0.5}]', ["plus", "label_weight", "[[plus]]"]),
         ('plus=[{name="ckd"}]', ["plus", "different methods", "ckd, ckd"]),
