@@ -25,4 +25,5 @@ def accuracies_of(facts: Mapping[str, Any], method: str, n: int) -> list[float]:
 
 def samples_paid(facts: Mapping[str, Any], method: str, n: int) -> float:
     """What a student of a method costs at one n: n samples, or its calls if they are more, as with bought mixtures."""
-    return max(n, statistics.mean(result["calls"] for result in results_of(facts, method, n)))
+    calls: float = statistics.mean(result["calls"] for result in results_of(facts, method, n))
+    return max(n, calls)

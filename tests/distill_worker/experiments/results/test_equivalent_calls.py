@@ -88,7 +88,7 @@ def test_interval_has_the_seeds_that_are_worse_and_better() -> None:
 
 
 def test_same_results_have_the_same_interval() -> None:
-    accuracies = {10: [50.0, 51.0, 53.0], 100: [60.0, 57.0, 59.0]}
+    accuracies: dict[float, list[float]] = {10: [50.0, 51.0, 53.0], 100: [60.0, 57.0, 59.0]}
     assert Curve(accuracies).equivalent([55, 56, 57]) == Curve(accuracies).equivalent([55, 56, 57])
 
 
