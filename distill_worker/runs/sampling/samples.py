@@ -14,7 +14,7 @@ from distill_worker.config.run_config import RunConfig, Track
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.pictures import Picture
-from distill_worker.data.preprocessing import Preprocessing
+from distill_worker.data.preprocessing import CROP_FLIP, Preprocessing
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
 from distill_worker.methods.terms.base import probabilities_of
@@ -161,6 +161,7 @@ def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
         crop_padding=dataset.crop_padding if crop is None else crop,
         horizontal_flip=dataset.horizontal_flip if flip is None else flip,
         channels_last=config.training.memory_format == "channels_last",
+        policy=config.augmentation.policy,
     )
 
 
@@ -171,11 +172,11 @@ def _rows_of(keys: Sequence[bytes], rows: Sequence[bytes]) -> list[int]:
 
 
 def _views(images: Tensor, view: Preprocessing, seed: int) -> Tensor:
-    """One augmented view of each image. It depends on the image and the seed alone."""
+    """One crop of each image, flipped or not. It depends on the image and the seed alone."""
     head = f"view:{seed}:".encode()
     views = []
     for image in images:
         digest = sha256(head + sample_key(image.numpy())).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        views.append(view.augmented(image[None], generator))
+        views.append(view.augmented(image[None], generator, policy=CROP_FLIP))
     return torch.cat(views).contiguous()
