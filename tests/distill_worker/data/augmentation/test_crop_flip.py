@@ -10,7 +10,8 @@ IMAGES = torch.arange(1, 2 * 3 * 4 + 1, dtype=torch.uint8).reshape(1, 2, 3, 4).r
 
 
 def _augment(images: Tensor, padding: int, flip: bool, seed: int = 0) -> Tensor:
-    return crop_and_flip(images, crop_padding=padding, horizontal_flip=flip, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    return crop_and_flip(images, crop_padding=padding, horizontal_flip=flip, generator=generator)
 
 
 def _candidates(image: Tensor, padding: int, flip: bool) -> set[tuple[int, ...]]:
