@@ -63,6 +63,11 @@ class RunIdentity:
         """This identity and facts beside the configuration, which have no default."""
         return RunIdentity({**self.values, **facts}, {**self.changed, **facts})
 
+    def with_settings_of(self, other: "RunIdentity") -> "RunIdentity":
+        """This identity with all values of another in place of its own."""
+        kept = {name: value for name, value in self.changed.items() if name not in other.values}
+        return RunIdentity({**self.values, **other.values}, {**kept, **other.changed})
+
     def with_later_facts(self, facts: Mapping[str, Any]) -> "RunIdentity":
         """This identity and facts that earlier versions did not store: where they are absent, they do not differ."""
         return RunIdentity({**self.values, **facts}, self.changed)

@@ -59,12 +59,12 @@ def first_student(config: RunConfig, dataset: Dataset) -> nn.Module:
 
 def target_facts(targets: Mapping[str, Tensor]) -> dict[str, Any]:
     """The outputs that the student learns from, as they are read: completed, and in the order of the data's classes."""
-    return {"targets": _digest(*(targets[kind] for kind in sorted(targets)))} if targets else {}
+    return {"targets": digest(*(targets[kind] for kind in sorted(targets)))} if targets else {}
 
 
 def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
     """What the result depends on beside the chosen samples, which have a digest of their own."""
-    dataset, view, pool = samples.dataset, preprocessing(samples.dataset, config), samples.pool(config.track)
+    dataset, view, pool = samples.dataset, preprocessing(samples.dataset, config), samples.pool(config)
     facts: dict[str, Any] = {
         "class_names": list(dataset.class_names),
         "preprocessing": {
@@ -73,13 +73,15 @@ def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
             "crop_padding": view.crop_padding,
             "horizontal_flip": view.horizontal_flip,
         },
-        "test_images": _digest(dataset.test.images),
-        "test_labels": _digest(dataset.test.labels),
+        "test_images": digest(dataset.test.images),
+        "test_labels": digest(dataset.test.labels),
     }
     if pool is not None:
-        facts["pool"] = _digest(pool.images, *([] if pool.labels is None else [pool.labels]))
+        facts["pool"] = digest(pool.images, *([] if pool.labels is None else [pool.labels]))
+    if config.self_training is not None:
+        facts["pool"] = digest(dataset.train.images, torch.tensor(samples.unbought))
     if samples.validation:
-        facts["validation"] = _digest(dataset.train.images[samples.validation], samples.labels[samples.validation])
+        facts["validation"] = digest(dataset.train.images[samples.validation], samples.labels[samples.validation])
     return facts
 
 
@@ -93,7 +95,7 @@ def _code_facts(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         raise ConfigError(f"student.{error}") from error
     with draws_from(config.training.seed):
         state = first_student(config, dataset).state_dict()
-    return {"network_source": source, "first_weights": _digest(*(_bytes(state[key]) for key in sorted(state)))}
+    return {"network_source": source, "first_weights": digest(*(_bytes(state[key]) for key in sorted(state)))}
 
 
 def _bytes(values: Tensor) -> Tensor:
@@ -101,10 +103,10 @@ def _bytes(values: Tensor) -> Tensor:
     return values.contiguous().flatten().view(torch.uint8)
 
 
-def _digest(*tensors: Tensor) -> str:
+def digest(*tensors: Tensor) -> str:
     """A hash of the values, 16 hexadecimal digits."""
-    digest = sha256()
+    hashed = sha256()
     for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)}:".encode())
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()[:16]
+        hashed.update(f"{tuple(tensor.shape)}:".encode())
+        hashed.update(tensor.contiguous().numpy().data)
+    return hashed.hexdigest()[:16]

@@ -157,7 +157,7 @@ def training_set(
 ) -> TrainingSet:
     """The samples and the teacher's outputs, by kind, on the device that trains."""
     chosen, held_out = torch.tensor(samples.chosen), torch.tensor(samples.validation, dtype=torch.int64)
-    train_split, pool = samples.dataset.train, samples.pool(config.track)
+    train_split, pool = samples.dataset.train, samples.pool(config)
     return TrainingSet(
         images=samples.images.to(device),
         label_probabilities=samples.label_probabilities.to(device),
