@@ -16,8 +16,8 @@ from distill_worker.cli.tables.buying import duration, money, show_plan
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, PlanRefused, counted
 from distill_worker.runs import classes, preflight, purchase
-from distill_worker.runs.sampling.held_samples import advised
 from distill_worker.runs.rounds import SelectedSamples
+from distill_worker.runs.sampling.held_samples import advised
 from distill_worker.runs.sampling.samples import Samples
 from shared.times import to_minute
 

@@ -18,9 +18,9 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, WorkerError, counted
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
-from distill_worker.runs.sampling.held_samples import advised
 from distill_worker.runs.resolution import note_of, resolved
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
+from distill_worker.runs.sampling.held_samples import advised
 from distill_worker.runs.targets import count_held
 
 

@@ -13,10 +13,10 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import counted
 from distill_worker.methods import method_name
 from distill_worker.runs import classes, preflight
-from distill_worker.runs.sampling.held_samples import HeldSamples, check_complete, held_samples
 from distill_worker.runs.purchase import configured_teacher
 from distill_worker.runs.resolution import note_of, resolved
 from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
+from distill_worker.runs.sampling.held_samples import HeldSamples, check_complete, held_samples
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
 from distill_worker.runs.train_student import train_student

@@ -11,8 +11,8 @@ from typing import Any
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import ConfigError, RunError, WeightsFileError
-from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.resolution import device_of, resolved
+from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.sampling.samples import Samples, dataset_of
 from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
 from distill_worker.runs.targets import Bought

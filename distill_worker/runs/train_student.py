@@ -8,28 +8,22 @@ from typing import Any
 import torch
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.training_section import Training
 from distill_worker.data.datasets.dataset import Dataset, Split
-from distill_worker.data.selection import STRATEGIES
-from distill_worker.data.selection.features import penultimate
 from distill_worker.errors import ConfigError
-from distill_worker.methods import method_name, why_not_on, why_not_with
+from distill_worker.methods import method_name, why_not_with
 from distill_worker.methods.base import LOGITS
-from distill_worker.methods.representation import FEATURES
-from distill_worker.methods.terms import Objective, Setting
 from distill_worker.runs.resolution import device_of, resolved
-from distill_worker.runs.run_facts import first_student, identity_of, target_facts
+from distill_worker.runs.run_facts import identity_of, target_facts
 from distill_worker.runs.sampling.samples import Samples, preprocessing
+from distill_worker.runs.student import fitted
 from distill_worker.training.evaluate import count_correct
-from distill_worker.training.loop import BestWeights, Progress, most_steps, train
+from distill_worker.training.loop import BestWeights, Progress, most_steps
 from distill_worker.training.network_errors import training_errors
 from distill_worker.training.precision import check_possible
 from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.run_directory import Note, RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from distill_worker.training.training_set import TrainingSet
-from shared.networks.draws import draws_from
-from shared.networks.taps import feature_shapes
 from shared.weights import WeightsCard, code_provenance, weights_bytes
 
 
@@ -88,9 +82,7 @@ def train_student(
             return finished
         started = time.perf_counter()
         data = training_set(config, samples, teacher.targets, device)
-        network, objective = initialised(config, samples.dataset, data)
-        network = placed(network, training, device)
-        best = train(network, objective.to(device), data, training, directory, progress, ranks=ranks)
+        network, best = fitted(config, samples.dataset, data, directory, progress, ranks=ranks)
 
         def finish() -> dict[str, Any]:
             weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
@@ -171,38 +163,6 @@ def training_set(
     )
 
 
-def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple[torch.nn.Module, Objective]:
-    """The student and its objective, initialised from the run's seed. Raises `ConfigError` if it cannot be built."""
-    classes = len(dataset.class_names)
-    check_methods(config, num_classes=classes, samples=len(data))
-    with draws_from(config.training.seed):
-        network = first_student(config, dataset)
-        wanted = [layer for method in config.methods for layer in method.student_layers]
-        if STRATEGIES[config.budget.strategy].needs_student:
-            wanted.append(penultimate(network))
-        layers = tuple(dict.fromkeys(wanted))
-        try:
-            shapes = feature_shapes(network, dataset.image_shape, layers)
-        except (ValueError, RuntimeError) as error:
-            raise ConfigError(f"student.network: {config.student.network} on {dataset.name}: {error}") from error
-        setting = Setting(
-            num_classes=classes,
-            steps=most_steps(config.training, len(data)),
-            student_shapes={LOGITS: (classes,)} | {FEATURES + layer: shape for layer, shape in shapes.items()},
-            targets={kind: outputs.cpu() for kind, outputs in data.targets.items()},
-        )
-        return network, Objective(config.methods, setting)
-
-
-def placed(network: torch.nn.Module, training: Training, device: torch.device) -> torch.nn.Module:
-    """The network on the device that trains, in the memory format of the training."""
-    if training.memory_format == "channels_last":
-        for values in (*network.parameters(), *network.buffers()):
-            if values.ndim == 4:  # torch's own conversion fails at a tensor of five dimensions
-                values.data = values.data.contiguous(memory_format=torch.channels_last)
-    return network.to(device)
-
-
 def card_of(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
     """The description that goes into the student's weights file."""
     channels, height, width = dataset.image_shape
@@ -227,14 +187,3 @@ def card_of(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher
             **code_provenance(config.student.network_to_build),
         },
     )
-
-
-def check_methods(config: RunConfig, *, num_classes: int, samples: int) -> None:
-    """Check that every method can learn something from so many classes, and from the batches of so many samples.
-
-    Raises:
-        ConfigError: the term of a method would have no gradient.
-    """
-    batch = min(config.training.batch_size, samples)
-    if (reason := why_not_on(config.methods, num_classes=num_classes, batch=batch)) is not None:
-        raise ConfigError(f"method: {reason}")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from distill_worker.cli.tables.rows import result_table
 from distill_worker.errors import counted
-from distill_worker.experiments.table import accuracy_rows, markdown, paired_rows
+from distill_worker.experiments.results.table import accuracy_rows, markdown, paired_rows
 
 
 def show_comparison(facts: Mapping[str, Any], *, as_markdown: bool) -> None:

@@ -25,7 +25,8 @@ from distill_worker.runs.preflight.teacher_checks import (
 from distill_worker.runs.resolution import device_of, kind_of_device
 from distill_worker.runs.rounds import check_teacher
 from distill_worker.runs.run_facts import identity_of
-from distill_worker.runs.train_student import check_methods, teacher_facts
+from distill_worker.runs.student import check_methods
+from distill_worker.runs.train_student import teacher_facts
 from distill_worker.teachers.base import Description
 from distill_worker.training.precision import check_possible
 from distill_worker.training.run_directory import RunDirectory

@@ -19,7 +19,8 @@ from distill_worker.data.selection.features import outputs_of
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import device_of
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.train_student import card_of, initialised, placed, training_set
+from distill_worker.runs.student import initialised, placed
+from distill_worker.runs.train_student import card_of, training_set
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step
 from distill_worker.training.network_errors import translated_errors

@@ -10,9 +10,9 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import CacheError, ConfigError, PlanRefused, counted
 from distill_worker.methods import Mixing, method_name
-from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.purchase import configured_teacher
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
+from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.targets import find_held
 

@@ -15,7 +15,6 @@ from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.rounds import (
     SelectedSamples,
     all_samples,
@@ -23,6 +22,7 @@ from distill_worker.runs.rounds import (
     run_in_rounds,
     selected_samples,
 )
+from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.sampling.samples import Samples, dataset_of
 from distill_worker.runs.targets import Bought, load_bought, load_targets
 from distill_worker.runs.train_student import train_student

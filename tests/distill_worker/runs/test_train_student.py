@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.training_section import Training
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.train_student import placed, train_student
+from distill_worker.runs.train_student import train_student
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import Progress
 from shared.weights import load_weights
@@ -197,12 +195,3 @@ def test_global_random_state_is_left_alone(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     run(tmp_path, training={"steps": 1})
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_channels_last_is_for_tensors_of_four_dimensions() -> None:
-    """Another one, as a network of one's own may have it, stays as it is."""
-    network = nn.Conv2d(3, 4, 3)
-    network.register_parameter("volume", nn.Parameter(torch.zeros(1, 2, 3, 4, 5)))
-    placed(network, Training(memory_format="channels_last"), torch.device("cpu"))
-    assert network.weight.is_contiguous(memory_format=torch.channels_last)
-    assert network.get_parameter("volume").is_contiguous()

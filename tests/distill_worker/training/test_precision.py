@@ -19,7 +19,7 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
-from distill_worker.runs.train_student import placed
+from distill_worker.runs.student import placed
 from distill_worker.training.loop import train
 from distill_worker.training.precision import (
     StudentPass,

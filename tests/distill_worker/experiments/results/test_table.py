@@ -4,13 +4,21 @@ from typing import Any
 
 import pytest
 
-from distill_worker.experiments.table import accuracy_rows, markdown, paired_rows
+from distill_worker.experiments.results.table import accuracy_rows, markdown, paired_rows
 
 FACTS: dict[str, Any] = {
     "n": [50, 100],
     "baseline": "KD",
     "results": [
-        {"method": method, "n": n, "seed": seed, "accuracy": accuracy, "calls": 0 if method == "CE" else n}
+        {
+            "method": method,
+            "track": "queried",
+            "n": n,
+            "seed": seed,
+            "accuracy": accuracy,
+            "calls": 0 if method == "CE" else n,
+            "seconds": n / 10 + seed,
+        }
         for method, by_n in {
             "CE": {50: [0.5, 0.7], 100: [0.6, 0.6]},
             "KD": {50: [0.6, 0.6], 100: [0.7, 0.8]},
@@ -22,14 +30,21 @@ FACTS: dict[str, Any] = {
 }
 
 
-def test_accuracies_are_mean_and_deviation_in_percent_with_calls() -> None:
+def test_accuracies_are_mean_and_deviation_in_percent_with_calls_and_the_mean_time() -> None:
     heading, rows = accuracy_rows(FACTS)
-    assert heading == ("method", "n = 50", "calls", "n = 100", "calls")
+    assert heading == ("method", "n = 50", "calls", "seconds", "n = 100", "calls", "seconds")
     assert rows == [
-        ("CE", "60.00 ± 14.14", "0", "60.00 ± 0.00", "0"),
-        ("KD", "60.00 ± 0.00", "50", "75.00 ± 7.07", "100"),
-        ("CKD", "63.00 ± 1.41", "50", "75.00 ± 7.07", "100"),
+        ("CE", "60.00 ± 14.14", "0", "5.5", "60.00 ± 0.00", "0", "10.5"),
+        ("KD", "60.00 ± 0.00", "50", "5.5", "75.00 ± 7.07", "100", "10.5"),
+        ("CKD", "63.00 ± 1.41", "50", "5.5", "75.00 ± 7.07", "100", "10.5"),
     ]
+
+
+def test_tracks_are_a_column_where_rows_differ_in_them() -> None:
+    results = [result | {"track": f"{result['method']} track"} for result in FACTS["results"]]
+    heading, rows = accuracy_rows({**FACTS, "results": results})
+    assert heading[:3] == ("method", "track", "n = 50")
+    assert [row[:3] for row in rows][1:] == [("KD", "KD track", "60.00 ± 0.00"), ("CKD", "CKD track", "63.00 ± 1.41")]
 
 
 def test_differences_are_paired_by_seed_whatever_the_order() -> None:
@@ -44,7 +59,7 @@ def test_differences_are_paired_by_seed_whatever_the_order() -> None:
 
 def test_one_seed_has_no_deviation() -> None:
     facts = {**FACTS, "results": [result for result in FACTS["results"] if result["seed"] == 0]}
-    assert accuracy_rows(facts)[1][0] == ("CE", "50.00", "0", "60.00", "0")
+    assert accuracy_rows(facts)[1][0] == ("CE", "50.00", "0", "5.0", "60.00", "0", "10.0")
 
 
 def test_markdown_is_a_table() -> None:
@@ -55,7 +70,8 @@ def test_markdown_is_a_table() -> None:
 def test_calls_that_differ_are_a_range(calls: list[int]) -> None:
     """Two samples may have the same mixture, and are then bought once."""
     results = [
-        {"method": "m", "n": 50, "seed": seed, "accuracy": 0.5, "calls": paid} for seed, paid in enumerate(calls)
+        {"method": "m", "track": "queried", "n": 50, "seed": seed, "accuracy": 0.5, "calls": paid, "seconds": 1.0}
+        for seed, paid in enumerate(calls)
     ]
     cell = accuracy_rows({"n": [50], "results": results})[1][0][2]
     assert cell == ("50-60" if calls[1] == 60 else "50")
