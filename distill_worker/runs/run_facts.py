@@ -35,7 +35,8 @@ def identity_of(config: RunConfig, samples: Samples, facts: dict[str, Any], *, r
         ConfigError: the code of the network cannot be read, or the network cannot be built.
     """
     identity = config.identity | {"samples": samples.digest(), **facts}
-    identity = identity.with_later_facts(_data_facts(config, samples) | _code_facts(config, samples.dataset))
+    code_facts = _code_facts(config, samples.dataset) | _member_facts(config, samples.dataset)
+    identity = identity.with_later_facts(_data_facts(config, samples) | code_facts)
     if ranks == 1:  # as in every run of an earlier version
         return identity.with_later_facts({"ranks": 1, "batch_norm": "synchronised"})
     return identity | {"ranks": ranks, "batch_norm": config.training.batch_norm}
@@ -96,6 +97,15 @@ def _code_facts(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     with draws_from(config.training.seed):
         state = first_student(config, dataset).state_dict()
     return {"network_source": source, "first_weights": digest(*(_bytes(state[key]) for key in sorted(state)))}
+
+
+def _member_facts(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """The code of the networks that help to train the student, if they are others than the student."""
+    settings = config.self_training
+    if settings is None or settings.network is None:
+        return {}
+    member = config.model_copy(update={"student": settings.student(config.student)})
+    return {f"member_{name}": value for name, value in _code_facts(member, dataset).items()}
 
 
 def _bytes(values: Tensor) -> Tensor:

@@ -53,6 +53,6 @@ def _log_probabilities(
         return torch.cat(
             [
                 passed(preprocessing.normalised(images[part]))[0].log_softmax(dim=1)
-                for part in positions.split(images_a_pass(images))
+                for part in torch.split(positions, images_a_pass(images))
             ]
         )

@@ -38,6 +38,11 @@ def steps_of_members(config: RunConfig) -> int:
     return 0 if settings is None else settings.rounds * settings.members * _steps(config, settings)
 
 
+def after(steps: int, progress: Progress) -> Progress:
+    """The progress of a training that begins when others have taken so many steps."""
+    return lambda step, loss: progress(steps + step, loss)
+
+
 @dataclass(frozen=True)
 class Member:
     """One member of an ensemble."""

@@ -38,7 +38,8 @@ class PoolFile:
                 outputs: Tensor = file.get_tensor(_OUTPUTS)
         except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
             raise RunError(
-                f"{self.path}: cannot be read ({error}); delete the folder {self.path.parent} to train its members again"
+                f"{self.path}: cannot be read ({error}); delete {self.path.parent}, then the same command "
+                "trains its members again"
             ) from error
         if (difference := self.identity.difference(stored)) is not None:
             raise RunError(

@@ -24,7 +24,7 @@ from distill_worker.errors import ConfigError
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.ensemble import mean_log_probabilities
-from distill_worker.runs.self_training.members import Member, configs_of_members, folder_of_round
+from distill_worker.runs.self_training.members import Member, after, configs_of_members, folder_of_round
 from distill_worker.runs.self_training.pool_file import PoolFile
 from distill_worker.runs.student import placed
 from distill_worker.training.loop import Progress
@@ -51,7 +51,7 @@ def self_trained(
         progress: called with the steps that all members have taken, and the loss, whenever they are logged.
 
     Raises:
-        ConfigError: there are no unbought samples, or a member cannot be trained.
+        ConfigError: a member cannot be trained.
         RunError: the run directory cannot be used.
     """
     settings = config.self_training
@@ -67,17 +67,28 @@ def self_trained(
     return replace(data, unbought=learned.unbought)
 
 
-def unbought_images(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The training images, uint8, and the positions of the unbought samples among them, int64, on a device.
+def check_self_training(config: RunConfig, samples: Samples, *, ranks: int) -> None:
+    """Check that a run can train itself, if it is to.
 
     Raises:
-        ConfigError: all samples are bought or for validation.
+        ConfigError: several processes train the student, or no sample is left to be labelled.
     """
+    if config.self_training is None:
+        return
+    if ranks > 1:
+        raise ConfigError(
+            f"self_training: expected one process, got {ranks} ranks, which train one network together; start the "
+            "command without torchrun"
+        )
     if not samples.unbought:
         raise ConfigError(
             "self_training: expected samples that are neither bought nor for validation, got none; lower budget.n, or "
             "leave out [self_training]"
         )
+
+
+def unbought_images(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The training images, uint8, and the positions of the unbought samples among them, int64, on a device."""
     return samples.dataset.train.images.to(device), torch.tensor(samples.unbought, device=device)
 
 
@@ -120,7 +131,7 @@ class _Stage:
         if outputs is None:
             for index, member in enumerate(members):
                 earlier = (number - 1) * len(members) + index
-                member.train(self.dataset, learned, self._progress_after(earlier * member.config.training.steps))
+                member.train(self.dataset, learned, after(earlier * member.config.training.steps, self.progress))
             training = members[0].config.training
             networks = (placed(member.network(), training, images.device) for member in members)
             outputs = mean_log_probabilities(networks, images, positions, learned.preprocessing, training)
@@ -129,6 +140,3 @@ class _Stage:
             with suppress(OSError):  # they only take space
                 member.weights.unlink(missing_ok=True)
         return outputs
-
-    def _progress_after(self, steps: int) -> Progress:
-        return lambda step, loss: self.progress(steps + step, loss)

@@ -104,9 +104,7 @@ def _generators_and_autocast_on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *_args, **_options: nullcontext())
 
 
-def _operations_of_two_steps(
-    methods: Sequence[Method], *, labelled_pool: bool = False, unbought: bool = False
-) -> int:
+def _operations_of_two_steps(methods: Sequence[Method], *, labelled_pool: bool = False, unbought: bool = False) -> int:
     """How many operations were watched. The first step may differ from the others."""
     run = running(methods, META, labelled_pool=labelled_pool, unbought=unbought)
     with no_waiting() as mode:

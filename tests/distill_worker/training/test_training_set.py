@@ -61,8 +61,8 @@ def test_batch_holds_its_share_of_bought_samples(
     data = _data(bought=bought, unbought=unbought, share=share)
     assert data.parts(batch_size) == parts
     samples = _batch(data, batch_size).samples
-    assert ((samples < bought).sum(), (samples >= bought).sum()) == parts
-    assert len(samples.unique()) == len(samples)
+    assert (int((samples < bought).sum()), int((samples >= bought).sum())) == parts
+    assert len(set(samples.tolist())) == len(samples)
 
 
 def test_set_without_unbought_samples_has_bought_batches_alone() -> None:
@@ -73,7 +73,7 @@ def test_set_without_unbought_samples_has_bought_batches_alone() -> None:
 
 
 def test_rows_of_both_kinds_are_aligned() -> None:
-    """Sample by sample: an unbought one has the image at its position, and the ensemble's output as target and label."""
+    """An unbought sample has the image at its position, and the output of the ensemble as target and as label."""
     data = _data()
     assert data.unbought is not None
     queried, unbought = torch.tensor([5, 0]), torch.tensor([3, 7, 1])

@@ -1,6 +1,5 @@
 """An ensemble's outputs, beside a loop over its networks and images."""
 
-
 import pytest
 import torch
 from torch import nn
@@ -74,5 +73,7 @@ def _fail(_module: nn.Module, _inputs: object) -> None:
 def test_network_that_fails_is_one_sentence() -> None:
     [network] = _networks(1)
     network.register_forward_pre_hook(_fail)
-    with pytest.raises(ConfigError, match="expected a member of the ensemble to label images, got ArithmeticError: mine"):
+    with pytest.raises(
+        ConfigError, match="expected a member of the ensemble to label images, got ArithmeticError: mine"
+    ):
         mean_log_probabilities([network], _images(4), torch.arange(4), VIEW, FLOAT32)

@@ -221,12 +221,12 @@ def test_fresh_moves_members_and_outputs_aside(finished: Path, tmp_path: Path) -
     assert (tmp_path / "run" / "student.safetensors").read_bytes() == _left_in(finished)[0]
 
 
-def test_damaged_outputs_are_an_error_that_says_what_to_delete(finished: Path, tmp_path: Path) -> None:
+def test_damaged_outputs_are_an_error_that_says_what_to_delete(tmp_path: Path) -> None:
     with pytest.raises(_BrokenOffError):
         run(tmp_path, _broken_off_at(PLACES["the second round"]))
     round_folder = tmp_path / "run" / "self-training" / "round-1"
     (round_folder / "pool.safetensors").write_bytes(b"half")
-    with pytest.raises(RunError, match=rf"pool\.safetensors: cannot be read .* delete the folder {round_folder}"):
+    with pytest.raises(RunError, match=rf"pool\.safetensors: cannot be read .* delete {round_folder}, then"):
         run(tmp_path)
     (round_folder / "pool.safetensors").unlink()
     with pytest.raises(RunError, match=rf"no such weights file; delete {round_folder}"):
@@ -255,7 +255,7 @@ def test_cross_entropy_trains_itself_without_a_teacher(tmp_path: Path) -> None:
 
 
 def test_validation_samples_are_neither_learned_from_nor_labelled(tmp_path: Path) -> None:
-    sections = {"training": {"validation_share": 0.2}, "self_training": {"rounds": 1}}
+    sections: dict[str, Any] = {"training": {"validation_share": 0.2}, "self_training": {"rounds": 1}}
     result = run(tmp_path, **sections)
     samples = Samples.of(_config(tmp_path, **sections))
     assert not set(samples.validation) & {*samples.unbought, *samples.chosen}
@@ -272,5 +272,7 @@ def test_images_of_the_pool_are_not_copied(tmp_path: Path) -> None:
 
 
 def test_run_that_buys_every_sample_has_no_pool(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"self_training: expected samples that are neither bought .* lower budget\.n"):
+    with pytest.raises(
+        ConfigError, match=r"self_training: expected samples that are neither bought .* lower budget\.n"
+    ):
         run(tmp_path, budget={"n": None})
