@@ -31,6 +31,7 @@ from distill_worker.experiments.joint_purchase import (
     selection_identity,
 )
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
+from distill_worker.experiments.results.equivalent_calls import equivalents
 from distill_worker.experiments.students import doubts, inputs_of, train_students
 from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.resolution import note_of, resolved_alike, resolved_like
@@ -47,7 +48,7 @@ def run_comparison(
     on_plan: Callable[[Plan], bool] | None = None,
     display: Display = SILENCE,
 ) -> dict[str, Any]:
-    """Run a comparison; its facts: `teacher`, `calls_paid`, `cache_hits`, `quota`, `results`, `seconds`.
+    """Run a comparison; its facts, JSON-able, among them `calls_paid`, `results`, `equivalent_calls`, `seconds`.
 
     Args:
         comparison: what to compare.
@@ -77,18 +78,21 @@ def run_comparison(
         results = train_students(
             cells, lessons.inputs, engine, directory=compare.directory, fresh=fresh, display=display
         )
-    return {
+    facts = {
         "data": base.data.name,
         "student": ", ".join(_each_once(cell.config.student.network for cell in cells)),
         "track": ", ".join(_each_once(cell.config.track for cell in cells)),
         "n": list(compare.n),
         "seeds": compare.seeds,
         "baseline": compare.baseline,
+        "reference": compare.reference,
+        "reference_n": compare.curve_sizes,
         "precision": ", ".join(_each_once(cell.config.training.precision for cell in cells)),
         **lessons.facts,
         "results": results,
         "seconds": round(time.perf_counter() - started, 1),
     }
+    return facts | {"equivalent_calls": [] if compare.reference is None else equivalents(facts)}
 
 
 class _Bought(NamedTuple):

@@ -21,6 +21,8 @@ _SET_ELSEWHERE: Final = {
     "training.threads": "which all rows share",
 }
 """The settings of a run that no row has of its own, and why."""
+_LEAST_SIZES: Final = 6
+"""Sizes of the curve of a reference."""
 
 
 class _Section(BaseModel):
@@ -92,6 +94,11 @@ class Compare(_Section):
     """For `ray`: the GPUs that a student gets, which may be a fraction such as 0.25; by default 1 with CUDA, else 0."""
     baseline: str | None = None
     """The label of the method that all others are tested against."""
+    reference: str | None = None
+    """The label of the method whose accuracies at 6 sizes or more are the curve of the equivalent calls: how many calls
+    it needs for the accuracy of another method."""
+    reference_n: tuple[int, ...] = ()
+    """Sizes of that curve beside those of `n`: only the reference is trained on them."""
     teacher: LocalTeacher | None = None
     """The teacher to train and serve; if absent, the [teacher] section names one."""
     quota: int | None = Field(default=None, ge=0)
@@ -106,6 +113,29 @@ class Compare(_Section):
             if self.engine != "ray" and (value := getattr(self, name)) is not None:
                 raise ValueError(f"{name}: expected no value with engine = {self.engine!r}, got {value!r}")
         return self
+
+    @model_validator(mode="after")
+    def _curve_is_long_enough(self) -> "Compare":
+        if self.reference is None and self.reference_n:
+            raise ValueError(f"reference_n: expected no value without reference, got {list(self.reference_n)}")
+        if self.reference is not None and len(sizes := self.curve_sizes) < _LEAST_SIZES:
+            raise ValueError(
+                f"reference_n: expected at least {_LEAST_SIZES} sizes with those of n, for the curve of the reference, "
+                f"got {', '.join(map(str, sizes))}"
+            )
+        return self
+
+    @property
+    def curve_sizes(self) -> list[int]:
+        """The sizes at which the reference is trained, ascending; empty without a reference."""
+        return [] if self.reference is None else sorted({*self.n, *self.reference_n})
+
+    @field_validator("n", "reference_n")
+    @classmethod
+    def _sizes_differ(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(sizes)) < len(sizes):
+            raise ValueError(f"expected different sizes, got {', '.join(map(str, sizes))}")
+        return sizes
 
     @field_validator("methods")
     @classmethod

@@ -1,14 +1,15 @@
 """A comparison of many methods on the same samples, as one TOML file describes it.
 
-    [compare]           sizes, seeds, engine, the baseline, and the teacher to train and serve, if any
+    [compare]           sizes, seeds, engine, baseline, reference, and the teacher to train and serve, if any
     [[compare.methods]] for each row: a label, the method, methods added to it, and settings of this row alone
     everything else     as in the file of a single run, shared by all rows
 
 Each cell is a run in its own directory, so a comparison resumes after a kill.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -53,12 +54,12 @@ class Comparison:
         self._base = base
         self._source = source
         labels = [method.label for method in compare.methods]
-        if compare.baseline is not None and compare.baseline not in labels:
-            raise ConfigError(f"{source}: compare.baseline: {no_choice(compare.baseline, labels)}")
+        for name in ("baseline", "reference"):
+            if (label := getattr(compare, name)) is not None and label not in labels:
+                raise ConfigError(f"{source}: compare.{name}: {no_choice(label, labels)}")
         self.cells = [
             Cell(label=method.label, n=n, seed=seed, config=self._run(method, n, seed))
-            for n in compare.n
-            for method in compare.methods
+            for n, method in _rows(compare)
             for seed in range(compare.seeds)
         ]
 
@@ -135,6 +136,13 @@ def parse_comparison(document: Mapping[str, Any], *, source: str) -> Comparison:
     except ValidationError as error:
         raise ConfigError(f"{source}: {explained(error, Compare, within='compare')}") from error
     return Comparison(compare, base, source)
+
+
+def _rows(compare: Compare) -> Iterator[tuple[int, ComparedMethod]]:
+    """Every method at each n, and then the reference at the other sizes of its curve."""
+    yield from product(compare.n, compare.methods)
+    further = [n for n in compare.reference_n if n not in compare.n]
+    yield from product(further, [method for method in compare.methods if method.label == compare.reference])
 
 
 def _settings_of_rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:

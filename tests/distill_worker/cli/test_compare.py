@@ -271,3 +271,18 @@ def test_teacher_must_agree_with_the_labels_of_any_row(
     rows = "".join(f"[[compare.methods]]{row}" for row in (unlabelled, kd))
     facts_of(command("compare", _with_rows(tmp_path, rows), "--yes", "--json"))
     assert (judged_by, teacher.paid, trained) == (["queried"], 8, [8])
+
+
+def test_curve_of_the_reference_is_bought_with_everything_else(
+    command: Command, tmp_path: Path, teacher: FakeTeacher, trained: list[int]
+) -> None:
+    """Its samples are nested with those of all rows: the largest size costs what the comparison costs."""
+    compare = 'baseline = "KD"\nreference = "KD"\nreference_n = [2, 4, 10, 12]'
+    comparison = _comparison(tmp_path, compare=compare)
+    facts = facts_of(command("compare", comparison, "--yes", "--json"))
+    assert (facts["calls_paid"], teacher.paid, trained) == (12, 12, [(2 * 2 + 4) * 2])
+    assert facts["reference_n"] == [2, 4, 6, 8, 10, 12]
+    assert [(one["method"], one["n"]) for one in facts["equivalent_calls"]] == [("CKD", 6), ("CKD", 8)]
+    shown = command("compare", comparison, "--markdown").stdout
+    assert "| reference | n = 2 | n = 4 | n = 6 | n = 8 | n = 10 | n = 12 |" in shown
+    assert "| CKD | 2 [2, 2], 0.3x | 2 [2, 2], 0.2x |" in shown

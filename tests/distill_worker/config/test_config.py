@@ -99,6 +99,10 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("self_training.rounds=0", ["self_training.rounds", "at least 1", "got 0"]),
         ("self_training.bought_share=1", ["self_training.bought_share", "less than 1", "got 1"]),
         ("self_training.threshold=0.9", ["self_training.threshold", "unknown key", "bought_share"]),
+        (
+            "method={name='ckd', divergence='mse', pairing='anchors'}",
+            ["method", "divergence 'mse'", "got 'difference' and 'anchors'", "use the method mse"],
+        ),
         ('plus=[{name="kd", label_weight=0.5}]', ["plus", "label_weight", "[[plus]]"]),
         ('plus=[{name="ckd"}]', ["plus", "different methods", "ckd, ckd"]),
         ('plus=[{name="mixup"}, {name="dkd"}]', ["plus", "dkd needs one true label a sample"]),

@@ -44,6 +44,15 @@ def test_seeds_use_the_same_samples_unless_they_are_to_differ(setting: dict[str,
     assert {cell.config.training.seed for cell in cells} == {0, 1}
 
 
+def test_reference_alone_is_trained_at_the_other_sizes_of_its_curve() -> None:
+    compare = {**COMPARE, "reference": "KD", "reference_n": [10, 40, 80, 5, 160]}
+    cells = parse_comparison({**BASE, "compare": compare}, source="c.toml").cells
+    trained = {n: {cell.label for cell in cells if cell.n == n} for n in (20, 10, 40, 80, 5, 160)}
+    assert trained == {n: {"CE", "KD", "CKD + KD"} if n in (20, 10) else {"KD"} for n in trained}
+    assert len(cells) == 2 * (2 * 3 + 4)
+    assert [cell.n for cell in distinct_purchases(cells)] == [160, 80, 40, 20, 10, 5]
+
+
 def _with_settings(settings: Any) -> dict[str, Any]:
     """A comparison whose second row alone has these settings."""
     ce, kd, ckd = COMPARE["methods"]
@@ -164,6 +173,16 @@ def test_cache_may_be_elsewhere(cache: str) -> None:
         ),
         ({"methods": [{"label": "X/Y", "method": {"name": "kd"}}], "baseline": None}, r"compare\.methods\.0\.label"),
         ({"n": []}, r"compare\.n: "),
+        ({"n": [20, 20]}, r"compare\.n: expected different sizes, got 20, 20"),
+        (
+            {"reference": "kd", "reference_n": [5, 6, 7, 8]},
+            r"compare\.reference: expected one of CE, KD, CKD \+ KD, got 'kd'",
+        ),
+        ({"reference_n": [5]}, r"reference_n: expected no value without reference, got \[5\]"),
+        (
+            {"reference": "KD", "reference_n": [10, 30, 40, 50]},
+            r"reference_n: expected at least 6 sizes with those of n, .*got 10, 20, 30, 40, 50",
+        ),
         ({"engine": "dask"}, r"compare\.engine: .*'local'.*'ray'.*'dask'"),
         ({"address": "auto"}, r"compare.*address: expected no value with engine = 'local', got 'auto'"),
         ({"gpus_per_student": 0.5}, r"compare.*gpus_per_student: expected no value with engine = 'local', got 0\.5"),

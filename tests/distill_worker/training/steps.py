@@ -34,17 +34,24 @@ _COMPARED: list[list[Method]] = [
     for pairing in ("all", "drawn", "memory", "anchors")
     for comparison in ("difference", "addition", "interpolation", "concatenation")
 ]
+_BY_SQUARED_ERROR: list[list[Method]] = [
+    [CKD(divergence="mse", k=k, pairing=pairing, comparison=comparison, others=16, label_term="comparative")]
+    for k in (2, 3)
+    for pairing in ("all", "drawn", "memory")
+    for comparison in ("difference", "addition", "interpolation")
+]
 _REPRESENTED: list[list[Method]] = [
     [method(on=on)] for method in (CKD, RKD, SP, CC, PKT, CRD) for on in ("log_probabilities", "features")
 ]
 _OTHERS: list[list[Method]] = [
     [CKD(label_term="comparative")],
     [CKD(on="features", pairing="memory")],
+    [CKD(on="features", divergence="mse")],
     [AT(), VID(), CKD(pairing="anchors"), DKD()],
     [Mixup(alpha=0.2), CKD(k=3)],
     [KD(), PseudoLabel()],
 ]
-EVERY_METHOD: list[list[Method]] = [*_ALONE, *_COMPARED, *_REPRESENTED, *_OTHERS]
+EVERY_METHOD: list[list[Method]] = [*_ALONE, *_COMPARED, *_BY_SQUARED_ERROR, *_REPRESENTED, *_OTHERS]
 
 
 def name_of(methods: Sequence[Method]) -> str:

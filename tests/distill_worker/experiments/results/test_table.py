@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from distill_worker.experiments.results.table import accuracy_rows, markdown, paired_rows
+from distill_worker.experiments.results.table import accuracy_rows, curve_rows, equivalent_rows, markdown, paired_rows
 
 FACTS: dict[str, Any] = {
     "n": [50, 100],
@@ -55,6 +55,28 @@ def test_differences_are_paired_by_seed_whatever_the_order() -> None:
     assert by_method["CKD"][0] == "+3.00 (2/2) 0.205, 0.410"
     assert by_method["CKD"][1].startswith("+0.00 (1/2) 1.000")
     assert set(by_method) == {"CE", "CKD"}
+
+
+def test_curve_of_the_reference_has_all_its_sizes() -> None:
+    facts = {**FACTS, "n": [100], "reference": "KD", "reference_n": [50, 100]}
+    assert curve_rows(facts) == (("reference", "n = 50", "n = 100"), [("KD", "60.00 ± 0.00", "75.00 ± 7.07")])
+
+
+def test_equivalent_calls_have_their_interval_and_factor() -> None:
+    """Bounds stay bounds, and one seed has no interval."""
+    at = [{"relation": relation, "value": value} for relation, value in (("=", 130.4), ("<", 50.0), (">", 800.0))]
+    cells = [
+        {"method": "CE", "n": 50, "paid": 50, "calls": at[1], "low": at[1], "high": at[0]},
+        {"method": "CE", "n": 100, "paid": 100, "calls": at[1], "low": None, "high": None},
+        {"method": "CKD", "n": 50, "paid": 50, "calls": at[0], "low": at[1], "high": at[2]},
+        {"method": "CKD", "n": 100, "paid": 100, "calls": at[2], "low": at[0], "high": at[2]},
+    ]
+    heading, rows = equivalent_rows({**FACTS, "reference": "KD", "equivalent_calls": cells})
+    assert heading[0] == "equivalent calls of KD"
+    assert rows == [
+        ("CE", "< 50 [< 50, 130], < 1.0x", "< 50, < 0.5x"),
+        ("CKD", "130 [< 50, > 800], 2.6x", "> 800 [130, > 800], > 8.0x"),
+    ]
 
 
 def test_one_seed_has_no_deviation() -> None:
