@@ -18,6 +18,7 @@ from distill_worker.runs.resolution import note_of, resolved
 from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.sampling.held_samples import HeldSamples, check_complete, held_samples
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.members import steps_of_members
 from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.loop import most_steps
@@ -119,7 +120,8 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, 
     for line in classes.doubts(config, samples, bought.targets, bought.class_order):
         say(line)
     with progress_bar(
-        f"training {method_name(config.method)}", most_steps(config.training, len(samples.images))
+        f"training {method_name(config.method)}",
+        steps_of_members(config) + most_steps(config.training, len(samples.images)),
     ) as move:
         return train_student(
             config,

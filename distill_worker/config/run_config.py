@@ -14,6 +14,7 @@ from distill_worker.cache.database.engine import place_of
 from distill_worker.config.data_sections import Augmentation, Budget, Corruption, Data
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.section import Section
+from distill_worker.config.self_training_section import SelfTraining
 from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
 from distill_worker.config.training_section import Student, Training
 from distill_worker.data.datasets import has_files
@@ -68,6 +69,7 @@ _NOT_IN_IDENTITY: Final[Any] = {
     "output": True,
     "data": {"root", "path", "classes"},
     "student": {"network_file"},
+    "self_training": {"network_file"},
     "budget": {"features"},
     "training": {"checkpoint_every", "batch_norm"},
 }
@@ -89,6 +91,7 @@ class RunConfig(Section):
     corruption: Corruption = Corruption()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
+    self_training: SelfTraining | None = None
     output: Output = Output()
 
     @property
@@ -142,11 +145,14 @@ class RunConfig(Section):
             )
         if self.teacher.output != AUTO and (reason := why_not_with(self.methods, self.teacher.output)) is not None:
             raise ValueError(f"teacher.output: {reason}")
-        uses_pool = any(method.needs_pool for method in self.methods)
+        if self.self_training and (reason := self.self_training.why_not(self.methods, self.training)) is not None:
+            raise ValueError(f"self_training: {reason}")
+        uses_pool = self.self_training is not None or any(method.needs_pool for method in self.methods)
         if uses_pool != (self.track == "unlabelled-pool"):
             raise ValueError(
-                "track: expected 'unlabelled-pool' if, and only if, a method learns from such a pool (pseudo-label), "
-                f"got {self.track!r} with {', '.join(method_name(method) for method in self.methods)}"
+                "track: expected 'unlabelled-pool' if, and only if, the run learns from such a pool ([self_training], "
+                f"or the method pseudo-label), got {self.track!r} with "
+                f"{', '.join(method_name(method) for method in self.methods)}"
             )
         widest = max((getattr(method, "k", 2) for method in self.methods), default=2)
         smallest = min([self.training.batch_size, *self.budget.sizes[:1]])

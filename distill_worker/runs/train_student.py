@@ -15,6 +15,8 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import identity_of, target_facts
 from distill_worker.runs.sampling.samples import Samples, preprocessing
+from distill_worker.runs.self_training.members import after, steps_of_members
+from distill_worker.runs.self_training.stage import check_self_training, facts_of, self_trained
 from distill_worker.runs.student import fitted
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps
@@ -49,13 +51,15 @@ def train_student(
         targets: the bought outputs by kind, one row for each of `samples.keys`; empty if no method needs a teacher.
         teacher_id: the teacher that they were bought from.
         class_order: for each class of the data, its place among the teacher's; None if both have the same order.
-        progress: called with the step and the loss whenever they are logged.
+        progress: called with the step and the loss whenever they are logged; of all trainings of the run, one after the
+            other, see `steps_of_members`.
         fresh: first move an earlier run aside, to a folder in the same directory.
         note: shows where an earlier run was moved to.
         ranks: the processes that train the student together; each must have the same run.
 
     Raises:
-        ConfigError: a method cannot learn from the bought outputs, this machine lacks the device, or the ranks differ.
+        ConfigError: a method cannot learn from the bought outputs, this machine lacks the device, or the ranks differ;
+            or the run cannot train itself, though it is to.
         RankLost: another rank ended.
         WorkerError: see `to_teacher_logits`; RunError: see `RunDirectory`.
     """
@@ -65,6 +69,7 @@ def train_student(
     teacher = to_teacher_logits(
         targets, classes, label_smoothing=config.teacher.label_smoothing, class_order=class_order
     )
+    check_self_training(config, samples, ranks=ranks.size)
     if teacher.output is not None and (reason := why_not_with(config.methods, teacher.output)) is not None:
         raise ConfigError(f"method: {reason}")
     device = device_of(training.device)
@@ -82,7 +87,12 @@ def train_student(
             return finished
         started = time.perf_counter()
         data = training_set(config, samples, teacher.targets, device)
-        network, best = fitted(config, samples.dataset, data, directory, progress, ranks=ranks)
+        data = self_trained(
+            config, samples, data, identity, lambda of: card_of(of, samples.dataset, teacher_id, teacher), progress
+        )
+        network, best = fitted(
+            config, samples.dataset, data, directory, after(steps_of_members(config), progress), ranks=ranks
+        )
 
         def finish() -> dict[str, Any]:
             weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
@@ -110,6 +120,7 @@ def train_student(
                 "precision": training.precision,
                 "memory_format": training.memory_format,
                 "compile": training.compile,
+                **facts_of(config, samples),
                 **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
             }
             directory.finish(weights, result)
@@ -149,7 +160,7 @@ def training_set(
 ) -> TrainingSet:
     """The samples and the teacher's outputs, by kind, on the device that trains."""
     chosen, held_out = torch.tensor(samples.chosen), torch.tensor(samples.validation, dtype=torch.int64)
-    train_split, pool = samples.dataset.train, samples.pool(config.track)
+    train_split, pool = samples.dataset.train, samples.pool(config)
     return TrainingSet(
         images=samples.images.to(device),
         label_probabilities=samples.label_probabilities.to(device),

@@ -34,7 +34,7 @@ def count_correct(
     """
     network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=labels.device)
-    size = _batch_size(images)
+    size = images_a_pass(images)
     with draws_from(_SEED), torch.inference_mode():
         for start in range(0, len(images), size):
             batch = images[start : start + size]
@@ -47,7 +47,8 @@ def count_correct(
     return int(correct)
 
 
-def _batch_size(images: Tensor) -> int:
+def images_a_pass(images: Tensor) -> int:
+    """How many of these images are evaluated at once, on their device."""
     if not images.is_cuda:
         return _BATCH_SIZE
     return max(_BATCH_SIZE, _PIXELS_ON_A_GPU // images.shape[2:].numel())

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill_worker.config.run_config import RunConfig, Track
+from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.pictures import Picture
-from distill_worker.data.preprocessing import Preprocessing
+from distill_worker.data.preprocessing import CROP_FLIP, Preprocessing
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
 from distill_worker.methods.terms.base import probabilities_of
@@ -137,13 +137,25 @@ class Samples:
         digest.update(self.label_probabilities.numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def pool(self, track: Track) -> Pool | None:
-        """The images that the track adds to the queried samples: all candidates that are not for validation."""
-        if track == "queried":
+    def pool(self, config: RunConfig) -> Pool | None:
+        """The images that a track adds to the queried samples, if a method or the labels take them from a pool.
+
+        They are all candidates that are not for validation.
+        """
+        if config.track == "queried" or config.self_training is not None:
             return None
-        held_out = set(self.validation)
-        positions = torch.tensor([position for position in self.candidates if position not in held_out])
-        return Pool(self.dataset.train.images[positions], self.labels[positions] if track == "labelled-pool" else None)
+        positions = torch.tensor(self._candidates_without(self.validation))
+        labels = self.labels[positions] if config.track == "labelled-pool" else None
+        return Pool(self.dataset.train.images[positions], labels)
+
+    @property
+    def unbought(self) -> list[int]:
+        """Positions, ascending, of the candidates that are neither bought nor for validation."""
+        return self._candidates_without(self.chosen, self.validation)
+
+    def _candidates_without(self, *parts: Sequence[int]) -> list[int]:
+        taken = set[int]().union(*parts)
+        return [position for position in self.candidates if position not in taken]
 
 
 def dataset_of(config: RunConfig) -> Dataset:
@@ -161,6 +173,7 @@ def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
         crop_padding=dataset.crop_padding if crop is None else crop,
         horizontal_flip=dataset.horizontal_flip if flip is None else flip,
         channels_last=config.training.memory_format == "channels_last",
+        policy=config.augmentation.policy,
     )
 
 
@@ -171,11 +184,11 @@ def _rows_of(keys: Sequence[bytes], rows: Sequence[bytes]) -> list[int]:
 
 
 def _views(images: Tensor, view: Preprocessing, seed: int) -> Tensor:
-    """One augmented view of each image. It depends on the image and the seed alone."""
+    """One crop of each image, flipped or not. It depends on the image and the seed alone."""
     head = f"view:{seed}:".encode()
     views = []
     for image in images:
         digest = sha256(head + sample_key(image.numpy())).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        views.append(view.augmented(image[None], generator))
+        views.append(view.augmented(image[None], generator, policy=CROP_FLIP))
     return torch.cat(views).contiguous()
