@@ -16,6 +16,7 @@ from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.section import Section
 from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
 from distill_worker.config.training_section import Student, Training
+from distill_worker.config.tuning_section import Tuning
 from distill_worker.data.datasets import has_files
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import CacheError
@@ -89,6 +90,8 @@ class RunConfig(Section):
     corruption: Corruption = Corruption()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
+    tuning: Tuning | None = None
+    """Without the section, the settings stay as they are configured."""
     output: Output = Output()
 
     @property
@@ -142,6 +145,8 @@ class RunConfig(Section):
             )
         if self.teacher.output != AUTO and (reason := why_not_with(self.methods, self.teacher.output)) is not None:
             raise ValueError(f"teacher.output: {reason}")
+        if self.tuning is not None and (reason := self.tuning.why_not(self.methods, self.training, self.track)):
+            raise ValueError(reason)
         uses_pool = any(method.needs_pool for method in self.methods)
         if uses_pool != (self.track == "unlabelled-pool"):
             raise ValueError(

@@ -16,6 +16,7 @@ from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import identity_of, target_facts
 from distill_worker.runs.sampling.samples import Samples, preprocessing
 from distill_worker.runs.student import fitted
+from distill_worker.runs.tuning.stage import check_tuning, choose, longest_training, steps_of_trials
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps
 from distill_worker.training.network_errors import training_errors
@@ -49,9 +50,9 @@ def train_student(
         targets: the bought outputs by kind, one row for each of `samples.keys`; empty if no method needs a teacher.
         teacher_id: the teacher that they were bought from.
         class_order: for each class of the data, its place among the teacher's; None if both have the same order.
-        progress: called with the step and the loss whenever they are logged.
+        progress: called with the steps so far, of all `total_steps`, and the loss, whenever they are logged.
         fresh: first move an earlier run aside, to a folder in the same directory.
-        note: shows where an earlier run was moved to.
+        note: shows where an earlier run was moved to, and which settings were chosen.
         ranks: the processes that train the student together; each must have the same run.
 
     Raises:
@@ -62,6 +63,7 @@ def train_student(
     config = resolved(config, fresh=fresh)
     training = config.training
     classes = len(samples.dataset.class_names)
+    check_tuning(config, num_classes=classes, samples=len(samples.images), ranks=ranks.size)
     teacher = to_teacher_logits(
         targets, classes, label_smoothing=config.teacher.label_smoothing, class_order=class_order
     )
@@ -82,10 +84,22 @@ def train_student(
             return finished
         started = time.perf_counter()
         data = training_set(config, samples, teacher.targets, device)
-        network, best = fitted(config, samples.dataset, data, directory, progress, ranks=ranks)
+        chosen, tuning = _tuned(config, samples, data, progress, note)
+        training, steps_before = (
+            chosen.training,
+            total_steps(config, len(data)) - most_steps(chosen.training, len(data)),
+        )
+        network, best = fitted(
+            chosen,
+            samples.dataset,
+            data,
+            directory,
+            lambda step, loss: progress(steps_before + step, loss),
+            ranks=ranks,
+        )
 
         def finish() -> dict[str, Any]:
-            weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
+            weights = weights_bytes(network, card_of(chosen, samples.dataset, teacher_id, teacher))
             test = samples.dataset.test
             correct = _count(network, data, test.images.to(device), test.labels.to(device))
             result = {
@@ -111,11 +125,28 @@ def train_student(
                 "memory_format": training.memory_format,
                 "compile": training.compile,
                 **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
+                **tuning,
             }
             directory.finish(weights, result)
             return result
 
         return ranks.from_first(finish)
+
+
+def total_steps(config: RunConfig, samples: int) -> int:
+    """The most steps that a run on so many samples takes: those of its trials and of its student."""
+    return steps_of_trials(config) + most_steps(longest_training(config), samples)
+
+
+def _tuned(
+    config: RunConfig, samples: Samples, data: TrainingSet, progress: Progress, note: Note
+) -> tuple[RunConfig, dict[str, Any]]:
+    """The run with the settings that `[tuning]` chooses, and what the result holds of the choice."""
+    if config.tuning is None:
+        return config, {}
+    choice = choose(config, config.tuning, samples.dataset, samples.keys, data, progress)
+    note(choice.reason)
+    return choice.config, {"tuning": choice.facts}
 
 
 def _best(best: BestWeights | None, network: torch.nn.Module, data: TrainingSet, test: Split) -> dict[str, Any] | None:

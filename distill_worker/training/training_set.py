@@ -4,7 +4,7 @@ Images live on the device as uint8 and targets as aligned tensors, so no step wa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -46,6 +46,16 @@ class TrainingSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def rows(self, rows: Tensor) -> "TrainingSet":
+        """These queried samples alone, int64 `[samples]`, with the same pool and validation samples."""
+        return replace(
+            self,
+            images=self.images[rows],
+            label_probabilities=self.label_probabilities[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            targets={kind: outputs[rows] for kind, outputs in self.targets.items()},
+        )
 
 
 class BatchOrder:
