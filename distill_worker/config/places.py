@@ -28,13 +28,14 @@ SETTINGS: Final = (
     "data.path",
     "budget.features",
     "student.network_file",
+    "self_training.network_file",
     "compare.directory",
     "compare.cache",
     "compare.teacher.network_file",
 )
 """Every setting that is a path."""
 
-_NETWORKS: Final = ("student", "compare.teacher")
+_NETWORKS: Final = ("student", "self_training", "compare.teacher")
 """The sections with a `network`, which may be `path/to/file.py:factory`."""
 _SEARCHED_ABOVE: Final = ("output.cache", "output.directory", "compare.cache", "compare.directory")
 """Settings whose place is searched in the folders above that of the file, too."""

@@ -14,9 +14,10 @@ from distill_worker.cache.database.engine import place_of
 from distill_worker.config.data_sections import Augmentation, Budget, Corruption, Data
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.section import Section
+from distill_worker.config.stages.self_training import SelfTraining
+from distill_worker.config.stages.tuning import Tuning
 from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
 from distill_worker.config.training_section import Student, Training
-from distill_worker.config.tuning_section import Tuning
 from distill_worker.data.datasets import has_files
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import CacheError
@@ -69,6 +70,7 @@ _NOT_IN_IDENTITY: Final[Any] = {
     "output": True,
     "data": {"root", "path", "classes"},
     "student": {"network_file"},
+    "self_training": {"network_file"},
     "budget": {"features"},
     "training": {"checkpoint_every", "batch_norm"},
 }
@@ -92,6 +94,7 @@ class RunConfig(Section):
     training: Training = Training()
     tuning: Tuning | None = None
     """Without the section, the settings stay as they are configured."""
+    self_training: SelfTraining | None = None
     output: Output = Output()
 
     @property
@@ -147,11 +150,14 @@ class RunConfig(Section):
             raise ValueError(f"teacher.output: {reason}")
         if self.tuning is not None and (reason := self.tuning.why_not(self.methods, self.training, self.track)):
             raise ValueError(reason)
-        uses_pool = any(method.needs_pool for method in self.methods)
+        if self.self_training and (reason := self.self_training.why_not(self.methods, self.training)) is not None:
+            raise ValueError(f"self_training: {reason}")
+        uses_pool = self.self_training is not None or any(method.needs_pool for method in self.methods)
         if uses_pool != (self.track == "unlabelled-pool"):
             raise ValueError(
-                "track: expected 'unlabelled-pool' if, and only if, a method learns from such a pool (pseudo-label), "
-                f"got {self.track!r} with {', '.join(method_name(method) for method in self.methods)}"
+                "track: expected 'unlabelled-pool' if, and only if, the run learns from such a pool ([self_training], "
+                f"or the method pseudo-label), got {self.track!r} with "
+                f"{', '.join(method_name(method) for method in self.methods)}"
             )
         widest = max((getattr(method, "k", 2) for method in self.methods), default=2)
         smallest = min([self.training.batch_size, *self.budget.sizes[:1]])

@@ -24,6 +24,8 @@ _DIGESTS: Final = {
     "validation": "the validation samples or their labels have changed",
     "pool": "the images or labels of the track's other training samples have changed",
     "network_source": "the code of student.network has changed",
+    "member_network_source": "the code of self_training.network has changed",
+    "member_first_weights": "the first weights of self_training.network have changed",
     "first_weights": "the first weights of student.network have changed (its code, or a file that it reads)",
 }
 """What a difference between two digests means, by the name of the fact."""
@@ -62,6 +64,11 @@ class RunIdentity:
     def __or__(self, facts: Mapping[str, Any]) -> "RunIdentity":
         """This identity and facts beside the configuration, which have no default."""
         return RunIdentity({**self.values, **facts}, {**self.changed, **facts})
+
+    def with_settings_of(self, other: "RunIdentity") -> "RunIdentity":
+        """This identity with all values of another in place of its own."""
+        kept = {name: value for name, value in self.changed.items() if name not in other.values}
+        return RunIdentity({**self.values, **other.values}, {**kept, **other.changed})
 
     def with_later_facts(self, facts: Mapping[str, Any]) -> "RunIdentity":
         """This identity and facts that earlier versions did not store: where they are absent, they do not differ."""

@@ -5,7 +5,7 @@ cannot pay for fails at once.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from itertools import chain
@@ -31,6 +31,7 @@ from distill_worker.experiments.joint_purchase import (
     selection_identity,
 )
 from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
+from distill_worker.experiments.results.equivalent_calls import equivalents
 from distill_worker.experiments.students import doubts, inputs_of, train_students
 from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.resolution import note_of, resolved_alike, resolved_like
@@ -47,7 +48,7 @@ def run_comparison(
     on_plan: Callable[[Plan], bool] | None = None,
     display: Display = SILENCE,
 ) -> dict[str, Any]:
-    """Run a comparison; its facts: `teacher`, `calls_paid`, `cache_hits`, `quota`, `results`, `seconds`.
+    """Run a comparison; its facts, JSON-able, among them `calls_paid`, `results`, `equivalent_calls`, `seconds`.
 
     Args:
         comparison: what to compare.
@@ -65,28 +66,33 @@ def run_comparison(
     comparison = _resolved(comparison, fresh=fresh)
     compare, cells = comparison.compare, comparison.cells
     base = cells[0].config
-    display.note(note_of(base.training))
+    for line in _each_once(note_of(cell.config.training) for cell in cells):
+        display.note(line)
     runs = _runs_of(cells, fresh=fresh)
     for run in runs:
         preflight.check_run(run)
     with opened_engine(compare, base.training, display.note) as engine:
-        engine.check(base)
+        for config in {cell.config.student.network_to_build: cell.config for cell in cells}.values():
+            engine.check(config)
         lessons = _bought(comparison, runs, display, on_plan=on_plan or within_quota, max_calls=max_calls)
         results = train_students(
             cells, lessons.inputs, engine, directory=compare.directory, fresh=fresh, display=display
         )
-    return {
+    facts = {
         "data": base.data.name,
-        "student": base.student.network,
-        "track": base.track,
+        "student": ", ".join(_each_once(cell.config.student.network for cell in cells)),
+        "track": ", ".join(_each_once(cell.config.track for cell in cells)),
         "n": list(compare.n),
         "seeds": compare.seeds,
         "baseline": compare.baseline,
-        "precision": base.training.precision,
+        "reference": compare.reference,
+        "reference_n": compare.curve_sizes,
+        "precision": ", ".join(_each_once(cell.config.training.precision for cell in cells)),
         **lessons.facts,
         "results": results,
         "seconds": round(time.perf_counter() - started, 1),
     }
+    return facts | {"equivalent_calls": [] if compare.reference is None else equivalents(facts)}
 
 
 class _Bought(NamedTuple):
@@ -172,7 +178,7 @@ def _buy(
         # The description of the own teacher must not be taken for that of the teacher at the configured address.
         address = comparison.cells[0].config.resolved_teacher if comparison.compare.teacher is None else None
         samples, kinds = [run.samples for run in runs], [kind for order in orders for kind in order.kinds]
-        config, first = comparison.cells[0].config, orders[0]
+        config, first = _labelled(runs), orders[0]
         cache_hits = buy_jointly(
             orders,
             images,
@@ -224,6 +230,15 @@ def _samples(config: RunConfig) -> Samples:
 @lru_cache(maxsize=1)
 def _dataset(name: str, root: Path, path: Path | None, image_size: tuple[int, int] | None) -> Dataset:
     return load_dataset(name, root, path=path, image_size=image_size)
+
+
+def _labelled(runs: Sequence[preflight.Run]) -> RunConfig:
+    """A run whose track has labels, with which the teacher must agree; if there is none, any run."""
+    return next((run.config for run in runs if run.config.track != "unlabelled-pool"), runs[0].config)
+
+
+def _each_once(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))
 
 
 def _quota_facts(quota: Quota | None) -> dict[str, int] | None:

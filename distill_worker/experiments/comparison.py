@@ -1,101 +1,28 @@
 """A comparison of many methods on the same samples, as one TOML file describes it.
 
-    [compare]           sizes, seeds, engine, the baseline, and the teacher to train and serve, if any
-    [[compare.methods]] for each method: a label, the method, and methods added to it
-    everything else     as in the file of a single run
+    [compare]           sizes, seeds, engine, baseline, reference, and the teacher to train and serve, if any
+    [[compare.methods]] for each row: a label, the method, methods added to it, and settings of this row alone
+    everything else     as in the file of a single run, shared by all rows
 
 Each cell is a run in its own directory, so a comparison resumes after a kill.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distill_worker.config.explanations import explained
 from distill_worker.config.load import DEFAULT_PLACES, OnNote, parse_config, place, with_notes
-from distill_worker.config.run_config import RunConfig, cache_place
+from distill_worker.config.run_config import RunConfig
 from distill_worker.config.toml_file import read_toml
 from distill_worker.errors import ConfigError
+from distill_worker.experiments.compare_section import Compare, ComparedMethod, LocalTeacher
 from shared.expectations import no_choice
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ComparedMethod(_Section):
-    """One row of the table."""
-
-    label: str
-    method: dict[str, Any]
-    plus: tuple[dict[str, Any], ...] = ()
-
-    @field_validator("label")
-    @classmethod
-    def _names_a_folder(cls, label: str) -> str:
-        if not re.fullmatch(r"[\w+.,=() -]+", label):
-            raise ValueError("expected letters, digits, spaces and + . , = ( ) _ - only")
-        return label
-
-
-class LocalTeacher(_Section):
-    """A network to train on all labels and to serve on this machine."""
-
-    network: str
-    network_file: Path | None = None
-    """As in [student]."""
-    steps: int = Field(ge=1)
-
-
-class Compare(_Section):
-    """The section [compare]."""
-
-    directory: Path
-    n: tuple[int, ...] = Field(min_length=1)
-    seeds: int = Field(default=5, ge=1, le=1000)
-    """Number of seeds; each seed draws the initial weights and the order."""
-    same_samples: bool = True
-    """Whether every seed uses the samples of seed 0. Otherwise each seed draws, and buys, its own."""
-    cache: Path | str | None = None
-    """The store of bought outputs, as `output.cache` of a run; if absent, `cache.sqlite` in the directory."""
-    engine: Literal["local", "ray"] = "local"
-    """What trains the students: processes of this machine, or the workers of a Ray cluster (extra `ray`)."""
-    address: str | None = None
-    """For `ray`: the cluster to join, such as `auto` or `ray://host:10001`; if absent, this machine alone is one."""
-    jobs: int | None = Field(default=None, ge=1)
-    """The most students trained at the same time, each in a process of its own. The default is the number of cores
-    divided by `training.threads`; with CUDA, the number of GPUs; with `address`, all that the cluster has room for."""
-    gpus_per_student: float | None = Field(default=None, ge=0)
-    """For `ray`: the GPUs that a student gets, which may be a fraction such as 0.25; by default 1 with CUDA, else 0."""
-    baseline: str | None = None
-    """The label of the method that all others are tested against."""
-    teacher: LocalTeacher | None = None
-    """The teacher to train and serve; if absent, the [teacher] section names one."""
-    quota: int | None = Field(default=None, ge=0)
-    """Quota of the local teacher's API key; if absent, exactly what the comparison needs."""
-    methods: tuple[ComparedMethod, ...] = Field(min_length=1)
-
-    _cache_is_a_place = field_validator("cache", mode="before")(cache_place)
-
-    @model_validator(mode="after")
-    def _settings_fit_the_engine(self) -> "Compare":
-        for name in ("address", "gpus_per_student"):
-            if self.engine != "ray" and (value := getattr(self, name)) is not None:
-                raise ValueError(f"{name}: expected no value with engine = {self.engine!r}, got {value!r}")
-        return self
-
-    @field_validator("methods")
-    @classmethod
-    def _labels_differ(cls, methods: tuple[ComparedMethod, ...]) -> tuple[ComparedMethod, ...]:
-        labels = [method.label for method in methods]
-        if len(set(labels)) < len(labels):
-            raise ValueError(f"expected different labels, got {', '.join(labels)}")
-        return methods
 
 
 class Cell(BaseModel):
@@ -127,12 +54,12 @@ class Comparison:
         self._base = base
         self._source = source
         labels = [method.label for method in compare.methods]
-        if compare.baseline is not None and compare.baseline not in labels:
-            raise ConfigError(f"{source}: compare.baseline: {no_choice(compare.baseline, labels)}")
+        for name in ("baseline", "reference"):
+            if (label := getattr(compare, name)) is not None and label not in labels:
+                raise ConfigError(f"{source}: compare.{name}: {no_choice(label, labels)}")
         self.cells = [
             Cell(label=method.label, n=n, seed=seed, config=self._run(method, n, seed))
-            for n in compare.n
-            for method in compare.methods
+            for n, method in _rows(compare)
             for seed in range(compare.seeds)
         ]
 
@@ -158,21 +85,18 @@ class Comparison:
 
     def _run(self, method: ComparedMethod, n: int, seed: int) -> RunConfig:
         compare = self.compare
-        name = "".join(letter if letter.isalnum() or letter in "+-.=" else "-" for letter in method.label)
-        return parse_config(
-            {
-                **self._base,
-                "method": method.method,
-                "plus": method.plus,
-                "budget": {**self._base.get("budget", {}), "n": n, "seed": 0 if compare.same_samples else seed},
-                "training": {**self._base.get("training", {}), "seed": seed},
-                "output": {
-                    "directory": compare.directory / "students" / f"{name}-n{n}-seed{seed}",
-                    "cache": compare.directory / "cache.sqlite" if compare.cache is None else compare.cache,
-                },
+        own = {
+            "method": method.method,
+            "plus": method.plus,
+            "budget": {"n": n, "seed": 0 if compare.same_samples else seed},
+            "training": {"seed": seed},
+            "output": {
+                "directory": compare.directory / "students" / f"{method.folder}-n{n}-seed{seed}",
+                "cache": compare.directory / "cache.sqlite" if compare.cache is None else compare.cache,
             },
-            source=f"{self._source}, {method.label!r}",
-        )
+        }
+        document = _merged(_merged(self._base, method.settings), own)
+        return parse_config(document, source=f"{self._source}, {method.label!r}")
 
 
 def load_comparison(
@@ -190,6 +114,8 @@ def load_comparison(
     """
     document = read_toml(path)
     notes = place(document, path, {"data.root": DEFAULT_PLACES["data.root"]})
+    for settings_of_row in _settings_of_rows(document):
+        notes += place(settings_of_row, path, {})
     if isinstance(compare := document.get("compare"), dict):
         compare |= {name: value for name, value in settings.items() if value is not None}
     comparison = parse_comparison(document, source=str(path))
@@ -210,3 +136,30 @@ def parse_comparison(document: Mapping[str, Any], *, source: str) -> Comparison:
     except ValidationError as error:
         raise ConfigError(f"{source}: {explained(error, Compare, within='compare')}") from error
     return Comparison(compare, base, source)
+
+
+def _rows(compare: Compare) -> Iterator[tuple[int, ComparedMethod]]:
+    """Every method at each n, and then the reference at the other sizes of its curve."""
+    yield from product(compare.n, compare.methods)
+    further = [n for n in compare.reference_n if n not in compare.n]
+    yield from product(further, [method for method in compare.methods if method.label == compare.reference])
+
+
+def _settings_of_rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The settings of the rows of a document, which need not be valid."""
+    compare = document.get("compare")
+    rows = compare.get("methods") if isinstance(compare, dict) else None
+    settings = [row.get("settings") for row in (rows if isinstance(rows, list) else ()) if isinstance(row, dict)]
+    return [of_row for of_row in settings if isinstance(of_row, dict)]
+
+
+def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The shared settings with a row's own in their place, table by table."""
+    merged = dict(shared)
+    for name, value in own.items():
+        if isinstance(value, Mapping) and name in shared:
+            before = shared[name]
+            merged[name] = _merged(before, value) if isinstance(before, Mapping) else before
+        else:
+            merged[name] = value
+    return merged

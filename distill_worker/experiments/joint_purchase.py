@@ -26,9 +26,12 @@ _ADVICE: Final = Advice("compare.n", lower="lower compare.n")
 
 
 def distinct_purchases(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell for each different purchase, the largest n first: its samples are bought first, in their order."""
+    """One cell for each different purchase, the largest n first: its samples are bought first, in their order.
+
+    Of the cells with the same purchase, it is one whose track has labels, if there is one.
+    """
     cells_by_purchase: dict[str, Cell] = {}
-    for cell in sorted(cells, key=lambda cell: -cell.n):
+    for cell in sorted(cells, key=lambda cell: (-cell.n, cell.config.track == "unlabelled-pool")):
         if cell.config.needs_teacher:
             cells_by_purchase.setdefault(_purchase_identity(cell.config), cell)
     return list(cells_by_purchase.values())
@@ -126,7 +129,8 @@ def buy_jointly(
 def selection_identity(config: RunConfig) -> str:
     """The settings of a comparison's run that its samples depend on."""
     mixing = [method.model_dump() for method in config.methods if getattr(method, "mixtures", 0)]
-    return repr((config.budget, config.corruption, config.augmentation, mixing))
+    view = config.augmentation if config.augmentation.query_view == "augmented" else None
+    return repr((config.budget, config.corruption, view, config.training.validated_share, mixing))
 
 
 def _purchase_identity(config: RunConfig) -> str:

@@ -33,7 +33,7 @@ def inputs_of(
 
 def doubts(runs: Sequence[preflight.Run], inputs: Sequence[Inputs]) -> list[str]:
     """The warnings about bought outputs, each once."""
-    runs_by_inputs = {id(one): (run, one.bought) for run, one in zip(runs, inputs, strict=True)}
+    runs_by_inputs = {(id(one), run.config.track): (run, one.bought) for run, one in zip(runs, inputs, strict=True)}
     warnings = [
         classes.doubts(run.config, run.samples, bought.targets, bought.class_order)
         for run, bought in runs_by_inputs.values()
@@ -61,7 +61,7 @@ def train_students(
         for cell, one in zip(cells, inputs, strict=True)
     ]
     results: dict[int, dict[str, Any]] = {}
-    title = f"students ({cells[0].config.student.network})"
+    title = f"students ({', '.join(dict.fromkeys(cell.config.student.network for cell in cells))})"
     with (
         inputs_file(directory, {names[id(one)]: one for one in inputs}) as file,
         display.progress_bar(title, len(tasks)) as move,
@@ -79,7 +79,7 @@ def train_students(
     if notes:
         display.note(notes[0] + (f"; and {len(notes) - 1} more likewise" if len(notes) > 1 else ""))
     return [
-        {"method": cell.label, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
+        {"method": cell.label, "track": cell.config.track, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
         for index, cell in enumerate(cells)
     ]
 
@@ -89,4 +89,7 @@ def _in_training(engine: Engine, unfinished: int) -> str:
 
 
 def _kept(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: result[name] for name in ("accuracy", "calls", "steps", "best_validation")}
+    """The facts of a run that a comparison keeps; those of the last line are of some runs alone."""
+    return {name: result[name] for name in ("accuracy", "calls", "steps", "seconds", "best_validation")} | {
+        name: result[name] for name in ("tuning", "self_training") if name in result
+    }

@@ -13,16 +13,22 @@ from distill_worker.losses.ckd import (
     centroid_ckd_loss,
     ckd_loss,
     cross_ckd_loss,
-    draw_groups,
     drawn_ckd_loss,
-    share_a_sample,
 )
+from distill_worker.losses.comparisons import draw_groups, share_a_sample
 from distill_worker.losses.crd import crd_loss, crd_normaliser
 from distill_worker.losses.dist import dist_loss
 from distill_worker.losses.dkd import dkd_loss
 from distill_worker.losses.fitnet import fitnet_loss
 from distill_worker.losses.kd import kd_loss
 from distill_worker.losses.lskd import lskd_loss
+from distill_worker.losses.mse import logit_variance, mse_loss
+from distill_worker.losses.mse_ckd import (
+    mse_centroid_ckd_loss,
+    mse_ckd_loss,
+    mse_cross_ckd_loss,
+    mse_drawn_ckd_loss,
+)
 from distill_worker.losses.pkt import pkt_loss
 from distill_worker.losses.pseudo_label import pseudo_label_loss
 from distill_worker.losses.rkd import rkd_loss
@@ -44,7 +50,13 @@ __all__ = [
     "drawn_ckd_loss",
     "fitnet_loss",
     "kd_loss",
+    "logit_variance",
     "lskd_loss",
+    "mse_centroid_ckd_loss",
+    "mse_ckd_loss",
+    "mse_cross_ckd_loss",
+    "mse_drawn_ckd_loss",
+    "mse_loss",
     "pkt_loss",
     "pseudo_label_loss",
     "rkd_loss",

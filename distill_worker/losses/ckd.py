@@ -13,17 +13,20 @@ products, which gives the mean that drawn comparisons estimate. There a sample w
 temperature, lie more than 330 apart is scaled to that width (not with `concatenation`).
 """
 
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from distill_worker.losses.comparisons import (
+    Comparison,
+    comparison_weights,
+    pairs_with_others,
+    share_a_sample,
+    share_of_each,
+    split_groups,
+)
 from distill_worker.losses.pairs import Rows, mean_divergence_of_concatenations, mean_divergence_of_sums
 from distill_worker.losses.shapes import at_least_float32, check_logits, check_temperature
-
-Comparison = Literal["difference", "addition", "interpolation", "concatenation"]
-"""How two vectors a and b become one: a - b; (a + b) / 2; share * a + (1 - share) * b; both, one behind the other."""
 
 
 def ckd_loss(
@@ -88,7 +91,7 @@ def centroid_ckd_loss(
         ValueError: a wrong shape, or an argument outside its domain.
     """
     check_logits(student_logits, teacher_logits, at_least=2)
-    group_a, group_b = _split(groups)
+    group_a, group_b = split_groups(groups)
     sides = [at_least_float32(logits) for logits in (student_logits, teacher_logits.detach())]
     first, second = ([logits[group].mean(dim=1) for logits in sides] for group in (group_a, group_b))
     permitted = ~share_a_sample(group_a, group_b)
@@ -129,20 +132,12 @@ def cross_ckd_loss(
     Raises:
         ValueError: a wrong shape, or an argument outside its domain.
     """
-    check_logits(student_logits, teacher_logits)
-    check_logits(other_student_logits, other_teacher_logits)
-    if student_logits.shape[1] != other_student_logits.shape[1]:
-        raise ValueError(
-            f"other_student_logits: expected {student_logits.shape[1]} classes, got {other_student_logits.shape[1]}"
-        )
-    pairs = (len(student_logits), len(other_student_logits))
-    if same_sample is None:
-        same_sample = torch.zeros(pairs, dtype=torch.bool, device=student_logits.device)
-    if same_sample.shape != pairs or same_sample.dtype != torch.bool:
-        raise ValueError(f"same_sample: expected bool {list(pairs)}, got {same_sample.dtype} {list(same_sample.shape)}")
+    permitted = pairs_with_others(
+        student_logits, teacher_logits, other_student_logits, other_teacher_logits, same_sample
+    )
     first = (student_logits, teacher_logits.detach())
     second = (other_student_logits, other_teacher_logits.detach())
-    return _all_with_all(first, second, ~same_sample, temperature, comparison, share)
+    return _all_with_all(first, second, permitted, temperature, comparison, share)
 
 
 def drawn_ckd_loss(
@@ -175,48 +170,19 @@ def drawn_ckd_loss(
     """
     check_logits(student_logits, teacher_logits, at_least=2)
     check_temperature(temperature)
-    parts = _split(groups)
-    if isinstance(share, Tensor):
-        if share.shape != (len(groups),):
-            raise ValueError(f"share: expected one number, or one for each of {len(groups)}, got {list(share.shape)}")
-        share = share[:, None]
-    _check_comparison(comparison, share)
+    parts = split_groups(groups)
+    weight_a, weight_b = comparison_weights(comparison, share_of_each(share, groups))
 
     def log_probabilities(logits: Tensor) -> Tensor:
         mean_a, mean_b = (at_least_float32(logits)[part].mean(dim=1) for part in parts)
-        match comparison:
-            case "difference":
-                compared = mean_a - mean_b
-            case "addition":
-                compared = (mean_a + mean_b) / 2
-            case "interpolation":
-                compared = share * mean_a + (1 - share) * mean_b
-            case "concatenation":
-                compared = torch.cat([mean - mean.mean(dim=1, keepdim=True) for mean in (mean_a, mean_b)], dim=1)
+        if comparison == "concatenation":
+            compared = torch.cat([mean - mean.mean(dim=1, keepdim=True) for mean in (mean_a, mean_b)], dim=1)
+        else:
+            compared = weight_a * mean_a + weight_b * mean_b
         return log_softmax(compared / temperature, dim=1)
 
     log_p, log_q = log_probabilities(teacher_logits.detach()), log_probabilities(student_logits)
     return temperature**2 * kl_div(log_q, log_p, reduction="batchmean", log_target=True)
-
-
-def draw_groups(batch: int, k: int, comparisons: int, generator: torch.Generator) -> Tensor:
-    """`comparisons` groups of `k` distinct indices below `batch`, each ordered choice equally likely.
-
-    They are int64 `[comparisons, k]`, on the generator's device.
-
-    Raises:
-        ValueError: k is below 2 or above the batch, or there is nothing to draw.
-    """
-    if not 2 <= k <= batch:
-        raise ValueError(f"k: expected 2 to {batch} (the batch), got {k}")
-    if comparisons < 1:
-        raise ValueError(f"comparisons: expected at least 1, got {comparisons}")
-    return torch.rand(comparisons, batch, generator=generator, device=generator.device).topk(k, dim=1).indices
-
-
-def share_a_sample(group_a: Tensor, group_b: Tensor) -> Tensor:
-    """Whether group i of A, int64 `[a, size of A]`, and group j of B have an index in common; bool `[a, b]`."""
-    return (group_a[:, None, :, None] == group_b[None, :, None, :]).flatten(2).any(dim=2)
 
 
 def _all_with_all(
@@ -228,13 +194,7 @@ def _all_with_all(
     share: float | Tensor,
 ) -> Tensor:
     check_temperature(temperature)
-    _check_comparison(comparison, share)
-    weight_a, weight_b = {
-        "difference": (1.0, -1.0),
-        "addition": (0.5, 0.5),
-        "interpolation": (share, 1 - share),
-        "concatenation": (1.0, 1.0),
-    }[comparison]
+    weight_a, weight_b = comparison_weights(comparison, share)
     with torch.autocast(permitted.device.type, enabled=False):
         dtype = torch.promote_types(torch.promote_types(first[0].dtype, first[1].dtype), torch.float32)
         rows_a, rows_b = (
@@ -243,17 +203,3 @@ def _all_with_all(
         )
         mean = mean_divergence_of_concatenations if comparison == "concatenation" else mean_divergence_of_sums
         return temperature**2 * mean(rows_a, rows_b, permitted)
-
-
-def _split(groups: Tensor) -> tuple[Tensor, Tensor]:
-    if groups.ndim != 2 or len(groups) < 1 or groups.shape[1] < 2 or groups.dtype != torch.int64:
-        raise ValueError(f"groups: expected int64 [comparisons >= 1, k >= 2], got {groups.dtype} {list(groups.shape)}")
-    group_a_size = (groups.shape[1] + 1) // 2
-    return groups[:, :group_a_size], groups[:, group_a_size:]
-
-
-def _check_comparison(comparison: str, share: float | Tensor) -> None:
-    if comparison not in get_args(Comparison):
-        raise ValueError(f"comparison: expected one of {', '.join(get_args(Comparison))}, got {comparison!r}")
-    if not isinstance(share, Tensor) and not 0 <= share <= 1:
-        raise ValueError(f"share: expected a number from 0 to 1, got {share}")

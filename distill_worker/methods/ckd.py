@@ -17,8 +17,13 @@ class CKD(OnRepresentation):
     paper: ClassVar = "Wilf et al. 2023, arXiv 2311.02253"
     weight_name: ClassVar = "beta"
     temperature: float = Field(default=4.0, gt=0)
+    """For `kl`; squared error has none."""
     beta: float = Field(default=1.0, ge=0)
     """The weight of the comparisons."""
+    divergence: Literal["kl", "mse"] = "kl"
+    """How far compared student logits are from the teacher's. `kl`: the divergence of their softmaxes, as in the paper.
+    `mse`: their squared error, centred over the classes and divided by the variance of the teacher's outputs, as in the
+    second release of the authors' code but for the scale."""
     k: int = Field(default=2, ge=2)
     """Samples a comparison: ceil(k / 2) in group A, the rest in group B."""
     pairing: Literal["all", "drawn", "memory", "anchors"] = "all"
@@ -33,7 +38,17 @@ class CKD(OnRepresentation):
     """For `memory` and `anchors`: how many past or bought outputs a batch is compared with."""
     label_term: Literal["cross_entropy", "comparative"] = "cross_entropy"
     """`comparative`: the classification term is the same comparison with one-hot labels in the teacher's place, as in
-    the authors' code; the paper's text has cross-entropy."""
+    the authors' code; the paper's text has cross-entropy. With `mse` it is divided by the same variance."""
+
+    @model_validator(mode="after")
+    def _squared_error_compares(self) -> "CKD":
+        if self.divergence == "mse" and (self.comparison == "concatenation" or self.pairing == "anchors"):
+            raise ValueError(
+                "divergence 'mse': expected a comparison other than 'concatenation' and a pairing other than "
+                f"'anchors', got {self.comparison!r} and {self.pairing!r}: by squared error these compare nothing and "
+                "are logit regression; use the method mse"
+            )
+        return self
 
     @model_validator(mode="after")
     def _labels_have_logits(self) -> "CKD":

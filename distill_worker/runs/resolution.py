@@ -57,15 +57,21 @@ def resolved(config: RunConfig, *, fresh: bool = False) -> RunConfig:
 
 
 def resolved_alike(configs: Sequence[RunConfig], *, fresh: bool = False) -> list[RunConfig]:
-    """Several runs that are compared: those that did not begin take what the first that began has.
+    """Several runs that are compared: those that did not begin take what the first that began with their settings has.
 
     Args:
         configs: the runs.
         fresh: as in `resolved`.
     """
     began = [_began_with(config, fresh=fresh) for config in configs]
-    first = next((settings for settings in began if settings), {})
-    return [_resolved(config, settings or first) for config, settings in zip(configs, began, strict=True)]
+    first: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for config, settings in zip(configs, began, strict=True):
+        if settings:
+            first.setdefault(_stated(config), settings)
+    return [
+        _resolved(config, settings or first.get(_stated(config), {}))
+        for config, settings in zip(configs, began, strict=True)
+    ]
 
 
 def resolved_like(config: RunConfig, other: RunConfig) -> RunConfig:
@@ -84,6 +90,11 @@ def note_of(training: Training) -> str:
     slow = training.precision == BFLOAT16 and not has_bfloat16(device)
     remark = "; this device has no instructions for bfloat16: float32 is faster on it" if slow else ""
     return f"the student trains in {training.precision}, {training.memory_format}, on {device}{compiled}{remark}"
+
+
+def _stated(config: RunConfig) -> tuple[str, str]:
+    """The precision and the memory format of a run's configuration, either of which may be `auto`."""
+    return config.training.precision, config.training.memory_format
 
 
 def _resolved(config: RunConfig, began_with: Mapping[str, Any]) -> RunConfig:

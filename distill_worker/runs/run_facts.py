@@ -35,7 +35,8 @@ def identity_of(config: RunConfig, samples: Samples, facts: dict[str, Any], *, r
         ConfigError: the code of the network cannot be read, or the network cannot be built.
     """
     identity = config.identity | {"samples": samples.digest(), **facts}
-    identity = identity.with_later_facts(_data_facts(config, samples) | _code_facts(config, samples.dataset))
+    code_facts = _code_facts(config, samples.dataset) | _member_facts(config, samples.dataset)
+    identity = identity.with_later_facts(_data_facts(config, samples) | code_facts)
     if ranks == 1:  # as in every run of an earlier version
         return identity.with_later_facts({"ranks": 1, "batch_norm": "synchronised"})
     return identity | {"ranks": ranks, "batch_norm": config.training.batch_norm}
@@ -59,12 +60,12 @@ def first_student(config: RunConfig, dataset: Dataset) -> nn.Module:
 
 def target_facts(targets: Mapping[str, Tensor]) -> dict[str, Any]:
     """The outputs that the student learns from, as they are read: completed, and in the order of the data's classes."""
-    return {"targets": _digest(*(targets[kind] for kind in sorted(targets)))} if targets else {}
+    return {"targets": digest(*(targets[kind] for kind in sorted(targets)))} if targets else {}
 
 
 def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
     """What the result depends on beside the chosen samples, which have a digest of their own."""
-    dataset, view, pool = samples.dataset, preprocessing(samples.dataset, config), samples.pool(config.track)
+    dataset, view, pool = samples.dataset, preprocessing(samples.dataset, config), samples.pool(config)
     facts: dict[str, Any] = {
         "class_names": list(dataset.class_names),
         "preprocessing": {
@@ -73,13 +74,15 @@ def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
             "crop_padding": view.crop_padding,
             "horizontal_flip": view.horizontal_flip,
         },
-        "test_images": _digest(dataset.test.images),
-        "test_labels": _digest(dataset.test.labels),
+        "test_images": digest(dataset.test.images),
+        "test_labels": digest(dataset.test.labels),
     }
     if pool is not None:
-        facts["pool"] = _digest(pool.images, *([] if pool.labels is None else [pool.labels]))
+        facts["pool"] = digest(pool.images, *([] if pool.labels is None else [pool.labels]))
+    if config.self_training is not None:
+        facts["pool"] = digest(dataset.train.images, torch.tensor(samples.unbought))
     if samples.validation:
-        facts["validation"] = _digest(dataset.train.images[samples.validation], samples.labels[samples.validation])
+        facts["validation"] = digest(dataset.train.images[samples.validation], samples.labels[samples.validation])
     return facts
 
 
@@ -93,7 +96,16 @@ def _code_facts(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         raise ConfigError(f"student.{error}") from error
     with draws_from(config.training.seed):
         state = first_student(config, dataset).state_dict()
-    return {"network_source": source, "first_weights": _digest(*(_bytes(state[key]) for key in sorted(state)))}
+    return {"network_source": source, "first_weights": digest(*(_bytes(state[key]) for key in sorted(state)))}
+
+
+def _member_facts(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """The code of the networks that help to train the student, if they are others than the student."""
+    settings = config.self_training
+    if settings is None or settings.network is None:
+        return {}
+    member = config.model_copy(update={"student": settings.student(config.student)})
+    return {f"member_{name}": value for name, value in _code_facts(member, dataset).items()}
 
 
 def _bytes(values: Tensor) -> Tensor:
@@ -101,10 +113,10 @@ def _bytes(values: Tensor) -> Tensor:
     return values.contiguous().flatten().view(torch.uint8)
 
 
-def _digest(*tensors: Tensor) -> str:
+def digest(*tensors: Tensor) -> str:
     """A hash of the values, 16 hexadecimal digits."""
-    digest = sha256()
+    hashed = sha256()
     for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)}:".encode())
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()[:16]
+        hashed.update(f"{tuple(tensor.shape)}:".encode())
+        hashed.update(tensor.contiguous().numpy().data)
+    return hashed.hexdigest()[:16]

@@ -74,7 +74,7 @@ def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple
             num_classes=classes,
             steps=most_steps(config.training, len(data)),
             student_shapes={LOGITS: (classes,)} | {FEATURES + layer: shape for layer, shape in shapes.items()},
-            targets={kind: outputs.cpu() for kind, outputs in data.targets.items()},
+            targets={kind: outputs.cpu() for kind, outputs in data.outputs.items()},
         )
         return network, Objective(config.methods, setting)
 

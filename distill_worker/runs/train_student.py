@@ -15,8 +15,10 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import identity_of, target_facts
 from distill_worker.runs.sampling.samples import Samples, preprocessing
+from distill_worker.runs.self_training.members import after, steps_of_members
+from distill_worker.runs.self_training.stage import check_self_training, facts_of, self_trained
 from distill_worker.runs.student import fitted
-from distill_worker.runs.tuning.stage import check_tuning, choose, longest_training, steps_of_trials
+from distill_worker.runs.tuning.stage import check_tuning, choose, steps_of_trials, with_most_steps
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps
 from distill_worker.training.network_errors import training_errors
@@ -56,7 +58,8 @@ def train_student(
         ranks: the processes that train the student together; each must have the same run.
 
     Raises:
-        ConfigError: a method cannot learn from the bought outputs, this machine lacks the device, or the ranks differ.
+        ConfigError: a method cannot learn from the bought outputs, this machine lacks the device, or the ranks differ;
+            or the run cannot train itself, though it is to.
         RankLost: another rank ended.
         WorkerError: see `to_teacher_logits`; RunError: see `RunDirectory`.
     """
@@ -67,6 +70,7 @@ def train_student(
     teacher = to_teacher_logits(
         targets, classes, label_smoothing=config.teacher.label_smoothing, class_order=class_order
     )
+    check_self_training(config, samples, ranks=ranks.size)
     if teacher.output is not None and (reason := why_not_with(config.methods, teacher.output)) is not None:
         raise ConfigError(f"method: {reason}")
     device = device_of(training.device)
@@ -85,17 +89,13 @@ def train_student(
         started = time.perf_counter()
         data = training_set(config, samples, teacher.targets, device)
         chosen, tuning = _tuned(config, samples, data, progress, note)
-        training, steps_before = (
-            chosen.training,
-            total_steps(config, len(data)) - most_steps(chosen.training, len(data)),
+        training = chosen.training
+        progress = after(total_steps(config, len(data)) - _steps_after_tuning(chosen, len(data)), progress)
+        data = self_trained(
+            chosen, samples, data, identity, lambda of: card_of(of, samples.dataset, teacher_id, teacher), progress
         )
         network, best = fitted(
-            chosen,
-            samples.dataset,
-            data,
-            directory,
-            lambda step, loss: progress(steps_before + step, loss),
-            ranks=ranks,
+            chosen, samples.dataset, data, directory, after(steps_of_members(chosen), progress), ranks=ranks
         )
 
         def finish() -> dict[str, Any]:
@@ -124,6 +124,7 @@ def train_student(
                 "precision": training.precision,
                 "memory_format": training.memory_format,
                 "compile": training.compile,
+                **facts_of(chosen, samples),
                 **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
                 **tuning,
             }
@@ -134,8 +135,12 @@ def train_student(
 
 
 def total_steps(config: RunConfig, samples: int) -> int:
-    """The most steps that a run on so many samples takes: those of its trials and of its student."""
-    return steps_of_trials(config) + most_steps(longest_training(config), samples)
+    """The most steps that a run on so many samples takes: of its trials, the members of its ensembles, its student."""
+    return steps_of_trials(config) + _steps_after_tuning(with_most_steps(config), samples)
+
+
+def _steps_after_tuning(config: RunConfig, samples: int) -> int:
+    return steps_of_members(config) + most_steps(config.training, samples)
 
 
 def _tuned(
@@ -180,7 +185,7 @@ def training_set(
 ) -> TrainingSet:
     """The samples and the teacher's outputs, by kind, on the device that trains."""
     chosen, held_out = torch.tensor(samples.chosen), torch.tensor(samples.validation, dtype=torch.int64)
-    train_split, pool = samples.dataset.train, samples.pool(config.track)
+    train_split, pool = samples.dataset.train, samples.pool(config)
     return TrainingSet(
         images=samples.images.to(device),
         label_probabilities=samples.label_probabilities.to(device),

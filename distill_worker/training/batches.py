@@ -16,11 +16,11 @@ from distill_worker.methods.terms import Batch, Objective
 from distill_worker.training.precision import StudentPass
 from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.ranks.rows import check_rows, own_rows, whole_parts, whole_rows
-from distill_worker.training.training_set import BatchOrder, TrainingSet
+from distill_worker.training.training_set import BatchOrder, Rows, TrainingSet
 
 
 class Batches:
-    """The batches of one run. Queried samples and pool samples go through the student in one forward pass.
+    """The batches of one run. Queried, unbought and pool samples go through the student in one forward pass.
 
     Every rank draws the whole batch, passes its own rows through the student, and gets the outputs of all.
     """
@@ -29,18 +29,22 @@ class Batches:
         self._ranks = ranks
         self.generator = torch.Generator(data.images.device).manual_seed(seed)
         self._data = data
-        self._order = BatchOrder(len(data), batch_size, self.generator)
-        self._pool_order = None if data.pool is None else BatchOrder(len(data.pool.images), batch_size, self.generator)
-        for samples in (len(data), *([] if data.pool is None else [len(data.pool.images)])):
-            check_rows(ranks, min(batch_size, samples))
+        queried, unbought = data.parts(batch_size)
+        self._order = BatchOrder(len(data), queried, self.generator)
+        self._unbought_order = None
+        if data.unbought is not None:
+            self._unbought_order = BatchOrder(len(data.unbought), unbought, self.generator)
+        check_rows(ranks, queried + unbought)
+        self._pool_order = None
+        if data.pool is not None:
+            self._pool_order = BatchOrder(len(data.pool.images), batch_size, self.generator)
+            check_rows(ranks, min(batch_size, len(data.pool.images)))
 
     def next(self, student: StudentPass, objective: Objective, step: int) -> Batch:
         """Draw a batch and compute the student's outputs on it."""
-        data, chosen = self._data, self._order.next_batch()
-        images = data.preprocessing.augmented(data.images[chosen], self.generator)
-        targets = {kind: outputs[chosen] for kind, outputs in data.targets.items()}
-        probabilities = data.label_probabilities[chosen]
-        labels = None if data.labels is None else data.labels[chosen]
+        data, rows = self._data, self._next_rows()
+        images = data.preprocessing.augmented(rows.images, self.generator)
+        targets, probabilities, labels = rows.targets, rows.label_probabilities, rows.labels
         mixture = objective.mixture(images, self.generator)
         if mixture is not None:
             images, probabilities, labels = mixture.images(images), mixture.probabilities(probabilities), None
@@ -51,17 +55,17 @@ class Batches:
         logits, features = student(torch.cat(own))
         _check_classes(logits, probabilities)
         parts = whole_parts(self._ranks, logits, [len(part) for part in inputs])
-        queried = len(own[0])
+        own_size = len(own[0])
         return Batch(
             student={LOGITS: parts[0]}
             | {
-                FEATURES + layer: whole_rows(self._ranks, values[:queried], len(chosen))
+                FEATURES + layer: whole_rows(self._ranks, values[:own_size], len(images))
                 for layer, values in features.items()
             },
             teacher=targets,
             label_probabilities=probabilities,
             labels=labels,
-            samples=chosen,
+            samples=rows.samples,
             generator=self.generator,
             step=step,
             labelled=(parts[1], pool_labels) if pool_labels is not None else None,
@@ -70,8 +74,12 @@ class Batches:
 
     def state(self) -> dict[str, Any]:
         """The state to store in a checkpoint."""
-        pool = None if self._pool_order is None else self._pool_order.state()
-        return {"generator": self.generator.get_state(), "order": self._order.state(), "pool_order": pool}
+        return {
+            "generator": self.generator.get_state(),
+            "order": self._order.state(),
+            "pool_order": None if self._pool_order is None else self._pool_order.state(),
+            **({} if self._unbought_order is None else {"unbought_order": self._unbought_order.state()}),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Restore the state from a checkpoint.
@@ -89,6 +97,12 @@ class Batches:
         self._order.restore(state["order"])
         if self._pool_order is not None:
             self._pool_order.restore(state["pool_order"])
+        if self._unbought_order is not None:
+            self._unbought_order.restore(state["unbought_order"])
+
+    def _next_rows(self) -> Rows:
+        queried = self._order.next_batch()
+        return self._data.rows(queried, None if self._unbought_order is None else self._unbought_order.next_batch())
 
     def _add_pool(self, inputs: list[Tensor]) -> Tensor | None:
         """Append a batch of the pool to `inputs`: once if it has labels, which are returned, else in two views."""

@@ -77,14 +77,15 @@ def _sum(
 ) -> Tensor:
     """The sum over batches of a value of the logits of these rows."""
     network.eval()
-    size = _batch_size(images)
+    size = images_a_pass(images)
     with draws_from(_SEED), torch.inference_mode():
         batches = [slice(start, start + size) for start in range(0, len(images), size)]
         values = [value(logits_of(network(normalise(images[rows], mean, std, size=resize))), rows) for rows in batches]
         return torch.stack(values).sum()
 
 
-def _batch_size(images: Tensor) -> int:
+def images_a_pass(images: Tensor) -> int:
+    """How many of these images are evaluated at once, on their device."""
     if not images.is_cuda:
         return _BATCH_SIZE
     return max(_BATCH_SIZE, _PIXELS_ON_A_GPU // images.shape[2:].numel())

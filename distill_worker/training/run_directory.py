@@ -5,6 +5,8 @@
     checkpoint.pt         the last checkpoint, until the run is finished
     student.safetensors   the trained student, with its description in the metadata
     result.json           written last: a run with a result is finished
+    tuning/               the scores that settings are chosen by: see `runs.tuning`
+    self-training/        the run directories of an ensemble's members, and their outputs: see `runs.self_training`
     before-1/ ...         earlier runs that were moved aside
 
 Invariant: a directory with a checkpoint or a result belongs to one run; a run with another identity is rejected.
@@ -32,9 +34,13 @@ from distill_worker.training.earlier_run import UNFINISHED, end_interrupted_move
 from shared.atomic_file import partial_path, write_atomically
 
 _ELSEWHERE: Final = "choose another output.directory (of a comparison: compare.directory)"
-_PROGRESS: Final = ("result.json", "checkpoint.pt")
-"""The files that make a directory a run's own."""
-_FILES: Final = ("result.json", "student.safetensors", "checkpoint.pt", "metrics.jsonl", "run.json")
+STUDENT: Final = "student.safetensors"
+SELF_TRAINING: Final = "self-training"
+TUNING: Final = "tuning"
+_OWN: Final = ("result.json", "checkpoint.pt")
+_PROGRESS: Final = (*_OWN, *(f"{SELF_TRAINING}/*/*/{name}" for name in _OWN), f"{TUNING}/*.json")
+"""The files that make a directory a run's own: of the run, of a member of an ensemble, or of its tuning."""
+_FILES: Final = ("result.json", STUDENT, "checkpoint.pt", SELF_TRAINING, TUNING, "metrics.jsonl", "run.json")
 """The files of a run. run.json is the last to be moved: the remaining ones belong to a named run until none remains."""
 _PARTIAL_FILES: Final = (*(partial_path(Path(name)).name for name in _FILES), ".checkpoint.part")
 """What a killed process may leave; earlier versions left the last."""
@@ -99,8 +105,8 @@ class RunDirectory:
                 pass
 
     def has_progress(self) -> bool:
-        """Whether a run has saved a checkpoint here, or finished."""
-        return any((self.path / name).exists() for name in _PROGRESS)
+        """Whether a run, or a member of its ensemble, has saved a checkpoint or scores here, or finished."""
+        return any(True for pattern in _PROGRESS for _ in self.path.glob(pattern))
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None."""
@@ -120,7 +126,7 @@ class RunDirectory:
     def finish(self, weights: bytes, result: Mapping[str, Any]) -> None:
         """Write the student and the result, and delete the checkpoint."""
         with self._translated_errors():
-            write_atomically(self.path / "student.safetensors", weights)
+            write_atomically(self.path / STUDENT, weights)
             write_atomically(self.path / "result.json", _json(result))
             (self.path / "checkpoint.pt").unlink(missing_ok=True)
 
@@ -191,7 +197,7 @@ class RunDirectory:
 
     def _vacate(self, note: Note) -> None:
         """Move away what an earlier run made; forget a run that made nothing."""
-        if self.has_progress() or (self.path / "student.safetensors").exists():
+        if self.has_progress() or (self.path / STUDENT).exists():
             note(_moved(move_aside(self.path, _FILES)))
             return
         for name in ("metrics.jsonl", "run.json"):

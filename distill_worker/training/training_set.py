@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distill_worker.data.preprocessing import Preprocessing
+from distill_worker.methods.base import LOGITS
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,36 @@ class Pool:
     def to(self, device: torch.device) -> "Pool":
         """A copy on another device."""
         return Pool(self.images.to(device), None if self.labels is None else self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class Unbought:
+    """Samples without bought outputs, which have those of an ensemble of students in their place."""
+
+    images: Tensor
+    """uint8 `[images, channels, height, width]`. The samples are among them, so no image is copied."""
+    positions: Tensor
+    """int64 `[samples]`: the place of each sample's image."""
+    log_probabilities: Tensor
+    """float32 `[samples, classes]`: the ensemble's outputs."""
+    bought_share: float
+    """The share of bought samples in a batch."""
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The samples of a batch, as they are stored."""
+
+    samples: Tensor
+    """int64 `[batch]`: positions in the training set, where the unbought samples follow the bought ones."""
+    images: Tensor
+    targets: Mapping[str, Tensor]
+    label_probabilities: Tensor
+    labels: Tensor | None
+    """None where an image is a mixture, or has an ensemble's probabilities in place of a label."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +74,14 @@ class TrainingSet:
     pool: Pool | None = None
     validation: tuple[Tensor, Tensor] | None = None
     """uint8 images and int64 labels of the validation samples."""
+    unbought: Unbought | None = None
+    """Samples that every batch holds besides the queried ones."""
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def rows(self, rows: Tensor) -> "TrainingSet":
-        """These queried samples alone, int64 `[samples]`, with the same pool and validation samples."""
+    def only(self, rows: Tensor) -> "TrainingSet":
+        """The queried samples in these rows, int64 `[samples]`, and everything else."""
         return replace(
             self,
             images=self.images[rows],
@@ -56,6 +89,41 @@ class TrainingSet:
             labels=None if self.labels is None else self.labels[rows],
             targets={kind: outputs[rows] for kind, outputs in self.targets.items()},
         )
+
+    @property
+    def outputs(self) -> Mapping[str, Tensor]:
+        """The outputs of all samples, float32 `[samples, ...]` by kind: the teacher's, then the ensemble's."""
+        if self.unbought is None:
+            return self.targets
+        return _joined(self.targets, self.unbought.log_probabilities)
+
+    def parts(self, batch_size: int) -> tuple[int, int]:
+        """How many queried and how many unbought samples a batch holds."""
+        if self.unbought is None:
+            return min(batch_size, len(self)), 0
+        queried = min(max(1, round(self.unbought.bought_share * batch_size)), batch_size - 1, len(self))
+        return queried, min(batch_size - queried, len(self.unbought))
+
+    def rows(self, queried: Tensor, unbought: Tensor | None = None) -> Rows:
+        """The queried and the unbought samples at these positions, each among its own kind."""
+        images, probabilities = self.images[queried], self.label_probabilities[queried]
+        targets = {kind: outputs[queried] for kind, outputs in self.targets.items()}
+        labels = None if self.labels is None else self.labels[queried]
+        if unbought is None or self.unbought is None:
+            return Rows(queried, images, targets, probabilities, labels)
+        outputs = self.unbought.log_probabilities[unbought]
+        return Rows(
+            samples=torch.cat([queried, len(self) + unbought]),
+            images=torch.cat([images, self.unbought.images[self.unbought.positions[unbought]]]),
+            targets=_joined(targets, outputs),
+            label_probabilities=torch.cat([probabilities, outputs.exp()]),
+            labels=None,
+        )
+
+
+def _joined(targets: Mapping[str, Tensor], log_probabilities: Tensor) -> dict[str, Tensor]:
+    """The teacher's distributions, if there are any, with further rows. A method on features has no unbought rows."""
+    return {kind: torch.cat([outputs, log_probabilities]) for kind, outputs in targets.items() if kind == LOGITS}
 
 
 class BatchOrder:

@@ -23,6 +23,8 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
     assert second["calls_paid"] == 0
     assert second["cache_hits"] == 50
     assert second["quota"] == first["quota"]
+    for result in (*first["results"], *second["results"]):
+        assert result.pop("seconds") > 0
     assert second["results"] == first["results"], "training repeats bit for bit"
     students = list((tmp_path / "digits" / "students").iterdir())
     for student in students:

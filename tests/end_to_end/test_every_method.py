@@ -46,6 +46,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ckd, interpolation": {"method": {"name": "ckd", "comparison": "interpolation"}},
     "ckd, interpolation, drawn": {"method": {"name": "ckd", "comparison": "interpolation", "pairing": "drawn"}},
     "ckd, concatenation": {"method": {"name": "ckd", "comparison": "concatenation"}},
+    "ckd, squared error": {"method": {"name": "ckd", "divergence": "mse"}},
+    "ckd, k = 3, memory, squared error": {"method": {"name": "ckd", "divergence": "mse", "k": 3, "pairing": "memory"}},
     "ckd, comparative labels": {"method": {"name": "ckd", "label_term": "comparative"}},
     "ckd on log-probabilities": {"method": {"name": "ckd", "on": "log_probabilities"}},
     "ckd on features": {"method": {"name": "ckd", "on": "features"}},

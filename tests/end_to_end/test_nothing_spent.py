@@ -261,6 +261,7 @@ class Network(nn.Linear):
 return Network(64, num_classes)
 """
 
+SELF_TRAINED = {"track": "unlabelled-pool", "self_training.rounds": 1}
 FAULTS: dict[str, list[Fault]] = {
     "device": [Fault("training.device: expected a CUDA device", CONFIG, {"training.device": "cuda"})],
     "precision": [
@@ -283,6 +284,14 @@ FAULTS: dict[str, list[Fault]] = {
             {"budget.strategy": "k-center", "budget.features": "absent.safetensors"},
         ),
         Fault("absent.npz: expected an .npz file", FILE, {"data.name": "npz", "data.path": "absent.npz"}),
+    ],
+    "self-training": [
+        Fault(
+            "self_training: expected samples that are neither bought nor for validation, got none",
+            CONFIG,
+            SELF_TRAINED | {"budget.n": 40},
+            _npz(),
+        )
     ],
     "methods": [
         Fault("method: lskd needs at least 3 classes, got 2", CONFIG, {"method.name": "lskd"}, _npz(classes=2)),
@@ -325,6 +334,11 @@ FAULTS: dict[str, list[Fault]] = {
     "run": [Fault("teacher_id: 't' in the directory", FILE, before=_finished(), commands=["run"])],
     "dry-pass": [
         Fault("student.network: a CIFAR resnet has depth", CONFIG, {"student.network": "resnet9"}),
+        Fault(
+            "self_training: a member of the ensemble: student.network: a CIFAR resnet has depth",
+            CONFIG,
+            SELF_TRAINED | {"self_training.network": "resnet9"},
+        ),
         Fault("'no_such_module' cannot be imported", CONFIG, {"student.network": "no_such_module:network"}),
         Fault("KeyError: 'mine'", CONFIG, before=_network("raise KeyError('mine')")),
         Fault(

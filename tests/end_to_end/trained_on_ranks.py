@@ -23,7 +23,7 @@ from distill_worker.methods.ckd import CKD
 from distill_worker.methods.crd import CRD
 from distill_worker.methods.mixup import Mixup
 from distill_worker.methods.pool import PseudoLabel
-from distill_worker.methods.single_sample import CE, KD
+from distill_worker.methods.single_sample import CE, KD, MSE
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.methods.white_box import FitNet
@@ -54,6 +54,10 @@ CASES: Final[Mapping[str, Case]] = {
     "ce": Case([CE()], UNEVEN),
     "kd": Case([KD()]),
     "ckd, all pairs": Case([CKD()], UNEVEN),
+    "mse": Case([MSE()], SHORT_UNEVEN),
+    "ckd by squared error": Case(
+        [CKD(divergence="mse", pairing="memory", others=20, label_term="comparative")], SHORT_UNEVEN
+    ),
     "ckd with anchors": Case([CKD(pairing="anchors", others=12)]),
     "ckd with a memory": Case([CKD(pairing="memory", others=20)], SHORT_UNEVEN),
     "crd on features": Case(

@@ -10,14 +10,16 @@ from rich.console import Console
 
 from distill_worker.cli.tables.rows import result_table
 from distill_worker.errors import counted
-from distill_worker.experiments.table import accuracy_rows, markdown, paired_rows
+from distill_worker.experiments.results.table import accuracy_rows, curve_rows, equivalent_rows, markdown, paired_rows
 
 
 def show_comparison(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
-    """Print the accuracies, the paired tests, and the calls; `facts` is what `run_comparison` returns."""
+    """Print accuracies, paired tests, equivalent calls and calls; `facts` is what `run_comparison` returns."""
     tables = [accuracy_rows(facts)]
     if facts["baseline"] is not None and facts["seeds"] > 1:
         tables.append(paired_rows(facts))
+    if facts["reference"] is not None:
+        tables += [curve_rows(facts), equivalent_rows(facts)]
     console = Console(highlight=False)
     teacher = facts["teacher"]
     about = f"{teacher['network']} ({teacher['accuracy']:.2%})" if "network" in teacher else teacher["id"] or "none"

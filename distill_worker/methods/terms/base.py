@@ -65,7 +65,7 @@ def make_term(method: Method, _setting: Setting) -> nn.Module | None:
 
 
 @singledispatch
-def make_label_term(_method: Method) -> nn.Module:
+def make_label_term(_method: Method, _setting: Setting) -> nn.Module:
     """The term of the labels, cross-entropy unless a method registers another one."""
     return CrossEntropy()
 

@@ -31,7 +31,7 @@ class Objective(nn.Module):
             (method for method in methods if isinstance(method, Mixing) and method.targets == "stored"), None
         )
         self._weights = {"label": methods[0].label_weight}
-        self.terms = nn.ModuleDict({"label": make_label_term(methods[0])})
+        self.terms = nn.ModuleDict({"label": make_label_term(methods[0], setting)})
         for method in methods:
             if (term := make_term(method, setting)) is not None:
                 name = method_name(method)

@@ -2,9 +2,18 @@
 
 from torch import Tensor, nn
 
-from distill_worker.losses import dist_loss, dkd_loss, kd_loss, lskd_loss, ttm_loss, wttm_loss
+from distill_worker.losses import (
+    dist_loss,
+    dkd_loss,
+    kd_loss,
+    logit_variance,
+    lskd_loss,
+    mse_loss,
+    ttm_loss,
+    wttm_loss,
+)
 from distill_worker.methods.base import LOGITS
-from distill_worker.methods.single_sample import CE, DIST, DKD, KD, LSKD, TTM, WTTM
+from distill_worker.methods.single_sample import CE, DIST, DKD, KD, LSKD, MSE, TTM, WTTM
 from distill_worker.methods.terms.base import Batch, LogitTerm, Setting, make_term
 
 
@@ -36,6 +45,18 @@ def _ttm(method: TTM, _setting: Setting) -> nn.Module:
 @make_term.register
 def _wttm(method: WTTM, _setting: Setting) -> nn.Module:
     return LogitTerm(wttm_loss, temperature=method.temperature)
+
+
+@make_term.register(MSE)
+class _Regression(nn.Module):
+    variance: Tensor
+
+    def __init__(self, _method: MSE, setting: Setting) -> None:
+        super().__init__()
+        self.register_buffer("variance", logit_variance(setting.targets[LOGITS]), persistent=False)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return mse_loss(batch.student[LOGITS], batch.teacher[LOGITS], variance=self.variance)
 
 
 @make_term.register(DKD)

@@ -25,6 +25,7 @@ from distill_worker.runs.preflight.teacher_checks import (
 from distill_worker.runs.resolution import device_of, kind_of_device
 from distill_worker.runs.rounds import check_teacher
 from distill_worker.runs.run_facts import identity_of
+from distill_worker.runs.self_training.stage import check_self_training
 from distill_worker.runs.student import check_methods
 from distill_worker.runs.train_student import teacher_facts
 from distill_worker.runs.tuning.stage import check_tuning
@@ -88,6 +89,11 @@ WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
         "samples",
         "The data set can be read and has `budget.n` distinct samples; the weights file in `budget.features` fits",
         lambda run: run.selected,
+    ),
+    Check(
+        "self-training",
+        "With `[self_training]`: some samples are neither bought nor for validation, and one process trains",
+        lambda run: check_self_training(run.config, run.samples, ranks=run.ranks),
     ),
     Check(
         "methods",

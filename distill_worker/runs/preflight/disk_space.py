@@ -28,6 +28,9 @@ def check_run_directory(lesson: Lesson) -> None:
     if training.checkpoint_every < most_steps(training, len(samples.images)):
         # Weights, momentum and the best weights so far; the earlier checkpoint stays until the next one is whole.
         copies = 2 * (3 if samples.validation else 2)
+    settings = lesson.run.training.self_training
+    if settings is not None:  # until the outputs of an ensemble are stored, its members are
+        copies += settings.members
     needed = copies * lesson.weights_bytes
     if (free := _free_bytes(folder)) < needed:
         raise RunError(f"{folder}: {_too_small(needed, free, 'for the student and its checkpoints')}")

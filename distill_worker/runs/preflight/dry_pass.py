@@ -8,6 +8,7 @@ Invariant: it writes nothing, and the run's result is the same with and without 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -15,20 +16,24 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.selection.features import outputs_of
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import device_of
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.members import configs_of_members
+from distill_worker.runs.self_training.stage import unbought_images
 from distill_worker.runs.student import initialised, placed
 from distill_worker.runs.train_student import card_of, training_set
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step
 from distill_worker.training.network_errors import translated_errors
 from distill_worker.training.teacher_logits import TeacherLogits
+from distill_worker.training.training_set import TrainingSet, Unbought
 from shared.networks.draws import draws_from, kept_draws
 from shared.networks.outputs import logits_of
 from shared.normalise import normalise
-from shared.output_kinds import LABEL, LOGITS, PROBABILITIES, TOP_K, OutputKind
+from shared.output_kinds import LABEL, LOG_PROBABILITIES, LOGITS, PROBABILITIES, TOP_K, OutputKind
 from shared.weights import network_of, weights_bytes
 
 _COMPARED: Final = 4
@@ -38,24 +43,45 @@ _TOLERANCE: Final = 1e-3
 
 
 def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int:
-    """Take the first step of a training, evaluate images, and throw the student away; the size of its weights file.
+    """Take the first step of a training, evaluate images, and throw the student away.
 
     Args:
-        config: the training; in rounds, that of one round.
+        config: the training; in rounds, that of one round. With self-training, a member of the ensemble is tried first.
         samples: of the training.
         teacher: made-up outputs for all of them.
+
+    Returns:
+        The size of its weights file; with self-training, of the largest one.
 
     Raises:
         ConfigError: the network cannot be trained on these data and outputs.
     """
-    device = device_of(config.training.device)
+    data = training_set(config, samples, teacher.targets, device_of(config.training.device))
+    if config.self_training is None:
+        return _tried(config, samples, data, teacher)
+    try:
+        size = _tried(configs_of_members(config, config.self_training, 1)[0], samples, data, teacher)
+    except ConfigError as error:
+        raise ConfigError(f"self_training: a member of the ensemble: {error}") from error
+    return max(size, _tried(config, samples, _with_unbought(data, samples, config.self_training), teacher))
+
+
+def _with_unbought(data: TrainingSet, samples: Samples, settings: SelfTraining) -> TrainingSet:
+    """The training set of a student that trains itself, with made-up outputs of the ensemble."""
+    images, positions = unbought_images(samples, data.images.device)
+    kind = OutputKind.parse(LOG_PROBABILITIES)
+    outputs = made_up(kind, data.label_probabilities.shape[1:], len(positions)).to(images.device)
+    return replace(data, unbought=Unbought(images, positions, outputs, settings.bought_share))
+
+
+def _tried(config: RunConfig, samples: Samples, data: TrainingSet, teacher: TeacherLogits) -> int:
     dataset = samples.dataset
     expected = (
         f"{config.student.network} to train on images of shape {list(dataset.image_shape)} in "
         f"{len(dataset.class_names)} classes"
     )
     with kept_draws(), translated_errors(expected):
-        return _pass(config, samples, teacher, device)
+        return _pass(config, samples, data, teacher)
 
 
 def made_up(kind: OutputKind, shape: Sequence[int], samples: int) -> Tensor:
@@ -73,9 +99,8 @@ def made_up(kind: OutputKind, shape: Sequence[int], samples: int) -> Tensor:
     return values.expand(samples, *shape)
 
 
-def _pass(config: RunConfig, samples: Samples, teacher: TeacherLogits, device: torch.device) -> int:
-    dataset = samples.dataset
-    data = training_set(config, samples, teacher.targets, device)
+def _pass(config: RunConfig, samples: Samples, data: TrainingSet, teacher: TeacherLogits) -> int:
+    dataset, device = samples.dataset, data.images.device
     network, objective = initialised(config, dataset, data)
     initial = {name: values.clone() for name, values in network.state_dict().items()}
     network, objective = placed(network, config.training, device), objective.to(device)

@@ -148,7 +148,11 @@ class Lesson:
 
     @cached_property
     def weights_bytes(self) -> int:
-        """The size of the student's weights file. Raises `ConfigError` if the student cannot be trained."""
+        """The size of the student's weights file, or of a larger one of an ensemble that helps to train it.
+
+        Raises:
+            ConfigError: a network cannot be trained.
+        """
         if self.like is not None:
             return self.like.weights_bytes
         return dry_pass(self.run.training, self.run.samples, self.teacher)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill_worker.config.run_config import RunConfig, Track
+from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.pictures import Picture
@@ -137,13 +137,25 @@ class Samples:
         digest.update(self.label_probabilities.numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def pool(self, track: Track) -> Pool | None:
-        """The images that the track adds to the queried samples: all candidates that are not for validation."""
-        if track == "queried":
+    def pool(self, config: RunConfig) -> Pool | None:
+        """The images that a track adds to the queried samples, if a method or the labels take them from a pool.
+
+        They are all candidates that are not for validation.
+        """
+        if config.track == "queried" or config.self_training is not None:
             return None
-        held_out = set(self.validation)
-        positions = torch.tensor([position for position in self.candidates if position not in held_out])
-        return Pool(self.dataset.train.images[positions], self.labels[positions] if track == "labelled-pool" else None)
+        positions = torch.tensor(self._candidates_without(self.validation))
+        labels = self.labels[positions] if config.track == "labelled-pool" else None
+        return Pool(self.dataset.train.images[positions], labels)
+
+    @property
+    def unbought(self) -> list[int]:
+        """Positions, ascending, of the candidates that are neither bought nor for validation."""
+        return self._candidates_without(self.chosen, self.validation)
+
+    def _candidates_without(self, *parts: Sequence[int]) -> list[int]:
+        taken = set[int]().union(*parts)
+        return [position for position in self.candidates if position not in taken]
 
 
 def dataset_of(config: RunConfig) -> Dataset:

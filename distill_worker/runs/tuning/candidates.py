@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.tuning_section import Tuning
+from distill_worker.config.stages.tuning import Tuning
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ learning rate ends with the steps of a trial.
 
 from typing import NamedTuple
 
-from distill_worker.config.tuning_section import Tuning
+from distill_worker.config.stages.tuning import Tuning
 
 
 class Rung(NamedTuple):

@@ -7,15 +7,21 @@ Invariant: the trials of a run come in one order, so a checkpoint is that of the
 of scores is there before the first checkpoint: it makes the run directory this run's own.
 """
 
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+from distill_worker.errors import RunError
 from distill_worker.runs.tuning.candidates import Candidate
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.run_directory import TUNING, RunDirectory
+from shared.atomic_file import write_atomically
 
-_SCORES = "scores.json"
-_TRIAL = "trial"
+_TRIAL: Final = "trial"
 
 
 @dataclass(frozen=True)
@@ -33,18 +39,22 @@ class Trial:
 
 
 class Scores:
-    """The scores of a run."""
+    """The scores of a run. Every failure of the disk is a `RunError`."""
 
-    def __init__(self, run_directory: RunDirectory) -> None:
-        self._directory = run_directory.folder("tuning")
-        stored = self._directory.read_json(_SCORES)
-        self._scores: list[dict[str, Any]] = [] if stored is None else stored.get("scores", [])
-        if stored is None:
+    def __init__(self, run_directory: Path) -> None:
+        self._folder = run_directory / TUNING
+        self._file = self._folder / "scores.json"
+        self._scores: list[dict[str, Any]] = []
+        if self._file.exists():
+            self._scores = self._read()
+        else:
             self._write()
 
     def trial_directory(self) -> RunDirectory:
-        """The directory of the trial under way. Raises `RunError`."""
-        return self._directory.folder(_TRIAL)
+        """The directory of the trial under way."""
+        with self._translated_errors():
+            (self._folder / _TRIAL).mkdir(exist_ok=True)
+        return RunDirectory(self._folder / _TRIAL)
 
     def of(self, trial: Trial) -> float | None:
         """The score of a trial, infinite if its training diverged; None if the trial is not done."""
@@ -55,8 +65,9 @@ class Scores:
         return None
 
     def add(self, trial: Trial, divergence: float) -> None:
-        """Store the score of the trial under way. Raises `RunError`."""
-        self._directory.remove_folder(_TRIAL)  # before the next trial, which would resume from its checkpoint
+        """Store the score of the trial under way."""
+        with self._translated_errors(), suppress(FileNotFoundError):
+            shutil.rmtree(self._folder / _TRIAL)  # before the next trial, which would resume from its checkpoint
         self._scores.append({**trial.facts(), "divergence": divergence if isfinite(divergence) else None})
         self._write()
 
@@ -64,5 +75,27 @@ class Scores:
         """All of them, in the order in which they were done; JSON-able."""
         return list(self._scores)
 
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            scores: list[dict[str, Any]] = json.loads(self._file.read_text(encoding="utf-8"))["scores"]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise RunError(
+                f"{self._file}: cannot be read ({error}); restore it, or start again with --fresh"
+            ) from error
+        return scores
+
     def _write(self) -> None:
-        self._directory.write_json(_SCORES, {"scores": self._scores})
+        content = json.dumps({"scores": self._scores}, indent=1) + "\n"
+        with self._translated_errors():
+            self._folder.mkdir(exist_ok=True)
+            write_atomically(self._file, content.encode())
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"{self._folder}: cannot write to it ({error.strerror or error}); free some space, then the same "
+                "command goes on with the trial that it had begun"
+            ) from error

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.training_section import Training
-from distill_worker.config.tuning_section import Tuning
+from distill_worker.config.stages.tuning import Tuning
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError, TrainingDiverged
 from distill_worker.methods.base import LOGITS
@@ -26,7 +25,6 @@ from distill_worker.runs.tuning.scores import Scores, Trial
 from distill_worker.training.evaluate import mean_divergence
 from distill_worker.training.loop import Progress
 from distill_worker.training.network_errors import training_errors
-from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import TrainingSet
 
 
@@ -72,10 +70,11 @@ def steps_of_trials(config: RunConfig) -> int:
     return sum(rung.candidates * rung.folds * rung.steps for rung in _rungs(config, config.tuning, grid))
 
 
-def longest_training(config: RunConfig) -> Training:
-    """The student's training, with the most steps that may be chosen."""
-    steps = config.training.steps if config.tuning is None else max(config.tuning.steps, default=config.training.steps)
-    return config.training.model_copy(update={"steps": steps})
+def with_most_steps(config: RunConfig) -> RunConfig:
+    """The run with the most steps that may be chosen for it."""
+    if config.tuning is None:
+        return config
+    return Candidate(steps=max(config.tuning.steps, default=None)).applied(config)
 
 
 def choose(
@@ -128,7 +127,7 @@ class _Trials:
     def __init__(
         self, config: RunConfig, dataset: Dataset, data: TrainingSet, fold_of_row: Sequence[int], progress: Progress
     ) -> None:
-        self.scores = Scores(RunDirectory(config.output.directory))
+        self.scores = Scores(config.output.directory)
         self._config = config
         self._dataset = dataset
         self._data = data
@@ -155,8 +154,8 @@ class _Trials:
         changed = {"steps": trial.steps, "compile": False}  # to compile takes longer than most trials
         config = config.model_copy(update={"training": config.training.model_copy(update=changed)})
         is_held_out = self._folds == trial.fold
-        data = replace(self._data.rows((~is_held_out).nonzero().flatten()), validation=None)
-        held_out = self._data.rows(is_held_out.nonzero().flatten())
+        data = replace(self._data.only((~is_held_out).nonzero().flatten()), validation=None)
+        held_out = self._data.only(is_held_out.nonzero().flatten())
         done = self._steps_done
         try:
             network, _ = fitted(

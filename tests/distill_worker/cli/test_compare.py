@@ -10,7 +10,7 @@ import pytest
 from distill_worker.config.run_config import RunConfig
 from distill_worker.experiments import compare as module
 from distill_worker.experiments.local_teacher import TrainedTeacher
-from distill_worker.runs import resolution
+from distill_worker.runs import classes, resolution
 from distill_worker.teachers.base import Teacher
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher
@@ -52,7 +52,16 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def train_students(cells: Any, *_: object, **__: object) -> list[dict[str, Any]]:
         counts.append(len(cells))
         return [
-            {"method": cell.label, "n": cell.n, "seed": cell.seed, "accuracy": 0.5, "calls": cell.n} for cell in cells
+            {
+                "method": cell.label,
+                "track": cell.config.track,
+                "n": cell.n,
+                "seed": cell.seed,
+                "accuracy": 0.5,
+                "calls": cell.n,
+                "seconds": 1.0,
+            }
+            for cell in cells
         ]
 
     monkeypatch.setattr(module, "train_students", train_students)
@@ -193,3 +202,87 @@ def test_comparison_on_labels_alone_contacts_no_teacher(
     facts = facts_of(command("compare", path, "--json"))
     assert (facts["teacher"], facts["calls_paid"]) == ({"id": None, "outputs": []}, 0)
     assert trained == [4]
+
+
+ROWS = """
+[[compare.methods]]
+label = "KD"
+method = {name = "kd"}
+[[compare.methods]]
+label = "KD beside the pool"
+method = {name = "kd"}
+settings = {track = "labelled-pool", training = {steps = 3}, student = {network = "resnet8x4"}}
+[[compare.methods]]
+label = "pseudo-labels"
+method = {name = "pseudo-label"}
+settings = {track = "unlabelled-pool", augmentation = {crop_padding = 1}}
+"""
+
+
+def _with_rows(folder: Path, rows: str) -> Path:
+    path = _comparison(folder, tables=rows)
+    kept = [line for line in path.read_text().splitlines() if not line.startswith("methods = ")]
+    path.write_text("\n".join(kept))
+    return path
+
+
+def test_rows_of_other_settings_share_the_purchase(
+    command: Command, tmp_path: Path, teacher: FakeTeacher, trained: list[int]
+) -> None:
+    """Three rows of two seeds at n = 6 and 8: eight calls; all that the rows differ in is named."""
+    comparison = _with_rows(tmp_path, ROWS)
+    ended = command("compare", comparison, "--yes", "--json")
+    facts = facts_of(ended)
+    assert (facts["calls_paid"], teacher.paid, trained) == (8, 8, [12])
+    assert (facts["track"], facts["student"]) == ("queried, labelled-pool, unlabelled-pool", "resnet8, resnet8x4")
+    assert {(result["method"], result["track"]) for result in facts["results"]} == {
+        ("KD", "queried"),
+        ("KD beside the pool", "labelled-pool"),
+        ("pseudo-labels", "unlabelled-pool"),
+    }
+    again = command("compare", comparison, "--markdown")
+    assert "| method | track | n = 6 | calls | seconds | n = 8 | calls | seconds |" in again.stdout
+    assert "| KD beside the pool | labelled-pool | 50.00 ± 0.00 | 6 | 1.0 |" in again.stdout
+    assert teacher.paid == 8
+
+
+def test_every_row_is_checked_before_a_call_is_spent(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
+    """The second row alone has a network that cannot be built."""
+    rows = ROWS.replace('"resnet8x4"', '"resnet7"')
+    ended = command("compare", _with_rows(tmp_path, rows), "--yes")
+    assert ended.status == 2
+    assert "student.network: a CIFAR resnet has depth" in ended.stderr
+    assert "got 7" in ended.stderr
+    assert (teacher.sent, teacher.paid) == ([], 0)
+
+
+def test_teacher_must_agree_with_the_labels_of_any_row(
+    command: Command, tmp_path: Path, teacher: FakeTeacher, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the first row's track has none."""
+    judged_by: list[str] = []
+
+    def judge(config: RunConfig, *_: object) -> Any:
+        judged_by.append(config.track)
+        return lambda *_: None
+
+    monkeypatch.setattr(classes, "judge", judge)
+    _, kd, _, unlabelled = ROWS.split("[[compare.methods]]")
+    rows = "".join(f"[[compare.methods]]{row}" for row in (unlabelled, kd))
+    facts_of(command("compare", _with_rows(tmp_path, rows), "--yes", "--json"))
+    assert (judged_by, teacher.paid, trained) == (["queried"], 8, [8])
+
+
+def test_curve_of_the_reference_is_bought_with_everything_else(
+    command: Command, tmp_path: Path, teacher: FakeTeacher, trained: list[int]
+) -> None:
+    """Its samples are nested with those of all rows: the largest size costs what the comparison costs."""
+    compare = 'baseline = "KD"\nreference = "KD"\nreference_n = [2, 4, 10, 12]'
+    comparison = _comparison(tmp_path, compare=compare)
+    facts = facts_of(command("compare", comparison, "--yes", "--json"))
+    assert (facts["calls_paid"], teacher.paid, trained) == (12, 12, [(2 * 2 + 4) * 2])
+    assert facts["reference_n"] == [2, 4, 6, 8, 10, 12]
+    assert [(one["method"], one["n"]) for one in facts["equivalent_calls"]] == [("CKD", 6), ("CKD", 8)]
+    shown = command("compare", comparison, "--markdown").stdout
+    assert "| reference | n = 2 | n = 4 | n = 6 | n = 8 | n = 10 | n = 12 |" in shown
+    assert "| CKD | 2 [2, 2], 0.3x | 2 [2, 2], 0.2x |" in shown

@@ -94,7 +94,15 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("method.name=mkd", ["method.name: expected one of ", "'mkd'", "'ce', 'kd', ", "'ckd'"]),
         ("method.k=65", ["method.k", "at most the batch (64 samples)", "got 65"]),
         ("method.label_term=comparative", ["label_term 'comparative'", "on = 'features'"]),
-        ("track=unlabelled-pool", ["track", "pseudo-label", "'unlabelled-pool'", "ckd"]),
+        ("track=unlabelled-pool", ["track", "[self_training]", "pseudo-label", "'unlabelled-pool'", "ckd"]),
+        ("self_training={}", ["track", "[self_training]", "got 'queried'"]),
+        ("self_training.rounds=0", ["self_training.rounds", "at least 1", "got 0"]),
+        ("self_training.bought_share=1", ["self_training.bought_share", "less than 1", "got 1"]),
+        ("self_training.threshold=0.9", ["self_training.threshold", "unknown key", "bought_share"]),
+        (
+            "method={name='ckd', divergence='mse', pairing='anchors'}",
+            ["method", "divergence 'mse'", "got 'difference' and 'anchors'", "use the method mse"],
+        ),
         ('plus=[{name="kd", label_weight=0.5}]', ["plus", "label_weight", "[[plus]]"]),
         ('plus=[{name="ckd"}]', ["plus", "different methods", "ckd, ckd"]),
         ('plus=[{name="mixup"}, {name="dkd"}]', ["plus", "dkd needs one true label a sample"]),
@@ -119,6 +127,44 @@ def test_bad_value_is_told_with_key_expectation_and_finding(
     assert message.startswith(f"{tmp_path / 'run.toml'}: ")
     assert [needle for needle in needles if needle not in message] == []
     assert "hush" not in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["method.name=dkd"], "dkd needs one true label a sample, which the pool lacks; use another method"),
+        (['plus=[{name="pseudo-label"}]'], r"pseudo-label learns from the pool by itself; leave it out, or \[self_tr"),
+        (["method.on=features"], "ckd needs the teacher's features, which the pool lacks"),
+        (["method.name=rkd"], r"rkd needs logits, and the pool has only distributions: .* 'log_probabilities'"),
+        (["training.protocol=paper"], "expected training.protocol = 'steps', got 'paper'"),
+    ],
+)
+def test_run_that_cannot_train_itself_is_rejected_with_the_reason(
+    tmp_path: Path, overrides: list[str], reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"self_training: {reason}"):
+        _load(tmp_path, MINIMAL, ["track=unlabelled-pool", "self_training.rounds=1", *overrides])
+
+
+@pytest.mark.parametrize("method", ["ce", "kd", "ckd", "dist", "mixup"])
+def test_methods_on_distributions_can_train_themselves(tmp_path: Path, method: str) -> None:
+    overrides = ["track=unlabelled-pool", "self_training.rounds=1", f"method.name={method}"]
+    assert _load(tmp_path, MINIMAL, overrides).self_training is not None
+
+
+def test_members_have_the_students_network_unless_they_have_their_own(tmp_path: Path) -> None:
+    overrides = ["track=unlabelled-pool", "self_training.rounds=1"]
+    for added, expected in (([], "resnet8"), (["self_training.network=resnet20"], "resnet20")):
+        config = _load(tmp_path, MINIMAL, [*overrides, *added])
+        assert config.self_training is not None
+        assert config.self_training.student(config.student).network_to_build == expected
+
+
+def test_network_of_members_may_be_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    config = _load(tmp_path, MINIMAL + 'track = "unlabelled-pool"\nself_training.network = "own.py:wide"\n')
+    assert config.self_training is not None
+    assert config.self_training.student(config.student).network_to_build == f"{tmp_path / 'own.py'}:wide"
+    assert "network_file" not in config.identity.values["self_training"]
 
 
 @pytest.mark.parametrize(("key", "value"), [("temperature", "0"), ("alpha", "1"), ("k", "1")])

@@ -1,5 +1,6 @@
 """What a comparison's file says: every cell a run of its own, checked whole before anything is spent."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,105 @@ def test_seeds_use_the_same_samples_unless_they_are_to_differ(setting: dict[str,
     assert {cell.config.training.seed for cell in cells} == {0, 1}
 
 
+def test_reference_alone_is_trained_at_the_other_sizes_of_its_curve() -> None:
+    compare = {**COMPARE, "reference": "KD", "reference_n": [10, 40, 80, 5, 160]}
+    cells = parse_comparison({**BASE, "compare": compare}, source="c.toml").cells
+    trained = {n: {cell.label for cell in cells if cell.n == n} for n in (20, 10, 40, 80, 5, 160)}
+    assert trained == {n: {"CE", "KD", "CKD + KD"} if n in (20, 10) else {"KD"} for n in trained}
+    assert len(cells) == 2 * (2 * 3 + 4)
+    assert [cell.n for cell in distinct_purchases(cells)] == [160, 80, 40, 20, 10, 5]
+
+
+def _with_settings(settings: Any) -> dict[str, Any]:
+    """A comparison whose second row alone has these settings."""
+    ce, kd, ckd = COMPARE["methods"]
+    return {**BASE, "compare": {**COMPARE, "methods": [ce, {**kd, "settings": settings}, ckd]}}
+
+
+def test_settings_of_a_row_override_the_shared_ones_key_by_key() -> None:
+    """And no other row's."""
+    settings = {
+        "track": "labelled-pool",
+        "training": {"learning_rate": 0.1},
+        "student": {"network": "resnet20"},
+        "corruption": {"label_noise": {"rate": 0.25}},
+    }
+    document = _with_settings(settings)
+    document |= {"corruption": {"seed": 3}, "budget": {"strategy": "class-balanced"}}
+    for cell in parse_comparison(document, source="c.toml").cells:
+        config, is_own = cell.config, cell.label == "KD"
+        assert config.track == ("labelled-pool" if is_own else "queried")
+        assert config.student.network == ("resnet20" if is_own else "resnet8")
+        assert (config.training.steps, config.training.learning_rate) == (5, 0.1 if is_own else 0.05)
+        assert (config.corruption.seed, config.corruption.label_noise is not None) == (3, is_own)
+        assert (config.budget.strategy, config.budget.n, config.training.seed) == ("class-balanced", cell.n, cell.seed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": {"name": "digits"}}, "compare.methods.1.settings: expected no value of data, which all rows share"),
+        ({"teacher": {}}, "settings: expected no value of teacher, which all rows share"),
+        ({"output": {}}, "settings: expected no value of output, which [compare] sets"),
+        ({"method": {"name": "kd"}}, "settings: expected no value of method, which stands beside settings"),
+        ({"budget": {"n": 5}}, "settings: expected no value of budget.n, which compare.n sets, got 5"),
+        ({"training": {"seed": 1}}, "settings: expected no value of training.seed, which the comparison sets, got 1"),
+        ({"training": {"threads": 2}}, "settings: expected no value of training.threads, which all rows share, got 2"),
+        ({"training": {"step": 2}}, "'KD': training.step: unknown key; expected one of seed, protocol, steps"),
+        ({"training": 3}, "'KD': training: expected a section, got 3"),
+        ({"trainings": {}}, "'KD': trainings: unknown key"),
+        ({"compare": {}}, "'KD': compare: unknown key"),
+        (3, "compare.methods.1.settings: "),
+    ],
+)
+def test_mistake_in_the_settings_of_a_row_is_named(settings: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=r"^c\.toml.*" + re.escape(message)):
+        parse_comparison(_with_settings(settings), source="c.toml")
+
+
+def test_shared_section_that_is_none_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"'CE': budget: expected a section, got 3"):
+        parse_comparison({**BASE, "budget": 3, "compare": COMPARE}, source="c.toml")
+
+
+def test_paths_in_the_settings_of_a_row_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "c.toml").write_text(
+        """
+data.name = "digits"
+student.network = "resnet8"
+[compare]
+directory = "c"
+n = [8]
+seeds = 1
+[[compare.methods]]
+label = "KD"
+method.name = "kd"
+settings.student.network = "net.py:make"
+settings.budget = {strategy = "typical", features = "net.safetensors"}
+"""
+    )
+    [cell] = load_comparison(tmp_path / "c.toml").cells
+    assert cell.config.student.network_to_build == f"{tmp_path / 'net.py'}:make"
+    assert cell.config.budget.features == str(tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "purchases"),
+    [
+        ({"training": {"steps": 7, "learning_rate": 0.1}, "augmentation": {"crop_padding": 1}}, 2),
+        ({"student": {"network": "resnet20"}, "track": "labelled-pool"}, 2),
+        ({"training": {"validation_share": 0.2}}, 4),
+        ({"budget": {"strategy": "class-balanced"}}, 4),
+        ({"augmentation": {"query_view": "augmented"}}, 4),
+    ],
+)
+def test_rows_have_one_purchase_unless_they_select_other_samples(settings: dict[str, Any], purchases: int) -> None:
+    """Two sizes. Validation samples are not bought, so a row that has some takes others in their place."""
+    assert len(distinct_purchases(parse_comparison(_with_settings(settings), source="c.toml").cells)) == purchases
+
+
 def test_same_samples_are_bought_once_for_all_methods_the_largest_n_first() -> None:
     compare = {**COMPARE, "same_samples": False}
     bought = distinct_purchases(parse_comparison({**BASE, "compare": compare}, source="c.toml").cells)
@@ -61,6 +161,10 @@ def test_cache_may_be_elsewhere(cache: str) -> None:
     [
         ({"baseline": "RKD"}, r"compare\.baseline: expected one of CE, KD, CKD \+ KD, got 'RKD'"),
         ({"methods": [COMPARE["methods"][1]] * 2}, r"compare\.methods: expected different labels, got KD, KD"),
+        (
+            {"methods": [{"label": label, "method": {"name": "kd"}} for label in ("KD T", "KD-T")], "baseline": None},
+            r"compare\.methods: expected different labels, got KD T, KD-T; the folders of two rows would be the same",
+        ),
         ({"seeds": 0}, r"compare\.seeds: .*at least 1, got 0"),
         ({"repeats": 3}, r"compare\.repeats: unknown key; expected one of directory, n, seeds"),
         (
@@ -69,6 +173,16 @@ def test_cache_may_be_elsewhere(cache: str) -> None:
         ),
         ({"methods": [{"label": "X/Y", "method": {"name": "kd"}}], "baseline": None}, r"compare\.methods\.0\.label"),
         ({"n": []}, r"compare\.n: "),
+        ({"n": [20, 20]}, r"compare\.n: expected different sizes, got 20, 20"),
+        (
+            {"reference": "kd", "reference_n": [5, 6, 7, 8]},
+            r"compare\.reference: expected one of CE, KD, CKD \+ KD, got 'kd'",
+        ),
+        ({"reference_n": [5]}, r"reference_n: expected no value without reference, got \[5\]"),
+        (
+            {"reference": "KD", "reference_n": [10, 30, 40, 50]},
+            r"reference_n: expected at least 6 sizes with those of n, .*got 10, 20, 30, 40, 50",
+        ),
         ({"engine": "dask"}, r"compare\.engine: .*'local'.*'ray'.*'dask'"),
         ({"address": "auto"}, r"compare.*address: expected no value with engine = 'local', got 'auto'"),
         ({"gpus_per_student": 0.5}, r"compare.*gpus_per_student: expected no value with engine = 'local', got 0\.5"),

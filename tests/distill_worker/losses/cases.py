@@ -132,5 +132,7 @@ CASES = [Case(name) for name in losses.__all__ if name.endswith("_loss")]
 VARIANTS = [
     Case("ckd_loss", {"comparison": "concatenation"}),
     Case("ckd_loss", {"comparison": "interpolation", "share": 0.3}),
+    Case("mse_ckd_loss", {"comparison": "interpolation", "share": 0.3}),
+    Case("mse_loss", {"variance": 2.5}),
 ]
 """Options that take another path through the code."""

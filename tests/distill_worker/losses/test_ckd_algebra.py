@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from distill_worker.losses import centroid_ckd_loss, ckd_loss, cross_ckd_loss, draw_groups, drawn_ckd_loss, kd_loss
-from distill_worker.losses.ckd import Comparison
+from distill_worker.losses.comparisons import Comparison
 from tests.distill_worker.losses.comparisons import value_and_gradient
 from tests.distill_worker.losses.oracles import mean, rows
 

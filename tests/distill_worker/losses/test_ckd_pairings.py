@@ -17,7 +17,7 @@ from distill_worker.losses import (
     drawn_ckd_loss,
     share_a_sample,
 )
-from distill_worker.losses.ckd import Comparison
+from distill_worker.losses.comparisons import Comparison
 from tests.distill_worker.losses.comparisons import divergence, value_and_gradient
 from tests.distill_worker.losses.oracles import mean, rows
 

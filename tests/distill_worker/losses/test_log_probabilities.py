@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from distill_worker import losses
-from distill_worker.losses.ckd import Comparison
+from distill_worker.losses.comparisons import Comparison
 from distill_worker.methods.terms.mixtures import draw_mixup
 from tests.distill_worker.losses.cases import CASES, Loss
 from tests.distill_worker.losses.comparisons import value_and_gradient
@@ -41,6 +41,10 @@ def _ckd(comparison: Comparison, k: int, pairing: str) -> Loss:
     return lambda s, z: losses.centroid_ckd_loss(s, z, _groups(k), **options)  # type: ignore[arg-type]
 
 
+def _by_squared_error(comparison: Comparison) -> Loss:
+    return lambda s, z: losses.mse_ckd_loss(s, z, comparison=comparison, share=0.3)
+
+
 LOSSES: dict[str, Loss] = {
     **{str(case): case for case in CASES if case.takes_log_probabilities},
     "kd, T = 1": lambda s, z: losses.kd_loss(s, z, temperature=1),
@@ -50,6 +54,11 @@ LOSSES: dict[str, Loss] = {
         for comparison in COMPARISONS
         for k in (2, 3, 4)
         for pairing in ("all", "drawn")
+    },
+    **{
+        f"ckd by squared error, {comparison}": _by_squared_error(comparison)
+        for comparison in COMPARISONS
+        if comparison != "concatenation"
     },
     **{
         f"ckd, {comparison}, {pairing}": _ckd(comparison, 2, pairing)

@@ -15,7 +15,8 @@ from distill_worker.methods.single_sample import DIST, DKD, KD
 from distill_worker.methods.white_box import FitNet
 
 BLACK_BOX = {
-    "kd", "ckd", "dkd", "lskd", "dist", "ttm", "wttm", "rkd", "sp", "cc", "pkt", "crd", "mixup", "mixup3", "cutmix",
+    "kd", "ckd", "dkd", "lskd", "mse", "dist", "ttm", "wttm", "rkd", "sp", "cc", "pkt", "crd", "mixup", "mixup3",
+    "cutmix",
 }  # fmt: skip
 
 

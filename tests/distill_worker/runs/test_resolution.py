@@ -115,6 +115,14 @@ def test_compared_runs_train_alike(tmp_path: Path) -> None:
     assert [_settings(config) for config in resolved_alike(configs, fresh=True)] == [BFLOAT16] * 3
 
 
+def test_compared_run_with_its_own_precision_sets_it_for_no_other(tmp_path: Path) -> None:
+    """Of three rows, the one that states float32 alone has begun."""
+    stated = _config(tmp_path / "a", precision="float32")
+    _finish(resolved(stated))
+    configs = [stated, _config(tmp_path / "b"), _config(tmp_path / "c")]
+    assert [_settings(config) for config in resolved_alike(configs)] == [FLOAT32, BFLOAT16, BFLOAT16]
+
+
 def test_teacher_of_a_comparison_trains_as_its_students_do_unless_it_began(tmp_path: Path) -> None:
     """Its outputs are the students' targets, so they depend on its precision."""
     student = resolved(_config(tmp_path / "student", precision="float32"))

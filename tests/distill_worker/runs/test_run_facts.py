@@ -96,6 +96,34 @@ def test_sample_that_the_run_does_not_use_is_no_part_of_it() -> None:
     assert _identity(config, changed).difference(_identity(config, dataset).values) is None
 
 
+def test_images_that_an_ensemble_labels_are_part_of_a_run_without_their_labels() -> None:
+    config = _config(track="unlabelled-pool", self_training={})
+    dataset = dataset_of(config)
+    stored = _identity(config, dataset).values
+    relabelled = _with_label_of("pool")(dataset)
+    assert _identity(config, relabelled).difference(stored) is None
+    images = dataset.train.images.clone()
+    images[Samples.among(dataset, config).unbought[0], 0, 0, 0] += 1
+    repainted = replace(dataset, train=replace(dataset.train, images=images))
+    named = _identity(config, repainted).difference(stored)
+    assert named is not None
+    assert "the images or labels of the track's other training samples have changed: digest " in named
+
+
+def test_code_of_the_members_of_an_ensemble_is_part_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "mine.py"
+    file.write_text(NETWORK)
+    config = _config(track="unlabelled-pool", self_training={"network": "mine.py:make"})
+    dataset = dataset_of(config)
+    stored = _identity(config, dataset).values
+    assert _identity(config, dataset).difference(stored) is None
+    file.write_text(NETWORK.replace("nn.Flatten()", "nn.Flatten(), nn.ReLU()"))
+    named = _identity(config, dataset).difference(stored)
+    assert named is not None
+    assert named.startswith("the code of self_training.network has changed: digest ")
+
+
 def test_code_of_ones_own_network_is_part_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "mine.py"

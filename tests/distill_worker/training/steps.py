@@ -1,6 +1,7 @@
 """Trainings that the tests take steps of: every method with its variants, a small student, and data on any device."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.methods.white_box import AT, VID
 from distill_worker.training.loop import _RunningTraining
-from distill_worker.training.training_set import Pool, TrainingSet
+from distill_worker.training.training_set import Pool, TrainingSet, Unbought
 
 SAMPLES, CLASSES, SIDE = 24, 5, 8
 TRAINING = Training(steps=4, batch_size=8)
@@ -33,17 +34,24 @@ _COMPARED: list[list[Method]] = [
     for pairing in ("all", "drawn", "memory", "anchors")
     for comparison in ("difference", "addition", "interpolation", "concatenation")
 ]
+_BY_SQUARED_ERROR: list[list[Method]] = [
+    [CKD(divergence="mse", k=k, pairing=pairing, comparison=comparison, others=16, label_term="comparative")]
+    for k in (2, 3)
+    for pairing in ("all", "drawn", "memory")
+    for comparison in ("difference", "addition", "interpolation")
+]
 _REPRESENTED: list[list[Method]] = [
     [method(on=on)] for method in (CKD, RKD, SP, CC, PKT, CRD) for on in ("log_probabilities", "features")
 ]
 _OTHERS: list[list[Method]] = [
     [CKD(label_term="comparative")],
     [CKD(on="features", pairing="memory")],
+    [CKD(on="features", divergence="mse")],
     [AT(), VID(), CKD(pairing="anchors"), DKD()],
     [Mixup(alpha=0.2), CKD(k=3)],
     [KD(), PseudoLabel()],
 ]
-EVERY_METHOD: list[list[Method]] = [*_ALONE, *_COMPARED, *_REPRESENTED, *_OTHERS]
+EVERY_METHOD: list[list[Method]] = [*_ALONE, *_COMPARED, *_BY_SQUARED_ERROR, *_REPRESENTED, *_OTHERS]
 
 
 def name_of(methods: Sequence[Method]) -> str:
@@ -65,11 +73,19 @@ class Student(nn.Sequential):
 
 
 def running(
-    methods: Sequence[Method], device: torch.device, *, labelled_pool: bool = False, training: Training = TRAINING
+    methods: Sequence[Method],
+    device: torch.device,
+    *,
+    labelled_pool: bool = False,
+    unbought: bool = False,
+    training: Training = TRAINING,
 ) -> _RunningTraining:
     """A training of these methods before its first step, everything on one device."""
     data = training_set(methods, device, labelled_pool=labelled_pool)
     targets = {kind: _rows(shape) for kind, shape in _TEACHER.items()}
+    if unbought:
+        data = replace(data, unbought=unbought_samples(device))
+        targets[LOGITS] = torch.cat([targets[LOGITS], _rows((CLASSES,))])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         student, objective = Student(), Objective(methods, Setting(CLASSES, training.steps, _STUDENT, targets))
@@ -94,6 +110,16 @@ def training_set(methods: Sequence[Method], device: torch.device, *, labelled_po
         ),
         targets={kind: _rows(shape).to(device) for kind, shape in shapes.items()},
         pool=pool,
+    )
+
+
+def unbought_samples(device: torch.device) -> Unbought:
+    """As many samples as are bought, in reverse, among twice as many images."""
+    return Unbought(
+        images=_images(2 * SAMPLES).to(device),
+        positions=torch.arange(SAMPLES).flip(0).to(device),
+        log_probabilities=_rows((CLASSES,)).log_softmax(dim=1).to(device),
+        bought_share=0.25,
     )
 
 

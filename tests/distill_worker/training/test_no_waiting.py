@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_leaves
 from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
-from distill_worker.methods.single_sample import CE
+from distill_worker.methods.mixup import Mixup
+from distill_worker.methods.single_sample import CE, KD
 from distill_worker.methods.terms import Batch
 from tests.distill_worker.training.steps import CLASSES, EVERY_METHOD, name_of, running
 
@@ -103,9 +104,9 @@ def _generators_and_autocast_on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *_args, **_options: nullcontext())
 
 
-def _operations_of_two_steps(methods: Sequence[Method], *, labelled_pool: bool = False) -> int:
+def _operations_of_two_steps(methods: Sequence[Method], *, labelled_pool: bool = False, unbought: bool = False) -> int:
     """How many operations were watched. The first step may differ from the others."""
-    run = running(methods, META, labelled_pool=labelled_pool)
+    run = running(methods, META, labelled_pool=labelled_pool, unbought=unbought)
     with no_waiting() as mode:
         for _ in range(2):
             run.step()
@@ -121,6 +122,11 @@ def test_no_step_makes_a_gpu_wait(methods: list[Method]) -> None:
 @pytest.mark.parametrize("method", [CE(), CKD()])
 def test_no_step_with_a_labelled_pool_makes_a_gpu_wait(method: Method) -> None:
     assert _operations_of_two_steps([method], labelled_pool=True) > LEAST_OPERATIONS
+
+
+@pytest.mark.parametrize("methods", [[CE()], [KD(), CKD(pairing="anchors")], [Mixup()]], ids=name_of)
+def test_no_step_with_unbought_samples_makes_a_gpu_wait(methods: list[Method]) -> None:
+    assert _operations_of_two_steps(methods, unbought=True) > LEAST_OPERATIONS
 
 
 class _Planted(nn.Module):

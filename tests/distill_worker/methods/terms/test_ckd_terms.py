@@ -7,8 +7,17 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from distill_worker.losses import ckd as losses_ckd
-from distill_worker.losses import ckd_loss, draw_groups, drawn_ckd_loss
+from distill_worker.losses import (
+    ckd_loss,
+    comparisons,
+    draw_groups,
+    drawn_ckd_loss,
+    logit_variance,
+    mse_centroid_ckd_loss,
+    mse_ckd_loss,
+    mse_cross_ckd_loss,
+    mse_drawn_ckd_loss,
+)
 from distill_worker.methods import ckd as methods_ckd
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
@@ -133,6 +142,63 @@ def test_log_probabilities_compare_as_logits_do() -> None:
     assert_close(on_log_probabilities(batch())["ckd"], on_logits(batch())["ckd"])
 
 
+VARIANCE = logit_variance(TARGETS[LOGITS])
+"""Of all bought outputs, not of the batch."""
+
+
+def test_squared_error_of_all_pairs_carries_beta_and_the_variance_of_the_bought_outputs() -> None:
+    given = batch()
+    term = made(CKD(divergence="mse", beta=3))(given)["ckd"]
+    assert_close(term, 3 * mse_ckd_loss(*_logits(given), variance=VARIANCE))
+
+
+def test_squared_error_of_groups_compares_those_of_the_generator() -> None:
+    given = batch()
+    drawn = draw_groups(6, 3, 7, torch.Generator().manual_seed(5))
+    for pairing, options, loss in (
+        ("drawn", {"comparisons": 7}, mse_drawn_ckd_loss),
+        ("all", {"groups": 7}, mse_centroid_ckd_loss),
+    ):
+        method = CKD.model_validate({"divergence": "mse", "k": 3, "pairing": pairing, **options})
+        term = made(method)(batch(generator=torch.Generator().manual_seed(5)))["ckd"]
+        assert_close(term, loss(*_logits(given), drawn, variance=VARIANCE))
+
+
+def test_squared_error_compares_with_a_memory() -> None:
+    objective = made(CKD(divergence="mse", pairing="memory", others=6))
+    first, second = batch([0, 1, 2, 3, 4, 5], student_seed=1), batch(student_seed=2)
+    assert float(objective(first)["ckd"].detach()) == 0
+    same = second.samples[:, None] == first.samples[None]
+    past = first.student[LOGITS].detach(), first.teacher[LOGITS]
+    expected = mse_cross_ckd_loss(*_logits(second), *past, same_sample=same, variance=VARIANCE)
+    assert_close(objective(second)["ckd"], expected)
+
+
+def test_comparative_label_term_by_squared_error_is_divided_by_the_same_variance() -> None:
+    given = batch()
+    terms = made(CKD(divergence="mse", label_term="comparative", label_weight=0.5))(given)
+    one_hot = probabilities_of(LABELS[given.samples], CLASSES)
+    assert_close(terms["label"], 0.5 * mse_ckd_loss(given.student[LOGITS], one_hot, variance=VARIANCE))
+
+
+def test_features_are_scaled_by_the_variance_of_the_features() -> None:
+    objective = made(CKD(on="features", divergence="mse"))
+    given = batch()
+    (projection,) = objective.parameters()
+    expected = mse_ckd_loss(
+        given.student["features.pooled"] @ projection.T,
+        given.teacher["features.pooled"],
+        variance=logit_variance(TARGETS["features.pooled"]),
+    )
+    assert_close(objective(given)["ckd"], expected)
+
+
+@pytest.mark.parametrize("setting", [{"pairing": "anchors"}, {"comparison": "concatenation"}])
+def test_squared_error_rejects_what_compares_nothing(setting: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"divergence 'mse': expected .*, got .* use the method mse"):
+        CKD.model_validate({"divergence": "mse", **setting})
+
+
 def test_comparisons_of_the_loss_can_be_configured() -> None:
     """The configuration, which is read without PyTorch, has names of its own."""
-    assert get_args(methods_ckd.Comparison) == get_args(losses_ckd.Comparison)
+    assert get_args(methods_ckd.Comparison) == get_args(comparisons.Comparison)

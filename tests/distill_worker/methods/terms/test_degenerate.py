@@ -70,6 +70,9 @@ _CASES = [
     CKD(k=3, groups=8),
     *(CKD(pairing=pairing) for pairing in ("drawn", "memory", "anchors")),
     *(CKD(comparison=comparison) for comparison in ("addition", "interpolation", "concatenation")),
+    *(CKD(divergence="mse", pairing=pairing) for pairing in ("all", "drawn", "memory")),
+    *(CKD(divergence="mse", comparison=comparison) for comparison in ("addition", "interpolation")),
+    CKD(divergence="mse", k=3, groups=8),
     *(method(on="log_probabilities") for method in (RKD, SP, CC, PKT)),
 ]
 

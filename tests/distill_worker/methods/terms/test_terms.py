@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from distill_worker.losses import dist_loss, dkd_loss, kd_loss, lskd_loss, rkd_loss, ttm_loss, wttm_loss
+from distill_worker.losses import dist_loss, dkd_loss, kd_loss, lskd_loss, mse_loss, rkd_loss, ttm_loss, wttm_loss
 from distill_worker.methods import METHODS, Method
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.mixup import CutMix, Mixup
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import RKD
-from distill_worker.methods.single_sample import CE, DIST, DKD, KD, LSKD, TTM, WTTM
+from distill_worker.methods.single_sample import CE, DIST, DKD, KD, LSKD, MSE, TTM, WTTM
 from distill_worker.methods.terms import Batch, Objective
 from distill_worker.methods.terms.mixup import requeried_mixtures
 from distill_worker.methods.white_box import AT, FitNet
@@ -82,6 +82,14 @@ def test_dkd_warms_up_over_its_share_of_the_steps(step: int) -> None:
     """A quarter of 24 steps: a sixth of the weight at the first, all of it from the sixth on."""
     whole = made(DKD(warm_up=0))(batch())["dkd"]
     assert_close(made(DKD(warm_up=0.25))(batch(step=step))["dkd"], min(1.0, step / 6) * whole)
+
+
+def test_regression_is_scaled_by_the_variance_of_all_bought_outputs() -> None:
+    """Not by that of the batch."""
+    given = batch()
+    centred = TARGETS[LOGITS] - TARGETS[LOGITS].mean(dim=1, keepdim=True)
+    expected = mse_loss(given.student[LOGITS], given.teacher[LOGITS], variance=float(centred.square().mean()))
+    assert_close(made(MSE(weight=3))(given)["mse"], 3 * expected)
 
 
 def test_relations_of_features_need_no_equal_dimensions() -> None:

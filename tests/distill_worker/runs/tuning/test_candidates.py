@@ -6,7 +6,7 @@ import pytest
 
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.tuning_section import Tuning
+from distill_worker.config.stages.tuning import Tuning
 from distill_worker.methods import METHODS
 from distill_worker.runs.tuning.candidates import Candidate, candidates
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill_worker.config.tuning_section import Tuning
+from distill_worker.config.stages.tuning import Tuning
 from distill_worker.runs.tuning.rungs import Rung, rungs
 
 

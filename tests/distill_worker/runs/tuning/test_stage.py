@@ -55,7 +55,7 @@ def _config(folder: Path, **sections: Any) -> RunConfig:
         "output": {"directory": str(folder / "run"), "cache": str(folder / "cache.sqlite")},
     }
     for name, section in sections.items():
-        document[name] = {**document.get(name, {}), **section}
+        document[name] = {**document.get(name, {}), **section} if isinstance(section, Mapping) else section
     return parse_config(document, source="test")
 
 
@@ -159,6 +159,32 @@ def test_scores_need_neither_labels_nor_test_images(tmp_path: Path) -> None:
     result = train_student(config, wrong, _targets(), "t")
     assert result["tuning"] == right["tuning"]
     assert result["correct"] != right["correct"]
+
+
+def test_members_of_an_ensemble_have_the_chosen_settings(tmp_path: Path) -> None:
+    """Trials see bought samples alone; then the members and the student are trained, and the steps of all count."""
+    steps = list[int]()
+    sections: dict[str, Any] = {
+        "track": "unlabelled-pool",
+        "budget": {"n": N, "seed": 0},
+        "self_training": {"rounds": 1, "members": 2},
+        "tuning": {"term_weights": [10], "learning_rates": [0.05], "steps": [5], "folds": 2, "weight_decays": []},
+    }
+    result = run(tmp_path, lambda step, _: steps.append(step), **sections)
+    assert result["tuning"]["chosen"] == {"term_weight": 10.0, "learning_rate": 0.05, "steps": 5}
+    assert (result["self_training"]["member_steps"], result["steps"]) == (5, 5)
+    assert steps == list(range(1, total_steps(_config(tmp_path, **sections), N) + 1))
+    member = tmp_path / "run" / "self-training" / "round-1" / "member-1" / "run.json"
+    training = json.loads(member.read_text())["identity"]["training"]
+    assert (training["learning_rate"], training["steps"]) == (0.05, 5)
+
+
+def test_damaged_scores_are_an_error(tmp_path: Path) -> None:
+    """The run is not lost: the message says what to do."""
+    subprocess.run([sys.executable, "-c", _KILLED_RUN, str(tmp_path), "8"], check=False, cwd=Path(__file__).parents[4])
+    (tmp_path / "run" / "tuning" / "scores.json").write_text("{")
+    with pytest.raises(RunError, match=r"scores\.json: cannot be read .*; restore it, or start again with --fresh"):
+        run(tmp_path)
 
 
 def test_diverged_trials_are_infinitely_bad(tmp_path: Path) -> None:

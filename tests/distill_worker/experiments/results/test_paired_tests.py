@@ -4,7 +4,7 @@ from math import sqrt
 
 import pytest
 
-from distill_worker.experiments.paired_tests import against_baseline, holm, mean_and_deviation
+from distill_worker.experiments.results.paired_tests import against_baseline, holm, mean_and_deviation
 
 
 def test_mean_and_deviation_by_hand() -> None:

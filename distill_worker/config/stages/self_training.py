@@ -1,0 +1,54 @@
+"""The section `[self_training]`: students label images without bought outputs, and learn from each other's labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from distill_worker.config.section import Section
+from distill_worker.config.training_section import Student, Training
+from distill_worker.methods import Method, method_name
+from distill_worker.methods.base import LOGITS
+
+
+class SelfTraining(Section):
+    """An ensemble gives the pool outputs, at no further call; the student learns from bought samples and pool."""
+
+    rounds: int = Field(default=3, ge=1)
+    """How many ensembles are trained, one after the other: the first on the bought samples alone, each further one also
+    on the pool with the outputs of the one before."""
+    members: int = Field(default=4, ge=1)
+    """Students in an ensemble. The mean of their log-probabilities is the pool's output."""
+    network: str | None = None
+    """The network of the members. Default: `student.network`."""
+    network_file: Path | None = None
+    """As `student.network_file`."""
+    member_steps: int | None = Field(default=None, ge=1)
+    """Steps of a member's training. Default: `training.steps`."""
+    bought_share: float = Field(default=0.25, gt=0, lt=1)
+    """The share of bought samples in a batch of bought samples and pool: at least one sample, and at most all bought
+    ones."""
+
+    def student(self, student: Student) -> Student:
+        """The network of a member, in a run with this `[student]`."""
+        return student if self.network is None else Student(network=self.network, network_file=self.network_file)
+
+    def why_not(self, methods: Sequence[Method], training: Training) -> str | None:
+        """Why a run with these methods and this training cannot train itself, or None."""
+        if training.protocol != "steps":
+            return f"expected training.protocol = 'steps', got {training.protocol!r}, whose epochs count bought samples"
+        reasons = ((method, _why_not_without_teacher(method)) for method in methods)
+        return next((f"{method_name(method)} {reason}" for method, reason in reasons if reason), None)
+
+
+def _why_not_without_teacher(method: Method) -> str | None:
+    """Why a method cannot learn from samples that have an ensemble's probabilities alone, or None."""
+    if method.needs_pool:
+        return "learns from the pool by itself; leave it out, or [self_training]"
+    if method.needs_labels:
+        return "needs one true label a sample, which the pool lacks; use another method"
+    if any(kind != LOGITS for kind in method.teacher_kinds):
+        return "needs the teacher's features, which the pool lacks; use a method on the teacher's distributions"
+    if (reason := method.needs_logits) is not None:
+        return f"needs logits, and the pool has only distributions: {reason}"
+    return None

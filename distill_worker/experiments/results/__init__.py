@@ -1,0 +1,1 @@
+"""The results of a comparison: means, paired tests, and tables."""

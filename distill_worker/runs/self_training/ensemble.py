@@ -1,0 +1,58 @@
+"""The outputs of an ensemble: the mean of its members' log-probabilities, which is a distribution again."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from distill_worker.config.training_section import Training
+from distill_worker.data.preprocessing import Preprocessing
+from distill_worker.training.evaluate import images_a_pass
+from distill_worker.training.network_errors import training_errors
+from distill_worker.training.precision import StudentPass
+from shared.networks.draws import draws_from
+
+_SEED = 0
+"""For the networks that draw even in evaluation mode."""
+
+
+def mean_log_probabilities(
+    networks: Iterable[nn.Module],
+    images: Tensor,
+    positions: Tensor,
+    preprocessing: Preprocessing,
+    training: Training,
+) -> Tensor:
+    """`log_softmax(mean over the networks of log_softmax(logits))` of images that are not augmented.
+
+    The networks compute in the precision of the training, on the device of the images.
+
+    Args:
+        networks: at least one.
+        images: uint8 `[images, channels, height, width]`.
+        positions: int64 `[samples]`, of the samples among the images.
+        preprocessing: what the networks were trained with.
+        training: the settings of their training.
+
+    Returns:
+        float32 `[samples, classes]`, on the CPU.
+
+    Raises:
+        ConfigError: a network fails.
+    """
+    outputs = [_log_probabilities(network, images, positions, preprocessing, training) for network in networks]
+    return torch.stack(outputs).mean(dim=0).log_softmax(dim=1).cpu()
+
+
+def _log_probabilities(
+    network: nn.Module, images: Tensor, positions: Tensor, preprocessing: Preprocessing, training: Training
+) -> Tensor:
+    evaluated = training.model_copy(update={"compile": False})
+    passed = StudentPass(network.eval(), (), evaluated, images.device)
+    with training_errors("a member of the ensemble to label images"), draws_from(_SEED), torch.inference_mode():
+        return torch.cat(
+            [
+                passed(preprocessing.normalised(images[part]))[0].log_softmax(dim=1)
+                for part in torch.split(positions, images_a_pass(images))
+            ]
+        )

@@ -1,0 +1,104 @@
+"""The members of an ensemble: each is a run of its own, in a directory below that of the run that they help."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from torch import nn
+
+from distill_worker.config.run_config import RunConfig
+from distill_worker.config.run_identity import RunIdentity
+from distill_worker.config.stages.self_training import SelfTraining
+from distill_worker.data.datasets.dataset import Dataset
+from distill_worker.errors import RunError
+from distill_worker.runs.student import fitted
+from distill_worker.training.loop import Progress
+from distill_worker.training.run_directory import SELF_TRAINING, STUDENT, RunDirectory
+from distill_worker.training.training_set import TrainingSet
+from shared.weights import WeightsCard, WeightsError, load_weights, weights_bytes
+
+_SEED_BYTES: Final = 4
+
+
+def folder_of_round(config: RunConfig, number: int) -> Path:
+    """The folder of an ensemble; the first is number 1."""
+    return config.output.directory / SELF_TRAINING / f"round-{number}"
+
+
+def configs_of_members(config: RunConfig, settings: SelfTraining, number: int) -> list[RunConfig]:
+    """The runs of an ensemble's members: they differ in their seeds."""
+    return [_config_of_member(config, settings, number, member) for member in range(1, settings.members + 1)]
+
+
+def steps_of_members(config: RunConfig) -> int:
+    """The steps of all trainings before the student's; 0 without self-training."""
+    settings = config.self_training
+    return 0 if settings is None else settings.rounds * settings.members * _steps(config, settings)
+
+
+def after(steps: int, progress: Progress) -> Progress:
+    """The progress of a training that begins when others have taken so many steps."""
+    return lambda step, loss: progress(steps + step, loss)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One member of an ensemble."""
+
+    config: RunConfig
+    identity: RunIdentity
+    card: Callable[[RunConfig], WeightsCard]
+    """The description of the network that a configuration trains."""
+
+    @property
+    def weights(self) -> Path:
+        """Its weights file, which is deleted once the ensemble's outputs are stored."""
+        return self.config.output.directory / STUDENT
+
+    def train(self, dataset: Dataset, data: TrainingSet, progress: Progress) -> None:
+        """Train it, or go on from its checkpoint; a trained one stays as it is. Raises as `fitted`."""
+        directory = RunDirectory(self.config.output.directory)
+        with directory.opened(self.identity):
+            if directory.result() is None:
+                network, _ = fitted(self.config, dataset, data, directory, progress)
+                training = self.config.training
+                result = {"seed": training.seed, "steps": training.steps, "network": self.config.student.network}
+                directory.finish(weights_bytes(network, self.card(self.config)), result)
+
+    def network(self) -> nn.Module:
+        """The trained network, on the CPU, as its file has it: so a run that was killed labels with the same bits.
+
+        Raises:
+            RunError: there is no weights file, or a damaged one.
+        """
+        try:
+            # The configuration names the network, and this process has just run its code.
+            return load_weights(self.weights, trust_code=True, network=self.config.student.network_to_build)[1]
+        except WeightsError as error:
+            raise RunError(
+                f"{error}; delete {self.config.output.directory.parent}, then the same command trains its members again"
+            ) from error
+
+
+def _config_of_member(config: RunConfig, settings: SelfTraining, number: int, member: int) -> RunConfig:
+    steps = {"steps": _steps(config, settings), "stop_after_steps": None}
+    seed = {"seed": _seed(config.training.seed, number, member)}
+    directory = {"directory": folder_of_round(config, number) / f"member-{member}"}
+    return config.model_copy(
+        update={
+            "student": settings.student(config.student),
+            "training": config.training.model_copy(update=steps | seed),
+            "output": config.output.model_copy(update=directory),
+        }
+    )
+
+
+def _steps(config: RunConfig, settings: SelfTraining) -> int:
+    return settings.member_steps or config.training.steps
+
+
+def _seed(seed: int, number: int, member: int) -> int:
+    digest = sha256(f"self-training:{seed}:{number}:{member}".encode()).digest()
+    return int.from_bytes(digest[:_SEED_BYTES], "big")

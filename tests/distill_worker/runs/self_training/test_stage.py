@@ -1,0 +1,278 @@
+"""Self-training from drawn outputs of the bought samples to the student, through breaks and real kills."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import ConfigError, RunError
+from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.stage import unbought_images
+from distill_worker.runs.train_student import train_student
+from distill_worker.training.loop import Progress
+
+N, ROUNDS, MEMBERS, MEMBER_STEPS, STEPS = 24, 2, 2, 6, 8
+BEFORE_STUDENT = ROUNDS * MEMBERS * MEMBER_STEPS
+PLACES = {
+    "the first member": 3,
+    "the second member": MEMBER_STEPS + 5,
+    "the last step of a member": 2 * MEMBER_STEPS,
+    "the second round": 3 * MEMBER_STEPS - 1,
+    "the student": BEFORE_STUDENT + 5,
+}
+"""Where a run ends too early, by the number of steps that were taken."""
+_KILLED_RUN = """
+import os, signal, sys
+from tests.distill_worker.runs.self_training.test_stage import run
+end = lambda step, loss: step == int(sys.argv[2]) and os.kill(os.getpid(), signal.SIGKILL)
+run(sys.argv[1], end)
+"""
+
+
+def _config(folder: Path, **sections: Any) -> RunConfig:
+    document: dict[str, Any] = {
+        "data": {"name": "digits"},
+        "track": "unlabelled-pool",
+        "student": {"network": "resnet8"},
+        "method": {"name": "kd"},
+        "plus": [{"name": "ckd", "pairing": "anchors", "others": 32}],
+        "budget": {"n": N},
+        "training": {"steps": STEPS, "batch_size": 8, "checkpoint_every": 2, "device": "cpu"},
+        "self_training": {"rounds": ROUNDS, "members": MEMBERS, "member_steps": MEMBER_STEPS},
+        "output": {"directory": str(folder / "run"), "cache": str(folder / "cache.sqlite")},
+    }
+    for name, section in sections.items():
+        document[name] = {**document[name], **section} if isinstance(section, Mapping) else section
+    return parse_config(document, source="test")
+
+
+def run(
+    folder: str | Path,
+    progress: Progress = lambda _step, _loss: None,
+    change: Callable[[Samples], Samples] = lambda samples: samples,
+    **sections: Any,
+) -> dict[str, Any]:
+    """Train the test's student on outputs that are drawn, not bought."""
+    config = _config(Path(folder), **sections)
+    samples = change(Samples.of(config))
+    outputs = 5 * torch.randn(len(samples.images), 10, generator=torch.Generator().manual_seed(0))
+    return train_student(config, samples, {"logits": outputs} if config.needs_teacher else {}, "t", progress=progress)
+
+
+def _pools(folder: Path) -> list[torch.Tensor]:
+    files = sorted((folder / "run" / "self-training").glob("*/pool.safetensors"))
+    return [load_file(file)["log_probabilities"] for file in files]
+
+
+def _left_in(folder: Path) -> list[bytes]:
+    """The student, the outputs of all rounds, and the metrics of every training."""
+    directory = folder / "run"
+    files = [directory / "student.safetensors", *sorted(directory.rglob("pool.safetensors"))]
+    return [file.read_bytes() for file in [*files, *sorted(directory.rglob("metrics.jsonl"))]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was not disturbed."""
+    folder = tmp_path_factory.mktemp("finished")
+    run(folder)
+    return folder
+
+
+class _BrokenOffError(Exception):
+    """A training ends in the middle."""
+
+
+def _broken_off_at(last: int) -> Progress:
+    def progress(step: int, _loss: float) -> None:
+        if step == last:
+            raise _BrokenOffError
+
+    return progress
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_run_that_breaks_off_in_any_stage_ends_with_the_same_bits(place: str, finished: Path, tmp_path: Path) -> None:
+    """It goes on from the last checkpoint of the network in training, and trains no finished one again."""
+    with pytest.raises(_BrokenOffError):
+        run(tmp_path, _broken_off_at(PLACES[place]))
+    steps = list[int]()
+    run(tmp_path, lambda step, _: steps.append(step))
+    assert _left_in(tmp_path) == _left_in(finished)
+    repeated = (PLACES[place] - 1) % MEMBER_STEPS % 2 if PLACES[place] < BEFORE_STUDENT else 0
+    assert steps[0] == PLACES[place] - repeated
+    assert steps[-1] == BEFORE_STUDENT + STEPS
+
+
+@pytest.mark.parametrize("place", ["the second round", "the student"])
+def test_killed_run_ends_with_the_same_bits(place: str, finished: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _KILLED_RUN, str(tmp_path), str(PLACES[place])]
+    killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[4])
+    assert killed.returncode == -signal.SIGKILL
+    run(tmp_path)
+    assert _left_in(tmp_path) == _left_in(finished)
+
+
+def test_every_step_of_every_training_is_reported_once(tmp_path: Path) -> None:
+    """To one progress bar."""
+    steps = list[int]()
+    run(tmp_path, lambda step, _: steps.append(step))
+    assert steps == list(range(1, BEFORE_STUDENT + STEPS + 1))
+
+
+def test_outputs_are_distributions_of_all_unbought_samples(finished: Path) -> None:
+    samples = Samples.of(_config(finished))
+    first, second = _pools(finished)
+    unbought = set(samples.candidates) - set(samples.chosen)
+    assert len(samples.unbought) == len(unbought) == len(first) == len(second)
+    assert set(samples.unbought) == unbought
+    for outputs in (first, second):
+        assert torch.allclose(outputs.exp().sum(dim=1), torch.ones(len(outputs)), atol=1e-5)
+    assert not torch.equal(first, second)
+
+
+def test_members_differ_in_their_seeds_alone(finished: Path) -> None:
+    """And in what they learned from: the later ones from the outputs of the ensemble before."""
+    stored = [json.loads(file.read_text()) for file in sorted((finished / "run").glob("self-training/*/*/run.json"))]
+    identities = [run["identity"] for run in stored]
+    assert len(identities) == ROUNDS * MEMBERS
+    assert len({identity["training"]["seed"] for identity in identities}) == ROUNDS * MEMBERS
+    assert [identity["learned_from"] is None for identity in identities] == [True, True, False, False]
+    assert {identity["training"]["steps"] for identity in identities} == {MEMBER_STEPS}
+
+
+def test_weights_of_members_are_deleted_when_their_outputs_are_stored(finished: Path) -> None:
+    left = (finished / "run" / "self-training").rglob("*.safetensors")
+    assert [file.name for file in left] == ["pool.safetensors"] * ROUNDS
+
+
+def test_result_says_how_the_pool_was_labelled(finished: Path) -> None:
+    result = json.loads((finished / "run" / "result.json").read_text())
+    assert result["self_training"] == {
+        "rounds": ROUNDS,
+        "members": MEMBERS,
+        "network": "resnet8",
+        "member_steps": MEMBER_STEPS,
+        "pool": len(Samples.of(_config(finished)).unbought),
+    }
+    assert (result["steps"], result["calls"]) == (STEPS, N)
+
+
+def test_labels_of_unbought_samples_are_not_used(finished: Path, tmp_path: Path) -> None:
+    def relabelled(samples: Samples) -> Samples:
+        labels = samples.labels.clone()
+        labels[samples.unbought] = 0
+        train = replace(samples.dataset.train, labels=labels)
+        return replace(samples, labels=labels, dataset=replace(samples.dataset, train=train))
+
+    run(tmp_path, change=relabelled)
+    assert _left_in(tmp_path) == _left_in(finished)
+
+
+def test_finished_run_is_reported_without_training(finished: Path) -> None:
+    stored = json.loads((finished / "run" / "result.json").read_text())
+    assert run(finished, lambda step, _: pytest.fail(f"step {step}")) == stored
+
+
+@pytest.mark.parametrize(
+    ("sections", "difference"),
+    [
+        ({"self_training": {"bought_share": 0.5}}, "self_training.bought_share: 0.25 in the directory, 0.5 now"),
+        ({"training": {"seed": 1}}, "training.seed: 0 in the directory, 1 now"),
+    ],
+)
+def test_directory_of_a_run_with_members_belongs_to_it(
+    sections: dict[str, Any], difference: str, tmp_path: Path
+) -> None:
+    """Its first member saved a checkpoint, the run itself none yet."""
+    with pytest.raises(_BrokenOffError):
+        run(tmp_path, _broken_off_at(PLACES["the first member"]))
+    with pytest.raises(RunError, match=f"another run .{difference}"):
+        run(tmp_path, **sections)
+
+
+def test_directory_in_which_no_member_got_far_is_taken_over(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(_BrokenOffError):
+        run(tmp_path, _broken_off_at(1), training={"seed": 1})
+    run(tmp_path)
+    assert _left_in(tmp_path) == _left_in(finished)
+
+
+def test_fresh_moves_members_and_outputs_aside(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(_BrokenOffError):
+        run(tmp_path, _broken_off_at(PLACES["the second round"]))
+    config = _config(tmp_path)
+    samples = Samples.of(config)
+    outputs = 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))
+    notes = list[str]()
+    train_student(config, samples, {"logits": outputs}, "t", fresh=True, note=notes.append)
+    assert (tmp_path / "run" / "before-1" / "self-training" / "round-1" / "pool.safetensors").exists()
+    assert [note for note in notes if note.endswith("before-1")] == notes[:1]
+    assert (tmp_path / "run" / "student.safetensors").read_bytes() == _left_in(finished)[0]
+
+
+def test_damaged_outputs_are_an_error_that_says_what_to_delete(tmp_path: Path) -> None:
+    with pytest.raises(_BrokenOffError):
+        run(tmp_path, _broken_off_at(PLACES["the second round"]))
+    round_folder = tmp_path / "run" / "self-training" / "round-1"
+    (round_folder / "pool.safetensors").write_bytes(b"half")
+    with pytest.raises(RunError, match=rf"pool\.safetensors: cannot be read .* delete {round_folder}, then"):
+        run(tmp_path)
+    (round_folder / "pool.safetensors").unlink()
+    with pytest.raises(RunError, match=rf"no such weights file; delete {round_folder}"):
+        run(tmp_path)
+
+
+def test_outputs_of_another_run_are_an_error(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(_BrokenOffError):
+        run(tmp_path, _broken_off_at(PLACES["the second round"]), training={"seed": 1})
+    ours, theirs = (
+        folder / "run" / "self-training" / "round-1" / "pool.safetensors" for folder in (tmp_path, finished)
+    )
+    ours.write_bytes(theirs.read_bytes())
+    with pytest.raises(RunError, match=r"another run's \(training\.seed: 0 in the directory, 1 now\)"):
+        run(tmp_path, training={"seed": 1})
+
+
+def test_members_may_have_another_network(tmp_path: Path) -> None:
+    result = run(tmp_path, self_training={"rounds": 1, "network": "resnet14"})
+    assert (result["network"], result["self_training"]["network"]) == ("resnet8", "resnet14")
+
+
+def test_cross_entropy_trains_itself_without_a_teacher(tmp_path: Path) -> None:
+    result = run(tmp_path, method={"name": "ce"}, plus=[], self_training={"rounds": 1})
+    assert (result["calls"], result["self_training"]["rounds"]) == (0, 1)
+
+
+def test_validation_samples_are_neither_learned_from_nor_labelled(tmp_path: Path) -> None:
+    sections: dict[str, Any] = {"training": {"validation_share": 0.2}, "self_training": {"rounds": 1}}
+    result = run(tmp_path, **sections)
+    samples = Samples.of(_config(tmp_path, **sections))
+    assert not set(samples.validation) & {*samples.unbought, *samples.chosen}
+    assert result["self_training"]["pool"] == len(samples.candidates) - len(samples.validation) - N
+    assert result["best_validation"] is not None
+    metrics = (tmp_path / "run" / "self-training" / "round-1" / "member-1" / "metrics.jsonl").read_text()
+    assert "validation" not in metrics
+
+
+def test_images_of_the_pool_are_not_copied(tmp_path: Path) -> None:
+    samples = Samples.of(_config(tmp_path))
+    images, _ = unbought_images(samples, torch.device("cpu"))
+    assert images.data_ptr() == samples.dataset.train.images.data_ptr()
+
+
+def test_run_that_buys_every_sample_has_no_pool(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"self_training: expected samples that are neither bought .* lower budget\.n"
+    ):
+        run(tmp_path, budget={"n": None})
