@@ -16,7 +16,8 @@ from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import identity_of, target_facts
 from distill_worker.runs.sampling.samples import Samples, preprocessing
 from distill_worker.runs.self_training.members import after, steps_of_members
-from distill_worker.runs.self_training.stage import check_self_training, facts_of, self_trained
+from distill_worker.runs.self_training.stage import facts_of, self_trained
+from distill_worker.runs.self_training.unbought import check_self_training
 from distill_worker.runs.student import fitted
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps
