@@ -16,7 +16,7 @@ from distill_worker.config.run_identity import RunIdentity
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import Samples, preprocessing
-from distill_worker.training.frozen import check_trainable
+from distill_worker.training.network.frozen import check_trainable
 from shared.networks import build_network, runs_code, source_digest
 from shared.networks.draws import draws_from
 from shared.networks.outputs import check_network

@@ -21,7 +21,7 @@ from distill_worker.runs.self_training.unbought import check_self_training
 from distill_worker.runs.student import fitted
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps
-from distill_worker.training.network_errors import training_errors
+from distill_worker.training.network.errors import training_errors
 from distill_worker.training.precision import check_possible
 from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.run_directory import Note, RunDirectory

@@ -27,7 +27,7 @@ from distill_worker.runs.student import initialised, placed
 from distill_worker.runs.train_student import card_of, training_set
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step
-from distill_worker.training.network_errors import translated_errors
+from distill_worker.training.network.errors import translated_errors
 from distill_worker.training.teacher_logits import TeacherLogits
 from distill_worker.training.training_set import TrainingSet, Unbought
 from shared.networks.draws import draws_from, kept_draws
