@@ -119,12 +119,19 @@ class Corruption(Section):
     seed: int = 0
 
 
-class Augmentation(Section):
-    """How a training image is augmented. Default values are those of the data set."""
+Policy = Literal["crop-flip", "strong"]
+"""How training images are augmented: see `Augmentation.policy`."""
 
+
+class Augmentation(Section):
+    """How a training image is augmented. The default crop and flip are those of the data set."""
+
+    policy: Policy = "crop-flip"
+    """`crop-flip`: a random crop, and a flip if the data set permits it. `strong`: then also a random rotation, scale,
+    shear and shift, another gamma, contrast and brightness, and a box that is cut out (Cutout)."""
     crop_padding: int | None = Field(default=None, ge=0)
     """Pixels of zero padding before a random crop to the original size."""
     horizontal_flip: bool | None = None
     query_view: Literal["original", "augmented"] = "original"
-    """The image that the teacher answers for: the original, or one augmented view of it, as in the paper. The student
-    sees fresh crops and flips of that image, always with the same stored output."""
+    """The image that the teacher answers for: the original, or one crop of it, flipped or not, as in the paper. The
+    student sees newly augmented views of that image, always with the same stored output."""

@@ -1,12 +1,18 @@
-"""From stored pixels to a network's input: random crops and flips, normalisation, memory layout."""
+"""From stored pixels to a network's input: augmentation, normalisation, memory layout."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from distill_worker.data.augment import augment
+from distill_worker.data.augmentation.crop_flip import crop_and_flip
+from distill_worker.data.augmentation.strong import distort
 from shared.normalise import normalise
+
+CROP_FLIP: Final = "crop-flip"
+STRONG: Final = "strong"
+"""Crops and flips, and then the changes of `augmentation.strong`."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +24,15 @@ class Preprocessing:
     crop_padding: int
     horizontal_flip: bool
     channels_last: bool = False
+    policy: str = CROP_FLIP
+    """The augmentation of training images: `crop-flip` or `strong`."""
 
-    def augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Newly drawn crops and flips, uint8 like `images`."""
-        return augment(
+    def augmented(self, images: Tensor, generator: torch.Generator, *, policy: str | None = None) -> Tensor:
+        """A newly drawn view of each image, uint8 like `images`; by another policy than the run's, if one is given."""
+        views = crop_and_flip(
             images, crop_padding=self.crop_padding, horizontal_flip=self.horizontal_flip, generator=generator
         )
+        return distort(views, generator) if (policy or self.policy) == STRONG else views
 
     def normalised(self, images: Tensor) -> Tensor:
         """The network's input, float32, normalised."""

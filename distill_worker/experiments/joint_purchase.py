@@ -129,7 +129,8 @@ def buy_jointly(
 def selection_identity(config: RunConfig) -> str:
     """The settings of a comparison's run that its samples depend on."""
     mixing = [method.model_dump() for method in config.methods if getattr(method, "mixtures", 0)]
-    view = config.augmentation if config.augmentation.query_view == "augmented" else None
+    augmentation = config.augmentation
+    view = augmentation.model_dump(exclude={"policy"}) if augmentation.query_view == "augmented" else None
     return repr((config.budget, config.corruption, view, config.training.validated_share, mixing))
 
 

@@ -23,7 +23,7 @@ def pseudo_label_loss(student_logits: Tensor, view_logits: Tensor, *, threshold:
         ValueError: a wrong shape, or a threshold that is no probability.
 
     Source: Sohn et al. 2020, arXiv 2001.07685, equation (4).
-    Departs: the caller draws both views; the paper's second view is distorted more strongly.
+    Departs: the caller draws both views; in the paper the view that learns is distorted more strongly.
     """
     check_logits(student_logits, view_logits)
     if not 0 <= threshold <= 1:

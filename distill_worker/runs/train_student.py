@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,12 +17,13 @@ from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import identity_of, target_facts
 from distill_worker.runs.sampling.samples import Samples, preprocessing
 from distill_worker.runs.self_training.members import after, steps_of_members
-from distill_worker.runs.self_training.stage import check_self_training, facts_of, self_trained
+from distill_worker.runs.self_training.stage import facts_of, self_trained
+from distill_worker.runs.self_training.unbought import check_self_training
 from distill_worker.runs.student import fitted
 from distill_worker.runs.tuning.stage import check_tuning, choose, steps_of_trials, with_most_steps
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps
-from distill_worker.training.network_errors import training_errors
+from distill_worker.training.network.errors import training_errors
 from distill_worker.training.precision import check_possible
 from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.run_directory import Note, RunDirectory
@@ -89,7 +91,7 @@ def train_student(
         started = time.perf_counter()
         data = training_set(config, samples, teacher.targets, device)
         chosen, tuning = _tuned(config, samples, data, progress, note)
-        training = chosen.training
+        training, data = chosen.training, replace(data, preprocessing=preprocessing(samples.dataset, chosen))
         progress = after(total_steps(config, len(data)) - _steps_after_tuning(chosen, len(data)), progress)
         data = self_trained(
             chosen, samples, data, identity, lambda of: card_of(of, samples.dataset, teacher_id, teacher), progress

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distill_worker.data.preprocessing import CROP_FLIP, STRONG
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
@@ -50,7 +51,7 @@ class Batches:
             images, probabilities, labels = mixture.images(images), mixture.probabilities(probabilities), None
             targets = {kind: mixture.log_probabilities(outputs) for kind, outputs in targets.items()}
         inputs = [images]
-        pool_labels = self._add_pool(inputs)
+        pool_labels = self._add_pool(inputs, objective)
         own = [data.preprocessing.normalised(own_rows(self._ranks, part)) for part in inputs]
         logits, features = student(torch.cat(own))
         _check_classes(logits, probabilities)
@@ -104,14 +105,17 @@ class Batches:
         queried = self._order.next_batch()
         return self._data.rows(queried, None if self._unbought_order is None else self._unbought_order.next_batch())
 
-    def _add_pool(self, inputs: list[Tensor]) -> Tensor | None:
+    def _add_pool(self, inputs: list[Tensor], objective: Objective) -> Tensor | None:
         """Append a batch of the pool to `inputs`: once if it has labels, which are returned, else in two views."""
         pool = self._data.pool
         if pool is None or self._pool_order is None:
             return None
         chosen = self._pool_order.next_batch()
-        views = 2 if pool.labels is None else 1
-        inputs += [self._data.preprocessing.augmented(pool.images[chosen], self.generator) for _ in range(views)]
+        policies: list[str | None] = [STRONG, CROP_FLIP] if objective.strong_view else [None, None]
+        inputs += [
+            self._data.preprocessing.augmented(pool.images[chosen], self.generator, policy=policy)
+            for policy in (policies if pool.labels is None else [None])
+        ]
         return None if pool.labels is None else pool.labels[chosen]
 
 

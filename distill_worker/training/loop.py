@@ -21,8 +21,8 @@ from distill_worker.errors import RunError, TrainingDiverged
 from distill_worker.methods.terms import Objective
 from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
-from distill_worker.training.frozen import frozen_parts, set_training_mode
-from distill_worker.training.network_errors import training_errors
+from distill_worker.training.network.errors import training_errors
+from distill_worker.training.network.frozen import frozen_parts, set_training_mode
 from distill_worker.training.precision import StudentPass, begin_momentum, loss_scaler
 from distill_worker.training.ranks.batch_norm import synchronised
 from distill_worker.training.ranks.group import ALONE, Ranks

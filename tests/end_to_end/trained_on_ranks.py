@@ -66,6 +66,7 @@ CASES: Final[Mapping[str, Case]] = {
     "fitnet": Case([FitNet(teacher_layer="second", student_layer="second", weight=0.5)], SHORT_UNEVEN),
     "mixup": Case([Mixup()], SHORT_UNEVEN),
     "pseudo-labels": Case([KD(), PseudoLabel(threshold=0.3)], SHORT_UNEVEN, pool=True),
+    "pseudo-labels, a strong view": Case([KD(), PseudoLabel(threshold=0.3, strong_view=True)], SHORT_UNEVEN, pool=True),
     "the paper's protocol": Case(
         [CKD()],
         Training(protocol="paper", batch_size=9, learning_rate=0.02, patience_epochs=4, max_epochs=17),

@@ -1,16 +1,17 @@
 """The section `[tuning]`: settings of a run that are chosen by cross-fitting, before its student is trained."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from distill_worker.config.data_sections import Policy
 from distill_worker.config.section import Section
 from distill_worker.config.training_section import Training
 from distill_worker.methods import Method, Mixing, method_name
 
 
-def _are_different(values: tuple[float, ...]) -> tuple[float, ...]:
+def _are_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) < len(values):
         raise ValueError(f"expected different values, got {list(values)}")
     return values
@@ -39,6 +40,8 @@ class Tuning(Section):
     """For `temperature` of every method that softens outputs."""
     steps: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Different] = ()
     """For `training.steps`."""
+    policies: Annotated[tuple[Policy, ...], Different] = ()
+    """For `augmentation.policy`."""
     trials: int = Field(default=48, ge=1)
     """The most candidates. If there are more, they are drawn by `training.seed`."""
     first_steps: int | None = Field(default=None, ge=1)

@@ -40,7 +40,8 @@ class Batch:
     labelled: tuple[Tensor, Tensor] | None = None
     """Student logits `[pool batch, classes]` and int64 labels of a batch from a labelled pool."""
     views: tuple[Tensor, Tensor] | None = None
-    """Student logits `[pool batch, classes]` of two augmentations of one batch from an unlabelled pool."""
+    """Student logits `[pool batch, classes]` of two views of one batch from an unlabelled pool: of the one that learns,
+    and of the one that labels."""
 
 
 @dataclass(frozen=True)

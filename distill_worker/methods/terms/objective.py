@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from distill_worker.errors import ConfigError
 from distill_worker.methods.base import Method, method_name
 from distill_worker.methods.mixup import Mixing
+from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.terms.base import Batch, Setting, make_label_term, make_term
 from distill_worker.methods.terms.mixtures import Mixture
 from distill_worker.methods.terms.mixup import draw_mixture
@@ -27,6 +28,7 @@ class Objective(nn.Module):
         """
         super().__init__()
         self.student_layers = tuple(dict.fromkeys(layer for method in methods for layer in method.student_layers))
+        self.strong_view = any(isinstance(method, PseudoLabel) and method.strong_view for method in methods)
         self._mixing = next(
             (method for method in methods if isinstance(method, Mixing) and method.targets == "stored"), None
         )

@@ -25,7 +25,7 @@ from distill_worker.runs.preflight.teacher_checks import (
 from distill_worker.runs.resolution import device_of, kind_of_device
 from distill_worker.runs.rounds import check_teacher
 from distill_worker.runs.run_facts import identity_of
-from distill_worker.runs.self_training.stage import check_self_training
+from distill_worker.runs.self_training.unbought import check_self_training
 from distill_worker.runs.student import check_methods
 from distill_worker.runs.train_student import teacher_facts
 from distill_worker.runs.tuning.stage import check_tuning

@@ -14,11 +14,11 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.pictures import Picture
-from distill_worker.data.preprocessing import Preprocessing
+from distill_worker.data.preprocessing import CROP_FLIP, Preprocessing
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
 from distill_worker.methods.terms.base import probabilities_of
-from distill_worker.methods.terms.mixup import requeried_mixtures
+from distill_worker.methods.terms.mixup import rounded_mixtures
 from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.training.training_set import Pool
 from shared.sample_key import sample_key, sample_keys
@@ -87,7 +87,7 @@ class Samples:
             queried = _views(images, preprocessing(dataset, config), config.budget.seed)
         mixing = next((method for method in config.methods if isinstance(method, Mixing)), None)
         if mixing is not None and mixing.mixtures:
-            mixtures, mixed = requeried_mixtures(mixing, images, probabilities, seed=config.budget.seed)
+            mixtures, mixed = rounded_mixtures(mixing, images, probabilities, seed=config.budget.seed)
             queried, images = torch.cat([queried, mixtures]), torch.cat([images, mixtures])
             probabilities = torch.cat([probabilities, mixed])
         return cls(
@@ -173,6 +173,7 @@ def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
         crop_padding=dataset.crop_padding if crop is None else crop,
         horizontal_flip=dataset.horizontal_flip if flip is None else flip,
         channels_last=config.training.memory_format == "channels_last",
+        policy=config.augmentation.policy,
     )
 
 
@@ -183,11 +184,11 @@ def _rows_of(keys: Sequence[bytes], rows: Sequence[bytes]) -> list[int]:
 
 
 def _views(images: Tensor, view: Preprocessing, seed: int) -> Tensor:
-    """One augmented view of each image. It depends on the image and the seed alone."""
+    """One crop of each image, flipped or not. It depends on the image and the seed alone."""
     head = f"view:{seed}:".encode()
     views = []
     for image in images:
         digest = sha256(head + sample_key(image.numpy())).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        views.append(view.augmented(image[None], generator))
+        views.append(view.augmented(image[None], generator, policy=CROP_FLIP))
     return torch.cat(views).contiguous()

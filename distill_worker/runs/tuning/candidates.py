@@ -19,13 +19,17 @@ class Candidate:
     learning_rate: float | None = None
     temperature: float | None = None
     steps: int | None = None
+    policy: str | None = None
+    """Of the augmentation."""
 
     def settings(self) -> dict[str, Any]:
         """Those that are set, by name; JSON-able."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {value:g}" for name, value in self.settings().items()) or "the configured settings"
+        return (
+            ", ".join(f"{name} {_shown(value)}" for name, value in self.settings().items()) or "the configured settings"
+        )
 
     def steps_of(self, config: RunConfig) -> int:
         """The steps of a training with these settings."""
@@ -41,7 +45,12 @@ class Candidate:
         names = ("weight_decay", "learning_rate", "steps")
         changed = {name: value for name, value in self.settings().items() if name in names}
         training = config.training.model_copy(update=changed)
-        return config.model_copy(update={"method": method, "plus": tuple(plus), "training": training})
+        augmentation = config.augmentation
+        if self.policy is not None:
+            augmentation = augmentation.model_copy(update={"policy": self.policy})
+        return config.model_copy(
+            update={"method": method, "plus": tuple(plus), "training": training, "augmentation": augmentation}
+        )
 
 
 def candidates(tuning: Tuning, seed: int) -> list[Candidate]:
@@ -52,6 +61,7 @@ def candidates(tuning: Tuning, seed: int) -> list[Candidate]:
         "learning_rate": tuning.learning_rates,
         "temperature": tuning.temperatures,
         "steps": tuning.steps,
+        "policy": tuning.policies,
     }
     tried = {name: values for name, values in lists.items() if values}
     grid = [Candidate(**dict(zip(tried, settings, strict=True))) for settings in product(*tried.values())]
@@ -61,3 +71,7 @@ def candidates(tuning: Tuning, seed: int) -> list[Candidate]:
 
     drawn = set(sorted(grid, key=draw)[: tuning.trials])
     return [candidate for candidate in grid if candidate in drawn]
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"

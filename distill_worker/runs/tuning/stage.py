@@ -17,6 +17,7 @@ from distill_worker.config.stages.tuning import Tuning
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError, TrainingDiverged
 from distill_worker.methods.base import LOGITS
+from distill_worker.runs.sampling.samples import preprocessing
 from distill_worker.runs.student import check_methods, fitted
 from distill_worker.runs.tuning.candidates import Candidate, candidates
 from distill_worker.runs.tuning.folds import fewest_trained_on, fold_of
@@ -24,7 +25,7 @@ from distill_worker.runs.tuning.rungs import Rung, rungs
 from distill_worker.runs.tuning.scores import Scores, Trial
 from distill_worker.training.evaluate import mean_divergence
 from distill_worker.training.loop import Progress
-from distill_worker.training.network_errors import training_errors
+from distill_worker.training.network.errors import training_errors
 from distill_worker.training.training_set import TrainingSet
 
 
@@ -154,7 +155,9 @@ class _Trials:
         changed = {"steps": trial.steps, "compile": False}  # to compile takes longer than most trials
         config = config.model_copy(update={"training": config.training.model_copy(update=changed)})
         is_held_out = self._folds == trial.fold
-        data = replace(self._data.only((~is_held_out).nonzero().flatten()), validation=None)
+        view = preprocessing(self._dataset, config)
+        data = self._data.only((~is_held_out).nonzero().flatten())
+        data = replace(data, preprocessing=view, validation=None)
         held_out = self._data.only(is_held_out.nonzero().flatten())
         done = self._steps_done
         try:
@@ -167,7 +170,6 @@ class _Trials:
             )
         except TrainingDiverged:
             return inf
-        view = data.preprocessing
         with training_errors("the network to classify the held-out images"):
             return mean_divergence(network, held_out.images, held_out.targets[LOGITS], mean=view.mean, std=view.std)
 

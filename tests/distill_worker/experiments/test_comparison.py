@@ -135,6 +135,7 @@ settings.budget = {strategy = "typical", features = "net.safetensors"}
         ({"student": {"network": "resnet20"}, "track": "labelled-pool"}, 2),
         ({"training": {"validation_share": 0.2}}, 4),
         ({"budget": {"strategy": "class-balanced"}}, 4),
+        ({"augmentation": {"policy": "strong"}}, 2),
         ({"augmentation": {"query_view": "augmented"}}, 4),
     ],
 )

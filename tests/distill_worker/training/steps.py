@@ -50,6 +50,7 @@ _OTHERS: list[list[Method]] = [
     [AT(), VID(), CKD(pairing="anchors"), DKD()],
     [Mixup(alpha=0.2), CKD(k=3)],
     [KD(), PseudoLabel()],
+    [KD(), PseudoLabel(strong_view=True)],
 ]
 EVERY_METHOD: list[list[Method]] = [*_ALONE, *_COMPARED, *_BY_SQUARED_ERROR, *_REPRESENTED, *_OTHERS]
 

@@ -1,13 +1,20 @@
-"""The state of the batches, between a checkpoint and the device that goes on from it."""
+"""The state of the batches, between a checkpoint and the device that goes on from it; and the views that they hold."""
+
+from typing import cast
 
 import pytest
 import torch
 
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import RunError
+from distill_worker.methods.base import LOGITS
+from distill_worker.methods.pool import PseudoLabel
+from distill_worker.methods.single_sample import CE
+from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.training.batches import Batches
-from distill_worker.training.training_set import TrainingSet
+from distill_worker.training.precision import StudentPass
+from distill_worker.training.training_set import Pool, TrainingSet
 
 
 def _batches() -> Batches:
@@ -29,3 +36,41 @@ def test_state_of_another_kind_of_device_is_an_error_that_names_the_setting() ->
     state = _batches().state() | {"generator": torch.zeros(16, dtype=torch.uint8)}
     with pytest.raises(RunError, match=r"^training\.device: expected .* got cpu.* --fresh"):
         _batches().restore(state)
+
+
+@pytest.mark.parametrize(
+    ("method", "policy", "distorted"),
+    [
+        (PseudoLabel(), "crop-flip", [False, False]),
+        (PseudoLabel(), "strong", [True, True]),
+        (PseudoLabel(strong_view=True), "crop-flip", [True, False]),
+        (PseudoLabel(strong_view=True), "strong", [True, False]),
+    ],
+)
+def test_view_that_learns_is_distorted_and_the_one_that_labels_is_not(
+    method: PseudoLabel, policy: str, distorted: list[bool]
+) -> None:
+    """Without crops and flips, an image that is not distorted is as it was."""
+    image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
+    labels = torch.arange(4) % 2
+    preprocessing = Preprocessing((0.5,), (0.5,), crop_padding=0, horizontal_flip=False, policy=policy)
+    data = TrainingSet(
+        image.repeat(4, 1, 1, 1),
+        probabilities_of(labels, 2),
+        labels,
+        preprocessing,
+        pool=Pool(image.repeat(3, 1, 1, 1), None),
+    )
+    seen = list[torch.Tensor]()
+
+    def student(images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        seen.append(images)
+        return torch.zeros(len(images), 2), {}
+
+    objective = Objective([CE(), method], Setting(2, 4, {LOGITS: (2,)}, {}))
+    Batches(data, batch_size=4, seed=0).next(cast("StudentPass", student), objective, 1)
+    original = preprocessing.normalised(image)
+    [images] = seen
+    queried, learns, labels_it = ((view != original).any() for view in (images[:4], images[4:7], images[7:]))
+    assert bool(queried) == (policy == "strong")
+    assert [bool(learns), bool(labels_it)] == distorted

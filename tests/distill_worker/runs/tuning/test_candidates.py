@@ -50,13 +50,14 @@ def test_larger_grid_is_drawn_from_by_seed() -> None:
 def test_candidate_changes_the_run() -> None:
     """Every term but that of the labels; every temperature of outputs; the training."""
     config = _config("kd", ("ckd", "crd", "rkd"))
-    applied = Candidate(10.0, 2e-3, 0.1, 2.0, 7).applied(config)
+    applied = Candidate(10.0, 2e-3, 0.1, 2.0, 7, "strong").applied(config)
     kd, ckd, crd, rkd = applied.methods
     assert (kd.term_weight, kd.label_weight) == (9.0, 0.1)
     assert (ckd.term_weight, crd.term_weight, rkd.term_weight) == (10.0, 8.0, 1.0)
     assert [method.model_dump()["temperature"] for method in (kd, ckd, crd)] == [2.0, 2.0, 0.07]
     assert (applied.training.weight_decay, applied.training.learning_rate, applied.training.steps) == (2e-3, 0.1, 7)
-    unchanged = {"training": config.training, "method": config.method, "plus": config.plus}
+    assert applied.augmentation.policy == "strong"
+    unchanged = {name: getattr(config, name) for name in ("training", "method", "plus", "augmentation")}
     assert applied.model_copy(update=unchanged) == config
 
 
@@ -74,4 +75,4 @@ def test_weight_of_every_method_is_scaled(name: str) -> None:
 
 
 def test_candidate_reads_as_its_settings() -> None:
-    assert str(Candidate(10.0, 2e-3, 0.1)) == "term_weight 10, weight_decay 0.002, learning_rate 0.1"
+    assert str(Candidate(10.0, 2e-3, policy="strong")) == "term_weight 10, weight_decay 0.002, policy strong"

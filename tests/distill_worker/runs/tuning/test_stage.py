@@ -212,6 +212,22 @@ def test_steps_may_be_chosen(tmp_path: Path) -> None:
     assert steps[-1] == total_steps(_config(tmp_path, tuning=tuning), N)
 
 
+def test_policy_of_augmentation_may_be_chosen(tmp_path: Path) -> None:
+    """The student is that of a run with the chosen policy, whichever it is."""
+    both = run(
+        tmp_path / "both", tuning={"term_weights": [], "learning_rates": [], "policies": ["crop-flip", "strong"]}
+    )
+    scores = {score["settings"]["policy"]: score["divergence"] for score in both["tuning"]["scores"]}
+    assert scores["crop-flip"] != scores["strong"]
+    for policy in scores:
+        forced = {"term_weights": [], "learning_rates": [], "policies": [policy]}
+        run(tmp_path / policy, tuning=forced)
+        config = _config(tmp_path / f"set-{policy}", augmentation={"policy": policy}, training={"weight_decay": 5e-4})
+        config = config.model_copy(update={"tuning": None})
+        train_student(config, Samples.of(config), _targets(), "t")
+        assert _left_in(tmp_path / policy)[1] == (tmp_path / f"set-{policy}" / "run" / "metrics.jsonl").read_bytes()
+
+
 def test_another_run_is_rejected_in_a_directory_with_scores(tmp_path: Path) -> None:
     """From the first trial on, as with a checkpoint; with `fresh` the scores are moved aside with the run."""
     subprocess.run([sys.executable, "-c", _KILLED_RUN, str(tmp_path), "2"], check=False, cwd=Path(__file__).parents[4])

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from distill_worker.data.augment import augment
+from distill_worker.data.augmentation.crop_flip import crop_and_flip
 
 IMAGES = torch.arange(1, 2 * 3 * 4 + 1, dtype=torch.uint8).reshape(1, 2, 3, 4).repeat(300, 1, 1, 1)
 
 
 def _augment(images: Tensor, padding: int, flip: bool, seed: int = 0) -> Tensor:
-    return augment(images, crop_padding=padding, horizontal_flip=flip, generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    return crop_and_flip(images, crop_padding=padding, horizontal_flip=flip, generator=generator)
 
 
 def _candidates(image: Tensor, padding: int, flip: bool) -> set[tuple[int, ...]]:
@@ -53,7 +54,7 @@ def test_same_generator_gives_the_same_images() -> None:
 def test_nothing_to_do_changes_nothing_and_draws_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
-    assert torch.equal(augment(IMAGES, crop_padding=0, horizontal_flip=False, generator=generator), IMAGES)
+    assert torch.equal(crop_and_flip(IMAGES, crop_padding=0, horizontal_flip=False, generator=generator), IMAGES)
     assert torch.equal(generator.get_state(), before)
 
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 
-def augment(images: Tensor, *, crop_padding: int, horizontal_flip: bool, generator: torch.Generator) -> Tensor:
+def crop_and_flip(images: Tensor, *, crop_padding: int, horizontal_flip: bool, generator: torch.Generator) -> Tensor:
     """Each image is padded with zeros, cropped back to its size at a random place, and flipped with probability 1/2.
 
     Args:

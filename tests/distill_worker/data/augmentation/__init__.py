@@ -1,0 +1,1 @@
+"""Tests of the augmentations: the oracle warps, tones and cuts pixel by pixel."""
