@@ -16,7 +16,7 @@ from distill_worker.config.run_identity import RunIdentity
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import Samples, preprocessing
-from distill_worker.training.frozen import check_trainable
+from distill_worker.training.network.frozen import check_trainable
 from shared.networks import build_network, runs_code, source_digest
 from shared.networks.draws import draws_from
 from shared.networks.outputs import check_network
@@ -79,7 +79,7 @@ def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
     }
     if pool is not None:
         facts["pool"] = digest(pool.images, *([] if pool.labels is None else [pool.labels]))
-    if config.self_training is not None:
+    if config.self_training is not None and config.self_training.has_pool:
         facts["pool"] = digest(dataset.train.images, torch.tensor(samples.unbought))
     if samples.validation:
         facts["validation"] = digest(dataset.train.images[samples.validation], samples.labels[samples.validation])

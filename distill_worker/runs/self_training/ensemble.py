@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.training.evaluate import images_a_pass
-from distill_worker.training.network_errors import training_errors
+from distill_worker.training.network.errors import training_errors
 from distill_worker.training.precision import StudentPass
 from shared.networks.draws import draws_from
 

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from distill_worker.training.frozen import check_trainable, frozen_parts, set_training_mode
+from distill_worker.training.network.frozen import check_trainable, frozen_parts, set_training_mode
 
 
 def _network() -> nn.Sequential:

@@ -1,0 +1,1 @@
+"""Tests of what a training does with the network itself."""
