@@ -72,9 +72,9 @@ def equivalent_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     )
 
 
-def markdown(heading: tuple[str, ...], rows: Rows) -> str:
+def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [heading, tuple("---" for _ in heading), *rows]
+    lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
