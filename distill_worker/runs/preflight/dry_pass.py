@@ -16,7 +16,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.self_training_section import SelfTraining
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.selection.features import outputs_of
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import device_of

@@ -10,7 +10,7 @@ from torch import nn
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
-from distill_worker.config.self_training_section import SelfTraining
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import RunError
 from distill_worker.runs.student import fitted

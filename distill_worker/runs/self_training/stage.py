@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
-from distill_worker.config.self_training_section import SelfTraining
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import counted
 from distill_worker.runs.run_facts import digest

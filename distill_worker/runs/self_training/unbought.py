@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.self_training_section import SelfTraining
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.errors import ConfigError
 from distill_worker.methods.mixup import Mixup
 from distill_worker.methods.terms.mixup import rounded_mixtures
