@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-startup figures docs docs-outputs lock clean
+.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-startup fewer-calls figures docs docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -100,6 +100,13 @@ bench-selection: $(INSTALLED) ## measure choosing 5,000 of 50,000 samples, by st
 
 bench-startup: $(INSTALLED) ## measure how long help, lists and keys take (1 minute); BEFORE=FOLDER compares a checkout
 	.venv/bin/python -m benchmarks.startup $(BEFORE)
+
+fewer-calls: $(INSTALLED) ## run the comparisons of examples/fewer-calls, and write the tables of docs/results/fewer-calls.md (days)
+	mkdir -p runs/fewer-calls
+	for name in digits fashion-mnist glyphs; do \
+		.venv/bin/distill-worker compare examples/fewer-calls/$$name.toml --json > runs/fewer-calls/$$name.json || exit; \
+	done
+	.venv/bin/python -m benchmarks.fewer_calls runs/fewer-calls/*.json --into docs/results/fewer-calls.md
 
 figures: $(INSTALLED) ## print the latest of every figure, missed targets first
 	@.venv/bin/python -m benchmarks.figures

@@ -2,6 +2,7 @@
 
 WorkerError
 ├── ConfigError           2  the configuration file or an option is wrong, or asks for something impossible
+│   └── TrainingDiverged  2  the loss of a training is not finite
 ├── DataError             3  a data set is missing or damaged
 ├── WeightsFileError      3  a weights file is missing, damaged, or does not fit
 ├── CacheError            3  the cache of bought outputs is damaged, cannot be written, or lacks outputs
@@ -37,6 +38,10 @@ class ConfigError(WorkerError):
     """The configuration file or an option is wrong, or asks for something impossible."""
 
     exit_status = ExitStatus.WRONG_USAGE
+
+
+class TrainingDiverged(ConfigError):
+    """The loss of a training is not finite, most often because the learning rate is too high."""
 
 
 class DataError(WorkerError):

@@ -14,7 +14,8 @@ from distill_worker.cache.database.engine import place_of
 from distill_worker.config.data_sections import Augmentation, Budget, Corruption, Data
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.section import Section
-from distill_worker.config.self_training_section import SelfTraining
+from distill_worker.config.stages.self_training import SelfTraining
+from distill_worker.config.stages.tuning import Tuning
 from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
 from distill_worker.config.training_section import Student, Training
 from distill_worker.data.datasets import has_files
@@ -91,6 +92,8 @@ class RunConfig(Section):
     corruption: Corruption = Corruption()
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
+    tuning: Tuning | None = None
+    """Without the section, the settings stay as they are configured."""
     self_training: SelfTraining | None = None
     output: Output = Output()
 
@@ -145,9 +148,16 @@ class RunConfig(Section):
             )
         if self.teacher.output != AUTO and (reason := why_not_with(self.methods, self.teacher.output)) is not None:
             raise ValueError(f"teacher.output: {reason}")
-        if self.self_training and (reason := self.self_training.why_not(self.methods, self.training)) is not None:
+        if self.tuning is not None and (reason := self.tuning.why_not(self.methods, self.training, self.track)):
+            raise ValueError(reason)
+        if (
+            self.self_training
+            and (reason := self.self_training.why_not(self.methods, self.training, self.track)) is not None
+        ):
             raise ValueError(f"self_training: {reason}")
-        uses_pool = self.self_training is not None or any(method.needs_pool for method in self.methods)
+        uses_pool = (self.self_training is not None and self.self_training.has_pool) or any(
+            method.needs_pool for method in self.methods
+        )
         if uses_pool != (self.track == "unlabelled-pool"):
             raise ValueError(
                 "track: expected 'unlabelled-pool' if, and only if, the run learns from such a pool ([self_training], "

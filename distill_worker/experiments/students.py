@@ -89,7 +89,7 @@ def _in_training(engine: Engine, unfinished: int) -> str:
 
 
 def _kept(result: dict[str, Any]) -> dict[str, Any]:
-    """The facts of a run that a comparison keeps; those of the last line are of some runs alone."""
-    return {name: result[name] for name in ("accuracy", "calls", "steps", "seconds", "best_validation")} | {
-        name: result[name] for name in ("tuning", "self_training") if name in result
-    }
+    """What a comparison keeps of a run's result: with `[tuning]` the chosen settings too, without their scores."""
+    kept = {name: result[name] for name in ("accuracy", "calls", "steps", "seconds", "best_validation")}
+    kept |= {name: result[name] for name in ("self_training",) if name in result}
+    return kept | {"tuning": result["tuning"]["chosen"]} if "tuning" in result else kept

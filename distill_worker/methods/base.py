@@ -4,7 +4,7 @@ A method's class is its section of the run's configuration and its row in `disti
 `distill_worker/methods/terms`: a configuration needs no PyTorch.
 """
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +25,8 @@ class Method(BaseModel):
     """Whether the term remembers samples by their position: it cannot be mixed."""
     needs_pool: ClassVar[bool] = False
     """Whether it learns from unlabelled images without bought outputs."""
+    weight_name: ClassVar[str] = "weight"
+    """The parameter that is the weight of the term."""
 
     label_weight: float = Field(default=1.0, ge=0)
     """Of the cross-entropy with the labels."""
@@ -56,7 +58,19 @@ class Method(BaseModel):
     @property
     def term_weight(self) -> float:
         """The weight of the term."""
-        return float(getattr(self, "weight", 1.0))
+        return float(getattr(self, self.weight_name, 1.0))
+
+    def scaled(self, factor: float) -> Self:
+        """This method with `factor` times the weight of its term; itself if it has no term."""
+        if self.weight_name not in type(self).model_fields:
+            return self
+        return self.model_copy(update={self.weight_name: factor * self.term_weight})
+
+    def softened(self, temperature: float) -> Self:
+        """This method with another temperature of the outputs; itself if it has none."""
+        if "temperature" not in type(self).model_fields:
+            return self
+        return self.model_copy(update={"temperature": temperature})
 
 
 def method_name(method: Method) -> str:

@@ -15,6 +15,7 @@ class CKD(OnRepresentation):
 
     name: Literal["ckd"] = "ckd"
     paper: ClassVar = "Wilf et al. 2023, arXiv 2311.02253"
+    weight_name: ClassVar = "beta"
     temperature: float = Field(default=4.0, gt=0)
     """For `kl`; squared error has none."""
     beta: float = Field(default=1.0, ge=0)
@@ -64,8 +65,3 @@ class CKD(OnRepresentation):
     def least_batch(self) -> int:
         """The samples of one comparison."""
         return self.k
-
-    @property
-    def term_weight(self) -> float:
-        """Beta."""
-        return self.beta

@@ -1,6 +1,6 @@
 """Contrastive representation distillation as a method."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -21,3 +21,7 @@ class CRD(OnRepresentation):
     """Drawn a sample, with repetition: with few samples many are the same."""
     momentum: float = Field(default=0.5, ge=0, lt=1)
     """The share of a memory's row that stays when its sample comes up."""
+
+    def softened(self, _temperature: float) -> Self:
+        """Itself: its temperature is of the similarities between embeddings, not of the outputs."""
+        return self

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,8 +17,10 @@ from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import identity_of, target_facts
 from distill_worker.runs.sampling.samples import Samples, preprocessing
 from distill_worker.runs.self_training.members import after, steps_of_members
-from distill_worker.runs.self_training.stage import check_self_training, facts_of, self_trained
+from distill_worker.runs.self_training.stage import facts_of, self_trained
+from distill_worker.runs.self_training.unbought import check_self_training
 from distill_worker.runs.student import fitted
+from distill_worker.runs.tuning.stage import check_tuning, choose, steps_of_trials, with_most_steps
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps
 from distill_worker.training.network.errors import training_errors
@@ -51,10 +54,9 @@ def train_student(
         targets: the bought outputs by kind, one row for each of `samples.keys`; empty if no method needs a teacher.
         teacher_id: the teacher that they were bought from.
         class_order: for each class of the data, its place among the teacher's; None if both have the same order.
-        progress: called with the step and the loss whenever they are logged; of all trainings of the run, one after the
-            other, see `steps_of_members`.
+        progress: called with the steps so far, of all `total_steps`, and the loss, whenever they are logged.
         fresh: first move an earlier run aside, to a folder in the same directory.
-        note: shows where an earlier run was moved to.
+        note: shows where an earlier run was moved to, and which settings were chosen.
         ranks: the processes that train the student together; each must have the same run.
 
     Raises:
@@ -66,6 +68,7 @@ def train_student(
     config = resolved(config, fresh=fresh)
     training = config.training
     classes = len(samples.dataset.class_names)
+    check_tuning(config, num_classes=classes, samples=len(samples.images), ranks=ranks.size)
     teacher = to_teacher_logits(
         targets, classes, label_smoothing=config.teacher.label_smoothing, class_order=class_order
     )
@@ -87,15 +90,18 @@ def train_student(
             return finished
         started = time.perf_counter()
         data = training_set(config, samples, teacher.targets, device)
+        chosen, tuning = _tuned(config, samples, data, progress, note)
+        training, data = chosen.training, replace(data, preprocessing=preprocessing(samples.dataset, chosen))
+        progress = after(total_steps(config, len(data)) - _steps_after_tuning(chosen, len(data)), progress)
         data = self_trained(
-            config, samples, data, identity, lambda of: card_of(of, samples.dataset, teacher_id, teacher), progress
+            chosen, samples, data, identity, lambda of: card_of(of, samples.dataset, teacher_id, teacher), progress
         )
         network, best = fitted(
-            config, samples.dataset, data, directory, after(steps_of_members(config), progress), ranks=ranks
+            chosen, samples.dataset, data, directory, after(steps_of_members(chosen), progress), ranks=ranks
         )
 
         def finish() -> dict[str, Any]:
-            weights = weights_bytes(network, card_of(config, samples.dataset, teacher_id, teacher))
+            weights = weights_bytes(network, card_of(chosen, samples.dataset, teacher_id, teacher))
             test = samples.dataset.test
             correct = _count(network, data, test.images.to(device), test.labels.to(device))
             result = {
@@ -121,13 +127,34 @@ def train_student(
                 "memory_format": training.memory_format,
                 "compile": training.compile,
                 **({} if training.averaging == "none" else {"averaging": training.averaging}),
-                **facts_of(config, samples),
+                **facts_of(chosen, samples),
                 **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
+                **tuning,
             }
             directory.finish(weights, result)
             return result
 
         return ranks.from_first(finish)
+
+
+def total_steps(config: RunConfig, samples: int) -> int:
+    """The most steps that a run on so many samples takes: of its trials, the members of its ensembles, its student."""
+    return steps_of_trials(config) + _steps_after_tuning(with_most_steps(config), samples)
+
+
+def _steps_after_tuning(config: RunConfig, samples: int) -> int:
+    return steps_of_members(config) + most_steps(config.training, samples)
+
+
+def _tuned(
+    config: RunConfig, samples: Samples, data: TrainingSet, progress: Progress, note: Note
+) -> tuple[RunConfig, dict[str, Any]]:
+    """The run with the settings that `[tuning]` chooses, and what the result holds of the choice."""
+    if config.tuning is None:
+        return config, {}
+    choice = choose(config, config.tuning, samples.dataset, samples.keys, data, progress)
+    note(choice.reason)
+    return choice.config, {"tuning": choice.facts}
 
 
 def _best(best: BestWeights | None, network: torch.nn.Module, data: TrainingSet, test: Split) -> dict[str, Any] | None:

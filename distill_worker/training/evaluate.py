@@ -1,6 +1,6 @@
-"""Top-1 accuracy of a network on held-out images."""
+"""A network on held-out images: its top-1 accuracy, and its divergence from a teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,19 +32,56 @@ def count_correct(
     `resize` is the height and width of the network's input. `degradation` is applied to its logits. The global random
     generators stay as they were.
     """
+
+    def correct(logits: Tensor, rows: slice) -> Tensor:
+        if degradation is not None:
+            pixels = images[rows].cpu().numpy()
+            logits = torch.from_numpy(degrade(logits.float().cpu().numpy(), pixels, degradation)).to(labels.device)
+        return (logits.argmax(dim=1) == labels[rows]).sum()
+
+    return int(_sum(network, images, correct, mean=mean, std=std, resize=resize))
+
+
+def mean_divergence(
+    network: nn.Module, images: Tensor, teacher_logits: Tensor, *, mean: Sequence[float], std: Sequence[float]
+) -> float:
+    """The mean of KL(teacher || student) over images, in nats, without labels; leaves eval mode on.
+
+    Args:
+        network: the student.
+        images: uint8 `[samples, channels, height, width]`, at least one.
+        teacher_logits: finite, float `[samples, classes]`: logits, or log-probabilities.
+        mean: of each channel, as in `normalise`.
+        std: likewise.
+
+    Returns:
+        The mean; not finite for a network whose logits are not.
+    """
+
+    def divergence(logits: Tensor, rows: slice) -> Tensor:
+        teacher = teacher_logits[rows].double().log_softmax(dim=1)
+        student = logits.double().log_softmax(dim=1)
+        return (teacher.exp() * (teacher - student)).sum()
+
+    return float(_sum(network, images, divergence, mean=mean, std=std)) / len(images)
+
+
+def _sum(
+    network: nn.Module,
+    images: Tensor,
+    value: Callable[[Tensor, slice], Tensor],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    resize: tuple[int, int] | None = None,
+) -> Tensor:
+    """The sum over batches of a value of the logits of these rows."""
     network.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=labels.device)
     size = images_a_pass(images)
     with draws_from(_SEED), torch.inference_mode():
-        for start in range(0, len(images), size):
-            batch = images[start : start + size]
-            logits = logits_of(network(normalise(batch, mean, std, size=resize)))
-            if degradation is not None:
-                logits = torch.from_numpy(degrade(logits.float().cpu().numpy(), batch.cpu().numpy(), degradation)).to(
-                    labels.device
-                )
-            correct += (logits.argmax(dim=1) == labels[start : start + size]).sum()
-    return int(correct)
+        batches = [slice(start, start + size) for start in range(0, len(images), size)]
+        values = [value(logits_of(network(normalise(images[rows], mean, std, size=resize))), rows) for rows in batches]
+        return torch.stack(values).sum()
 
 
 def images_a_pass(images: Tensor) -> int:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from distill_worker.config.training_section import Training
-from distill_worker.errors import ConfigError, RunError
+from distill_worker.errors import RunError, TrainingDiverged
 from distill_worker.methods.terms import Objective
 from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
@@ -75,7 +75,8 @@ def train(
         with `averaging` the average.
 
     Raises:
-        ConfigError: the loss is not finite, or the network fails.
+        TrainingDiverged: the loss is not finite.
+        ConfigError: the network fails.
         RunError: the directory cannot be used.
         RankLost: another rank ended.
     """
@@ -116,7 +117,7 @@ def _train_to_the_end(
             values = ranks.from_first(partial(_values, terms))
             loss = sum(values.values())
             if not math.isfinite(loss):
-                raise ConfigError(
+                raise TrainingDiverged(
                     f"step {run.steps_done}: expected a finite loss, got {loss} ({values}); lower "
                     "training.learning_rate"
                 )

@@ -5,6 +5,7 @@
     checkpoint.pt         the last checkpoint, until the run is finished
     student.safetensors   the trained student, with its description in the metadata
     result.json           written last: a run with a result is finished
+    tuning/               the scores that settings are chosen by: see `runs.tuning`
     self-training/        the run directories of an ensemble's members, and their outputs: see `runs.self_training`
     before-1/ ...         earlier runs that were moved aside
 
@@ -35,10 +36,11 @@ from shared.atomic_file import partial_path, write_atomically
 _ELSEWHERE: Final = "choose another output.directory (of a comparison: compare.directory)"
 STUDENT: Final = "student.safetensors"
 SELF_TRAINING: Final = "self-training"
+TUNING: Final = "tuning"
 _OWN: Final = ("result.json", "checkpoint.pt")
-_PROGRESS: Final = (*_OWN, *(f"{SELF_TRAINING}/*/*/{name}" for name in _OWN))
-"""The files that make a directory a run's own: of the run, or of a member of an ensemble."""
-_FILES: Final = ("result.json", STUDENT, "checkpoint.pt", SELF_TRAINING, "metrics.jsonl", "run.json")
+_PROGRESS: Final = (*_OWN, *(f"{SELF_TRAINING}/*/*/{name}" for name in _OWN), f"{TUNING}/*.json")
+"""The files that make a directory a run's own: of the run, of a member of an ensemble, or of its tuning."""
+_FILES: Final = ("result.json", STUDENT, "checkpoint.pt", SELF_TRAINING, TUNING, "metrics.jsonl", "run.json")
 """The files of a run. run.json is the last to be moved: the remaining ones belong to a named run until none remains."""
 _PARTIAL_FILES: Final = (*(partial_path(Path(name)).name for name in _FILES), ".checkpoint.part")
 """What a killed process may leave; earlier versions left the last."""
@@ -103,7 +105,7 @@ class RunDirectory:
                 pass
 
     def has_progress(self) -> bool:
-        """Whether a run, or a member of its ensemble, has saved a checkpoint here, or finished."""
+        """Whether a run, or a member of its ensemble, has saved a checkpoint or scores here, or finished."""
         return any(True for pattern in _PROGRESS for _ in self.path.glob(pattern))
 
     def result(self) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ Images live on the device as uint8 and targets as aligned tensors, so no step wa
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -79,6 +79,16 @@ class TrainingSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def only(self, rows: Tensor) -> "TrainingSet":
+        """The queried samples in these rows, int64 `[samples]`, and everything else."""
+        return replace(
+            self,
+            images=self.images[rows],
+            label_probabilities=self.label_probabilities[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            targets={kind: outputs[rows] for kind, outputs in self.targets.items()},
+        )
 
     @property
     def outputs(self) -> Mapping[str, Tensor]:

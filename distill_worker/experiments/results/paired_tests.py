@@ -3,8 +3,12 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from scipy.stats import ttest_rel
+
+_DIGITS: Final = 9
+"""Decimal digits of a difference; what is beyond them is rounding."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _p_value(own: Sequence[float], base: Sequence[float]) -> float:
-    differences = {a - b for a, b in zip(own, base, strict=True)}
+    differences = {round(a - b, _DIGITS) for a, b in zip(own, base, strict=True)}
     if len(differences) == 1:
         return 1.0 if differences == {0.0} else 0.0
     return float(ttest_rel(own, base).pvalue)

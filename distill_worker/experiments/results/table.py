@@ -29,7 +29,7 @@ def _cells(results: Sequence[Result]) -> tuple[str, str, str]:
     """Accuracy, calls and seconds of one method at one n."""
     calls = sorted(result["calls"] for result in results)
     return (
-        _accuracy([100 * result["accuracy"] for result in results]),
+        accuracy_cell([100 * result["accuracy"] for result in results]),
         "-".join(str(number) for number in dict.fromkeys((calls[0], calls[-1]))),
         f"{statistics.mean(result['seconds'] for result in results):.1f}",
     )
@@ -43,7 +43,7 @@ def paired_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     rows: Rows = []
     for method in methods_of(facts):
         if method != baseline:
-            rows.append((method, *(_test_cell(tests[n].get(method)) for n in facts["n"])))
+            rows.append((method, *(paired_cell(tests[n].get(method)) for n in facts["n"])))
     return heading, rows
 
 
@@ -57,14 +57,14 @@ def paired_tests(facts: Mapping[str, Any], n: int) -> dict[str, Paired]:
 def curve_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     """The heading, and one row: mean and deviation of the reference's accuracy in percent at each size of its curve."""
     reference, sizes = facts["reference"], facts["reference_n"]
-    cells = [_accuracy(accuracies_of(facts, reference, n)) for n in sizes]
+    cells = [accuracy_cell(accuracies_of(facts, reference, n)) for n in sizes]
     return ("reference", *(f"n = {n}" for n in sizes)), [(reference, *cells)]
 
 
 def equivalent_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     """The heading, and one row per method: for each n the calls that the reference needs, the interval, the factor."""
     columns = (f"n = {n}: calls [95 % interval], factor" for n in facts["n"])
-    cells = {(one["method"], one["n"]): _equivalent_cell(one) for one in facts["equivalent_calls"]}
+    cells = {(one["method"], one["n"]): equivalent_cell(one) for one in facts["equivalent_calls"]}
     others = [method for method in methods_of(facts) if method != facts["reference"]]
     return (
         (f"equivalent calls of {facts['reference']}", *columns),
@@ -72,18 +72,20 @@ def equivalent_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     )
 
 
-def markdown(heading: tuple[str, ...], rows: Rows) -> str:
+def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [heading, tuple("---" for _ in heading), *rows]
+    lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _accuracy(percents: Sequence[float]) -> str:
+def accuracy_cell(percents: Sequence[float]) -> str:
+    """Mean and standard deviation of accuracies in percent, one for each seed."""
     mean, deviation = mean_and_deviation(percents)
     return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
 
 
-def _equivalent_cell(equivalent: Mapping[str, Any]) -> str:
+def equivalent_cell(equivalent: Mapping[str, Any]) -> str:
+    """The calls that the reference needs, their interval, and their ratio to what was paid; see `equivalents`."""
     calls, paid = equivalent["calls"], equivalent["paid"]
     ends = [_calls(end) for end in (equivalent["low"], equivalent["high"]) if end is not None]
     interval = f" [{', '.join(ends)}]" if ends else ""
@@ -98,7 +100,8 @@ def _sign(calls: Mapping[str, Any]) -> str:
     return "" if calls["relation"] == "=" else f"{calls['relation']} "
 
 
-def _test_cell(test: Paired | None) -> str:
+def paired_cell(test: Paired | None) -> str:
+    """Points above the baseline, seeds won, p, and Holm's p; without a test, as for one seed, a dash."""
     if test is None:
         return "-"
     probabilities = f"{_probability(test.p_value)}, {_probability(test.holm_p_value)}"

@@ -39,8 +39,8 @@ def _cutmix(method: CutMix, images: Tensor, generator: torch.Generator) -> Mixtu
     return draw_cutmix(len(images), height=height, width=width, alpha=method.alpha, generator=generator)
 
 
-def requeried_mixtures(method: Mixing, images: Tensor, probabilities: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
-    """The mixtures to buy outputs for, rounded to whole pixel values; a larger number of them begins with these."""
+def rounded_mixtures(method: Mixing, images: Tensor, probabilities: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+    """As many mixtures as the method says, in whole pixel values; a larger number of them begins with these."""
     generator = torch.Generator().manual_seed(seed)
     mixed, labels, made = [], [], 0
     while made < method.mixtures:

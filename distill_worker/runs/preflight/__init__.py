@@ -25,9 +25,10 @@ from distill_worker.runs.preflight.teacher_checks import (
 from distill_worker.runs.resolution import device_of, kind_of_device
 from distill_worker.runs.rounds import check_teacher
 from distill_worker.runs.run_facts import identity_of
-from distill_worker.runs.self_training.stage import check_self_training
+from distill_worker.runs.self_training.unbought import check_self_training
 from distill_worker.runs.student import check_methods
 from distill_worker.runs.train_student import teacher_facts
+from distill_worker.runs.tuning.stage import check_tuning
 from distill_worker.teachers.base import Description
 from distill_worker.training.precision import check_possible
 from distill_worker.training.run_directory import RunDirectory
@@ -99,6 +100,16 @@ WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
         "Every method can learn something from the number of classes, and from the samples in a batch",
         lambda run: check_methods(
             run.config, num_classes=len(run.samples.dataset.class_names), samples=len(run.samples.images)
+        ),
+    ),
+    Check(
+        "tuning",
+        "With `[tuning]`: one process trains, and the samples outside each fold are enough for every method",
+        lambda run: check_tuning(
+            run.config,
+            num_classes=len(run.samples.dataset.class_names),
+            samples=len(run.samples.images),
+            ranks=run.ranks,
         ),
     ),
 )

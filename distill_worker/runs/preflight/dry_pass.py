@@ -16,13 +16,13 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.self_training_section import SelfTraining
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.selection.features import outputs_of
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import device_of
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.members import configs_of_members
-from distill_worker.runs.self_training.stage import unbought_images
+from distill_worker.runs.self_training.unbought import unbought_images
 from distill_worker.runs.student import initialised, placed
 from distill_worker.runs.train_student import card_of, training_set
 from distill_worker.training.evaluate import count_correct
@@ -63,12 +63,12 @@ def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int
         size = _tried(configs_of_members(config, config.self_training, 1)[0], samples, data, teacher)
     except ConfigError as error:
         raise ConfigError(f"self_training: a member of the ensemble: {error}") from error
-    return max(size, _tried(config, samples, _with_unbought(data, samples, config.self_training), teacher))
+    return max(size, _tried(config, samples, _with_unbought(config, config.self_training, samples, data), teacher))
 
 
-def _with_unbought(data: TrainingSet, samples: Samples, settings: SelfTraining) -> TrainingSet:
+def _with_unbought(config: RunConfig, settings: SelfTraining, samples: Samples, data: TrainingSet) -> TrainingSet:
     """The training set of a student that trains itself, with made-up outputs of the ensemble."""
-    images, positions = unbought_images(samples, data.images.device)
+    images, positions = unbought_images(config, settings, samples, data.images.device)
     kind = OutputKind.parse(LOG_PROBABILITIES)
     outputs = made_up(kind, data.label_probabilities.shape[1:], len(positions)).to(images.device)
     return replace(data, unbought=Unbought(images, positions, outputs, settings.bought_share))

@@ -114,8 +114,8 @@ class Lesson:
     class_order: tuple[int, ...] | None = None
     """For each class of the data, its place among the teacher's; None if both have the same order."""
     like: "Lesson | None" = None
-    """A lesson that differs only in seeds, places of files and samples beyond a batch: its dry pass counts for
-    both."""
+    """A lesson that differs only in seeds, places of files, samples beyond a batch and `[tuning]`: its dry pass counts
+    for both."""
 
     @property
     def likeness(self) -> str:
@@ -128,6 +128,7 @@ class Lesson:
                 "budget": {"n", "seed"},
                 "training": {"seed"},
                 "corruption": True,
+                "tuning": True,
             },
         )
         batch = min(self.run.config.training.batch_size, len(self.run.samples.images))

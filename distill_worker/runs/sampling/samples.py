@@ -18,7 +18,7 @@ from distill_worker.data.preprocessing import CROP_FLIP, Preprocessing
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
 from distill_worker.methods.terms.base import probabilities_of
-from distill_worker.methods.terms.mixup import requeried_mixtures
+from distill_worker.methods.terms.mixup import rounded_mixtures
 from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.training.training_set import Pool
 from shared.sample_key import sample_key, sample_keys
@@ -87,7 +87,7 @@ class Samples:
             queried = _views(images, preprocessing(dataset, config), config.budget.seed)
         mixing = next((method for method in config.methods if isinstance(method, Mixing)), None)
         if mixing is not None and mixing.mixtures:
-            mixtures, mixed = requeried_mixtures(mixing, images, probabilities, seed=config.budget.seed)
+            mixtures, mixed = rounded_mixtures(mixing, images, probabilities, seed=config.budget.seed)
             queried, images = torch.cat([queried, mixtures]), torch.cat([images, mixtures])
             probabilities = torch.cat([probabilities, mixed])
         return cls(

@@ -10,7 +10,7 @@ from torch import nn
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
-from distill_worker.config.self_training_section import SelfTraining
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import RunError
 from distill_worker.runs.student import fitted
@@ -84,7 +84,7 @@ class Member:
 
 def _config_of_member(config: RunConfig, settings: SelfTraining, number: int, member: int) -> RunConfig:
     steps = {"steps": _steps(config, settings), "stop_after_steps": None}
-    seed = {"seed": _seed(config.training.seed, number, member)}
+    seed = {"seed": derived_seed(config.training.seed, f"{number}:{member}")}
     directory = {"directory": folder_of_round(config, number) / f"member-{member}"}
     return config.model_copy(
         update={
@@ -99,6 +99,7 @@ def _steps(config: RunConfig, settings: SelfTraining) -> int:
     return settings.member_steps or config.training.steps
 
 
-def _seed(seed: int, number: int, member: int) -> int:
-    digest = sha256(f"self-training:{seed}:{number}:{member}".encode()).digest()
+def derived_seed(seed: int, use: str) -> int:
+    """A seed that follows from the run's, for one use of it."""
+    digest = sha256(f"self-training:{seed}:{use}".encode()).digest()
     return int.from_bytes(digest[:_SEED_BYTES], "big")

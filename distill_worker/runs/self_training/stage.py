@@ -13,19 +13,24 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
-from distill_worker.config.self_training_section import SelfTraining
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.errors import ConfigError
+from distill_worker.errors import counted
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.ensemble import mean_log_probabilities
-from distill_worker.runs.self_training.members import Member, after, configs_of_members, folder_of_round
+from distill_worker.runs.self_training.members import (
+    Member,
+    after,
+    configs_of_members,
+    folder_of_round,
+)
 from distill_worker.runs.self_training.pool_file import PoolFile
+from distill_worker.runs.self_training.unbought import unbought_images
 from distill_worker.runs.student import placed
 from distill_worker.training.loop import Progress
 from distill_worker.training.training_set import TrainingSet, Unbought
@@ -57,7 +62,7 @@ def self_trained(
     settings = config.self_training
     if settings is None:
         return data
-    images, positions = unbought_images(samples, data.images.device)
+    images, positions = unbought_images(config, settings, samples, data.images.device)
     stage = _Stage(config, settings, samples.dataset, identity.with_settings_of(config.identity), card, progress)
     learned = replace(data, validation=None)
     for number in range(1, settings.rounds + 1):
@@ -67,45 +72,33 @@ def self_trained(
     return replace(data, unbought=learned.unbought)
 
 
-def check_self_training(config: RunConfig, samples: Samples, *, ranks: int) -> None:
-    """Check that a run can train itself, if it is to.
-
-    Raises:
-        ConfigError: several processes train the student, or no sample is left to be labelled.
-    """
-    if config.self_training is None:
-        return
-    if ranks > 1:
-        raise ConfigError(
-            f"self_training: expected one process, got {ranks} ranks, which train one network together; start the "
-            "command without torchrun"
-        )
-    if not samples.unbought:
-        raise ConfigError(
-            "self_training: expected samples that are neither bought nor for validation, got none; lower budget.n, or "
-            "leave out [self_training]"
-        )
-
-
-def unbought_images(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The training images, uint8, and the positions of the unbought samples among them, int64, on a device."""
-    return samples.dataset.train.images.to(device), torch.tensor(samples.unbought, device=device)
-
-
 def facts_of(config: RunConfig, samples: Samples) -> dict[str, Any]:
     """What a result says of the stage, JSON-able; nothing without one."""
-    settings = config.self_training
-    if settings is None:
-        return {}
+    return {} if config.self_training is None else {"self_training": _facts(config, config.self_training, samples)}
+
+
+def notes(config: RunConfig, samples: Samples) -> list[str]:
+    """What the user should know before the stage begins; nothing without one."""
+    if config.self_training is None:
+        return []
+    facts = _facts(config, config.self_training, samples)
+    images = f"{facts['unbought']:,} {'unbought images' if config.self_training.has_pool else 'mixtures'}"
+    return [
+        f"self-training: {counted(facts['rounds'], 'round')} of {counted(facts['members'], 'member')} "
+        f"({facts['network']}, {facts['member_steps']:,} steps each) give outputs to {images}, for no further call"
+    ]
+
+
+def _facts(config: RunConfig, settings: SelfTraining, samples: Samples) -> dict[str, Any]:
     member = configs_of_members(config, settings, 1)[0]
-    facts = {
+    return {
+        "source": settings.source,
         "rounds": settings.rounds,
         "members": settings.members,
         "network": member.student.network,
         "member_steps": member.training.steps,
-        "pool": len(samples.unbought),
+        "unbought": len(samples.unbought) if settings.has_pool else settings.mixtures,
     }
-    return {"self_training": facts}
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_examples_are_there() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_every_example_loads(path: Path) -> None:
-    if path.name.startswith("compare-"):
+    if "[compare]" in path.read_text(encoding="utf-8"):
         assert load_comparison(path).cells
     else:
         assert load_config(path).data.name
@@ -96,6 +96,7 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("method.label_term=comparative", ["label_term 'comparative'", "on = 'features'"]),
         ("track=unlabelled-pool", ["track", "[self_training]", "pseudo-label", "'unlabelled-pool'", "ckd"]),
         ("self_training={}", ["track", "[self_training]", "got 'queried'"]),
+        ("self_training.source=web", ["self_training.source", "'pool'", "'mixtures'", "got 'web'"]),
         ("self_training.rounds=0", ["self_training.rounds", "at least 1", "got 0"]),
         ("self_training.bought_share=1", ["self_training.bought_share", "less than 1", "got 1"]),
         ("self_training.threshold=0.9", ["self_training.threshold", "unknown key", "bought_share"]),
@@ -134,10 +135,13 @@ def test_bad_value_is_told_with_key_expectation_and_finding(
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (["method.name=dkd"], "dkd needs one true label a sample, which the pool lacks; use another method"),
+        (["method.name=dkd"], "dkd needs one true label a sample, which an unbought image lacks; use another method"),
         (['plus=[{name="pseudo-label"}]'], r"pseudo-label learns from the pool by itself; leave it out, or \[self_tr"),
-        (["method.on=features"], "ckd needs the teacher's features, which the pool lacks"),
-        (["method.name=rkd"], r"rkd needs logits, and the pool has only distributions: .* 'log_probabilities'"),
+        (["method.on=features"], "ckd needs the teacher's features, which an unbought image lacks"),
+        (
+            ["method.name=rkd"],
+            r"rkd needs logits, and an unbought image has only a distribution: .* 'log_probabilities'",
+        ),
         (["training.protocol=paper"], "expected training.protocol = 'steps', got 'paper'"),
     ],
 )
@@ -146,6 +150,13 @@ def test_run_that_cannot_train_itself_is_rejected_with_the_reason(
 ) -> None:
     with pytest.raises(ConfigError, match=f"self_training: {reason}"):
         _load(tmp_path, MINIMAL, ["track=unlabelled-pool", "self_training.rounds=1", *overrides])
+
+
+@pytest.mark.parametrize("track", ["labelled-pool", "unlabelled-pool"])
+def test_mixtures_are_labelled_in_the_track_that_has_no_other_images(tmp_path: Path, track: str) -> None:
+    assert _load(tmp_path, MINIMAL, ["self_training.source=mixtures"]).self_training is not None
+    with pytest.raises(ConfigError, match=f"self_training: expected track = 'queried' .* got '{track}'"):
+        _load(tmp_path, MINIMAL, ["self_training.source=mixtures", f"track={track}"])
 
 
 @pytest.mark.parametrize("method", ["ce", "kd", "ckd", "dist", "mixup"])

@@ -20,10 +20,9 @@ from distill_worker.config.training_section import Training
 from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
-from distill_worker.methods.mixup import Mixup
-from distill_worker.methods.single_sample import CE, KD
+from distill_worker.methods.single_sample import CE
 from distill_worker.methods.terms import Batch
-from tests.distill_worker.training.steps import CLASSES, EVERY_METHOD, TRAINING, name_of, running
+from tests.distill_worker.training.steps import CLASSES, EVERY_METHOD, SELF_TRAINED, TRAINING, name_of, running
 
 META = torch.device("meta")
 LEAST_OPERATIONS = 100
@@ -131,7 +130,7 @@ def test_no_step_with_a_labelled_pool_makes_a_gpu_wait(method: Method) -> None:
     assert _operations_of_two_steps([method], labelled_pool=True) > LEAST_OPERATIONS
 
 
-@pytest.mark.parametrize("methods", [[CE()], [KD(), CKD(pairing="anchors")], [Mixup()]], ids=name_of)
+@pytest.mark.parametrize("methods", SELF_TRAINED, ids=name_of)
 def test_no_step_with_unbought_samples_makes_a_gpu_wait(methods: list[Method]) -> None:
     assert _operations_of_two_steps(methods, unbought=True) > LEAST_OPERATIONS
 

@@ -28,6 +28,12 @@ def test_differences_without_spread_need_no_test() -> None:
     assert tested["same"].wins == 0
 
 
+def test_differences_that_rounding_alone_makes_unequal_are_equal() -> None:
+    """0.3 - 0.2 is a little less than 0.9 - 0.8."""
+    tested = against_baseline({"kd": [0.2, 0.8], "ckd": [0.3, 0.9]}, "kd")["ckd"]
+    assert tested.p_value == 0.0
+
+
 def test_one_seed_is_not_tested() -> None:
     assert against_baseline({"kd": [1.0], "ckd": [2.0]}, "kd") == {}
 

@@ -12,7 +12,7 @@ from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import RKD
 from distill_worker.methods.single_sample import CE, DIST, DKD, KD, LSKD, MSE, TTM, WTTM
 from distill_worker.methods.terms import Batch, Objective
-from distill_worker.methods.terms.mixup import requeried_mixtures
+from distill_worker.methods.terms.mixup import rounded_mixtures
 from distill_worker.methods.white_box import AT, FitNet
 from tests.distill_worker.methods.terms.batches import TARGETS, batch, cross_entropy_by_hand, made
 
@@ -145,11 +145,11 @@ def test_only_stored_mixtures_mix_the_batch() -> None:
     assert made(KD()).mixture(images, generator) is None
 
 
-def test_requeried_mixtures_are_whole_pixels_and_more_keep_fewer() -> None:
+def test_mixtures_to_label_are_whole_pixels_and_more_keep_fewer() -> None:
     images = torch.randint(0, 256, (5, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     probabilities = torch.eye(5)
-    few = requeried_mixtures(Mixup(targets="requeried", mixtures=3), images, probabilities, seed=1)
-    many = requeried_mixtures(Mixup(targets="requeried", mixtures=12), images, probabilities, seed=1)
+    few = rounded_mixtures(Mixup(targets="requeried", mixtures=3), images, probabilities, seed=1)
+    many = rounded_mixtures(Mixup(targets="requeried", mixtures=12), images, probabilities, seed=1)
     assert (few[0].dtype, few[0].shape, many[0].shape) == (torch.uint8, (3, 1, 4, 4), (12, 1, 4, 4))
     assert torch.equal(many[0][:3], few[0])
     assert torch.equal(many[1][:3], few[1])

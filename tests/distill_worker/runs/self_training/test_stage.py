@@ -17,7 +17,7 @@ from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.self_training.stage import unbought_images
+from distill_worker.runs.self_training.unbought import unbought_images
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.loop import Progress
 
@@ -31,6 +31,7 @@ PLACES = {
     "the student": BEFORE_STUDENT + 5,
 }
 """Where a run ends too early, by the number of steps that were taken."""
+MIXTURES: dict[str, Any] = {"track": "queried", "self_training": {"source": "mixtures", "mixtures": 100}}
 _KILLED_RUN = """
 import os, signal, sys
 from tests.distill_worker.runs.self_training.test_stage import run
@@ -87,6 +88,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     run(folder)
     return folder
+
+
+def _unbought(config: RunConfig) -> tuple[torch.Tensor, Samples]:
+    """The images that an ensemble labels, and the samples of the run."""
+    assert config.self_training is not None
+    samples = Samples.of(config)
+    return unbought_images(config, config.self_training, samples, torch.device("cpu"))[0], samples
 
 
 class _BrokenOffError(Exception):
@@ -159,11 +167,12 @@ def test_weights_of_members_are_deleted_when_their_outputs_are_stored(finished: 
 def test_result_says_how_the_pool_was_labelled(finished: Path) -> None:
     result = json.loads((finished / "run" / "result.json").read_text())
     assert result["self_training"] == {
+        "source": "pool",
         "rounds": ROUNDS,
         "members": MEMBERS,
         "network": "resnet8",
         "member_steps": MEMBER_STEPS,
-        "pool": len(Samples.of(_config(finished)).unbought),
+        "unbought": len(Samples.of(_config(finished)).unbought),
     }
     assert (result["steps"], result["calls"]) == (STEPS, N)
 
@@ -259,16 +268,36 @@ def test_validation_samples_are_neither_learned_from_nor_labelled(tmp_path: Path
     result = run(tmp_path, **sections)
     samples = Samples.of(_config(tmp_path, **sections))
     assert not set(samples.validation) & {*samples.unbought, *samples.chosen}
-    assert result["self_training"]["pool"] == len(samples.candidates) - len(samples.validation) - N
+    assert result["self_training"]["unbought"] == len(samples.candidates) - len(samples.validation) - N
     assert result["best_validation"] is not None
     metrics = (tmp_path / "run" / "self-training" / "round-1" / "member-1" / "metrics.jsonl").read_text()
     assert "validation" not in metrics
 
 
 def test_images_of_the_pool_are_not_copied(tmp_path: Path) -> None:
-    samples = Samples.of(_config(tmp_path))
-    images, _ = unbought_images(samples, torch.device("cpu"))
+    images, samples = _unbought(_config(tmp_path))
     assert images.data_ptr() == samples.dataset.train.images.data_ptr()
+
+
+def test_mixtures_are_drawn_once_from_the_bought_images_by_seed(tmp_path: Path) -> None:
+    """Each lies between its own image and another one, in every pixel."""
+    images, samples = _unbought(_config(tmp_path, **MIXTURES))
+    assert images.shape == (100, 1, 8, 8)
+    assert torch.equal(images, _unbought(_config(tmp_path, **MIXTURES))[0])
+    assert not torch.equal(images, _unbought(_config(tmp_path, **MIXTURES, training={"seed": 1}))[0])
+    between = torch.minimum(samples.images[:, None], samples.images) <= images[0]
+    between &= torch.maximum(samples.images[:, None], samples.images) >= images[0]
+    assert between.flatten(2).all(dim=2)[0].any()
+
+
+def test_run_on_mixtures_that_breaks_off_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    result = run(whole, **MIXTURES)
+    with pytest.raises(_BrokenOffError):
+        run(halves, _broken_off_at(PLACES["the second round"]), **MIXTURES)
+    run(halves, **MIXTURES)
+    assert _left_in(halves) == _left_in(whole)
+    assert (result["calls"], result["track"], result["self_training"]["unbought"]) == (N, "queried", 100)
 
 
 def test_run_that_buys_every_sample_has_no_pool(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""The section `[self_training]`: students label images without bought outputs, and learn from each other's labels."""
+"""The section `[self_training]`: students label images that were not bought, and learn from each other's labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -12,13 +13,18 @@ from distill_worker.methods.base import LOGITS
 
 
 class SelfTraining(Section):
-    """An ensemble gives the pool outputs, at no further call; the student learns from bought samples and pool."""
+    """An ensemble gives unbought images outputs, at no further call; the student learns from them, too."""
 
+    source: Literal["pool", "mixtures"] = "pool"
+    """The images. `pool`: the training images that are not bought, in the track unlabelled-pool. `mixtures`: convex
+    mixtures of two bought images with uniform shares, in the track queried."""
+    mixtures: int = Field(default=10_000, ge=1)
+    """For `mixtures`: how many are drawn, once for the run."""
     rounds: int = Field(default=3, ge=1)
     """How many ensembles are trained, one after the other: the first on the bought samples alone, each further one also
-    on the pool with the outputs of the one before."""
+    on the unbought images with the outputs of the one before."""
     members: int = Field(default=4, ge=1)
-    """Students in an ensemble. The mean of their log-probabilities is the pool's output."""
+    """Students in an ensemble. The mean of their log-probabilities is the output of an unbought image."""
     network: str | None = None
     """The network of the members. Default: `student.network`."""
     network_file: Path | None = None
@@ -26,15 +32,21 @@ class SelfTraining(Section):
     member_steps: int | None = Field(default=None, ge=1)
     """Steps of a member's training. Default: `training.steps`."""
     bought_share: float = Field(default=0.25, gt=0, lt=1)
-    """The share of bought samples in a batch of bought samples and pool: at least one sample, and at most all bought
-    ones."""
+    """The share of bought samples in a batch that holds unbought images, too: at least one sample, and at most all."""
 
     def student(self, student: Student) -> Student:
         """The network of a member, in a run with this `[student]`."""
         return student if self.network is None else Student(network=self.network, network_file=self.network_file)
 
-    def why_not(self, methods: Sequence[Method], training: Training) -> str | None:
-        """Why a run with these methods and this training cannot train itself, or None."""
+    @property
+    def has_pool(self) -> bool:
+        """Whether the unbought images are those of a pool."""
+        return self.source == "pool"
+
+    def why_not(self, methods: Sequence[Method], training: Training, track: str) -> str | None:
+        """Why a run with these methods, this training and this track cannot train itself, or None."""
+        if not self.has_pool and track != "queried":
+            return f"expected track = 'queried' with source = 'mixtures', got {track!r}"
         if training.protocol != "steps":
             return f"expected training.protocol = 'steps', got {training.protocol!r}, whose epochs count bought samples"
         reasons = ((method, _why_not_without_teacher(method)) for method in methods)
@@ -46,9 +58,11 @@ def _why_not_without_teacher(method: Method) -> str | None:
     if method.needs_pool:
         return "learns from the pool by itself; leave it out, or [self_training]"
     if method.needs_labels:
-        return "needs one true label a sample, which the pool lacks; use another method"
+        return "needs one true label a sample, which an unbought image lacks; use another method"
     if any(kind != LOGITS for kind in method.teacher_kinds):
-        return "needs the teacher's features, which the pool lacks; use a method on the teacher's distributions"
+        return (
+            "needs the teacher's features, which an unbought image lacks; use a method on the teacher's distributions"
+        )
     if (reason := method.needs_logits) is not None:
-        return f"needs logits, and the pool has only distributions: {reason}"
+        return f"needs logits, and an unbought image has only a distribution: {reason}"
     return None

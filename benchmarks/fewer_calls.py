@@ -1,0 +1,142 @@
+"""The tables of docs/results/fewer-calls.md, out of the JSON of comparisons.
+
+`python -m benchmarks.fewer_calls digits.json glyphs.json` prints them. Each file has what `distill-worker compare
+--json` printed for the comparison of that name in `examples/fewer-calls/`. `--into PAGE` puts the tables between the
+lines `<!-- tables -->` and `<!-- end -->` of a page, whose other text stays. `make fewer-calls` does all of it.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any, Final
+
+from distill_worker.experiments.results.accuracies import accuracies_of, results_of
+from distill_worker.experiments.results.table import (
+    accuracy_cell,
+    curve_rows,
+    equivalent_cell,
+    markdown,
+    paired_cell,
+    paired_tests,
+)
+
+BEGIN, END = "<!-- tables -->\n", "<!-- end -->"
+
+Facts = Mapping[str, Any]
+"""Of one comparison: see `run_comparison`."""
+
+_NEW_PAGE: Final = f"# What a student gets out of few calls\n\n{BEGIN}{END}\n"
+_COLUMNS: Final = ("mean ± std", "every seed", "calls", "seconds")
+
+
+def main() -> None:
+    """Print the tables, or put them into a page."""
+    parser = argparse.ArgumentParser(description="Print the tables of docs/results/fewer-calls.md.")
+    parser.add_argument("results", nargs="+", type=Path, help="what distill-worker compare --json printed")
+    parser.add_argument("--into", type=Path, metavar="PAGE", help="the page whose tables to replace")
+    arguments = parser.parse_args()
+    tables = tables_of({path.stem: json.loads(path.read_text(encoding="utf-8")) for path in arguments.results})
+    if arguments.into is None:
+        print(tables)
+    else:
+        page = arguments.into.read_text(encoding="utf-8") if arguments.into.exists() else _NEW_PAGE
+        arguments.into.write_text(with_tables(page, tables), encoding="utf-8")
+
+
+def tables_of(comparisons: Mapping[str, Facts]) -> str:
+    """The tables of all comparisons, by their names: the means over all cells, then each cell."""
+    return "\n".join([_over_all_cells(comparisons), *(_comparison(name, facts) for name, facts in comparisons.items())])
+
+
+def with_tables(page: str, tables: str) -> str:
+    """The page with these tables between its two lines. Raises `ValueError` if the page lacks them."""
+    written, count = re.subn(
+        f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _match: f"{BEGIN}{tables}\n{END}", page, flags=re.DOTALL
+    )
+    if count != 1:
+        raise ValueError(f"expected one pair of the lines {BEGIN.strip()} and {END}, got {count}")
+    return written
+
+
+def _over_all_cells(comparisons: Mapping[str, Facts]) -> str:
+    """Points above the baseline and above the reference: means over the cells (data set and n) that a row has."""
+    gains: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for facts in comparisons.values():
+        for method, track in _tracks(facts).items():
+            gains.setdefault((track, method), []).extend(
+                (_gain(facts, method, facts["baseline"], n), _gain(facts, method, facts["reference"], n))
+                for n in facts["n"]
+            )
+    rows = [
+        (track, method, str(len(cells)), *(f"{mean(points):+.2f}" for points in zip(*cells, strict=True)))
+        for (track, method), cells in sorted(gains.items(), key=lambda entry: entry[0][0])
+    ]
+    baseline, reference = (next(iter(comparisons.values()))[name] for name in ("baseline", "reference"))
+    heading = ("track", "method", "cells", f"points above {baseline}", f"points above {reference}")
+    return f"## Means over all cells\n\n{markdown(heading, rows)}\n"
+
+
+def _comparison(name: str, facts: Facts) -> str:
+    teacher = facts["teacher"]
+    about = f"{teacher['network']} ({teacher['accuracy']:.2%})" if "network" in teacher else teacher["id"]
+    tracks = dict.fromkeys(_tracks(facts).values())
+    return "\n".join(
+        [
+            f"## {name}\n",
+            f"Teacher {about}; student {facts['student']}, in {facts['precision']}; test accuracy in percent over "
+            f"{facts['seeds']} seeds; seconds: mean wall time of a student. The curve of the equivalent calls:\n",
+            markdown(*curve_rows(facts)),
+            *(_cell(name, facts, track, n) for n in facts["n"] for track in tracks),
+        ]
+    )
+
+
+def _cell(name: str, facts: Facts, track: str, n: int) -> str:
+    """The table of one track at one n."""
+    tests = paired_tests(facts, n)
+    equivalent = {one["method"]: equivalent_cell(one) for one in facts["equivalent_calls"] if one["n"] == n}
+    heading = (
+        "method",
+        *_COLUMNS,
+        f"against {facts['baseline']}: points (seeds won) p, Holm's p",
+        f"equivalent calls of {facts['reference']} [95 % interval], factor",
+    )
+    rows = [
+        (
+            method,
+            *_figures(facts, method, n),
+            paired_cell(tests.get(method)),
+            equivalent.get(method, "-"),
+        )
+        for method, of_row in _tracks(facts).items()
+        if of_row == track
+    ]
+    return f"\n### {name}, n = {n}, track `{track}`\n\n{markdown(heading, rows)}\n"
+
+
+def _figures(facts: Facts, method: str, n: int) -> tuple[str, str, str, str]:
+    """The values of `_COLUMNS`."""
+    accuracies, results = accuracies_of(facts, method, n), results_of(facts, method, n)
+    return (
+        accuracy_cell(accuracies),
+        " ".join(f"{accuracy:.2f}" for accuracy in accuracies),
+        f"{mean(result['calls'] for result in results):.0f}",
+        f"{mean(result['seconds'] for result in results):.0f}",
+    )
+
+
+def _tracks(facts: Facts) -> dict[str, str]:
+    """The track of each row."""
+    return {result["method"]: result["track"] for result in facts["results"]}
+
+
+def _gain(facts: Facts, method: str, other: str, n: int) -> float:
+    """Points of mean accuracy above another row."""
+    return mean(accuracies_of(facts, method, n)) - mean(accuracies_of(facts, other, n))
+
+
+if __name__ == "__main__":
+    main()

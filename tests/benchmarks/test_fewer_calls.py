@@ -1,0 +1,81 @@
+"""The page about few calls is printed from what comparisons printed: figures worked out by hand."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.fewer_calls import BEGIN, END, main, tables_of, with_tables
+
+EQUAL = {"relation": "=", "value": 25.0}
+
+
+def _facts(shift: float = 0) -> dict[str, Any]:
+    """Three rows on two tracks, two seeds, two sizes."""
+    accuracies = {
+        ("KD", "queried"): {10: [0.5, 0.6], 20: [0.7, 0.7]},
+        ("KD, tuned", "queried"): {10: [0.6, 0.6], 20: [0.8, 0.7]},
+        ("self-trained", "unlabelled-pool"): {10: [0.7 + shift, 0.8 + shift], 20: [0.8, 0.8]},
+    }
+    return {
+        "n": [10, 20],
+        "seeds": 2,
+        "baseline": "KD",
+        "reference": "KD, tuned",
+        "reference_n": [10, 20],
+        "student": "resnet8",
+        "precision": "float32",
+        "teacher": {"id": "t", "network": "resnet20", "accuracy": 0.9},
+        "equivalent_calls": [
+            {"method": method, "n": n, "paid": n, "calls": EQUAL, "low": EQUAL, "high": EQUAL}
+            for method in ("KD", "self-trained")
+            for n in (10, 20)
+        ],
+        "results": [
+            {"method": method, "track": track, "n": n, "seed": seed, "accuracy": value, "calls": n, "seconds": 3.4}
+            for (method, track), by_n in accuracies.items()
+            for n, values in by_n.items()
+            for seed, value in enumerate(values)
+        ],
+    }
+
+
+def test_each_track_at_each_size_has_a_table_with_every_seed() -> None:
+    tables = tables_of({"digits": _facts()})
+    for heading in ("digits, n = 10, track `queried`", "digits, n = 20, track `unlabelled-pool`"):
+        assert f"### {heading}\n" in tables
+    assert "Teacher resnet20 (90.00%); student resnet8, in float32" in tables
+    assert "| KD, tuned | 60.00 ± 0.00 | 60.00 60.00 | 10 | 3 | +5.00 (1/2)" in tables
+    assert "| self-trained | 75.00 ± 7.07 | 70.00 80.00 | 10 | 3 | +20.00 (2/2)" in tables
+    assert "| 25 [25, 25], 2.5x |" in tables
+    assert tables.count("| KD, tuned | 60.00 ± 0.00 | 75.00 ± 7.07 |") == 1, "the curve of the reference"
+
+
+def test_means_are_over_the_cells_of_all_comparisons() -> None:
+    """The self-trained row is 20, 10, 40 and 10 points above KD, and 15, 5, 35 and 5 above KD with tuning."""
+    tables = tables_of({"digits": _facts(), "glyphs": _facts(shift=0.2)})
+    assert "| track | method | cells | points above KD | points above KD, tuned |" in tables
+    assert "| unlabelled-pool | self-trained | 4 | +20.00 | +15.00 |" in tables
+    assert "| queried | KD | 4 | +0.00 | -5.00 |" in tables
+
+
+def test_tables_are_replaced_and_the_other_text_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "digits.json").write_text(json.dumps(_facts()))
+    page = tmp_path / "page.md"
+    page.write_text(f"# Title\n\n{BEGIN}of earlier\n{END}\n\nWhat it says.\n")
+    results = str(tmp_path / "digits.json")
+    monkeypatch.setattr(sys, "argv", ["fewer_calls", results])
+    main()
+    tables = capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["fewer_calls", results, "--into", str(page)])
+    main()
+    assert page.read_text() == f"# Title\n\n{BEGIN}{tables}{END}\n\nWhat it says.\n"
+    page.unlink()
+    main()
+    assert page.read_text().endswith(f"\n\n{BEGIN}{tables}{END}\n"), "a page of its own"
+    with pytest.raises(ValueError, match="expected one pair of the lines <!-- tables --> and <!-- end -->, got 0"):
+        with_tables("# Title\n", tables)

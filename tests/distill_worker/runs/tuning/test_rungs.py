@@ -1,0 +1,38 @@
+"""Successive halving: fewer candidates, more steps and folds, and everything in the last rung."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distill_worker.config.stages.tuning import Tuning
+from distill_worker.runs.tuning.rungs import Rung, rungs
+
+
+def test_default_has_three_rungs() -> None:
+    """48 candidates with a sixteenth of the steps, 12 with a quarter, and the 4 best with all."""
+    planned = rungs(Tuning(), candidates=48, steps=1600)
+    assert planned == [Rung(48, 1, 100, 1600), Rung(12, 1, 400, 1600), Rung(4, 4, 1600, 1600)]
+
+
+def test_candidate_with_fewer_steps_takes_as_large_a_part_of_them() -> None:
+    rung = Rung(48, 1, 100, 1600)
+    assert [rung.steps_of(steps) for steps in (1600, 800, 17)] == [100, 50, 2]
+
+
+def test_one_rung_if_the_first_has_all_steps() -> None:
+    assert rungs(Tuning(first_steps=600), candidates=5, steps=600) == [Rung(5, 4, 600, 600)]
+
+
+@given(
+    st.integers(1, 100), st.integers(1, 3000), st.integers(2, 5), st.integers(2, 6), st.none() | st.integers(1, 4000)
+)
+def test_rungs_end_with_everything(candidates: int, steps: int, eta: int, folds: int, first_steps: int | None) -> None:
+    planned = rungs(Tuning(eta=eta, folds=folds, first_steps=first_steps), candidates=candidates, steps=steps)
+    assert planned[0].candidates == candidates
+    assert planned[-1][1:] == (folds, steps, steps)
+    assert planned[-1].candidates >= min(candidates, eta)
+    for earlier, later in pairwise(planned):
+        assert earlier.candidates >= later.candidates
+        assert 0 < earlier.folds <= later.folds
+        assert 0 < earlier.steps < later.steps

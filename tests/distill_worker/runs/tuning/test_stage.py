@@ -1,0 +1,263 @@
+"""Settings are chosen by cross-fitting: by the outputs alone, resumable, to the same bits."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import ConfigError, RunError
+from distill_worker.runs.resolution import resolved
+from distill_worker.runs.run_facts import identity_of
+from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.train_student import total_steps, train_student
+from distill_worker.runs.tuning.candidates import Candidate
+from distill_worker.runs.tuning.stage import check_tuning
+from distill_worker.training.loop import Progress
+from distill_worker.training.ranks.group import Ranks
+from distill_worker.training.run_directory import Note
+
+N = 20
+TUNING: Mapping[str, Any] = {
+    "folds": 2,
+    "term_weights": [1, 10],
+    "weight_decays": [5e-4],
+    "learning_rates": [0.01, 0.05],
+    "first_steps": 3,
+    "eta": 2,
+}
+"""Four candidates with one fold and 3 steps, the best two with both folds and 6 steps: 4 * 3 + 2 * 2 * 6 steps."""
+TRIAL_STEPS = 36
+_KILLED_RUN = """
+import os, signal, sys
+from tests.distill_worker.runs.tuning.test_stage import run
+end = lambda step, loss: step == int(sys.argv[2]) and os.kill(os.getpid(), signal.SIGKILL)
+run(sys.argv[1], end)
+"""
+
+
+def _config(folder: Path, **sections: Any) -> RunConfig:
+    document: dict[str, Any] = {
+        "data": {"name": "digits"},
+        "student": {"network": "resnet8"},
+        "method": {"name": "kd"},
+        "budget": {"n": N},
+        "training": {"steps": 6, "batch_size": 8, "checkpoint_every": 4, "device": "cpu"},
+        "tuning": TUNING,
+        "output": {"directory": str(folder / "run"), "cache": str(folder / "cache.sqlite")},
+    }
+    for name, section in sections.items():
+        document[name] = {**document.get(name, {}), **section} if isinstance(section, Mapping) else section
+    return parse_config(document, source="test")
+
+
+def _targets() -> dict[str, torch.Tensor]:
+    return {"logits": 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))}
+
+
+def run(
+    folder: str | Path,
+    progress: Progress = lambda _step, _loss: None,
+    note: Note = lambda _line: None,
+    **sections: Any,
+) -> dict[str, Any]:
+    """Tune and train the test's student on targets that are drawn, not bought."""
+    config = _config(Path(folder), **sections)
+    return train_student(config, Samples.of(config), _targets(), "t", progress=progress, note=note)
+
+
+def _left_in(folder: Path) -> list[bytes]:
+    names = ("student.safetensors", "metrics.jsonl", "tuning/scores.json")
+    return [(folder / "run" / name).read_bytes() for name in names]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was not interrupted."""
+    folder = tmp_path_factory.mktemp("finished")
+    run(folder)
+    return folder
+
+
+def test_result_holds_the_choice_and_every_score(finished: Path) -> None:
+    """The best of the last rung is chosen, and the last rung has the best of the first."""
+    tuning = json.loads((finished / "run" / "result.json").read_text())["tuning"]
+    scores = tuning["scores"]
+    first, last = scores[:4], scores[4:]
+    assert [(score["trial_steps"], score["fold"]) for score in scores] == [(3, 0)] * 4 + [(6, 0), (6, 1)] * 2
+    best_of_first = sorted(first, key=lambda score: float(score["divergence"]))[:2]
+    assert [score["settings"] for score in last[::2]] == [score["settings"] for score in best_of_first]
+    means = [(last[at]["divergence"] + last[at + 1]["divergence"]) / 2 for at in (0, 2)]
+    assert tuning["divergence"] == min(means)
+    assert tuning["chosen"] == last[2 * means.index(min(means))]["settings"]
+
+
+def test_student_is_that_of_a_run_with_the_chosen_settings(finished: Path, tmp_path: Path) -> None:
+    """To the last bit, with the same description in its file."""
+    chosen = json.loads((finished / "run" / "result.json").read_text())["tuning"]["chosen"]
+    config = _config(tmp_path, training={name: chosen[name] for name in ("weight_decay", "learning_rate")})
+    method = config.method.scaled(chosen["term_weight"])
+    config = config.model_copy(update={"tuning": None, "method": method})
+    train_student(config, Samples.of(config), _targets(), "t")
+    assert _left_in(finished)[0] == (tmp_path / "run" / "student.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("step", "goes_on_at"), [(1, 1), (8, 7), (16, 13), (17, 17), (24, 23), (TRIAL_STEPS + 5, TRIAL_STEPS + 5)]
+)
+def test_killed_run_repeats_one_trial_at_most_and_ends_with_the_same_bits(
+    step: int, goes_on_at: int, finished: Path, tmp_path: Path
+) -> None:
+    """SIGKILL in a trial, before and after its checkpoint, at its last step, and while the student is trained."""
+    command = [sys.executable, "-c", _KILLED_RUN, str(tmp_path), str(step)]
+    killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[4])
+    assert killed.returncode == -signal.SIGKILL
+    steps = list[int]()
+    run(tmp_path, lambda step, _: steps.append(step))
+    assert _left_in(tmp_path) == _left_in(finished)
+    assert (steps[0], steps[-1]) == (goes_on_at, TRIAL_STEPS + 6)
+    assert [path.name for path in (tmp_path / "run" / "tuning").iterdir()] == ["scores.json"]
+
+
+def test_progress_counts_the_steps_of_trials_and_student(tmp_path: Path) -> None:
+    steps = list[int]()
+    config = _config(tmp_path)
+    run(tmp_path, lambda step, _: steps.append(step))
+    assert steps == list(range(1, TRIAL_STEPS + 6 + 1))
+    assert total_steps(config, N) == steps[-1]
+
+
+def test_choice_is_said_in_one_line(tmp_path: Path) -> None:
+    lines = list[str]()
+    result = run(tmp_path, note=lines.append)
+    [line] = lines
+    assert f"tuning chose {Candidate(**result['tuning']['chosen'])}, of 4 candidates" in line
+    assert f"{result['tuning']['divergence']:.4f} nats; the next best" in line
+
+
+def test_scores_need_neither_labels_nor_test_images(tmp_path: Path) -> None:
+    """With no weight of the labels, wrong labels and other test images give the same scores."""
+    method = {"label_weight": 0.0}
+    right = run(tmp_path / "right", method=method)
+    config = _config(tmp_path / "wrong", method=method)
+    samples = Samples.of(config)
+    test = replace(samples.dataset.test, images=255 - samples.dataset.test.images)
+    wrong = replace(
+        samples,
+        dataset=replace(samples.dataset, test=test),
+        labels=(samples.labels + 1) % 10,
+        label_probabilities=samples.label_probabilities.roll(1, dims=1),
+    )
+    result = train_student(config, wrong, _targets(), "t")
+    assert result["tuning"] == right["tuning"]
+    assert result["correct"] != right["correct"]
+
+
+def test_members_of_an_ensemble_have_the_chosen_settings(tmp_path: Path) -> None:
+    """Trials see bought samples alone; then the members and the student are trained, and the steps of all count."""
+    steps = list[int]()
+    sections: dict[str, Any] = {
+        "track": "unlabelled-pool",
+        "budget": {"n": N, "seed": 0},
+        "self_training": {"rounds": 1, "members": 2},
+        "tuning": {"term_weights": [10], "learning_rates": [0.05], "steps": [5], "folds": 2, "weight_decays": []},
+    }
+    result = run(tmp_path, lambda step, _: steps.append(step), **sections)
+    assert result["tuning"]["chosen"] == {"term_weight": 10.0, "learning_rate": 0.05, "steps": 5}
+    assert (result["self_training"]["member_steps"], result["steps"]) == (5, 5)
+    assert steps == list(range(1, total_steps(_config(tmp_path, **sections), N) + 1))
+    member = tmp_path / "run" / "self-training" / "round-1" / "member-1" / "run.json"
+    training = json.loads(member.read_text())["identity"]["training"]
+    assert (training["learning_rate"], training["steps"]) == (0.05, 5)
+
+
+def test_damaged_scores_are_an_error(tmp_path: Path) -> None:
+    """The run is not lost: the message says what to do."""
+    subprocess.run([sys.executable, "-c", _KILLED_RUN, str(tmp_path), "8"], check=False, cwd=Path(__file__).parents[4])
+    (tmp_path / "run" / "tuning" / "scores.json").write_text("{")
+    with pytest.raises(RunError, match=r"scores\.json: cannot be read .*; restore it, or start again with --fresh"):
+        run(tmp_path)
+
+
+def test_diverged_trials_are_infinitely_bad(tmp_path: Path) -> None:
+    """They are stored as null, and the others go on."""
+    tuning = {"term_weights": [1], "learning_rates": [0.05, 1e30], "first_steps": 6}
+    result = run(tmp_path, tuning=tuning)["tuning"]
+    assert result["chosen"]["learning_rate"] == 0.05
+    diverged = [score for score in result["scores"] if score["settings"]["learning_rate"] == 1e30]
+    assert [score["divergence"] for score in diverged] == [None, None]
+    assert "Infinity" not in (tmp_path / "run" / "result.json").read_text()
+
+
+def test_error_if_every_trial_diverges(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tuning: .*got 1 that diverged; add lower values to tuning\.learning_rates"):
+        run(tmp_path, tuning={"term_weights": [1], "learning_rates": [1e30]})
+
+
+def test_steps_may_be_chosen(tmp_path: Path) -> None:
+    """Each candidate takes as large a part of its own steps; the bar ends where it should."""
+    steps = list[int]()
+    tuning = {"term_weights": [], "learning_rates": [], "steps": [4, 8], "first_steps": 4}
+    result = run(tmp_path, lambda step, _: steps.append(step), tuning=tuning)
+    assert [score["trial_steps"] for score in result["tuning"]["scores"]] == [2, 4, 4, 4, 8, 8]
+    assert result["steps"] == result["tuning"]["chosen"]["steps"]
+    assert steps[-1] == total_steps(_config(tmp_path, tuning=tuning), N)
+
+
+def test_policy_of_augmentation_may_be_chosen(tmp_path: Path) -> None:
+    """The student is that of a run with the chosen policy, whichever it is."""
+    both = run(
+        tmp_path / "both", tuning={"term_weights": [], "learning_rates": [], "policies": ["crop-flip", "strong"]}
+    )
+    scores = {score["settings"]["policy"]: score["divergence"] for score in both["tuning"]["scores"]}
+    assert scores["crop-flip"] != scores["strong"]
+    for policy in scores:
+        forced = {"term_weights": [], "learning_rates": [], "policies": [policy]}
+        run(tmp_path / policy, tuning=forced)
+        config = _config(tmp_path / f"set-{policy}", augmentation={"policy": policy}, training={"weight_decay": 5e-4})
+        config = config.model_copy(update={"tuning": None})
+        train_student(config, Samples.of(config), _targets(), "t")
+        assert _left_in(tmp_path / policy)[1] == (tmp_path / f"set-{policy}" / "run" / "metrics.jsonl").read_bytes()
+
+
+def test_another_run_is_rejected_in_a_directory_with_scores(tmp_path: Path) -> None:
+    """From the first trial on, as with a checkpoint; with `fresh` the scores are moved aside with the run."""
+    subprocess.run([sys.executable, "-c", _KILLED_RUN, str(tmp_path), "2"], check=False, cwd=Path(__file__).parents[4])
+    with pytest.raises(RunError, match=r"another run .tuning\.folds: 2 in the directory, 4 now"):
+        run(tmp_path, tuning={"folds": 4})
+    config = _config(tmp_path, tuning={"folds": 4})
+    train_student(config, Samples.of(config), _targets(), "t", fresh=True)
+    assert (tmp_path / "run" / "before-1" / "tuning" / "scores.json").exists()
+
+
+def test_identity_has_the_section_and_not_the_choice(finished: Path, tmp_path: Path) -> None:
+    """A run without the section has the identity that earlier versions stored."""
+    identity = json.loads((finished / "run" / "run.json").read_text())["identity"]
+    assert identity["tuning"]["term_weights"] == [1.0, 10.0]
+    assert identity["training"]["learning_rate"] == 0.05
+    config = resolved(_config(tmp_path).model_copy(update={"tuning": None}))
+    now = identity_of(config, Samples.of(config), {})
+    stored = {name: value for name, value in now.values.items() if name != "tuning"}
+    assert now.difference(stored) is None
+
+
+def test_several_ranks_are_an_error(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    with pytest.raises(ConfigError, match="tuning: expected one process, got 2 ranks; nothing was spent"):
+        train_student(config, Samples.of(config), _targets(), "t", ranks=Ranks(0, 2))
+    assert not (tmp_path / "run").exists()
+
+
+def test_method_must_learn_from_the_samples_outside_a_fold(tmp_path: Path) -> None:
+    config = _config(tmp_path, method={"name": "rkd", "on": "log_probabilities"})
+    check_tuning(config, num_classes=10, samples=6, ranks=1)
+    with pytest.raises(ConfigError, match="rkd needs batches of at least 3 samples, got 2"):
+        check_tuning(config, num_classes=10, samples=4, ranks=1)
