@@ -130,7 +130,7 @@ def test_statistics_are_those_of_all_training_images() -> None:
     positions = torch.tensor([8, 1, 3])
     for more, extra in (
         ({"pool": Pool(others, None)}, others),
-        ({"unbought": Unbought(others, positions, torch.zeros(3, 2), 0.5)}, others[positions]),
+        ({"unbought": Unbought(others, positions, torch.zeros(3, 2), 0.5, "strong")}, others[positions]),
     ):
         network = _network()
         network.append(nn.BatchNorm1d(2).requires_grad_(requires_grad=False).eval())
