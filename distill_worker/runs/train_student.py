@@ -128,6 +128,7 @@ def train_student(
                 "precision": training.precision,
                 "memory_format": training.memory_format,
                 "compile": training.compile,
+                **({} if training.averaging == "none" else {"averaging": training.averaging}),
                 **facts_of(chosen, samples),
                 **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
                 **tuning,
