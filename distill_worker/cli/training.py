@@ -126,6 +126,7 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, 
             progress=lambda step, loss: move(step, f"loss {loss:.4f}"),
             fresh=fresh,
             note=say,
+            on_choice=say,
             ranks=ranks,
         )
 

@@ -121,6 +121,24 @@ def test_run_that_trains_itself_learns_and_goes_on(tmp_path: Path, device: torch
     assert result["accuracy"] > 0.3
 
 
+def test_run_that_is_tuned_learns_and_goes_on(tmp_path: Path, device: torch.device) -> None:
+    """It is stopped in its second trial. A learning rate of 1e-6 teaches nothing, and is not chosen."""
+    tuning = {"folds": 2, "term_weights": [], "weight_decays": [], "learning_rates": [1e-6, 0.05], "first_steps": 60}
+
+    def stop(step: int, _loss: float) -> None:
+        if step == 60 + 13:
+            raise Stopped
+
+    with suppress(Stopped):
+        _run(tmp_path, device.type, stop, sections={"tuning": tuning})
+    steps = list[int]()
+    result = _run(tmp_path, device.type, lambda step, _: steps.append(step), sections={"tuning": tuning})
+    assert (steps[0], steps[-1]) == (60 + 11, 4 * 60 + 60)
+    assert result["tuning"]["chosen"] == {"learning_rate": 0.05}
+    assert result["device"] == device.type
+    assert result["accuracy"] > 0.6
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(("began", "goes_on"), [("cpu", "cuda"), ("cuda", "cpu")])
 def test_run_goes_on_only_on_the_kind_of_device_that_it_began_on(

@@ -67,7 +67,7 @@ def self_trained(
     learned = replace(data, validation=None)
     for number in range(1, settings.rounds + 1):
         outputs = stage.outputs(number, learned, images, positions)
-        unbought = Unbought(images, positions, outputs.to(images.device), settings.bought_share)
+        unbought = Unbought(images, positions, outputs.to(images.device), settings.bought_share, settings.policy)
         learned = replace(learned, unbought=unbought)
     return replace(data, unbought=learned.unbought)
 

@@ -126,6 +126,7 @@ def unbought_samples(device: torch.device) -> Unbought:
         positions=torch.arange(SAMPLES).flip(0).to(device),
         log_probabilities=_rows((CLASSES,)).log_softmax(dim=1).to(device),
         bought_share=0.25,
+        policy="crop-flip",
     )
 
 
