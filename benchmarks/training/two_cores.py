@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,16 +69,16 @@ method = {{ name = "ce" }}
 
 def figures(rounds: int) -> Iterator[Figure]:
     """How much faster two cores are than one, and how long the commands take to start."""
-    starts: dict[str, list[float]] = defaultdict(list)
+    timings: dict[str, list[_Timing]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         _write_noise(place / "noise.npz")
 
         def subject(name: str, document: str, *command: str) -> Callable[[], float]:
             def run() -> float:
-                seconds, training = _run(place, document, command)
-                starts[name].append(seconds - training)
-                return training
+                timing = _run(place, document, command)
+                timings[name].append(timing)
+                return timing.training
 
             return run
 
@@ -101,11 +102,28 @@ def figures(rounds: int) -> Iterator[Figure]:
     yield ratio("ranks_own_batch_norm_vs_process", ratios(seconds["process"], seconds["ranks_own_batch_norm"]))
     for name, values in seconds.items():
         yield figure(SUITE, f"{name}_training", values, unit="s", better="lower")
-        yield figure(SUITE, f"{name}_start", starts[name], unit="s", better="lower")
+        yield figure(SUITE, f"{name}_start", [timing.start for timing in timings[name]], unit="s", better="lower")
+    for name in ("one_by_one", "local", "ray"):
+        yield figure(SUITE, f"{name}_student", [timing.student for timing in timings[name]], unit="s", better="lower")
+    for name in ("local", "ray"):
+        yield figure(SUITE, f"{name}_apart", [timing.apart for timing in timings[name]], unit="s", better="lower")
 
 
-def _run(place: Path, document: str, command: Sequence[str]) -> tuple[float, float]:
-    """Seconds of a command in a new directory, and those between its first training's beginning and its last one's end.
+class _Timing(NamedTuple):
+    """Seconds of a command."""
+
+    start: float
+    """Outside the trainings."""
+    training: float
+    """From the first training's beginning to the last one's end."""
+    student: float
+    """The longest training of a student."""
+    apart: float
+    """From the first training's beginning to the last one's."""
+
+
+def _run(place: Path, document: str, command: Sequence[str]) -> _Timing:
+    """Time a command in a new directory.
 
     Raises:
         RuntimeError: the command failed; the message holds the end of its output.
@@ -126,13 +144,16 @@ def _run(place: Path, document: str, command: Sequence[str]) -> tuple[float, flo
         ended = [result.stat().st_mtime for result in results]
         taken = [json.loads(result.read_text())["seconds"] for result in results]
         begun = [end - of_one for end, of_one in zip(ended, taken, strict=True)]
-        return seconds, max(ended) - min(begun)
+        training = max(ended) - min(begun)
+        return _Timing(seconds - training, training, max(taken), max(begun) - min(begun))
 
 
 def _finished(command: Sequence[str | Path]) -> tuple[int, str]:
     """The exit status and the errors of a command; the processes that it leaves, or that hang, are killed."""
     with tempfile.TemporaryFile("w+") as errors:
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True) as process:
+        with subprocess.Popen(
+            command, env=_environment(), stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+        ) as process:
             try:
                 status = process.wait(COMMAND_SECONDS)
             finally:
@@ -140,6 +161,11 @@ def _finished(command: Sequence[str | Path]) -> tuple[int, str]:
                     os.killpg(process.pid, signal.SIGKILL)
         errors.seek(0)
         return status, errors.read()
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, where Python may keep the bytecode of what it imports, as it does for users."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def _write_noise(path: Path) -> None:

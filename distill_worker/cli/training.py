@@ -18,6 +18,7 @@ from distill_worker.runs.resolution import note_of, resolved
 from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.sampling.held_samples import HeldSamples, check_complete, held_samples
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.stage import notes
 from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
 from distill_worker.runs.train_student import total_steps, train_student
 from distill_worker.training.ranks.group import ALONE, Ranks, opened
@@ -115,7 +116,7 @@ def _say_held(part: HeldSamples) -> None:
 
 
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, ranks: Ranks = ALONE) -> dict[str, Any]:
-    for line in classes.doubts(config, samples, bought.targets, bought.class_order):
+    for line in (*classes.doubts(config, samples, bought.targets, bought.class_order), *notes(config, samples)):
         say(line)
     with progress_bar(f"training {method_name(config.method)}", total_steps(config, len(samples.images))) as move:
         return train_student(
@@ -125,6 +126,7 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, 
             progress=lambda step, loss: move(step, f"loss {loss:.4f}"),
             fresh=fresh,
             note=say,
+            on_choice=say,
             ranks=ranks,
         )
 

@@ -53,6 +53,14 @@ class Training(Section):
     learning_rate: float = Field(default=0.05, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
+    averaging: Literal["none", "ema", "swa"] = "none"
+    """For `steps`: the weights that are validated and stored. `none`: those of the last step. `ema`: an exponential
+    moving average over the steps. `swa`: the mean over the last steps, with the statistics of batch normalisation
+    computed anew from the training images at each validation and at the end."""
+    averaging_decay: float = Field(default=0.999, ge=0, lt=1)
+    """For `ema`: the share of the average that stays at each step. It begins lower: (1 + t) / (10 + t) at step t."""
+    averaging_start: float = Field(default=0.75, ge=0, lt=1)
+    """For `swa`: the share of the steps before the first one that is averaged."""
     batch_norm: Literal["synchronised", "per-rank"] = "synchronised"
     """On several ranks: batch normalisation by the statistics of the whole batch, as in one process, or on each rank by
     those of its own rows. Part of the identity of a run on several ranks."""
@@ -91,6 +99,11 @@ class Training(Section):
     def _protocol_is_possible(self) -> "Training":
         if self.protocol == "paper" and self.validation_share == 0:
             raise ValueError("validation_share: expected more than 0, because the paper's protocol stops by validation")
+        if self.protocol == "paper" and self.averaging != "none":
+            raise ValueError(
+                "averaging: expected 'none', because the paper's protocol returns to its best weights, got "
+                f"{self.averaging!r}"
+            )
         return self
 
     @property

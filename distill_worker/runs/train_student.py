@@ -42,6 +42,7 @@ def train_student(
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
     note: Note = lambda _line: None,
+    on_choice: Note = lambda _line: None,
     ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train the configured student, or resume from its run directory, and return the result, JSON-able.
@@ -56,7 +57,8 @@ def train_student(
         class_order: for each class of the data, its place among the teacher's; None if both have the same order.
         progress: called with the steps so far, of all `total_steps`, and the loss, whenever they are logged.
         fresh: first move an earlier run aside, to a folder in the same directory.
-        note: shows where an earlier run was moved to, and which settings were chosen.
+        note: shows where an earlier run was moved to.
+        on_choice: called with one line that says which settings `[tuning]` chose, and why.
         ranks: the processes that train the student together; each must have the same run.
 
     Raises:
@@ -90,7 +92,7 @@ def train_student(
             return finished
         started = time.perf_counter()
         data = training_set(config, samples, teacher.targets, device)
-        chosen, tuning = _tuned(config, samples, data, progress, note)
+        chosen, tuning = _tuned(config, samples, data, progress, on_choice)
         training, data = chosen.training, replace(data, preprocessing=preprocessing(samples.dataset, chosen))
         progress = after(total_steps(config, len(data)) - _steps_after_tuning(chosen, len(data)), progress)
         data = self_trained(
@@ -126,6 +128,7 @@ def train_student(
                 "precision": training.precision,
                 "memory_format": training.memory_format,
                 "compile": training.compile,
+                **({} if training.averaging == "none" else {"averaging": training.averaging}),
                 **facts_of(chosen, samples),
                 **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
                 **tuning,
@@ -146,13 +149,13 @@ def _steps_after_tuning(config: RunConfig, samples: int) -> int:
 
 
 def _tuned(
-    config: RunConfig, samples: Samples, data: TrainingSet, progress: Progress, note: Note
+    config: RunConfig, samples: Samples, data: TrainingSet, progress: Progress, on_choice: Note
 ) -> tuple[RunConfig, dict[str, Any]]:
     """The run with the settings that `[tuning]` chooses, and what the result holds of the choice."""
     if config.tuning is None:
         return config, {}
     choice = choose(config, config.tuning, samples.dataset, samples.keys, data, progress)
-    note(choice.reason)
+    on_choice(choice.reason)
     return choice.config, {"tuning": choice.facts}
 
 

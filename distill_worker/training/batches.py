@@ -30,12 +30,12 @@ class Batches:
         self._ranks = ranks
         self.generator = torch.Generator(data.images.device).manual_seed(seed)
         self._data = data
-        queried, unbought = data.parts(batch_size)
-        self._order = BatchOrder(len(data), queried, self.generator)
+        self._queried, unbought = data.parts(batch_size)
+        self._order = BatchOrder(len(data), self._queried, self.generator)
         self._unbought_order = None
         if data.unbought is not None:
             self._unbought_order = BatchOrder(len(data.unbought), unbought, self.generator)
-        check_rows(ranks, queried + unbought)
+        check_rows(ranks, self._queried + unbought)
         self._pool_order = None
         if data.pool is not None:
             self._pool_order = BatchOrder(len(data.pool.images), batch_size, self.generator)
@@ -44,7 +44,7 @@ class Batches:
     def next(self, student: StudentPass, objective: Objective, step: int) -> Batch:
         """Draw a batch and compute the student's outputs on it."""
         data, rows = self._data, self._next_rows()
-        images = data.preprocessing.augmented(rows.images, self.generator)
+        images = self._augmented(rows.images)
         targets, probabilities, labels = rows.targets, rows.label_probabilities, rows.labels
         mixture = objective.mixture(images, self.generator)
         if mixture is not None:
@@ -104,6 +104,16 @@ class Batches:
     def _next_rows(self) -> Rows:
         queried = self._order.next_batch()
         return self._data.rows(queried, None if self._unbought_order is None else self._unbought_order.next_batch())
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        """A view of each image of a batch. Unbought images, after the queried ones, have a policy of their own."""
+        augmented = self._data.preprocessing.augmented
+        if self._data.unbought is None:
+            return augmented(images, self.generator)
+        queried = augmented(images[: self._queried], self.generator)
+        return torch.cat(
+            [queried, augmented(images[self._queried :], self.generator, policy=self._data.unbought.policy)]
+        )
 
     def _add_pool(self, inputs: list[Tensor], objective: Objective) -> Tensor | None:
         """Append a batch of the pool to `inputs`: once if it has labels, which are returned, else in two views."""

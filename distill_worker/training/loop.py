@@ -21,6 +21,7 @@ from distill_worker.errors import RunError, TrainingDiverged
 from distill_worker.methods.terms import Objective
 from distill_worker.training.batches import Batches
 from distill_worker.training.evaluate import count_correct
+from distill_worker.training.network.averaging import Averaging, copied
 from distill_worker.training.network.errors import training_errors
 from distill_worker.training.network.frozen import frozen_parts, set_training_mode
 from distill_worker.training.precision import StudentPass, begin_momentum, loss_scaler
@@ -70,7 +71,8 @@ def train(
     A precision or memory format in `training` that is `auto` must be resolved before: here it counts as float32.
 
     Returns:
-        The best weights by validation accuracy, or None without validation samples. `network` keeps the last ones.
+        The best weights by validation accuracy, or None without validation samples. `network` keeps the last ones, or
+        with `averaging` the average.
 
     Raises:
         TrainingDiverged: the loss is not finite.
@@ -82,6 +84,7 @@ def train(
     is_whole = training.batch_norm == "synchronised"
     with draws_from(_seed_of_draws(training.seed, ranks.rank)), synchronised(network, ranks if is_whole else ALONE):
         _train_to_the_end(run, data, training, directory, progress, ranks)
+        run.averaging.use()
     return run.best
 
 
@@ -166,6 +169,7 @@ class _RunningTraining:
         begin_momentum(self._optimizer)
         self._student = StudentPass(network, objective.student_layers, training, data.images.device)
         self._scaler = loss_scaler(training.precision, data.images.device)
+        self.averaging = Averaging(network, data, training, most_steps(training, len(data)), ranks)
         self.patience = Patience(training.patience_epochs)
         self.epoch_steps = _epoch_steps(training, len(data))
         self._validate_every = self.epoch_steps
@@ -192,6 +196,7 @@ class _RunningTraining:
         self._scaler.update()
         follow_first(self._ranks, self._network)
         self.steps_done += 1
+        self.averaging.update(self.steps_done)
         last = self.steps_done == most_steps(self._training, len(self._data))
         if self._data.validation is not None and (self.steps_done % self._validate_every == 0 or last):
             self._validate(*self._data.validation)
@@ -210,6 +215,7 @@ class _RunningTraining:
             "optimizer": self._optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
             "batches": self._batches.state(),
+            "averaging": self.averaging.state(),
             "draws": draws,
             "draws_of_other_ranks": others,
             "patience": self.patience.state(),
@@ -223,6 +229,8 @@ class _RunningTraining:
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state.get("scaler", {}))  # the checkpoints of earlier versions have none
         self._batches.restore(state["batches"])
+        if self._training.averaging != "none":  # the checkpoints of earlier versions have no average
+            self.averaging.restore(state["averaging"])
         if "draws" in state:  # the checkpoints of earlier versions have none
             set_generator_states([state["draws"], *state.get("draws_of_other_ranks", ())][self._ranks.rank])
         self.patience.restore(state["patience"])
@@ -239,15 +247,16 @@ class _RunningTraining:
 
     def _validate(self, images: Tensor, labels: Tensor) -> None:
         preprocessing = self._data.preprocessing
-        correct = self._ranks.from_first(
-            lambda: count_correct(self._network, images, labels, mean=preprocessing.mean, std=preprocessing.std)
-        )
+        with self.averaging.used():
+            correct = self._ranks.from_first(
+                lambda: count_correct(self._network, images, labels, mean=preprocessing.mean, std=preprocessing.std)
+            )
+            self.validation_accuracy = correct / len(labels)
+            improved = self.best is None or self.validation_accuracy > self.best.accuracy
+            if improved:
+                copies = [copied(module.state_dict()) for module in (self._network, self._objective)]
+                self.best = BestWeights(self.steps_done, self.validation_accuracy, *copies)
         self.set_training_mode()
-        self.validation_accuracy = correct / len(labels)
-        improved = self.best is None or self.validation_accuracy > self.best.accuracy
-        if improved:
-            copies = [_copied(module.state_dict()) for module in (self._network, self._objective)]
-            self.best = BestWeights(self.steps_done, self.validation_accuracy, *copies)
         if self._training.protocol == "paper" and self.patience.after_epoch(improved=improved):
             self._restore_best()
 
@@ -272,7 +281,3 @@ def _seed_of_draws(seed: int, rank: int) -> int:
 
 def _values(terms: dict[str, Tensor]) -> dict[str, float]:
     return dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
-
-
-def _copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: values.detach().clone() for name, values in state.items()}

@@ -40,6 +40,8 @@ class Unbought:
     """float32 `[samples, classes]`: the ensemble's outputs."""
     bought_share: float
     """The share of bought samples in a batch."""
+    policy: str
+    """The augmentation of their images."""
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -61,10 +61,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mixup + ckd": {"method": {"name": "mixup"}, "plus": [{"name": "ckd"}]},
     "mixup, requeried": {"method": {"name": "mixup", "targets": "requeried", "mixtures": 30}},
     "cutmix, requeried": {"method": {"name": "cutmix", "targets": "requeried", "mixtures": 30}},
+    "kd, strong augmentation": {"method": {"name": "kd"}, "augmentation": {"policy": "strong"}},
     "kd, labelled pool": {"method": {"name": "kd"}, "track": "labelled-pool"},
     "kd + pseudo-label": {
         "method": {"name": "kd"},
         "plus": [{"name": "pseudo-label", "threshold": 0.5}],
+        "track": "unlabelled-pool",
+    },
+    "kd + pseudo-label, strong view": {
+        "method": {"name": "kd"},
+        "plus": [{"name": "pseudo-label", "threshold": 0.5, "strong_view": True}],
         "track": "unlabelled-pool",
     },
 }

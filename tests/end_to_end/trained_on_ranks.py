@@ -67,6 +67,10 @@ CASES: Final[Mapping[str, Case]] = {
     "mixup": Case([Mixup()], SHORT_UNEVEN),
     "pseudo-labels": Case([KD(), PseudoLabel(threshold=0.3)], SHORT_UNEVEN, pool=True),
     "pseudo-labels, a strong view": Case([KD(), PseudoLabel(threshold=0.3, strong_view=True)], SHORT_UNEVEN, pool=True),
+    "an exponential moving average": Case(
+        [KD()], SHORT_UNEVEN.model_copy(update={"averaging": "ema"}), validation=True
+    ),
+    "an average of the last steps": Case([KD()], SHORT_UNEVEN.model_copy(update={"averaging": "swa"}), validation=True),
     "the paper's protocol": Case(
         [CKD()],
         Training(protocol="paper", batch_size=9, learning_rate=0.02, patience_epochs=4, max_epochs=17),

@@ -16,6 +16,7 @@ from distill_worker.training.loop import Progress
 from shared.weights import load_weights
 
 N = 300
+NO_SECTIONS: Mapping[str, Any] = {}
 
 
 class Stopped(BaseException):
@@ -28,6 +29,7 @@ def _run(
     progress: Progress = lambda _step, _loss: None,
     *,
     method: Mapping[str, Any] | None = None,
+    sections: Mapping[str, Any] = NO_SECTIONS,
     **training: Any,
 ) -> dict[str, Any]:
     """Train a student on digits, whose teacher knows the labels."""
@@ -38,6 +40,7 @@ def _run(
         "budget": {"n": N},
         "training": {"steps": 60, "batch_size": 32, "checkpoint_every": 10, "device": device, **training},
         "output": {"directory": str(folder / "run"), "cache": str(folder / "cache.sqlite")},
+        **sections,
     }
     config = parse_config(document, source="test")
     samples = Samples.of(config)
@@ -98,6 +101,42 @@ def test_resumed_run_ends_as_one_that_was_not_stopped(
     tolerance = 0.0 if device.type == "cpu" else 1e-2
     for name, values in whole.items():
         torch.testing.assert_close(resumed[name], values, rtol=tolerance, atol=tolerance)
+
+
+def test_run_that_trains_itself_learns_and_goes_on(tmp_path: Path, device: torch.device) -> None:
+    """It is stopped in the second member of the first ensemble, and in the student's own training. Chance is 0.1."""
+    sections = {"track": "unlabelled-pool", "self_training": {"rounds": 2, "members": 2, "member_steps": 30}}
+    for last in (30 + 13, 4 * 30 + 13):
+
+        def stop(step: int, _loss: float, last: int = last) -> None:
+            if step == last:
+                raise Stopped
+
+        with suppress(Stopped):
+            _run(tmp_path, device.type, stop, sections=sections)
+    steps = list[int]()
+    result = _run(tmp_path, device.type, lambda step, _: steps.append(step), sections=sections)
+    assert steps[0] == 4 * 30 + 11
+    assert result["device"] == device.type
+    assert result["accuracy"] > 0.3
+
+
+def test_run_that_is_tuned_learns_and_goes_on(tmp_path: Path, device: torch.device) -> None:
+    """It is stopped in its second trial. A learning rate of 1e-6 teaches nothing, and is not chosen."""
+    tuning = {"folds": 2, "term_weights": [], "weight_decays": [], "learning_rates": [1e-6, 0.05], "first_steps": 60}
+
+    def stop(step: int, _loss: float) -> None:
+        if step == 60 + 13:
+            raise Stopped
+
+    with suppress(Stopped):
+        _run(tmp_path, device.type, stop, sections={"tuning": tuning})
+    steps = list[int]()
+    result = _run(tmp_path, device.type, lambda step, _: steps.append(step), sections={"tuning": tuning})
+    assert (steps[0], steps[-1]) == (60 + 11, 4 * 60 + 60)
+    assert result["tuning"]["chosen"] == {"learning_rate": 0.05}
+    assert result["device"] == device.type
+    assert result["accuracy"] > 0.6
 
 
 @pytest.mark.gpu

@@ -56,6 +56,20 @@ def test_no_step_in_half_precision_waits_for_the_device(
         assert all(term.isfinite() for term in terms.values()), terms
 
 
+@pytest.mark.parametrize("averaging", ["ema", "swa"])
+def test_no_step_that_is_averaged_waits_for_the_device(averaging: str, device: torch.device) -> None:
+    training = Training.model_validate({"steps": 4, "batch_size": 8, "averaging": averaging, "averaging_start": 0.0})
+    run = running([CE()], device, training=training)
+    with errors_at_synchronisation(device):
+        for _ in range(3):
+            run.step()
+    before = [parameter.detach().clone() for parameter in run._network.parameters()]
+    run.averaging.use()
+    after = list(run._network.parameters())
+    assert all(values.isfinite().all() for values in after)
+    assert any(not torch.equal(*pair) for pair in zip(before, after, strict=True))
+
+
 @pytest.mark.gpu
 def test_read_in_a_term_is_caught() -> None:
     """Otherwise the test above could not fail."""

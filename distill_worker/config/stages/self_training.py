@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from distill_worker.config.data_sections import Policy
 from distill_worker.config.section import Section
 from distill_worker.config.training_section import Student, Training
 from distill_worker.methods import Method, method_name
@@ -33,6 +34,10 @@ class SelfTraining(Section):
     """Steps of a member's training. Default: `training.steps`."""
     bought_share: float = Field(default=0.25, gt=0, lt=1)
     """The share of bought samples in a batch that holds unbought images, too: at least one sample, and at most all."""
+
+    policy: Policy = "strong"
+    """How unbought images are augmented, in the training of the student and of members that learn from them. Bought
+    images are augmented as `augmentation.policy` says."""
 
     def student(self, student: Student) -> Student:
         """The network of a member, in a run with this `[student]`."""

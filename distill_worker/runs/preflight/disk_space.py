@@ -26,8 +26,8 @@ def check_run_directory(lesson: Lesson) -> None:
     training, samples = lesson.run.training.training, lesson.run.samples
     copies = 1
     if training.checkpoint_every < most_steps(training, len(samples.images)):
-        # Weights, momentum and the best weights so far; the earlier checkpoint stays until the next one is whole.
-        copies = 2 * (3 if samples.validation else 2)
+        # Weights, momentum, the best weights so far, the average; the earlier checkpoint stays until the next is whole.
+        copies = 2 * (2 + bool(samples.validation) + (training.averaging != "none"))
     settings = lesson.run.training.self_training
     if settings is not None:  # until the outputs of an ensemble are stored, its members are
         copies += settings.members

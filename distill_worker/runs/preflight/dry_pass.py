@@ -71,7 +71,7 @@ def _with_unbought(config: RunConfig, settings: SelfTraining, samples: Samples, 
     images, positions = unbought_images(config, settings, samples, data.images.device)
     kind = OutputKind.parse(LOG_PROBABILITIES)
     outputs = made_up(kind, data.label_probabilities.shape[1:], len(positions)).to(images.device)
-    return replace(data, unbought=Unbought(images, positions, outputs, settings.bought_share))
+    return replace(data, unbought=Unbought(images, positions, outputs, settings.bought_share, settings.policy))
 
 
 def _tried(config: RunConfig, samples: Samples, data: TrainingSet, teacher: TeacherLogits) -> int:

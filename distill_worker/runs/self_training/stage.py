@@ -19,6 +19,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.datasets.dataset import Dataset
+from distill_worker.errors import counted
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.ensemble import mean_log_probabilities
@@ -66,18 +67,31 @@ def self_trained(
     learned = replace(data, validation=None)
     for number in range(1, settings.rounds + 1):
         outputs = stage.outputs(number, learned, images, positions)
-        unbought = Unbought(images, positions, outputs.to(images.device), settings.bought_share)
+        unbought = Unbought(images, positions, outputs.to(images.device), settings.bought_share, settings.policy)
         learned = replace(learned, unbought=unbought)
     return replace(data, unbought=learned.unbought)
 
 
 def facts_of(config: RunConfig, samples: Samples) -> dict[str, Any]:
     """What a result says of the stage, JSON-able; nothing without one."""
-    settings = config.self_training
-    if settings is None:
-        return {}
+    return {} if config.self_training is None else {"self_training": _facts(config, config.self_training, samples)}
+
+
+def notes(config: RunConfig, samples: Samples) -> list[str]:
+    """What the user should know before the stage begins; nothing without one."""
+    if config.self_training is None:
+        return []
+    facts = _facts(config, config.self_training, samples)
+    images = f"{facts['unbought']:,} {'unbought images' if config.self_training.has_pool else 'mixtures'}"
+    return [
+        f"self-training: {counted(facts['rounds'], 'round')} of {counted(facts['members'], 'member')} "
+        f"({facts['network']}, {facts['member_steps']:,} steps each) give outputs to {images}, for no further call"
+    ]
+
+
+def _facts(config: RunConfig, settings: SelfTraining, samples: Samples) -> dict[str, Any]:
     member = configs_of_members(config, settings, 1)[0]
-    facts = {
+    return {
         "source": settings.source,
         "rounds": settings.rounds,
         "members": settings.members,
@@ -85,7 +99,6 @@ def facts_of(config: RunConfig, samples: Samples) -> dict[str, Any]:
         "member_steps": member.training.steps,
         "unbought": len(samples.unbought) if settings.has_pool else settings.mixtures,
     }
-    return {"self_training": facts}
 
 
 @dataclass(frozen=True)

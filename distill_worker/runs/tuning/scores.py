@@ -65,7 +65,7 @@ class Scores:
         return None
 
     def add(self, trial: Trial, divergence: float) -> None:
-        """Store the score of the trial under way."""
+        """Store the score of the trial under way; infinite if its training diverged."""
         with self._translated_errors(), suppress(FileNotFoundError):
             shutil.rmtree(self._folder / _TRIAL)  # before the next trial, which would resume from its checkpoint
         self._scores.append({**trial.facts(), "divergence": divergence if isfinite(divergence) else None})

@@ -150,7 +150,7 @@ class _Trials:
         return score
 
     def _trained(self, trial: Trial) -> float:
-        """Train a student on the other folds; its divergence from the teacher on this one."""
+        """Train a student on the other folds; its divergence from the teacher on this one, infinite if not finite."""
         config = trial.candidate.applied(self._config)
         changed = {"steps": trial.steps, "compile": False}  # to compile takes longer than most trials
         config = config.model_copy(update={"training": config.training.model_copy(update=changed)})
@@ -171,7 +171,8 @@ class _Trials:
         except TrainingDiverged:
             return inf
         with training_errors("the network to classify the held-out images"):
-            return mean_divergence(network, held_out.images, held_out.targets[LOGITS], mean=view.mean, std=view.std)
+            score = mean_divergence(network, held_out.images, held_out.targets[LOGITS], mean=view.mean, std=view.std)
+        return score if isfinite(score) else inf
 
 
 def _rungs(config: RunConfig, tuning: Tuning, grid: Sequence[Candidate]) -> list[Rung]:

@@ -111,6 +111,8 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ('plus=[{name="mixup"}, {name="cutmix"}]', ["plus", "at most one method that mixes"]),
         ('plus=[{name="mixup", mixtures=5}]', ["plus.0", "mixtures", "targets = 'requeried'", "got 5"]),
         ('plus=[{name="kd", alpha=1}]', ["plus.0.alpha", "unknown key", "temperature"]),
+        ("training={protocol='paper', averaging='ema'}", ["training", "averaging: expected 'none'", "got 'ema'"]),
+        ("training.averaging=mean", ["training.averaging", "'swa'", "got 'mean'"]),
         ("training={protocol='paper', validation_share=0}", ["training", "validation_share", "more than 0"]),
         ("corruption.label_noise.rate=2", ["corruption.label_noise.rate", "at most 1", "got 2"]),
         ("corruption.imbalance={ratio=1}", ["corruption.imbalance.ratio", "more than 1", "got 1"]),

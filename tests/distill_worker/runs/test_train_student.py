@@ -27,7 +27,7 @@ _KILLED_RUN = """
 import os, signal, sys
 from tests.distill_worker.runs.test_train_student import run
 end = lambda step, loss: step == 13 and os.kill(os.getpid(), signal.SIGKILL)
-run(sys.argv[1], end, training={"precision": sys.argv[2]})
+run(sys.argv[1], end, training={"precision": sys.argv[2], "averaging": sys.argv[3]})
 """
 
 
@@ -65,19 +65,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_killed_and_resumed_run_ends_with_the_same_bits(precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "averaging"), [("float32", "none"), ("bfloat16", "none"), ("float32", "ema")])
+def test_killed_and_resumed_run_ends_with_the_same_bits(precision: str, averaging: str, tmp_path: Path) -> None:
     """SIGKILL at step 13, after the checkpoint of step 10: equal student and equal metrics, to the last bit."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    undisturbed = run(whole, training={"precision": precision})
-    command = [sys.executable, "-c", _KILLED_RUN, str(halves), precision]
+    undisturbed = run(whole, training={"precision": precision, "averaging": averaging})
+    command = [sys.executable, "-c", _KILLED_RUN, str(halves), precision, averaging]
     killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[3])
     assert killed.returncode == -signal.SIGKILL
     left = sorted(file.name for file in (halves / "run").iterdir())
     assert left == [".lock", "checkpoint.pt", "metrics.jsonl", "run.json"]
     assert len((halves / "run" / "metrics.jsonl").read_bytes().splitlines()) == 13
     steps = list[int]()
-    result = run(halves, lambda step, _: steps.append(step))
+    result = run(halves, lambda step, _: steps.append(step), training={"averaging": averaging})
     assert steps[0] == 11
     assert _left_in(halves) == _left_in(whole)
     assert result["accuracy"] == undisturbed["accuracy"]
@@ -159,6 +159,17 @@ def test_result_is_not_returned_under_another_order_of_the_teachers_classes(fini
     targets = {"logits": 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))}
     with pytest.raises(RunError, match=r"the teacher's outputs, or how they are read, have changed: digest"):
         train_student(config, Samples.of(config), targets, "t", class_order=(1, 0, *range(2, 10)))
+
+
+def test_averaged_student_is_stored_and_named(finished: Path, tmp_path: Path) -> None:
+    """Its weights are others, its losses the same; a run with another average is another run."""
+    result = run(tmp_path, training={"averaging": "swa"})
+    assert result["averaging"] == "swa"
+    weights, metrics = _left_in(tmp_path)
+    assert metrics == _left_in(finished)[1]
+    assert weights != _left_in(finished)[0]
+    with pytest.raises(RunError, match=r"another run .training\.averaging: 'swa' in the directory, 'ema' now"):
+        run(tmp_path, training={"averaging": "ema"})
 
 
 def test_result_says_what_was_run_and_the_weights_agree(finished: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.methods import METHODS, Method, Mixing
@@ -53,6 +54,10 @@ _OTHERS: list[list[Method]] = [
     [KD(), PseudoLabel(strong_view=True)],
 ]
 EVERY_METHOD: list[list[Method]] = [*_ALONE, *_COMPARED, *_BY_SQUARED_ERROR, *_REPRESENTED, *_OTHERS]
+SELF_TRAINED: list[list[Method]] = [
+    methods for methods in EVERY_METHOD if SelfTraining().why_not(methods, TRAINING, "unlabelled-pool") is None
+]
+"""Those that can learn from unbought samples."""
 
 
 def name_of(methods: Sequence[Method]) -> str:
@@ -121,6 +126,7 @@ def unbought_samples(device: torch.device) -> Unbought:
         positions=torch.arange(SAMPLES).flip(0).to(device),
         log_probabilities=_rows((CLASSES,)).log_softmax(dim=1).to(device),
         bought_share=0.25,
+        policy="crop-flip",
     )
 
 

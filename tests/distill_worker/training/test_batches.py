@@ -14,7 +14,7 @@ from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.training.batches import Batches
 from distill_worker.training.precision import StudentPass
-from distill_worker.training.training_set import Pool, TrainingSet
+from distill_worker.training.training_set import Pool, TrainingSet, Unbought
 
 
 def _batches() -> Batches:
@@ -74,3 +74,24 @@ def test_view_that_learns_is_distorted_and_the_one_that_labels_is_not(
     queried, learns, labels_it = ((view != original).any() for view in (images[:4], images[4:7], images[7:]))
     assert bool(queried) == (policy == "strong")
     assert [bool(learns), bool(labels_it)] == distorted
+
+
+@pytest.mark.parametrize(("policy", "distorted"), [("crop-flip", False), ("strong", True)])
+def test_unbought_image_is_augmented_by_its_own_policy_and_a_bought_one_is_not(policy: str, distorted: bool) -> None:
+    image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
+    labels = torch.arange(4) % 2
+    preprocessing = Preprocessing((0.5,), (0.5,), crop_padding=0, horizontal_flip=False)
+    images = image.repeat(4, 1, 1, 1)
+    outputs = torch.zeros(4, 2).log_softmax(dim=1)
+    unbought = Unbought(images, torch.arange(4), outputs, bought_share=0.5, policy=policy)
+    data = TrainingSet(images, probabilities_of(labels, 2), labels, preprocessing, unbought=unbought)
+    seen = list[torch.Tensor]()
+
+    def student(images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        seen.append(images)
+        return torch.zeros(len(images), 2), {}
+
+    objective = Objective([CE()], Setting(2, 4, {LOGITS: (2,)}, {}))
+    Batches(data, batch_size=4, seed=0).next(cast("StudentPass", student), objective, 1)
+    original = preprocessing.normalised(image)
+    assert [bool((view != original).any()) for view in (seen[0][:2], seen[0][2:])] == [False, distorted]

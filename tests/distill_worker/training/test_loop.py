@@ -409,6 +409,46 @@ def test_validated_run_that_is_stopped_and_resumed_ends_with_the_same_bits(
     assert ends[0] == ends[1]
 
 
+@pytest.mark.parametrize("averaging", ["ema", "swa"])
+def test_training_leaves_and_validates_the_average_and_is_not_changed_by_it(tmp_path: Path, averaging: str) -> None:
+    """The losses are those of a training without it, and the best weights are averages too."""
+    data, losses, ends = _data(validation=6), [], []
+    for kind in ("none", averaging):
+        directory, network = RunDirectory(tmp_path / kind), _network()
+        training = Training.model_validate({"steps": 8, "batch_size": 4, "averaging": kind, "averaging_start": 0.5})
+        with directory.opened(ANY_RUN):
+            best = train(network, _objective(CE(), data), data, training, directory)
+        losses.append([line["loss"] for line in _metrics(directory)])
+        ends.append(_bits(network))
+        assert best is not None
+        if best.step == 8:
+            assert _described(best) == (8, best.accuracy, _bits(network))
+    assert losses[0] == losses[1]
+    assert ends[0] != ends[1]
+
+
+@pytest.mark.parametrize("averaging", ["ema", "swa"])
+@pytest.mark.parametrize("stop_at", [2, 4, 7, 11])
+def test_average_of_a_stopped_and_resumed_run_has_the_same_bits(tmp_path: Path, averaging: str, stop_at: int) -> None:
+    """Stopped before and after the first averaged step; the best weights are the same, too."""
+    settings = {"steps": 12, "batch_size": 4, "checkpoint_every": 3, "averaging": averaging, "averaging_start": 0.4}
+    training, data = Training.model_validate(settings), _data(validation=6)
+
+    def stop(step: int, _loss: float) -> None:
+        if step == stop_at:
+            raise Stopped
+
+    ends = []
+    for name, progresses in (("whole", [_ignore]), ("halves", [stop, _ignore])):
+        directory = RunDirectory(tmp_path / name)
+        for progress in progresses:
+            network, best = _network(), None
+            with directory.opened(ANY_RUN), suppress(Stopped):
+                best = train(network, _objective(CE(), data), data, training, directory, progress)
+        ends.append((_bits(network), _metrics(directory), _described(best)))
+    assert ends[0] == ends[1]
+
+
 def _ignore(_step: int, _loss: float) -> None:
     """Take no notice."""
 

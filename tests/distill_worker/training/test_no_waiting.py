@@ -16,13 +16,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from distill_worker.config.training_section import Training
 from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
-from distill_worker.methods.mixup import Mixup
-from distill_worker.methods.single_sample import CE, KD
+from distill_worker.methods.single_sample import CE
 from distill_worker.methods.terms import Batch
-from tests.distill_worker.training.steps import CLASSES, EVERY_METHOD, name_of, running
+from tests.distill_worker.training.steps import CLASSES, EVERY_METHOD, SELF_TRAINED, TRAINING, name_of, running
 
 META = torch.device("meta")
 LEAST_OPERATIONS = 100
@@ -104,9 +104,15 @@ def _generators_and_autocast_on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *_args, **_options: nullcontext())
 
 
-def _operations_of_two_steps(methods: Sequence[Method], *, labelled_pool: bool = False, unbought: bool = False) -> int:
+def _operations_of_two_steps(
+    methods: Sequence[Method],
+    *,
+    labelled_pool: bool = False,
+    unbought: bool = False,
+    training: Training = TRAINING,
+) -> int:
     """How many operations were watched. The first step may differ from the others."""
-    run = running(methods, META, labelled_pool=labelled_pool, unbought=unbought)
+    run = running(methods, META, labelled_pool=labelled_pool, unbought=unbought, training=training)
     with no_waiting() as mode:
         for _ in range(2):
             run.step()
@@ -124,9 +130,15 @@ def test_no_step_with_a_labelled_pool_makes_a_gpu_wait(method: Method) -> None:
     assert _operations_of_two_steps([method], labelled_pool=True) > LEAST_OPERATIONS
 
 
-@pytest.mark.parametrize("methods", [[CE()], [KD(), CKD(pairing="anchors")], [Mixup()]], ids=name_of)
+@pytest.mark.parametrize("methods", SELF_TRAINED, ids=name_of)
 def test_no_step_with_unbought_samples_makes_a_gpu_wait(methods: list[Method]) -> None:
     assert _operations_of_two_steps(methods, unbought=True) > LEAST_OPERATIONS
+
+
+@pytest.mark.parametrize("averaging", ["ema", "swa"])
+def test_no_step_that_is_averaged_makes_a_gpu_wait(averaging: str) -> None:
+    training = TRAINING.model_copy(update={"averaging": averaging, "averaging_start": 0.0})
+    assert _operations_of_two_steps([CE()], training=training) > LEAST_OPERATIONS
 
 
 class _Planted(nn.Module):

@@ -9,12 +9,20 @@ from torch import Tensor
 
 from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
-from distill_worker.methods.ckd import CKD
-from distill_worker.methods.single_sample import CE, KD
+from distill_worker.methods.single_sample import KD
 from distill_worker.methods.terms import Batch
 from distill_worker.training.batches import Batches
 from distill_worker.training.training_set import TrainingSet
-from tests.distill_worker.training.steps import CLASSES, SAMPLES, SIDE, running, training_set, unbought_samples
+from tests.distill_worker.training.steps import (
+    CLASSES,
+    SAMPLES,
+    SELF_TRAINED,
+    SIDE,
+    name_of,
+    running,
+    training_set,
+    unbought_samples,
+)
 
 CPU = torch.device("cpu")
 
@@ -106,11 +114,12 @@ def test_rows_without_a_teacher_have_labels_alone() -> None:
     assert rows.label_probabilities.shape == (2, CLASSES)
 
 
-@pytest.mark.parametrize("methods", [[CE()], [KD()], [CKD()], [CKD(pairing="anchors", others=16)]], ids=str)
+@pytest.mark.parametrize("methods", SELF_TRAINED, ids=name_of)
 def test_every_sample_of_a_batch_teaches(methods: list[Method]) -> None:
     """Each row of the student's logits has a gradient, also those of unbought samples."""
     run = running(methods, CPU, unbought=True)
-    batch = Batches(_data(), 8, seed=0).next(run._student, run._objective, 1)
+    run.step()
+    batch = Batches(_data(), 8, seed=0).next(run._student, run._objective, 2)
     total = torch.stack(list(run._objective(batch).values())).sum()
     (gradient,) = torch.autograd.grad(total, batch.student[LOGITS])
     assert len(gradient) == len(batch.samples) == 8

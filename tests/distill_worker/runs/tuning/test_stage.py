@@ -44,6 +44,10 @@ run(sys.argv[1], end)
 """
 
 
+class Stopped(BaseException):
+    """The run is over, wherever it was."""
+
+
 def _config(folder: Path, **sections: Any) -> RunConfig:
     document: dict[str, Any] = {
         "data": {"name": "digits"},
@@ -66,12 +70,12 @@ def _targets() -> dict[str, torch.Tensor]:
 def run(
     folder: str | Path,
     progress: Progress = lambda _step, _loss: None,
-    note: Note = lambda _line: None,
+    on_choice: Note = lambda _line: None,
     **sections: Any,
 ) -> dict[str, Any]:
     """Tune and train the test's student on targets that are drawn, not bought."""
     config = _config(Path(folder), **sections)
-    return train_student(config, Samples.of(config), _targets(), "t", progress=progress, note=note)
+    return train_student(config, Samples.of(config), _targets(), "t", progress=progress, on_choice=on_choice)
 
 
 def _left_in(folder: Path) -> list[bytes]:
@@ -110,20 +114,42 @@ def test_student_is_that_of_a_run_with_the_chosen_settings(finished: Path, tmp_p
     assert _left_in(finished)[0] == (tmp_path / "run" / "student.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("step", "goes_on_at"), [(1, 1), (8, 7), (16, 13), (17, 17), (24, 23), (TRIAL_STEPS + 5, TRIAL_STEPS + 5)]
-)
-def test_killed_run_repeats_one_trial_at_most_and_ends_with_the_same_bits(
-    step: int, goes_on_at: int, finished: Path, tmp_path: Path
-) -> None:
-    """SIGKILL in a trial, before and after its checkpoint, at its last step, and while the student is trained."""
+def _break_off(folder: Path, step: int) -> None:
+    """Begin the run and break it off at a step, of all that it takes."""
+
+    def progress(done: int, _loss: float) -> None:
+        if done == step:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(folder, progress)
+
+
+def _go_on(folder: Path) -> tuple[int, int]:
+    """Go on with the run; the first and the last step that it takes."""
+    steps = list[int]()
+    run(folder, lambda step, _: steps.append(step))
+    return steps[0], steps[-1]
+
+
+@pytest.mark.parametrize("step", [17, TRIAL_STEPS + 5])
+def test_killed_run_ends_with_the_same_bits(step: int, finished: Path, tmp_path: Path) -> None:
+    """SIGKILL in a trial after its checkpoint, and while the student is trained."""
     command = [sys.executable, "-c", _KILLED_RUN, str(tmp_path), str(step)]
     killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[4])
     assert killed.returncode == -signal.SIGKILL
-    steps = list[int]()
-    run(tmp_path, lambda step, _: steps.append(step))
+    assert _go_on(tmp_path) == (step, TRIAL_STEPS + 6)
     assert _left_in(tmp_path) == _left_in(finished)
-    assert (steps[0], steps[-1]) == (goes_on_at, TRIAL_STEPS + 6)
+
+
+@pytest.mark.parametrize(("step", "goes_on_at"), [(1, 1), (8, 7), (12, 10), (16, 13), (24, 23), (36, 35), (37, 37)])
+def test_run_that_breaks_off_repeats_one_trial_at_most(
+    step: int, goes_on_at: int, finished: Path, tmp_path: Path
+) -> None:
+    """In a trial, before and after its checkpoint, at its last step, and at the student's first."""
+    _break_off(tmp_path, step)
+    assert _go_on(tmp_path) == (goes_on_at, TRIAL_STEPS + 6)
+    assert _left_in(tmp_path) == _left_in(finished)
     assert [path.name for path in (tmp_path / "run" / "tuning").iterdir()] == ["scores.json"]
 
 
@@ -137,7 +163,7 @@ def test_progress_counts_the_steps_of_trials_and_student(tmp_path: Path) -> None
 
 def test_choice_is_said_in_one_line(tmp_path: Path) -> None:
     lines = list[str]()
-    result = run(tmp_path, note=lines.append)
+    result = run(tmp_path, on_choice=lines.append)
     [line] = lines
     assert f"tuning chose {Candidate(**result['tuning']['chosen'])}, of 4 candidates" in line
     assert f"{result['tuning']['divergence']:.4f} nats; the next best" in line
@@ -181,7 +207,7 @@ def test_members_of_an_ensemble_have_the_chosen_settings(tmp_path: Path) -> None
 
 def test_damaged_scores_are_an_error(tmp_path: Path) -> None:
     """The run is not lost: the message says what to do."""
-    subprocess.run([sys.executable, "-c", _KILLED_RUN, str(tmp_path), "8"], check=False, cwd=Path(__file__).parents[4])
+    _break_off(tmp_path, 8)
     (tmp_path / "run" / "tuning" / "scores.json").write_text("{")
     with pytest.raises(RunError, match=r"scores\.json: cannot be read .*; restore it, or start again with --fresh"):
         run(tmp_path)
@@ -230,7 +256,7 @@ def test_policy_of_augmentation_may_be_chosen(tmp_path: Path) -> None:
 
 def test_another_run_is_rejected_in_a_directory_with_scores(tmp_path: Path) -> None:
     """From the first trial on, as with a checkpoint; with `fresh` the scores are moved aside with the run."""
-    subprocess.run([sys.executable, "-c", _KILLED_RUN, str(tmp_path), "2"], check=False, cwd=Path(__file__).parents[4])
+    _break_off(tmp_path, 2)
     with pytest.raises(RunError, match=r"another run .tuning\.folds: 2 in the directory, 4 now"):
         run(tmp_path, tuning={"folds": 4})
     config = _config(tmp_path, tuning={"folds": 4})
