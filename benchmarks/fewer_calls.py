@@ -90,6 +90,7 @@ def _comparison(name: str, facts: Facts) -> str:
             f"{facts['seeds']} seeds; seconds: mean wall time of a student. The curve of the equivalent calls:\n",
             markdown(*curve_rows(facts)),
             *(_cell(name, facts, track, n) for n in facts["n"] for track in tracks),
+            _choices(name, facts),
         ]
     )
 
@@ -115,6 +116,22 @@ def _cell(name: str, facts: Facts, track: str, n: int) -> str:
         if of_row == track
     ]
     return f"\n### {name}, n = {n}, track `{track}`\n\n{markdown(heading, rows)}\n"
+
+
+def _choices(name: str, facts: Facts) -> str:
+    """The settings that `[tuning]` chose for the students of each seed; empty if no row has it."""
+    rows = [
+        (method, str(n), "; ".join(_settings(result["tuning"]) for result in tuned))
+        for n in facts["n"]
+        for method in _tracks(facts)
+        if (tuned := [result for result in results_of(facts, method, n) if "tuning" in result])
+    ]
+    heading = ("method", "n", "chosen settings, seed by seed")
+    return f"\n### {name}, settings by cross-fitting\n\n{markdown(heading, rows)}\n" if rows else ""
+
+
+def _settings(chosen: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in chosen.items()) or "as configured"
 
 
 def _figures(facts: Facts, method: str, n: int) -> tuple[str, str, str, str]:

@@ -119,6 +119,12 @@ class RunConfig(Section):
         return (self.method, *self.plus)
 
     @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks to build: the student's, and that of the members of an ensemble if it is another one."""
+        members = [] if self.self_training is None else [self.self_training.student(self.student)]
+        return tuple(dict.fromkeys(section.network_to_build for section in (self.student, *members)))
+
+    @property
     def teacher_kinds(self) -> tuple[str, ...]:
         """The kinds of teacher output that the methods need, sorted; empty when no method needs a teacher.
 

@@ -72,7 +72,7 @@ def run_comparison(
     for run in runs:
         preflight.check_run(run)
     with opened_engine(compare, base.training, display.note) as engine:
-        for config in {cell.config.student.network_to_build: cell.config for cell in cells}.values():
+        for config in {cell.config.networks: cell.config for cell in cells}.values():
             engine.check(config)
         lessons = _bought(comparison, runs, display, on_plan=on_plan or within_quota, max_calls=max_calls)
         results = train_students(

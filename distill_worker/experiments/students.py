@@ -51,10 +51,10 @@ def train_students(
     display: Display,
 ) -> list[dict[str, Any]]:
     """Train the student of each cell on its inputs; their results. Several cells may have the same inputs."""
-    notes: list[str] = []
+    moved: list[str] = []
     if fresh:  # now, so that a student whose worker dies resumes, and is not moved aside
         for cell in cells:
-            RunDirectory(cell.config.output.directory).vacate(notes.append)
+            RunDirectory(cell.config.output.directory).vacate(moved.append)
     names = {id(one): str(number) for number, one in enumerate(inputs)}
     tasks = [
         Task(f"{cell.label}, n = {cell.n}, seed {cell.seed}", cell.config.model_dump(mode="json"), names[id(one)])
@@ -71,13 +71,14 @@ def train_students(
         try:
             for index, outcome in outcomes:
                 results[index] = outcome.result
-                notes += outcome.notes
+                for line in outcome.notes:
+                    display.note(f"{tasks[index].label}: {line}")
                 move(len(results), f"{_in_training(engine, len(tasks) - len(results))}; last: {tasks[index].label}")
         except BaseException:
             display.note("ending the students in training; the same command resumes with those that are not finished")
             raise
-    if notes:
-        display.note(notes[0] + (f"; and {len(notes) - 1} more likewise" if len(notes) > 1 else ""))
+    if moved:
+        display.note(moved[0] + (f"; and {len(moved) - 1} more likewise" if len(moved) > 1 else ""))
     return [
         {"method": cell.label, "track": cell.config.track, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
         for index, cell in enumerate(cells)

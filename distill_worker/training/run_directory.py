@@ -37,6 +37,8 @@ _ELSEWHERE: Final = "choose another output.directory (of a comparison: compare.d
 STUDENT: Final = "student.safetensors"
 SELF_TRAINING: Final = "self-training"
 TUNING: Final = "tuning"
+STAGES: Final = (TUNING, SELF_TRAINING)
+"""The folders of what comes before the run's own training."""
 _OWN: Final = ("result.json", "checkpoint.pt")
 _PROGRESS: Final = (
     *_OWN,
@@ -44,7 +46,7 @@ _PROGRESS: Final = (
     *(f"{TUNING}/{name}" for name in ("*.json", "*/checkpoint.pt")),
 )
 """The files that make a directory a run's own: of the run, of a member of an ensemble, or of its tuning."""
-_FILES: Final = ("result.json", STUDENT, "checkpoint.pt", SELF_TRAINING, TUNING, "metrics.jsonl", "run.json")
+_FILES: Final = ("result.json", STUDENT, "checkpoint.pt", *STAGES, "metrics.jsonl", "run.json")
 """The files of a run. run.json is the last to be moved: the remaining ones belong to a named run until none remains."""
 _PARTIAL_FILES: Final = (*(partial_path(Path(name)).name for name in _FILES), ".checkpoint.part")
 """What a killed process may leave; earlier versions left the last."""

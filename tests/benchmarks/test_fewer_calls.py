@@ -53,6 +53,16 @@ def test_each_track_at_each_size_has_a_table_with_every_seed() -> None:
     assert tables.count("| KD, tuned | 60.00 ± 0.00 | 75.00 ± 7.07 |") == 1, "the curve of the reference"
 
 
+def test_settings_that_were_chosen_are_listed_seed_by_seed() -> None:
+    facts = _facts()
+    assert "settings by cross-fitting" not in tables_of({"digits": facts})
+    chosen = [{"term_weight": 10.0, "learning_rate": 0.05}, {}]
+    for result in facts["results"]:
+        if result["method"] == "KD, tuned" and result["n"] == 20:
+            result["tuning"] = chosen[result["seed"]]
+    assert "| KD, tuned | 20 | term_weight 10.0, learning_rate 0.05; as configured |" in tables_of({"digits": facts})
+
+
 def test_means_are_over_the_cells_of_all_comparisons() -> None:
     """The self-trained row is 20, 10, 40 and 10 points above KD, and 15, 5, 35 and 5 above KD with tuning."""
     tables = tables_of({"digits": _facts(), "glyphs": _facts(shift=0.2)})

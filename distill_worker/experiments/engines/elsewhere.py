@@ -8,16 +8,18 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.errors import RunError
 from distill_worker.experiments.engines.tasks import Task
 from distill_worker.experiments.engines.training import Reply, reply_of
+from distill_worker.training.run_directory import STAGES
 from shared.atomic_file import atomic_replacement, write_atomically
 
 Files = Mapping[str, bytes]
-"""The files of a run directory, by name."""
+"""The files of a run directory, by their paths in it."""
 
 _WRITTEN_LAST: Final = "result.json"
 
@@ -49,10 +51,11 @@ def folder_of(name: str) -> Path:
 
 
 def files_of(directory: Path) -> Files:
-    """The files of a run directory; empty if it does not exist."""
-    if not directory.exists():
-        return {}
-    return {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file() and path.name[0] != "."}
+    """The files of a run directory and of the stages before its training; empty if it does not exist."""
+    paths = chain(directory.glob("*"), *((directory / stage).rglob("*") for stage in STAGES))
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in paths if path.is_file() and path.name[0] != "."
+    }
 
 
 def put_back(directory: Path, files: Files) -> None:
@@ -60,6 +63,7 @@ def put_back(directory: Path, files: Files) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name in sorted(files, key=_WRITTEN_LAST.__eq__):
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(directory / name, files[name])
         if _WRITTEN_LAST in files:
             (directory / "checkpoint.pt").unlink(missing_ok=True)

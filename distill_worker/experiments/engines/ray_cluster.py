@@ -90,7 +90,7 @@ class RayCluster:
         return max(1, total if self._jobs is None else min(total, self._jobs))
 
     def check(self, config: RunConfig) -> None:
-        """Check that a machine has what a task asks for, and that all such machines have this package and the network.
+        """Check that a machine has what a task asks for, and that all such machines have this package and the networks.
 
         Raises:
             ConfigError: names the machine.
@@ -100,14 +100,15 @@ class RayCluster:
                 f"compare.gpus_per_student: expected a machine with {self._threads} CPU cores and {self._gpus:g} GPUs "
                 f"in the Ray cluster, got {self._ray.cluster_resources()}. Nothing was spent"
             )
-        network = config.student.network_to_build
-        digest = _digest_of(network)
-        for host, answer in self._on_each(_digest_on, network).items():
-            if answer != digest:
-                raise ConfigError(
-                    f"student.network: expected the code of {network} on every machine of the Ray cluster, got "
-                    f"{answer} on {host}; install it there, or use a folder that all machines share. Nothing was spent"
-                )
+        for network in config.networks:
+            digest = _digest_of(network)
+            for host, answer in self._on_each(_digest_on, network).items():
+                if answer != digest:
+                    raise ConfigError(
+                        f"student.network: expected the code of {network} on every machine of the Ray cluster, got "
+                        f"{answer} on {host}; install it there, or use a folder that all machines share. Nothing was "
+                        "spent"
+                    )
 
     def outcomes(self, tasks: Sequence[Task], inputs: Path) -> Generator[tuple[int, Outcome]]:
         """See `Engine.outcomes`. Where a machine does not see the file of inputs, the inputs are sent there."""

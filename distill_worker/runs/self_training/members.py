@@ -58,10 +58,10 @@ class Member:
         return self.config.output.directory / STUDENT
 
     def train(self, dataset: Dataset, data: TrainingSet, progress: Progress) -> None:
-        """Train it, or go on from its checkpoint; a trained one stays as it is. Raises as `fitted`."""
+        """Train it, or go on from its checkpoint; a trained one with its weights stays as it is. Raises as `fitted`."""
         directory = RunDirectory(self.config.output.directory)
         with directory.opened(self.identity):
-            if directory.result() is None:
+            if directory.result() is None or not self.weights.exists():
                 network, _ = fitted(self.config, dataset, data, directory, progress)
                 training = self.config.training
                 result = {"seed": training.seed, "steps": training.steps, "network": self.config.student.network}
@@ -71,7 +71,7 @@ class Member:
         """The trained network, on the CPU, as its file has it: so a run that was killed labels with the same bits.
 
         Raises:
-            RunError: there is no weights file, or a damaged one.
+            RunError: its weights file is damaged.
         """
         try:
             # The configuration names the network, and this process has just run its code.

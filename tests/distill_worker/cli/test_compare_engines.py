@@ -21,9 +21,17 @@ from tests.distill_worker.fake_teacher import FakeTeacher
 from tests.endurance import HANG_SECONDS
 
 _ROOT = Path(__file__).parents[3]
+_KD = '{label = "KD", method = {name = "kd"}}'
+_TUNED = "tuning = {folds = 2, trials = 2, first_steps = 5}"
+_SELF_TRAINED = 'track = "unlabelled-pool", self_training = {rounds = 1, members = 2}'
+_STAGES = f"""
+    {{label = "tuned", method = {{name = "kd"}}, settings = {{{_TUNED}}}}},
+    {{label = "self-trained", method = {{name = "kd"}}, settings = {{{_SELF_TRAINED}}}}},
+"""
+"""Rows whose student is trained after other stages of its run."""
 
 
-def _comparison(folder: Path, name: str, *, methods: str = '{label = "KD", method = {name = "kd"}}') -> Path:
+def _comparison(folder: Path, name: str, *, methods: str = _KD) -> Path:
     path = folder / f"{name}.toml"
     path.write_text(
         f"""
@@ -70,6 +78,27 @@ def test_every_engine_gives_the_same_table_also_when_a_worker_is_killed(
         assert _repeatable(facts) == _repeatable(undisturbed)
         assert _students(tmp_path / f"with-{engine}") == _students(tmp_path / "undisturbed")
         assert list((tmp_path / f"with-{engine}").glob(".inputs*")) == []
+
+
+def test_rows_whose_runs_have_other_stages_give_the_same_table_when_a_worker_is_killed(
+    command: Command, tmp_path: Path, teacher: FakeTeacher
+) -> None:
+    """What the stages chose is said and kept, and they pay for nothing."""
+    write_network(tmp_path, DIES_ONCE)
+    (tmp_path / "died").touch()
+    undisturbed = facts_of(command("compare", _comparison(tmp_path, "undisturbed", methods=_STAGES), "--yes", "--json"))
+    assert [result["track"] for result in undisturbed["results"]] == ["queried"] * 4 + ["unlabelled-pool"] * 2
+    (tmp_path / "died").unlink()
+    ended = command("compare", _comparison(tmp_path, "killed", methods=_STAGES), "--json")
+    assert "its worker was ended by SIGKILL; another one resumes" in ended.stderr
+    for seed in (0, 1):
+        assert f"tuned, n = 8, seed {seed}: " in ended.stderr
+    facts = facts_of(ended)
+    assert {result["method"] for result in facts["results"] if "tuning" in result} == {"tuned"}
+    assert {result["method"] for result in facts["results"] if "self_training" in result} == {"self-trained"}
+    assert _repeatable(facts) == _repeatable(undisturbed)
+    assert _students(tmp_path / "killed") == _students(tmp_path / "undisturbed")
+    assert teacher.paid == 8
 
 
 def test_fresh_comparison_resumes_the_student_whose_worker_is_killed(

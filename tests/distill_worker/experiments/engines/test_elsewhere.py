@@ -1,0 +1,27 @@
+"""The files of a run that travel to another machine and back."""
+
+from pathlib import Path
+
+from distill_worker.experiments.engines.elsewhere import files_of, put_back
+
+TRAVELS = (
+    "run.json",
+    "checkpoint.pt",
+    "tuning/scores.json",
+    "self-training/round-1/pool.safetensors",
+    "self-training/round-2/member-1/checkpoint.pt",
+)
+STAYS = (".lock", "before-1/result.json", "rounds/0001.json", "self-training/round-2/member-1/.lock")
+
+
+def test_files_of_a_run_and_of_its_stages_travel(tmp_path: Path) -> None:
+    """Not those of earlier runs, of purchases in rounds, or of locks."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for name in (*TRAVELS, *STAYS):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text(name)
+    files = files_of(here)
+    assert sorted(files) == sorted(TRAVELS)
+    put_back(there, files)
+    assert files_of(there) == files
+    assert files_of(tmp_path / "absent") == {}
