@@ -6,6 +6,7 @@ from typing import Final
 
 from distill_worker.errors import CacheError, RunError
 from distill_worker.runs.preflight.facts import Lesson, Sale
+from distill_worker.runs.tuning.stage import with_most_steps
 from distill_worker.training.loop import most_steps
 from distill_worker.training.run_directory import RunDirectory
 
@@ -23,7 +24,7 @@ def check_run_directory(lesson: Lesson) -> None:
     folder = lesson.run.training.output.directory
     if not lesson.run.fresh and RunDirectory(folder).result() is not None:
         return
-    training, samples = lesson.run.training.training, lesson.run.samples
+    training, samples = with_most_steps(lesson.run.training).training, lesson.run.samples
     copies = 1
     if training.checkpoint_every < most_steps(training, len(samples.images)):
         # Weights, momentum, the best weights so far, the average; the earlier checkpoint stays until the next is whole.

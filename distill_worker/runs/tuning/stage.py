@@ -109,12 +109,12 @@ def choose(
         left = sorted(left, key=scored.__getitem__)
         if not isfinite(scored[left[0]]):
             raise ConfigError(
-                f"tuning: expected a candidate whose loss stays finite, got {len(left)} that diverged; add lower "
-                "values to tuning.learning_rates"
+                f"tuning: expected a candidate whose loss stays finite, got {len(left)} that diverged; set lower "
+                "values in tuning.learning_rates, and train again with --fresh"
             )
     best, *others = left
     facts = {"chosen": best.settings(), "divergence": scored[best], "scores": trials.scores.table()}
-    next_best = f"; the next best, {others[0]}: {scored[others[0]]:.4f}" if others else ""
+    next_best = f"; the next best, {others[0]}: {_shown(scored[others[0]])}" if others else ""
     reason = (
         f"tuning chose {best}, of {count} candidates: its mean divergence from the teacher on held-out bought outputs "
         f"is the smallest, {scored[best]:.4f} nats{next_best}"
@@ -165,7 +165,7 @@ class _Trials:
                 config,
                 self._dataset,
                 data,
-                self.scores.trial_directory(),
+                self.scores.directory_of(trial),
                 lambda step, loss: self._progress(done + step, loss),
             )
         except TrainingDiverged:
@@ -173,6 +173,10 @@ class _Trials:
         with training_errors("the network to classify the held-out images"):
             score = mean_divergence(network, held_out.images, held_out.targets[LOGITS], mean=view.mean, std=view.std)
         return score if isfinite(score) else inf
+
+
+def _shown(divergence: float) -> str:
+    return f"{divergence:.4f}" if isfinite(divergence) else "diverged"
 
 
 def _rungs(config: RunConfig, tuning: Tuning, grid: Sequence[Candidate]) -> list[Rung]:
