@@ -149,7 +149,7 @@ WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     ),
     Check(
         "disk-space",
-        "The disk has space for the student and its checkpoints; with `[self_training]`, also for an ensemble's members",
+        "The disk has space for the student and its checkpoints; with `[self_training]`, for the members, too",
         check_run_directory,
     ),
 )
