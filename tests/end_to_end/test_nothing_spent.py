@@ -297,6 +297,14 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("method: lskd needs at least 3 classes, got 2", CONFIG, {"method.name": "lskd"}, _npz(classes=2)),
         Fault("method: rkd needs batches of at least 3", CONFIG, {"method.name": "rkd", "budget.n": 2}),
     ],
+    "tuning": [
+        Fault("tuning.folds: expected a sample in each fold", CONFIG, {"method.name": "kd", "tuning.folds": 11}),
+        Fault(
+            "tuning: a trial has 2 samples, which are those outside a fold: method: rkd needs batches of at least 3",
+            CONFIG,
+            {"method.name": "rkd", "budget.n": 4, "tuning.folds": 2},
+        ),
+    ],
     "teacher": [Fault("teacher: expected another, from which", FILE, before=_chosen_with_another_teacher)],
     "image-shape": [
         Fault("data: expected images of shape [1, 8, 8]", REJECTED, before=_npz(shape=(9, 9))),

@@ -9,6 +9,7 @@ from distill_worker.errors import CacheError, RunError
 from distill_worker.runs.preflight.facts import Lesson, Sale
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.members import steps_of_member
+from distill_worker.runs.tuning.stage import with_most_steps
 from distill_worker.training.loop import most_steps
 from distill_worker.training.run_directory import RunDirectory
 
@@ -48,6 +49,7 @@ def check_cache(sale: Sale) -> None:
 
 def space_for_training(config: RunConfig, samples: Samples, *, weights_bytes: int) -> int:
     """The bytes that a run directory takes at most, with weights files of this size."""
+    config = with_most_steps(config)
     training, settings = config.training, config.self_training
     copies, outputs, steps = 1, 0, most_steps(training, len(samples.images))
     if settings is not None:

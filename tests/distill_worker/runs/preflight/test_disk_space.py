@@ -1,7 +1,9 @@
 """The space that a cache and a run directory take is at most what is asked for before a purchase."""
 
+import shutil
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from distill_worker.cache import Cache
 from distill_worker.cache.raw_answers import RawAnswer
 from distill_worker.config.load import parse_config
-from distill_worker.runs.preflight.disk_space import space_for, space_for_training
+from distill_worker.errors import RunError
+from distill_worker.runs.preflight.disk_space import check_run_directory, space_for, space_for_training
+from distill_worker.runs.preflight.facts import Lesson
 from distill_worker.runs.sampling.samples import Samples
 from tests.distill_worker.purchases import intend
 
@@ -59,3 +63,28 @@ def test_run_directory_has_space_for_copies_of_weights_and_for_outputs_of_ensemb
     config = parse_config(document, source="test")
     space = space_for_training(config, Samples.of(config), weights_bytes=1000)
     assert space == copies * 1000 + outputs * 1277 * 10 * 4
+
+
+def test_checkpoints_of_the_most_steps_that_tuning_may_choose_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configured steps end before a checkpoint."""
+    document: dict[str, Any] = {
+        "data": {"name": "digits"},
+        "student": {"network": "resnet8"},
+        "method": {"name": "kd"},
+        "training": {"steps": 100, "checkpoint_every": 200},
+        "output": {"directory": str(tmp_path / "run")},
+    }
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
+    check_run_directory(_lesson(document))
+    check_run_directory(_lesson({**document, "tuning": {"steps": [100, 200]}}))
+    with pytest.raises(RunError, match="free disk space for the student and its checkpoints"):
+        check_run_directory(_lesson({**document, "tuning": {"steps": [100, 300]}}))
+
+
+def _lesson(document: dict[str, Any]) -> Lesson:
+    """One whose student takes 1000 bytes."""
+    samples = SimpleNamespace(images=[], validation=[])
+    run = SimpleNamespace(training=parse_config(document, source="test"), samples=samples, fresh=False)
+    return cast(Lesson, SimpleNamespace(run=run, weights_bytes=1000))
