@@ -399,7 +399,10 @@ FAULTS: dict[str, list[Fault]] = {
             before=_network("return nn.Sequential(nn.Conv2d(in_channels, num_classes, 8), nn.Flatten())"),
         ),
     ],
-    "disk-space": [Fault("MB of free disk space for the student", FILE, before=_full_disk("."))],
+    "disk-space": [
+        Fault("MB of free disk space for the student", FILE, before=_full_disk(".")),
+        Fault("MB of free disk space for the members of an ensemble", FILE, SELF_TRAINED, before=_full_disk(".")),
+    ],
     "cache": [
         Fault("cache of bought outputs cannot be used", FILE, before=_no_leases, commands=("fetch", "run")),
     ],
