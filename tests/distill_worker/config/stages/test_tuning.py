@@ -29,6 +29,7 @@ def test_empty_section_has_the_default_grid() -> None:
             "tuning: expected no bought mixtures, because a mixture belongs to no fold, got mixup",
         ),
         ({"track": "labelled-pool"}, "tuning: expected the track queried or unlabelled-pool, .*, got 'labelled-pool'"),
+        ({"training": {"stop_after_steps": 5}}, r"tuning: expected no training\.stop_after_steps, .*, got 5"),
         ({"training": {"protocol": "paper"}}, "tuning: expected training.protocol = 'steps', .*, got 'paper'"),
     ],
 )
