@@ -15,7 +15,7 @@ import torch
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.stages.tuning import Tuning
 from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.errors import ConfigError, TrainingDiverged
+from distill_worker.errors import ConfigError, TrainingDiverged, counted
 from distill_worker.methods.base import LOGITS
 from distill_worker.runs.sampling.samples import preprocessing
 from distill_worker.runs.student import check_methods, fitted
@@ -51,7 +51,7 @@ def check_tuning(config: RunConfig, *, num_classes: int, samples: int, ranks: in
         ranks: how many processes train the student together.
 
     Raises:
-        ConfigError: there are several ranks, or too few samples for a trial.
+        ConfigError: there are several ranks, or too few samples for a trial, or for a method in one.
     """
     if config.tuning is None:
         return
@@ -60,7 +60,13 @@ def check_tuning(config: RunConfig, *, num_classes: int, samples: int, ranks: in
             f"tuning: expected one process, got {ranks} ranks; nothing was spent. Train in one process (distill-worker "
             "train), or remove [tuning] and set the settings that such a run chose"
         )
-    check_methods(config, num_classes=num_classes, samples=fewest_trained_on(samples, config.tuning.folds))
+    fewest = fewest_trained_on(samples, config.tuning.folds)
+    try:
+        check_methods(config, num_classes=num_classes, samples=fewest)
+    except ConfigError as error:
+        raise ConfigError(
+            f"tuning: a trial has {counted(fewest, 'sample')}, which are those outside a fold: {error}"
+        ) from error
 
 
 def steps_of_trials(config: RunConfig) -> int:
@@ -116,8 +122,8 @@ def choose(
     facts = {"chosen": best.settings(), "divergence": scored[best], "scores": trials.scores.table()}
     next_best = f"; the next best, {others[0]}: {_shown(scored[others[0]])}" if others else ""
     reason = (
-        f"tuning chose {best}, of {count} candidates: its mean divergence from the teacher on held-out bought outputs "
-        f"is the smallest, {scored[best]:.4f} nats{next_best}"
+        f"tuning chose {best}, of {counted(count, 'candidate')}: its mean divergence from the teacher on held-out "
+        f"bought outputs is the smallest, {scored[best]:.4f} nats{next_best}"
     )
     return Choice(best.applied(config), facts, reason)
 

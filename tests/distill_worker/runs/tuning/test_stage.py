@@ -192,7 +192,9 @@ def test_members_of_an_ensemble_have_the_chosen_settings(tmp_path: Path) -> None
         "self_training": {"rounds": 1, "members": 2},
         "tuning": {"term_weights": [10], "learning_rates": [0.05], "steps": [5], "folds": 2, "weight_decays": []},
     }
-    result = run(tmp_path, lambda step, _: steps.append(step), **sections)
+    lines = list[str]()
+    result = run(tmp_path, lambda step, _: steps.append(step), on_choice=lines.append, **sections)
+    assert "learning_rate 0.05, steps 5, of 1 candidate: its mean divergence" in lines[0]
     assert result["tuning"]["chosen"] == {"term_weight": 10.0, "learning_rate": 0.05, "steps": 5}
     assert (result["self_training"]["member_steps"], result["steps"]) == (5, 5)
     assert steps == list(range(1, total_steps(_config(tmp_path, **sections), N) + 1))
@@ -320,5 +322,8 @@ def test_several_ranks_are_an_error(tmp_path: Path) -> None:
 def test_method_must_learn_from_the_samples_outside_a_fold(tmp_path: Path) -> None:
     config = _config(tmp_path, method={"name": "rkd", "on": "log_probabilities"})
     check_tuning(config, num_classes=10, samples=6, ranks=1)
-    with pytest.raises(ConfigError, match="rkd needs batches of at least 3 samples, got 2"):
+    message = (
+        "^tuning: a trial has 2 samples, which are those outside a fold: method: rkd needs .* at least 3 .*, got 2"
+    )
+    with pytest.raises(ConfigError, match=message):
         check_tuning(config, num_classes=10, samples=4, ranks=1)
