@@ -7,7 +7,7 @@ from distill_worker.losses.shapes import at_least_float32, check_logits
 
 
 def mse_loss(student_logits: Tensor, teacher_logits: Tensor, *, variance: float | Tensor = 1.0) -> Tensor:
-    """`mean((C(s) - C(z))^2) / variance` over batch and classes, with `C(x) = x - mean(x)` of each sample.
+    """`|C(s) - C(z)|^2 / variance`, averaged over the batch, with `C(x) = x - mean(x)` of each sample.
 
     Log-probabilities in place of logits, on either side, give the same value.
 
@@ -15,7 +15,8 @@ def mse_loss(student_logits: Tensor, teacher_logits: Tensor, *, variance: float 
         student_logits: float `[batch, classes]`, unnormalised.
         teacher_logits: float `[batch, classes]`, unnormalised; no gradient flows into it.
         variance: positive; with that of the teacher's outputs (`logit_variance`) the loss does not depend on their
-            scale, and is 1 for a student whose logits are all alike. The value of a scalar tensor is not checked.
+            scale, and is the number of classes for a student whose logits are all alike. The value of a scalar tensor
+            is not checked.
 
     Returns:
         Scalar, in squared logits divided by the variance.
@@ -24,22 +25,24 @@ def mse_loss(student_logits: Tensor, teacher_logits: Tensor, *, variance: float 
         ValueError: a wrong shape or a variance that is not positive.
 
     Source: Kim et al. 2021, arXiv 2105.08919, section 3.
-    Departs: they neither centre the logits nor divide by a variance, and they sum over the classes.
+    Departs: they neither centre the logits nor divide by a variance.
     """
     check_logits(student_logits, teacher_logits)
     check_variance(variance)
-    return residuals(student_logits, teacher_logits).square().mean() / variance
+    return residuals(student_logits, teacher_logits).square().sum(dim=1).mean() / variance
 
 
 def logit_variance(teacher_logits: Tensor) -> Tensor:
-    """The mean square of logits that are centred over the classes; a scalar.
+    """The mean square of logits that are centred over the classes, over samples and classes; a scalar.
 
     It is 1 where all logits of each sample are alike, so that a division by it is safe.
 
     Args:
         teacher_logits: float `[samples, classes]`, unnormalised: all outputs that a student learns from.
     """
-    variance = _centred(at_least_float32(teacher_logits.detach())).square().mean()
+    logits = at_least_float32(teacher_logits.detach())
+    # Less the first of them, equal logits are 0; their mean alone is rounded, and what it leaves is not 0.
+    variance = _centred(logits - logits[:, :1]).square().mean()
     return torch.where(variance > 0, variance, 1.0)
 
 

@@ -8,9 +8,11 @@ over the classes, less the teacher's. No compared vector is built where all are 
     mse_drawn_ckd_loss     means of drawn groups, each A with its own B alone, as the authors do (any k)
     mse_cross_ckd_loss     the batch with samples outside it: past student outputs
 
-By difference, the first is `2 / (B - 1) * sum_i |d_i - mean d|^2`: logit regression (`mse_loss`) less the batch's mean
-residual. Two variants compare nothing, because logit regression is all that is left of them, and are errors:
-`concatenation`, whose parts never meet, and the teacher's own outputs as anchors, whose residual is 0.
+Squares are divided by twice the variance of the teacher's centred logits, with every comparison: a difference between
+two samples has that variance. By difference, the first is `sum_i |d_i - mean d|^2 / ((B - 1) variance)`: logit
+regression (`mse_loss`) less the batch's mean residual. Two variants compare nothing, because logit regression is all
+that is left of them, and are errors: `concatenation`, whose parts never meet, and the teacher's own outputs as anchors,
+whose residual is 0.
 
 Source: the second release (2025-03-01) of the code of Wilf et al. 2023, arXiv 2311.02253.
 Departs: they neither centre the logits nor divide by a variance, and draw every comparison by itself.
@@ -39,7 +41,7 @@ def mse_ckd_loss(
     comparison: Comparison = "difference",
     share: float | Tensor = 0.5,
 ) -> Tensor:
-    """`mean((c(C(s_i), C(s_j)) - c(C(z_i), C(z_j)))^2) / variance` over classes and all ordered pairs i != j.
+    """`|c(C(s_i), C(s_j)) - c(C(z_i), C(z_j))|^2 / (2 variance)`, averaged over all ordered pairs i != j.
 
     It takes time and memory of `batch * classes`. By difference it is zero exactly when the student equals the teacher
     up to a constant for each sample and one vector, shared by all samples, over the classes. Log-probabilities in place
@@ -54,7 +56,7 @@ def mse_ckd_loss(
         share: of the first sample, from 0 to 1; for `interpolation` alone. The value of a scalar tensor is not checked.
 
     Returns:
-        Scalar, in squared logits divided by the variance.
+        Scalar, in squared logits divided by twice the variance.
 
     Raises:
         ValueError: a wrong shape, or an argument outside its domain.
@@ -65,8 +67,8 @@ def mse_ckd_loss(
     rows = residuals(student_logits, teacher_logits)
     common = rows.mean(dim=0)
     of_spread = weight_a**2 + weight_b**2 - 2 * weight_a * weight_b / (len(rows) - 1)
-    square = (weight_a + weight_b) ** 2 * common.square().mean() + of_spread * (rows - common).square().mean()
-    return square / variance
+    square = (weight_a + weight_b) ** 2 * common.square().sum() + of_spread * (rows - common).square().sum(dim=1).mean()
+    return square / (2 * variance)
 
 
 def mse_centroid_ckd_loss(
@@ -78,7 +80,7 @@ def mse_centroid_ckd_loss(
     comparison: Comparison = "difference",
     share: float | Tensor = 0.5,
 ) -> Tensor:
-    """`mean((c(C(s_A), C(s_B)) - c(C(z_A), C(z_B)))^2) / variance` over classes and all A and B that share no sample.
+    """`|c(C(s_A), C(s_B)) - c(C(z_A), C(z_B))|^2 / (2 variance)`, averaged over all A and B that share no sample.
 
     z_A is the mean over the first `ceil(k / 2)` samples of a drawn group, z_B that over the rest of it; the A of one
     group is also compared with the B of all others. Log-probabilities in place of logits give the same value.
@@ -93,7 +95,7 @@ def mse_centroid_ckd_loss(
         share: of A, from 0 to 1; for `interpolation` alone. The value of a scalar tensor is not checked.
 
     Returns:
-        Scalar, in squared logits divided by the variance.
+        Scalar, in squared logits divided by twice the variance.
 
     Raises:
         ValueError: a wrong shape, or an argument outside its domain.
@@ -103,7 +105,8 @@ def mse_centroid_ckd_loss(
     group_a, group_b = split_groups(groups)
     rows = residuals(student_logits, teacher_logits)
     permitted = ~share_a_sample(group_a, group_b)
-    return _all_with_all(rows[group_a].mean(dim=1), rows[group_b].mean(dim=1), permitted, comparison, share) / variance
+    square = _all_with_all(rows[group_a].mean(dim=1), rows[group_b].mean(dim=1), permitted, comparison, share)
+    return square / (2 * variance)
 
 
 def mse_cross_ckd_loss(
@@ -117,7 +120,7 @@ def mse_cross_ckd_loss(
     comparison: Comparison = "difference",
     share: float | Tensor = 0.5,
 ) -> Tensor:
-    """`mean((c(C(s_i), C(s'_j)) - c(C(z_i), C(z'_j)))^2) / variance` over classes, the batch i and the others j.
+    """`|c(C(s_i), C(s'_j)) - c(C(z_i), C(z'_j))|^2 / (2 variance)`, averaged over the batch i and the others j.
 
     With past student outputs as s' it compares with a memory. Log-probabilities in place of logits give the same value.
 
@@ -134,7 +137,7 @@ def mse_cross_ckd_loss(
             checked.
 
     Returns:
-        Scalar, in squared logits divided by the variance.
+        Scalar, in squared logits divided by twice the variance.
 
     Raises:
         ValueError: a wrong shape, or an argument outside its domain.
@@ -147,7 +150,7 @@ def mse_cross_ckd_loss(
         residuals(student_logits, teacher_logits),
         residuals(other_student_logits, other_teacher_logits),
     )
-    return _all_with_all(rows, others, permitted, comparison, share) / variance
+    return _all_with_all(rows, others, permitted, comparison, share) / (2 * variance)
 
 
 def mse_drawn_ckd_loss(
@@ -159,7 +162,7 @@ def mse_drawn_ckd_loss(
     comparison: Comparison = "difference",
     share: float | Tensor = 0.5,
 ) -> Tensor:
-    """`mean((c(C(s_A), C(s_B)) - c(C(z_A), C(z_B)))^2) / variance` over classes and drawn groups.
+    """`|c(C(s_A), C(s_B)) - c(C(z_A), C(z_B))|^2 / (2 variance)`, averaged over drawn groups.
 
     z_A is the mean over the first `ceil(k / 2)` samples of a group, z_B that over the rest of it. Log-probabilities in
     place of logits give the same value.
@@ -174,7 +177,7 @@ def mse_drawn_ckd_loss(
         share: of A, from 0 to 1, one for all or float `[comparisons]`; for `interpolation` alone.
 
     Returns:
-        Scalar, in squared logits divided by the variance.
+        Scalar, in squared logits divided by twice the variance.
 
     Raises:
         ValueError: a wrong shape, or an argument outside its domain.
@@ -185,7 +188,7 @@ def mse_drawn_ckd_loss(
     weight_a, weight_b = _weights(comparison, share_of_each(share, groups))
     rows = residuals(student_logits, teacher_logits)
     compared = weight_a * rows[group_a].mean(dim=1) + weight_b * rows[group_b].mean(dim=1)
-    return compared.square().mean() / variance
+    return compared.square().sum(dim=1).mean() / (2 * variance)
 
 
 def _weights(comparison: Comparison, share: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
@@ -200,7 +203,7 @@ def _weights(comparison: Comparison, share: float | Tensor) -> tuple[float | Ten
 def _all_with_all(
     first: Tensor, second: Tensor, permitted: Tensor, comparison: Comparison, share: float | Tensor
 ) -> Tensor:
-    """The mean square of the compared residuals over classes and permitted pairs; over no pair, 0.
+    """The squared length of the compared residuals, averaged over permitted pairs; over no pair, 0.
 
     The products are taken in float64: a square is a small difference of large terms where a residual is shared by all.
     """
@@ -208,6 +211,5 @@ def _all_with_all(
     with torch.autocast(permitted.device.type, enabled=False):
         rows_a, rows_b = weight_a * first.double(), weight_b * second.double()
         squares = rows_a.square().sum(dim=1)[:, None] + rows_b.square().sum(dim=1)[None] + 2 * rows_a @ rows_b.T
-        pairs = permitted.sum().clamp(min=1)
-        mean = squares.masked_fill(~permitted, 0.0).sum() / (pairs * first.shape[1])
+        mean = squares.masked_fill(~permitted, 0.0).sum() / permitted.sum().clamp(min=1)
         return mean.to(first.dtype)

@@ -1,6 +1,6 @@
 """Comparative knowledge distillation as a method: which comparisons a step makes."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,8 +22,8 @@ class CKD(OnRepresentation):
     """The weight of the comparisons."""
     divergence: Literal["kl", "mse"] = "kl"
     """How far compared student logits are from the teacher's. `kl`: the divergence of their softmaxes, as in the paper.
-    `mse`: their squared error, centred over the classes and divided by the variance of the teacher's outputs, as in the
-    second release of the authors' code but for the scale."""
+    `mse`: their squared error, centred over the classes and divided by twice the variance of the teacher's outputs, as
+    in the second release of the authors' code but for the scale."""
     k: int = Field(default=2, ge=2)
     """Samples a comparison: ceil(k / 2) in group A, the rest in group B."""
     pairing: Literal["all", "drawn", "memory", "anchors"] = "all"
@@ -38,7 +38,7 @@ class CKD(OnRepresentation):
     """For `memory` and `anchors`: how many past or bought outputs a batch is compared with."""
     label_term: Literal["cross_entropy", "comparative"] = "cross_entropy"
     """`comparative`: the classification term is the same comparison with one-hot labels in the teacher's place, as in
-    the authors' code; the paper's text has cross-entropy. With `mse` it is divided by the same variance."""
+    the authors' code; the paper's text has cross-entropy. With `mse` it has the same divisor."""
 
     @model_validator(mode="after")
     def _squared_error_compares(self) -> "CKD":
@@ -55,6 +55,10 @@ class CKD(OnRepresentation):
         if self.label_term == "comparative" and self.on == "features":
             raise ValueError("label_term 'comparative' compares logits with labels, got on = 'features'")
         return self
+
+    def softened(self, temperature: float) -> Self:
+        """This method with another temperature; itself if it takes squared errors, which have none."""
+        return self if self.divergence == "mse" else super().softened(temperature)
 
     @property
     def needs_logits(self) -> str | None:

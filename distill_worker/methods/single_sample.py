@@ -71,9 +71,9 @@ class MSE(Method):
     """Logit regression: the squared error of centred logits, divided by the variance of the teacher's outputs."""
 
     name: Literal["mse"] = "mse"
-    paper: ClassVar = "Kim et al. 2021, arXiv 2105.08919; weights as of kd"
+    paper: ClassVar = "Kim et al. 2021, arXiv 2105.08919; label weight as of kd"
     label_weight: float = Field(default=0.1, ge=0)
-    weight: float = Field(default=0.9, ge=0)
+    weight: float = Field(default=0.5, ge=0)
 
 
 class DIST(Method):

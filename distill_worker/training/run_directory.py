@@ -40,7 +40,11 @@ TUNING: Final = "tuning"
 STAGES: Final = (TUNING, SELF_TRAINING)
 """The folders of what comes before the run's own training."""
 _OWN: Final = ("result.json", "checkpoint.pt")
-_PROGRESS: Final = (*_OWN, *(f"{SELF_TRAINING}/*/*/{name}" for name in _OWN), f"{TUNING}/*.json")
+_PROGRESS: Final = (
+    *_OWN,
+    *(f"{SELF_TRAINING}/*/*/{name}" for name in _OWN),
+    *(f"{TUNING}/{name}" for name in ("*.json", "*/checkpoint.pt")),
+)
 """The files that make a directory a run's own: of the run, of a member of an ensemble, or of its tuning."""
 _FILES: Final = ("result.json", STUDENT, "checkpoint.pt", *STAGES, "metrics.jsonl", "run.json")
 """The files of a run. run.json is the last to be moved: the remaining ones belong to a named run until none remains."""
@@ -202,6 +206,7 @@ class RunDirectory:
         if self.has_progress() or (self.path / STUDENT).exists():
             note(_moved(move_aside(self.path, _FILES)))
             return
+        shutil.rmtree(self.path / TUNING, ignore_errors=True)  # the metrics of a trial without a checkpoint
         for name in ("metrics.jsonl", "run.json"):
             (self.path / name).unlink(missing_ok=True)
 

@@ -100,11 +100,12 @@ class TrainingSet:
         return _joined(self.targets, self.unbought.log_probabilities)
 
     def parts(self, batch_size: int) -> tuple[int, int]:
-        """How many queried and how many unbought samples a batch holds."""
+        """How many queried and how many unbought samples a batch holds; each fills the places that the other leaves."""
         if self.unbought is None:
             return min(batch_size, len(self)), 0
         queried = min(max(1, round(self.unbought.bought_share * batch_size)), batch_size - 1, len(self))
-        return queried, min(batch_size - queried, len(self.unbought))
+        unbought = min(batch_size - queried, len(self.unbought))
+        return min(batch_size - unbought, len(self)), unbought
 
     def rows(self, queried: Tensor, unbought: Tensor | None = None) -> Rows:
         """The queried and the unbought samples at these positions, each among its own kind."""

@@ -297,6 +297,14 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("method: lskd needs at least 3 classes, got 2", CONFIG, {"method.name": "lskd"}, _npz(classes=2)),
         Fault("method: rkd needs batches of at least 3", CONFIG, {"method.name": "rkd", "budget.n": 2}),
     ],
+    "tuning": [
+        Fault("tuning.folds: expected a sample in each fold", CONFIG, {"method.name": "kd", "tuning.folds": 11}),
+        Fault(
+            "tuning: a trial has 2 samples, which are those outside a fold: method: rkd needs batches of at least 3",
+            CONFIG,
+            {"method.name": "rkd", "budget.n": 4, "tuning.folds": 2},
+        ),
+    ],
     "teacher": [Fault("teacher: expected another, from which", FILE, before=_chosen_with_another_teacher)],
     "image-shape": [
         Fault("data: expected images of shape [1, 8, 8]", REJECTED, before=_npz(shape=(9, 9))),
@@ -391,7 +399,10 @@ FAULTS: dict[str, list[Fault]] = {
             before=_network("return nn.Sequential(nn.Conv2d(in_channels, num_classes, 8), nn.Flatten())"),
         ),
     ],
-    "disk-space": [Fault("MB of free disk space for the student", FILE, before=_full_disk("."))],
+    "disk-space": [
+        Fault("MB of free disk space for the student", FILE, before=_full_disk(".")),
+        Fault("MB of free disk space for the members of an ensemble", FILE, SELF_TRAINED, before=_full_disk(".")),
+    ],
     "cache": [
         Fault("cache of bought outputs cannot be used", FILE, before=_no_leases, commands=("fetch", "run")),
     ],

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -16,12 +15,7 @@ from distill_worker.methods.base import LOGITS
 class SelfTraining(Section):
     """An ensemble gives unbought images outputs, at no further call; the student learns from them, too."""
 
-    source: Literal["pool", "mixtures"] = "pool"
-    """The images. `pool`: the training images that are not bought, in the track unlabelled-pool. `mixtures`: convex
-    mixtures of two bought images with uniform shares, in the track queried."""
-    mixtures: int = Field(default=10_000, ge=1)
-    """For `mixtures`: how many are drawn, once for the run."""
-    rounds: int = Field(default=3, ge=1)
+    rounds: int = Field(default=1, ge=1)
     """How many ensembles are trained, one after the other: the first on the bought samples alone, each further one also
     on the unbought images with the outputs of the one before."""
     members: int = Field(default=4, ge=1)
@@ -34,7 +28,6 @@ class SelfTraining(Section):
     """Steps of a member's training. Default: `training.steps`."""
     bought_share: float = Field(default=0.25, gt=0, lt=1)
     """The share of bought samples in a batch that holds unbought images, too: at least one sample, and at most all."""
-
     policy: Policy = "strong"
     """How unbought images are augmented, in the training of the student and of members that learn from them. Bought
     images are augmented as `augmentation.policy` says."""
@@ -43,15 +36,8 @@ class SelfTraining(Section):
         """The network of a member, in a run with this `[student]`."""
         return student if self.network is None else Student(network=self.network, network_file=self.network_file)
 
-    @property
-    def has_pool(self) -> bool:
-        """Whether the unbought images are those of a pool."""
-        return self.source == "pool"
-
-    def why_not(self, methods: Sequence[Method], training: Training, track: str) -> str | None:
-        """Why a run with these methods, this training and this track cannot train itself, or None."""
-        if not self.has_pool and track != "queried":
-            return f"expected track = 'queried' with source = 'mixtures', got {track!r}"
+    def why_not(self, methods: Sequence[Method], training: Training) -> str | None:
+        """Why a run with these methods and this training cannot train itself, or None."""
         if training.protocol != "steps":
             return f"expected training.protocol = 'steps', got {training.protocol!r}, whose epochs count bought samples"
         reasons = ((method, _why_not_without_teacher(method)) for method in methods)

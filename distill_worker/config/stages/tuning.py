@@ -46,10 +46,10 @@ class Tuning(Section):
     """The most candidates. If there are more, they are drawn by `training.seed`."""
     first_steps: int | None = Field(default=None, ge=1)
     """Steps of a trial in the first rung, of a candidate with the most steps; the others take as large a part of
-    theirs. Default: `training.steps` divided by the square of `eta`, which gives three rungs."""
+    theirs. Default: the most steps divided by the square of `eta`, which gives three rungs at most."""
     eta: int = Field(default=4, ge=2)
     """From rung to rung, the best candidates remain, one in `eta`, and their trials take `eta` times the steps. The
-    last rung has all steps, all folds, and at least `eta` candidates."""
+    last rung has all steps, all folds, and at least `eta` candidates, or all if there are fewer."""
 
     def why_not(self, methods: Sequence[Method], training: Training, track: str) -> str | None:
         """Why the settings of such a run cannot be chosen, or None."""
@@ -69,6 +69,11 @@ class Tuning(Section):
             )
         if training.protocol == "paper":
             return "tuning: expected training.protocol = 'steps', because 'paper' stops by labels, got 'paper'"
+        if training.stop_after_steps is not None:
+            return (
+                "tuning: expected no training.stop_after_steps, because a trial has the whole schedule of its steps, "
+                f"got {training.stop_after_steps}"
+            )
         if self.temperatures and all(method.softened(1.0) is method for method in methods):
             return (
                 f"tuning.temperatures: expected no value, because no method has a temperature of outputs, got {names}"

@@ -52,21 +52,31 @@ def folder_of(name: str) -> Path:
 
 def files_of(directory: Path) -> Files:
     """The files of a run directory and of the stages before its training; empty if it does not exist."""
-    paths = chain(directory.glob("*"), *((directory / stage).rglob("*") for stage in STAGES))
+    paths = chain(directory.glob("*"), _of_stages(directory))
     return {
         str(path.relative_to(directory)): path.read_bytes() for path in paths if path.is_file() and path.name[0] != "."
     }
 
 
+def _of_stages(directory: Path) -> list[Path]:
+    return [path for stage in STAGES for path in (directory / stage).rglob("*")]
+
+
 def put_back(directory: Path, files: Files) -> None:
-    """Write the files of a run into its directory, the result last. Raises `RunError`."""
+    """Write the files of a run into its directory, the result last, and delete what a finished run left behind.
+
+    Raises:
+        RunError: the directory cannot be written.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name in sorted(files, key=_WRITTEN_LAST.__eq__):
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(directory / name, files[name])
         if _WRITTEN_LAST in files:
-            (directory / "checkpoint.pt").unlink(missing_ok=True)
+            for path in (directory / "checkpoint.pt", *_of_stages(directory)):
+                if path.is_file() and str(path.relative_to(directory)) not in files:
+                    path.unlink()
     except OSError as error:
         raise RunError(f"{directory}: cannot write to it ({error.strerror or error})") from error
 

@@ -102,10 +102,11 @@ class RayCluster:
             )
         for network in config.networks:
             digest = _digest_of(network)
+            section = "student" if network == config.student.network_to_build else "self_training"
             for host, answer in self._on_each(_digest_on, network).items():
                 if answer != digest:
                     raise ConfigError(
-                        f"student.network: expected the code of {network} on every machine of the Ray cluster, got "
+                        f"{section}.network: expected the code of {network} on every machine of the Ray cluster, got "
                         f"{answer} on {host}; install it there, or use a folder that all machines share. Nothing was "
                         "spent"
                     )

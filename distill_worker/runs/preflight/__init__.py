@@ -93,7 +93,7 @@ WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
     Check(
         "self-training",
         "With `[self_training]`: some samples are neither bought nor for validation, and one process trains",
-        lambda run: check_self_training(run.config, run.samples, ranks=run.ranks),
+        lambda run: check_self_training(run.config, run.samples, ranks=run.ranks, later=run.selected.later),
     ),
     Check(
         "methods",
@@ -147,7 +147,11 @@ WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
         "Before a training: the run directory holds no run on other data, code or outputs",
         lambda lesson: _check_identity(lesson),
     ),
-    Check("disk-space", "The disk has space for the student and its checkpoints", check_run_directory),
+    Check(
+        "disk-space",
+        "The disk has space for the student and its checkpoints; with `[self_training]`, for the members, too",
+        check_run_directory,
+    ),
 )
 WITH_CACHE: Final[tuple[Check[Sale], ...]] = (
     Check("cache", "The cache can be written", lambda sale: sale.cache.check_purchase()),

@@ -4,8 +4,12 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import CacheError, RunError
 from distill_worker.runs.preflight.facts import Lesson, Sale
+from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.members import steps_of_member
+from distill_worker.runs.tuning.stage import with_most_steps
 from distill_worker.training.loop import most_steps
 from distill_worker.training.run_directory import RunDirectory
 
@@ -15,25 +19,22 @@ _BYTES_A_SAMPLE: Final = 2_000
 """Its key in the cache, in its purchase and in the log, and what frames a kept answer."""
 _BYTES_A_VALUE: Final = 32
 """Four in the cache and in the log, and more as the text of an answer that cannot be read and is kept."""
+_BYTES_A_PROBABILITY: Final = 4
 _MB: Final = 1e6
 
 
 def check_run_directory(lesson: Lesson) -> None:
-    """Raise `RunError` if there is too little space for the student and its checkpoints."""
-    folder = lesson.run.training.output.directory
+    """Raise `RunError` if there is too little space for the student, its checkpoints and the stage before it."""
+    config = lesson.run.training
+    folder = config.output.directory
     if not lesson.run.fresh and RunDirectory(folder).result() is not None:
         return
-    training, samples = lesson.run.training.training, lesson.run.samples
-    copies = 1
-    if training.checkpoint_every < most_steps(training, len(samples.images)):
-        # Weights, momentum, the best weights so far, the average; the earlier checkpoint stays until the next is whole.
-        copies = 2 * (2 + bool(samples.validation) + (training.averaging != "none"))
-    settings = lesson.run.training.self_training
-    if settings is not None:  # until the outputs of an ensemble are stored, its members are
-        copies += settings.members
-    needed = copies * lesson.weights_bytes
+    needed = space_for_training(config, lesson.run.samples, weights_bytes=lesson.weights_bytes)
     if (free := _free_bytes(folder)) < needed:
-        raise RunError(f"{folder}: {_too_small(needed, free, 'for the student and its checkpoints')}")
+        use = "for the student and its checkpoints"
+        if config.self_training is not None:
+            use = "for the members of an ensemble, the student and their checkpoints ([self_training])"
+        raise RunError(f"{folder}: {_too_small(needed, free, use)}")
 
 
 def check_cache(sale: Sale) -> None:
@@ -44,6 +45,21 @@ def check_cache(sale: Sale) -> None:
     needed = space_for(samples=sale.samples_to_buy, values=sale.values_to_buy)
     if (free := _free_bytes(place)) < needed:
         raise CacheError(f"{place}: {_too_small(needed, free, 'for the outputs to buy')}")
+
+
+def space_for_training(config: RunConfig, samples: Samples, *, weights_bytes: int) -> int:
+    """The bytes that a run directory takes at most, with weights files of this size."""
+    config = with_most_steps(config)
+    training, settings = config.training, config.self_training
+    copies, outputs, steps = 1, 0, most_steps(training, len(samples.images))
+    if settings is not None:
+        copies += settings.members  # they stay until their outputs are stored
+        outputs = settings.rounds * len(samples.unbought) * len(samples.dataset.class_names) * _BYTES_A_PROBABILITY
+        steps = max(steps, steps_of_member(config, settings))
+    if training.checkpoint_every < steps:
+        # Weights, momentum, the best weights so far, the average; the earlier checkpoint stays until the next is whole.
+        copies += 2 * (2 + bool(samples.validation) + (training.averaging != "none")) - 1
+    return copies * weights_bytes + outputs
 
 
 def space_for(*, samples: int, values: int) -> int:

@@ -63,12 +63,12 @@ def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int
         size = _tried(configs_of_members(config, config.self_training, 1)[0], samples, data, teacher)
     except ConfigError as error:
         raise ConfigError(f"self_training: a member of the ensemble: {error}") from error
-    return max(size, _tried(config, samples, _with_unbought(config, config.self_training, samples, data), teacher))
+    return max(size, _tried(config, samples, _with_unbought(config.self_training, samples, data), teacher))
 
 
-def _with_unbought(config: RunConfig, settings: SelfTraining, samples: Samples, data: TrainingSet) -> TrainingSet:
+def _with_unbought(settings: SelfTraining, samples: Samples, data: TrainingSet) -> TrainingSet:
     """The training set of a student that trains itself, with made-up outputs of the ensemble."""
-    images, positions = unbought_images(config, settings, samples, data.images.device)
+    images, positions = unbought_images(samples, data.images.device)
     kind = OutputKind.parse(LOG_PROBABILITIES)
     outputs = made_up(kind, data.label_probabilities.shape[1:], len(positions)).to(images.device)
     return replace(data, unbought=Unbought(images, positions, outputs, settings.bought_share, settings.policy))

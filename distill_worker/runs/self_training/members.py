@@ -1,6 +1,7 @@
 """The members of an ensemble: each is a run of its own, in a directory below that of the run that they help."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +13,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.errors import RunError
+from distill_worker.errors import ConfigError, RunError
 from distill_worker.runs.student import fitted
 from distill_worker.training.loop import Progress
 from distill_worker.training.run_directory import SELF_TRAINING, STUDENT, RunDirectory
@@ -32,10 +33,15 @@ def configs_of_members(config: RunConfig, settings: SelfTraining, number: int) -
     return [_config_of_member(config, settings, number, member) for member in range(1, settings.members + 1)]
 
 
+def steps_of_member(config: RunConfig, settings: SelfTraining) -> int:
+    """The steps of one member's training."""
+    return settings.member_steps or config.training.steps
+
+
 def steps_of_members(config: RunConfig) -> int:
     """The steps of all trainings before the student's; 0 without self-training."""
     settings = config.self_training
-    return 0 if settings is None else settings.rounds * settings.members * _steps(config, settings)
+    return 0 if settings is None else settings.rounds * settings.members * steps_of_member(config, settings)
 
 
 def after(steps: int, progress: Progress) -> Progress:
@@ -62,10 +68,19 @@ class Member:
         directory = RunDirectory(self.config.output.directory)
         with directory.opened(self.identity):
             if directory.result() is None or not self.weights.exists():
-                network, _ = fitted(self.config, dataset, data, directory, progress)
+                with self._named_errors():
+                    network, _ = fitted(self.config, dataset, data, directory, progress)
                 training = self.config.training
                 result = {"seed": training.seed, "steps": training.steps, "network": self.config.student.network}
                 directory.finish(weights_bytes(network, self.card(self.config)), result)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        place = self.config.output.directory
+        try:
+            yield
+        except ConfigError as error:
+            raise type(error)(f"self_training: {place.parent.name}/{place.name}: {error}") from error
 
     def network(self) -> nn.Module:
         """The trained network, on the CPU, as its file has it: so a run that was killed labels with the same bits.
@@ -83,8 +98,8 @@ class Member:
 
 
 def _config_of_member(config: RunConfig, settings: SelfTraining, number: int, member: int) -> RunConfig:
-    steps = {"steps": _steps(config, settings), "stop_after_steps": None}
-    seed = {"seed": derived_seed(config.training.seed, f"{number}:{member}")}
+    steps = {"steps": steps_of_member(config, settings), "stop_after_steps": None}
+    seed = {"seed": _seed(config.training.seed, number, member)}
     directory = {"directory": folder_of_round(config, number) / f"member-{member}"}
     return config.model_copy(
         update={
@@ -95,11 +110,7 @@ def _config_of_member(config: RunConfig, settings: SelfTraining, number: int, me
     )
 
 
-def _steps(config: RunConfig, settings: SelfTraining) -> int:
-    return settings.member_steps or config.training.steps
-
-
-def derived_seed(seed: int, use: str) -> int:
-    """A seed that follows from the run's, for one use of it."""
-    digest = sha256(f"self-training:{seed}:{use}".encode()).digest()
+def _seed(seed: int, number: int, member: int) -> int:
+    """The seed of a member, which follows from the run's."""
+    digest = sha256(f"self-training:{seed}:{number}:{member}".encode()).digest()
     return int.from_bytes(digest[:_SEED_BYTES], "big")

@@ -23,12 +23,7 @@ from distill_worker.errors import counted
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.ensemble import mean_log_probabilities
-from distill_worker.runs.self_training.members import (
-    Member,
-    after,
-    configs_of_members,
-    folder_of_round,
-)
+from distill_worker.runs.self_training.members import Member, after, configs_of_members, folder_of_round
 from distill_worker.runs.self_training.pool_file import PoolFile
 from distill_worker.runs.self_training.unbought import unbought_images
 from distill_worker.runs.student import placed
@@ -62,7 +57,7 @@ def self_trained(
     settings = config.self_training
     if settings is None:
         return data
-    images, positions = unbought_images(config, settings, samples, data.images.device)
+    images, positions = unbought_images(samples, data.images.device)
     stage = _Stage(config, settings, samples.dataset, identity.with_settings_of(config.identity), card, progress)
     learned = replace(data, validation=None)
     for number in range(1, settings.rounds + 1):
@@ -82,22 +77,21 @@ def notes(config: RunConfig, samples: Samples) -> list[str]:
     if config.self_training is None:
         return []
     facts = _facts(config, config.self_training, samples)
-    images = f"{facts['unbought']:,} {'unbought images' if config.self_training.has_pool else 'mixtures'}"
     return [
         f"self-training: {counted(facts['rounds'], 'round')} of {counted(facts['members'], 'member')} "
-        f"({facts['network']}, {facts['member_steps']:,} steps each) give outputs to {images}, for no further call"
+        f"({facts['network']}, {facts['member_steps']:,} steps each) give outputs to "
+        f"{facts['unbought']:,} unbought images, for no further call"
     ]
 
 
 def _facts(config: RunConfig, settings: SelfTraining, samples: Samples) -> dict[str, Any]:
     member = configs_of_members(config, settings, 1)[0]
     return {
-        "source": settings.source,
         "rounds": settings.rounds,
         "members": settings.members,
         "network": member.student.network,
         "member_steps": member.training.steps,
-        "unbought": len(samples.unbought) if settings.has_pool else settings.mixtures,
+        "unbought": len(samples.unbought),
     }
 
 

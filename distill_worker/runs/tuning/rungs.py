@@ -35,13 +35,13 @@ def rungs(tuning: Tuning, *, candidates: int, steps: int) -> list[Rung]:
         steps: the most that a candidate has.
     """
     planned = list[Rung]()
-    taken = min(steps, tuning.first_steps or max(1, steps // tuning.eta**2))
-    while True:
-        planned.append(Rung(candidates, _share(tuning.folds, taken, steps), taken, steps))
-        if taken == steps:
-            return planned
-        candidates = max(min(candidates, tuning.eta), -(-candidates // tuning.eta))
-        taken = min(steps, taken * tuning.eta)
+    taken = tuning.first_steps or _share(steps, 1, tuning.eta**2)
+    while taken < steps and candidates > tuning.eta:  # of fewer candidates, all would go on
+        folds = max(1, round(tuning.folds * taken / steps))
+        planned.append(Rung(candidates, folds, taken, steps))
+        candidates = max(tuning.eta, _share(candidates, 1, tuning.eta))
+        taken *= tuning.eta
+    return [*planned, Rung(candidates, tuning.folds, steps, steps)]
 
 
 def _share(number: int, part: int, whole: int) -> int:

@@ -1,17 +1,17 @@
 """The scores of the trials that are done, on disk: a killed run repeats the trial under way alone.
 
     tuning/scores.json   a list of trials with their scores
-    tuning/trial/        the checkpoint of the trial under way
+    tuning/trial-1a2b/   the checkpoint of the trial under way, by a digest of the trial
 
-Invariant: the trials of a run come in one order, so a checkpoint is that of the first trial without a score. The file
-of scores is there before the first checkpoint: it makes the run directory this run's own.
+Invariant: a checkpoint is that of the trial in its name, whichever scores are there.
 """
 
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,11 @@ class Trial:
         """JSON-able."""
         return {"settings": self.candidate.settings(), "trial_steps": self.steps, "fold": self.fold}
 
+    @property
+    def folder(self) -> str:
+        """The name of the folder that it is trained in."""
+        return f"{_TRIAL}-{sha256(json.dumps(self.facts()).encode()).hexdigest()[:12]}"
+
 
 class Scores:
     """The scores of a run. Every failure of the disk is a `RunError`."""
@@ -44,51 +49,48 @@ class Scores:
     def __init__(self, run_directory: Path) -> None:
         self._folder = run_directory / TUNING
         self._file = self._folder / "scores.json"
-        self._scores: list[dict[str, Any]] = []
-        if self._file.exists():
-            self._scores = self._read()
-        else:
-            self._write()
+        self._scores = self._read()
 
-    def trial_directory(self) -> RunDirectory:
-        """The directory of the trial under way."""
+    def directory_of(self, trial: Trial) -> RunDirectory:
+        """The directory that a trial is trained in."""
+        folder = self._folder / trial.folder
         with self._translated_errors():
-            (self._folder / _TRIAL).mkdir(exist_ok=True)
-        return RunDirectory(self._folder / _TRIAL)
+            folder.mkdir(parents=True, exist_ok=True)
+        return RunDirectory(folder)
 
     def of(self, trial: Trial) -> float | None:
         """The score of a trial, infinite if its training diverged; None if the trial is not done."""
-        facts = trial.facts()
-        for scored in self._scores:
-            if facts.items() <= scored.items():
-                return inf if scored["divergence"] is None else float(scored["divergence"])
-        return None
+        return self._scores.get(trial)
 
     def add(self, trial: Trial, divergence: float) -> None:
         """Store the score of the trial under way; infinite if its training diverged."""
-        with self._translated_errors(), suppress(FileNotFoundError):
-            shutil.rmtree(self._folder / _TRIAL)  # before the next trial, which would resume from its checkpoint
-        self._scores.append({**trial.facts(), "divergence": divergence if isfinite(divergence) else None})
-        self._write()
+        self._scores[trial] = divergence
+        content = json.dumps({"scores": self.table()}, indent=1) + "\n"
+        with self._translated_errors():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for folder in self._folder.glob(f"{_TRIAL}*/"):  # first, because a full disk then has space for the score
+                shutil.rmtree(folder)
+            write_atomically(self._file, content.encode())
 
     def table(self) -> list[dict[str, Any]]:
         """All of them, in the order in which they were done; JSON-able."""
-        return list(self._scores)
+        return [
+            {**trial.facts(), "divergence": score if isfinite(score) else None} for trial, score in self._scores.items()
+        ]
 
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self) -> dict[Trial, float]:
+        if not self._file.exists():
+            return {}
         try:
-            scores: list[dict[str, Any]] = json.loads(self._file.read_text(encoding="utf-8"))["scores"]
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            rows = json.loads(self._file.read_text(encoding="utf-8"))["scores"]
+            return {
+                Trial(Candidate(**row["settings"]), row["trial_steps"], row["fold"]): _score(row["divergence"])
+                for row in rows
+            }
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
             raise RunError(
                 f"{self._file}: cannot be read ({error}); restore it, or start again with --fresh"
             ) from error
-        return scores
-
-    def _write(self) -> None:
-        content = json.dumps({"scores": self._scores}, indent=1) + "\n"
-        with self._translated_errors():
-            self._folder.mkdir(exist_ok=True)
-            write_atomically(self._file, content.encode())
 
     @contextmanager
     def _translated_errors(self) -> Iterator[None]:
@@ -99,3 +101,12 @@ class Scores:
                 f"{self._folder}: cannot write to it ({error.strerror or error}); free some space, then the same "
                 "command goes on with the trial that it had begun"
             ) from error
+
+
+def _score(stored: Any) -> float:
+    """A score as the file has it. Raises `ValueError` or `TypeError` if it is none."""
+    if stored is None:
+        return inf
+    if not isfinite(stored):
+        raise ValueError(f"expected a finite divergence or null, got {stored}")
+    return float(stored)

@@ -15,7 +15,7 @@ import torch
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.stages.tuning import Tuning
 from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.errors import ConfigError, TrainingDiverged
+from distill_worker.errors import ConfigError, TrainingDiverged, counted
 from distill_worker.methods.base import LOGITS
 from distill_worker.runs.sampling.samples import preprocessing
 from distill_worker.runs.student import check_methods, fitted
@@ -51,7 +51,7 @@ def check_tuning(config: RunConfig, *, num_classes: int, samples: int, ranks: in
         ranks: how many processes train the student together.
 
     Raises:
-        ConfigError: there are several ranks, or too few samples for a trial.
+        ConfigError: there are several ranks, or too few samples for a trial, or for a method in one.
     """
     if config.tuning is None:
         return
@@ -60,7 +60,13 @@ def check_tuning(config: RunConfig, *, num_classes: int, samples: int, ranks: in
             f"tuning: expected one process, got {ranks} ranks; nothing was spent. Train in one process (distill-worker "
             "train), or remove [tuning] and set the settings that such a run chose"
         )
-    check_methods(config, num_classes=num_classes, samples=fewest_trained_on(samples, config.tuning.folds))
+    fewest = fewest_trained_on(samples, config.tuning.folds)
+    try:
+        check_methods(config, num_classes=num_classes, samples=fewest)
+    except ConfigError as error:
+        raise ConfigError(
+            f"tuning: a trial has {counted(fewest, 'sample')}, which are those outside a fold: {error}"
+        ) from error
 
 
 def steps_of_trials(config: RunConfig) -> int:
@@ -109,15 +115,15 @@ def choose(
         left = sorted(left, key=scored.__getitem__)
         if not isfinite(scored[left[0]]):
             raise ConfigError(
-                f"tuning: expected a candidate whose loss stays finite, got {len(left)} that diverged; add lower "
-                "values to tuning.learning_rates"
+                f"tuning: expected a candidate whose loss stays finite, got {len(left)} that diverged; set lower "
+                "values in tuning.learning_rates, and train again with --fresh"
             )
     best, *others = left
     facts = {"chosen": best.settings(), "divergence": scored[best], "scores": trials.scores.table()}
-    next_best = f"; the next best, {others[0]}: {scored[others[0]]:.4f}" if others else ""
+    next_best = f"; the next best, {others[0]}: {_shown(scored[others[0]])}" if others else ""
     reason = (
-        f"tuning chose {best}, of {count} candidates: its mean divergence from the teacher on held-out bought outputs "
-        f"is the smallest, {scored[best]:.4f} nats{next_best}"
+        f"tuning chose {best}, of {counted(count, 'candidate')}: its mean divergence from the teacher on held-out "
+        f"bought outputs is the smallest, {scored[best]:.4f} nats{next_best}"
     )
     return Choice(best.applied(config), facts, reason)
 
@@ -165,7 +171,7 @@ class _Trials:
                 config,
                 self._dataset,
                 data,
-                self.scores.trial_directory(),
+                self.scores.directory_of(trial),
                 lambda step, loss: self._progress(done + step, loss),
             )
         except TrainingDiverged:
@@ -173,6 +179,10 @@ class _Trials:
         with training_errors("the network to classify the held-out images"):
             score = mean_divergence(network, held_out.images, held_out.targets[LOGITS], mean=view.mean, std=view.std)
         return score if isfinite(score) else inf
+
+
+def _shown(divergence: float) -> str:
+    return f"{divergence:.4f}" if isfinite(divergence) else "diverged"
 
 
 def _rungs(config: RunConfig, tuning: Tuning, grid: Sequence[Candidate]) -> list[Rung]:

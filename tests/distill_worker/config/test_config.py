@@ -96,7 +96,7 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("method.label_term=comparative", ["label_term 'comparative'", "on = 'features'"]),
         ("track=unlabelled-pool", ["track", "[self_training]", "pseudo-label", "'unlabelled-pool'", "ckd"]),
         ("self_training={}", ["track", "[self_training]", "got 'queried'"]),
-        ("self_training.source=web", ["self_training.source", "'pool'", "'mixtures'", "got 'web'"]),
+        ("self_training.policy=weak", ["self_training.policy", "'strong'", "got 'weak'"]),
         ("self_training.rounds=0", ["self_training.rounds", "at least 1", "got 0"]),
         ("self_training.bought_share=1", ["self_training.bought_share", "less than 1", "got 1"]),
         ("self_training.threshold=0.9", ["self_training.threshold", "unknown key", "bought_share"]),
@@ -150,13 +150,6 @@ def test_run_that_cannot_train_itself_is_rejected_with_the_reason(
 ) -> None:
     with pytest.raises(ConfigError, match=f"self_training: {reason}"):
         _load(tmp_path, MINIMAL, ["track=unlabelled-pool", "self_training.rounds=1", *overrides])
-
-
-@pytest.mark.parametrize("track", ["labelled-pool", "unlabelled-pool"])
-def test_mixtures_are_labelled_in_the_track_that_has_no_other_images(tmp_path: Path, track: str) -> None:
-    assert _load(tmp_path, MINIMAL, ["self_training.source=mixtures"]).self_training is not None
-    with pytest.raises(ConfigError, match=f"self_training: expected track = 'queried' .* got '{track}'"):
-        _load(tmp_path, MINIMAL, ["self_training.source=mixtures", f"track={track}"])
 
 
 @pytest.mark.parametrize("method", ["ce", "kd", "ckd", "dist", "mixup"])

@@ -18,7 +18,7 @@ from distill_worker.losses import (
 )
 from distill_worker.losses.comparisons import Comparison
 from tests.distill_worker.losses.comparisons import value_and_gradient
-from tests.distill_worker.losses.oracles import mean, rows
+from tests.distill_worker.losses.oracles import dot, mean, rows
 from tests.distill_worker.losses.test_mse import centred
 
 COMPARISONS: list[tuple[Comparison, float]] = [
@@ -46,17 +46,12 @@ Loss = Callable[[Tensor], Tensor]
 
 
 def _by_loop(student: Pairs, teacher: Pairs, comparison: Comparison, share: float) -> Tensor:
-    """The mean over pairs of vectors (A, B), and over the classes, of squares divided by the variance."""
-    squares = [
-        (s - z) ** 2 / VARIANCE
-        for ours, theirs in zip(student, teacher, strict=True)
-        for s, z in zip(
-            _compared(comparison, share, *map(centred, ours)),
-            _compared(comparison, share, *map(centred, theirs)),
-            strict=True,
-        )
-    ]
-    return mean(squares)
+    """The mean over pairs of vectors (A, B) of squared errors, summed over the classes, by twice the variance."""
+    each = list[Tensor]()
+    for ours, theirs in zip(student, teacher, strict=True):
+        s, z = (_compared(comparison, share, *map(centred, pair)) for pair in (ours, theirs))
+        each.append(dot(s - z, s - z) / (2 * VARIANCE))
+    return mean(each)
 
 
 def _of_pairs(logits: Tensor, pairs: Sequence[tuple[int, int]]) -> Pairs:
@@ -73,6 +68,16 @@ def _centroid(logits: Tensor, group: Sequence[int]) -> Tensor:
 
 def _assert_equal(loss: Tensor, expected: Tensor, student: Tensor) -> None:
     assert_close(value_and_gradient(loss, student), value_and_gradient(expected, student), rtol=1e-9, atol=1e-12)
+
+
+def test_values_by_hand() -> None:
+    """The residuals are (-1, 1) and 0, so that their difference has a squared length of 2."""
+    student, teacher, groups = torch.tensor([[0.0, 2.0], [5.0, 5.0]]), torch.zeros(2, 2), torch.tensor([[0, 1]])
+    assert float(mse_ckd_loss(student, teacher)) == 1
+    assert float(mse_ckd_loss(student, teacher, comparison="addition")) == 1 / 4
+    assert float(mse_centroid_ckd_loss(student, teacher, groups)) == 1
+    assert float(mse_drawn_ckd_loss(student, teacher, groups)) == 1
+    assert float(mse_cross_ckd_loss(student, teacher, teacher, teacher, variance=2.0)) == 1 / 4
 
 
 @pytest.mark.parametrize("batch", [2, 5])
@@ -165,10 +170,10 @@ def test_differences_are_blind_to_a_vector_shared_by_all_samples(shift: float) -
 
 
 def test_loss_is_regression_less_the_mean_residual() -> None:
-    """`2 B / (B - 1)` times logit regression, once each class's mean residual is taken from the student."""
+    """`B / (B - 1)` times logit regression, once each class's mean residual is taken from the student."""
     student, teacher = rows(8, 5, seed=1), rows(8, 5, seed=2)
     corrected = student - (student - teacher).mean(dim=0)
-    assert_close(mse_ckd_loss(student, teacher), 16 / 7 * mse_loss(corrected, teacher))
+    assert_close(mse_ckd_loss(student, teacher), 8 / 7 * mse_loss(corrected, teacher))
 
 
 def test_loss_is_zero_and_flat_at_agreement() -> None:

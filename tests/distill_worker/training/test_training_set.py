@@ -59,7 +59,8 @@ def _batch(data: TrainingSet, batch_size: int = 8, methods: Sequence[Method] = (
         pytest.param(SAMPLES, SAMPLES, 0.01, 8, (1, 7), id="at least one bought sample"),
         pytest.param(SAMPLES, SAMPLES, 0.99, 8, (7, 1), id="at least one of the pool"),
         pytest.param(3, SAMPLES, 0.5, 16, (3, 13), id="the pool takes the places that too few bought samples leave"),
-        pytest.param(SAMPLES, 5, 0.25, 16, (4, 5), id="a small pool makes a small batch"),
+        pytest.param(SAMPLES, 5, 0.25, 16, (11, 5), id="bought samples take the places that a small pool leaves"),
+        pytest.param(3, 2, 0.25, 16, (3, 2), id="fewer samples than a batch"),
         pytest.param(SAMPLES, SAMPLES, 0.25, 2, (1, 1), id="the smallest batch"),
     ],
 )

@@ -25,3 +25,15 @@ def test_files_of_a_run_and_of_its_stages_travel(tmp_path: Path) -> None:
     put_back(there, files)
     assert files_of(there) == files
     assert files_of(tmp_path / "absent") == {}
+
+
+def test_files_that_a_finished_run_deleted_elsewhere_are_deleted(tmp_path: Path) -> None:
+    """Checkpoints, and the weights of members whose outputs are stored."""
+    member = "self-training/round-1/member-1"
+    put_back(tmp_path, dict.fromkeys(["checkpoint.pt", f"{member}/student.safetensors", f"{member}/run.json"], b""))
+    (tmp_path / "before-1").mkdir()
+    (tmp_path / "before-1" / "checkpoint.pt").touch()
+    finished = dict.fromkeys(["result.json", "self-training/round-1/pool.safetensors", f"{member}/run.json"], b"")
+    put_back(tmp_path, finished)
+    assert files_of(tmp_path) == finished
+    assert (tmp_path / "before-1" / "checkpoint.pt").exists()

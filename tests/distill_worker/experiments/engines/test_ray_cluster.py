@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.experiments.engines import ray_cluster as module
 from distill_worker.experiments.engines.inputs import inputs_file
@@ -54,17 +55,21 @@ def test_error_of_a_student_is_raised(cluster: RayCluster, tmp_path: Path) -> No
         _train(cluster, Students(tmp_path, 1, FAILS))
 
 
-def test_network_that_a_machine_lacks_is_named_before_anything_is_spent(cluster: RayCluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("section", ["student", "self_training"])
+def test_network_that_a_machine_lacks_is_named_before_anything_is_spent(
+    cluster: RayCluster, tmp_path: Path, section: str
+) -> None:
     """The worker reads another file than this process: a path of its own folder of open files."""
     (tmp_path / "net.py").write_text("def Net(num_classes, in_channels): ...")
     config = Students(tmp_path, 1).config(0)
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         seen_here = Path(f"/proc/self/fd/{descriptor}/net.py")
-        student = config.student.model_copy(update={"network_file": seen_here})
-        expected = r"student\.network: expected the code of .* on every machine .* got none .* Nothing was spent"
+        own = {"network": "net.py:Net", "network_file": seen_here}
+        sections = {"student": config.student.model_copy(update=own), "self_training": SelfTraining.model_validate(own)}
+        expected = rf"{section}\.network: expected the code of .* on every machine .* got none .* Nothing was spent"
         with pytest.raises(ConfigError, match=expected):
-            cluster.check(config.model_copy(update={"student": student}))
+            cluster.check(config.model_copy(update={section: sections[section]}))
     finally:
         os.close(descriptor)
 

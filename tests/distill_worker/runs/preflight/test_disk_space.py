@@ -1,13 +1,20 @@
-"""The space that a cache takes is less than what is asked for before a purchase."""
+"""The space that a cache and a run directory take is at most what is asked for before a purchase."""
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from distill_worker.cache import Cache
 from distill_worker.cache.raw_answers import RawAnswer
-from distill_worker.runs.preflight.disk_space import space_for
+from distill_worker.config.load import parse_config
+from distill_worker.errors import RunError
+from distill_worker.runs.preflight.disk_space import check_run_directory, space_for, space_for_training
+from distill_worker.runs.preflight.facts import Lesson
+from distill_worker.runs.sampling.samples import Samples
 from tests.distill_worker.purchases import intend
 
 
@@ -28,3 +35,56 @@ def test_cache_fits_in_its_space(samples: int, values: int, request_size: int, i
                 cache.keep(purchase, RawAnswer(repr(outputs[part].tolist()).encode(), {}, "t", "t"), reason="no JSON")
         taken = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert taken <= space_for(samples=samples, values=samples * values)
+
+
+@pytest.mark.parametrize(
+    ("training", "self_training", "copies", "outputs"),
+    [
+        ({}, None, 1, 0),
+        ({"checkpoint_every": 1}, None, 4, 0),
+        ({"checkpoint_every": 1, "averaging": "ema"}, None, 6, 0),
+        ({}, {"rounds": 3, "members": 5}, 1 + 5, 3),
+        ({"checkpoint_every": 1}, {"rounds": 3, "members": 5}, 4 + 5, 3),
+        pytest.param({}, {"members": 5, "member_steps": 3}, 4 + 5, 3, id="a member alone saves checkpoints"),
+    ],
+)
+def test_run_directory_has_space_for_copies_of_weights_and_for_outputs_of_ensembles(
+    training: dict[str, Any], self_training: dict[str, Any] | None, copies: int, outputs: int
+) -> None:
+    """By hand: a checkpoint is two copies or more, written beside the one before; 1,277 images have 10 classes."""
+    document = {
+        "data": {"name": "digits"},
+        "student": {"network": "resnet8"},
+        "method": {"name": "kd"},
+        "budget": {"n": 20},
+        "training": {"steps": 2, "checkpoint_every": 2, **training},
+        **({} if self_training is None else {"track": "unlabelled-pool", "self_training": self_training}),
+    }
+    config = parse_config(document, source="test")
+    space = space_for_training(config, Samples.of(config), weights_bytes=1000)
+    assert space == copies * 1000 + outputs * 1277 * 10 * 4
+
+
+def test_checkpoints_of_the_most_steps_that_tuning_may_choose_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configured steps end before a checkpoint."""
+    document: dict[str, Any] = {
+        "data": {"name": "digits"},
+        "student": {"network": "resnet8"},
+        "method": {"name": "kd"},
+        "training": {"steps": 100, "checkpoint_every": 200},
+        "output": {"directory": str(tmp_path / "run")},
+    }
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
+    check_run_directory(_lesson(document))
+    check_run_directory(_lesson({**document, "tuning": {"steps": [100, 200]}}))
+    with pytest.raises(RunError, match="free disk space for the student and its checkpoints"):
+        check_run_directory(_lesson({**document, "tuning": {"steps": [100, 300]}}))
+
+
+def _lesson(document: dict[str, Any]) -> Lesson:
+    """One whose student takes 1000 bytes."""
+    samples = SimpleNamespace(images=[], validation=[])
+    run = SimpleNamespace(training=parse_config(document, source="test"), samples=samples, fresh=False)
+    return cast(Lesson, SimpleNamespace(run=run, weights_bytes=1000))

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,20 @@ def test_candidate_with_fewer_steps_takes_as_large_a_part_of_them() -> None:
     assert [rung.steps_of(steps) for steps in (1600, 800, 17)] == [100, 50, 2]
 
 
+@pytest.mark.parametrize("steps", [100, 300, 600, 800, 1000, 1500, 3000, 9999])
+def test_default_costs_about_22_trainings_for_any_steps(steps: int) -> None:
+    """A number of steps that 16 does not divide has no fourth rung, and no second fold in the second rung."""
+    planned = rungs(Tuning(), candidates=48, steps=steps)
+    assert [(rung.candidates, rung.folds) for rung in planned] == [(48, 1), (12, 1), (4, 4)]
+    assert 22 <= sum(rung.candidates * rung.folds * rung.steps for rung in planned) / steps < 23
+
+
+@pytest.mark.parametrize("candidates", [1, 4])
+def test_rung_from_which_all_would_go_on_is_left_out(candidates: int) -> None:
+    assert rungs(Tuning(), candidates=candidates, steps=1600) == [Rung(candidates, 4, 1600, 1600)]
+    assert [rung.candidates for rung in rungs(Tuning(first_steps=10), candidates=16, steps=1600)] == [16, 4]
+
+
 def test_one_rung_if_the_first_has_all_steps() -> None:
     assert rungs(Tuning(first_steps=600), candidates=5, steps=600) == [Rung(5, 4, 600, 600)]
 
@@ -33,6 +48,6 @@ def test_rungs_end_with_everything(candidates: int, steps: int, eta: int, folds:
     assert planned[-1][1:] == (folds, steps, steps)
     assert planned[-1].candidates >= min(candidates, eta)
     for earlier, later in pairwise(planned):
-        assert earlier.candidates >= later.candidates
+        assert earlier.candidates > later.candidates
         assert 0 < earlier.folds <= later.folds
         assert 0 < earlier.steps < later.steps

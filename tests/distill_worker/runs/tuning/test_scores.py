@@ -11,6 +11,7 @@ from distill_worker.runs.tuning.candidates import Candidate
 from distill_worker.runs.tuning.scores import Scores, Trial
 
 TRIAL = Trial(Candidate(10.0, 2e-3, 0.1), steps=30, fold=1)
+OTHER = Trial(Candidate(10.0, 2e-3, 0.1), steps=30, fold=2)
 
 
 def test_scores_are_read_back_to_the_last_bit(tmp_path: Path) -> None:
@@ -43,22 +44,46 @@ def test_diverged_trial_is_null_in_the_file_and_infinite_when_read(tmp_path: Pat
 
 
 def test_checkpoint_of_a_scored_trial_is_gone(tmp_path: Path) -> None:
-    """The next trial would go on from it."""
+    """And so is what a killed process left of others."""
     scores = Scores(tmp_path)
-    directory = scores.trial_directory()
-    directory.save_checkpoint({"step": 1})
-    assert Scores(tmp_path).trial_directory().load_checkpoint() == {"step": 1}
+    scores.directory_of(OTHER).save_checkpoint({"step": 1})
+    scores.directory_of(TRIAL).save_checkpoint({"step": 2})
+    assert Scores(tmp_path).directory_of(TRIAL).load_checkpoint() == {"step": 2}
     scores.add(TRIAL, 0.3)
-    assert scores.trial_directory().load_checkpoint() is None
+    assert [path.name for path in (tmp_path / "tuning").iterdir()] == ["scores.json"]
 
 
-def test_file_is_there_before_the_first_trial(tmp_path: Path) -> None:
-    """It makes the run directory this run's own, so no other run goes on from the trial's checkpoint."""
-    Scores(tmp_path)
-    assert (tmp_path / "tuning" / "scores.json").exists()
+def test_no_trial_goes_on_from_the_checkpoint_of_another(tmp_path: Path) -> None:
+    """As when earlier scores are restored, or deleted, while a trial is under way."""
+    Scores(tmp_path).directory_of(TRIAL).save_checkpoint({"step": 1})
+    assert Scores(tmp_path).directory_of(OTHER).load_checkpoint() is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        '{"scores": null}',
+        '{"scores": {"a": 1}}',
+        '{"scores": ["a"]}',
+        '{"scores": [{}]}',
+        '{"scores": [{"settings": {"depth": 3}, "trial_steps": 3, "fold": 0, "divergence": 1.0}]}',
+        '{"scores": [{"settings": {"steps": [3]}, "trial_steps": 3, "fold": 0, "divergence": 1.0}]}',
+        '{"scores": [{"settings": {}, "trial_steps": 3, "fold": 0}]}',
+        '{"scores": [{"settings": {}, "trial_steps": 3, "fold": 0, "divergence": "low"}]}',
+        '{"scores": [{"settings": {}, "trial_steps": 3, "fold": 0, "divergence": NaN}]}',
+        f'{{"scores": [{{"settings": {{}}, "trial_steps": 3, "fold": 0, "divergence": 1{"0" * 400}}}]}}',
+    ],
+)
+def test_damaged_file_is_an_error_that_says_what_to_do(content: str, tmp_path: Path) -> None:
+    (tmp_path / "tuning").mkdir()
+    (tmp_path / "tuning" / "scores.json").write_text(content)
+    with pytest.raises(RunError, match=r"scores\.json: cannot be read .*; restore it, or start again with --fresh"):
+        Scores(tmp_path)
 
 
 def test_disk_that_cannot_be_written_is_an_error_of_the_run(tmp_path: Path) -> None:
     (tmp_path / "tuning").write_text("a file where the folder should be")
-    with pytest.raises(RunError, match="tuning: cannot write to it"):
-        Scores(tmp_path)
+    for write in (lambda: Scores(tmp_path).directory_of(TRIAL), lambda: Scores(tmp_path).add(TRIAL, 0.3)):
+        with pytest.raises(RunError, match="tuning: cannot write to it"):
+            write()

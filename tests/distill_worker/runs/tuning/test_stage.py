@@ -15,6 +15,7 @@ import torch
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
+from distill_worker.methods import METHODS
 from distill_worker.runs.resolution import resolved
 from distill_worker.runs.run_facts import identity_of
 from distill_worker.runs.sampling.samples import Samples
@@ -116,13 +117,8 @@ def test_student_is_that_of_a_run_with_the_chosen_settings(finished: Path, tmp_p
 
 def _break_off(folder: Path, step: int) -> None:
     """Begin the run and break it off at a step, of all that it takes."""
-
-    def progress(done: int, _loss: float) -> None:
-        if done == step:
-            raise Stopped
-
     with pytest.raises(Stopped):
-        run(folder, progress)
+        run(folder, lambda done, _: _stop_at(done, step))
 
 
 def _go_on(folder: Path) -> tuple[int, int]:
@@ -196,7 +192,9 @@ def test_members_of_an_ensemble_have_the_chosen_settings(tmp_path: Path) -> None
         "self_training": {"rounds": 1, "members": 2},
         "tuning": {"term_weights": [10], "learning_rates": [0.05], "steps": [5], "folds": 2, "weight_decays": []},
     }
-    result = run(tmp_path, lambda step, _: steps.append(step), **sections)
+    lines = list[str]()
+    result = run(tmp_path, lambda step, _: steps.append(step), on_choice=lines.append, **sections)
+    assert "learning_rate 0.05, steps 5, of 1 candidate: its mean divergence" in lines[0]
     assert result["tuning"]["chosen"] == {"term_weight": 10.0, "learning_rate": 0.05, "steps": 5}
     assert (result["self_training"]["member_steps"], result["steps"]) == (5, 5)
     assert steps == list(range(1, total_steps(_config(tmp_path, **sections), N) + 1))
@@ -216,24 +214,30 @@ def test_damaged_scores_are_an_error(tmp_path: Path) -> None:
 def test_diverged_trials_are_infinitely_bad(tmp_path: Path) -> None:
     """They are stored as null, and the others go on."""
     tuning = {"term_weights": [1], "learning_rates": [0.05, 1e30], "first_steps": 6}
-    result = run(tmp_path, tuning=tuning)["tuning"]
+    lines = list[str]()
+    result = run(tmp_path, on_choice=lines.append, tuning=tuning)["tuning"]
     assert result["chosen"]["learning_rate"] == 0.05
+    assert lines[0].endswith("; the next best, term_weight 1, weight_decay 0.0005, learning_rate 1e+30: diverged")
     diverged = [score for score in result["scores"] if score["settings"]["learning_rate"] == 1e30]
     assert [score["divergence"] for score in diverged] == [None, None]
     assert "Infinity" not in (tmp_path / "run" / "result.json").read_text()
 
 
 def test_error_if_every_trial_diverges(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"tuning: .*got 1 that diverged; add lower values to tuning\.learning_rates"):
+    """The scores make the directory this run's own, so the message names the option, too."""
+    message = r"tuning: .*got 1 that diverged; set lower values in tuning\.learning_rates, and train again with --fresh"
+    with pytest.raises(ConfigError, match=message):
         run(tmp_path, tuning={"term_weights": [1], "learning_rates": [1e30]})
 
 
 def test_steps_may_be_chosen(tmp_path: Path) -> None:
     """Each candidate takes as large a part of its own steps; the bar ends where it should."""
     steps = list[int]()
-    tuning = {"term_weights": [], "learning_rates": [], "steps": [4, 8], "first_steps": 4}
+    tuning = {"term_weights": [], "learning_rates": [], "steps": [4, 6, 8], "first_steps": 4}
     result = run(tmp_path, lambda step, _: steps.append(step), tuning=tuning)
-    assert [score["trial_steps"] for score in result["tuning"]["scores"]] == [2, 4, 4, 4, 8, 8]
+    first, last = result["tuning"]["scores"][:3], result["tuning"]["scores"][3:]
+    assert [score["trial_steps"] for score in first] == [2, 3, 4]
+    assert [score["trial_steps"] for score in last] == [score["settings"]["steps"] for score in last]
     assert result["steps"] == result["tuning"]["chosen"]["steps"]
     assert steps[-1] == total_steps(_config(tmp_path, tuning=tuning), N)
 
@@ -255,13 +259,46 @@ def test_policy_of_augmentation_may_be_chosen(tmp_path: Path) -> None:
 
 
 def test_another_run_is_rejected_in_a_directory_with_scores(tmp_path: Path) -> None:
-    """From the first trial on, as with a checkpoint; with `fresh` the scores are moved aside with the run."""
-    _break_off(tmp_path, 2)
+    """As in one with a checkpoint; with `fresh` the scores are moved aside with the run."""
+    _break_off(tmp_path, 4)
     with pytest.raises(RunError, match=r"another run .tuning\.folds: 2 in the directory, 4 now"):
         run(tmp_path, tuning={"folds": 4})
     config = _config(tmp_path, tuning={"folds": 4})
     train_student(config, Samples.of(config), _targets(), "t", fresh=True)
     assert (tmp_path / "run" / "before-1" / "tuning" / "scores.json").exists()
+
+
+def test_directory_of_a_run_that_trained_nothing_to_the_end_is_free(tmp_path: Path) -> None:
+    """A first trial without a checkpoint or a score is no progress, and nothing of it stays."""
+    _break_off(tmp_path, 2)
+    config = _config(tmp_path, tuning={"folds": 4}).model_copy(update={"tuning": None})
+    train_student(config, Samples.of(config), _targets(), "t")
+    assert not (tmp_path / "run" / "tuning").exists()
+
+
+def test_directory_with_the_checkpoint_of_a_first_trial_is_not_free(tmp_path: Path) -> None:
+    """It goes on from there, and another run is rejected."""
+    tuning = {"term_weights": [1], "learning_rates": [0.05]}
+    with pytest.raises(Stopped):
+        run(tmp_path, lambda step, _: _stop_at(step, 5), tuning=tuning)
+    with pytest.raises(RunError, match="another run"):
+        run(tmp_path, tuning={**tuning, "folds": 4})
+    steps = list[int]()
+    run(tmp_path, lambda step, _: steps.append(step), tuning=tuning)
+    assert steps[0] == 5
+
+
+def _stop_at(step: int, last: int) -> None:
+    if step == last:
+        raise Stopped
+
+
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.access == "black box"])
+def test_trial_may_have_one_step(name: str, tmp_path: Path) -> None:
+    settings = {"on": "log_probabilities"} if "on" in METHODS[name].model_fields else {}
+    tuning = {"term_weights": [], "learning_rates": [], "temperatures": [], "steps": [1]}
+    result = run(tmp_path, method={"name": name, **settings}, tuning=tuning)
+    assert [score["trial_steps"] for score in result["tuning"]["scores"]] == [1, 1]
 
 
 def test_identity_has_the_section_and_not_the_choice(finished: Path, tmp_path: Path) -> None:
@@ -285,5 +322,8 @@ def test_several_ranks_are_an_error(tmp_path: Path) -> None:
 def test_method_must_learn_from_the_samples_outside_a_fold(tmp_path: Path) -> None:
     config = _config(tmp_path, method={"name": "rkd", "on": "log_probabilities"})
     check_tuning(config, num_classes=10, samples=6, ranks=1)
-    with pytest.raises(ConfigError, match="rkd needs batches of at least 3 samples, got 2"):
+    message = (
+        "^tuning: a trial has 2 samples, which are those outside a fold: method: rkd needs .* at least 3 .*, got 2"
+    )
+    with pytest.raises(ConfigError, match=message):
         check_tuning(config, num_classes=10, samples=4, ranks=1)
