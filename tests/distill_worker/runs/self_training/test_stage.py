@@ -17,6 +17,7 @@ from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError, TrainingDiverged
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.stage import notes
 from distill_worker.runs.self_training.unbought import check_self_training, unbought_images
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.loop import Progress
@@ -53,7 +54,7 @@ def _config(folder: Path, **sections: Any) -> RunConfig:
         "output": {"directory": str(folder / "run"), "cache": str(folder / "cache.sqlite")},
     }
     for name, section in sections.items():
-        document[name] = {**document[name], **section} if isinstance(section, Mapping) else section
+        document[name] = {**document.get(name, {}), **section} if isinstance(section, Mapping) else section
     return parse_config(document, source="test")
 
 
@@ -247,6 +248,26 @@ def test_outputs_of_another_run_are_an_error(finished: Path, tmp_path: Path) -> 
     ours.write_bytes(theirs.read_bytes())
     with pytest.raises(RunError, match=r"another run's \(training\.seed: 0 in the directory, 1 now\)"):
         run(tmp_path, training={"seed": 1})
+
+
+def test_note_does_not_name_steps_that_are_still_to_be_chosen(tmp_path: Path) -> None:
+    for member_steps, expected in ((None, "as many steps as [tuning] chooses each"), (6, "6 steps each")):
+        config = _config(tmp_path, self_training={"member_steps": member_steps}, tuning={"steps": [8, 16]})
+        [note] = notes(config, Samples.of(config))
+        assert f"2 rounds of 2 members (resnet8, {expected}) give outputs" in note
+
+
+def test_outputs_that_cannot_be_written_leave_the_members(finished: Path, tmp_path: Path) -> None:
+    """A folder in the way of the file stands for a full disk. Without it, no member is trained again."""
+    in_the_way = tmp_path / "run" / "self-training" / "round-1" / ".pool.safetensors.part"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(RunError, match=r"pool\.safetensors: cannot be written .* goes on with the trained members"):
+        run(tmp_path)
+    in_the_way.rmdir()
+    steps = list[int]()
+    run(tmp_path, lambda step, _: steps.append(step))
+    assert steps[0] == MEMBERS * MEMBER_STEPS + 1
+    assert _left_in(tmp_path) == _left_in(finished)
 
 
 def test_members_may_have_another_network(tmp_path: Path) -> None:
