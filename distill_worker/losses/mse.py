@@ -40,7 +40,9 @@ def logit_variance(teacher_logits: Tensor) -> Tensor:
     Args:
         teacher_logits: float `[samples, classes]`, unnormalised: all outputs that a student learns from.
     """
-    variance = _centred(at_least_float32(teacher_logits.detach())).square().mean()
+    logits = at_least_float32(teacher_logits.detach())
+    # Less the first of them, equal logits are 0; their mean alone is rounded, and what it leaves is not 0.
+    variance = _centred(logits - logits[:, :1]).square().mean()
     return torch.where(variance > 0, variance, 1.0)
 
 

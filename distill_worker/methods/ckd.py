@@ -1,6 +1,6 @@
 """Comparative knowledge distillation as a method: which comparisons a step makes."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -55,6 +55,10 @@ class CKD(OnRepresentation):
         if self.label_term == "comparative" and self.on == "features":
             raise ValueError("label_term 'comparative' compares logits with labels, got on = 'features'")
         return self
+
+    def softened(self, temperature: float) -> Self:
+        """This method with another temperature; itself if it takes squared errors, which have none."""
+        return self if self.divergence == "mse" else super().softened(temperature)
 
     @property
     def needs_logits(self) -> str | None:

@@ -35,9 +35,9 @@ from distill_worker.training.training_set import Pool, TrainingSet
 SAMPLES, VALIDATION, POOL, CLASSES = 26, 10, 30, 4
 HINT: Final = "features.second"
 """The teacher's features, 6 maps; the student's layer of that name has 5."""
-EVEN: Final = Training(steps=50, batch_size=8, learning_rate=0.02)
+EVEN: Final = Training(steps=12, batch_size=8, learning_rate=0.02)
 UNEVEN: Final = EVEN.model_copy(update={"batch_size": 7})
-SHORT_EVEN, SHORT_UNEVEN = (training.model_copy(update={"steps": 20}) for training in (EVEN, UNEVEN))
+LONGER: Final = EVEN.model_copy(update={"steps": 20})
 
 
 @dataclass(frozen=True)
@@ -52,32 +52,30 @@ class Case:
 
 CASES: Final[Mapping[str, Case]] = {
     "ce": Case([CE()], UNEVEN),
-    "kd": Case([KD()]),
+    "kd": Case([KD()], LONGER),
     "ckd, all pairs": Case([CKD()], UNEVEN),
-    "mse": Case([MSE()], SHORT_UNEVEN),
+    "mse": Case([MSE()], UNEVEN),
     "ckd by squared error": Case(
-        [CKD(divergence="mse", pairing="memory", others=20, label_term="comparative")], SHORT_UNEVEN
+        [CKD(divergence="mse", pairing="memory", others=20, label_term="comparative")], UNEVEN
     ),
     "ckd with anchors": Case([CKD(pairing="anchors", others=12)]),
-    "ckd with a memory": Case([CKD(pairing="memory", others=20)], SHORT_UNEVEN),
+    "ckd with a memory": Case([CKD(pairing="memory", others=20)], UNEVEN),
     "crd on features": Case(
-        [CRD(on="features", teacher_layer="second", student_layer="second", dims=6, negatives=9)], SHORT_EVEN
+        [CRD(on="features", teacher_layer="second", student_layer="second", dims=6, negatives=9)], EVEN
     ),
-    "fitnet": Case([FitNet(teacher_layer="second", student_layer="second", weight=0.5)], SHORT_UNEVEN),
-    "mixup": Case([Mixup()], SHORT_UNEVEN),
-    "pseudo-labels": Case([KD(), PseudoLabel(threshold=0.3)], SHORT_UNEVEN, pool=True),
-    "pseudo-labels, a strong view": Case([KD(), PseudoLabel(threshold=0.3, strong_view=True)], SHORT_UNEVEN, pool=True),
-    "an exponential moving average": Case(
-        [KD()], SHORT_UNEVEN.model_copy(update={"averaging": "ema"}), validation=True
-    ),
-    "an average of the last steps": Case([KD()], SHORT_UNEVEN.model_copy(update={"averaging": "swa"}), validation=True),
+    "fitnet": Case([FitNet(teacher_layer="second", student_layer="second", weight=0.5)], UNEVEN),
+    "mixup": Case([Mixup()], UNEVEN),
+    "pseudo-labels": Case([KD(), PseudoLabel(threshold=0.3)], UNEVEN, pool=True),
+    "pseudo-labels, a strong view": Case([KD(), PseudoLabel(threshold=0.3, strong_view=True)], UNEVEN, pool=True),
+    "an exponential moving average": Case([KD()], UNEVEN.model_copy(update={"averaging": "ema"}), validation=True),
+    "an average of the last steps": Case([KD()], UNEVEN.model_copy(update={"averaging": "swa"}), validation=True),
     "the paper's protocol": Case(
         [CKD()],
         Training(protocol="paper", batch_size=9, learning_rate=0.02, patience_epochs=4, max_epochs=17),
         validation=True,
     ),
 }
-PER_RANK: Final = replace(CASES["kd"], training=EVEN.model_copy(update={"batch_norm": "per-rank"}))
+PER_RANK: Final = replace(CASES["kd"], training=LONGER.model_copy(update={"batch_norm": "per-rank"}))
 """Not what one process trains."""
 
 

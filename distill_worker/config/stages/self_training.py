@@ -15,7 +15,7 @@ from distill_worker.methods.base import LOGITS
 class SelfTraining(Section):
     """An ensemble gives unbought images outputs, at no further call; the student learns from them, too."""
 
-    rounds: int = Field(default=3, ge=1)
+    rounds: int = Field(default=1, ge=1)
     """How many ensembles are trained, one after the other: the first on the bought samples alone, each further one also
     on the unbought images with the outputs of the one before."""
     members: int = Field(default=4, ge=1)

@@ -122,8 +122,8 @@ def choose(
     facts = {"chosen": best.settings(), "divergence": scored[best], "scores": trials.scores.table()}
     next_best = f"; the next best, {others[0]}: {_shown(scored[others[0]])}" if others else ""
     reason = (
-        f"tuning chose {best}, of {count} candidates: its mean divergence from the teacher on held-out bought outputs "
-        f"is the smallest, {scored[best]:.4f} nats{next_best}"
+        f"tuning chose {best}, of {counted(count, 'candidate')}: its mean divergence from the teacher on held-out "
+        f"bought outputs is the smallest, {scored[best]:.4f} nats{next_best}"
     )
     return Choice(best.applied(config), facts, reason)
 

@@ -39,11 +39,18 @@ def test_run_that_cannot_be_tuned_is_an_error(sections: dict[str, Any], message:
         _config({}, **sections)
 
 
-@pytest.mark.parametrize("name", ["rkd", "crd"])
-def test_temperatures_need_a_method_that_has_one(name: str) -> None:
-    """The temperature of crd is not one of outputs."""
-    method = {"name": name, "on": "log_probabilities"}
-    with pytest.raises(ConfigError, match=rf"tuning\.temperatures: expected no value, .*, got {name}"):
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "rkd", "on": "log_probabilities"},
+        {"name": "crd", "on": "log_probabilities"},
+        {"name": "mse"},
+        {"name": "ckd", "divergence": "mse"},
+    ],
+)
+def test_temperatures_need_a_method_that_has_one(method: dict[str, Any]) -> None:
+    """The temperature of crd is not one of outputs, and squared error has none."""
+    with pytest.raises(ConfigError, match=rf"tuning\.temperatures: expected no value, .*, got {method['name']}"):
         _config({"temperatures": [1, 4]}, method=method)
     assert _config({"temperatures": [1, 4]}, method=method, plus=[{"name": "kd"}]).tuning
 

@@ -192,7 +192,9 @@ def test_members_of_an_ensemble_have_the_chosen_settings(tmp_path: Path) -> None
         "self_training": {"rounds": 1, "members": 2},
         "tuning": {"term_weights": [10], "learning_rates": [0.05], "steps": [5], "folds": 2, "weight_decays": []},
     }
-    result = run(tmp_path, lambda step, _: steps.append(step), **sections)
+    lines = list[str]()
+    result = run(tmp_path, lambda step, _: steps.append(step), on_choice=lines.append, **sections)
+    assert "learning_rate 0.05, steps 5, of 1 candidate: its mean divergence" in lines[0]
     assert result["tuning"]["chosen"] == {"term_weight": 10.0, "learning_rate": 0.05, "steps": 5}
     assert (result["self_training"]["member_steps"], result["steps"]) == (5, 5)
     assert steps == list(range(1, total_steps(_config(tmp_path, **sections), N) + 1))
