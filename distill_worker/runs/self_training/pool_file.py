@@ -54,4 +54,7 @@ class PoolFile:
         try:
             write_atomically(self.path, content)
         except OSError as error:
-            raise RunError(f"{self.path}: cannot be written ({error.strerror or error}); free some space") from error
+            raise RunError(
+                f"{self.path}: cannot be written ({error.strerror or error}); free some space, then the same "
+                "command goes on with the trained members"
+            ) from error

@@ -77,9 +77,12 @@ def notes(config: RunConfig, samples: Samples) -> list[str]:
     if config.self_training is None:
         return []
     facts = _facts(config, config.self_training, samples)
+    steps = f"{facts['member_steps']:,} steps"
+    if config.tuning is not None and config.tuning.steps and config.self_training.member_steps is None:
+        steps = "as many steps as [tuning] chooses"
     return [
         f"self-training: {counted(facts['rounds'], 'round')} of {counted(facts['members'], 'member')} "
-        f"({facts['network']}, {facts['member_steps']:,} steps each) give outputs to "
+        f"({facts['network']}, {steps} each) give outputs to "
         f"{facts['unbought']:,} unbought images, for no further call"
     ]
 

@@ -15,12 +15,11 @@ from safetensors.torch import load_file
 
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import ConfigError, RunError, TrainingDiverged
+from distill_worker.errors import RunError, TrainingDiverged
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.self_training.unbought import check_self_training, unbought_images
+from distill_worker.runs.self_training.stage import notes
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.loop import Progress
-from distill_worker.training.ranks.group import Ranks
 
 N, ROUNDS, MEMBERS, MEMBER_STEPS, STEPS = 24, 2, 2, 6, 8
 BEFORE_STUDENT = ROUNDS * MEMBERS * MEMBER_STEPS
@@ -40,7 +39,8 @@ run(sys.argv[1], end)
 """
 
 
-def _config(folder: Path, **sections: Any) -> RunConfig:
+def config_in(folder: Path, **sections: Any) -> RunConfig:
+    """The tests' run, with other settings in some sections."""
     document: dict[str, Any] = {
         "data": {"name": "digits"},
         "track": "unlabelled-pool",
@@ -53,7 +53,7 @@ def _config(folder: Path, **sections: Any) -> RunConfig:
         "output": {"directory": str(folder / "run"), "cache": str(folder / "cache.sqlite")},
     }
     for name, section in sections.items():
-        document[name] = {**document[name], **section} if isinstance(section, Mapping) else section
+        document[name] = {**document.get(name, {}), **section} if isinstance(section, Mapping) else section
     return parse_config(document, source="test")
 
 
@@ -64,7 +64,7 @@ def run(
     **sections: Any,
 ) -> dict[str, Any]:
     """Train the test's student on outputs that are drawn, not bought."""
-    config = _config(Path(folder), **sections)
+    config = config_in(Path(folder), **sections)
     samples = change(Samples.of(config))
     outputs = 5 * torch.randn(len(samples.images), 10, generator=torch.Generator().manual_seed(0))
     return train_student(config, samples, {"logits": outputs} if config.needs_teacher else {}, "t", progress=progress)
@@ -132,7 +132,7 @@ def test_every_step_of_every_training_is_reported_once(tmp_path: Path) -> None:
 
 
 def test_outputs_are_distributions_of_all_unbought_samples(finished: Path) -> None:
-    samples = Samples.of(_config(finished))
+    samples = Samples.of(config_in(finished))
     first, second = _pools(finished)
     unbought = set(samples.candidates) - set(samples.chosen)
     assert len(samples.unbought) == len(unbought) == len(first) == len(second)
@@ -164,7 +164,7 @@ def test_result_says_how_the_pool_was_labelled(finished: Path) -> None:
         "members": MEMBERS,
         "network": "resnet8",
         "member_steps": MEMBER_STEPS,
-        "unbought": len(Samples.of(_config(finished)).unbought),
+        "unbought": len(Samples.of(config_in(finished)).unbought),
     }
     assert (result["steps"], result["calls"]) == (STEPS, N)
 
@@ -216,7 +216,7 @@ def test_directory_in_which_no_member_got_far_is_taken_over(finished: Path, tmp_
 def test_fresh_moves_members_and_outputs_aside(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(_BrokenOffError):
         run(tmp_path, _broken_off_at(PLACES["the second round"]))
-    config = _config(tmp_path)
+    config = config_in(tmp_path)
     samples = Samples.of(config)
     outputs = 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))
     notes = list[str]()
@@ -249,6 +249,26 @@ def test_outputs_of_another_run_are_an_error(finished: Path, tmp_path: Path) -> 
         run(tmp_path, training={"seed": 1})
 
 
+def test_note_does_not_name_steps_that_are_still_to_be_chosen(tmp_path: Path) -> None:
+    for member_steps, expected in ((None, "as many steps as [tuning] chooses each"), (6, "6 steps each")):
+        config = config_in(tmp_path, self_training={"member_steps": member_steps}, tuning={"steps": [8, 16]})
+        [note] = notes(config, Samples.of(config))
+        assert f"2 rounds of 2 members (resnet8, {expected}) give outputs" in note
+
+
+def test_outputs_that_cannot_be_written_leave_the_members(finished: Path, tmp_path: Path) -> None:
+    """A folder in the way of the file stands for a full disk. Without it, no member is trained again."""
+    in_the_way = tmp_path / "run" / "self-training" / "round-1" / ".pool.safetensors.part"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(RunError, match=r"pool\.safetensors: cannot be written .* goes on with the trained members"):
+        run(tmp_path)
+    in_the_way.rmdir()
+    steps = list[int]()
+    run(tmp_path, lambda step, _: steps.append(step))
+    assert steps[0] == MEMBERS * MEMBER_STEPS + 1
+    assert _left_in(tmp_path) == _left_in(finished)
+
+
 def test_members_may_have_another_network(tmp_path: Path) -> None:
     result = run(tmp_path, self_training={"rounds": 1, "network": "resnet14"})
     assert (result["network"], result["self_training"]["network"]) == ("resnet8", "resnet14")
@@ -259,45 +279,6 @@ def test_cross_entropy_trains_itself_without_a_teacher(tmp_path: Path) -> None:
     assert (result["calls"], result["self_training"]["rounds"]) == (0, 1)
 
 
-def test_validation_samples_are_neither_learned_from_nor_labelled(tmp_path: Path) -> None:
-    sections: dict[str, Any] = {"training": {"validation_share": 0.2}, "self_training": {"rounds": 1}}
-    result = run(tmp_path, **sections)
-    samples = Samples.of(_config(tmp_path, **sections))
-    assert not set(samples.validation) & {*samples.unbought, *samples.chosen}
-    assert result["self_training"]["unbought"] == len(samples.candidates) - len(samples.validation) - N
-    assert result["best_validation"] is not None
-    metrics = (tmp_path / "run" / "self-training" / "round-1" / "member-1" / "metrics.jsonl").read_text()
-    assert "validation" not in metrics
-
-
-def test_images_of_the_pool_are_not_copied(tmp_path: Path) -> None:
-    samples = Samples.of(_config(tmp_path))
-    images, _ = unbought_images(samples, torch.device("cpu"))
-    assert images.data_ptr() == samples.dataset.train.images.data_ptr()
-
-
 def test_member_that_diverges_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match=r"^self_training: round-1/member-1: step \d+: expected a finite loss"):
         run(tmp_path, training={"learning_rate": 1e30})
-
-
-def test_several_ranks_are_an_error(tmp_path: Path) -> None:
-    config = _config(tmp_path)
-    with pytest.raises(ConfigError, match="self_training: expected one process, got 2 ranks"):
-        train_student(config, Samples.of(config), {}, None, ranks=Ranks(0, 2))
-    assert not config.output.directory.exists()
-
-
-def test_later_rounds_that_buy_every_sample_are_an_error_before_the_first(tmp_path: Path) -> None:
-    config = _config(tmp_path)
-    samples = Samples.of(config)
-    check_self_training(config, samples, ranks=1, later=len(samples.unbought) - 1)
-    with pytest.raises(ConfigError, match="neither bought nor for validation, got none"):
-        check_self_training(config, samples, ranks=1, later=len(samples.unbought))
-
-
-def test_run_that_buys_every_sample_has_no_pool(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"self_training: expected samples that are neither bought .* lower budget\.n"
-    ):
-        run(tmp_path, budget={"n": None})
