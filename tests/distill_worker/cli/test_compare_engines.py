@@ -83,7 +83,7 @@ def test_every_engine_gives_the_same_table_also_when_a_worker_is_killed(
 def test_rows_whose_runs_have_other_stages_give_the_same_table_when_a_worker_is_killed(
     command: Command, tmp_path: Path, teacher: FakeTeacher
 ) -> None:
-    """What the stages chose is said and kept, and they pay for nothing."""
+    """What the stages chose is kept, and they pay for nothing."""
     write_network(tmp_path, DIES_ONCE)
     (tmp_path / "died").touch()
     undisturbed = facts_of(command("compare", _comparison(tmp_path, "undisturbed", methods=_STAGES), "--yes", "--json"))
@@ -91,8 +91,6 @@ def test_rows_whose_runs_have_other_stages_give_the_same_table_when_a_worker_is_
     (tmp_path / "died").unlink()
     ended = command("compare", _comparison(tmp_path, "killed", methods=_STAGES), "--json")
     assert "its worker was ended by SIGKILL; another one resumes" in ended.stderr
-    for seed in (0, 1):
-        assert f"tuned, n = 8, seed {seed}: " in ended.stderr
     facts = facts_of(ended)
     assert {result["method"] for result in facts["results"] if "tuning" in result} == {"tuned"}
     assert {result["method"] for result in facts["results"] if "self_training" in result} == {"self-trained"}

@@ -15,7 +15,7 @@ _SHORTER = {
     'directory = "../../runs/fewer-calls/digits"': 'directory = "compared"',
     "n = [50, 200]": "n = [20]",
     "seeds = 5": "seeds = 2",
-    "reference_n = [25, 100, 400, 800]": "reference_n = [4, 8, 12, 16, 24]",
+    "reference_n = [25, 100, 400, 800]": "reference_n = [8, 10, 12, 16, 24]",
     "steps = 400": "steps = 4\nbatch_size = 8\nlearning_rate = 0.01\ndevice = 'cpu'\nprecision = 'float32'",
     'network = "resnet8x4"': 'network = "resnet8"',
     "steps = 300": "steps = 20",
@@ -62,6 +62,6 @@ def test_shorter_example_is_trained_resumed_and_printed(
     page = capsys.readouterr().out
     for track in ("queried", "unlabelled-pool"):
         assert f"### digits, n = 20, track `{track}`" in page
-    assert "| reference | n = 4 | n = 8 | n = 12 | n = 16 | n = 20 | n = 24 |" in page
+    assert "| reference | n = 8 | n = 10 | n = 12 | n = 16 | n = 20 | n = 24 |" in page
     for label in {one["method"] for one in results}:
         assert f"\n| {label} | " in page
