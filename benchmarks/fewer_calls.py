@@ -63,20 +63,29 @@ def with_tables(page: str, tables: str) -> str:
 
 def _over_all_cells(comparisons: Mapping[str, Facts]) -> str:
     """Points above the baseline and above the reference: means over the cells (data set and n) that a row has."""
+    baseline, reference = _compared_with(comparisons)
     gains: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for facts in comparisons.values():
         for method, track in _tracks(facts).items():
             gains.setdefault((track, method), []).extend(
-                (_gain(facts, method, facts["baseline"], n), _gain(facts, method, facts["reference"], n))
-                for n in facts["n"]
+                (_gain(facts, method, baseline, n), _gain(facts, method, reference, n)) for n in facts["n"]
             )
     rows = [
         (track, method, str(len(cells)), *(f"{mean(points):+.2f}" for points in zip(*cells, strict=True)))
         for (track, method), cells in sorted(gains.items(), key=lambda entry: entry[0][0])
     ]
-    baseline, reference = (next(iter(comparisons.values()))[name] for name in ("baseline", "reference"))
     heading = ("track", "method", "cells", f"points above {baseline}", f"points above {reference}")
     return f"## Means over all cells\n\n{markdown(heading, rows)}\n"
+
+
+def _compared_with(comparisons: Mapping[str, Facts]) -> tuple[str, str]:
+    """The baseline and the reference of all comparisons. Raises `SystemExit` if one lacks them or has others."""
+    pairs = {name: (facts["baseline"], facts["reference"]) for name, facts in comparisons.items()}
+    first, *others = set(pairs.values())
+    if others or None in first:
+        listed = "; ".join(f"{name}: {baseline} and {reference}" for name, (baseline, reference) in pairs.items())
+        raise SystemExit(f"expected one baseline and one reference in [compare] of all comparisons, got {listed}")
+    return first
 
 
 def _comparison(name: str, facts: Facts) -> str:

@@ -33,6 +33,11 @@ class WorkerError(Exception):
     exit_status: ClassVar[ExitStatus] = ExitStatus.UNEXPECTED_ERROR
     """The exit status of a command that ends with this error."""
 
+    def of(self, subject: str) -> "WorkerError":
+        """This error; its message now begins with what it is about, such as one of many students."""
+        self.args = (f"{subject}: {self}", *self.args[1:])
+        return self
+
 
 class ConfigError(WorkerError):
     """The configuration file or an option is wrong, or asks for something impossible."""

@@ -219,7 +219,10 @@ def _runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:
             selections[identity] = SelectedSamples(_samples(config), rounds=1, later=0, teacher_id=None)
         return selections[identity]
 
-    return [preflight.Run(cell.config, partial(select, cell.config), trains=True, fresh=fresh) for cell in cells]
+    return [
+        preflight.Run(cell.config, partial(select, cell.config), trains=True, fresh=fresh, title=cell.title)
+        for cell in cells
+    ]
 
 
 def _samples(config: RunConfig) -> Samples:

@@ -35,6 +35,11 @@ class Cell(BaseModel):
     seed: int
     config: RunConfig
 
+    @property
+    def title(self) -> str:
+        """Names the cell in messages."""
+        return f"{self.label}, n = {self.n}, seed {self.seed}"
+
     def with_config(self, config: RunConfig) -> "Cell":
         """This cell with another configuration of its run."""
         return self.model_copy(update={"config": config})

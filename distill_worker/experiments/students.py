@@ -57,7 +57,7 @@ def train_students(
             RunDirectory(cell.config.output.directory).vacate(moved.append)
     names = {id(one): str(number) for number, one in enumerate(inputs)}
     tasks = [
-        Task(f"{cell.label}, n = {cell.n}, seed {cell.seed}", cell.config.model_dump(mode="json"), names[id(one)])
+        Task(cell.title, cell.config.model_dump(mode="json"), names[id(one)])
         for cell, one in zip(cells, inputs, strict=True)
     ]
     results: dict[int, dict[str, Any]] = {}

@@ -71,6 +71,14 @@ def test_means_are_over_the_cells_of_all_comparisons() -> None:
     assert "| queried | KD | 4 | +0.00 | -5.00 |" in tables
 
 
+@pytest.mark.parametrize("other", ["CE", None])
+def test_comparisons_with_other_rows_have_no_common_means(other: str | None) -> None:
+    with pytest.raises(SystemExit, match=f"expected one baseline .* got digits: KD and KD, tuned; glyphs: {other} and"):
+        tables_of({"digits": _facts(), "glyphs": {**_facts(), "baseline": other}})
+    with pytest.raises(SystemExit, match="got glyphs: KD and None"):
+        tables_of({"glyphs": {**_facts(), "reference": None}})
+
+
 def test_tables_are_replaced_and_the_other_text_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

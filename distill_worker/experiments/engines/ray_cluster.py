@@ -58,14 +58,14 @@ def joined_or_started(address: str | None, *, threads: int, gpus: float, jobs: i
                     logging_level=logging.ERROR,
                     **({} if address else own),
                 )
-            except (ConnectionError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            except Exception as error:  # Ray raises this very class, among others, if a node takes too long to start
                 raise ConfigError(
                     f"compare.address: expected a Ray cluster to join at {address!r}, got none ({_last_line(error)}). "
                     "Nothing was spent"
                     if address
                     else f"compare.engine: expected a Ray cluster to start on this machine, got none "
-                    f"({_last_line(error)}); RAY_TMPDIR must name a folder that you may write, with a short path. "
-                    "Nothing was spent"
+                    f"({_last_line(error)}); try again when it has free cores and memory; RAY_TMPDIR must name a "
+                    "folder that you may write, with a short path. Nothing was spent"
                 ) from error
         try:
             yield RayCluster(ray, threads=threads, gpus=gpus, jobs=jobs, is_own=address is None)

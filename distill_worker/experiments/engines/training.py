@@ -26,7 +26,7 @@ def reply_of(task: Task, inputs: Path) -> Reply:
     try:
         return train_task(task, inputs)
     except WorkerError as error:
-        return error
+        return error.of(task.label)
     except Exception:
         return RuntimeError(f"{task.label}:\n{traceback.format_exc()}")
 

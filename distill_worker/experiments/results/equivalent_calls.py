@@ -17,6 +17,8 @@ from distill_worker.experiments.results.accuracies import accuracies_of, methods
 _DRAWS: Final = 2000
 _OUTSIDE: Final = _DRAWS // 40
 """Draws that lie below a 95 % interval, and as many above."""
+_DIGITS: Final = 9
+"""Decimal digits of a mean accuracy; what is beyond them is rounding, which must not decide what lies outside."""
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +59,7 @@ class Curve:
         self._draws = np.concatenate([np.arange(seeds)[None], drawn])
         """The seeds of each draw `[1 + draws, seeds]`; the first row has each seed once."""
         means = np.stack([self._means(accuracies[calls]) for calls in self._calls], axis=1)
-        self._curves = np.stack([isotonic_regression(mean).x for mean in means])
+        self._curves = np.stack([isotonic_regression(mean).x for mean in means]).round(_DIGITS)
 
     def equivalent(self, accuracies: Sequence[float]) -> Equivalent:
         """The calls at which the reference is as good as a method with these accuracies, one for each seed."""
@@ -69,7 +71,7 @@ class Curve:
 
     def _means(self, accuracies: Sequence[float]) -> Floats:
         """The mean of accuracies, one for each seed, in each draw."""
-        means: Floats = np.array(accuracies, dtype=np.float64)[self._draws].mean(axis=1)
+        means: Floats = np.array(accuracies, dtype=np.float64)[self._draws].mean(axis=1).round(_DIGITS)
         return means
 
     def _calls_at(self, place: float) -> Calls:

@@ -186,7 +186,7 @@ CHECKS: Final[tuple[Check[Any], ...]] = tuple(check for checks in STAGES.values(
 
 def check_run(run: Run, report: Report = _raise) -> None:
     """Check everything that needs no teacher. Raises `WorkerError`, unless `report` takes it."""
-    _run(WITHOUT_TEACHER, run, report)
+    _run(WITHOUT_TEACHER, run, _named(run, report))
 
 
 def check_sale(run: Run, description: Description, cache: Cache, report: Report = _raise) -> None:
@@ -214,7 +214,7 @@ def check_lessons(lessons: Iterable[Lesson], report: Report = _raise) -> None:
 
 def check_lesson(lesson: Lesson, report: Report = _raise) -> None:
     """Check that the student can learn from these outputs. Raises `WorkerError`, unless `report` takes it."""
-    _run(WITH_OUTPUTS, lesson, report)
+    _run(WITH_OUTPUTS, lesson, _named(lesson.run, report))
 
 
 def check_plan(plan: Plan, report: Report = _raise) -> None:
@@ -237,6 +237,12 @@ def _lessons_sold(runs: Iterable[Run], description: Description, cache: Cache, r
         yield sale.lesson
         if sale.values_to_buy:
             _run(WITH_CACHE, sale, report)
+
+
+def _named(run: Run, report: Report) -> Report:
+    """Reports errors that begin with the title of the run, if it has one."""
+    title = run.title
+    return report if title is None else lambda error: report(error.of(title))
 
 
 def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> bool:

@@ -32,6 +32,8 @@ class Run:
     """Whether an earlier run in the same directory makes way."""
     ranks: int = 1
     """How many processes train the student together."""
+    title: str | None = None
+    """Names the run in errors, where it is one of many."""
 
     @cached_property
     def selected(self) -> SelectedSamples:

@@ -251,7 +251,7 @@ def test_every_row_is_checked_before_a_call_is_spent(command: Command, tmp_path:
     rows = ROWS.replace('"resnet8x4"', '"resnet7"')
     ended = command("compare", _with_rows(tmp_path, rows), "--yes")
     assert ended.status == 2
-    assert "student.network: a CIFAR resnet has depth" in ended.stderr
+    assert "KD beside the pool, n = 6, seed 0: student.network: a CIFAR resnet has depth" in ended.stderr
     assert "got 7" in ended.stderr
     assert (teacher.sent, teacher.paid) == ([], 0)
 

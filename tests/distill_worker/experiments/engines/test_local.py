@@ -62,7 +62,7 @@ def test_student_whose_workers_all_die_is_named_with_the_signal(tmp_path: Path) 
 
 def test_error_of_a_student_is_raised_and_the_others_end(tmp_path: Path) -> None:
     students = Students(tmp_path, 2, FAILS)
-    with pytest.raises(ConfigError, match="broken"):
+    with pytest.raises(ConfigError, match=r"KD, seed \d: .*broken"):
         _train(students)
     assert [trainers_of(tmp_path / f"student-{seed}") for seed in range(2)] == [[], []]
 

@@ -36,6 +36,12 @@ def test_nothing_is_extrapolated() -> None:
     assert _calls({10: 50, 40: 60}, 60.1) == Calls(">", 40)
 
 
+def test_rounding_puts_nothing_outside() -> None:
+    """Two rows with the same accuracies in another order have the same mean, but for its last bit."""
+    curve = Curve({10: [0.05, 0.05, 0.05], 40: [0.3, 0.2, 0.1]})
+    assert curve.equivalent([0.1, 0.2, 0.3]).calls == Calls("=", 40)
+
+
 def test_curve_that_falls_is_levelled_first() -> None:
     """50, 48, 60 become 49, 49, 60: 49 is reached at once, and half of the way to 60 between the last two."""
     curve = {10.0: 50.0, 100.0: 48.0, 1000.0: 60.0}

@@ -1,0 +1,67 @@
+"""examples/fewer-calls from the command to the page: every row of the file of the digits, in a few steps."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import fewer_calls
+from tests.distill_worker.cli.conftest import Command, facts_of
+
+_EXAMPLE = Path(__file__).parents[3] / "examples" / "fewer-calls" / "digits.toml"
+_SHORTER = {
+    'directory = "../../runs/fewer-calls/digits"': 'directory = "compared"',
+    "n = [50, 200]": "n = [20]",
+    "seeds = 5": "seeds = 2",
+    "reference_n = [25, 100, 400, 800]": "reference_n = [4, 8, 12, 16, 24]",
+    "steps = 400": "steps = 4\nbatch_size = 8\nlearning_rate = 0.01\ndevice = 'cpu'\nprecision = 'float32'",
+    'network = "resnet8x4"': 'network = "resnet8"',
+    "steps = 300": "steps = 20",
+    "settings.tuning = {}": "settings.tuning = {folds = 2, trials = 2, first_steps = 2, learning_rates = [0.01]}",
+    "settings.self_training = {}": "settings.self_training = {rounds = 1, members = 2}",
+}
+"""What makes the comparison short, by what the file has in its place."""
+_LARGEST_N = 24
+_ROWS = 11
+
+
+def _shorter_example(folder: Path) -> Path:
+    text = _EXAMPLE.read_text()
+    for full, short in _SHORTER.items():
+        assert full in text, f"the example has changed: {full}"
+        text = text.replace(full, short)
+    path = folder / "digits.toml"
+    path.write_text(text)
+    return path
+
+
+def test_shorter_example_is_trained_resumed_and_printed(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its teacher is a real service. Only the student that is missing is trained later."""
+    comparison = _shorter_example(tmp_path)
+    facts = facts_of(command("compare", comparison, "--json"))
+    assert (facts["calls_paid"], facts["quota"]["remaining"]) == (facts["quota"]["limit"], 0)
+    assert facts["calls_paid"] >= _LARGEST_N, "each seed draws its own samples"
+    results: list[dict[str, Any]] = facts["results"]
+    assert len(results) == (_ROWS + 5) * 2, "the reference has five sizes of its own"
+    lost = tmp_path / "compared" / "students" / "KD--tuned--self-trained-n20-seed1"
+    shutil.rmtree(lost)
+    ended = command("compare", comparison, "--json")
+    again = facts_of(ended)
+    assert (again["calls_paid"], again["cache_hits"]) == (0, facts["calls_paid"])
+    anew = [one["method"] for one, before in zip(again["results"], results, strict=True) if one != before]
+    assert anew in ([], ["KD, tuned, self-trained"]), "its seconds alone may differ"
+    assert [one["accuracy"] for one in again["results"]] == [one["accuracy"] for one in results]
+    assert (lost / "result.json").exists()
+    (tmp_path / "digits.json").write_text(ended.stdout)
+    monkeypatch.setattr(sys, "argv", ["fewer_calls", str(tmp_path / "digits.json")])
+    fewer_calls.main()
+    page = capsys.readouterr().out
+    for track in ("queried", "unlabelled-pool"):
+        assert f"### digits, n = 20, track `{track}`" in page
+    assert "| reference | n = 4 | n = 8 | n = 12 | n = 16 | n = 20 | n = 24 |" in page
+    for label in {one["method"] for one in results}:
+        assert f"\n| {label} | " in page
