@@ -37,7 +37,7 @@ SELF_TRAINED = (
 )
 
 
-DEATHS = ("student.safetensors:1", "result.json:1", "pool.safetensors:1")
+DEATHS = ("result.json:1", "pool.safetensors:1")
 """Where the command dies, one start after the other: see dying_worker.py."""
 
 
