@@ -45,7 +45,9 @@ def test_cache_fits_in_its_space(samples: int, values: int, request_size: int, i
         ({"checkpoint_every": 1, "averaging": "ema"}, None, 6, 0),
         ({}, {"rounds": 3, "members": 5}, 1 + 5, 3),
         ({"checkpoint_every": 1}, {"rounds": 3, "members": 5}, 4 + 5, 3),
-        pytest.param({}, {"members": 5, "member_steps": 3}, 4 + 5, 3, id="a member alone saves checkpoints"),
+        pytest.param(
+            {}, {"rounds": 3, "members": 5, "member_steps": 3}, 4 + 5, 3, id="a member alone saves checkpoints"
+        ),
     ],
 )
 def test_run_directory_has_space_for_copies_of_weights_and_for_outputs_of_ensembles(
