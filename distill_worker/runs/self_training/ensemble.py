@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
+from distill_worker.errors import TrainingDiverged
 from distill_worker.training.evaluate import images_a_pass
 from distill_worker.training.network.errors import training_errors
 from distill_worker.training.precision import StudentPass
@@ -39,9 +40,16 @@ def mean_log_probabilities(
 
     Raises:
         ConfigError: a network fails.
+        TrainingDiverged: an output is not finite.
     """
     outputs = [_log_probabilities(network, images, positions, preprocessing, training) for network in networks]
-    return torch.stack(outputs).mean(dim=0).log_softmax(dim=1).cpu()
+    mean = torch.stack(outputs).mean(dim=0).log_softmax(dim=1).cpu()
+    if not mean.isfinite().all():
+        raise TrainingDiverged(
+            "self_training: expected finite outputs of the ensemble, got others: the last step of a member's training "
+            "diverged; lower training.learning_rate and start again with --fresh, which buys nothing twice"
+        )
+    return mean
 
 
 def _log_probabilities(

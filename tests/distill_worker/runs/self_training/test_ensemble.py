@@ -6,7 +6,7 @@ from torch import nn
 
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
-from distill_worker.errors import ConfigError
+from distill_worker.errors import ConfigError, TrainingDiverged
 from distill_worker.runs.self_training.ensemble import mean_log_probabilities
 from shared.normalise import normalise
 
@@ -77,3 +77,11 @@ def test_network_that_fails_is_one_sentence() -> None:
         ConfigError, match="expected a member of the ensemble to label images, got ArithmeticError: mine"
     ):
         mean_log_probabilities([network], _images(4), torch.arange(4), VIEW, FLOAT32)
+
+
+def test_member_whose_last_step_diverged_is_an_error_and_labels_nothing() -> None:
+    networks = _networks(2)
+    with torch.no_grad():
+        next(networks[1].parameters()).fill_(torch.nan)
+    with pytest.raises(TrainingDiverged, match=r"^self_training: expected finite outputs .* training\.learning_rate"):
+        mean_log_probabilities(networks, _images(4), torch.arange(4), VIEW, FLOAT32)
