@@ -392,21 +392,7 @@ def test_validated_run_that_is_stopped_and_resumed_ends_with_the_same_bits(
 ) -> None:
     """The best weights, the patience and the drops are in the checkpoint too."""
     training = PAPER.model_copy(update={"protocol": protocol, "steps": 24, "learning_rate": 0.3, "max_epochs": 30})
-    data = _data(validation=6)
-
-    def stop(step: int, _loss: float) -> None:
-        if step == stop_at:
-            raise Stopped
-
-    ends = []
-    for name, progresses in (("whole", [_ignore]), ("halves", [stop, _ignore])):
-        directory = RunDirectory(tmp_path / name)
-        for progress in progresses:
-            network, best = _network(), None
-            with directory.opened(ANY_RUN), suppress(Stopped):
-                best = train(network, _objective(CE(), data), data, training, directory, progress)
-        ends.append((_bits(network), _metrics(directory), _described(best)))
-    assert ends[0] == ends[1]
+    _check_halves_equal_the_whole(tmp_path, training, stop_at)
 
 
 @pytest.mark.parametrize("averaging", ["ema", "swa"])
@@ -432,21 +418,7 @@ def test_training_leaves_and_validates_the_average_and_is_not_changed_by_it(tmp_
 def test_average_of_a_stopped_and_resumed_run_has_the_same_bits(tmp_path: Path, averaging: str, stop_at: int) -> None:
     """Stopped before and after the first averaged step; the best weights are the same, too."""
     settings = {"steps": 12, "batch_size": 4, "checkpoint_every": 3, "averaging": averaging, "averaging_start": 0.4}
-    training, data = Training.model_validate(settings), _data(validation=6)
-
-    def stop(step: int, _loss: float) -> None:
-        if step == stop_at:
-            raise Stopped
-
-    ends = []
-    for name, progresses in (("whole", [_ignore]), ("halves", [stop, _ignore])):
-        directory = RunDirectory(tmp_path / name)
-        for progress in progresses:
-            network, best = _network(), None
-            with directory.opened(ANY_RUN), suppress(Stopped):
-                best = train(network, _objective(CE(), data), data, training, directory, progress)
-        ends.append((_bits(network), _metrics(directory), _described(best)))
-    assert ends[0] == ends[1]
+    _check_halves_equal_the_whole(tmp_path, Training.model_validate(settings), stop_at)
 
 
 def _ignore(_step: int, _loss: float) -> None:
@@ -465,3 +437,22 @@ def test_half_trained_network_keeps_the_schedule_of_the_whole(directory: RunDire
     train(_network(), _objective(KD(), data), data, training, directory)
     last = _metrics(directory)[-1]
     assert (last["step"], last["learning_rate"]) == (10, cosine_rate(0.05, 10, 20))
+
+
+def _check_halves_equal_the_whole(folder: Path, training: Training, stop_at: int) -> None:
+    """A validated training that is stopped after this step and resumed ends as one that is not: in every bit."""
+    data = _data(validation=6)
+
+    def stop(step: int, _loss: float) -> None:
+        if step == stop_at:
+            raise Stopped
+
+    ends = []
+    for name, progresses in (("whole", [_ignore]), ("halves", [stop, _ignore])):
+        directory = RunDirectory(folder / name)
+        for progress in progresses:
+            network, best = _network(), None
+            with directory.opened(ANY_RUN), suppress(Stopped):
+                best = train(network, _objective(CE(), data), data, training, directory, progress)
+        ends.append((_bits(network), _metrics(directory), _described(best)))
+    assert ends[0] == ends[1]
