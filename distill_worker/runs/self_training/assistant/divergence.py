@@ -1,11 +1,13 @@
-"""How far predictions are from the teacher's distributions, and the scale and mixture that bring them nearest."""
+"""How far predictions are from the teacher's distributions, and the scale and the mixture that are nearest."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-_SCALES = torch.logspace(-1, 1, 41, dtype=torch.float64).tolist()
+_SCALES = torch.logspace(-2, 1, 61, dtype=torch.float64).tolist()
+_LEAST_SCALE = 0.1
+"""Of an ensemble: one that says nothing is best with a scale near 0, and would make the assistant too sure."""
 _WEIGHTS = torch.linspace(0, 1, 21, dtype=torch.float64).tolist()
 
 
@@ -17,18 +19,21 @@ class Scaled(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """`log_softmax(scale * ((1 - weight) * ensemble_scale * ensemble + weight * assistant))` of log-probabilities."""
+    """`log_softmax((1 - weight) * ensemble + weight * assistant / ensemble_scale)` of log-probabilities.
+
+    It is about as sure as the ensemble is, which need not be as sure as the teacher is: so a small weight changes the
+    ensemble's outputs little.
+    """
 
     ensemble_scale: float
+    """The scale with which the ensemble diverges least from the teacher, at least 0.1."""
     weight: float
-    scale: float
 
     def of(self, ensemble: Tensor, assistant: Tensor) -> Tensor:
         """The mixture of these log-probabilities, `[samples, classes]`; without weight, those of the ensemble."""
         if self.weight == 0:
             return ensemble
-        mixed = torch.lerp(self.ensemble_scale * ensemble, assistant, self.weight)
-        return (self.scale * mixed).log_softmax(dim=1)
+        return torch.lerp(ensemble, assistant / self.ensemble_scale, self.weight).log_softmax(dim=1)
 
 
 def divergence(teacher: Tensor, outputs: Tensor) -> float:
@@ -51,12 +56,12 @@ def best_scale(teacher: Tensor, predictions: Tensor) -> Scaled:
 
 
 def best_mixture(teacher: Tensor, ensemble: Tensor, assistant: Tensor) -> tuple[Mixture, float]:
-    """The mixture that diverges least from the teacher, and that divergence.
+    """The mixture that diverges least from the teacher at its best scale, and that divergence.
 
-    The ensemble gets its own best scale first. The weight is 0 unless some mixture is better than the ensemble so.
+    Its weight is 0 unless some mixture is better than the ensemble at its own best scale.
     """
-    ensemble_scale = best_scale(teacher, ensemble).scale
-    scaled = ensemble_scale * ensemble
-    tried = {weight: best_scale(teacher, torch.lerp(scaled, assistant, weight)) for weight in _WEIGHTS}
-    weight = min(tried, key=lambda weight: tried[weight].divergence)
-    return Mixture(ensemble_scale, weight, tried[weight].scale), tried[weight].divergence
+    ensemble_scale = max(_LEAST_SCALE, best_scale(teacher, ensemble).scale)
+    mixtures = [Mixture(ensemble_scale, weight) for weight in _WEIGHTS]
+    tried = {mixture: best_scale(teacher, mixture.of(ensemble, assistant)).divergence for mixture in mixtures}
+    best = min(tried, key=lambda mixture: tried[mixture])
+    return best, tried[best]

@@ -27,17 +27,17 @@ def test_best_scale_undoes_shrinking() -> None:
     assert smallest == pytest.approx(0, abs=1e-12)
 
 
-def test_mixture_is_the_scaled_weighted_geometric_mean() -> None:
-    """By hand: both exponents are twice the weights, and the ensemble's probabilities are squared before."""
+def test_mixture_is_the_weighted_geometric_mean_at_the_scale_of_the_ensemble() -> None:
+    """By hand: with the scale 1/2, the assistant's probabilities are squared before."""
     ensemble, assistant = _logs([0.2, 0.8]), _logs([0.4, 0.6])
-    products = [0.2 ** (2 * 0.75 * 2) * 0.4 ** (0.25 * 2), 0.8 ** (2 * 0.75 * 2) * 0.6 ** (0.25 * 2)]
+    products = [0.2**0.75 * 0.4 ** (2 * 0.25), 0.8**0.75 * 0.6 ** (2 * 0.25)]
     expected = torch.tensor([products], dtype=torch.float64) / sum(products)
-    assert torch.allclose(Mixture(ensemble_scale=2, weight=0.25, scale=2).of(ensemble, assistant).exp(), expected)
+    assert torch.allclose(Mixture(ensemble_scale=0.5, weight=0.25).of(ensemble, assistant).exp(), expected)
 
 
 def test_mixture_without_weight_is_the_ensemble_as_it_is() -> None:
     ensemble, assistant = _logs([0.2, 0.8]), _logs([0.4, 0.6])
-    assert Mixture(ensemble_scale=2, weight=0, scale=2).of(ensemble, assistant) is ensemble
+    assert Mixture(ensemble_scale=2, weight=0).of(ensemble, assistant) is ensemble
 
 
 def test_assistant_that_helps_nowhere_has_no_weight() -> None:
@@ -66,3 +66,12 @@ def test_ensemble_whose_scale_alone_is_wrong_is_judged_by_its_best_scale() -> No
     mixture, smallest = best_mixture(teacher, (10 * teacher).log_softmax(dim=1), assistant)
     assert mixture.weight == 0
     assert smallest == pytest.approx(0, abs=1e-9)
+
+
+def test_ensemble_that_says_nothing_does_not_make_the_assistant_sure() -> None:
+    """The ensemble contradicts the teacher, so its best scale is near 0; the assistant becomes at most 10 times as sure."""
+    generator = torch.Generator().manual_seed(0)
+    teacher = torch.randn(30, 5, generator=generator, dtype=torch.float64).log_softmax(dim=1)
+    mixture, _ = best_mixture(teacher, -teacher, teacher)
+    assert best_scale(teacher, -teacher).scale < 0.1
+    assert mixture.ensemble_scale == 0.1
