@@ -51,12 +51,12 @@ def run_comparison(
         comparison: what to compare.
         fresh: train every student again; its earlier run is moved aside.
         max_calls: the most samples to buy now.
-        on_plan: gets the plan of the whole purchase before anything is spent; see `purchase.buy`. By default, the
-            quota must suffice.
+        on_plan: gets the plan of the whole purchase before anything is spent, and of each later round's; see
+            `purchase.buy`. By default, the quota must suffice.
         display: shows the progress.
 
     Raises:
-        PlanRefused: `max_calls` left some outputs for later; nothing was trained.
+        PlanRefused: `max_calls` left some outputs for later; nothing was trained on this round's.
         WorkerError: see `preflight.check_sales` and `purchase.buy`.
     """
     started = time.perf_counter()
