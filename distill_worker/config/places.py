@@ -30,6 +30,7 @@ SETTINGS: Final = (
     "budget.features",
     "student.network_file",
     "self_training.network_file",
+    "self_training.assistant",
     "compare.directory",
     "compare.cache",
     "compare.teacher.network_file",

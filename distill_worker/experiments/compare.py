@@ -81,7 +81,7 @@ def run_comparison(
     facts = {
         "data": base.data.name,
         "student": ", ".join(_each_once(cell.config.student.network for cell in cells)),
-        "track": ", ".join(_each_once(cell.config.track for cell in cells)),
+        "track": ", ".join(_each_once(cell.config.data_used for cell in cells)),
         "n": list(compare.n),
         "seeds": compare.seeds,
         "baseline": compare.baseline,

@@ -116,7 +116,7 @@ def train_students(
     if moved:
         display.note(moved[0] + (f"; and {len(moved) - 1} more likewise" if len(moved) > 1 else ""))
     return [
-        {"method": cell.label, "track": cell.config.track, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
+        {"method": cell.label, "track": cell.config.data_used, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
         for index, cell in enumerate(cells)
     ]
 
@@ -156,5 +156,5 @@ def _in_training(engine: Engine, unfinished: int) -> str:
 def _kept(result: dict[str, Any]) -> dict[str, Any]:
     """What a comparison keeps of a run's result: with `[tuning]` the chosen settings too, without their scores."""
     kept = {name: result[name] for name in ("accuracy", "calls", "steps", "seconds", "best_validation")}
-    kept |= {name: result[name] for name in ("self_training",) if name in result}
+    kept |= {name: result[name] for name in ("self_training", "outside_weights") if name in result}
     return kept | {"tuning": result["tuning"]["chosen"]} if "tuning" in result else kept
