@@ -70,7 +70,7 @@ _NOT_IN_IDENTITY: Final[Any] = {
     "output": True,
     "data": {"root", "path", "classes"},
     "student": {"network_file"},
-    "self_training": {"network_file"},
+    "self_training": {"network_file", "assistant"},
     "budget": {"features"},
     "training": {"checkpoint_every", "batch_norm"},
     "chosen_by_auto": True,
@@ -115,6 +115,16 @@ class RunConfig(Section):
         if isinstance(address, LabelledScoresAddress) and address.send == "auto" and has_files(self.data.name):
             return address.model_copy(update={"send": "file"})
         return address
+
+    @property
+    def data_used(self) -> str:
+        """The track, and whether weights that were trained on other data help to train the student."""
+        return self.track if self.assistant is None else f"{self.track}, outside weights"
+
+    @property
+    def assistant(self) -> Path | None:
+        """The weights file of a network that was trained on other data and helps to label the pool."""
+        return None if self.self_training is None else self.self_training.assistant
 
     @property
     def methods(self) -> tuple[Method, ...]:

@@ -24,6 +24,7 @@ _DIGESTS: Final = {
     "validation": "the validation samples or their labels have changed",
     "pool": "the images or labels of the track's other training samples have changed",
     "network_source": "the code of student.network has changed",
+    "outside_weights": "the weights file in self_training.assistant is another",
     "member_network_source": "the code of self_training.network has changed",
     "member_first_weights": "the first weights of self_training.network have changed",
     "first_weights": "the first weights of student.network have changed (its code, or a file that it reads)",

@@ -16,6 +16,7 @@ from distill_worker.config.run_identity import RunIdentity
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import Samples, preprocessing
+from distill_worker.runs.self_training.assistant import outside_weights
 from distill_worker.training.network.frozen import check_trainable
 from shared.networks import build_network, runs_code, source_digest
 from shared.networks.draws import draws_from
@@ -34,7 +35,7 @@ def identity_of(config: RunConfig, samples: Samples, facts: dict[str, Any], *, r
     Raises:
         ConfigError: the code of the network cannot be read, or the network cannot be built.
     """
-    identity = config.identity | {"samples": samples.digest(), **facts}
+    identity = config.identity | {"samples": samples.digest(), **facts, **outside_weights.identity_facts(config)}
     code_facts = _code_facts(config, samples.dataset) | _member_facts(config, samples.dataset)
     identity = identity.with_later_facts(_data_facts(config, samples) | code_facts)
     if ranks == 1:  # as in every run of an earlier version

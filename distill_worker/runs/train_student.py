@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import identity_of, target_facts
 from distill_worker.runs.sampling.samples import Samples, preprocessing
+from distill_worker.runs.self_training.assistant import outside_weights
 from distill_worker.runs.self_training.members import after, steps_of_members
-from distill_worker.runs.self_training.stage import facts_of, self_trained
+from distill_worker.runs.self_training.stage import self_trained
 from distill_worker.runs.self_training.unbought import check_self_training
 from distill_worker.runs.student import fitted
 from distill_worker.runs.tuning import automatic
@@ -59,7 +61,7 @@ def train_student(
         progress: called with the steps so far, of all `total_steps`, and the loss, whenever they are logged.
         fresh: first move an earlier run aside, to a folder in the same directory.
         note: shows where an earlier run was moved to.
-        on_choice: called with one line that says which settings `[tuning]` chose, and why.
+        on_choice: called with a line that says which settings `[tuning]` chose, and one of what an assistant labels.
         ranks: the processes that train the student together; each must have the same run.
 
     Raises:
@@ -96,15 +98,18 @@ def train_student(
         chosen, tuning = _tuned(config, samples, data, progress, on_choice)
         training, data = chosen.training, replace(data, preprocessing=preprocessing(samples.dataset, chosen))
         progress = after(total_steps(config, len(data)) - _steps_after_tuning(chosen, len(data)), progress)
-        data = self_trained(
-            chosen, samples, data, identity, lambda of: card_of(of, samples.dataset, teacher_id, teacher), progress
-        )
+        outside = outside_weights.facts_of(config, identity)
+
+        def card(of: RunConfig) -> WeightsCard:
+            return card_of(of, samples.dataset, teacher_id, teacher, outside)
+
+        data, learned = self_trained(chosen, samples, data, identity, card, progress, on_choice)
         network, best = fitted(
             chosen, samples.dataset, data, directory, after(steps_of_members(chosen), progress), ranks=ranks
         )
 
         def finish() -> dict[str, Any]:
-            weights = weights_bytes(network, card_of(chosen, samples.dataset, teacher_id, teacher))
+            weights = weights_bytes(network, card(chosen))
             test = samples.dataset.test
             correct = _count(network, data, test.images.to(device), test.labels.to(device))
             result = {
@@ -130,7 +135,8 @@ def train_student(
                 "memory_format": training.memory_format,
                 "compile": training.compile,
                 **({} if training.averaging == "none" else {"averaging": training.averaging}),
-                **facts_of(chosen, samples),
+                **learned,
+                **outside,
                 **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
                 **tuning,
                 **automatic.facts_of(config, samples),
@@ -206,8 +212,14 @@ def training_set(
     )
 
 
-def card_of(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher: TeacherLogits) -> WeightsCard:
-    """The description that goes into the student's weights file."""
+def card_of(
+    config: RunConfig,
+    dataset: Dataset,
+    teacher_id: str | None,
+    teacher: TeacherLogits,
+    provenance: Mapping[str, Any] = MappingProxyType({}),
+) -> WeightsCard:
+    """The description that goes into the student's weights file, with further provenance."""
     channels, height, width = dataset.image_shape
     return WeightsCard(
         network=config.student.network,
@@ -227,6 +239,7 @@ def card_of(config: RunConfig, dataset: Dataset, teacher_id: str | None, teacher
             "teacher_id": teacher_id,
             "teacher_output": teacher.output,
             "completion": teacher.rule,
+            **provenance,
             **code_provenance(config.student.network_to_build),
         },
     )

@@ -291,7 +291,12 @@ FAULTS: dict[str, list[Fault]] = {
             CONFIG,
             SELF_TRAINED | {"budget.n": 40},
             _npz(),
-        )
+        ),
+        Fault(
+            "absent.safetensors: no such weights file",
+            CONFIG,
+            SELF_TRAINED | {"self_training.assistant": "absent.safetensors", "method.name": "kd"},
+        ),
     ],
     "methods": [
         Fault("method: lskd needs at least 3 classes, got 2", CONFIG, {"method.name": "lskd"}, _npz(classes=2)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from pydantic import Field
 
@@ -10,6 +11,8 @@ from distill_worker.config.section import Section
 from distill_worker.config.training_section import Student, Training
 from distill_worker.methods import Method, method_name
 from distill_worker.methods.base import LOGITS
+
+_FOLDS: Final = 4
 
 
 class SelfTraining(Section):
@@ -31,6 +34,14 @@ class SelfTraining(Section):
     policy: Policy = "strong"
     """How unbought images are augmented, in the training of the student and of members that learn from them. Bought
     images are augmented as `augmentation.policy` says."""
+    assistant: Path | None = None
+    """A weights file of a network that was trained on other data: predictions from its features help the first ensemble
+    to label, as far as they are better on held-out bought outputs. Default: none."""
+
+    @property
+    def folds(self) -> int:
+        """Into which the bought samples are divided, to compare the assistant with the members; 0 without one."""
+        return 0 if self.assistant is None else _FOLDS
 
     def student(self, student: Student) -> Student:
         """The network of a member, in a run with this `[student]`."""
@@ -40,6 +51,8 @@ class SelfTraining(Section):
         """Why a run with these methods and this training cannot train itself, or None."""
         if training.protocol != "steps":
             return f"expected training.protocol = 'steps', got {training.protocol!r}, whose epochs count bought samples"
+        if self.assistant is not None and not any(method.teacher_kinds for method in methods):
+            return "expected a method that buys the teacher's outputs, from which self_training.assistant learns"
         reasons = ((method, _why_not_without_teacher(method)) for method in methods)
         return next((f"{method_name(method)} {reason}" for method, reason in reasons if reason), None)
 

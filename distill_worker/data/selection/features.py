@@ -27,32 +27,44 @@ def pixels(images: Tensor) -> Floats:
     return flat
 
 
-def features_of(file: Path, images: Tensor) -> Floats:
+def features_of(file: Path, images: Tensor, *, setting: str = "budget.features") -> Floats:
     """The inputs of the last layer of the network in a weights file, for every image, float32 `[N, d]`.
+
+    Args:
+        file: the weights file.
+        images: uint8 `[N, channels, height, width]`, on the device that computes.
+        setting: names the file in errors.
 
     Raises:
         ConfigError: the file is no weights file, or is for other images.
     """
-    try:
-        card, network, _ = load_weights(file)
-    except WeightsError as error:
-        raise ConfigError(f"budget.features: {error}") from error
+    card, network, _ = weights_at(file, setting=setting)
     expected = (card.in_channels, *card.image_size)
     if tuple(images.shape[1:]) != expected:
         raise ConfigError(
-            f"budget.features: expected a network for images of shape {list(images.shape[1:])}, got one for "
+            f"{setting}: expected a network for images of shape {list(images.shape[1:])}, got one for "
             f"{list(expected)} in {file}"
         )
-    return outputs_of(network, card, images)[1]
+    return outputs_of(network.to(images.device), card, images, setting=setting)[1]
 
 
-def outputs_of(network: nn.Module, card: WeightsCard, images: Tensor) -> tuple[Floats, Floats]:
+def weights_at(file: Path, *, setting: str) -> tuple[WeightsCard, nn.Module, str]:
+    """The card, the network and the fingerprint of the weights file that a setting names. Raises `ConfigError`."""
+    try:
+        return load_weights(file)
+    except WeightsError as error:
+        raise ConfigError(f"{setting}: {error}") from error
+
+
+def outputs_of(
+    network: nn.Module, card: WeightsCard, images: Tensor, *, setting: str = "budget.strategy"
+) -> tuple[Floats, Floats]:
     """A network's logits `[N, classes]` and the inputs of its last layer `[N, d]`, float32; leaves eval mode on.
 
     Raises:
         ConfigError: the network has no linear layer.
     """
-    layer = penultimate(network)
+    layer = penultimate(network, setting=setting)
     device = next(network.parameters()).device
     logits, features = [], []
     network.eval()
@@ -65,7 +77,7 @@ def outputs_of(network: nn.Module, card: WeightsCard, images: Tensor) -> tuple[F
     return torch.cat(logits).numpy(), torch.cat(features).numpy()
 
 
-def penultimate(network: nn.Module) -> str:
+def penultimate(network: nn.Module, *, setting: str = "budget.strategy") -> str:
     """The tap at the input of the network's last layer: the one that it names, or else its last linear module's.
 
     Raises:
@@ -75,5 +87,5 @@ def penultimate(network: nn.Module) -> str:
         return _PENULTIMATE
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise ConfigError("budget.strategy: expected a network that ends in a linear layer, got one without any")
+        raise ConfigError(f"{setting}: expected a network that ends in a linear layer, got one without any")
     return f"{linear[-1]}:input"

@@ -92,7 +92,8 @@ WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
     ),
     Check(
         "self-training",
-        "With `[self_training]`: some samples are neither bought nor for validation, and one process trains",
+        "With `[self_training]`: some samples are neither bought nor for validation, one process trains, and the "
+        "weights file in `self_training.assistant` fits",
         lambda run: check_self_training(run.config, run.samples, ranks=run.ranks, later=run.selected.later),
     ),
     Check(

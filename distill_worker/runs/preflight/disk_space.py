@@ -53,8 +53,11 @@ def space_for_training(config: RunConfig, samples: Samples, *, weights_bytes: in
     training, settings = config.training, config.self_training
     copies, outputs, steps = 1, 0, most_steps(training, len(samples.images))
     if settings is not None:
-        copies += settings.members  # they stay until their outputs are stored
-        outputs = settings.rounds * len(samples.unbought) * len(samples.dataset.class_names) * _BYTES_A_PROBABILITY
+        copies += max(settings.members, settings.folds)  # they stay until their outputs are stored
+        labelled = settings.rounds * len(samples.unbought)
+        if settings.assistant is not None:
+            labelled += 2 * len(samples.unbought) + 4 * len(samples.images)
+        outputs = labelled * len(samples.dataset.class_names) * _BYTES_A_PROBABILITY
         steps = max(steps, steps_of_member(config, settings))
     if training.checkpoint_every < steps:
         # Weights, momentum, the best weights so far, the average; the earlier checkpoint stays until the next is whole.

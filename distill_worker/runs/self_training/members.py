@@ -1,20 +1,23 @@
 """The members of an ensemble: each is a run of its own, in a directory below that of the run that they help."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.datasets.dataset import Dataset
+from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.runs.student import fitted
+from distill_worker.runs.self_training.ensemble import mean_log_probabilities
+from distill_worker.runs.self_training.outputs_file import OutputsFile
+from distill_worker.runs.student import fitted, placed
 from distill_worker.training.loop import Progress
 from distill_worker.training.run_directory import SELF_TRAINING, STUDENT, RunDirectory
 from distill_worker.training.training_set import TrainingSet
@@ -30,7 +33,23 @@ def folder_of_round(config: RunConfig, number: int) -> Path:
 
 def configs_of_members(config: RunConfig, settings: SelfTraining, number: int) -> list[RunConfig]:
     """The runs of an ensemble's members: they differ in their seeds."""
-    return [_config_of_member(config, settings, number, member) for member in range(1, settings.members + 1)]
+    return [
+        config_of_member(config, settings, folder_of_round(config, number) / f"member-{member}", f"{number}:{member}")
+        for member in range(1, settings.members + 1)
+    ]
+
+
+def config_of_member(config: RunConfig, settings: SelfTraining, directory: Path, name: str) -> RunConfig:
+    """The run of a member in this directory, whose seed follows from that of the run and from its name."""
+    steps = {"steps": steps_of_member(config, settings), "stop_after_steps": None}
+    seed = {"seed": _seed(config.training.seed, name)}
+    return config.model_copy(
+        update={
+            "student": settings.student(config.student),
+            "training": config.training.model_copy(update=steps | seed),
+            "output": config.output.model_copy(update={"directory": directory}),
+        }
+    )
 
 
 def steps_of_member(config: RunConfig, settings: SelfTraining) -> int:
@@ -41,7 +60,9 @@ def steps_of_member(config: RunConfig, settings: SelfTraining) -> int:
 def steps_of_members(config: RunConfig) -> int:
     """The steps of all trainings before the student's; 0 without self-training."""
     settings = config.self_training
-    return 0 if settings is None else settings.rounds * settings.members * steps_of_member(config, settings)
+    if settings is None:
+        return 0
+    return (settings.folds + settings.rounds * settings.members) * steps_of_member(config, settings)
 
 
 def after(steps: int, progress: Progress) -> Progress:
@@ -97,20 +118,51 @@ class Member:
             ) from error
 
 
-def _config_of_member(config: RunConfig, settings: SelfTraining, number: int, member: int) -> RunConfig:
-    steps = {"steps": steps_of_member(config, settings), "stop_after_steps": None}
-    seed = {"seed": _seed(config.training.seed, number, member)}
-    directory = {"directory": folder_of_round(config, number) / f"member-{member}"}
-    return config.model_copy(
-        update={
-            "student": settings.student(config.student),
-            "training": config.training.model_copy(update=steps | seed),
-            "output": config.output.model_copy(update=directory),
-        }
-    )
+@dataclass(frozen=True)
+class Members:
+    """All members that help to train the student of a run: what they have in common."""
+
+    config: RunConfig
+    """The run, resolved."""
+    settings: SelfTraining
+    dataset: Dataset
+    identity: RunIdentity
+    """Of the run."""
+    card: Callable[[RunConfig], WeightsCard]
+    """The description of the network that a configuration trains."""
+    progress: Progress
+    """Called with the steps that all members have taken, and the loss."""
+
+    def of(self, configs: Sequence[RunConfig], facts: Mapping[str, Any]) -> list[Member]:
+        """Members by their configurations; the facts belong to their identities."""
+        identity = self.identity | facts
+        return [Member(config, identity.with_settings_of(config.identity), self.card) for config in configs]
+
+    def train(self, member: Member, data: TrainingSet, *, earlier: int) -> None:
+        """Train a member, before which so many others are trained. Raises as `Member.train`."""
+        member.train(self.dataset, data, after(earlier * member.config.training.steps, self.progress))
+
+    def outputs(
+        self, members: Iterable[Member], images: Tensor, positions: Tensor, preprocessing: Preprocessing
+    ) -> Tensor:
+        """The outputs of an ensemble of trained members: see `mean_log_probabilities`."""
+        training = self.config.training
+        networks = (placed(member.network(), training, images.device) for member in members)
+        return mean_log_probabilities(networks, images, positions, preprocessing, training)
 
 
-def _seed(seed: int, number: int, member: int) -> int:
-    """The seed of a member, which follows from the run's."""
-    digest = sha256(f"self-training:{seed}:{number}:{member}".encode()).digest()
+def labelled(file: OutputsFile, members: Sequence[Member], make: Callable[[], Tensor]) -> Tensor:
+    """The outputs in the file; if it has none, those that `make` makes with the members. Deletes their weights then."""
+    outputs = file.read()
+    if outputs is None:
+        outputs = make()
+        file.write(outputs)
+    for member in members:
+        with suppress(OSError):  # they only take space
+            member.weights.unlink(missing_ok=True)
+    return outputs
+
+
+def _seed(seed: int, name: str) -> int:
+    digest = sha256(f"self-training:{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:_SEED_BYTES], "big")

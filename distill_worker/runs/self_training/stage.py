@@ -3,33 +3,40 @@
     self-training/round-1/member-1/          the run directory of a member
     self-training/round-1/pool.safetensors   the outputs of the first ensemble
     self-training/round-2/ ...               members that were also trained on these outputs
+    self-training/assistant/                 the assistant's outputs, and members that it is compared with
 
 Invariant: no call is spent, no label but those of the bought samples is used, and a killed run goes on from the last
 checkpoint of the member in training and ends with the same bits.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.stages.self_training import SelfTraining
-from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import counted
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.self_training.ensemble import mean_log_probabilities
-from distill_worker.runs.self_training.members import Member, after, configs_of_members, folder_of_round
-from distill_worker.runs.self_training.pool_file import PoolFile
+from distill_worker.runs.self_training.assistant.stage import Assistant, assistant_of
+from distill_worker.runs.self_training.members import Members, configs_of_members, folder_of_round, labelled
+from distill_worker.runs.self_training.outputs_file import OutputsFile
 from distill_worker.runs.self_training.unbought import unbought_images
-from distill_worker.runs.student import placed
 from distill_worker.training.loop import Progress
+from distill_worker.training.run_directory import Note
 from distill_worker.training.training_set import TrainingSet, Unbought
 from shared.weights import WeightsCard
+
+
+class SelfTrained(NamedTuple):
+    """What the student learns from."""
+
+    data: TrainingSet
+    facts: dict[str, Any]
+    """What the result says of the stage, JSON-able; nothing without one."""
 
 
 def self_trained(
@@ -39,7 +46,8 @@ def self_trained(
     identity: RunIdentity,
     card: Callable[[RunConfig], WeightsCard],
     progress: Progress,
-) -> TrainingSet:
+    on_choice: Note,
+) -> SelfTrained:
     """The training set with the unbought samples and their outputs; without self-training, as it is.
 
     Args:
@@ -49,27 +57,29 @@ def self_trained(
         identity: of the run.
         card: the description of the network that a configuration trains.
         progress: called with the steps that all members have taken, and the loss, whenever they are logged.
+        on_choice: called with one line that says what the assistant does, if there is one.
 
     Raises:
-        ConfigError: a member cannot be trained.
+        ConfigError: a member cannot be trained, or the assistant's file does not fit.
         RunError: the run directory cannot be used.
     """
     settings = config.self_training
     if settings is None:
-        return data
+        return SelfTrained(data, {})
     images, positions = unbought_images(samples, data.images.device)
-    stage = _Stage(config, settings, samples.dataset, identity.with_settings_of(config.identity), card, progress)
+    identity = identity.with_settings_of(config.identity)
+    members = Members(config, settings, samples.dataset, identity, card, progress)
     learned = replace(data, validation=None)
+    facts = _facts(config, settings, samples)
+    assistant = assistant_of(members, samples.keys, learned, images, positions)
+    if assistant is not None:
+        on_choice(assistant.reason)
+        facts["assistant"] = assistant.facts
     for number in range(1, settings.rounds + 1):
-        outputs = stage.outputs(number, learned, images, positions)
+        outputs = _outputs(members, number, learned, images, positions, assistant if number == 1 else None)
         unbought = Unbought(images, positions, outputs.to(images.device), settings.bought_share, settings.policy)
         learned = replace(learned, unbought=unbought)
-    return replace(data, unbought=learned.unbought)
-
-
-def facts_of(config: RunConfig, samples: Samples) -> dict[str, Any]:
-    """What a result says of the stage, JSON-able; nothing without one."""
-    return {} if config.self_training is None else {"self_training": _facts(config, config.self_training, samples)}
+    return SelfTrained(replace(data, unbought=learned.unbought), {"self_training": facts})
 
 
 def notes(config: RunConfig, samples: Samples) -> list[str]:
@@ -80,9 +90,13 @@ def notes(config: RunConfig, samples: Samples) -> list[str]:
     steps = f"{facts['member_steps']:,} steps"
     if config.tuning is not None and config.tuning.steps and config.self_training.member_steps is None:
         steps = "as many steps as [tuning] chooses"
+    helped = ""
+    if config.assistant is not None:
+        folds = counted(config.self_training.folds, "further member")
+        helped = f", helped by {config.assistant.name}, an assistant that {folds} are compared with,"
     return [
         f"self-training: {counted(facts['rounds'], 'round')} of {counted(facts['members'], 'member')} "
-        f"({facts['network']}, {steps} each) give outputs to "
+        f"({facts['network']}, {steps} each){helped} give outputs to "
         f"{facts['unbought']:,} unbought images, for no further call"
     ]
 
@@ -98,35 +112,26 @@ def _facts(config: RunConfig, settings: SelfTraining, samples: Samples) -> dict[
     }
 
 
-@dataclass(frozen=True)
-class _Stage:
-    config: RunConfig
-    settings: SelfTraining
-    dataset: Dataset
-    identity: RunIdentity
-    card: Callable[[RunConfig], WeightsCard]
-    progress: Progress
+def _outputs(
+    members: Members,
+    number: int,
+    learned: TrainingSet,
+    images: Tensor,
+    positions: Tensor,
+    assistant: Assistant | None,
+) -> Tensor:
+    """The outputs of a round's ensemble for the unbought samples, from their file if they are in it."""
+    before = learned.unbought
+    facts = {"round": number, "learned_from": None if before is None else digest(before.log_probabilities.cpu())}
+    ensemble = members.of(configs_of_members(members.config, members.settings, number), facts)
 
-    def outputs(self, number: int, learned: TrainingSet, images: Tensor, positions: Tensor) -> Tensor:
-        """The outputs of a round's ensemble for the unbought samples, from their file if they are in it."""
-        before = learned.unbought
-        facts = {"round": number, "learned_from": None if before is None else digest(before.log_probabilities.cpu())}
-        identity = self.identity | facts
-        members = [
-            Member(config, identity.with_settings_of(config.identity), self.card)
-            for config in configs_of_members(self.config, self.settings, number)
-        ]
-        file = PoolFile(folder_of_round(self.config, number) / "pool.safetensors", identity)
-        outputs = file.read()
-        if outputs is None:
-            for index, member in enumerate(members):
-                earlier = (number - 1) * len(members) + index
-                member.train(self.dataset, learned, after(earlier * member.config.training.steps, self.progress))
-            training = members[0].config.training
-            networks = (placed(member.network(), training, images.device) for member in members)
-            outputs = mean_log_probabilities(networks, images, positions, learned.preprocessing, training)
-            file.write(outputs)
-        for member in members:
-            with suppress(OSError):  # they only take space
-                member.weights.unlink(missing_ok=True)
-        return outputs
+    def make() -> Tensor:
+        if assistant is not None and assistant.labels_alone:
+            return assistant.labels(assistant.log_probabilities)
+        for index, member in enumerate(ensemble):
+            members.train(member, learned, earlier=members.settings.folds + (number - 1) * len(ensemble) + index)
+        outputs = members.outputs(ensemble, images, positions, learned.preprocessing)
+        return outputs if assistant is None else assistant.labels(outputs)
+
+    file = OutputsFile(folder_of_round(members.config, number) / "pool.safetensors", members.identity | facts)
+    return labelled(file, ensemble, make)

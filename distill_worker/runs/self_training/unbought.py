@@ -6,6 +6,7 @@ from torch import Tensor
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.assistant.stage import check_assistant
 
 
 def check_self_training(config: RunConfig, samples: Samples, *, ranks: int, later: int = 0) -> None:
@@ -18,7 +19,8 @@ def check_self_training(config: RunConfig, samples: Samples, *, ranks: int, late
         later: how many samples later rounds select.
 
     Raises:
-        ConfigError: several processes train the student, or no sample will be left to be labelled.
+        ConfigError: several processes train the student, no sample will be left to be labelled, or the assistant's
+            weights file is not for these images.
     """
     if config.self_training is None:
         return
@@ -32,6 +34,7 @@ def check_self_training(config: RunConfig, samples: Samples, *, ranks: int, late
             "self_training: expected samples that are neither bought nor for validation, got none; lower budget.n, or "
             "leave out [self_training]"
         )
+    check_assistant(config, samples)
 
 
 def unbought_images(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -67,6 +67,22 @@ def test_run_directory_has_space_for_copies_of_weights_and_for_outputs_of_ensemb
     assert space == copies * 1000 + outputs * 1277 * 10 * 4
 
 
+def test_run_directory_has_space_for_an_assistant(tmp_path: Path) -> None:
+    """By hand: its 4 folds have more members than a round of 2; 2 estimators of 1,277 images, 4 times 20 held out."""
+    document = {
+        "data": {"name": "digits"},
+        "student": {"network": "resnet8"},
+        "method": {"name": "kd"},
+        "budget": {"n": 20},
+        "track": "unlabelled-pool",
+        "training": {"steps": 2, "checkpoint_every": 3},
+        "self_training": {"members": 2, "assistant": str(tmp_path / "features.safetensors")},
+    }
+    config = parse_config(document, source="test")
+    space = space_for_training(config, Samples.of(config), weights_bytes=1000)
+    assert space == (1 + 4) * 1000 + (1277 + 2 * 1277 + 4 * 20) * 10 * 4
+
+
 def test_checkpoints_of_the_most_steps_that_tuning_may_choose_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

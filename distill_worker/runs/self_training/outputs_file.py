@@ -1,4 +1,4 @@
-"""The file of an ensemble's outputs, which says what made them."""
+"""A file of outputs, which says what made them."""
 
 import json
 from dataclasses import dataclass
@@ -18,8 +18,11 @@ _OUTPUTS: Final = "log_probabilities"
 
 
 @dataclass(frozen=True)
-class PoolFile:
-    """The outputs of the ensemble that `identity` describes, float32 `[samples, classes]`: log-probabilities."""
+class OutputsFile:
+    """The outputs of an ensemble, or of the assistant, of the run that `identity` describes.
+
+    They are log-probabilities, float32 `[samples, classes]`.
+    """
 
     path: Path
     identity: RunIdentity
@@ -52,6 +55,7 @@ class PoolFile:
         """Write the outputs. Raises `RunError`."""
         content = save({_OUTPUTS: outputs}, metadata={_IDENTITY: json.dumps(self.identity.values)})
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, content)
         except OSError as error:
             raise RunError(
