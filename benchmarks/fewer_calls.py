@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from distill_worker.experiments.results.accuracies import accuracies_of, results_of
 from distill_worker.experiments.results.table import (
+    PAIRED_HEADING,
     accuracy_cell,
     curve_rows,
     equivalent_cell,
@@ -111,7 +112,7 @@ def _cell(name: str, facts: Facts, track: str, n: int) -> str:
     heading = (
         "method",
         *_COLUMNS,
-        f"against {facts['baseline']}: points (seeds won) p, Holm's p",
+        f"against {facts['baseline']}: {PAIRED_HEADING}",
         f"equivalent calls of {facts['reference']} [95 % interval], factor",
     )
     rows = [

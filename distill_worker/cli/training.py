@@ -21,6 +21,7 @@ from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.stage import notes
 from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
 from distill_worker.runs.train_student import total_steps, train_student
+from distill_worker.runs.tuning import automatic
 from distill_worker.training.ranks.group import ALONE, Ranks, opened
 
 
@@ -116,7 +117,8 @@ def _say_held(part: HeldSamples) -> None:
 
 
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, ranks: Ranks = ALONE) -> dict[str, Any]:
-    for line in (*classes.doubts(config, samples, bought.targets, bought.class_order), *notes(config, samples)):
+    doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
+    for line in (*doubts, *automatic.notes(config, samples), *notes(config, samples)):
         say(line)
     with progress_bar(f"training {method_name(config.method)}", total_steps(config, len(samples.images))) as move:
         return train_student(

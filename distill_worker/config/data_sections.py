@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from distill_worker.config.section import ImageSize, Section
 from distill_worker.data.datasets import DATASETS
-from distill_worker.data.selection import STRATEGIES
+from distill_worker.data.selection import PIXELS, STRATEGIES, STUDENT
 from shared.expectations import no_choice
 
 
@@ -48,11 +48,12 @@ class Budget(Section):
     """The seed of the choice. Under the same seed, a nested strategy keeps all samples of a smaller n in a larger n."""
     strategy: str = "random"
     """One of `distill-worker strategies`."""
-    features: str = "pixels"
-    """What k-center and typical compare samples by: `pixels`, or a weights file, for the input of its last layer."""
+    features: str = PIXELS
+    """What k-center and typical compare samples by: `pixels`; a weights file, for the input of its last layer; or
+    `student`, for that of the student of the round before. The first round, which has none, then compares pixels."""
     rounds: int = Field(default=1, ge=1)
-    """For entropy, margin and badge: the number of purchases. Each is chosen with a student that was trained on the
-    earlier ones."""
+    """The number of purchases of a strategy that needs a student, or of the features `student`. Each is chosen with a
+    student that was trained on the earlier ones."""
     first: str = "random"
     """The strategy of the first round, which has no student yet."""
 
@@ -65,25 +66,32 @@ class Budget(Section):
 
     @model_validator(mode="after")
     def _rounds_are_possible(self) -> "Budget":
-        needs_student = STRATEGIES[self.strategy].needs_student
-        if needs_student and self.rounds == 1:
-            raise ValueError(f"rounds: expected at least 2, because {self.strategy} chooses with a student, got 1")
-        if not needs_student and self.rounds > 1:
+        used = self.first if self.needs_student and self.features != STUDENT else self.strategy
+        if self.features != PIXELS and "features" not in STRATEGIES[used].needs:
+            raise ValueError(f"features: expected no value, because {used} uses no features, got {self.features!r}")
+        if self.needs_student and self.rounds == 1:
+            chooses = self.strategy if self.features != STUDENT else f"{self.strategy} with the features 'student'"
+            raise ValueError(f"rounds: expected at least 2, because {chooses} chooses with a student, got 1")
+        if not self.needs_student and self.rounds > 1:
+            has_features = "features" in STRATEGIES[self.strategy].needs
+            hint = f"; with features = {STUDENT!r}, it chooses in rounds" if has_features else ""
             raise ValueError(
-                f"rounds: expected 1, because {self.strategy} chooses without a student, got {self.rounds}"
+                f"rounds: expected 1, because {self.strategy} chooses without a student, got {self.rounds}{hint}"
             )
-        if not needs_student and self.first != "random":
+        if not self.needs_student and self.first != "random":
             raise ValueError(f"first: expected no value, because {self.strategy} has one round, got {self.first!r}")
         if STRATEGIES[self.first].needs_student:
             raise ValueError(f"first: expected a strategy that needs no student, got {self.first!r}")
-        used = self.first if needs_student else self.strategy
-        if self.features != "pixels" and "features" not in STRATEGIES[used].needs:
-            raise ValueError(f"features: expected no value, because {used} uses no features, got {self.features!r}")
         if self.rounds > 1 and self.n is None:
             raise ValueError("n: required with rounds")
         if self.rounds > 1 and self.rounds >= (self.n or 0):
             raise ValueError(f"rounds: expected fewer than the {self.n} samples, got {self.rounds}")
         return self
+
+    @property
+    def needs_student(self) -> bool:
+        """Whether every round but the first selects with the student of the round before."""
+        return STRATEGIES[self.strategy].needs_student or self.features == STUDENT
 
     @property
     def sizes(self) -> tuple[int, ...]:

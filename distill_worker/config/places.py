@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from distill_worker.cache.database.engine import holds_purchases
 from distill_worker.config.run_identity import RunIdentity
+from distill_worker.data.selection import PIXELS, STUDENT
 from distill_worker.errors import ConfigError
 
 Document = dict[str, Any]
@@ -36,6 +37,8 @@ SETTINGS: Final = (
 )
 """Every setting that is a path."""
 
+_NO_PATHS: Final = {"budget.features": (PIXELS, STUDENT)}
+"""Values of these settings that are no paths."""
 _NETWORKS: Final = ("student", "self_training", "compare.teacher")
 """The sections with a `network`, which may be `path/to/file.py:factory`."""
 _SEARCHED_ABOVE: Final = ("output.cache", "output.directory", "compare.cache", "compare.directory")
@@ -230,7 +233,7 @@ def _paths(document: Document) -> Iterator[_Stated]:
         name, _, key = setting.rpartition(".")
         section = _section(document, name)
         value = section.get(key)
-        is_other = isinstance(value, str) and ("://" in value or (setting, value) == ("budget.features", "pixels"))
+        is_other = isinstance(value, str) and ("://" in value or value in _NO_PATHS.get(setting, ()))
         if isinstance(value, str | Path) and not is_other:
             yield _Stated(setting, section, value)
 

@@ -73,6 +73,7 @@ _NOT_IN_IDENTITY: Final[Any] = {
     "self_training": {"network_file", "assistant"},
     "budget": {"features"},
     "training": {"checkpoint_every", "batch_norm"},
+    "chosen_by_auto": True,
 }
 """Settings that change a result only through the samples and the teacher's outputs, which are identified themselves.
 `batch_norm` counts on several ranks alone: see `runs/run_facts.py`."""
@@ -96,6 +97,8 @@ class RunConfig(Section):
     """Without the section, the settings stay as they are configured."""
     self_training: SelfTraining | None = None
     output: Output = Output()
+    chosen_by_auto: tuple[str, ...] = ()
+    """The settings that the method `auto` chose. The worker writes it."""
 
     @property
     def identity(self) -> RunIdentity:

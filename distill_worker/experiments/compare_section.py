@@ -102,7 +102,7 @@ class Compare(_Section):
     teacher: LocalTeacher | None = None
     """The teacher to train and serve; if absent, the [teacher] section names one."""
     quota: int | None = Field(default=None, ge=0)
-    """Quota of the local teacher's API key; if absent, exactly what the comparison needs."""
+    """Quota of the local teacher's API key; if absent, the most that the comparison can need."""
     methods: tuple[ComparedMethod, ...] = Field(min_length=1)
 
     _cache_is_a_place = field_validator("cache", mode="before")(cache_place)

@@ -102,8 +102,8 @@ def buy_jointly(
     on_plan: Callable[[Plan], bool],
     on_answer: OnAnswer = NO_CALLBACKS.on_answer,
     display: Display,
-) -> Plan:
-    """Buy what is missing; the plan of all orders. See `purchase.buy`.
+) -> tuple[Plan, int]:
+    """Buy what is missing; the plan of all orders and the number of samples bought. See `purchase.buy`.
 
     Raises:
         PlanRefused: `max_calls` leaves some samples for later.
@@ -119,15 +119,34 @@ def buy_jointly(
             orders,
             {**images} | {key: image for order in orders for key, image in order.samples.items()},
             address=address,
-            on_plan=lambda plan: on_plan(replace(plan, advice=_ADVICE)),
+            on_plan=on_plan,
             callbacks=callbacks,
         )
     check_complete(plan, bought)
-    return plan
+    return plan, bought
+
+
+def advised(plan: Plan, runs: Sequence[Run]) -> Plan:
+    """The plan with what later rounds buy at most, and with what helps if the quota is too small.
+
+    Args:
+        plan: of the samples of all runs.
+        runs: one run for each different purchase.
+    """
+    in_later_round = any(run.selected.rounds > 1 for run in runs)
+    advice = replace(_ADVICE, lower="", spent="Nothing was spent in this round") if in_later_round else _ADVICE
+    return replace(plan, advice=advice, later=samples_of_later_rounds(runs))
+
+
+def samples_of_later_rounds(runs: Sequence[Run]) -> int:
+    """The most samples that later rounds select: two runs may select the same ones."""
+    return sum(run.selected.later for run in runs)
 
 
 def selection_identity(config: RunConfig) -> str:
-    """The settings of a comparison's run that its samples depend on."""
+    """The settings of a comparison's run that its samples depend on: in rounds, all of them."""
+    if config.budget.rounds > 1:
+        return str(config.output.directory)
     mixing = [method.model_dump() for method in config.methods if getattr(method, "mixtures", 0)]
     augmentation = config.augmentation
     view = augmentation.model_dump(exclude={"policy"}) if augmentation.query_view == "augmented" else None

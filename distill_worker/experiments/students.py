@@ -1,20 +1,58 @@
-"""The students of a comparison: what each of them learns from, and their training by an engine."""
+"""The students of a comparison: their runs, what each of them learns from, and their training by an engine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from distill_worker.cache import Cache
+from distill_worker.config.run_config import RunConfig
+from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.experiments.comparison import Cell
 from distill_worker.experiments.display import Display
 from distill_worker.experiments.engines import Engine
 from distill_worker.experiments.engines.inputs import Inputs, inputs_file
 from distill_worker.experiments.engines.tasks import Task
+from distill_worker.experiments.joint_purchase import selection_identity
 from distill_worker.runs import classes, preflight
+from distill_worker.runs.rounds import SelectedSamples, selected_samples, with_next_round
+from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.targets import NOTHING_BOUGHT, load_bought
 from distill_worker.training.run_directory import RunDirectory
+
+
+def runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:
+    """The run of each cell. Cells that select the same samples share them."""
+    selections: dict[str, SelectedSamples] = {}
+
+    def select(config: RunConfig) -> SelectedSamples:
+        identity = selection_identity(config)
+        if identity not in selections:
+            selections[identity] = _selected(config)
+        return selections[identity]
+
+    return [
+        preflight.Run(cell.config, partial(select, cell.config), trains=True, fresh=fresh, title=cell.title)
+        for cell in cells
+    ]
+
+
+def _selected(config: RunConfig) -> SelectedSamples:
+    """The samples of a run; in rounds, those on disk, or else those of the first round."""
+    data = config.data
+    dataset = _dataset(data.name, data.root, data.path, data.image_size)
+    if config.budget.rounds > 1:
+        return selected_samples(config, keep=True, dataset=dataset)
+    return SelectedSamples(Samples.among(dataset, config), rounds=1, later=0, teacher_id=None)
+
+
+@lru_cache(maxsize=1)
+def _dataset(name: str, root: Path, path: Path | None, image_size: tuple[int, int] | None) -> Dataset:
+    return load_dataset(name, root, path=path, image_size=image_size)
 
 
 def inputs_of(
@@ -49,6 +87,7 @@ def train_students(
     directory: Path,
     fresh: bool,
     display: Display,
+    role: str = "students",
 ) -> list[dict[str, Any]]:
     """Train the student of each cell on its inputs; their results. Several cells may have the same inputs."""
     moved: list[str] = []
@@ -56,12 +95,9 @@ def train_students(
         for cell in cells:
             RunDirectory(cell.config.output.directory).vacate(moved.append)
     names = {id(one): str(number) for number, one in enumerate(inputs)}
-    tasks = [
-        Task(cell.title, cell.config.model_dump(mode="json"), names[id(one)])
-        for cell, one in zip(cells, inputs, strict=True)
-    ]
+    tasks = [Task(cell.title, cell.config, names[id(one)]) for cell, one in zip(cells, inputs, strict=True)]
     results: dict[int, dict[str, Any]] = {}
-    title = f"students ({', '.join(dict.fromkeys(cell.config.student.network for cell in cells))})"
+    title = f"{role} ({', '.join(dict.fromkeys(cell.config.student.network for cell in cells))})"
     with (
         inputs_file(directory, {names[id(one)]: one for one in inputs}) as file,
         display.progress_bar(title, len(tasks)) as move,
@@ -83,6 +119,34 @@ def train_students(
         {"method": cell.label, "track": cell.config.data_used, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
         for index, cell in enumerate(cells)
     ]
+
+
+def in_next_round(
+    cells: Sequence[Cell],
+    runs: Sequence[preflight.Run],
+    inputs: Sequence[Inputs],
+    train: Callable[..., list[dict[str, Any]]],
+    display: Display,
+) -> list[preflight.Run]:
+    """The runs with the samples of their next rounds, where they have one, after its students are trained."""
+    waiting = [place for place, run in enumerate(runs) if run.selected.later]
+    train(
+        [cells[place].with_config(runs[place].training) for place in waiting],
+        [inputs[place] for place in waiting],
+        role="students that select",
+    )
+    following = list(runs)
+    with display.progress_bar("selecting", len(waiting)) as move:
+        for done, place in enumerate(waiting):
+            move(done, cells[place].title)
+            following[place] = _with_next_round(runs[place], inputs[place].bought.teacher_id)
+        move(len(waiting), "")
+    return following
+
+
+def _with_next_round(run: preflight.Run, teacher_id: str | None) -> preflight.Run:
+    selected = with_next_round(run.config, run.selected, teacher_id)
+    return replace(run, select=lambda: selected)
 
 
 def _in_training(engine: Engine, unfinished: int) -> str:

@@ -60,6 +60,10 @@ class Method(BaseModel):
         """The weight of the term."""
         return float(getattr(self, self.weight_name, 1.0))
 
+    def weight_on(self, _num_classes: int) -> float:
+        """The weight of the term on data with so many classes."""
+        return self.term_weight
+
     def scaled(self, factor: float) -> Self:
         """This method with `factor` times the weight of its term; itself if it has no term."""
         if self.weight_name not in type(self).model_fields:
@@ -71,6 +75,25 @@ class Method(BaseModel):
         if "temperature" not in type(self).model_fields:
             return self
         return self.model_copy(update={"temperature": temperature})
+
+
+_CLASSES_OF_PUBLISHED_WEIGHTS = 10
+
+
+class WeighedByClasses(Method):
+    """The base of methods on softened distributions, whose gradient is as small as there are many classes.
+
+    At a high temperature T, T^2 KL is the squared error of the centred logits, divided by twice the number of classes
+    (Hinton et al. 2015, arXiv 1503.02531, section 2.1; Kim et al. 2021, arXiv 2105.08919).
+    """
+
+    by_classes: bool = False
+    """Multiply the weight by a tenth of the number of classes where there are more than ten, so that the term weighs as
+    much beside the labels as it does with ten classes."""
+
+    def weight_on(self, num_classes: int) -> float:
+        """The weight, in proportion to the classes above ten if it is to be."""
+        return self.term_weight * (max(1.0, num_classes / _CLASSES_OF_PUBLISHED_WEIGHTS) if self.by_classes else 1.0)
 
 
 def method_name(method: Method) -> str:

@@ -4,13 +4,14 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from distill_worker.methods.base import WeighedByClasses
 from distill_worker.methods.representation import OnRepresentation
 
 Comparison = Literal["difference", "addition", "interpolation", "concatenation"]
 """How `losses.ckd_loss` compares two samples."""
 
 
-class CKD(OnRepresentation):
+class CKD(OnRepresentation, WeighedByClasses):
     """Comparative KD: the student learns how the teacher's outputs differ between samples."""
 
     name: Literal["ckd"] = "ckd"
@@ -54,6 +55,15 @@ class CKD(OnRepresentation):
     def _labels_have_logits(self) -> "CKD":
         if self.label_term == "comparative" and self.on == "features":
             raise ValueError("label_term 'comparative' compares logits with labels, got on = 'features'")
+        return self
+
+    @model_validator(mode="after")
+    def _softmaxes_are_weighed_by_classes(self) -> "CKD":
+        if self.by_classes and (self.divergence == "mse" or self.on == "features"):
+            raise ValueError(
+                "by_classes: expected false, because only the divergence 'kl' of outputs shrinks with the number of "
+                f"classes, got divergence = {self.divergence!r} and on = {self.on!r}"
+            )
         return self
 
     def softened(self, temperature: float) -> Self:

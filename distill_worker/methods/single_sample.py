@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from distill_worker.methods.base import Method
+from distill_worker.methods.base import Method, WeighedByClasses
 
 
 class CE(Method):
@@ -15,7 +15,7 @@ class CE(Method):
     access: ClassVar = "none"
 
 
-class KD(Method):
+class KD(WeighedByClasses):
     """Knowledge distillation: the teacher's softened distribution is the target."""
 
     name: Literal["kd"] = "kd"

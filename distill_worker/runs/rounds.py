@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import ConfigError, RunError, WeightsFileError
 from distill_worker.runs.resolution import device_of, resolved
@@ -36,18 +37,34 @@ class SelectedSamples:
         return {"rounds_chosen": self.rounds, "later": self.later}
 
 
-def selected_samples(config: RunConfig, *, keep: bool) -> SelectedSamples:
+def selected_samples(config: RunConfig, *, keep: bool, dataset: Dataset | None = None) -> SelectedSamples:
     """The samples selected so far; those of the first round if none are.
 
     Args:
         config: the run.
         keep: save the first selection, which must happen before anything is bought.
+        dataset: the run's data set, if it is loaded already.
 
     Raises:
         DataError, ConfigError: see `Samples`; RunError: see `SavedSelections`.
     """
-    pool = CandidatePool.of(dataset_of(config), config)
+    pool = CandidatePool.of(dataset or dataset_of(config), config)
     return _combined(config, pool, _selections_so_far(config, pool, keep=keep))
+
+
+def with_next_round(config: RunConfig, selected: SelectedSamples, teacher_id: str | None) -> SelectedSamples:
+    """The samples selected so far and those of the next round, which the student trained on the former selects.
+
+    Args:
+        config: the run.
+        selected: the samples so far; the student of `config_of_round` is trained on them.
+        teacher_id: the teacher whose outputs it was trained on, if any.
+
+    Raises:
+        WeightsFileError: the student cannot be read; RunError: see `SavedSelections`.
+    """
+    pool = CandidatePool.of(selected.samples.dataset, config)
+    return _combined(config, pool, _selections_with_next(config, pool, selected, teacher_id))
 
 
 def all_samples(config: RunConfig) -> Samples:
@@ -77,17 +94,13 @@ def run_in_rounds(
         WorkerError: everything that `buy` and `train` raise, and as `selected_samples`.
     """
     config = resolved(config)
-    pool = CandidatePool.of(dataset_of(config), config)
-    selections = _selections_so_far(config, pool, keep=True)
+    selected = selected_samples(config, keep=True)
     while True:
-        selected = _combined(config, pool, selections)
         bought = buy(selected)
-        is_last = selected.rounds == config.budget.rounds
-        round_config = config_of_round(config, selected)
-        result = train(round_config, selected.samples, bought)
-        if is_last:
+        result = train(config_of_round(config, selected), selected.samples, bought)
+        if selected.rounds == config.budget.rounds:
             return result
-        selections = _with_next_selection(config, pool, selections, round_config, bought.teacher_id)
+        selected = with_next_round(config, selected, bought.teacher_id)
 
 
 def check_teacher(selected: SelectedSamples, teacher_id: str) -> None:
@@ -139,22 +152,18 @@ def _first_selection(pool: CandidatePool, saved: SavedSelections) -> SavedSelect
     )
 
 
-def _with_next_selection(
-    config: RunConfig,
-    pool: CandidatePool,
-    so_far: Sequence[SavedSelection],
-    round_config: RunConfig,
-    teacher_id: str | None,
+def _selections_with_next(
+    config: RunConfig, pool: CandidatePool, selected: SelectedSamples, teacher_id: str | None
 ) -> list[SavedSelection]:
-    """The selections so far and the next one, made with the student that `round_config` has trained."""
-    saved, number = SavedSelections.in_run(config), len(so_far) + 1
+    """The selections so far and the next one, on disk."""
+    saved, number = SavedSelections.in_run(config), selected.rounds + 1
     with saved.locked():
         selections = saved.read()
         if len(selections) >= number:
             return selections
         try:
             # The configuration names the network, and this process has just run its code.
-            path = round_config.output.directory / "student.safetensors"
+            path = config_of_round(config, selected).output.directory / "student.safetensors"
             name = config.student.network_to_build
             card, network, fingerprint = load_weights(path, trust_code=True, network=name)
         except WeightsError as error:

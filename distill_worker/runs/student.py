@@ -8,7 +8,6 @@ import torch
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.training_section import Training
 from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.data.selection import STRATEGIES
 from distill_worker.data.selection.features import penultimate
 from distill_worker.errors import ConfigError
 from distill_worker.methods import why_not_on
@@ -63,7 +62,7 @@ def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple
     with draws_from(config.training.seed):
         network = first_student(config, dataset)
         wanted = [layer for method in config.methods for layer in method.student_layers]
-        if STRATEGIES[config.budget.strategy].needs_student:
+        if config.budget.needs_student:
             wanted.append(penultimate(network))
         layers = tuple(dict.fromkeys(wanted))
         try:

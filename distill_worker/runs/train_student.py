@@ -22,6 +22,7 @@ from distill_worker.runs.self_training.members import after, steps_of_members
 from distill_worker.runs.self_training.stage import self_trained
 from distill_worker.runs.self_training.unbought import check_self_training
 from distill_worker.runs.student import fitted
+from distill_worker.runs.tuning import automatic
 from distill_worker.runs.tuning.stage import check_tuning, choose, steps_of_trials, with_most_steps
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps
@@ -138,6 +139,7 @@ def train_student(
                 **outside,
                 **({} if ranks.size == 1 else {"ranks": ranks.size, "batch_norm": training.batch_norm}),
                 **tuning,
+                **automatic.facts_of(config, samples),
             }
             directory.finish(weights, result)
             return result

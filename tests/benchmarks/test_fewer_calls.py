@@ -47,8 +47,8 @@ def test_each_track_at_each_size_has_a_table_with_every_seed() -> None:
     for heading in ("digits, n = 10, track `queried`", "digits, n = 20, track `unlabelled-pool`"):
         assert f"### {heading}\n" in tables
     assert "Teacher resnet20 (90.00%); student resnet8, in float32" in tables
-    assert "| KD, tuned | 60.00 ± 0.00 | 60.00 60.00 | 10 | 3 | +5.00 (1/2)" in tables
-    assert "| self-trained | 75.00 ± 7.07 | 70.00 80.00 | 10 | 3 | +20.00 (2/2)" in tables
+    assert "| KD, tuned | 60.00 ± 0.00 | 60.00 60.00 | 10 | 3 | +5.00 [-58.53, +68.53] (1/2)" in tables
+    assert "| self-trained | 75.00 ± 7.07 | 70.00 80.00 | 10 | 3 | +20.00 [+20.00, +20.00] (2/2)" in tables
     assert "| 25 [25, 25], 2.5x |" in tables
     assert tables.count("| KD, tuned | 60.00 ± 0.00 | 75.00 ± 7.07 |") == 1, "the curve of the reference"
 

@@ -8,16 +8,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_worker.data.selection.badge import badge
-from distill_worker.data.selection.candidates import Candidates, Strategy
+from distill_worker.data.selection.candidates import PIXELS, STUDENT, Candidates, Strategy
 from distill_worker.data.selection.class_balanced import class_balanced
 from distill_worker.data.selection.entropy import entropy
 from distill_worker.data.selection.k_center import k_center
+from distill_worker.data.selection.k_center_softmax import k_center_softmax
 from distill_worker.data.selection.margin import margin
 from distill_worker.data.selection.ranking import divide, rank, set_apart, shares
 from distill_worker.data.selection.typical import typical
 from distill_worker.data.selection.uniform_random import random
 
-__all__ = ["STRATEGIES", "Candidates", "Strategy", "choose", "described", "divide", "rank", "set_apart", "shares"]
+__all__ = [
+    "PIXELS",
+    "STRATEGIES",
+    "STUDENT",
+    "Candidates",
+    "Strategy",
+    "choose",
+    "described",
+    "divide",
+    "rank",
+    "set_apart",
+    "shares",
+]
 
 _SAME_STUDENT = "for the same student"
 
@@ -29,6 +42,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     "entropy": Strategy(entropy, ("student",), _SAME_STUDENT, "Settles 2009"),
     "margin": Strategy(margin, ("student",), _SAME_STUDENT, "Scheffer et al. 2001"),
     "badge": Strategy(badge, ("student",), _SAME_STUDENT, "Ash et al. 2020, arXiv 1906.03671"),
+    "k-center-softmax": Strategy(k_center_softmax, ("student",), _SAME_STUDENT, "Pal et al. 2019, arXiv 1905.09165"),
 }
 """In the order in which they are listed."""
 

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+PIXELS: Final = "pixels"
+STUDENT: Final = "student"
+"""Features that are in no weights file: pixels, and those of the student that the round before has trained."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -35,10 +36,11 @@ def train_elsewhere(task: Task, folder: str, inputs: Callable[[], Any], earlier:
     """
     place = folder_of(folder)
     place.mkdir(mode=0o700, exist_ok=True)
-    directory = place / Path(task.config["output"]["directory"]).name
+    output = task.config.output
+    directory = place / sha256(str(output.directory).encode()).hexdigest()
     if not directory.exists():
         put_back(directory, earlier)
-    here = {**task.config, "output": {**task.config["output"], "directory": str(directory)}}
+    here = task.config.model_copy(update={"output": output.model_copy(update={"directory": directory})})
     reply = reply_of(replace(task, config=here), _stored(place / "inputs.pt", inputs))
     files = {} if isinstance(reply, Exception) else files_of(directory)
     shutil.rmtree(directory, ignore_errors=True)

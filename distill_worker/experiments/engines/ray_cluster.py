@@ -123,7 +123,7 @@ class RayCluster:
 
         def submit() -> None:
             position, task = waiting.pop()
-            earlier = {} if is_shared else files_of(Path(task.config["output"]["directory"]))
+            earlier = {} if is_shared else files_of(task.config.output.directory)
             running[train.remote(task, inputs, sent, folder, earlier)] = position
 
         try:
@@ -159,7 +159,7 @@ class RayCluster:
                 "the cache"
             ) from error
         if files:
-            put_back(Path(task.config["output"]["directory"]), files)
+            put_back(task.config.output.directory, files)
         return reply  # type: ignore[no-any-return]
 
     def _nodes(self) -> list[Mapping[str, Any]]:

@@ -13,12 +13,12 @@ RETRIES: Final = 3
 
 @dataclass(frozen=True)
 class Task:
-    """One student to train; JSON-able."""
+    """One student to train. It can be sent to another process."""
 
     label: str
     """Names the student in messages."""
-    config: dict[str, Any]
-    """The resolved configuration of its run."""
+    config: RunConfig
+    """The resolved configuration of its training, which need not be that of a whole run: see `config_of_round`."""
     inputs: str
     """The name of what it learns from, in the file of inputs."""
 

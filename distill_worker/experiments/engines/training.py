@@ -3,7 +3,6 @@
 import traceback
 from pathlib import Path
 
-from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import WorkerError
 from distill_worker.experiments.engines.inputs import read_inputs
 from distill_worker.experiments.engines.tasks import Outcome, Task
@@ -15,9 +14,8 @@ Reply = Outcome | Exception
 
 def train_task(task: Task, inputs: Path) -> Outcome:
     """Train the student of a task, or resume it; see `train_student`."""
-    config = RunConfig.model_validate(task.config)
     learned_from, notes = read_inputs(inputs)[task.inputs], list[str]()
-    result = train_student(config, learned_from.samples, *learned_from.bought, note=notes.append)
+    result = train_student(task.config, learned_from.samples, *learned_from.bought, note=notes.append)
     return Outcome(result, tuple(notes))
 
 

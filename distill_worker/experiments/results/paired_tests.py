@@ -2,11 +2,12 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from scipy.stats import ttest_rel
 
+_CONFIDENCE: Final = 0.95
 _DIGITS: Final = 9
 """Decimal digits of a difference; what is beyond them is rounding."""
 
@@ -17,6 +18,9 @@ class Paired:
 
     difference: float
     """Mean of the method minus mean of the baseline, in the unit of the values."""
+    low: float
+    """The lower end of the 95 % interval of the difference, by the same t-test, not corrected."""
+    high: float
     wins: int
     """Number of seeds on which the method is strictly better."""
     seeds: int
@@ -36,22 +40,10 @@ def against_baseline(values: Mapping[str, Sequence[float]], baseline: str) -> di
 
     Equal differences have no variance to test with: their p-value is 1 if they are 0, else 0.
     """
-    raw: dict[str, float] = {}
     base = values[baseline]
-    for name, own in values.items():
-        if name != baseline and len(own) == len(base) > 1:
-            raw[name] = _p_value(own, base)
-    corrected = holm(raw)
-    return {
-        name: Paired(
-            difference=statistics.mean(values[name]) - statistics.mean(base),
-            wins=sum(a > b for a, b in zip(values[name], base, strict=True)),
-            seeds=len(base),
-            p_value=p,
-            holm_p_value=corrected[name],
-        )
-        for name, p in raw.items()
-    }
+    raw = {name: _tested(own, base) for name, own in values.items() if name != baseline and len(own) == len(base) > 1}
+    corrected = holm({name: tested.p_value for name, tested in raw.items()})
+    return {name: replace(tested, holm_p_value=corrected[name]) for name, tested in raw.items()}
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -64,8 +56,14 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
-def _p_value(own: Sequence[float], base: Sequence[float]) -> float:
+def _tested(own: Sequence[float], base: Sequence[float]) -> Paired:
+    """The comparison of a method with the baseline, without a correction."""
+    difference = statistics.mean(own) - statistics.mean(base)
     differences = {round(a - b, _DIGITS) for a, b in zip(own, base, strict=True)}
+    wins = sum(a > b for a, b in zip(own, base, strict=True))
     if len(differences) == 1:
-        return 1.0 if differences == {0.0} else 0.0
-    return float(ttest_rel(own, base).pvalue)
+        p_value, low, high = float(differences == {0.0}), difference, difference
+    else:
+        test = ttest_rel(own, base)
+        p_value, (low, high) = float(test.pvalue), map(float, test.confidence_interval(_CONFIDENCE))
+    return Paired(difference, low, high, wins, len(base), p_value, p_value)

@@ -2,10 +2,13 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from distill_worker.experiments.results.accuracies import Result, accuracies_of, methods_of, results_of
 from distill_worker.experiments.results.paired_tests import Paired, against_baseline, mean_and_deviation
+
+PAIRED_HEADING: Final = "points [95 % interval] (seeds won) p, Holm's p"
+"""What `paired_cell` prints."""
 
 Rows = list[tuple[str, ...]]
 
@@ -36,9 +39,9 @@ def _cells(results: Sequence[Result]) -> tuple[str, str, str]:
 
 
 def paired_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
-    """The heading, and one row per method: for each n the points above the baseline, seeds won, p, and Holm's p."""
+    """The heading, and one row per method: for each n the points above the baseline, with their interval, and tests."""
     baseline = facts["baseline"]
-    heading = (f"against {baseline}", *(f"n = {n}: points (seeds won) p, Holm's p" for n in facts["n"]))
+    heading = (f"against {baseline}", *(f"n = {n}: {PAIRED_HEADING}" for n in facts["n"]))
     tests = {n: paired_tests(facts, n) for n in facts["n"]}
     rows: Rows = []
     for method in methods_of(facts):
@@ -101,11 +104,12 @@ def _sign(calls: Mapping[str, Any]) -> str:
 
 
 def paired_cell(test: Paired | None) -> str:
-    """Points above the baseline, seeds won, p, and Holm's p; without a test, as for one seed, a dash."""
+    """Points above the baseline, their interval, seeds won, p, Holm's p; without a test, as for one seed, a dash."""
     if test is None:
         return "-"
     probabilities = f"{_probability(test.p_value)}, {_probability(test.holm_p_value)}"
-    return f"{test.difference:+.2f} ({test.wins}/{test.seeds}) {probabilities}"
+    interval = f"[{test.low:+.2f}, {test.high:+.2f}]"
+    return f"{test.difference:+.2f} {interval} ({test.wins}/{test.seeds}) {probabilities}"
 
 
 def _probability(value: float) -> str:

@@ -38,7 +38,7 @@ class Objective(nn.Module):
             if (term := make_term(method, setting)) is not None:
                 name = method_name(method)
                 self.terms[name] = term
-                self._weights[name] = method.term_weight
+                self._weights[name] = method.weight_on(setting.num_classes)
         if not any(self._weights.values()):
             raise ConfigError("method: expected a positive weight of the labels or of a term, got 0 for all")
 

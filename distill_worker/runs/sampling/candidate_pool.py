@@ -18,7 +18,17 @@ from distill_worker.config.data_sections import Budget
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.corruption import imbalanced, noisy_labels
 from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.data.selection import STRATEGIES, Candidates, choose, divide, rank, set_apart, shares
+from distill_worker.data.selection import (
+    PIXELS,
+    STRATEGIES,
+    STUDENT,
+    Candidates,
+    choose,
+    divide,
+    rank,
+    set_apart,
+    shares,
+)
 from distill_worker.data.selection.features import features_of, outputs_of, pixels
 from distill_worker.errors import ConfigError
 from shared.sample_key import sample_keys
@@ -95,7 +105,7 @@ class CandidatePool:
         Raises:
             ConfigError: there are too few samples, or the features do not fit.
         """
-        name = self.budget.first if STRATEGIES[self.budget.strategy].needs_student else self.budget.strategy
+        name = self.budget.first if self.budget.needs_student else self.budget.strategy
         return self._select(name, self.budget.sizes[0] if self.budget.n else self.n, [])
 
     def further(self, n: int, taken: Sequence[bytes], student: Student) -> list[bytes]:
@@ -128,14 +138,14 @@ class CandidatePool:
         labels, features, logits = np.empty(0, np.int64), _EMPTY, _EMPTY
         if "labels" in needs:
             labels = self.labels[positions].numpy()
-        if "features" in needs:
-            images, source = self.dataset.train.images[positions], self.budget.features
-            features = pixels(images) if source == "pixels" else features_of(Path(source), images)
-        if "student" in needs:
-            if student is None:
-                raise ConfigError(f"budget.strategy: {name} chooses with a student, in rounds: distill-worker run")
+        if "student" in needs and student is None:
+            raise ConfigError(f"budget.strategy: {name} chooses with a student, in rounds: distill-worker run")
+        if student is not None:
             card, network = student
             logits, features = outputs_of(network, card, self.dataset.train.images[positions])
+        elif "features" in needs:
+            images, source = self.dataset.train.images[positions], self.budget.features
+            features = pixels(images) if source in (PIXELS, STUDENT) else features_of(Path(source), images)
         return Candidates(len(positions), self.budget.seed, labels=labels, features=features, logits=logits)
 
 

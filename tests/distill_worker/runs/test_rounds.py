@@ -163,6 +163,30 @@ def test_run_that_ends_anywhere_goes_on_with_the_same_choice(
     assert then.seen == BOUGHT[number - 1 :]
 
 
+@pytest.mark.parametrize(
+    "budget",
+    [
+        {"strategy": "k-center-softmax", "first": "typical"},
+        {"strategy": "typical", "first": "k-center", "features": "student"},
+        {"strategy": "k-center", "features": "student"},
+    ],
+)
+def test_any_strategy_with_a_student_goes_on_with_the_same_choice(budget: dict[str, Any], tmp_path: Path) -> None:
+    """Ended within the second purchase."""
+
+    def end(which: str, when: int, _done: int) -> None:
+        if (which, when) == ("bought", 2):
+            raise Crash
+
+    undisturbed, first = Buyer(tmp_path / "undisturbed"), Buyer(tmp_path / "ended", at=end)
+    undisturbed.run(**budget)
+    with pytest.raises(Crash):
+        first.run(**budget)
+    Buyer(first.folder, teacher=first.teacher).run(**budget)
+    assert _left_in(first.folder) == _left_in(undisturbed.folder)
+    assert first.teacher.paid == undisturbed.teacher.paid == N
+
+
 def test_choice_is_on_disk_before_it_is_bought(tmp_path: Path) -> None:
     def look(what: str, number: int, _done: int) -> None:
         if what == "chosen":

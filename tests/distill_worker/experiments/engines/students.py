@@ -85,7 +85,7 @@ class Students:
     def tasks(self) -> list[Task]:
         """One for each student."""
         configs = [self.config(seed) for seed in range(self.count)]
-        return [Task(f"KD, seed {seed}", config.model_dump(mode="json"), "all") for seed, config in enumerate(configs)]
+        return [Task(f"KD, seed {seed}", config, "all") for seed, config in enumerate(configs)]
 
     def inputs(self) -> dict[str, Inputs]:
         """What all of them learn from."""

@@ -19,6 +19,8 @@ def test_paired_test_by_hand() -> None:
     assert tested.p_value == pytest.approx(1 - t / sqrt(t**2 + 2))
     assert (tested.difference, tested.wins, tested.seeds) == (2.0, 3, 3)
     assert tested.holm_p_value == tested.p_value
+    quantile = 0.95 / sqrt(2 * 0.975 * 0.025)  # of the t distribution with 2 degrees of freedom, at 0.975
+    assert (tested.low, tested.high) == pytest.approx((2 - quantile / sqrt(3), 2 + quantile / sqrt(3)))
 
 
 def test_differences_without_spread_need_no_test() -> None:
@@ -26,6 +28,7 @@ def test_differences_without_spread_need_no_test() -> None:
     assert tested["same"].p_value == 1.0
     assert tested["above"].p_value == 0.0
     assert tested["same"].wins == 0
+    assert [(one.low, one.high) for one in tested.values()] == [(0.0, 0.0), (1.0, 1.0)]
 
 
 def test_differences_that_rounding_alone_makes_unequal_are_equal() -> None:

@@ -48,12 +48,15 @@ def test_tracks_are_a_column_where_rows_differ_in_them() -> None:
 
 
 def test_differences_are_paired_by_seed_whatever_the_order() -> None:
-    """CKD at 50: +2 and +4 points: t = 3, one degree of freedom, p = 1 - 2 atan(3) / pi = 0.205; Holm doubles it."""
+    """CKD at 50: +2 and +4 points: t = 3, one degree of freedom, p = 1 - 2 atan(3) / pi = 0.205; Holm doubles it.
+
+    The interval: plus and minus tan(0.475 pi) = 12.706 standard errors, each of 1 point, and of 10 at n = 100.
+    """
     heading, rows = paired_rows(FACTS)
     assert heading[0] == "against KD"
     by_method = {row[0]: row[1:] for row in rows}
-    assert by_method["CKD"][0] == "+3.00 (2/2) 0.205, 0.410"
-    assert by_method["CKD"][1].startswith("+0.00 (1/2) 1.000")
+    assert by_method["CKD"][0] == "+3.00 [-9.71, +15.71] (2/2) 0.205, 0.410"
+    assert by_method["CKD"][1].startswith("+0.00 [-127.06, +127.06] (1/2) 1.000")
     assert set(by_method) == {"CE", "CKD"}
 
 

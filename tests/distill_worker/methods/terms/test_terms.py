@@ -1,5 +1,8 @@
 """Every method has its term, with its weight and its parameters."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -7,11 +10,12 @@ from torch.testing import assert_close
 from distill_worker.losses import dist_loss, dkd_loss, kd_loss, lskd_loss, mse_loss, rkd_loss, ttm_loss, wttm_loss
 from distill_worker.methods import METHODS, Method
 from distill_worker.methods.base import LOGITS
+from distill_worker.methods.ckd import CKD
 from distill_worker.methods.mixup import CutMix, Mixup
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import RKD
 from distill_worker.methods.single_sample import CE, DIST, DKD, KD, LSKD, MSE, TTM, WTTM
-from distill_worker.methods.terms import Batch, Objective
+from distill_worker.methods.terms import Batch, Objective, Setting
 from distill_worker.methods.terms.mixup import rounded_mixtures
 from distill_worker.methods.white_box import AT, FitNet
 from tests.distill_worker.methods.terms.batches import TARGETS, batch, cross_entropy_by_hand, made
@@ -167,3 +171,24 @@ def test_features_are_asked_for_by_layer(method: Method) -> None:
     assert isinstance(objective, Objective)
     assert objective.student_layers == method.student_layers
     assert TARGETS.keys() >= set(method.teacher_kinds)
+
+
+@pytest.mark.parametrize(("num_classes", "factor"), [(3, 1.0), (10, 1.0), (96, 9.6)])
+def test_weight_by_classes_grows_with_those_above_ten(num_classes: int, factor: float) -> None:
+    assert KD(weight=0.5, by_classes=True).weight_on(num_classes) == 0.5 * factor
+    assert CKD(beta=2, by_classes=True).weight_on(num_classes) == 2 * factor
+    assert KD(weight=0.5).weight_on(num_classes) == 0.5
+
+
+def test_objective_weighs_a_term_by_the_classes_of_the_data() -> None:
+    setting = Setting(num_classes=40, steps=1, student_shapes={LOGITS: (40,)}, targets={LOGITS: torch.zeros(2, 40)})
+    logits = torch.randn(2, 40, generator=torch.Generator().manual_seed(0))
+    given = replace(batch(), student={LOGITS: logits}, teacher={LOGITS: logits.flip(0)}, labels=torch.tensor([1, 2]))
+    weighed, plain = (Objective([KD(by_classes=by)], setting)(given)["kd"] for by in (True, False))
+    assert_close(weighed, 4 * plain)
+
+
+@pytest.mark.parametrize("settings", [{"divergence": "mse"}, {"on": "features"}])
+def test_comparisons_that_do_not_shrink_with_the_classes_are_not_weighed_by_them(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"by_classes: expected false, .*got divergence"):
+        CKD(by_classes=True, **settings)

@@ -12,7 +12,8 @@ from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset, Split
-from distill_worker.data.selection import STRATEGIES, rank
+from distill_worker.data.selection import STRATEGIES, Candidates, choose, rank
+from distill_worker.data.selection.features import outputs_of, pixels
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.sampling.samples import Samples
@@ -86,6 +87,26 @@ def test_students_choice_does_not_depend_on_the_order_of_the_data_set(
         assert not set(chosen[-1]) & set(pool.first())
     assert chosen[0] == chosen[1]
     assert len(set(chosen[0])) == 20
+
+
+@pytest.mark.parametrize("name", ["k-center", "typical"])
+def test_features_of_the_student_choose_in_later_rounds_in_any_order_of_the_data_set(
+    name: str, digits: Dataset, student: tuple[WeightsCard, torch.nn.Module]
+) -> None:
+    """As the strategy itself chooses among the inputs of the student's last layer; the first round compares pixels."""
+    config = config_of(strategy=name, rounds=2, features="student", first="typical")
+    pool, backwards = (CandidatePool.of(dataset, config) for dataset in (digits, _backwards(digits)))
+    taken = pool.first()
+    assert taken == CandidatePool.of(digits, config_of(strategy="typical", n=20)).first()
+    chosen = pool.further(20, taken, student)
+    assert chosen == backwards.further(20, taken, student)
+    card, network = student
+    images = digits.train.images[torch.tensor(pool.candidates)]
+    candidates = Candidates(len(images), 0, features=outputs_of(network, card, images)[1])
+    keys = [pool.key_of[position] for position in pool.candidates]
+    assert chosen == [keys[place] for place in choose(name, candidates, 20, [keys.index(key) for key in taken])]
+    candidates = replace(candidates, features=pixels(images))
+    assert chosen != [keys[place] for place in choose(name, candidates, 20, [keys.index(key) for key in taken])]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
@@ -162,7 +183,20 @@ def test_samples_that_are_not_there_are_refused(digits: Dataset) -> None:
     [
         ({"strategy": "best"}, "budget.strategy: expected one of random, class-balanced, "),
         ({"strategy": "entropy"}, "rounds: expected at least 2, because entropy chooses with a student"),
-        ({"strategy": "typical", "rounds": 2}, "rounds: expected 1, because typical chooses without a student"),
+        (
+            {"strategy": "typical", "rounds": 2},
+            "rounds: expected 1, because typical chooses without a student, got 2; with features = 'student', it "
+            "chooses in rounds",
+        ),
+        (
+            {"strategy": "k-center", "features": "student"},
+            "rounds: expected at least 2, because k-center with the features 'student' chooses with a student, got 1",
+        ),
+        ({"features": "student"}, "features: expected no value, because random uses no features, got 'student'"),
+        (
+            {"strategy": "entropy", "rounds": 2, "first": "typical", "features": "student"},
+            "features: expected no value, because entropy uses no features, got 'student'",
+        ),
         ({"strategy": "margin", "rounds": 2, "first": "badge"}, "first: expected a strategy that needs no student"),
         ({"strategy": "margin", "rounds": 40}, "rounds: expected fewer than the 40 samples, got 40"),
         ({"strategy": "margin", "rounds": 2, "n": None}, "n: required with rounds"),

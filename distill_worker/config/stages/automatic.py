@@ -1,0 +1,81 @@
+"""What `auto` chooses: the method of a run that names none, and the settings beside it that the file leaves open.
+
+The rules are results of experiments (docs/results/fewer-calls.md). They look at the configuration alone, so a file
+means the same run on every machine, and the run holds what was chosen as if its file had stated it.
+"""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any, Final
+
+from distill_worker.errors import ConfigError
+
+AUTO: Final = "auto"
+"""The name of the method."""
+POOL: Final = "unlabelled-pool"
+"""The track of a run that trains itself."""
+
+_METHODS: Final[Mapping[str, Any]] = {
+    "method": {"name": "kd", "weight": 0.45, "by_classes": True},
+    "plus": [{"name": "ckd", "beta": 0.45, "by_classes": True}],
+}
+"""The target of each sample and the differences between samples; together, the weight of KD."""
+_WEIGHT_DECAY: Final = 2e-3
+_LEAST_STEPS: Final = 2400
+_LEAST_EPOCHS: Final = 30
+_BATCH_SIZE: Final = 64
+
+
+def completed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of a run with what `auto` chooses, if it names no method, or `auto`; otherwise as it is.
+
+    What the document states stays. `chosen_by_auto` holds the names of the settings that were chosen.
+
+    Raises:
+        ConfigError: the method `auto` has settings, or another one is added to it.
+    """
+    stated = document.get("method", AUTO)
+    method = stated if isinstance(stated, dict) else {"name": stated}
+    if method.get("name") != AUTO:
+        return dict(document)
+    settings = [f"method.{name}" for name in method if name != "name"] + ["plus"] * bool(document.get("plus"))
+    if settings:
+        raise ConfigError(f"{settings[0]}: expected no value beside the method 'auto', which chooses it")
+    chosen = {**_METHODS, **_data_chosen_for(document)}
+    training = _training_chosen_for(document)
+    names = [*(name for name in chosen if name != "plus"), *(f"training.{name}" for name in training)]
+    section = document.get("training", {})
+    if isinstance(section, dict):
+        chosen["training"] = training | section
+    return {**document, **chosen, "chosen_by_auto": names}
+
+
+def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The track, and `[self_training]` where the track has it: images that are not bought cost no call."""
+    has_pool = _setting(document, "budget", "n") is not None and _has_steps(document)
+    track = document.get("track", POOL if has_pool else "queried")
+    chosen = {"track": track, "self_training": {}} if track == POOL else {"track": track}
+    return {name: value for name, value in chosen.items() if name not in document}
+
+
+def _training_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The schedule, which moves the accuracy more than the method does."""
+    if not _has_steps(document):
+        return {}
+    n, batch_size = _setting(document, "budget", "n"), _setting(document, "training", "batch_size", _BATCH_SIZE)
+    steps = _LEAST_STEPS
+    if isinstance(n, int) and isinstance(batch_size, int) and batch_size > 0:
+        steps = max(steps, ceil(_LEAST_EPOCHS * n / batch_size))
+    chosen = {"steps": steps, "weight_decay": _WEIGHT_DECAY}
+    return {name: value for name, value in chosen.items() if _setting(document, "training", name) is None}
+
+
+def _has_steps(document: Mapping[str, Any]) -> bool:
+    """Whether the length of the training is a number of steps."""
+    return bool(_setting(document, "training", "protocol", "steps") == "steps")
+
+
+def _setting(document: Mapping[str, Any], section: str, name: str, default: Any = None) -> Any:
+    """A stated value; the default if it is absent or, which is an error that is reported later, its section is none."""
+    values = document.get(section)
+    return values.get(name, default) if isinstance(values, dict) else default

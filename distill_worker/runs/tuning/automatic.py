@@ -1,0 +1,36 @@
+"""What `auto` chose for a run and why, for the result and the screen. The rules: `config/stages/automatic.py`."""
+
+from typing import Any
+
+from distill_worker.config.run_config import RunConfig
+from distill_worker.methods import method_name
+from distill_worker.runs.sampling.samples import Samples
+
+
+def facts_of(config: RunConfig, samples: Samples) -> dict[str, Any]:
+    """What a result says of the choice, JSON-able: each setting and why it is so; nothing if `auto` chose nothing."""
+    reasons = {name: _reason(name, config, samples) for name in config.chosen_by_auto}
+    return {"auto": reasons} if reasons else {}
+
+
+def notes(config: RunConfig, samples: Samples) -> list[str]:
+    """The same for the screen, one line a setting."""
+    return [f"auto: {_reason(name, config, samples)}" for name in config.chosen_by_auto]
+
+
+def _reason(name: str, config: RunConfig, samples: Samples) -> str:
+    classes, n = len(samples.dataset.class_names), len(samples.chosen)
+    match name:
+        case "method":
+            terms = (f"{method_name(method)} of weight {method.weight_on(classes):.3g}" for method in config.methods)
+            return f"{' + '.join(terms)}, for {classes} classes and {n / classes:.3g} calls a class"
+        case "track" if config.self_training is None:
+            return f"the track {config.track}, because the run buys all images or counts epochs"
+        case "track":
+            return f"the track {config.track}, because {len(samples.unbought):,} images are not bought"
+        case "self_training":
+            return "self-training, because an ensemble labels these images for no call"
+        case "training.steps":
+            return f"{config.training.steps:,} steps, or more where they were fewer than 30 passes over {n:,} samples"
+        case _:
+            return f"a weight decay of {config.training.weight_decay:g}, for a training of many passes over few samples"

@@ -1,0 +1,84 @@
+"""What `auto` chooses: a run that names no method is the run whose file states all that was chosen."""
+
+from typing import Any
+
+import pytest
+
+from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
+from distill_worker.config.stages.self_training import SelfTraining
+from distill_worker.errors import ConfigError
+from distill_worker.methods.ckd import CKD
+from distill_worker.methods.single_sample import KD
+
+
+def _config(**sections: Any) -> RunConfig:
+    base = {"data": {"name": "digits"}, "student": {"network": "resnet8"}, "budget": {"n": 50}}
+    return parse_config({**base, **sections}, source="test")
+
+
+@pytest.mark.parametrize("named", [{}, {"method": "auto"}, {"method": {"name": "auto"}}])
+def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, Any]) -> None:
+    config = _config(**named)
+    assert config.methods == (KD(weight=0.45, by_classes=True), CKD(beta=0.45, by_classes=True))
+    assert (config.track, config.self_training) == ("unlabelled-pool", SelfTraining())
+    assert (config.training.steps, config.training.weight_decay) == (2400, 2e-3)
+    assert config.chosen_by_auto == ("method", "track", "self_training", "training.steps", "training.weight_decay")
+
+
+def test_what_the_file_states_stays() -> None:
+    config = _config(track="queried", training={"steps": 7, "seed": 3})
+    assert (config.track, config.self_training) == ("queried", None)
+    assert (config.training.steps, config.training.seed, config.training.weight_decay) == (7, 3, 2e-3)
+    assert config.chosen_by_auto == ("method", "training.weight_decay")
+    own = _config(self_training={"members": 2})
+    assert (own.track, own.self_training) == ("unlabelled-pool", SelfTraining(members=2))
+    assert "self_training" not in own.chosen_by_auto
+
+
+def test_run_that_names_a_method_is_left_as_it_is() -> None:
+    config = _config(method={"name": "kd"})
+    assert (config.methods, config.track, config.training.steps) == ((KD(),), "queried", 600)
+    assert config.chosen_by_auto == ()
+
+
+@pytest.mark.parametrize("sections", [{"budget": {}}, {"training": {"protocol": "paper"}}])
+def test_track_is_queried_where_no_image_is_left_or_epochs_are_counted(sections: dict[str, Any]) -> None:
+    assert _config(**sections).track == "queried"
+
+
+def test_paper_protocol_keeps_its_schedule() -> None:
+    training = _config(training={"protocol": "paper"}).training
+    assert (training.weight_decay, training.steps) == (5e-4, 600)
+
+
+@pytest.mark.parametrize(("n", "batch_size", "steps"), [(5_120, 64, 2_400), (5_121, 64, 2_401), (5_120, 32, 4_800)])
+def test_many_samples_take_more_steps(n: int, batch_size: int, steps: int) -> None:
+    assert _config(budget={"n": n}, training={"batch_size": batch_size}).training.steps == steps
+
+
+def test_choice_is_read_again_as_it_was_written() -> None:
+    config = _config()
+    assert parse_config(config.model_dump(mode="json"), source="test") == config
+
+
+def test_run_is_the_one_whose_file_states_what_was_chosen() -> None:
+    config = _config()
+    stated = config.model_copy(update={"chosen_by_auto": ()})
+    assert stated.identity == config.identity
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"plus": [{"name": "dist"}]}, "test: plus: expected no value beside the method 'auto'"),
+        ({"method": {"name": "auto", "weight": 3}}, "test: method.weight: expected no value beside the method 'auto'"),
+        ({"method": "kdd"}, "test: method: expected"),
+        ({"training": 5}, "test: training: expected a section, got 5"),
+        ({"budget": {"n": "many"}}, "test: budget.n: expected .*, got 'many'"),
+        ({"training": {"batch_size": 0}}, "test: training.batch_size: expected .*, got 0"),
+    ],
+)
+def test_what_cannot_be_chosen_beside_is_an_error(sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        _config(**sections)
