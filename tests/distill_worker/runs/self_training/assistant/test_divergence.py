@@ -69,7 +69,7 @@ def test_ensemble_whose_scale_alone_is_wrong_is_judged_by_its_best_scale() -> No
 
 
 def test_ensemble_that_says_nothing_does_not_make_the_assistant_sure() -> None:
-    """The ensemble contradicts the teacher, so its best scale is near 0; the assistant becomes at most 10 times as sure."""
+    """It contradicts the teacher, so its best scale is near 0. The assistant becomes at most 10 times as sure."""
     generator = torch.Generator().manual_seed(0)
     teacher = torch.randn(30, 5, generator=generator, dtype=torch.float64).log_softmax(dim=1)
     mixture, _ = best_mixture(teacher, -teacher, teacher)
