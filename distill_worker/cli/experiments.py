@@ -15,7 +15,7 @@ from distill_worker.runs import purchase
 
 
 def demo(data: str, *, n: int | None, seeds: int, quota: int | None, directory: Path, as_json: bool) -> None:
-    """Train a teacher, serve it behind a quota, buy n outputs, and compare CE, KD and CKD students."""
+    """Train a teacher, serve it behind a quota, buy n outputs, and compare students: CE, KD, CKD and auto."""
     facts = run_demo(Demo.of(data, n=n, seeds=seeds, quota=quota, directory=directory), TERMINAL)
     if as_json:
         print(json.dumps(facts))

@@ -24,6 +24,7 @@ def methods(*, as_json: bool) -> None:
             ("method", "access", "what it does", "source", "needs"),
             [(row["name"], row["access"], row["summary"], row["paper"], ", ".join(row["needs"])) for row in rows],
         )
+        print("\nA file that names no method, or `auto`, takes kd and ckd, and chooses a schedule: docs/auto.md")
 
 
 def strategies(*, as_json: bool) -> None:

@@ -1,8 +1,8 @@
 """`distill-worker demo`: a comparison on one machine, with real processes and real files.
 
-A teacher is trained and served behind a quota, n of its outputs are bought once, and CE, KD and CKD students are
-trained on the same n samples. Each demo trains the students again, so equal accuracies show that training is
-reproducible.
+A teacher is trained and served behind a quota, n of its outputs are bought once, and students are trained on the same n
+samples for as many steps: with CE, KD and CKD, and with what `auto` chooses, on these samples alone and with the images
+that were not bought. Each demo trains the students again, so equal accuracies show that training is reproducible.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,8 @@ METHODS: tuple[dict[str, Any], ...] = (
     {"label": "ce", "method": {"name": "ce"}},
     {"label": "kd", "method": {"name": "kd"}},
     {"label": "ckd", "method": {"name": "ckd"}},
-    {"label": "ckd-k3", "method": {"name": "ckd", "pairing": "drawn", "k": 3}},
+    {"label": "auto, queried", "method": {"name": "auto"}, "settings": {"track": "queried"}},
+    {"label": "auto", "method": {"name": "auto"}},
 )
 
 _ADVICE: Final = Advice(

@@ -32,7 +32,7 @@ def demo(
     ] = Path("runs/demo"),
     as_json: AsJson = False,
 ) -> None:
-    """Train a teacher, serve it behind a quota, buy n outputs, and compare CE, KD and CKD students.
+    """Train a teacher, serve it behind a quota, buy n outputs, and compare students: CE, KD, CKD and auto.
 
     A second demo uses the teacher and the cached outputs of the first, and pays for nothing.
     """

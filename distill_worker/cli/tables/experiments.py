@@ -10,6 +10,7 @@ from rich.console import Console
 
 from distill_worker.cli.tables.rows import result_table
 from distill_worker.errors import counted
+from distill_worker.experiments.results.accuracies import methods_of
 from distill_worker.experiments.results.table import accuracy_rows, curve_rows, equivalent_rows, markdown, paired_rows
 
 
@@ -47,7 +48,7 @@ def show_demo(facts: Mapping[str, Any]) -> None:
         f"\n{facts['data']}: teacher {teacher['network']} ({teacher['accuracy']:.2%}), student {facts['student']}, "
         f"trained on the same {counted(facts['n'], 'sample')}\n"
     )
-    console.print(result_table(("method", "test accuracy %", "std", "seeds", "calls used"), _rows(facts)))
+    console.print(result_table(("method", "track", "test accuracy %", "std", "seeds", "calls used"), _rows(facts)))
     console.print(
         f"\ncalls paid now: {facts['calls_paid']}; from the cache: {facts['cache_hits']}; "
         f"quota remaining: {quota['remaining']} of {quota['limit']}; {facts['seconds']} s\n"
@@ -70,9 +71,10 @@ def show_demo(facts: Mapping[str, Any]) -> None:
 
 def _rows(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for method in dict.fromkeys(result["method"] for result in facts["results"]):
-        scores = [100 * result["accuracy"] for result in facts["results"] if result["method"] == method]
+    for method in methods_of(facts):
+        results = [result for result in facts["results"] if result["method"] == method]
+        scores = [100 * result["accuracy"] for result in results]
         spread = f"{statistics.stdev(scores):.2f}" if len(scores) > 1 else "-"
-        calls = "0" if method == "ce" else str(facts["n"])
-        rows.append((method, f"{statistics.mean(scores):.2f}", spread, str(len(scores)), calls))
+        track, calls = results[0]["track"], str(results[0]["calls"])
+        rows.append((method, track, f"{statistics.mean(scores):.2f}", spread, str(len(scores)), calls))
     return rows

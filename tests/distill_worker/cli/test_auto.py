@@ -1,0 +1,52 @@
+"""A run that names no method, from the command line: what it chose is said, and is the run that states the same."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.distill_worker.cli.conftest import Command, facts_of
+from tests.distill_worker.fake_teacher import FakeTeacher
+
+_STATED = (
+    '--set=track="unlabelled-pool"',
+    "--set=method={name='kd', weight=0.45, by_classes=true}",
+    "--set=plus=[{name='ckd', beta=0.45, by_classes=true}]",
+    "--set=self_training={}",
+    "--set=training.weight_decay=0.002",
+)
+
+
+@pytest.fixture
+def open_config(config: Path) -> Path:
+    """The small run, without its method."""
+    lines = config.read_text(encoding="utf-8").splitlines()
+    config.write_text("\n".join(line for line in lines if not line.startswith("method")), encoding="utf-8")
+    return config
+
+
+def test_run_says_what_it_chose_and_why_and_pays_for_its_samples_alone(
+    command: Command, open_config: Path, teacher: FakeTeacher
+) -> None:
+    ended = command("run", open_config, "--json")
+    result = facts_of(ended)
+    assert teacher.paid == 10
+    assert set(result["auto"]) == {"method", "track", "self_training", "training.weight_decay"}
+    assert result["self_training"]["members"] == 4
+    for reason in (
+        "auto: kd of weight 0.45 + ckd of weight 0.45, for 10 classes and 1 calls a class",
+        "auto: the track unlabelled-pool, because 1,287 images are not bought",
+    ):
+        assert reason in ended.stderr
+
+
+def test_run_that_states_what_was_chosen_is_the_same_run(
+    command: Command, open_config: Path, teacher: FakeTeacher
+) -> None:
+    """Its directory is taken as its own: nothing is trained or bought again."""
+    chosen = facts_of(command("run", open_config, "--json"))
+    assert facts_of(command("run", open_config, "--json", *_STATED)) == chosen
+    assert teacher.paid == 10
+
+
+def test_method_of_the_list_and_auto_are_named_in_the_list(command: Command) -> None:
+    assert "names no method, or `auto`" in command("methods").stdout
