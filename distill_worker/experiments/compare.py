@@ -69,7 +69,7 @@ def run_comparison(
     for run in runs:
         preflight.check_run(run)
     with opened_engine(compare, base.training, display.note) as engine:
-        for config in {cell.config.networks: cell.config for cell in cells}.values():
+        for config in {(cell.config.networks, cell.config.assistant): cell.config for cell in cells}.values():
             engine.check(config)
         train = partial(train_students, engine=engine, directory=compare.directory, fresh=fresh, display=display)
         buy = partial(_bought, comparison, display=display, on_plan=on_plan or within_quota, max_calls=max_calls)

@@ -25,6 +25,7 @@ from distill_worker.errors import ConfigError, RunError
 from distill_worker.experiments.engines.elsewhere import Files, files_of, folder_of, put_back, train_elsewhere
 from distill_worker.experiments.engines.tasks import RETRIES, Outcome, Task
 from distill_worker.experiments.engines.training import Reply, outcome_of, reply_of
+from distill_worker.runs.self_training.assistant.outside_weights import fingerprint
 from shared.networks import runs_code, source_digest
 
 _CHECK_SECONDS: Final = 300.0
@@ -90,7 +91,8 @@ class RayCluster:
         return max(1, total if self._jobs is None else min(total, self._jobs))
 
     def check(self, config: RunConfig) -> None:
-        """Check that a machine has what a task asks for, and that all such machines have this package and the networks.
+        """Check that a machine has what a task asks for, and that all such machines have this package, the networks
+        and the weights file of an assistant.
 
         Raises:
             ConfigError: names the machine.
@@ -109,6 +111,14 @@ class RayCluster:
                         f"{section}.network: expected the code of {network} on every machine of the Ray cluster, got "
                         f"{answer} on {host}; install it there, or use a folder that all machines share. Nothing was "
                         "spent"
+                    )
+        if (file := config.assistant) is not None:
+            expected = fingerprint(file)
+            for host, answer in self._on_each(_fingerprint_on, file).items():
+                if answer != expected:
+                    raise ConfigError(
+                        f"self_training.assistant: expected {file} with the same weights on every machine of the Ray "
+                        f"cluster, got {answer} on {host}; use a folder that all machines share. Nothing was spent"
                     )
 
     def outcomes(self, tasks: Sequence[Task], inputs: Path) -> Generator[tuple[int, Outcome]]:
@@ -219,6 +229,14 @@ def _digest_on(network: str) -> str | None:
     try:
         return _digest_of(network)
     except ValueError as error:
+        return f"none ({error})"
+
+
+def _fingerprint_on(file: Path) -> str:
+    """The fingerprint of a weights file on a machine, or why there is none."""
+    try:
+        return fingerprint(file)
+    except ConfigError as error:
         return f"none ({error})"
 
 

@@ -33,11 +33,14 @@ def features(file: Path, images: Tensor) -> Tensor:
     return values
 
 
+def fingerprint(file: Path) -> str:
+    """The fingerprint of the file. Raises `ConfigError`."""
+    return weights_at(file, setting=_SETTING)[2]
+
+
 def identity_facts(config: RunConfig) -> dict[str, str]:
     """What a run's identity holds of the file: its fingerprint; nothing without an assistant. Raises `ConfigError`."""
-    if config.assistant is None:
-        return {}
-    return {_FACT: weights_at(config.assistant, setting=_SETTING)[2]}
+    return {} if config.assistant is None else {_FACT: fingerprint(config.assistant)}
 
 
 def facts_of(config: RunConfig, identity: RunIdentity) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from distill_worker.experiments.engines import ray_cluster as module
 from distill_worker.experiments.engines.inputs import inputs_file
 from distill_worker.experiments.engines.ray_cluster import RayCluster, joined_or_started
 from tests.distill_worker.experiments.engines.students import DIES, DIES_ONCE, FAILS, Students, folder_of_ray
+from tests.distill_worker.runs.self_training.assistant.test_stage import weights_file
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,25 @@ def test_network_that_a_machine_lacks_is_named_before_anything_is_spent(
         expected = rf"{section}\.network: expected the code of .* on every machine .* got none .* Nothing was spent"
         with pytest.raises(ConfigError, match=expected):
             cluster.check(config.model_copy(update={section: sections[section]}))
+    finally:
+        os.close(descriptor)
+
+
+def test_weights_of_an_assistant_that_a_machine_lacks_are_named_before_anything_is_spent(
+    cluster: RayCluster, tmp_path: Path
+) -> None:
+    """The worker reads another file than this process, as above."""
+    weights_file(tmp_path)
+    config = Students(tmp_path, 1).config(0)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        [name] = [file.name for file in tmp_path.glob("*.safetensors")]
+        settings = SelfTraining(assistant=Path(f"/proc/self/fd/{descriptor}") / name)
+        expected = (
+            r"self_training\.assistant: expected .* with the same weights on every machine .* got none .* Nothing was"
+        )
+        with pytest.raises(ConfigError, match=expected):
+            cluster.check(config.model_copy(update={"self_training": settings}))
     finally:
         os.close(descriptor)
 

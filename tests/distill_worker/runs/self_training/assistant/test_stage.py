@@ -48,7 +48,7 @@ def _broken_off_at(last: int) -> Progress:
     return progress
 
 
-def _weights_file(folder: Path, *, seed: int = 0, network: str = "resnet8", side: int = 8) -> Path:
+def weights_file(folder: Path, *, seed: int = 0, network: str = "resnet8", side: int = 8) -> Path:
     """A network that was trained on nothing, but is another one for each seed."""
     with draws_from(seed):
         built = build_network(network, num_classes=10, in_channels=1)
@@ -118,7 +118,7 @@ def _tensor(folder: Path, name: str) -> Tensor:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights file of the assistant."""
-    return _weights_file(tmp_path_factory.mktemp("weights"))
+    return weights_file(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_run_belongs_to_the_weights_and_not_to_their_place(finished: Path, file:
     stored = json.loads((finished / "run" / "result.json").read_text())
     assert _run(finished, moved, lambda step, _: pytest.fail(f"step {step}")) == stored
     with pytest.raises(RunError, match=r"the weights file in self_training\.assistant is another: digest "):
-        _run(finished, _weights_file(tmp_path, seed=1))
+        _run(finished, weights_file(tmp_path, seed=1))
 
 
 @pytest.mark.parametrize("made", ["none", "text", "shape", "network"])
@@ -222,9 +222,9 @@ def test_file_that_does_not_fit_is_an_error_that_names_the_setting(made: str, tm
     if made == "text":
         file.write_text("no weights")
     elif made == "shape":
-        file = _weights_file(tmp_path, side=16)
+        file = weights_file(tmp_path, side=16)
     elif made == "network":
-        file = _weights_file(tmp_path, network="torchvision:alexnet")
+        file = weights_file(tmp_path, network="torchvision:alexnet")
     expected = {
         "none": "no such weights file",
         "text": "expected a safetensors file",
