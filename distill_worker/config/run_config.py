@@ -169,10 +169,11 @@ class RunConfig(Section):
             raise ValueError(f"teacher.output: {reason}")
         if self.tuning is not None and (reason := self.tuning.why_not(self.methods, self.training, self.track)):
             raise ValueError(reason)
-        if self.self_training is not None and (reason := self.self_training.why_not(self.methods, self.training)):
+        stage = self.self_training
+        if stage is not None and (reason := stage.why_not(self.methods, self.training, self.track)):
             raise ValueError(f"self_training: {reason}")
-        uses_pool = self.self_training is not None or any(method.needs_pool for method in self.methods)
-        if uses_pool != (self.track == "unlabelled-pool"):
+        labels_pool = stage is not None and self.track != "queried"
+        if (labels_pool or any(method.needs_pool for method in self.methods)) != (self.track == "unlabelled-pool"):
             raise ValueError(
                 "track: expected 'unlabelled-pool' if, and only if, the run learns from such a pool ([self_training], "
                 f"or the method pseudo-label), got {self.track!r} with "

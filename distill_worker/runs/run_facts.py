@@ -80,7 +80,7 @@ def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
     }
     if pool is not None:
         facts["pool"] = digest(pool.images, *([] if pool.labels is None else [pool.labels]))
-    if config.self_training is not None:
+    if config.self_training is not None and config.track != "queried":
         facts["pool"] = digest(dataset.train.images, torch.tensor(samples.unbought))
     if samples.validation:
         facts["validation"] = digest(dataset.train.images[samples.validation], samples.labels[samples.validation])

@@ -53,6 +53,8 @@ class Batches:
         inputs = [images]
         pool_labels = self._add_pool(inputs, objective)
         own = [data.preprocessing.normalised(own_rows(self._ranks, part)) for part in inputs]
+        if data.views is not None:
+            targets = {LOGITS: data.views.log_probabilities(own[0])}
         logits, features = student(torch.cat(own))
         _check_classes(logits, probabilities)
         parts = whole_parts(self._ranks, logits, [len(part) for part in inputs])
@@ -109,7 +111,8 @@ class Batches:
         """A view of each image of a batch. Unbought images, after the queried ones, have a policy of their own."""
         augmented = self._data.preprocessing.augmented
         if self._data.unbought is None:
-            return augmented(images, self.generator)
+            policy = None if self._data.views is None else self._data.views.policy
+            return augmented(images, self.generator, policy=policy)
         queried = augmented(images[: self._queried], self.generator)
         return torch.cat(
             [queried, augmented(images[self._queried :], self.generator, policy=self._data.unbought.policy)]

@@ -3,7 +3,7 @@
 Images live on the device as uint8 and targets as aligned tensors, so no step waits for disk or network.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +48,16 @@ class Unbought:
 
 
 @dataclass(frozen=True)
+class Views:
+    """Targets of the augmented images of a batch, in place of the stored ones: an ensemble sees the same view."""
+
+    log_probabilities: Callable[[Tensor], Tensor]
+    """Of images as the student gets them, float32 `[batch, classes]`."""
+    policy: str
+    """The augmentation of the images."""
+
+
+@dataclass(frozen=True)
 class Rows:
     """The samples of a batch, as they are stored."""
 
@@ -78,6 +88,8 @@ class TrainingSet:
     """uint8 images and int64 labels of the validation samples."""
     unbought: Unbought | None = None
     """Samples that every batch holds besides the queried ones."""
+    views: Views | None = None
+    """Absent: a batch has the stored targets, whatever the view of its images."""
 
     def __len__(self) -> int:
         return len(self.images)

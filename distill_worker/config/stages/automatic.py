@@ -12,8 +12,6 @@ from distill_worker.errors import ConfigError
 
 AUTO: Final = "auto"
 """The name of the method."""
-POOL: Final = "unlabelled-pool"
-"""The track of a run that trains itself."""
 
 _METHODS: Final[Mapping[str, Any]] = {
     "method": {"name": "kd", "weight": 0.45, "by_classes": True},
@@ -51,10 +49,11 @@ def completed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The track, and `[self_training]` where the track has it: images that are not bought cost no call."""
+    """The track, and `[self_training]` where it is possible: images that are not bought cost no call."""
     has_pool = _setting(document, "budget", "n") is not None and _has_steps(document)
-    track = document.get("track", POOL if has_pool else "queried")
-    chosen = {"track": track, "self_training": {}} if track == POOL else {"track": track}
+    chosen: dict[str, Any] = {"track": "unlabelled-pool" if has_pool else "queried"}
+    if _has_steps(document) and document.get("track") != "labelled-pool":
+        chosen["self_training"] = {}
     return {name: value for name, value in chosen.items() if name not in document}
 
 

@@ -16,7 +16,10 @@ _FOLDS: Final = 4
 
 
 class SelfTraining(Section):
-    """An ensemble gives unbought images outputs, at no further call; the student learns from them, too."""
+    """An ensemble gives unbought images outputs, at no further call; the student learns from them, too.
+
+    In the track `queried`, it gives outputs to views of the bought images, and the student learns from these.
+    """
 
     rounds: int = Field(default=1, ge=1)
     """How many ensembles are trained, one after the other: the first on the bought samples alone, each further one also
@@ -32,8 +35,8 @@ class SelfTraining(Section):
     bought_share: float = Field(default=0.25, gt=0, lt=1)
     """The share of bought samples in a batch that holds unbought images, too: at least one sample, and at most all."""
     policy: Policy = "strong"
-    """How unbought images are augmented, in the training of the student and of members that learn from them. Bought
-    images are augmented as `augmentation.policy` says."""
+    """How the images with the ensemble's outputs are augmented, for the student and for members that learn from them.
+    Other images are augmented as `augmentation.policy` says."""
     assistant: Path | None = None
     """A weights file of a network that was trained on other data: predictions from its features help the first ensemble
     to label, as far as they are better on held-out bought outputs. Default: none."""
@@ -47,8 +50,13 @@ class SelfTraining(Section):
         """The network of a member, in a run with this `[student]`."""
         return student if self.network is None else Student(network=self.network, network_file=self.network_file)
 
-    def why_not(self, methods: Sequence[Method], training: Training) -> str | None:
-        """Why a run with these methods and this training cannot train itself, or None."""
+    def why_not(self, methods: Sequence[Method], training: Training, track: str) -> str | None:
+        """Why a run with these methods and this training cannot train itself in this track, or None."""
+        if track == "labelled-pool":
+            return "expected the track 'unlabelled-pool' or 'queried', got 'labelled-pool', whose images have labels"
+        if track == "queried" and (self.rounds > 1 or self.assistant is not None):
+            setting = "one round" if self.rounds > 1 else "no assistant"
+            return f"expected {setting} in the track 'queried', which has no unbought images to label; set track"
         if training.protocol != "steps":
             return f"expected training.protocol = 'steps', got {training.protocol!r}, whose epochs count bought samples"
         if self.assistant is not None and not any(method.teacher_kinds for method in methods):

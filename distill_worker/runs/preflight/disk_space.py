@@ -54,7 +54,7 @@ def space_for_training(config: RunConfig, samples: Samples, *, weights_bytes: in
     copies, outputs, steps = 1, 0, most_steps(training, len(samples.images))
     if settings is not None:
         copies += max(settings.members, settings.folds)  # they stay until their outputs are stored
-        labelled = settings.rounds * len(samples.unbought)
+        labelled = 0 if config.track == "queried" else settings.rounds * len(samples.unbought)
         if settings.assistant is not None:
             labelled += 2 * len(samples.unbought) + 4 * len(samples.images)
         outputs = labelled * len(samples.dataset.class_names) * _BYTES_A_PROBABILITY

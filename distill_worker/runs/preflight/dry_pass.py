@@ -29,7 +29,7 @@ from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step
 from distill_worker.training.network.errors import translated_errors
 from distill_worker.training.teacher_logits import TeacherLogits
-from distill_worker.training.training_set import TrainingSet, Unbought
+from distill_worker.training.training_set import TrainingSet, Unbought, Views
 from shared.networks.draws import draws_from, kept_draws
 from shared.networks.outputs import logits_of
 from shared.normalise import normalise
@@ -63,15 +63,21 @@ def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int
         size = _tried(configs_of_members(config, config.self_training, 1)[0], samples, data, teacher)
     except ConfigError as error:
         raise ConfigError(f"self_training: a member of the ensemble: {error}") from error
-    return max(size, _tried(config, samples, _with_unbought(config.self_training, samples, data), teacher))
+    return max(size, _tried(config, samples, _self_trained(config, config.self_training, samples, data), teacher))
 
 
-def _with_unbought(settings: SelfTraining, samples: Samples, data: TrainingSet) -> TrainingSet:
+def _self_trained(config: RunConfig, settings: SelfTraining, samples: Samples, data: TrainingSet) -> TrainingSet:
     """The training set of a student that trains itself, with made-up outputs of the ensemble."""
+
+    def outputs(count: int) -> Tensor:
+        kind = OutputKind.parse(LOG_PROBABILITIES)
+        return made_up(kind, data.label_probabilities.shape[1:], count).to(data.images.device)
+
+    if config.track == "queried":
+        return replace(data, views=Views(lambda inputs: outputs(len(inputs)), settings.policy))
     images, positions = unbought_images(samples, data.images.device)
-    kind = OutputKind.parse(LOG_PROBABILITIES)
-    outputs = made_up(kind, data.label_probabilities.shape[1:], len(positions)).to(images.device)
-    return replace(data, unbought=Unbought(images, positions, outputs, settings.bought_share, settings.policy))
+    unbought = Unbought(images, positions, outputs(len(positions)), settings.bought_share, settings.policy)
+    return replace(data, unbought=unbought)
 
 
 def _tried(config: RunConfig, samples: Samples, data: TrainingSet, teacher: TeacherLogits) -> int:

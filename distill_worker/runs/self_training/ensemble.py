@@ -17,6 +17,23 @@ _SEED = 0
 """For the networks that draw even in evaluation mode."""
 
 
+class Ensemble:
+    """Trained networks that see the views of images that a student sees."""
+
+    def __init__(self, networks: Iterable[nn.Module], training: Training, device: torch.device) -> None:
+        """The networks compute in the precision of the training, on the device."""
+        self._passes = [_labelling_pass(network, training, device) for network in networks]
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """`log_softmax(mean over the networks of log_softmax(logits))` of normalised images, without a gradient.
+
+        float32 `[batch, channels, height, width]` to `[batch, classes]`.
+        """
+        with torch.no_grad():
+            outputs = [passed(inputs)[0].log_softmax(dim=1) for passed in self._passes]
+            return torch.stack(outputs).mean(dim=0).log_softmax(dim=1)
+
+
 def mean_log_probabilities(
     networks: Iterable[nn.Module],
     images: Tensor,
@@ -55,8 +72,7 @@ def mean_log_probabilities(
 def _log_probabilities(
     network: nn.Module, images: Tensor, positions: Tensor, preprocessing: Preprocessing, training: Training
 ) -> Tensor:
-    evaluated = training.model_copy(update={"compile": False})
-    passed = StudentPass(network.eval(), (), evaluated, images.device)
+    passed = _labelling_pass(network, training, images.device)
     with training_errors("a member of the ensemble to label images"), draws_from(_SEED), torch.inference_mode():
         return torch.cat(
             [
@@ -64,3 +80,8 @@ def _log_probabilities(
                 for part in torch.split(positions, images_a_pass(images))
             ]
         )
+
+
+def _labelling_pass(network: nn.Module, training: Training, device: torch.device) -> StudentPass:
+    """The forward pass of the training, not compiled, in evaluation mode."""
+    return StudentPass(network.eval(), (), training.model_copy(update={"compile": False}), device)

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
@@ -15,7 +16,7 @@ from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import ConfigError, RunError
-from distill_worker.runs.self_training.ensemble import mean_log_probabilities
+from distill_worker.runs.self_training.ensemble import Ensemble, mean_log_probabilities
 from distill_worker.runs.self_training.outputs_file import OutputsFile
 from distill_worker.runs.student import fitted, placed
 from distill_worker.training.loop import Progress
@@ -146,9 +147,15 @@ class Members:
         self, members: Iterable[Member], images: Tensor, positions: Tensor, preprocessing: Preprocessing
     ) -> Tensor:
         """The outputs of an ensemble of trained members: see `mean_log_probabilities`."""
-        training = self.config.training
-        networks = (placed(member.network(), training, images.device) for member in members)
-        return mean_log_probabilities(networks, images, positions, preprocessing, training)
+        networks = self._networks(members, images.device)
+        return mean_log_probabilities(networks, images, positions, preprocessing, self.config.training)
+
+    def ensemble(self, members: Iterable[Member], device: torch.device) -> Ensemble:
+        """An ensemble of trained members, on the device. Raises `RunError`."""
+        return Ensemble(self._networks(members, device), self.config.training, device)
+
+    def _networks(self, members: Iterable[Member], device: torch.device) -> Iterator[nn.Module]:
+        return (placed(member.network(), self.config.training, device) for member in members)
 
 
 def labelled(file: OutputsFile, members: Sequence[Member], make: Callable[[], Tensor]) -> Tensor:

@@ -1,5 +1,8 @@
 """The stage before a student's training: round after round, an ensemble gives the unbought samples their outputs.
 
+In the track `queried` there are none. Then the first ensemble gives outputs to each view of the bought images, while
+the student is trained.
+
     self-training/round-1/member-1/          the run directory of a member
     self-training/round-1/pool.safetensors   the outputs of the first ensemble
     self-training/round-2/ ...               members that were also trained on these outputs
@@ -22,12 +25,13 @@ from distill_worker.errors import counted
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.assistant.stage import Assistant, assistant_of
+from distill_worker.runs.self_training.ensemble import Ensemble
 from distill_worker.runs.self_training.members import Members, configs_of_members, folder_of_round, labelled
 from distill_worker.runs.self_training.outputs_file import OutputsFile
 from distill_worker.runs.self_training.unbought import unbought_images
 from distill_worker.training.loop import Progress
 from distill_worker.training.run_directory import Note
-from distill_worker.training.training_set import TrainingSet, Unbought
+from distill_worker.training.training_set import TrainingSet, Unbought, Views
 from shared.weights import WeightsCard
 
 
@@ -66,11 +70,14 @@ def self_trained(
     settings = config.self_training
     if settings is None:
         return SelfTrained(data, {})
-    images, positions = unbought_images(samples, data.images.device)
     identity = identity.with_settings_of(config.identity)
     members = Members(config, settings, samples.dataset, identity, card, progress)
     learned = replace(data, validation=None)
     facts = _facts(config, settings, samples)
+    if config.track == "queried":
+        views = Views(_trained_ensemble(members, learned), settings.policy)
+        return SelfTrained(replace(data, views=views), {"self_training": facts})
+    images, positions = unbought_images(samples, data.images.device)
     assistant = assistant_of(members, samples.keys, learned, images, positions)
     if assistant is not None:
         on_choice(assistant.reason)
@@ -94,10 +101,10 @@ def notes(config: RunConfig, samples: Samples) -> list[str]:
     if config.assistant is not None:
         folds = counted(config.self_training.folds, "further member")
         helped = f", helped by {config.assistant.name}, an assistant that {folds} are compared with,"
+    labelled = f"{facts['unbought']:,} unbought images" if facts["unbought"] else "distorted views of the bought images"
     return [
         f"self-training: {counted(facts['rounds'], 'round')} of {counted(facts['members'], 'member')} "
-        f"({facts['network']}, {steps} each){helped} give outputs to "
-        f"{facts['unbought']:,} unbought images, for no further call"
+        f"({facts['network']}, {steps} each){helped} give outputs to {labelled}, for no further call"
     ]
 
 
@@ -108,8 +115,16 @@ def _facts(config: RunConfig, settings: SelfTraining, samples: Samples) -> dict[
         "members": settings.members,
         "network": member.student.network,
         "member_steps": member.training.steps,
-        "unbought": len(samples.unbought),
+        "unbought": 0 if config.track == "queried" else len(samples.unbought),
     }
+
+
+def _trained_ensemble(members: Members, data: TrainingSet) -> Ensemble:
+    """The ensemble of the only round; its members' weights stay, because a resumed student needs them."""
+    ensemble = members.of(configs_of_members(members.config, members.settings, 1), {"round": 1})
+    for index, member in enumerate(ensemble):
+        members.train(member, data, earlier=index)
+    return members.ensemble(ensemble, data.images.device)
 
 
 def _outputs(

@@ -29,10 +29,10 @@ def check_self_training(config: RunConfig, samples: Samples, *, ranks: int, late
             f"self_training: expected one process, got {ranks} ranks, which train one network together; start the "
             "command without torchrun"
         )
-    if len(samples.unbought) <= later:
+    if config.track == "unlabelled-pool" and len(samples.unbought) <= later:
         raise ConfigError(
             "self_training: expected samples that are neither bought nor for validation, got none; lower budget.n, or "
-            "leave out [self_training]"
+            "set track = 'queried'"
         )
     check_assistant(config, samples)
 

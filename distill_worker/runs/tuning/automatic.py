@@ -24,12 +24,13 @@ def _reason(name: str, config: RunConfig, samples: Samples) -> str:
         case "method":
             terms = (f"{method_name(method)} of weight {method.weight_on(classes):.3g}" for method in config.methods)
             return f"{' + '.join(terms)}, for {classes} classes and {n / classes:.3g} calls a class"
-        case "track" if config.self_training is None:
-            return f"the track {config.track}, because the run buys all images or counts epochs"
+        case "track" if config.track == "queried":
+            return "the track queried, because the run buys all images or counts epochs"
         case "track":
             return f"the track {config.track}, because {len(samples.unbought):,} images are not bought"
         case "self_training":
-            return "self-training, because an ensemble labels these images for no call"
+            images = "views of the bought images" if config.track == "queried" else "the images that are not bought"
+            return f"self-training, because an ensemble gives outputs to {images}, for no call"
         case "training.steps":
             return f"{config.training.steps:,} steps, or more where they were fewer than 30 passes over {n:,} samples"
         case _:

@@ -28,9 +28,10 @@ def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, An
 
 def test_what_the_file_states_stays() -> None:
     config = _config(track="queried", training={"steps": 7, "seed": 3})
-    assert (config.track, config.self_training) == ("queried", None)
+    assert (config.track, config.self_training) == ("queried", SelfTraining())
     assert (config.training.steps, config.training.seed, config.training.weight_decay) == (7, 3, 2e-3)
-    assert config.chosen_by_auto == ("method", "training.weight_decay")
+    assert config.chosen_by_auto == ("method", "self_training", "training.weight_decay")
+    assert _config(track="labelled-pool").self_training is None
     own = _config(self_training={"members": 2})
     assert (own.track, own.self_training) == ("unlabelled-pool", SelfTraining(members=2))
     assert "self_training" not in own.chosen_by_auto

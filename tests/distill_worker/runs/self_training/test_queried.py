@@ -1,0 +1,137 @@
+"""Self-training in the track `queried`: the ensemble sees the views of the bought images that the student sees."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from distill_worker.config.training_section import Training
+from distill_worker.data.preprocessing import Preprocessing
+from distill_worker.errors import ConfigError
+from distill_worker.methods.base import LOGITS
+from distill_worker.methods.single_sample import KD
+from distill_worker.methods.terms import Objective, Setting
+from distill_worker.runs.self_training.ensemble import Ensemble
+from distill_worker.training.batches import Batches
+from distill_worker.training.loop import Progress
+from distill_worker.training.precision import StudentPass
+from distill_worker.training.training_set import TrainingSet, Views
+from shared.networks import build_network
+from tests.distill_worker.runs.self_training.test_stage import MEMBER_STEPS, MEMBERS, STEPS, config_in, run
+
+QUERIED: dict[str, Any] = {"track": "queried", "self_training": {"rounds": 1}}
+BEFORE_STUDENT = MEMBERS * MEMBER_STEPS
+CPU = torch.device("cpu")
+
+
+def _left_in(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in sorted((folder / "run").rglob("*.safetensors"))]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    run(folder, **QUERIED)
+    return folder
+
+
+class _BrokenOffError(Exception):
+    pass
+
+
+def _broken_off_at(last: int) -> Progress:
+    def progress(step: int, _loss: float) -> None:
+        if step == last:
+            raise _BrokenOffError
+
+    return progress
+
+
+@pytest.mark.parametrize("place", [3, MEMBER_STEPS + 5, 2 * MEMBER_STEPS, BEFORE_STUDENT + 5])
+def test_run_that_breaks_off_ends_with_the_same_bits(place: int, finished: Path, tmp_path: Path) -> None:
+    """In the first member, in the second one, at its end, and in the student."""
+    with pytest.raises(_BrokenOffError):
+        run(tmp_path, _broken_off_at(place), **QUERIED)
+    steps = list[int]()
+    run(tmp_path, lambda step, _: steps.append(step), **QUERIED)
+    assert _left_in(tmp_path) == _left_in(finished)
+    assert steps[-1] == BEFORE_STUDENT + STEPS
+
+
+def test_no_image_but_the_bought_ones_is_used(finished: Path, tmp_path: Path) -> None:
+    """Other training images do not change a bit, and the result names the track."""
+    result = run(tmp_path, change=_with_other_images_black, **QUERIED)
+    assert (result["track"], result["self_training"]["unbought"]) == ("queried", 0)
+    assert (tmp_path / "run/student.safetensors").read_bytes() == (finished / "run/student.safetensors").read_bytes()
+
+
+def _with_other_images_black(samples: Any) -> Any:
+    images = samples.dataset.train.images
+    others = torch.ones(len(images), dtype=torch.bool)
+    others[samples.chosen] = False
+    images[others] = 0
+    return samples
+
+
+def test_targets_of_a_batch_are_those_of_the_view_that_the_student_sees() -> None:
+    """The ensemble's outputs, recomputed from the images that the student got."""
+    ensemble = _ensemble(2)
+    seen = list[torch.Tensor]()
+
+    def labelled(inputs: torch.Tensor) -> torch.Tensor:
+        seen.append(inputs)
+        return ensemble(inputs)
+
+    images = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = TrainingSet(
+        images,
+        torch.eye(3)[:2].repeat(3, 1),
+        None,
+        Preprocessing((0.5,), (0.2,), 1, horizontal_flip=False),
+        {LOGITS: torch.zeros(6, 3)},
+        views=Views(labelled, "strong"),
+    )
+    setting = Setting(num_classes=3, steps=1, student_shapes={LOGITS: (3,)}, targets=data.targets)
+    student = _StudentThatKeepsInputs()
+    batch = Batches(data, 4, seed=0).next(student, Objective([KD()], setting), step=1)
+    assert_close(batch.teacher[LOGITS], ensemble(student.inputs))
+    assert_close(batch.teacher[LOGITS].exp().sum(dim=1), torch.ones(4))
+    assert not batch.teacher[LOGITS].requires_grad
+    assert len(seen) == 1
+    plain = data.preprocessing.normalised(images).flatten(1)
+    assert (torch.cdist(student.inputs.flatten(1), plain) > 1e-3).all(), "every view is distorted"
+
+
+class _StudentThatKeepsInputs(StudentPass):
+    def __init__(self) -> None:
+        super().__init__(_network(9), (), Training(precision="float32"), CPU)
+        self.inputs = torch.empty(0)
+
+    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        self.inputs = images
+        return super().__call__(images)
+
+
+def _ensemble(members: int) -> Ensemble:
+    return Ensemble([_network(seed) for seed in range(members)], Training(precision="float32"), CPU)
+
+
+def _network(seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return build_network("resnet8", num_classes=3, in_channels=1)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"self_training": {"rounds": 2}}, "self_training: expected one round in the track 'queried'"),
+        ({"self_training": {"assistant": "a.safetensors"}}, "self_training: expected no assistant in the track 'que"),
+        ({"track": "labelled-pool"}, "self_training: expected the track 'unlabelled-pool' or 'queried', got 'labelled"),
+    ],
+)
+def test_what_needs_unbought_images_is_an_error(tmp_path: Path, sections: dict[str, Any], message: str) -> None:
+    stage = QUERIED["self_training"] | sections.pop("self_training", {})
+    with pytest.raises(ConfigError, match=message):
+        config_in(tmp_path, **{**QUERIED, **sections, "self_training": stage})
