@@ -95,7 +95,7 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("method.k=65", ["method.k", "at most the batch (64 samples)", "got 65"]),
         ("method.label_term=comparative", ["label_term 'comparative'", "on = 'features'"]),
         ("track=unlabelled-pool", ["track", "[self_training]", "pseudo-label", "'unlabelled-pool'", "ckd"]),
-        ("self_training={}", ["track", "[self_training]", "got 'queried'"]),
+        ("self_training.rounds=2", ["self_training", "one round", "'queried'"]),
         ("self_training.policy=weak", ["self_training.policy", "'strong'", "got 'weak'"]),
         ("self_training.rounds=0", ["self_training.rounds", "at least 1", "got 0"]),
         ("self_training.bought_share=1", ["self_training.bought_share", "less than 1", "got 1"]),
