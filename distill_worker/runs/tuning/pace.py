@@ -1,16 +1,19 @@
 """How many steps each training of a run takes, where `training.budget` says what all of them may take together."""
 
+from dataclasses import replace
 from math import floor
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.ensemble import Ensemble
 from distill_worker.runs.self_training.made_up import with_made_up_outputs
 from distill_worker.runs.self_training.members import configs_of_members, number_of_members
 from distill_worker.runs.student import initialised, placed
 from distill_worker.training.loop import seconds_a_step
-from distill_worker.training.training_set import TrainingSet
+from distill_worker.training.training_set import TrainingSet, Views
 from shared.networks.draws import kept_draws
 
 
@@ -23,7 +26,7 @@ def within_time(config: RunConfig, seconds: float, samples: Samples, data: Train
     member, student_data = 0.0, data
     if (settings := config.self_training) is not None:
         member = _seconds_a_step(configs_of_members(config, settings, 1)[0], samples.dataset, data)
-        student_data = with_made_up_outputs(config, settings, samples, data)
+        student_data = _with_untrained_members(config, settings, samples, data)
     student = _seconds_a_step(config, samples.dataset, student_data)
     return _divided(config, seconds, student=student, member=member)
 
@@ -56,6 +59,21 @@ def _divided(config: RunConfig, budget: float, *, student: float, member: float)
             f"{config.training.budget!r}; raise it, or lower self_training.members"
         )
     return with_steps(config, steps)
+
+
+def _with_untrained_members(
+    config: RunConfig, settings: SelfTraining, samples: Samples, data: TrainingSet
+) -> TrainingSet:
+    """What the student will learn from, with outputs that cost as much as real ones."""
+    if config.track != "queried":
+        return with_made_up_outputs(config, settings, samples, data)
+    device = data.images.device
+    networks = (
+        placed(initialised(member, samples.dataset, data)[0], config.training, device)
+        for member in configs_of_members(config, settings, 1)
+    )
+    with kept_draws():
+        return replace(data, views=Views(Ensemble(networks, config.training, device), settings.policy))
 
 
 def _seconds_a_step(config: RunConfig, dataset: Dataset, data: TrainingSet) -> float:
