@@ -22,7 +22,15 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import CE
 from distill_worker.methods.terms import Batch
-from tests.distill_worker.training.steps import CLASSES, EVERY_METHOD, SELF_TRAINED, TRAINING, WITH_VIEWS, name_of, running
+from tests.distill_worker.training.steps import (
+    CLASSES,
+    EVERY_METHOD,
+    SELF_TRAINED,
+    TRAINING,
+    WITH_VIEWS,
+    name_of,
+    running,
+)
 
 META = torch.device("meta")
 LEAST_OPERATIONS = 100
