@@ -65,7 +65,8 @@ def _training_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     steps = _LEAST_STEPS
     if isinstance(n, int) and isinstance(batch_size, int) and batch_size > 0:
         steps = max(steps, ceil(_LEAST_EPOCHS * n / batch_size))
-    chosen = {"steps": steps, "weight_decay": _WEIGHT_DECAY}
+    limited = _setting(document, "training", "budget") is not None
+    chosen: dict[str, Any] = {**({} if limited else {"steps": steps}), "weight_decay": _WEIGHT_DECAY}
     return {name: value for name, value in chosen.items() if _setting(document, "training", name) is None}
 
 

@@ -37,6 +37,12 @@ def test_what_the_file_states_stays() -> None:
     assert "self_training" not in own.chosen_by_auto
 
 
+def test_budget_of_all_trainings_takes_the_place_of_steps() -> None:
+    config = _config(training={"budget": "2 min"})
+    assert "training.steps" not in config.chosen_by_auto
+    assert config.training.weight_decay == 2e-3
+
+
 def test_run_that_names_a_method_is_left_as_it_is() -> None:
     config = _config(method={"name": "kd"})
     assert (config.methods, config.track, config.training.steps) == ((KD(),), "queried", 600)
