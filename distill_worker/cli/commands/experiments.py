@@ -23,7 +23,7 @@ def demo(
     n: Annotated[
         int | None, typer.Option(min=2, help="Calls to spend; by default 50 for digits, 500 for fashion-mnist.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Students trained with each method.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Students trained with each method.")] = 3,
     quota: Annotated[
         int | None, typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default 2 n.")
     ] = None,
