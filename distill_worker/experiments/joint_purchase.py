@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
+from distill_worker.buying import planning
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, OnAnswer
 from distill_worker.buying.order import Images, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
@@ -68,10 +69,31 @@ def joint_orders(
 ) -> list[PurchaseOrder]:
     """One order for each set of kinds: together, they have every sample of the runs once."""
     kinds = [purchase.kinds_of(run.config, run.samples, description, cache) for run in runs]
-    return [
-        purchase.order_of(runs[0].config, wanted, wanted_kinds, teacher, description, cache, max_calls=max_calls)
-        for wanted_kinds, wanted in wanted_by_kinds([run.samples for run in runs], kinds).items()
-    ]
+
+    def orders_of(images_by_kinds: Mapping[tuple[str, ...], Mapping[bytes, Images]]) -> list[PurchaseOrder]:
+        return [
+            purchase.order_of(runs[0].config, wanted, wanted_kinds, teacher, description, cache, max_calls=max_calls)
+            for wanted_kinds, wanted in images_by_kinds.items()
+        ]
+
+    orders = orders_of(wanted_by_kinds([run.samples for run in runs], kinds))
+    later = {kind for run, needed in zip(runs, kinds, strict=True) if run.selected.later for kind in needed}
+    return orders if all(later <= {*order.kinds} for order in orders) else orders_of(_with_kinds(orders, later))
+
+
+def _with_kinds(orders: Sequence[PurchaseOrder], later: set[str]) -> dict[tuple[str, ...], dict[bytes, Images]]:
+    """What the orders want, by kinds, with those of later rounds for each sample that is bought now.
+
+    A later round may select a sample that another run has bought, and the same call brings all kinds. A sample that is
+    in the cache, or in an open purchase, would be paid for again: it keeps its kinds.
+    """
+    wanted: dict[tuple[str, ...], dict[bytes, Images]] = {}
+    for order in orders:
+        is_new = set(planning.plan(replace(order, max_calls=None)).to_buy).__contains__
+        more = tuple(sorted({*order.kinds, *later}))
+        for key, images in order.samples.items():
+            wanted.setdefault(more if is_new(key) else order.kinds, {})[key] = images
+    return wanted
 
 
 def wanted_by_kinds(
