@@ -18,10 +18,9 @@ from distill_worker.experiments.comparison import Cell
 from distill_worker.experiments.display import Display
 from distill_worker.runs import purchase
 from distill_worker.runs.preflight import Run
-from distill_worker.runs.sampling.held_samples import check_complete
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.targets import cached_kinds
-from distill_worker.teachers.base import Description, Teacher
+from distill_worker.teachers.base import Description, Quota, Teacher
 
 _ADVICE: Final = Advice("compare.n", lower="lower compare.n")
 
@@ -125,11 +124,7 @@ def buy_jointly(
     on_answer: OnAnswer = NO_CALLBACKS.on_answer,
     display: Display,
 ) -> tuple[Plan, int]:
-    """Buy what is missing; the plan of all orders and the number of samples bought. See `purchase.buy`.
-
-    Raises:
-        PlanRefused: `max_calls` leaves some samples for later.
-    """
+    """Buy what is missing; the plan of all orders and the number of samples bought. See `purchase.buy`."""
     with display.progress_bar("buying", None) as move:
         callbacks = Callbacks(
             progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} cached", plan.outstanding),
@@ -137,15 +132,13 @@ def buy_jointly(
             on_end=lambda requests: display.note(f"ending; waiting for {counted(requests, 'answer')} to cache"),
             on_answer=on_answer,
         )
-        plan, bought = purchase.buy(
+        return purchase.buy(
             orders,
             {**images} | {key: image for order in orders for key, image in order.samples.items()},
             address=address,
             on_plan=on_plan,
             callbacks=callbacks,
         )
-    check_complete(plan, bought)
-    return plan, bought
 
 
 def advised(plan: Plan, runs: Sequence[Run]) -> Plan:
@@ -163,6 +156,20 @@ def advised(plan: Plan, runs: Sequence[Run]) -> Plan:
 def samples_of_later_rounds(runs: Sequence[Run]) -> int:
     """The most samples that later rounds select: two runs may select the same ones."""
     return sum(run.selected.later for run in runs)
+
+
+def calls_beyond(quota: Quota, runs: Sequence[Run], teacher: Teacher, cache: Cache) -> int:
+    """The calls that a quota lacks for what the cache lacks now, and for what later rounds select at most.
+
+    Args:
+        quota: of the teacher.
+        runs: one run for each different purchase.
+        teacher: is not bought from.
+        cache: where outputs are bought into.
+    """
+    orders = joint_orders(runs, teacher, teacher.describe(), cache)
+    new = sum(len(planning.plan(order).to_buy) for order in orders)
+    return max(0, new + samples_of_later_rounds(runs) - quota.remaining)
 
 
 def selection_identity(config: RunConfig) -> str:
