@@ -26,7 +26,7 @@ def enlarge_quota(data_dir: Path, *, name: str, samples: int) -> None:
         return
     listed = json.loads(_keys(data_dir, "list", "--json", expected="a list of API keys"))["keys"]
     key_id = next(key["id"] for key in listed if key["name"] == name)
-    _keys(data_dir, "grant", key_id, str(samples), expected="a larger quota")
+    _keys(data_dir, "grant", key_id, "--samples", str(samples), expected="a larger quota")
 
 
 def _keys(data_dir: Path, command: str, *arguments: str, expected: str) -> str:
