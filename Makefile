@@ -31,7 +31,7 @@ $(KSERVE_INSTALLED): requirements-kserve.lock $(INSTALLED)
 	$(UV) pip sync --quiet --python .venv-kserve/bin/python --require-hashes requirements-kserve.lock
 	touch $@
 
-demo: $(INSTALLED) ## train a teacher, serve it, buy 50 outputs, compare CE, KD and CKD
+demo: $(INSTALLED) ## train a teacher, serve it, buy 50 outputs, compare students: CE, KD, CKD and auto
 	@.venv/bin/distill-worker demo
 
 # Compiled modules are kept: the tests start many processes, which import torch.

@@ -13,7 +13,9 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Final
 
+from distill_worker.config.stages.automatic import AUTO
 from distill_worker.experiments.results.accuracies import accuracies_of, results_of
+from distill_worker.experiments.results.paired_tests import against_baseline
 from distill_worker.experiments.results.table import (
     PAIRED_HEADING,
     accuracy_cell,
@@ -100,6 +102,7 @@ def _comparison(name: str, facts: Facts) -> str:
             f"{facts['seeds']} seeds; seconds: mean wall time of a student. The curve of the equivalent calls:\n",
             markdown(*curve_rows(facts)),
             *(_cell(name, facts, track, n) for n in facts["n"] for track in tracks),
+            _automatic(name, facts),
             _choices(name, facts),
         ]
     )
@@ -126,6 +129,27 @@ def _cell(name: str, facts: Facts, track: str, n: int) -> str:
         if of_row == track
     ]
     return f"\n### {name}, n = {n}, track `{track}`\n\n{markdown(heading, rows)}\n"
+
+
+def _automatic(name: str, facts: Facts) -> str:
+    """Each row of `auto` against the best other row of its track, at each n; empty without such a row."""
+    tracks = _tracks(facts)
+    rows = []
+    for method, track in tracks.items():
+        others = [other for other, of_row in tracks.items() if of_row == track and not _is_automatic(other)]
+        if not _is_automatic(method) or not others:
+            continue
+        for n in facts["n"]:
+            accuracies = {row: accuracies_of(facts, row, n) for row in (method, *others)}
+            best = max(others, key=lambda other: mean(accuracies[other]))
+            test = against_baseline({row: accuracies[row] for row in (method, best)}, best).get(method)
+            rows.append((method, f"`{track}`", str(n), best, paired_cell(test)))
+    heading = ("method", "track", "n", "best other", PAIRED_HEADING)
+    return f"\n### {name}, auto against the best other row\n\n{markdown(heading, rows)}\n" if rows else ""
+
+
+def _is_automatic(method: str) -> bool:
+    return method.partition(",")[0] == AUTO
 
 
 def _choices(name: str, facts: Facts) -> str:

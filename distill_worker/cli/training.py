@@ -20,7 +20,7 @@ from distill_worker.runs.sampling.held_samples import HeldSamples, check_complet
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.stage import notes
 from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
-from distill_worker.runs.train_student import total_steps, train_student
+from distill_worker.runs.train_student import begun, total_steps, train_student
 from distill_worker.runs.tuning import automatic
 from distill_worker.training.ranks.group import ALONE, Ranks, opened
 
@@ -119,6 +119,10 @@ def _say_held(part: HeldSamples) -> None:
 
 
 def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, ranks: Ranks = ALONE) -> dict[str, Any]:
+    budget = config.training.budget
+    config = begun(config, samples, bought.targets, bought.class_order, fresh=fresh, ranks=ranks.size)
+    if budget is not None:
+        say(f"training.budget = {budget!r} allows {config.training.steps:,} steps a training")
     doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
     for line in (*doubts, *automatic.notes(config, samples), *notes(config, samples)):
         say(line)

@@ -11,7 +11,7 @@ from distill_worker.config import places
 from distill_worker.config.data_sections import Data
 from distill_worker.config.explanations import explained
 from distill_worker.config.run_config import Output, RunConfig
-from distill_worker.config.stages.automatic import completed
+from distill_worker.config.stages.automatic import filled_in
 from distill_worker.config.toml_file import parsed, read_toml
 from distill_worker.errors import ConfigError
 
@@ -70,7 +70,7 @@ def with_notes(notes: Sequence[places.Note], config: RunConfig, on_note: OnNote)
 def parse_config(document: Mapping[str, Any], *, source: str) -> RunConfig:
     """Validate a document that was read from `source`. Raises `ConfigError` as `load_config` does."""
     try:
-        return RunConfig.model_validate(completed(document))
+        return RunConfig.model_validate(filled_in(document))
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error
     except ValidationError as error:

@@ -72,7 +72,7 @@ _NOT_IN_IDENTITY: Final[Any] = {
     "student": {"network_file"},
     "self_training": {"network_file", "assistant"},
     "budget": {"features"},
-    "training": {"checkpoint_every", "batch_norm"},
+    "training": {"checkpoint_every", "batch_norm", "budget"},
     "chosen_by_auto": True,
 }
 """Settings that change a result only through the samples and the teacher's outputs, which are identified themselves.

@@ -1,10 +1,11 @@
 """The sections about the student: `[student]` and `[training]`."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, StrictInt, model_validator
 
 from distill_worker.config.section import Section
 
@@ -28,6 +29,18 @@ class Student(Section):
         return f"{self.network_file}:{self.network.rpartition(':')[2]}"
 
 
+_UNITS: Final = {"s": 1, "min": 60, "h": 3600}
+_TIME: Final = re.compile(rf"(\d+(?:\.\d+)?) *({'|'.join(_UNITS)})")
+
+
+def _is_budget(budget: int | str) -> int | str:
+    if isinstance(budget, int) and budget >= 1:
+        return budget
+    if isinstance(budget, str) and (time := _TIME.fullmatch(budget)) and float(time[1]) > 0:
+        return budget
+    raise ValueError(f"expected a number of steps, or a time such as '90 s', '2 min' or '1 h', got {budget!r}")
+
+
 class Training(Section):
     """The optimisation: SGD with momentum."""
 
@@ -38,6 +51,10 @@ class Training(Section):
     risen for `patience_epochs`, training returns to the best weights with a tenth of the learning rate, three times."""
     steps: int = Field(default=600, ge=1)
     """For `steps`: the number of steps."""
+    budget: Annotated[StrictInt | str, AfterValidator(_is_budget)] | None = None
+    """For `steps`: what all trainings of the run may take together, in place of `steps`: a number of steps, or a time
+    such as `90 s`, `2 min` or `1 h`. A time becomes steps when the run begins, by the speed of its first ones. A run
+    that began keeps its steps, which are part of its identity in place of the budget."""
     stop_after_steps: int | None = Field(default=None, ge=1)
     """For `steps`: stop here, with the schedule of `steps` unfinished. This makes a half-trained teacher."""
     schedule: Literal["cosine", "one-cycle"] = "cosine"
@@ -99,12 +116,24 @@ class Training(Section):
     def _protocol_is_possible(self) -> "Training":
         if self.protocol == "paper" and self.validation_share == 0:
             raise ValueError("validation_share: expected more than 0, because the paper's protocol stops by validation")
+        if self.budget is not None and (self.protocol == "paper" or self.stop_after_steps is not None):
+            raise ValueError(
+                "budget: expected no value with the protocol 'paper' or with stop_after_steps, which end a training "
+                f"otherwise, got {self.budget!r}"
+            )
         if self.protocol == "paper" and self.averaging != "none":
             raise ValueError(
                 "averaging: expected 'none', because the paper's protocol returns to its best weights, got "
                 f"{self.averaging!r}"
             )
         return self
+
+    @property
+    def seconds(self) -> float | None:
+        """The time that the run may take, if `budget` is one."""
+        if not isinstance(self.budget, str) or (time := _TIME.fullmatch(self.budget)) is None:
+            return None
+        return float(time[1]) * _UNITS[time[2]]
 
     @property
     def validated_share(self) -> float:

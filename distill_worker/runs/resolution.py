@@ -1,6 +1,7 @@
-"""What `auto` stands for in `[training]`, before a run begins: the device, the precision and the memory format.
+"""What `[training]` leaves open before a run begins: the device, the precision, the memory format and the steps.
 
-Nothing is measured. A run that began keeps its precision and memory format, also on another machine.
+Nothing is measured, so a budget that is a time stays open until the training begins: see `tuning/pace.py`. A run that
+began keeps its precision and memory format, and with a budget its steps, also on another machine.
 """
 
 import json
@@ -14,6 +15,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import trained_before
 from distill_worker.config.training_section import AUTO, Training
 from distill_worker.errors import ConfigError
+from distill_worker.runs.tuning import pace
 from distill_worker.training.precision import BFLOAT16, FLOAT32, automatic_precision, has_bfloat16
 from distill_worker.training.ranks.launch import launch
 from distill_worker.training.run_directory import RunDirectory
@@ -53,7 +55,7 @@ def resolved(config: RunConfig, *, fresh: bool = False) -> RunConfig:
         config: the run.
         fresh: whether an earlier run in the directory makes way.
     """
-    return _resolved(config, _began_with(config, fresh=fresh))
+    return _with_steps(_resolved(config, _began_with(config, fresh=fresh)), fresh=fresh)
 
 
 def resolved_alike(configs: Sequence[RunConfig], *, fresh: bool = False) -> list[RunConfig]:
@@ -69,7 +71,7 @@ def resolved_alike(configs: Sequence[RunConfig], *, fresh: bool = False) -> list
         if settings:
             first.setdefault(_stated(config), settings)
     return [
-        _resolved(config, settings or first.get(_stated(config), {}))
+        _with_steps(_resolved(config, settings or first.get(_stated(config), {})), fresh=fresh)
         for config, settings in zip(configs, began, strict=True)
     ]
 
@@ -107,6 +109,17 @@ def _resolved(config: RunConfig, began_with: Mapping[str, Any]) -> RunConfig:
         memory_format = began_with.get("memory_format") or _automatic_format(precision)
     settings = {"precision": precision, "memory_format": memory_format}
     return config.model_copy(update={"training": training.model_copy(update=settings)})
+
+
+def _with_steps(config: RunConfig, *, fresh: bool) -> RunConfig:
+    """A run whose budget is a number of steps, or that began: with the steps of a training in place of its budget."""
+    if (budget := config.training.budget) is None:
+        return config
+    for stored in _stored_identities(config, fresh=fresh):
+        training = stored.get("training") if isinstance(stored, dict) else None
+        if isinstance(training, dict) and isinstance(steps := training.get("steps"), int):
+            return pace.with_steps(config, steps)
+    return pace.within_steps(config, budget) if isinstance(budget, int) else config
 
 
 def _automatic_format(precision: str) -> str:

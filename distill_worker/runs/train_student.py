@@ -23,6 +23,7 @@ from distill_worker.runs.self_training.stage import self_trained
 from distill_worker.runs.self_training.unbought import check_self_training
 from distill_worker.runs.student import fitted
 from distill_worker.runs.tuning import automatic
+from distill_worker.runs.tuning.pace import within_time
 from distill_worker.runs.tuning.stage import check_tuning, choose, steps_of_trials, with_most_steps
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps
@@ -70,7 +71,7 @@ def train_student(
         RankLost: another rank ended.
         WorkerError: see `to_teacher_logits`; RunError: see `RunDirectory`.
     """
-    config = resolved(config, fresh=fresh)
+    config = begun(config, samples, targets, class_order, fresh=fresh, ranks=ranks.size)
     training = config.training
     classes = len(samples.dataset.class_names)
     check_tuning(config, num_classes=classes, samples=len(samples.images), ranks=ranks.size)
@@ -145,6 +146,38 @@ def train_student(
             return result
 
         return ranks.from_first(finish)
+
+
+def begun(
+    config: RunConfig,
+    samples: Samples,
+    targets: Mapping[str, torch.Tensor],
+    class_order: tuple[int, ...] | None = None,
+    *,
+    fresh: bool = False,
+    ranks: int = 1,
+) -> RunConfig:
+    """The run as it begins on this machine, resolved; a time in `training.budget` is now a number of steps.
+
+    The arguments are those of `train_student`, `ranks` their number.
+
+    Raises:
+        ConfigError: the time is too short, or given to several ranks, which would measure different speeds.
+        WorkerError: see `to_teacher_logits`.
+    """
+    config = resolved(config, fresh=fresh)
+    if (seconds := config.training.seconds) is None:
+        return config
+    if ranks > 1:
+        raise ConfigError(
+            f"training.budget: expected a number of steps for {ranks} ranks, which measure different "
+            f"speeds, got {config.training.budget!r}"
+        )
+    classes, smoothing = len(samples.dataset.class_names), config.teacher.label_smoothing
+    teacher = to_teacher_logits(targets, classes, label_smoothing=smoothing, class_order=class_order)
+    torch.set_num_threads(config.training.threads)
+    data = training_set(config, samples, teacher.targets, device_of(config.training.device))
+    return within_time(config, seconds, samples, data)
 
 
 def total_steps(config: RunConfig, samples: int) -> int:

@@ -7,6 +7,7 @@ training ends, these are as they were before. Several ranks take every step, and
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,8 @@ from distill_worker.training.training_set import TrainingSet
 from shared.networks.draws import draws_from, generator_states, kept_draws, set_generator_states
 
 _LOGGED_STEPS = 50
+_FEWEST_TIMED = 3
+_TIMED_SECONDS = 2.0
 
 Progress = Callable[[int, float], None]
 """Called with the number of steps done and the last logged loss."""
@@ -138,6 +141,26 @@ def take_first_step(network: nn.Module, objective: Objective, data: TrainingSet,
     run = _RunningTraining(network, objective, data, training)
     run.set_training_mode()
     run.step()
+
+
+def seconds_a_step(network: nn.Module, objective: Objective, data: TrainingSet, training: Training) -> float:
+    """The time of a training's step on this machine, by its first ones; `network` and `objective` change."""
+    run = _RunningTraining(network, objective, data, training)
+    run.set_training_mode()
+    device = data.images.device
+    run.step()  # which may compile the network
+    begin, taken = _now(device), 0
+    while taken < _FEWEST_TIMED or _now(device) - begin < _TIMED_SECONDS:
+        run.step()
+        taken += 1
+    return (_now(device) - begin) / taken
+
+
+def _now(device: torch.device) -> float:
+    """The time in seconds, when the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 class _RunningTraining:

@@ -53,6 +53,29 @@ def test_each_track_at_each_size_has_a_table_with_every_seed() -> None:
     assert tables.count("| KD, tuned | 60.00 ± 0.00 | 75.00 ± 7.07 |") == 1, "the curve of the reference"
 
 
+def test_auto_is_tested_against_the_best_other_row_of_its_track() -> None:
+    """At n = 20, KD with tuning is better than KD: 75 against 70; auto has 80 and 90."""
+    facts = _facts()
+    assert "auto against" not in tables_of({"digits": facts})
+    facts["results"] += [
+        {
+            "method": "auto, queried",
+            "track": "queried",
+            "n": n,
+            "seed": seed,
+            "accuracy": value,
+            "calls": n,
+            "seconds": 9,
+        }
+        for n, values in {10: [0.6, 0.7], 20: [0.8, 0.9]}.items()
+        for seed, value in enumerate(values)
+    ]
+    tables = tables_of({"digits": facts})
+    assert "### digits, auto against the best other row\n" in tables
+    assert "| auto, queried | `queried` | 10 | KD, tuned | +5.00 " in tables
+    assert "| auto, queried | `queried` | 20 | KD, tuned | +10.00 " in tables
+
+
 def test_settings_that_were_chosen_are_listed_seed_by_seed() -> None:
     facts = _facts()
     assert "settings by cross-fitting" not in tables_of({"digits": facts})

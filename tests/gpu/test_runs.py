@@ -103,10 +103,14 @@ def test_resumed_run_ends_as_one_that_was_not_stopped(
         torch.testing.assert_close(resumed[name], values, rtol=tolerance, atol=tolerance)
 
 
-def test_run_that_trains_itself_learns_and_goes_on(tmp_path: Path, device: torch.device) -> None:
+@pytest.mark.parametrize(("track", "rounds"), [("unlabelled-pool", 2), ("queried", 1)])
+def test_run_that_trains_itself_learns_and_goes_on(
+    track: str, rounds: int, tmp_path: Path, device: torch.device
+) -> None:
     """It is stopped in the second member of the first ensemble, and in the student's own training. Chance is 0.1."""
-    sections = {"track": "unlabelled-pool", "self_training": {"rounds": 2, "members": 2, "member_steps": 30}}
-    for last in (30 + 13, 4 * 30 + 13):
+    sections = {"track": track, "self_training": {"rounds": rounds, "members": 2, "member_steps": 30}}
+    before_student = rounds * 2 * 30
+    for last in (30 + 13, before_student + 13):
 
         def stop(step: int, _loss: float, last: int = last) -> None:
             if step == last:
@@ -116,7 +120,7 @@ def test_run_that_trains_itself_learns_and_goes_on(tmp_path: Path, device: torch
             _run(tmp_path, device.type, stop, sections=sections)
     steps = list[int]()
     result = _run(tmp_path, device.type, lambda step, _: steps.append(step), sections=sections)
-    assert steps[0] == 4 * 30 + 11
+    assert steps[0] == before_student + 11
     assert result["device"] == device.type
     assert result["accuracy"] > 0.3
 

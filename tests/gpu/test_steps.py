@@ -19,7 +19,7 @@ from distill_worker.methods.single_sample import CE
 from distill_worker.methods.terms import Batch
 from distill_worker.methods.terms.mixtures import draw_cutmix, draw_mixup
 from tests.distill_worker.methods.terms.batches import batch, made
-from tests.distill_worker.training.steps import EVERY_METHOD, name_of, running
+from tests.distill_worker.training.steps import EVERY_METHOD, WITH_VIEWS, name_of, running
 from tests.gpu.conftest import errors_at_synchronisation
 
 
@@ -37,6 +37,15 @@ WITHOUT_DRAWS = [
 @pytest.mark.parametrize("methods", EVERY_METHOD, ids=name_of)
 def test_no_step_waits_for_the_device(methods: Sequence[Method], device: torch.device) -> None:
     run = running(methods, device)
+    with errors_at_synchronisation(device):
+        steps = [run.step() for _ in range(3)]
+    for terms in steps:
+        assert all(term.isfinite() for term in terms.values()), terms
+
+
+@pytest.mark.parametrize("methods", WITH_VIEWS, ids=name_of)
+def test_no_step_with_outputs_of_views_waits_for_the_device(methods: Sequence[Method], device: torch.device) -> None:
+    run = running(methods, device, views=True)
     with errors_at_synchronisation(device):
         steps = [run.step() for _ in range(3)]
     for terms in steps:

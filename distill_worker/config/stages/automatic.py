@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any, Final
 
+from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import ConfigError
 
 AUTO: Final = "auto"
@@ -24,7 +25,7 @@ _LEAST_EPOCHS: Final = 30
 _BATCH_SIZE: Final = 64
 
 
-def completed(document: Mapping[str, Any]) -> dict[str, Any]:
+def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document of a run with what `auto` chooses, if it names no method, or `auto`; otherwise as it is.
 
     What the document states stays. `chosen_by_auto` holds the names of the settings that were chosen.
@@ -50,8 +51,7 @@ def completed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     """The track, and `[self_training]` where it is possible: images that are not bought cost no call."""
-    has_pool = _setting(document, "budget", "n") is not None and _has_steps(document)
-    chosen: dict[str, Any] = {"track": "unlabelled-pool" if has_pool else "queried"}
+    chosen: dict[str, Any] = {"track": "unlabelled-pool" if _has_pool(document) else "queried"}
     if _has_steps(document) and document.get("track") != "labelled-pool":
         chosen["self_training"] = {}
     return {name: value for name, value in chosen.items() if name not in document}
@@ -65,8 +65,18 @@ def _training_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     steps = _LEAST_STEPS
     if isinstance(n, int) and isinstance(batch_size, int) and batch_size > 0:
         steps = max(steps, ceil(_LEAST_EPOCHS * n / batch_size))
-    chosen = {"steps": steps, "weight_decay": _WEIGHT_DECAY}
+    limited = _setting(document, "training", "budget") is not None
+    chosen: dict[str, Any] = {**({} if limited else {"steps": steps}), "weight_decay": _WEIGHT_DECAY}
     return {name: value for name, value in chosen.items() if _setting(document, "training", name) is None}
+
+
+def _has_pool(document: Mapping[str, Any]) -> bool:
+    """Whether some images are not bought, and the run may train on them: it does not select by labels."""
+    selects_by = (_setting(document, "budget", name) for name in ("strategy", "first"))
+    needs_labels = any(
+        "labels" in STRATEGIES[by].needs for by in selects_by if isinstance(by, str) and by in STRATEGIES
+    )
+    return _setting(document, "budget", "n") is not None and _has_steps(document) and not needs_labels
 
 
 def _has_steps(document: Mapping[str, Any]) -> bool:

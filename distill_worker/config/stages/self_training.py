@@ -57,6 +57,12 @@ class SelfTraining(Section):
         if track == "queried" and (self.rounds > 1 or self.assistant is not None):
             setting = "one round" if self.rounds > 1 else "no assistant"
             return f"expected {setting} in the track 'queried', which has no unbought images to label; set track"
+        if track == "queried" and not any(method.teacher_kinds for method in methods):
+            names = ", ".join(method_name(method) for method in methods)
+            return (
+                "expected a method that learns from outputs in the track 'queried', where the ensemble gives no "
+                f"labels, got {names}; use another method, or leave out [self_training]"
+            )
         if training.protocol != "steps":
             return f"expected training.protocol = 'steps', got {training.protocol!r}, whose epochs count bought samples"
         if self.assistant is not None and not any(method.teacher_kinds for method in methods):

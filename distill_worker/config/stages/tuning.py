@@ -69,6 +69,11 @@ class Tuning(Section):
             )
         if training.protocol == "paper":
             return "tuning: expected training.protocol = 'steps', because 'paper' stops by labels, got 'paper'"
+        if training.budget is not None:
+            return (
+                "tuning: expected no training.budget, because the trials decide how many steps are best, got "
+                f"{training.budget!r}; set training.steps or tuning.steps"
+            )
         if training.stop_after_steps is not None:
             return (
                 "tuning: expected no training.stop_after_steps, because a trial has the whole schedule of its steps, "

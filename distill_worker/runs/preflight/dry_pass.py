@@ -7,8 +7,7 @@ Then it reads that file as `evaluate` will, and compares the logits of both netw
 Invariant: it writes nothing, and the run's result is the same with and without it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Final
 
 import torch
@@ -16,24 +15,22 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.data.selection.features import outputs_of
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import device_of
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.made_up import with_made_up_outputs
 from distill_worker.runs.self_training.members import configs_of_members
-from distill_worker.runs.self_training.unbought import unbought_images
 from distill_worker.runs.student import initialised, placed
 from distill_worker.runs.train_student import card_of, training_set
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import take_first_step
 from distill_worker.training.network.errors import translated_errors
 from distill_worker.training.teacher_logits import TeacherLogits
-from distill_worker.training.training_set import TrainingSet, Unbought, Views
+from distill_worker.training.training_set import TrainingSet
 from shared.networks.draws import draws_from, kept_draws
 from shared.networks.outputs import logits_of
 from shared.normalise import normalise
-from shared.output_kinds import LABEL, LOG_PROBABILITIES, LOGITS, PROBABILITIES, TOP_K, OutputKind
 from shared.weights import network_of, weights_bytes
 
 _COMPARED: Final = 4
@@ -63,21 +60,8 @@ def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int
         size = _tried(configs_of_members(config, config.self_training, 1)[0], samples, data, teacher)
     except ConfigError as error:
         raise ConfigError(f"self_training: a member of the ensemble: {error}") from error
-    return max(size, _tried(config, samples, _self_trained(config, config.self_training, samples, data), teacher))
-
-
-def _self_trained(config: RunConfig, settings: SelfTraining, samples: Samples, data: TrainingSet) -> TrainingSet:
-    """The training set of a student that trains itself, with made-up outputs of the ensemble."""
-
-    def outputs(count: int) -> Tensor:
-        kind = OutputKind.parse(LOG_PROBABILITIES)
-        return made_up(kind, data.label_probabilities.shape[1:], count).to(data.images.device)
-
-    if config.track == "queried":
-        return replace(data, views=Views(lambda inputs: outputs(len(inputs)), settings.policy))
-    images, positions = unbought_images(samples, data.images.device)
-    unbought = Unbought(images, positions, outputs(len(positions)), settings.bought_share, settings.policy)
-    return replace(data, unbought=unbought)
+    data = with_made_up_outputs(config, config.self_training, samples, data)
+    return max(size, _tried(config, samples, data, teacher))
 
 
 def _tried(config: RunConfig, samples: Samples, data: TrainingSet, teacher: TeacherLogits) -> int:
@@ -88,21 +72,6 @@ def _tried(config: RunConfig, samples: Samples, data: TrainingSet, teacher: Teac
     )
     with kept_draws(), translated_errors(expected):
         return _pass(config, samples, data, teacher)
-
-
-def made_up(kind: OutputKind, shape: Sequence[int], samples: int) -> Tensor:
-    """Outputs that a teacher could have returned, float32 `[samples, *shape]`. One value may stand for all samples."""
-    values = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
-    if kind.name == LABEL:
-        values = torch.zeros(1, *shape)
-    elif kind.name == TOP_K:
-        (count, _) = shape
-        values = torch.stack([torch.arange(float(count)), torch.full((count,), 1 / count)], dim=1)[None]
-    elif kind.name == PROBABILITIES:
-        values = values.softmax(dim=1)
-    elif not kind.is_features and kind.name != LOGITS:
-        values = values.log_softmax(dim=1)
-    return values.expand(samples, *shape)
 
 
 def _pass(config: RunConfig, samples: Samples, data: TrainingSet, teacher: TeacherLogits) -> int:

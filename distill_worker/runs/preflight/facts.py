@@ -10,9 +10,10 @@ from distill_worker.buying.planning import check_outputs
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.runs.classes import class_order
-from distill_worker.runs.preflight.dry_pass import dry_pass, made_up
+from distill_worker.runs.preflight.dry_pass import dry_pass
 from distill_worker.runs.rounds import SelectedSamples, config_of_round
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.made_up import made_up
 from distill_worker.runs.targets import cached_kinds, load_targets
 from distill_worker.teachers.base import Description
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits

@@ -61,9 +61,13 @@ def steps_of_member(config: RunConfig, settings: SelfTraining) -> int:
 def steps_of_members(config: RunConfig) -> int:
     """The steps of all trainings before the student's; 0 without self-training."""
     settings = config.self_training
-    if settings is None:
-        return 0
-    return (settings.folds + settings.rounds * settings.members) * steps_of_member(config, settings)
+    return 0 if settings is None else number_of_members(config) * steps_of_member(config, settings)
+
+
+def number_of_members(config: RunConfig) -> int:
+    """How many members are trained in all, with those that an assistant is compared with; 0 without self-training."""
+    settings = config.self_training
+    return 0 if settings is None else settings.folds + settings.rounds * settings.members
 
 
 def after(steps: int, progress: Progress) -> Progress:

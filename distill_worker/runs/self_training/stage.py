@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig
@@ -120,10 +121,16 @@ def _facts(config: RunConfig, settings: SelfTraining, samples: Samples) -> dict[
 
 
 def _trained_ensemble(members: Members, data: TrainingSet) -> Ensemble:
-    """The ensemble of the only round; its members' weights stay, because a resumed student needs them."""
+    """The ensemble of the only round; its members' weights stay, because a resumed student needs them.
+
+    Raises:
+        TrainingDiverged: its outputs for the bought images are not finite.
+    """
     ensemble = members.of(configs_of_members(members.config, members.settings, 1), {"round": 1})
     for index, member in enumerate(ensemble):
         members.train(member, data, earlier=index)
+    every = torch.arange(len(data), device=data.images.device)
+    members.outputs(ensemble, data.images, every, data.preprocessing)  # it checks them
     return members.ensemble(ensemble, data.images.device)
 
 

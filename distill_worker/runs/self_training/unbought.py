@@ -26,8 +26,8 @@ def check_self_training(config: RunConfig, samples: Samples, *, ranks: int, late
         return
     if ranks > 1:
         raise ConfigError(
-            f"self_training: expected one process, got {ranks} ranks, which train one network together; start the "
-            "command without torchrun"
+            f"self_training: expected one process, got {ranks} ranks, which train one network together; nothing "
+            f"was spent. Start the command without torchrun{_or_name_a_method(config)}"
         )
     if config.track == "unlabelled-pool" and len(samples.unbought) <= later:
         raise ConfigError(
@@ -35,6 +35,12 @@ def check_self_training(config: RunConfig, samples: Samples, *, ranks: int, late
             "set track = 'queried'"
         )
     check_assistant(config, samples)
+
+
+def _or_name_a_method(config: RunConfig) -> str:
+    """The other remedy, if the file does not state the section."""
+    chosen = "self_training" in config.chosen_by_auto
+    return ", or name a method in the file, because 'auto' chose [self_training]" if chosen else ""
 
 
 def unbought_images(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.data.selection import STRATEGIES
 from distill_worker.methods import method_name
 from distill_worker.runs.sampling.samples import Samples
 
@@ -25,13 +26,22 @@ def _reason(name: str, config: RunConfig, samples: Samples) -> str:
             terms = (f"{method_name(method)} of weight {method.weight_on(classes):.3g}" for method in config.methods)
             return f"{' + '.join(terms)}, for {classes} classes and {n / classes:.3g} calls a class"
         case "track" if config.track == "queried":
-            return "the track queried, because the run buys all images or counts epochs"
+            return f"the track queried, because {_why_no_pool(config)}"
         case "track":
             return f"the track {config.track}, because {len(samples.unbought):,} images are not bought"
         case "self_training":
             images = "views of the bought images" if config.track == "queried" else "the images that are not bought"
             return f"self-training, because an ensemble gives outputs to {images}, for no call"
         case "training.steps":
-            return f"{config.training.steps:,} steps, or more where they were fewer than 30 passes over {n:,} samples"
+            return f"{config.training.steps:,} steps, because few samples need many passes"
         case _:
             return f"a weight decay of {config.training.weight_decay:g}, for a training of many passes over few samples"
+
+
+def _why_no_pool(config: RunConfig) -> str:
+    if config.training.protocol != "steps":
+        return f"the protocol {config.training.protocol} counts epochs over the bought samples"
+    by_labels = [name for name in (config.budget.strategy, config.budget.first) if "labels" in STRATEGIES[name].needs]
+    if by_labels:
+        return f"{by_labels[0]} selects by the labels of all images, which an unlabelled pool lacks"
+    return "the file buys all images"

@@ -13,15 +13,16 @@ from distill_worker.methods import METHODS, Method, Mixing
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.crd import CRD
-from distill_worker.methods.mixup import Mixup
+from distill_worker.methods.mixup import CutMix, Mixup
 from distill_worker.methods.pool import PseudoLabel
 from distill_worker.methods.relational import CC, PKT, RKD, SP
 from distill_worker.methods.single_sample import DKD, KD
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.methods.white_box import AT, VID
+from distill_worker.runs.self_training.ensemble import Ensemble
 from distill_worker.training.loop import _RunningTraining
-from distill_worker.training.training_set import Pool, TrainingSet, Unbought
+from distill_worker.training.training_set import Pool, TrainingSet, Unbought, Views
 
 SAMPLES, CLASSES, SIDE = 24, 5, 8
 TRAINING = Training(steps=4, batch_size=8)
@@ -58,6 +59,8 @@ SELF_TRAINED: list[list[Method]] = [
     methods for methods in EVERY_METHOD if SelfTraining().why_not(methods, TRAINING, "unlabelled-pool") is None
 ]
 """Those that can learn from unbought samples."""
+WITH_VIEWS: list[list[Method]] = [[KD(), CKD()], [CKD(pairing="memory", others=16)], [Mixup(), CKD(k=3)], [CutMix()]]
+"""Some of those that can learn from views of bought samples."""
 
 
 def name_of(methods: Sequence[Method]) -> str:
@@ -84,6 +87,7 @@ def running(
     *,
     labelled_pool: bool = False,
     unbought: bool = False,
+    views: bool = False,
     training: Training = TRAINING,
 ) -> _RunningTraining:
     """A training of these methods before its first step, everything on one device."""
@@ -92,6 +96,9 @@ def running(
     if unbought:
         data = replace(data, unbought=unbought_samples(device))
         targets[LOGITS] = torch.cat([targets[LOGITS], _rows((CLASSES,))])
+    if views:
+        ensemble = Ensemble([Student().to(device), Student().to(device)], training, device)
+        data = replace(data, views=Views(ensemble, "strong"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         student, objective = Student(), Objective(methods, Setting(CLASSES, training.steps, _STUDENT, targets))

@@ -22,7 +22,15 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import CE
 from distill_worker.methods.terms import Batch
-from tests.distill_worker.training.steps import CLASSES, EVERY_METHOD, SELF_TRAINED, TRAINING, name_of, running
+from tests.distill_worker.training.steps import (
+    CLASSES,
+    EVERY_METHOD,
+    SELF_TRAINED,
+    TRAINING,
+    WITH_VIEWS,
+    name_of,
+    running,
+)
 
 META = torch.device("meta")
 LEAST_OPERATIONS = 100
@@ -109,10 +117,11 @@ def _operations_of_two_steps(
     *,
     labelled_pool: bool = False,
     unbought: bool = False,
+    views: bool = False,
     training: Training = TRAINING,
 ) -> int:
     """How many operations were watched. The first step may differ from the others."""
-    run = running(methods, META, labelled_pool=labelled_pool, unbought=unbought, training=training)
+    run = running(methods, META, labelled_pool=labelled_pool, unbought=unbought, views=views, training=training)
     with no_waiting() as mode:
         for _ in range(2):
             run.step()
@@ -133,6 +142,11 @@ def test_no_step_with_a_labelled_pool_makes_a_gpu_wait(method: Method) -> None:
 @pytest.mark.parametrize("methods", SELF_TRAINED, ids=name_of)
 def test_no_step_with_unbought_samples_makes_a_gpu_wait(methods: list[Method]) -> None:
     assert _operations_of_two_steps(methods, unbought=True) > LEAST_OPERATIONS
+
+
+@pytest.mark.parametrize("methods", WITH_VIEWS, ids=name_of)
+def test_no_step_with_outputs_of_views_makes_a_gpu_wait(methods: list[Method]) -> None:
+    assert _operations_of_two_steps(methods, views=True) > LEAST_OPERATIONS
 
 
 @pytest.mark.parametrize("averaging", ["ema", "swa"])

@@ -37,14 +37,30 @@ def test_what_the_file_states_stays() -> None:
     assert "self_training" not in own.chosen_by_auto
 
 
+def test_budget_of_all_trainings_takes_the_place_of_steps() -> None:
+    config = _config(training={"budget": "2 min"})
+    assert "training.steps" not in config.chosen_by_auto
+    assert config.training.weight_decay == 2e-3
+
+
 def test_run_that_names_a_method_is_left_as_it_is() -> None:
     config = _config(method={"name": "kd"})
     assert (config.methods, config.track, config.training.steps) == ((KD(),), "queried", 600)
     assert config.chosen_by_auto == ()
 
 
-@pytest.mark.parametrize("sections", [{"budget": {}}, {"training": {"protocol": "paper"}}])
-def test_track_is_queried_where_no_image_is_left_or_epochs_are_counted(sections: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"budget": {}},
+        {"training": {"protocol": "paper"}},
+        {"budget": {"n": 50, "strategy": "class-balanced"}},
+        {"budget": {"n": 50, "strategy": "margin", "rounds": 2, "first": "class-balanced"}},
+    ],
+)
+def test_track_is_queried_where_no_image_is_left_or_labels_select_or_epochs_are_counted(
+    sections: dict[str, Any],
+) -> None:
     assert _config(**sections).track == "queried"
 
 
@@ -77,6 +93,7 @@ def test_run_is_the_one_whose_file_states_what_was_chosen() -> None:
         ({"method": "kdd"}, "test: method: expected"),
         ({"training": 5}, "test: training: expected a section, got 5"),
         ({"budget": {"n": "many"}}, "test: budget.n: expected .*, got 'many'"),
+        ({"budget": {"strategy": ["random"]}}, "test: budget.strategy: expected"),
         ({"training": {"batch_size": 0}}, "test: training.batch_size: expected .*, got 0"),
     ],
 )

@@ -10,9 +10,9 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.methods.base import LOGITS
 from distill_worker.runs.preflight import Lesson, Run
 from distill_worker.runs.preflight import facts as facts_module
-from distill_worker.runs.preflight.dry_pass import made_up
 from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training.made_up import made_up
 from distill_worker.training.teacher_logits import to_teacher_logits
 from shared.output_kinds import OutputKind
 from tests.end_to_end.test_every_method import VARIANTS

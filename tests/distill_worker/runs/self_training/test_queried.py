@@ -9,16 +9,20 @@ from torch.testing import assert_close
 
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
-from distill_worker.errors import ConfigError
+from distill_worker.errors import ConfigError, TrainingDiverged
+from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
+from distill_worker.methods.mixup import CutMix, Mixup
 from distill_worker.methods.single_sample import KD
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.runs.self_training.ensemble import Ensemble
+from distill_worker.runs.self_training.members import Member
 from distill_worker.training.batches import Batches
 from distill_worker.training.loop import Progress
 from distill_worker.training.precision import StudentPass
 from distill_worker.training.training_set import TrainingSet, Views
 from shared.networks import build_network
+from shared.weights import load_weights
 from tests.distill_worker.runs.self_training.test_stage import MEMBER_STEPS, MEMBERS, STEPS, config_in, run
 
 QUERIED: dict[str, Any] = {"track": "queried", "self_training": {"rounds": 1}}
@@ -75,8 +79,9 @@ def _with_other_images_black(samples: Any) -> Any:
     return samples
 
 
-def test_targets_of_a_batch_are_those_of_the_view_that_the_student_sees() -> None:
-    """The ensemble's outputs, recomputed from the images that the student got."""
+@pytest.mark.parametrize("method", [KD(), Mixup(), CutMix()])
+def test_targets_of_a_batch_are_those_of_the_view_that_the_student_sees(method: Method) -> None:
+    """The ensemble's outputs, recomputed from the images that the student got: mixtures, if the method mixes."""
     ensemble = _ensemble(2)
     seen = list[torch.Tensor]()
 
@@ -95,13 +100,26 @@ def test_targets_of_a_batch_are_those_of_the_view_that_the_student_sees() -> Non
     )
     setting = Setting(num_classes=3, steps=1, student_shapes={LOGITS: (3,)}, targets=data.targets)
     student = _StudentThatKeepsInputs()
-    batch = Batches(data, 4, seed=0).next(student, Objective([KD()], setting), step=1)
+    batch = Batches(data, 4, seed=0).next(student, Objective([method], setting), step=1)
     assert_close(batch.teacher[LOGITS], ensemble(student.inputs))
     assert_close(batch.teacher[LOGITS].exp().sum(dim=1), torch.ones(4))
     assert not batch.teacher[LOGITS].requires_grad
     assert len(seen) == 1
     plain = data.preprocessing.normalised(images).flatten(1)
     assert (torch.cdist(student.inputs.flatten(1), plain) > 1e-3).all(), "every view is distorted"
+
+
+def test_member_whose_last_step_diverged_does_not_teach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss was finite at its last step, after which its weights were not."""
+
+    def diverged(member: Member) -> torch.nn.Module:
+        network = load_weights(member.weights)[1]
+        next(network.parameters()).data.fill_(torch.nan)
+        return network
+
+    monkeypatch.setattr(Member, "network", diverged)
+    with pytest.raises(TrainingDiverged, match="self_training: expected finite outputs of the ensemble"):
+        run(tmp_path, **QUERIED)
 
 
 class _StudentThatKeepsInputs(StudentPass):
@@ -128,6 +146,10 @@ def _network(seed: int) -> torch.nn.Module:
     [
         ({"self_training": {"rounds": 2}}, "self_training: expected one round in the track 'queried'"),
         ({"self_training": {"assistant": "a.safetensors"}}, "self_training: expected no assistant in the track 'que"),
+        (
+            {"method": {"name": "ce"}, "plus": []},
+            "self_training: expected a method that learns from outputs in the track",
+        ),
         ({"track": "labelled-pool"}, "self_training: expected the track 'unlabelled-pool' or 'queried', got 'labelled"),
     ],
 )

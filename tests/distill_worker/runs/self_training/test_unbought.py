@@ -16,9 +16,20 @@ from tests.distill_worker.runs.self_training.test_stage import N, config_in, run
 
 def test_several_ranks_are_an_error(tmp_path: Path) -> None:
     config = config_in(tmp_path)
-    with pytest.raises(ConfigError, match="self_training: expected one process, got 2 ranks"):
+    with pytest.raises(
+        ConfigError, match=r"self_training: expected one process, got 2 ranks, .* nothing was spent. .* torchrun$"
+    ):
         train_student(config, Samples.of(config), {}, None, ranks=Ranks(0, 2))
     assert not config.output.directory.exists()
+
+
+def test_ranks_of_a_run_that_auto_filled_in_get_both_remedies(tmp_path: Path) -> None:
+    """Its file has no section that the user could leave out."""
+    config = config_in(tmp_path, chosen_by_auto=("method", "self_training"))
+    with pytest.raises(
+        ConfigError, match=r"without torchrun, or name a method in the file, because 'auto' chose \[self"
+    ):
+        check_self_training(config, Samples.of(config), ranks=2)
 
 
 def test_later_rounds_that_buy_every_sample_are_an_error_before_the_first(tmp_path: Path) -> None:

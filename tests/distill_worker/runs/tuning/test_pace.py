@@ -1,0 +1,110 @@
+"""`training.budget`: what all trainings of a run may take together becomes the steps of each."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from distill_worker.errors import ConfigError
+from distill_worker.runs.resolution import resolved
+from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.train_student import begun
+from distill_worker.runs.tuning import pace
+from distill_worker.training.loop import Progress
+from tests.distill_worker.runs.self_training.test_stage import config_in, run
+
+_QUERIED: dict[str, Any] = {"track": "queried", "self_training": {"rounds": 1, "members": 4, "member_steps": None}}
+
+
+def _steps(folder: Path, budget: int | str, **self_training: Any) -> int:
+    stage = _QUERIED["self_training"] | self_training
+    return resolved(config_in(folder, track="queried", self_training=stage, training={"budget": budget})).training.steps
+
+
+@pytest.fixture
+def speeds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of a step, which the measurements take one after the other."""
+    left = list[float]()
+    monkeypatch.setattr(pace, "seconds_a_step", lambda *_: left.pop(0))
+    return left
+
+
+def test_steps_are_divided_among_the_trainings(tmp_path: Path) -> None:
+    """Four members and the student take as many each; where those of a member are stated, the student has the rest."""
+    assert _steps(tmp_path, 503) == 100
+    assert _steps(tmp_path, 503, member_steps=20) == 423
+    alone = config_in(tmp_path, training={"budget": 503}, track="queried", self_training=None)
+    assert resolved(alone).training.steps == 503
+    with pytest.raises(
+        ConfigError, match=r"training\.budget: expected enough for a step of each of 5 trainings, got 4"
+    ):
+        _steps(tmp_path, 4)
+
+
+def test_time_is_divided_by_what_steps_of_members_and_student_take(tmp_path: Path, speeds: list[float]) -> None:
+    """60 s for four members at 1/8 s a step, and the student at 1/4 s."""
+    config = config_in(tmp_path, **_QUERIED, training={"budget": "1 min"})
+    speeds += [0.125, 0.25]
+    samples = Samples.of(config)
+    began = begun(config, samples, {"logits": torch.randn(len(samples.images), 10)})
+    assert (began.training.steps, began.training.budget) == (80, None)
+
+
+@pytest.mark.parametrize(("budget", "seconds"), [("90 s", 90), ("1.5min", 90), ("2 h", 7200), (90, None)])
+def test_time_has_a_unit(tmp_path: Path, budget: int | str, seconds: float | None) -> None:
+    assert config_in(tmp_path, training={"budget": budget}).training.seconds == seconds
+
+
+@pytest.mark.parametrize("budget", [0, "2", "0 s", "two minutes", "-1 min", "1e3 s", 2.5, True])
+def test_budget_that_is_neither_is_an_error(tmp_path: Path, budget: object) -> None:
+    with pytest.raises(ConfigError, match=r"training\.budget"):
+        config_in(tmp_path, training={"budget": budget})
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"training": {"budget": 9, "stop_after_steps": 3}}, "training: budget: expected no value with"),
+        ({"training": {"budget": 9}, "tuning": {}}, "tuning: expected no training.budget, .*, got 9"),
+    ],
+)
+def test_budget_beside_another_end_is_an_error(tmp_path: Path, sections: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config_in(tmp_path, **sections)
+
+
+def test_speed_is_measured_by_real_steps_and_changes_no_bit(tmp_path: Path) -> None:
+    """The run has the bits of one whose file states the steps."""
+    timed = run(tmp_path / "timed", **_QUERIED, training={"budget": "1 s"})
+    assert timed["steps"] >= 1
+    run(tmp_path / "stated", **_QUERIED, training={"steps": timed["steps"]})
+    weights = [(tmp_path / name / "run" / "student.safetensors").read_bytes() for name in ("timed", "stated")]
+    assert weights[0] == weights[1]
+
+
+class _BrokenOffError(Exception):
+    pass
+
+
+def _break_off_at(last: int) -> Progress:
+    def progress(step: int, _loss: float) -> None:
+        if step == last:
+            raise _BrokenOffError
+
+    return progress
+
+
+def test_run_that_began_keeps_its_steps_whatever_the_speed_is_now(tmp_path: Path, speeds: list[float]) -> None:
+    sections = {**_QUERIED, "training": {"budget": "1 s"}}
+    speeds += [0.0625, 0.0625]
+    with pytest.raises(_BrokenOffError):
+        run(tmp_path, _break_off_at(7), **sections)
+    assert run(tmp_path, **sections)["steps"] == 3, "nothing was measured: no speed is left"
+    assert run(tmp_path, **{**_QUERIED, "training": {"steps": 3}})["steps"] == 3, "the same run"
+
+
+def test_ranks_have_no_common_speed(tmp_path: Path) -> None:
+    config = config_in(tmp_path, training={"budget": "1 s"}, track="queried", self_training=None)
+    with pytest.raises(ConfigError, match=r"training\.budget: expected a number of steps for 2 ranks, .*, got '1 s'"):
+        begun(config, Samples.of(config), {}, ranks=2)
