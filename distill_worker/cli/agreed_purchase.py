@@ -153,7 +153,7 @@ def agree(plan: Plan, consent: Consent, *, source: purchase.Source | None, is_co
     if is_terminal():
         whole = "" if is_counted else ", the whole training set, because budget.n is not set"
         later = f" now, and up to {plan.later} more in later rounds" if plan.later else ""
-        _ask(f"spend {calls}{price}{whole}{later}?")
+        _ask(f"spend {calls}{price}{whole}{later}?", plan.advice.spent)
         return True
     if not is_counted:
         raise PlanRefused(
@@ -164,20 +164,21 @@ def agree(plan: Plan, consent: Consent, *, source: purchase.Source | None, is_co
         maybe = ", some of them maybe for outputs that are in the cache" if plan.may_be_held else ""
         raise PlanRefused(
             f"expected --yes, or --max-calls with the most samples to buy now, before {calls} can be spent{price} "
-            f"without a terminal{maybe}. Nothing was spent"
+            f"without a terminal{maybe}. {plan.advice.spent}"
         )
     return False
 
 
-def _ask(question: str) -> None:
+def _ask(question: str, spent: str) -> None:
     """Ask on standard error. An interrupt, or the end of the input, ends the command as any interrupt does."""
+    spent = spent[0].lower() + spent[1:]
     try:
         agreed = typer.confirm(question, err=True)
     except typer.Abort:
-        say("nothing was spent")
+        say(spent)
         raise KeyboardInterrupt from None
     if not agreed:
-        raise PlanRefused("nothing was spent")
+        raise PlanRefused(spent)
 
 
 def _spent(done: int, plan: Plan) -> str:

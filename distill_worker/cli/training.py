@@ -54,9 +54,10 @@ def run(
     config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
     say(note_of(config.training))
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
+    bought_now = 0
 
     def buy(selected: SelectedSamples) -> Bought:
-        nonlocal consent
+        nonlocal consent, bought_now
         checked_run = preflight.Run(config, lambda: selected, trains=True, fresh=fresh)
         preflight.check_run(checked_run)
         agreed_purchase.say_round(config, selected)
@@ -65,7 +66,8 @@ def run(
             agreed_purchase.say_notes(config, selected.samples, None)
             return NOTHING_BOUGHT
         made, bought = agreed_purchase.buy(checked_run, consent)
-        check_complete(made, bought)
+        bought_now += bought
+        check_complete(made, bought_now)
         consent = consent.after(bought)
         with Cache(config.output.cache) as cache:
             return load_bought(cache, config, selected.samples, made.teacher_id, made.kinds)

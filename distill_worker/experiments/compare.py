@@ -23,17 +23,19 @@ from distill_worker.experiments.engines.inputs import Inputs
 from distill_worker.experiments.joint_purchase import (
     advised,
     buy_jointly,
+    calls_beyond,
     description_if_cached,
     distinct_purchases,
     joint_orders,
     kinds_of_cells,
     samples_of_later_rounds,
 )
-from distill_worker.experiments.local_teacher import quota_of, serving, train_teacher
+from distill_worker.experiments.local_teacher import add_to_quota, quota_of, serving, train_teacher
 from distill_worker.experiments.results.equivalent_calls import equivalents
 from distill_worker.experiments.students import doubts, in_next_round, inputs_of, runs_of, train_students
 from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.resolution import note_of, resolved_alike, resolved_like
+from distill_worker.runs.sampling.held_samples import check_complete
 from distill_worker.teachers.base import Quota, Teacher
 
 
@@ -163,7 +165,7 @@ def _bought(
             display.note(f"all {wanted} wanted outputs are cached; no request was sent")
             calls = calls.and_then(paid=0, cached=wanted, wanted=wanted, bought=0, quota=None)
         else:
-            with _teacher(comparison, runs, display) as (client, teacher_facts):
+            with _teacher(comparison, runs, cache, display) as (client, teacher_facts):
                 description = client.describe()
                 preflight.check_sales(all_runs, description, cache)
                 left = None if max_calls is None else max(0, max_calls - calls.bought)
@@ -184,7 +186,7 @@ def _bought(
 
 @contextmanager
 def _teacher(
-    comparison: Comparison, runs: Sequence[preflight.Run], display: Display
+    comparison: Comparison, runs: Sequence[preflight.Run], cache: Cache, display: Display
 ) -> Iterator[tuple[Teacher, dict[str, Any]]]:
     compare = comparison.compare
     if compare.teacher is None:
@@ -193,12 +195,13 @@ def _teacher(
         return
     teacher_run = resolved_like(comparison.teacher_run(compare.teacher), comparison.cells[0].config)
     teacher = train_teacher(teacher_run, display)
-    quota = compare.quota
-    if quota is None:
-        quota = _wanted(runs) + samples_of_later_rounds(runs)
+    most = _wanted(runs) + samples_of_later_rounds(runs)
+    quota = most if compare.quota is None else compare.quota
     features = any(len(run.config.teacher_kinds) > 1 for run in runs)
     with serving(teacher, compare.directory, quota=quota, features=features, display=display) as client:
-        quota_of(client)
+        stated = quota_of(client)
+        if compare.quota is None and stated.remaining < most:  # the key may be from before a row was added
+            add_to_quota(calls_beyond(stated, runs, client, cache), compare.directory, features=features)
         yield client, teacher.facts()
 
 
@@ -211,7 +214,11 @@ def _buy(
     display: Display,
     calls: _Calls,
 ) -> _Calls:
-    """Buy what is missing; the calls with those of this purchase."""
+    """Buy what is missing; the calls with those of this purchase.
+
+    Raises:
+        PlanRefused: `max_calls` leaves some samples for later.
+    """
     before, cached, bought = client.quota(), 0, 0
     if orders:
         images = runs[0].samples.images_by_key()
@@ -228,6 +235,7 @@ def _buy(
             on_answer=classes.judge(config, samples, first.description, first.cache, kinds),
             display=display,
         )
+        check_complete(plan, calls.bought + bought)
         cached = plan.cached
     after = client.quota()
     paid = after.used - before.used if before and after else None

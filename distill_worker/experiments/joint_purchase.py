@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
+from distill_worker.buying import planning
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, OnAnswer
 from distill_worker.buying.order import Images, PurchaseOrder
 from distill_worker.buying.output_choice import choose_outputs
@@ -17,10 +18,9 @@ from distill_worker.experiments.comparison import Cell
 from distill_worker.experiments.display import Display
 from distill_worker.runs import purchase
 from distill_worker.runs.preflight import Run
-from distill_worker.runs.sampling.held_samples import check_complete
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.targets import cached_kinds
-from distill_worker.teachers.base import Description, Teacher
+from distill_worker.teachers.base import Description, Quota, Teacher
 
 _ADVICE: Final = Advice("compare.n", lower="lower compare.n")
 
@@ -68,10 +68,31 @@ def joint_orders(
 ) -> list[PurchaseOrder]:
     """One order for each set of kinds: together, they have every sample of the runs once."""
     kinds = [purchase.kinds_of(run.config, run.samples, description, cache) for run in runs]
-    return [
-        purchase.order_of(runs[0].config, wanted, wanted_kinds, teacher, description, cache, max_calls=max_calls)
-        for wanted_kinds, wanted in wanted_by_kinds([run.samples for run in runs], kinds).items()
-    ]
+
+    def orders_of(images_by_kinds: Mapping[tuple[str, ...], Mapping[bytes, Images]]) -> list[PurchaseOrder]:
+        return [
+            purchase.order_of(runs[0].config, wanted, wanted_kinds, teacher, description, cache, max_calls=max_calls)
+            for wanted_kinds, wanted in images_by_kinds.items()
+        ]
+
+    orders = orders_of(wanted_by_kinds([run.samples for run in runs], kinds))
+    later = {kind for run, needed in zip(runs, kinds, strict=True) if run.selected.later for kind in needed}
+    return orders if all(later <= {*order.kinds} for order in orders) else orders_of(_with_kinds(orders, later))
+
+
+def _with_kinds(orders: Sequence[PurchaseOrder], later: set[str]) -> dict[tuple[str, ...], dict[bytes, Images]]:
+    """What the orders want, by kinds, with those of later rounds for each sample that is bought now.
+
+    A later round may select a sample that another run has bought, and the same call brings all kinds. A sample that is
+    in the cache, or in an open purchase, would be paid for again: it keeps its kinds.
+    """
+    wanted: dict[tuple[str, ...], dict[bytes, Images]] = {}
+    for order in orders:
+        is_new = set(planning.plan(replace(order, max_calls=None)).to_buy).__contains__
+        more = tuple(sorted({*order.kinds, *later}))
+        for key, images in order.samples.items():
+            wanted.setdefault(more if is_new(key) else order.kinds, {})[key] = images
+    return wanted
 
 
 def wanted_by_kinds(
@@ -103,11 +124,7 @@ def buy_jointly(
     on_answer: OnAnswer = NO_CALLBACKS.on_answer,
     display: Display,
 ) -> tuple[Plan, int]:
-    """Buy what is missing; the plan of all orders and the number of samples bought. See `purchase.buy`.
-
-    Raises:
-        PlanRefused: `max_calls` leaves some samples for later.
-    """
+    """Buy what is missing; the plan of all orders and the number of samples bought. See `purchase.buy`."""
     with display.progress_bar("buying", None) as move:
         callbacks = Callbacks(
             progress=lambda done, plan: move(done, f"{plan.cached + done} of {plan.wanted} cached", plan.outstanding),
@@ -115,15 +132,13 @@ def buy_jointly(
             on_end=lambda requests: display.note(f"ending; waiting for {counted(requests, 'answer')} to cache"),
             on_answer=on_answer,
         )
-        plan, bought = purchase.buy(
+        return purchase.buy(
             orders,
             {**images} | {key: image for order in orders for key, image in order.samples.items()},
             address=address,
             on_plan=on_plan,
             callbacks=callbacks,
         )
-    check_complete(plan, bought)
-    return plan, bought
 
 
 def advised(plan: Plan, runs: Sequence[Run]) -> Plan:
@@ -141,6 +156,20 @@ def advised(plan: Plan, runs: Sequence[Run]) -> Plan:
 def samples_of_later_rounds(runs: Sequence[Run]) -> int:
     """The most samples that later rounds select: two runs may select the same ones."""
     return sum(run.selected.later for run in runs)
+
+
+def calls_beyond(quota: Quota, runs: Sequence[Run], teacher: Teacher, cache: Cache) -> int:
+    """The calls that a quota lacks for what the cache lacks now, and for what later rounds select at most.
+
+    Args:
+        quota: of the teacher.
+        runs: one run for each different purchase.
+        teacher: is not bought from.
+        cache: where outputs are bought into.
+    """
+    orders = joint_orders(runs, teacher, teacher.describe(), cache)
+    new = sum(len(planning.plan(order).to_buy) for order in orders)
+    return max(0, new + samples_of_later_rounds(runs) - quota.remaining)
 
 
 def selection_identity(config: RunConfig) -> str:

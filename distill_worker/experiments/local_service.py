@@ -1,5 +1,6 @@
 """A real `teacher-service` in its own process on a free loopback port, while a context is open."""
 
+import json
 import os
 import subprocess
 import sys
@@ -15,16 +16,31 @@ _STOP_SECONDS = 40
 
 def create_key(data_dir: Path, *, name: str, quota: int, key_file: Path, features: bool = False) -> None:
     """Create an API key in `key_file` with the service's own command; an existing file is used as it is."""
-    arguments = ("keys", "create", "--name", name, "--quota", str(quota), "--key-file", str(key_file))
-    made = subprocess.run(
-        [*_COMMAND, *arguments, *(["--features"] if features else []), "--data-dir", str(data_dir)],
+    options = ["--name", name, "--quota", str(quota), "--key-file", str(key_file), *["--features"] * features]
+    _keys(data_dir, "create", *options, expected="a new API key")
+
+
+def enlarge_quota(data_dir: Path, *, name: str, samples: int) -> None:
+    """Add samples, or none, to the quota of the API key of this name, also while the service runs."""
+    if not samples:
+        return
+    listed = json.loads(_keys(data_dir, "list", "--json", expected="a list of API keys"))["keys"]
+    key_id = next(key["id"] for key in listed if key["name"] == name)
+    _keys(data_dir, "grant", key_id, "--samples", str(samples), expected="a larger quota")
+
+
+def _keys(data_dir: Path, command: str, *arguments: str, expected: str) -> str:
+    """What a command of `teacher-service keys` prints. Raises `TeacherError`."""
+    ended = subprocess.run(
+        [*_COMMAND, "keys", command, *arguments, "--data-dir", str(data_dir)],
         env=_environment(),
         capture_output=True,
         text=True,
         check=False,
     )
-    if made.returncode != 0:
-        raise TeacherError(f"teacher-service keys create: expected a new API key, got: {made.stderr.strip()}")
+    if ended.returncode != 0:
+        raise TeacherError(f"teacher-service keys {command}: expected {expected}, got: {ended.stderr.strip()}")
+    return ended.stdout
 
 
 @contextmanager

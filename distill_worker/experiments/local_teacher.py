@@ -9,7 +9,7 @@ from typing import Any
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import TeacherError
 from distill_worker.experiments.display import Display
-from distill_worker.experiments.local_service import create_key, served
+from distill_worker.experiments.local_service import create_key, enlarge_quota, served
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import train_student
 from distill_worker.teachers.base import Quota, Teacher
@@ -50,14 +50,27 @@ def serving(
     teacher: TrainedTeacher, directory: Path, *, quota: int, features: bool, display: Display
 ) -> Iterator[Teacher]:
     """Serve a teacher and yield a client whose API key has that quota; ledger, log and key stay in `directory`."""
-    name = "api-key-with-features" if features else "api-key"
-    service, key_file = directory / "service", directory / name
+    service, name = _service(directory), _key_name(features=features)
+    key_file = directory / name
     create_key(service, name=name, quota=quota, key_file=key_file, features=features)
     with served(teacher.weights, service) as url:
         display.note(f"serving the teacher at {url}; its ledger and log are in {service}")
         address = RunConfig.model_fields["teacher"].default
         with teacher_at(address, url=url, api_key=key_file.read_text(encoding="ascii").strip()) as client:
             yield client
+
+
+def add_to_quota(samples: int, directory: Path, *, features: bool) -> None:
+    """Add samples to the quota of the API key that `serving` made in `directory`."""
+    enlarge_quota(_service(directory), name=_key_name(features=features), samples=samples)
+
+
+def _service(directory: Path) -> Path:
+    return directory / "service"
+
+
+def _key_name(*, features: bool) -> str:
+    return "api-key-with-features" if features else "api-key"
 
 
 def quota_of(client: Teacher) -> Quota:

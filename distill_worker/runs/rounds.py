@@ -17,6 +17,7 @@ from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.sampling.samples import Samples, dataset_of
 from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
 from distill_worker.runs.targets import Bought
+from distill_worker.training.run_directory import ELSEWHERE
 from shared.weights import WeightsError, load_weights
 
 
@@ -112,7 +113,7 @@ def check_teacher(selected: SelectedSamples, teacher_id: str) -> None:
     if selected.teacher_id not in (None, teacher_id):
         raise RunError(
             f"teacher: expected {selected.teacher_id}, from which the earlier rounds were bought, got {teacher_id}; "
-            "nothing was spent. Continue with the first teacher, or choose another output.directory"
+            f"nothing was spent on this round. Continue with the first teacher, or {ELSEWHERE}"
         )
 
 

@@ -33,7 +33,7 @@ from distill_worker.errors import RunError
 from distill_worker.training.earlier_run import UNFINISHED, end_interrupted_move, move_aside
 from shared.atomic_file import partial_path, write_atomically
 
-_ELSEWHERE: Final = "choose another output.directory (of a comparison: compare.directory)"
+ELSEWHERE: Final = "choose another output.directory (of a comparison: compare.directory)"
 STUDENT: Final = "student.safetensors"
 SELF_TRAINING: Final = "self-training"
 TUNING: Final = "tuning"
@@ -183,7 +183,7 @@ class RunDirectory:
                 fcntl.flock(lock, kind | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RunError(
-                    f"{self.path}: another process is training in this directory; wait for it, or {_ELSEWHERE}"
+                    f"{self.path}: another process is training in this directory; wait for it, or {ELSEWHERE}"
                 ) from None
             yield
 
@@ -233,7 +233,7 @@ class RunDirectory:
         stored = self._read_json("run.json") or {}
         if (difference := identity.difference(stored.get("identity"), partial=partial)) is not None:
             raise RunError(
-                f"{self.path}: this directory holds another run ({difference}); {_ELSEWHERE}, or "
+                f"{self.path}: this directory holds another run ({difference}); {ELSEWHERE}, or "
                 "train again with --fresh, which moves the earlier run to a folder before-1, or a higher number, in it"
             )
         return stored

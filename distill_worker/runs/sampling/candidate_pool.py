@@ -30,7 +30,8 @@ from distill_worker.data.selection import (
     shares,
 )
 from distill_worker.data.selection.features import features_of, outputs_of, pixels
-from distill_worker.errors import ConfigError
+from distill_worker.errors import ConfigError, TrainingDiverged
+from distill_worker.training.run_directory import ELSEWHERE
 from shared.sample_key import sample_keys
 from shared.weights import WeightsCard
 
@@ -122,7 +123,7 @@ class CandidatePool:
         if missing := sum(key not in position_of for key in keys):
             raise ConfigError(
                 f"budget: {missing} of {len(keys)} samples that were chosen earlier are not in this data set; if "
-                "it has changed, choose another output.directory"
+                f"it has changed, {ELSEWHERE}"
             )
         return sorted(position_of[key] for key in keys)
 
@@ -143,10 +144,19 @@ class CandidatePool:
         if student is not None:
             card, network = student
             logits, features = outputs_of(network, card, self.dataset.train.images[positions])
+            _check_finite(logits, features)
         elif "features" in needs:
             images, source = self.dataset.train.images[positions], self.budget.features
             features = pixels(images) if source in (PIXELS, STUDENT) else features_of(Path(source), images)
         return Candidates(len(positions), self.budget.seed, labels=labels, features=features, logits=logits)
+
+
+def _check_finite(*outputs: NDArray[np.float32]) -> None:
+    if not all(np.isfinite(values).all() for values in outputs):
+        raise TrainingDiverged(
+            "budget.strategy: expected finite outputs of the student that selects, got others: the last step of its "
+            f"training diverged; lower training.learning_rate, and {ELSEWHERE}. What was bought is in the cache"
+        )
 
 
 _EMPTY: NDArray[np.float32] = np.empty((0, 0), np.float32)

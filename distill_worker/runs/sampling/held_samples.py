@@ -88,7 +88,10 @@ def advised(plan: Plan, config: RunConfig, selected: SelectedSamples) -> Plan:
 
 
 def check_complete(plan: Plan, bought: int) -> None:
-    """Raise `PlanRefused` if `--max-calls` left samples of a purchase for later, so that nothing can be trained."""
+    """Raise `PlanRefused` if `--max-calls` left samples of a purchase for later, so that nothing can be trained.
+
+    `bought` is what the command bought so far, in earlier rounds too.
+    """
     if plan.left_out:
         held = "; or train on those in the cache: distill-worker train --held" if plan.advice.part_is_usable else ""
         raise PlanRefused(

@@ -21,7 +21,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
 from distill_worker.training.earlier_run import move_aside
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.run_directory import ELSEWHERE, RunDirectory
 from shared.atomic_file import write_atomically
 from shared.expectations import complaints
 
@@ -96,8 +96,8 @@ class SavedSelections:
         if (different := self._difference(selections)) is not None:
             number, difference = different
             raise RunError(
-                f"{self._path(number)}: these samples were chosen for another run ({difference}); choose another "
-                "output.directory"
+                f"{self._path(number)}: these samples were chosen for another run ({difference}); {ELSEWHERE}. "
+                "What was bought is in the cache"
             )
         return selections
 
@@ -125,9 +125,7 @@ class SavedSelections:
                 _ = selection.sample_keys
             except (OSError, ValueError) as error:
                 reason = complaints(error) if isinstance(error, ValidationError) else str(error)
-                raise RunError(
-                    f"{path}: cannot be read; restore it, or choose another output.directory ({reason})"
-                ) from error
+                raise RunError(f"{path}: cannot be read; restore it, or {ELSEWHERE}: {reason}") from error
             selections.append(selection)
         return selections
 

@@ -173,6 +173,22 @@ def test_own_teacher_of_a_comparison_needs_no_agreement(
     assert own_teacher.paid == 8
 
 
+@pytest.mark.usefixtures("trained")
+@pytest.mark.parametrize(("compare", "statuses"), [("", [0, 0, 0]), ("quota = 6", [0, 5, 5])])
+def test_own_teacher_serves_what_is_added_later_within_a_stated_quota(
+    compare: str, statuses: list[int], command: Command, tmp_path: Path
+) -> None:
+    """A real service, whose API key the first comparison made with a quota for itself alone."""
+    path = _comparison(tmp_path, compare=compare, tables=OWN_TEACHER)
+    text = path.read_text()
+    for sizes, status in zip(("[6]", "[6, 8]", "[6, 8]"), statuses, strict=True):
+        path.write_text(text.replace("n = [6, 8]", f"n = {sizes}"))
+        ended = command("compare", path, "--json")
+        assert ended.status == status, ended.stderr
+    if not compare:
+        assert facts_of(ended)["quota"] == {"limit": 8, "used": 8, "remaining": 0}
+
+
 @pytest.mark.usefixtures("trained", "own_teacher")
 def test_own_teacher_of_a_comparison_trains_in_the_precision_of_the_students(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

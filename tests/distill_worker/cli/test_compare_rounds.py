@@ -1,6 +1,8 @@
 """Rows that select in rounds, beside others: each round is one purchase, and nothing is bought twice."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from distill_worker.experiments import students
 from distill_worker.runs.rounds import SelectedSamples, with_next_round
+from distill_worker.teachers.base import Description
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher
 
@@ -163,6 +166,39 @@ def test_comparison_that_ends_anywhere_goes_on_with_the_same_selections(
     for label in IN_ROUNDS:
         for seed in range(SEEDS):
             assert _selected(tmp_path, label, seed) == _selected(undisturbed, label, seed)
+
+
+def test_what_the_command_bought_in_earlier_rounds_is_not_forgotten(
+    command: Command, tmp_path: Path, teacher: FakeTeacher
+) -> None:
+    """The limit ends at the first round's last call, and the price of the second one needs consent of its own."""
+    comparison = _comparison(tmp_path, base="teacher.price_per_call = 0.5")
+    wanted = re.search(r"expected all (\d+) outputs", command("compare", comparison, "--max-calls", 5).stderr)
+    assert wanted is not None
+    in_first_round = int(wanted.group(1))
+    ended = command("compare", comparison, "--max-calls", in_first_round - 5)
+    assert (ended.status, teacher.paid) == (5, in_first_round)
+    assert f"got {in_first_round}; {in_first_round - 5} were bought now" in ended.stderr
+    ended = command("compare", comparison)
+    assert (ended.status, teacher.paid) == (5, in_first_round)
+    assert "without a terminal. Nothing was spent in this round" in ended.stderr
+
+
+def test_rounds_are_bought_from_one_teacher(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
+    """Its version changes while the students of the first round are trained."""
+    first, described = teacher.description, teacher.describe
+
+    def describe() -> Description:
+        changed = any(tmp_path.glob("compared/students/*/rounds/0001/result.json"))
+        return replace(first, id="t2") if changed else described()
+
+    teacher.describe = describe  # type: ignore[method-assign]
+    ended = command("compare", _comparison(tmp_path), "--yes")
+    assert ended.status != 0
+    assert "expected t, from which the earlier rounds were bought, got t2" in ended.stderr
+    assert "nothing was spent on this round" in ended.stderr
+    assert "(of a comparison: compare.directory)" in ended.stderr
+    assert 0 < teacher.paid <= SEEDS * (2 * N + 3 + 5), "the first round alone"
 
 
 def test_rounds_of_labels_alone_contact_no_teacher(

@@ -10,9 +10,12 @@ from distill_worker.buying.plan import total
 from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
+from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets.dataset import Dataset, Split
-from distill_worker.experiments.joint_purchase import wanted_by_kinds
+from distill_worker.experiments.joint_purchase import joint_orders, wanted_by_kinds
+from distill_worker.runs.preflight import Run
 from distill_worker.runs.purchase import buy
+from distill_worker.runs.rounds import SelectedSamples
 from distill_worker.runs.sampling.samples import Samples
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
 from tests.distill_worker.purchases import intend, order_for
@@ -30,14 +33,24 @@ def _dataset() -> Dataset:
 DATASET = _dataset()
 
 
-def _samples(n: int, *, seed: int = 0, method: dict[str, Any] | None = None) -> Samples:
+def _config(n: int, *, seed: int = 0, method: dict[str, Any] | None = None) -> RunConfig:
     document = {
         "data": {"name": "digits"},
         "student": {"network": "resnet8"},
         "method": method or {"name": "kd"},
         "budget": {"n": n, "seed": seed},
     }
-    return Samples.among(DATASET, parse_config(document, source="test"))
+    return parse_config(document, source="test")
+
+
+def _samples(n: int, *, seed: int = 0, method: dict[str, Any] | None = None) -> Samples:
+    return Samples.among(DATASET, _config(n, seed=seed, method=method))
+
+
+def _run(n: int, *, later: int = 0, method: dict[str, Any] | None = None) -> Run:
+    """A run, whose later rounds select some more samples."""
+    selected = SelectedSamples(_samples(n), rounds=1, later=later, teacher_id=None)
+    return Run(_config(n, method=method), lambda: selected)
 
 
 def test_runs_of_one_kind_are_one_order_in_the_order_of_the_first() -> None:
@@ -95,3 +108,25 @@ def test_limit_is_of_all_orders_together(
         held = [len(cache.holdings(cache.stream("t", kind))) for kind in BOTH]
     assert (bought, teacher.paid, made.left_out) == (paid, paid, 12 - paid)
     assert held == [min(5, paid), paid]
+
+
+FITNET = {"name": "fitnet", "teacher_layer": "a"}
+
+
+@pytest.mark.parametrize(("later", "lacks_features"), [(0, 9), (4, 2)])
+def test_call_brings_what_a_later_round_may_need_of_the_sample(
+    later: int, lacks_features: int, teacher: FakeTeacher, tmp_path: Path
+) -> None:
+    """What another run buys now may be selected later by one that needs features. Nothing is bought again for it."""
+    wanted, description = _samples(12).wanted, teacher.describe()
+    cached, opened = list(wanted)[10:11], list(wanted)[11:]
+    with Cache(tmp_path / "cache.sqlite") as cache:
+        buy([order_for(teacher, cache, {key: wanted[key] for key in cached}, kinds=LOGITS)], wanted)
+        intend(cache, cache.order("t", LOGITS), opened, payer="alice")
+        orders = joint_orders([_run(12), _run(3, later=later, method=FITNET)], teacher, description, cache)
+        whole = total([plan(order) for order in orders])
+        assert (whole.wanted, whole.cached, whole.reopened_samples, len(whole.to_buy)) == (12, 1, 1, 10)
+        buy(orders, wanted)
+        kinds = {kind: len(cache.holdings(cache.stream("t", kind))) for kind in BOTH}
+    assert kinds == {"features.a": 12 - lacks_features, "logits": 12}
+    assert teacher.paid == 12

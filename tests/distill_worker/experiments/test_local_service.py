@@ -1,11 +1,14 @@
 """What can go wrong before a service answers. That it answers is held by the end-to-end tests."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from distill_worker.errors import WorkerError
-from distill_worker.experiments.local_service import create_key, served
+from distill_worker.experiments.local_service import create_key, enlarge_quota, served
 
 
 def test_service_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
@@ -28,3 +31,17 @@ def test_key_is_made_once(tmp_path: Path) -> None:
 def test_key_that_cannot_be_made_says_why(below_a_file: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match=r"keys create: expected a new API key, got: .+"):
         create_key(below_a_file, name="demo", quota=5, key_file=tmp_path / "key")
+
+
+def test_quota_of_a_key_is_enlarged(tmp_path: Path) -> None:
+    service = tmp_path / "service"
+    for name in ("demo", "other"):
+        create_key(service, name=name, quota=5, key_file=tmp_path / name)
+    enlarge_quota(service, name="demo", samples=3)
+    enlarge_quota(service, name="demo", samples=0)
+    listed = subprocess.run(
+        [sys.executable, "-m", "teacher_service", "keys", "list", "--json", "--data-dir", str(service)],
+        capture_output=True,
+        check=True,
+    )
+    assert {key["name"]: key["limit"] for key in json.loads(listed.stdout)["keys"]} == {"demo": 8, "other": 5}

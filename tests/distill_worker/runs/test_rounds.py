@@ -293,7 +293,7 @@ def test_another_teacher_is_refused_before_anything_is_spent(tmp_path: Path) -> 
     with pytest.raises(Crash):
         Buyer(tmp_path, at=end).run()
     other = _teacher("other")
-    with pytest.raises(RunError, match=r"expected t, .*, got other; nothing was spent"):
+    with pytest.raises(RunError, match=r"expected t, .*, got other; nothing was spent on this round"):
         Buyer(tmp_path, teacher=other).run()
     assert other.paid == 0
 

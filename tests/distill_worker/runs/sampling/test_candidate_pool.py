@@ -1,6 +1,7 @@
 """What a run chooses of a data set: independent of its order, with validation drawn at random."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.data.selection import STRATEGIES, Candidates, choose, rank
 from distill_worker.data.selection.features import outputs_of, pixels
-from distill_worker.errors import ConfigError
+from distill_worker.errors import ConfigError, TrainingDiverged
 from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.sampling.samples import Samples
 from shared.networks import build_network
@@ -87,6 +88,18 @@ def test_students_choice_does_not_depend_on_the_order_of_the_data_set(
         assert not set(chosen[-1]) & set(pool.first())
     assert chosen[0] == chosen[1]
     assert len(set(chosen[0])) == 20
+
+
+@pytest.mark.parametrize(("name", "features"), [*((name, "pixels") for name in IN_ROUNDS), ("k-center", "student")])
+def test_student_that_diverged_selects_nothing(
+    name: str, features: str, digits: Dataset, student: tuple[WeightsCard, torch.nn.Module]
+) -> None:
+    """Among outputs that are no numbers, k-center selects the same sample again and again."""
+    pool = CandidatePool.of(digits, config_of(strategy=name, rounds=2, features=features))
+    card, network = student[0], deepcopy(student[1])
+    next(network.parameters()).data.fill_(torch.nan)
+    with pytest.raises(TrainingDiverged, match=r"budget\.strategy: expected finite outputs of the student"):
+        pool.further(20, pool.first(), (card, network))
 
 
 @pytest.mark.parametrize("name", ["k-center", "typical"])
