@@ -1,7 +1,7 @@
 """What `auto` chooses: the method of a run that names none, and the settings beside it that the file leaves open.
 
-The rules are results of experiments (docs/results/fewer-calls.md). They look at the configuration alone, so a file
-means the same run on every machine, and the run holds what was chosen as if its file had stated it.
+The rules come from experiments (docs/results/hypotheses.md). They look at the configuration alone, so a file means the
+same run on every machine, and the run holds what was chosen as if its file had stated it.
 """
 
 from collections.abc import Mapping
