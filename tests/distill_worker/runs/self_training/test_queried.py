@@ -18,12 +18,19 @@ from distill_worker.methods.terms import Objective, Setting
 from distill_worker.runs.self_training.ensemble import Ensemble
 from distill_worker.runs.self_training.members import Member
 from distill_worker.training.batches import Batches
-from distill_worker.training.loop import Progress
 from distill_worker.training.precision import StudentPass
 from distill_worker.training.training_set import TrainingSet, Views
 from shared.networks import build_network
 from shared.weights import load_weights
-from tests.distill_worker.runs.self_training.test_stage import MEMBER_STEPS, MEMBERS, STEPS, config_in, run
+from tests.distill_worker.runs.self_training.test_stage import (
+    MEMBER_STEPS,
+    MEMBERS,
+    STEPS,
+    BrokenOffError,
+    broken_off_at,
+    config_in,
+    run,
+)
 
 QUERIED: dict[str, Any] = {"track": "queried", "self_training": {"rounds": 1}}
 BEFORE_STUDENT = MEMBERS * MEMBER_STEPS
@@ -41,23 +48,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class _BrokenOffError(Exception):
-    pass
-
-
-def _broken_off_at(last: int) -> Progress:
-    def progress(step: int, _loss: float) -> None:
-        if step == last:
-            raise _BrokenOffError
-
-    return progress
-
-
 @pytest.mark.parametrize("place", [3, MEMBER_STEPS + 5, 2 * MEMBER_STEPS, BEFORE_STUDENT + 5])
 def test_run_that_breaks_off_ends_with_the_same_bits(place: int, finished: Path, tmp_path: Path) -> None:
     """In the first member, in the second one, at its end, and in the student."""
-    with pytest.raises(_BrokenOffError):
-        run(tmp_path, _broken_off_at(place), **QUERIED)
+    with pytest.raises(BrokenOffError):
+        run(tmp_path, broken_off_at(place), **QUERIED)
     steps = list[int]()
     run(tmp_path, lambda step, _: steps.append(step), **QUERIED)
     assert _left_in(tmp_path) == _left_in(finished)

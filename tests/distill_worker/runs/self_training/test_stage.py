@@ -90,14 +90,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class _BrokenOffError(Exception):
+class BrokenOffError(Exception):
     """A training ends in the middle."""
 
 
-def _broken_off_at(last: int) -> Progress:
+def broken_off_at(last: int) -> Progress:
     def progress(step: int, _loss: float) -> None:
         if step == last:
-            raise _BrokenOffError
+            raise BrokenOffError
 
     return progress
 
@@ -105,8 +105,8 @@ def _broken_off_at(last: int) -> Progress:
 @pytest.mark.parametrize("place", PLACES)
 def test_run_that_breaks_off_in_any_stage_ends_with_the_same_bits(place: str, finished: Path, tmp_path: Path) -> None:
     """It goes on from the last checkpoint of the network in training, and trains no finished one again."""
-    with pytest.raises(_BrokenOffError):
-        run(tmp_path, _broken_off_at(PLACES[place]))
+    with pytest.raises(BrokenOffError):
+        run(tmp_path, broken_off_at(PLACES[place]))
     steps = list[int]()
     run(tmp_path, lambda step, _: steps.append(step))
     assert _left_in(tmp_path) == _left_in(finished)
@@ -200,22 +200,22 @@ def test_directory_of_a_run_with_members_belongs_to_it(
     sections: dict[str, Any], difference: str, tmp_path: Path
 ) -> None:
     """Its first member saved a checkpoint, the run itself none yet."""
-    with pytest.raises(_BrokenOffError):
-        run(tmp_path, _broken_off_at(PLACES["the first member"]))
+    with pytest.raises(BrokenOffError):
+        run(tmp_path, broken_off_at(PLACES["the first member"]))
     with pytest.raises(RunError, match=f"another run .{difference}"):
         run(tmp_path, **sections)
 
 
 def test_directory_in_which_no_member_got_far_is_taken_over(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(_BrokenOffError):
-        run(tmp_path, _broken_off_at(1), training={"seed": 1})
+    with pytest.raises(BrokenOffError):
+        run(tmp_path, broken_off_at(1), training={"seed": 1})
     run(tmp_path)
     assert _left_in(tmp_path) == _left_in(finished)
 
 
 def test_fresh_moves_members_and_outputs_aside(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(_BrokenOffError):
-        run(tmp_path, _broken_off_at(PLACES["the second round"]))
+    with pytest.raises(BrokenOffError):
+        run(tmp_path, broken_off_at(PLACES["the second round"]))
     config = config_in(tmp_path)
     samples = Samples.of(config)
     outputs = 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))
@@ -227,8 +227,8 @@ def test_fresh_moves_members_and_outputs_aside(finished: Path, tmp_path: Path) -
 
 
 def test_damaged_outputs_are_an_error_that_says_what_to_delete(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(_BrokenOffError):
-        run(tmp_path, _broken_off_at(PLACES["the second round"]))
+    with pytest.raises(BrokenOffError):
+        run(tmp_path, broken_off_at(PLACES["the second round"]))
     round_folder = tmp_path / "run" / "self-training" / "round-1"
     (round_folder / "pool.safetensors").write_bytes(b"half")
     with pytest.raises(RunError, match=rf"pool\.safetensors: cannot be read .* delete {round_folder}, then"):
@@ -239,8 +239,8 @@ def test_damaged_outputs_are_an_error_that_says_what_to_delete(finished: Path, t
 
 
 def test_outputs_of_another_run_are_an_error(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(_BrokenOffError):
-        run(tmp_path, _broken_off_at(PLACES["the second round"]), training={"seed": 1})
+    with pytest.raises(BrokenOffError):
+        run(tmp_path, broken_off_at(PLACES["the second round"]), training={"seed": 1})
     ours, theirs = (
         folder / "run" / "self-training" / "round-1" / "pool.safetensors" for folder in (tmp_path, finished)
     )

@@ -11,8 +11,7 @@ from distill_worker.runs.resolution import resolved
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import begun
 from distill_worker.runs.tuning import pace
-from distill_worker.training.loop import Progress
-from tests.distill_worker.runs.self_training.test_stage import config_in, run
+from tests.distill_worker.runs.self_training.test_stage import BrokenOffError, broken_off_at, config_in, run
 
 _QUERIED: dict[str, Any] = {"track": "queried", "self_training": {"rounds": 1, "members": 4, "member_steps": None}}
 
@@ -83,23 +82,11 @@ def test_speed_is_measured_by_real_steps_and_changes_no_bit(tmp_path: Path) -> N
     assert weights[0] == weights[1]
 
 
-class _BrokenOffError(Exception):
-    pass
-
-
-def _break_off_at(last: int) -> Progress:
-    def progress(step: int, _loss: float) -> None:
-        if step == last:
-            raise _BrokenOffError
-
-    return progress
-
-
 def test_run_that_began_keeps_its_steps_whatever_the_speed_is_now(tmp_path: Path, speeds: list[float]) -> None:
     sections = {**_QUERIED, "training": {"budget": "1 s"}}
     speeds += [0.0625, 0.0625]
-    with pytest.raises(_BrokenOffError):
-        run(tmp_path, _break_off_at(7), **sections)
+    with pytest.raises(BrokenOffError):
+        run(tmp_path, broken_off_at(7), **sections)
     assert run(tmp_path, **sections)["steps"] == 3, "nothing was measured: no speed is left"
     assert run(tmp_path, **{**_QUERIED, "training": {"steps": 3}})["steps"] == 3, "the same run"
 

@@ -24,7 +24,15 @@ from distill_worker.training.loop import Progress
 from shared.networks import build_network
 from shared.networks.draws import draws_from
 from shared.weights import WeightsCard, load_weights, weights_bytes
-from tests.distill_worker.runs.self_training.test_stage import MEMBER_STEPS, MEMBERS, STEPS, N, config_in
+from tests.distill_worker.runs.self_training.test_stage import (
+    MEMBER_STEPS,
+    MEMBERS,
+    STEPS,
+    BrokenOffError,
+    N,
+    broken_off_at,
+    config_in,
+)
 
 FOLDS = 4
 HALF = Mixture(ensemble_scale=0.5, weight=0.5)
@@ -34,18 +42,6 @@ PLACES = {
     "the student": (FOLDS + MEMBERS) * MEMBER_STEPS + 3,
 }
 """Where a run ends too early, by the number of steps that were taken."""
-
-
-class _BrokenOffError(Exception):
-    """A training ends in the middle."""
-
-
-def _broken_off_at(last: int) -> Progress:
-    def progress(step: int, _loss: float) -> None:
-        if step == last:
-            raise _BrokenOffError
-
-    return progress
 
 
 def weights_file(folder: Path, *, seed: int = 0, network: str = "resnet8", side: int = 8) -> Path:
@@ -138,8 +134,8 @@ def test_run_that_breaks_off_in_any_stage_ends_with_the_same_bits(
 ) -> None:
     steps = list[int]()
     with _mixture(HALF):
-        with pytest.raises(_BrokenOffError):
-            _run(tmp_path, file, _broken_off_at(PLACES[place]))
+        with pytest.raises(BrokenOffError):
+            _run(tmp_path, file, broken_off_at(PLACES[place]))
         _run(tmp_path, file, lambda step, _: steps.append(step))
     assert _left_in(tmp_path) == _left_in(finished)
     assert steps[0] > PLACES[place] - 3, "no finished member is trained again"
