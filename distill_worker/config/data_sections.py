@@ -127,7 +127,7 @@ class Corruption(Section):
     seed: int = 0
 
 
-Policy = Literal["crop-flip", "strong"]
+Policy = Literal["crop-flip", "strong", "half-strong"]
 """How training images are augmented: see `Augmentation.policy`."""
 
 
@@ -136,7 +136,8 @@ class Augmentation(Section):
 
     policy: Policy = "crop-flip"
     """`crop-flip`: a random crop, and a flip if the data set permits it. `strong`: then also a random rotation, scale,
-    shear and shift, another gamma, contrast and brightness, and a box that is cut out (Cutout)."""
+    shear and shift, another gamma, contrast and brightness, and a box that is cut out (Cutout). `half-strong`: one of
+    the two, drawn anew for each view."""
     crop_padding: int | None = Field(default=None, ge=0)
     """Pixels of zero padding before a random crop to the original size."""
     horizontal_flip: bool | None = None

@@ -13,6 +13,8 @@ from shared.normalise import normalise
 CROP_FLIP: Final = "crop-flip"
 STRONG: Final = "strong"
 """Crops and flips, and then the changes of `augmentation.strong`."""
+HALF_STRONG: Final = "half-strong"
+"""Either of the two, as is drawn for each image."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,21 @@ class Preprocessing:
     horizontal_flip: bool
     channels_last: bool = False
     policy: str = CROP_FLIP
-    """The augmentation of training images: `crop-flip` or `strong`."""
+    """The augmentation of training images: `crop-flip`, `strong` or `half-strong`."""
 
     def augmented(self, images: Tensor, generator: torch.Generator, *, policy: str | None = None) -> Tensor:
         """A newly drawn view of each image, uint8 like `images`; by another policy than the run's, if one is given."""
         views = crop_and_flip(
             images, crop_padding=self.crop_padding, horizontal_flip=self.horizontal_flip, generator=generator
         )
-        return distort(views, generator) if (policy or self.policy) == STRONG else views
+        policy = policy or self.policy
+        if policy == CROP_FLIP:
+            return views
+        distorted = distort(views, generator)
+        if policy == STRONG:
+            return distorted
+        is_distorted = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+        return torch.where(is_distorted, distorted, views)
 
     def normalised(self, images: Tensor) -> Tensor:
         """The network's input, float32, normalised."""

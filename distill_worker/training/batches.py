@@ -30,12 +30,14 @@ class Batches:
         self._ranks = ranks
         self.generator = torch.Generator(data.images.device).manual_seed(seed)
         self._data = data
-        self._queried, unbought = data.parts(batch_size)
-        self._order = BatchOrder(len(data), self._queried, self.generator)
+        queried, unbought = data.parts(batch_size)
+        self._stored = queried if data.views is None else data.views.stored(queried)
+        """How many images at the front of a batch have stored outputs, and are augmented as the run's policy says."""
+        self._order = BatchOrder(len(data), queried, self.generator)
         self._unbought_order = None
         if data.unbought is not None:
             self._unbought_order = BatchOrder(len(data.unbought), unbought, self.generator)
-        check_rows(ranks, self._queried + unbought)
+        check_rows(ranks, queried + unbought)
         self._pool_order = None
         if data.pool is not None:
             self._pool_order = BatchOrder(len(data.pool.images), batch_size, self.generator)
@@ -54,7 +56,9 @@ class Batches:
         pool_labels = self._add_pool(inputs, objective)
         own = [data.preprocessing.normalised(own_rows(self._ranks, part)) for part in inputs]
         if data.views is not None:
-            targets = {LOGITS: data.views.log_probabilities(own[0])}
+            stored = self._stored if mixture is None else 0
+            outputs = data.views.log_probabilities(own[0][stored:])
+            targets = {LOGITS: torch.cat([targets[LOGITS][:stored], outputs])}
         logits, features = student(torch.cat(own))
         _check_classes(logits, probabilities)
         parts = whole_parts(self._ranks, logits, [len(part) for part in inputs])
@@ -108,15 +112,13 @@ class Batches:
         return self._data.rows(queried, None if self._unbought_order is None else self._unbought_order.next_batch())
 
     def _augmented(self, images: Tensor) -> Tensor:
-        """A view of each image of a batch. Unbought images, after the queried ones, have a policy of their own."""
+        """A view of each image of a batch. Those with an ensemble's outputs have a policy of their own."""
+        others = self._data.views if self._data.unbought is None else self._data.unbought
         augmented = self._data.preprocessing.augmented
-        if self._data.unbought is None:
-            policy = None if self._data.views is None else self._data.views.policy
-            return augmented(images, self.generator, policy=policy)
-        queried = augmented(images[: self._queried], self.generator)
-        return torch.cat(
-            [queried, augmented(images[self._queried :], self.generator, policy=self._data.unbought.policy)]
-        )
+        if others is None:
+            return augmented(images, self.generator)
+        stored = augmented(images[: self._stored], self.generator)
+        return torch.cat([stored, augmented(images[self._stored :], self.generator, policy=others.policy)])
 
     def _add_pool(self, inputs: list[Tensor], objective: Objective) -> Tensor | None:
         """Append a batch of the pool to `inputs`: once if it has labels, which are returned, else in two views."""

@@ -49,12 +49,18 @@ class Unbought:
 
 @dataclass(frozen=True)
 class Views:
-    """Targets of the augmented images of a batch, in place of the stored ones: an ensemble sees the same view."""
+    """Targets of a part of a batch, in place of the stored ones: an ensemble sees the view that the student sees."""
 
     log_probabilities: Callable[[Tensor], Tensor]
-    """Of images as the student gets them, float32 `[batch, classes]`."""
+    """Of images as the student gets them, float32 `[images, classes]`."""
+    bought_share: float
+    """The share of a batch that has its stored outputs; of mixtures, none has."""
     policy: str
-    """The augmentation of the images."""
+    """The augmentation of the other images."""
+
+    def stored(self, batch_size: int) -> int:
+        """How many images of a batch have their stored outputs: at least one, and not all."""
+        return min(max(1, round(self.bought_share * batch_size)), batch_size - 1)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class TrainingSet:
     unbought: Unbought | None = None
     """Samples that every batch holds besides the queried ones."""
     views: Views | None = None
-    """Absent: a batch has the stored targets, whatever the view of its images."""
+    """Absent: all images of a batch have their stored targets, whatever their views."""
 
     def __len__(self) -> int:
         return len(self.images)

@@ -14,6 +14,8 @@ from distill_worker.errors import ConfigError
 AUTO: Final = "auto"
 """The name of the method."""
 
+_POOL: Final = "unlabelled-pool"
+
 _METHODS: Final[Mapping[str, Any]] = {
     "method": {"name": "kd", "weight": 0.45, "by_classes": True},
     "plus": [{"name": "ckd", "beta": 0.45, "by_classes": True}],
@@ -42,6 +44,9 @@ def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{settings[0]}: expected no value beside the method 'auto', which chooses it")
     chosen = {**_METHODS, **_data_chosen_for(document)}
     training = _training_chosen_for(document)
+    if {"self_training", "steps"} <= {*chosen, *training} and {**document, **chosen}["track"] == _POOL:
+        chosen["self_training"] = {"member_steps": training["steps"]}
+        training["steps"] *= 2  # the student has many more images than a member
     names = [*(name for name in chosen if name != "plus"), *(f"training.{name}" for name in training)]
     section = document.get("training", {})
     if isinstance(section, dict):
@@ -51,7 +56,7 @@ def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     """The track, and `[self_training]` where it is possible: images that are not bought cost no call."""
-    chosen: dict[str, Any] = {"track": "unlabelled-pool" if _has_pool(document) else "queried"}
+    chosen: dict[str, Any] = {"track": _POOL if _has_pool(document) else "queried"}
     if _has_steps(document) and document.get("track") != "labelled-pool":
         chosen["self_training"] = {}
     return {name: value for name, value in chosen.items() if name not in document}

@@ -18,7 +18,7 @@ _FOLDS: Final = 4
 class SelfTraining(Section):
     """An ensemble gives unbought images outputs, at no further call; the student learns from them, too.
 
-    In the track `queried`, it gives outputs to views of the bought images, and the student learns from these.
+    In the track `queried`, it gives outputs to views of the bought images, and the student learns from these, too.
     """
 
     rounds: int = Field(default=1, ge=1)
@@ -33,8 +33,8 @@ class SelfTraining(Section):
     member_steps: int | None = Field(default=None, ge=1)
     """Steps of a member's training. Default: `training.steps`."""
     bought_share: float = Field(default=0.25, gt=0, lt=1)
-    """The share of bought samples in a batch that holds unbought images, too: at least one sample, and at most all."""
-    policy: Policy = "strong"
+    """The share of a batch that has the teacher's outputs: at least one sample, and at most all."""
+    policy: Policy = "half-strong"
     """How the images with the ensemble's outputs are augmented, for the student and for members that learn from them.
     Other images are augmented as `augmentation.policy` says."""
     assistant: Path | None = None

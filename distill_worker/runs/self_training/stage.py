@@ -76,7 +76,7 @@ def self_trained(
     learned = replace(data, validation=None)
     facts = _facts(config, settings, samples)
     if config.track == "queried":
-        views = Views(_trained_ensemble(members, learned), settings.policy)
+        views = Views(_trained_ensemble(members, learned), settings.bought_share, settings.policy)
         return SelfTrained(replace(data, views=views), {"self_training": facts})
     images, positions = unbought_images(samples, data.images.device)
     assistant = assistant_of(members, samples.keys, learned, images, positions)

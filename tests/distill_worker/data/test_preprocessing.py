@@ -7,7 +7,7 @@ import torch
 from distill_worker.config.data_sections import Policy
 from distill_worker.data.augmentation.crop_flip import crop_and_flip
 from distill_worker.data.augmentation.strong import distort
-from distill_worker.data.preprocessing import CROP_FLIP, STRONG, Preprocessing
+from distill_worker.data.preprocessing import CROP_FLIP, HALF_STRONG, STRONG, Preprocessing
 
 IMAGES = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 WEAK = Preprocessing((0.5,), (0.5,), crop_padding=1, horizontal_flip=True)
@@ -31,6 +31,17 @@ def test_strong_policy_distorts_what_was_cropped_and_flipped() -> None:
     assert torch.equal(WEAK.augmented(IMAGES, _generator(), policy=STRONG), expected)
 
 
+def test_half_strong_policy_distorts_some_images_and_leaves_the_others_cropped_and_flipped() -> None:
+    images = IMAGES[:1].repeat(400, 1, 1, 1)
+    views = DISTORTED.augmented(images, _generator(), policy=HALF_STRONG)
+    generator = _generator()
+    plain = WEAK.augmented(images, generator)
+    distorted = distort(plain, generator)
+    is_plain, is_distorted = ((views == one).flatten(1).all(dim=1) for one in (plain, distorted))
+    assert (is_plain | is_distorted).all()
+    assert 100 < is_plain.sum() < 300
+
+
 def test_policies_of_the_configuration_are_those_of_the_images() -> None:
     """The configuration, which is read without PyTorch, has names of its own."""
-    assert get_args(Policy) == (CROP_FLIP, STRONG)
+    assert get_args(Policy) == (CROP_FLIP, STRONG, HALF_STRONG)

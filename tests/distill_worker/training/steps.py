@@ -98,7 +98,7 @@ def running(
         targets[LOGITS] = torch.cat([targets[LOGITS], _rows((CLASSES,))])
     if views:
         ensemble = Ensemble([Student().to(device), Student().to(device)], training, device)
-        data = replace(data, views=Views(ensemble, "strong"))
+        data = replace(data, views=Views(ensemble, 0.25, "strong"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         student, objective = Student(), Objective(methods, Setting(CLASSES, training.steps, _STUDENT, targets))

@@ -21,8 +21,8 @@ def _config(**sections: Any) -> RunConfig:
 def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, Any]) -> None:
     config = _config(**named)
     assert config.methods == (KD(weight=0.45, by_classes=True), CKD(beta=0.45, by_classes=True))
-    assert (config.track, config.self_training) == ("unlabelled-pool", SelfTraining())
-    assert (config.training.steps, config.training.weight_decay) == (2400, 2e-3)
+    assert (config.track, config.self_training) == ("unlabelled-pool", SelfTraining(member_steps=2400))
+    assert (config.training.steps, config.training.weight_decay) == (4800, 2e-3)
     assert config.chosen_by_auto == ("method", "track", "self_training", "training.steps", "training.weight_decay")
 
 
@@ -32,6 +32,8 @@ def test_what_the_file_states_stays() -> None:
     assert (config.training.steps, config.training.seed, config.training.weight_decay) == (7, 3, 2e-3)
     assert config.chosen_by_auto == ("method", "self_training", "training.weight_decay")
     assert _config(track="labelled-pool").self_training is None
+    assert _config(track="unlabelled-pool").self_training == SelfTraining(member_steps=2400)
+    assert _config(training={"steps": 7}).self_training == SelfTraining()
     own = _config(self_training={"members": 2})
     assert (own.track, own.self_training) == ("unlabelled-pool", SelfTraining(members=2))
     assert "self_training" not in own.chosen_by_auto
@@ -40,7 +42,12 @@ def test_what_the_file_states_stays() -> None:
 def test_budget_of_all_trainings_takes_the_place_of_steps() -> None:
     config = _config(training={"budget": "2 min"})
     assert "training.steps" not in config.chosen_by_auto
-    assert config.training.weight_decay == 2e-3
+    assert (config.training.weight_decay, config.self_training) == (2e-3, SelfTraining())
+
+
+def test_student_of_bought_images_alone_has_the_steps_of_a_member() -> None:
+    config = _config(track="queried")
+    assert (config.training.steps, config.self_training) == (2400, SelfTraining())
 
 
 def test_run_that_names_a_method_is_left_as_it_is() -> None:
@@ -71,7 +78,7 @@ def test_paper_protocol_keeps_its_schedule() -> None:
 
 @pytest.mark.parametrize(("n", "batch_size", "steps"), [(5_120, 64, 2_400), (5_121, 64, 2_401), (5_120, 32, 4_800)])
 def test_many_samples_take_more_steps(n: int, batch_size: int, steps: int) -> None:
-    assert _config(budget={"n": n}, training={"batch_size": batch_size}).training.steps == steps
+    assert _config(track="queried", budget={"n": n}, training={"batch_size": batch_size}).training.steps == steps
 
 
 def test_choice_is_read_again_as_it_was_written() -> None:

@@ -191,7 +191,7 @@ def test_finished_run_is_reported_without_training(finished: Path) -> None:
         ({"self_training": {"bought_share": 0.5}}, "self_training.bought_share: 0.25 in the directory, 0.5 now"),
         (
             {"self_training": {"policy": "crop-flip"}},
-            "self_training.policy: 'strong' in the directory, 'crop-flip' now",
+            "self_training.policy: 'half-strong' in the directory, 'crop-flip' now",
         ),
         ({"training": {"seed": 1}}, "training.seed: 0 in the directory, 1 now"),
     ],
