@@ -44,7 +44,8 @@ def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{settings[0]}: expected no value beside the method 'auto', which chooses it")
     chosen = {**_METHODS, **_data_chosen_for(document)}
     training = _training_chosen_for(document)
-    if {"self_training", "steps"} <= {*chosen, *training} and {**document, **chosen}["track"] == _POOL:
+    track = {**chosen, **document}["track"]
+    if track == _POOL and "self_training" in chosen and "steps" in training:
         chosen["self_training"] = {"member_steps": training["steps"]}
         training["steps"] *= 2  # the student has many more images than a member
     names = [*(name for name in chosen if name != "plus"), *(f"training.{name}" for name in training)]

@@ -73,7 +73,8 @@ def _with_untrained_members(
         for member in configs_of_members(config, settings, 1)
     )
     with kept_draws():
-        return replace(data, views=Views(Ensemble(networks, config.training, device), settings.bought_share, settings.policy))
+        ensemble = Ensemble(networks, config.training, device)
+    return replace(data, views=Views(ensemble, settings.bought_share, settings.policy))
 
 
 def _seconds_a_step(config: RunConfig, dataset: Dataset, data: TrainingSet) -> float:

@@ -76,8 +76,10 @@ def _with_other_images_black(samples: Any) -> Any:
 
 @pytest.mark.parametrize(("method", "stored"), [(KD(), 3), (Mixup(), 0), (CutMix(), 0)])
 def test_targets_of_views_are_the_ensembles_for_what_the_student_sees(method: Method, stored: int) -> None:
-    """The ensemble's outputs, recomputed from the images that the student got; the others, which are not distorted, have
-    the stored outputs. No mixture has."""
+    """They are recomputed from the images that the student got.
+
+    The other images are not distorted, and have the stored outputs. No mixture has them.
+    """
     ensemble = _ensemble(2)
     seen = list[torch.Tensor]()
 
