@@ -53,9 +53,11 @@ def predict(
 ) -> None:
     """Print the most probable classes of images, with their probabilities.
 
-    An image of another size is resized to the size that the student takes, as the data set image-folder resizes it.
-    For a student of grey images, a colour image becomes grey; for one of colour images, a grey image gets three equal
-    channels. Transparency is dropped. An image that cannot be read is an error, and then nothing is printed.
+    An image of another size is resized to the size that the student takes,
+    as the data set image-folder resizes it. For a student of grey images, a
+    colour image becomes grey; for one of colour images, a grey image gets three
+    equal channels. Transparency is dropped. An image that cannot be read is an
+    error that names it, and then nothing is printed.
 
     \b
     Examples:
@@ -94,9 +96,11 @@ def export(
 ) -> None:
     """Write a finished student to a file in another format, with a model card (README.md) beside it.
 
-    The logits of the file are compared with the student's, on test images of the run's data set, or on drawn pixels
-    if the data set is not at hand. The largest difference is printed. If it is above 1e-4, nothing is written, and the
-    exit status is 6. teacher-service serves the formats safetensors and onnx, so the student can be the next teacher.
+    The logits of the file are compared with those of the student, on test images
+    of the data set of the run, or on drawn images if that is not at hand (--root,
+    --path). The largest difference is printed. If it is above 1e-4, nothing is
+    written, and the exit status is 6. teacher-service serves the formats
+    safetensors and onnx, so the student can be the next teacher.
 
     \b
     Examples:

@@ -9,7 +9,7 @@ from safetensors.torch import load
 
 from distill_worker.training.finished.onnx_format import OnnxFormat
 from distill_worker.training.finished.student import FinishedStudent
-from distill_worker.training.finished.tracing import LogitsAlone, Run, example_inputs, free_batch
+from distill_worker.training.finished.tracing import Run, traced
 from shared.networks.outputs import logits_of
 from shared.weights import CARD, network_of
 
@@ -66,11 +66,8 @@ class TorchExportFormat:
 
     def content(self, student: FinishedStudent) -> bytes:
         """The file. Raises what `torch.export` raises."""
-        program = torch.export.export(
-            LogitsAlone(student.network), example_inputs(student), dynamic_shapes=free_batch()
-        )
         file = io.BytesIO()
-        torch.export.save(program, file, extra_files={CARD: student.card.model_dump_json()})
+        torch.export.save(traced(student), file, extra_files={CARD: student.card.model_dump_json()})
         return file.getvalue()
 
     def opened(self, content: bytes, student: FinishedStudent) -> Run:  # noqa: ARG002 - the file holds its network

@@ -1,4 +1,4 @@
-"""Images for a trained network: of a data set with its classes, or drawn where that data set is not at hand."""
+"""Images for a trained network: of its data set, or drawn where that is not at hand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def dataset_for(card: WeightsCard, name: str, *, root: Path, path: Path | None) 
 
 
 def images_to_compare(card: WeightsCard, *, root: Path, path: Path | None, note: Callable[[str], None]) -> Images:
-    """Some test images of the data set that the network was trained on, from all of it; or drawn pixels.
+    """Some test images of the data set that the network was trained on, from all of it; or drawn ones.
 
     Args:
         card: the description of the network; it names the data set.
@@ -64,10 +64,18 @@ def images_to_compare(card: WeightsCard, *, root: Path, path: Path | None, note:
         if path is not None:
             raise
         if name:
-            note(f"the data set {name} is not at hand, so images are drawn for the comparison ({error})")
-        generator = torch.Generator().manual_seed(0)
-        shape = (_COMPARED, card.in_channels, *card.image_size)
-        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-        return Images(pixels, f"{_COMPARED} images of drawn pixels")
+            note(
+                f"the data set {name} is not at hand, so drawn images are compared ({error}); to compare its test "
+                "images, name its file or folder by --path, or the folder of the data sets by --root"
+            )
+        return Images(_drawn(card), f"{_COMPARED} drawn images")
     pixels = test[:: max(1, len(test) // _COMPARED)][:_COMPARED]
     return Images(pixels, f"{len(pixels)} test images of {name}")
+
+
+def _drawn(card: WeightsCard) -> Tensor:
+    """Pixels with the mean and deviation of the training images, because others may give logits far from theirs."""
+    shape = (_COMPARED, card.in_channels, *card.image_size)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (card.mean, card.std))
+    return ((mean + std * noise) * 255).round().clamp(0, 255).to(torch.uint8)

@@ -10,7 +10,7 @@ import torch
 
 from distill_worker.errors import ConfigError
 from distill_worker.training.finished.student import FinishedStudent
-from distill_worker.training.finished.tracing import INPUT, OUTPUT, LogitsAlone, Run, example_inputs, free_batch
+from distill_worker.training.finished.tracing import INPUT, OUTPUT, Run, traced
 from shared.weights import CARD
 
 OPSET: Final = 18
@@ -36,10 +36,8 @@ class OnnxFormat:
     def content(self, student: FinishedStudent) -> bytes:
         """The file. Raises what PyTorch's exporter raises."""
         exported = torch.onnx.export(
-            LogitsAlone(student.network),
-            example_inputs(student),
+            traced(student),
             dynamo=True,
-            dynamic_shapes=free_batch(),
             input_names=[INPUT],
             output_names=[OUTPUT],
             opset_version=OPSET,
@@ -47,7 +45,8 @@ class OnnxFormat:
         )
         program = cast("torch.onnx.ONNXProgram", exported)  # None only where the exporter writes the file itself
         program.model.metadata_props[CARD] = student.card.model_dump_json()
-        return program.model_proto.SerializeToString()
+        content: bytes = program.model_proto.SerializeToString()
+        return content
 
     def opened(self, content: bytes, student: FinishedStudent) -> Run:  # noqa: ARG002 - the file holds its network
         """The file in onnxruntime, on the CPU. Raises what onnxruntime raises."""

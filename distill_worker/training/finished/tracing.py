@@ -1,6 +1,9 @@
 """A network as a graph: what the formats that hold its computation have in common."""
 
+import io
+import logging
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Final
 
 import torch
@@ -13,12 +16,14 @@ INPUT: Final = "images"
 """The name of the input of an exported graph: float32 `[batch, channels, height, width]`, normalised."""
 OUTPUT: Final = "logits"
 """The name of its output: float32 `[batch, classes]`."""
+_TRACED: Final = 2
+"""Images in the batch that is traced: one would be taken for a fixed size."""
 
 Run = Callable[[Tensor], Tensor]
 """An opened file: from the network's input to its logits."""
 
 
-class LogitsAlone(nn.Module):
+class _LogitsAlone(nn.Module):
     """A network that returns its logits and nothing else, however the network inside returns them."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -27,15 +32,26 @@ class LogitsAlone(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """The logits."""
-        return logits_of(self.network(images))
+        return logits_of(self.network(images)).float()
 
 
-def example_inputs(student: FinishedStudent) -> tuple[Tensor]:
-    """Inputs to trace a network with: two black images, because a batch of one is often taken for a fixed size."""
-    return (student.inputs(torch.zeros(2, *student.image_shape, dtype=torch.uint8)),)
+def traced(student: FinishedStudent) -> torch.export.ExportedProgram:
+    """The graph from the network's input to its logits, for batches of any size.
 
+    What PyTorch prints and logs of a network that cannot be traced is in its error, too, and not shown.
 
-def free_batch() -> tuple[dict[int, torch.export.Dim]]:
-    """The dimensions of the inputs whose size is left open: that of the batch."""
-    return ({0: torch.export.Dim("batch")},)
+    Raises:
+        Exception: whatever the network or `torch.export` raises.
+    """
+    black = torch.zeros(_TRACED, *student.image_shape, dtype=torch.uint8)
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            return torch.export.export(
+                _LogitsAlone(student.network),
+                (student.inputs(black),),
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+    finally:
+        logging.disable(before)
