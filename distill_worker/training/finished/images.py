@@ -57,7 +57,7 @@ def images_to_compare(card: WeightsCard, *, root: Path, path: Path | None, note:
     Raises:
         ConfigError, DataError: `path` is given, and does not hold such images.
     """
-    name = str(card.provenance.get("data", ""))
+    name = str(card.provenance.get("data") or "")
     try:
         test = dataset_for(card, name, root=root, path=path).test.images
     except (ConfigError, DataError) as error:

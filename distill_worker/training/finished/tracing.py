@@ -3,7 +3,7 @@
 import io
 import logging
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Final
 
 import torch
@@ -44,10 +44,10 @@ def traced(student: FinishedStudent) -> torch.export.ExportedProgram:
         Exception: whatever the network or `torch.export` raises.
     """
     black = torch.zeros(_TRACED, *student.image_shape, dtype=torch.uint8)
-    before = logging.root.manager.disable
+    before, shown_nowhere = logging.root.manager.disable, io.StringIO()
     logging.disable(logging.WARNING)
     try:
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(shown_nowhere), redirect_stderr(shown_nowhere):
             return torch.export.export(
                 _LogitsAlone(student.network),
                 (student.inputs(black),),
