@@ -122,7 +122,7 @@ def test_network_of_other_channels_is_named(student: FinishedStudent, tmp_path: 
 
 
 def test_logits_that_are_not_finite_are_named(student: FinishedStudent, tmp_path: Path) -> None:
-    broken = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    nn.init.constant_(broken[1].weight, torch.inf)
+    last = nn.Linear(64, 10)
+    nn.init.constant_(last.weight, torch.inf)
     with pytest.raises(WeightsFileError, match="expected finite logits"):
-        _predicted(replace(student, network=broken), _picture(tmp_path / "a.png"))
+        _predicted(replace(student, network=nn.Sequential(nn.Flatten(), last)), _picture(tmp_path / "a.png"))
