@@ -1,41 +1,31 @@
-"""What `evaluate` and `degrade` do with a weights file."""
+"""What `evaluate`, `predict`, `export` and `degrade` do with a trained network."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from distill_worker.cli.console import say
+from distill_worker.cli.tables.rows import print_aligned
 from distill_worker.data.class_names import class_order
-from distill_worker.data.datasets import load_dataset
-from distill_worker.errors import ConfigError, WeightsFileError
 from distill_worker.experiments.degrade import degrade_weights
 from distill_worker.training.evaluate import count_correct
+from distill_worker.training.finished.export import export_student, target_of
+from distill_worker.training.finished.images import dataset_for, images_to_compare
+from distill_worker.training.finished.predict import pictures_in, predictions
+from distill_worker.training.finished.student import load_student
 from shared.degradation import Degradation
-from shared.networks.outputs import check_network
-from shared.weights import WeightsError, load_weights
 
 
 def evaluate(
-    weights: Path, data: str | None, *, root: Path, path: Path | None, trust_code: bool, as_json: bool
+    student: Path, data: str | None, *, root: Path, path: Path | None, trust_code: bool, as_json: bool
 ) -> None:
     """Print the top-1 accuracy of a trained network on the test split of a data set."""
-    try:
-        card, network, fingerprint = load_weights(weights, trust_code=trust_code)
-        check_network(network, (card.in_channels, *(card.resize or card.image_size)), card.num_classes)
-    except WeightsError as error:
-        raise WeightsFileError(str(error)) from error
-    except ValueError as error:
-        raise WeightsFileError(f"{weights}: {error}") from error
-    name = data or str(card.provenance.get("data", ""))
-    size = card.image_size if name in ("image-folder", "hugging-face") else None
-    dataset = load_dataset(name, root, path=path, image_size=size)
-    expected, got = (card.in_channels, *card.image_size), dataset.image_shape
-    if got != expected or len(dataset.class_names) != card.num_classes:
-        raise ConfigError(
-            f"data: expected images of shape {list(expected)} in {card.num_classes} classes, as this network takes "
-            f"them, got {list(got)} in {len(dataset.class_names)} from {dataset.name}; name another data set by --data"
-        )
+    trained = load_student(student, trust_code=trust_code)
+    card = trained.card
+    dataset = dataset_for(card, data or str(card.provenance.get("data", "")), root=root, path=path)
     order = class_order(
         dataset.class_names,
         card.class_names,
@@ -49,7 +39,7 @@ def evaluate(
         say("data: the network lists the same classes in another order; its answers are mapped by name")
     test = dataset.test
     correct = count_correct(
-        network,
+        trained.network,
         test.images,
         test.labels if order is None else torch.tensor(order)[test.labels],
         mean=card.mean,
@@ -60,9 +50,50 @@ def evaluate(
     total = len(test.labels)
     facts = {"data": dataset.name, "accuracy": correct / total, "correct": correct, "test_samples": total}
     if as_json:
-        print(json.dumps({"fingerprint": fingerprint, **facts}))
+        print(json.dumps({"fingerprint": trained.fingerprint, **facts}))
     else:
-        print(f"{card.network} ({fingerprint}) on {dataset.name}: {correct / total:.2%}, {correct} of {total}")
+        print(f"{card.network} ({trained.fingerprint}) on {dataset.name}: {correct / total:.2%}, {correct} of {total}")
+
+
+def predict(student: Path, images: Sequence[Path], *, top: int, trust_code: bool, as_json: bool) -> None:
+    """Print the most probable classes of images."""
+    trained = load_student(student, trust_code=trust_code)
+    pictures = pictures_in(images, note=say)
+    predicted = predictions(trained, pictures, top=top, note=say)
+    if as_json:
+        print(json.dumps({"fingerprint": trained.fingerprint, "images": [asdict(one) for one in predicted]}))
+        return
+    shown = min(top, trained.card.num_classes)
+    print_aligned(
+        ("image", *(part for place in range(1, shown + 1) for part in (f"class {place}", "probability"))),
+        [
+            (one.image, *(part for each in one.top for part in (each.name, f"{each.probability:.2%}")))
+            for one in predicted
+        ],
+    )
+
+
+def export(
+    student: Path,
+    file_format: str,
+    output: Path | None,
+    *,
+    root: Path,
+    path: Path | None,
+    trust_code: bool,
+    as_json: bool,
+) -> None:
+    """Write a finished student to a file in another format, with a model card beside it."""
+    target = target_of(student, file_format, output)
+    trained = load_student(student, trust_code=trust_code)
+    images = images_to_compare(trained.card, root=root, path=path, note=say)
+    exported = export_student(trained, target, images)
+    if as_json:
+        facts = {"format": file_format, "largest_difference": exported.largest_difference, "compared_on": images.origin}
+        print(json.dumps({"file": str(target.file), "model_card": str(target.model_card), **facts}))
+        return
+    print(f"{target.file}: {exported.format.description}, model card in {target.model_card.name}")
+    print(f"largest difference from the logits of the student: {exported.largest_difference:.2g}, on {images.origin}")
 
 
 def degrade(

@@ -7,6 +7,7 @@
     result.json           written last: a run with a result is finished
     tuning/               the scores that settings are chosen by: see `runs.tuning`
     self-training/        the run directories of an ensemble's members, and their outputs: see `runs.self_training`
+    export/               the student in other formats: see `training.finished`
     before-1/ ...         earlier runs that were moved aside
 
 Invariant: a directory with a checkpoint or a result belongs to one run; a run with another identity is rejected.
@@ -37,6 +38,7 @@ ELSEWHERE: Final = "choose another output.directory (of a comparison: compare.di
 STUDENT: Final = "student.safetensors"
 SELF_TRAINING: Final = "self-training"
 TUNING: Final = "tuning"
+EXPORT: Final = "export"
 STAGES: Final = (TUNING, SELF_TRAINING)
 """The folders of what comes before the run's own training."""
 _OWN: Final = ("result.json", "checkpoint.pt")
@@ -46,7 +48,7 @@ _PROGRESS: Final = (
     *(f"{TUNING}/{name}" for name in ("*.json", "*/checkpoint.pt")),
 )
 """The files that make a directory a run's own: of the run, of a member of an ensemble, or of its tuning."""
-_FILES: Final = ("result.json", STUDENT, "checkpoint.pt", *STAGES, "metrics.jsonl", "run.json")
+_FILES: Final = ("result.json", STUDENT, EXPORT, "checkpoint.pt", *STAGES, "metrics.jsonl", "run.json")
 """The files of a run. run.json is the last to be moved: the remaining ones belong to a named run until none remains."""
 _PARTIAL_FILES: Final = (*(partial_path(Path(name)).name for name in _FILES), ".checkpoint.part")
 """What a killed process may leave; earlier versions left the last."""
@@ -116,7 +118,7 @@ class RunDirectory:
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, or None."""
-        return self._read_json("result.json")
+        return self.read_json("result.json")
 
     def result_of(self, identity: RunIdentity, *, partial: bool = False) -> dict[str, Any] | None:
         """The result of this run, or None. This takes no lock and writes nothing: the disk may be full or read-only.
@@ -126,7 +128,7 @@ class RunDirectory:
             partial: whether the identity lacks some of the values.
         """
         result = None if (self.path / UNFINISHED).exists() else self.result()
-        stored = (self._read_json("run.json") or {}) if result is not None else {}
+        stored = (self.read_json("run.json") or {}) if result is not None else {}
         return result if identity.difference(stored.get("identity"), partial=partial) is None else None
 
     def finish(self, weights: bytes, result: Mapping[str, Any]) -> None:
@@ -192,7 +194,7 @@ class RunDirectory:
         if self.has_progress():
             return False
         try:
-            stored = self._read_json("run.json")
+            stored = self.read_json("run.json")
         except RunError:
             return True
         return stored is None or identity.difference(stored.get("identity")) is not None
@@ -230,7 +232,7 @@ class RunDirectory:
 
     def _check_same(self, identity: RunIdentity, *, partial: bool = False) -> dict[str, Any]:
         """The content of run.json, which describes this run. Raises `RunError` if it describes another, or none."""
-        stored = self._read_json("run.json") or {}
+        stored = self.read_json("run.json") or {}
         if (difference := identity.difference(stored.get("identity"), partial=partial)) is not None:
             raise RunError(
                 f"{self.path}: this directory holds another run ({difference}); {ELSEWHERE}, or "
@@ -238,7 +240,8 @@ class RunDirectory:
             )
         return stored
 
-    def _read_json(self, name: str) -> dict[str, Any] | None:
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """The object in one of the directory's JSON files, or None. Raises `RunError`."""
         path = self.path / name
         if not path.exists():
             return None

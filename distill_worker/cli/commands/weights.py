@@ -1,36 +1,117 @@
-"""The commands on a weights file: `evaluate` and `degrade`."""
+"""The commands on a trained network: `evaluate`, `predict`, `export` and `degrade`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from distill_worker.cli.options import AsJson, TrustCode, expanded_path
 
+Student = Annotated[
+    Path,
+    typer.Argument(
+        parser=expanded_path,
+        metavar="STUDENT",
+        help="The directory of a finished run, or a weights file, for example runs/.../student.safetensors.",
+    ),
+]
+Root = Annotated[Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Folder of the data sets.")]
+OwnData = Annotated[
+    Path | None, typer.Option(parser=expanded_path, metavar="PATH", help="File or folder of your own data.")
+]
+
 
 def evaluate(
-    weights: Annotated[
-        Path,
-        typer.Argument(
-            parser=expanded_path, metavar="WEIGHTS", help="A weights file, for example runs/.../student.safetensors."
-        ),
-    ],
+    student: Student,
     data: Annotated[
         str | None, typer.Option(help="The data set; by default the one that the network was trained on.")
     ] = None,
-    root: Annotated[Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Folder of the data sets.")] = Path(
-        "data"
-    ),
-    path: Annotated[
-        Path | None, typer.Option(parser=expanded_path, metavar="PATH", help="File or folder of your own data.")
-    ] = None,
+    root: Root = Path("data"),
+    path: OwnData = None,
     trust_code: TrustCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the top-1 accuracy of a trained network on the test split."""
     from distill_worker.cli.weights import evaluate
 
-    evaluate(weights, data, root=root, path=path, trust_code=trust_code, as_json=as_json)
+    evaluate(student, data, root=root, path=path, trust_code=trust_code, as_json=as_json)
+
+
+def predict(
+    student: Student,
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=expanded_path,
+            metavar="IMAGES...",
+            help="Image files, and folders: of a folder, all image files in it and below it.",
+        ),
+    ],
+    top: Annotated[int, typer.Option(min=1, help="The number of classes to print for each image.")] = 3,
+    trust_code: TrustCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the most probable classes of images, with their probabilities.
+
+    An image of another size is resized to the size that the student takes,
+    as the data set image-folder resizes it. For a student of grey images, a
+    colour image becomes grey; for one of colour images, a grey image gets three
+    equal channels. Transparency is dropped. An image that cannot be read is an
+    error that names it, and then nothing is printed.
+
+    \b
+    Examples:
+      distill-worker predict runs/digits-ckd seven.png
+      distill-worker predict runs/digits-ckd photos/ --top 1
+      distill-worker predict runs/digits-ckd photos/*.png --json
+    """  # noqa: D301 - the mark before the examples keeps their lines
+    from distill_worker.cli.weights import predict
+
+    predict(student, images, top=top, trust_code=trust_code, as_json=as_json)
+
+
+def export(
+    student: Student,
+    file_format: Annotated[
+        Literal["safetensors", "onnx", "torch-export"],
+        typer.Option(
+            "--format",
+            help="safetensors: the weights, for Tuition. onnx: for ONNX runtimes (needs the extra onnx). torch-export: "
+            "for PyTorch.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            parser=expanded_path,
+            metavar="PATH",
+            help="The file to write (.safetensors, .onnx, .pt2), or its folder; by default the folder export/<format> "
+            "beside the weights. Neither the file nor a README.md may exist there.",
+        ),
+    ] = None,
+    root: Root = Path("data"),
+    path: OwnData = None,
+    trust_code: TrustCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a finished student to a file in another format, with a model card (README.md) beside it.
+
+    The logits of the file are compared with those of the student, on test images
+    of the data set of the run, or on drawn images if that is not at hand (--root,
+    --path). The largest difference is printed. If it is above 1e-4, nothing is
+    written, and the exit status is 6. teacher-service serves the formats
+    safetensors and onnx, so the student can be the next teacher.
+
+    \b
+    Examples:
+      distill-worker export runs/digits-ckd --format onnx
+      distill-worker export runs/digits-ckd --format onnx --output models/digits.onnx
+      distill-worker export runs/digits-ckd --format torch-export --output models/digits
+      teacher-service serve --weights models/digits.onnx
+    """  # noqa: D301 - as above
+    from distill_worker.cli.weights import export
+
+    export(student, file_format, output, root=root, path=path, trust_code=trust_code, as_json=as_json)
 
 
 def degrade(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from rich.cells import cell_len
 from rich.table import Table
 
 from distill_worker.cli.console import answers
@@ -30,3 +31,11 @@ def print_rest(rows: int) -> None:
     """Print how many of so many rows are not shown, if any are."""
     if rows > ROWS_SHOWN:
         answers.print(f"and {rows - ROWS_SHOWN} more; --json lists them all")
+
+
+def print_aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns aligned left, each as wide as its longest text: nothing is shortened, and no line is wrapped."""
+    widths = [max(map(cell_len, texts)) for texts in zip(columns, *rows, strict=True)]
+    for texts in (columns, *rows):
+        padded = (text + " " * (width - cell_len(text)) for text, width in zip(texts, widths, strict=True))
+        print("  ".join(padded).rstrip())

@@ -55,9 +55,9 @@ def class_folders(folder: Path, *, where: str) -> ClassFolders:
     skipped = Counter(f"{suffix} beside the class folders" for suffix in beside if suffix in _READ)
     files: list[list[Path]] = []
     for entry in classes:
-        paths = list(_shown_files(entry))
-        files.append([path for path in paths if path.suffix.lower() in _READ])
-        skipped.update(path.suffix.lower() or path.name for path in paths if path.suffix.lower() not in _READ)
+        paths, others = image_files(entry)
+        files.append(paths)
+        skipped.update(others)
     if empty := [entry.name for entry, paths in zip(classes, files, strict=True) if not paths]:
         without = f" ({skipped_files(skipped)})" if skipped else ""
         raise DataError(f"{expected}, got no image files in {', '.join(empty)}{without}")
@@ -67,6 +67,16 @@ def class_folders(folder: Path, *, where: str) -> ClassFolders:
         np.repeat(np.arange(len(files), dtype=np.int64), [len(paths) for paths in files]),
         skipped,
     )
+
+
+def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The image files in a folder and in the folders below it, and the number of other files by file name extension.
+
+    Hidden files and folders, and those that tools leave, count as neither.
+    """
+    paths = list(_shown_files(folder))
+    skipped = Counter(path.suffix.lower() or path.name for path in paths if path.suffix.lower() not in _READ)
+    return [path for path in paths if path.suffix.lower() in _READ], skipped
 
 
 def shown_folders(folder: Path) -> list[Path]:

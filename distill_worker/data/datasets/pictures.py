@@ -15,6 +15,8 @@ from distill_worker.errors import DataError
 
 Result = TypeVar("Result")
 
+MODES: Final = {1: "L", 3: "RGB"}
+"""The mode of the pictures of a data set, as Pillow names it, by the number of channels."""
 GREY: Final = frozenset({"1", "L", "LA"})
 """The modes of grey pictures, as Pillow names them."""
 _COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
@@ -38,6 +40,15 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Head:
+    """What the head of an encoded picture says of its pixels."""
+
+    is_grey: bool
+    size: tuple[int, int]
+    """Height and width."""
+
+
+@dataclass(frozen=True)
 class Shape:
     """The shape to which all pictures of a data set are converted."""
 
@@ -49,7 +60,7 @@ class Shape:
     @property
     def channels(self) -> int:
         """1 or 3."""
-        return 1 if self.mode == "L" else 3
+        return next(channels for channels, mode in MODES.items() if mode == self.mode)
 
 
 def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None, *, where: str) -> Shape:
@@ -63,9 +74,9 @@ def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None
     if image_size is not None and min(image_size) < 1:
         raise DataError(f"data.image_size: expected a positive height and width, got {list(image_size)}")
     grey, sizes = True, dict[tuple[int, int], str]()
-    for picture, (mode, size) in _each(pictures, _head, where):
-        grey = grey and mode in GREY
-        sizes.setdefault(size, picture.name)
+    for picture, head in zip(pictures, heads(pictures, where=where), strict=True):
+        grey = grey and head.is_grey
+        sizes.setdefault(head.size, picture.name)
     if not sizes:
         raise DataError(f"{where}: expected pictures, got none")
     if image_size is None and len(sizes) > 1:
@@ -75,6 +86,15 @@ def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None
             f"is {other[0]}x{other[1]} (height x width); set for example data.image_size = [32, 32]"
         )
     return Shape("L" if grey else "RGB", *(image_size or next(iter(sizes))))
+
+
+def heads(pictures: Sequence[Picture], *, where: str) -> list[Head]:
+    """The head of each picture; no pixels are decoded.
+
+    Raises:
+        DataError: names the pictures that cannot be read, or whose channels do not have 8 bits.
+    """
+    return [head for _, head in _each(pictures, _head, where)]
 
 
 def read_pictures(pictures: Sequence[Picture], shape: Shape, *, where: str) -> NDArray[np.uint8]:
@@ -99,11 +119,10 @@ def read_in_parts(parts: Sequence[Sequence[Picture]], shape: Shape, *, where: st
     return np.split(pixels, np.cumsum([len(part) for part in parts])[:-1])
 
 
-def _head(image: Image.Image) -> tuple[str, tuple[int, int]]:
-    """Mode, and height and width."""
+def _head(image: Image.Image) -> Head:
     if image.mode not in GREY | _COLOUR:
         raise _OtherMode(f"expected 8 bits a channel, grey or colour, got mode {image.mode}; convert it")
-    return image.mode, (image.height, image.width)
+    return Head(image.mode in GREY, (image.height, image.width))
 
 
 def read_picture(picture: Picture, read: Callable[[Image.Image], Result], *, where: str) -> Result:

@@ -1,0 +1,74 @@
+"""The part of a model card that says how to use the file: Python for the format, and the commands of Tuition."""
+
+import json
+from collections.abc import Iterator
+from shlex import quote
+from typing import Final
+
+from distill_worker.data.datasets.pictures import MODES
+from distill_worker.training.finished.tracing import INPUT, OUTPUT
+from shared.networks import runs_code
+from shared.weights import CARD, WeightsCard
+
+_IMPORTS: Final = {
+    "safetensors": "from pathlib import Path\n\nimport numpy as np\nimport torch",
+    "onnx": "import json\n\nimport numpy as np\nimport onnxruntime",
+    "torch-export": "import json\n\nimport numpy as np\nimport torch",
+}
+_OPEN: Final = {
+    "safetensors": """from shared.weights import load_weights  # of Tuition
+
+card, network, _ = load_weights(Path({file}){trust})
+card = card.model_dump()""",
+    "onnx": f"""session = onnxruntime.InferenceSession({{file}})
+card = json.loads(session.get_modelmeta().custom_metadata_map["{CARD}"])""",
+    "torch-export": f"""extra = {{{{"{CARD}": ""}}}}
+network = torch.export.load({{file}}, extra_files=extra).module()
+card = json.loads(extra["{CARD}"])""",
+}
+"""Opening a file, and reading its card."""
+_IN_PYTORCH: Final = "with torch.inference_mode():\n    logits = network(torch.from_numpy(images)).numpy()"
+_CALL: Final = {
+    "safetensors": _IN_PYTORCH,
+    "onnx": f'[logits] = session.run(["{OUTPUT}"], {{"{INPUT}": images}})',
+    "torch-export": _IN_PYTORCH,
+}
+_PICTURE: Final = """picture = Image.open("picture.png").convert("{mode}")
+picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+pixels = np.asarray(picture, np.float32).reshape(1, height, width, -1).transpose(0, 3, 1, 2)"""
+_ARRAY: Final = """pixels = np.load("picture.npy").reshape(1, -1, height, width)  # uint8 [channels, height, width]"""
+
+
+def usage(card: WeightsCard, file: str, format_name: str) -> str:
+    """Markdown: the code from a picture to its class, and what else can open the file."""
+    mode = MODES.get(card.in_channels)
+    trust = ", trust_code=True" if runs_code(card.network) else ""
+    opening = _OPEN[format_name].format(file=json.dumps(file, ensure_ascii=False), trust=trust)
+    code = f"""{_IMPORTS[format_name]}
+{"" if mode is None else "from PIL import Image"}
+
+{opening}
+
+height, width = card["resize"] or card["image_size"]
+{_ARRAY if mode is None else _PICTURE.format(mode=mode)}
+mean, std = (np.reshape(card[name], (1, -1, 1, 1)) for name in ("mean", "std"))
+images = ((pixels / 255 - mean) / std).astype(np.float32)
+{_CALL[format_name]}
+print(card["class_names"][logits[0].argmax()])"""
+    return f"```python\n{code}\n```\n" + "".join(f"\n{note}\n" for note in _notes(card, file, format_name))
+
+
+def _notes(card: WeightsCard, file: str, format_name: str) -> Iterator[str]:
+    trust = " --trust-code" if format_name == "safetensors" and runs_code(card.network) else ""
+    if format_name == "torch-export":
+        yield "The file needs PyTorch alone. Tuition's service does not serve it: export onnx or safetensors for that."
+    else:
+        yield "It is a teacher for other students, too:"
+        yield f"```sh\nteacher-service serve --weights {quote(file)}{trust}\n```"
+    if trust:
+        yield (
+            f"Its network is code, `{card.network}`, which the file does not hold. A relative path of it starts at the "
+            "working directory."
+        )
+    if card.degradation is not None:
+        yield "Tuition also adds the degradation that the card names, noise or rounding of logits. This code does not."
