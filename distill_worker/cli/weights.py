@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from distill_worker.cli.console import say
-from distill_worker.cli.tables.rows import print_aligned
+from distill_worker.cli.tables.predictions import show_predictions
 from distill_worker.data.class_names import class_order
 from distill_worker.experiments.degrade import degrade_weights
 from distill_worker.training.evaluate import count_correct
@@ -62,15 +62,8 @@ def predict(student: Path, images: Sequence[Path], *, top: int, trust_code: bool
     predicted = predictions(trained, pictures, top=top, note=say)
     if as_json:
         print(json.dumps({"fingerprint": trained.fingerprint, "images": [asdict(one) for one in predicted]}))
-        return
-    shown = min(top, trained.card.num_classes)
-    print_aligned(
-        ("image", *(part for place in range(1, shown + 1) for part in (f"class {place}", "probability"))),
-        [
-            (one.image, *(part for each in one.top for part in (each.name, f"{each.probability:.2%}")))
-            for one in predicted
-        ],
-    )
+    else:
+        show_predictions(predicted)
 
 
 def export(

@@ -43,7 +43,7 @@ def model_card(student: FinishedStudent, exported: Exported) -> str:
     facts, card = student.facts(), student.card
     data = facts.data or card.provenance.get("data")
     title = f"{card.network} on {data}" if data else card.network
-    metadata = _metadata(title, facts, exported.format.name)
+    metadata = _metadata(student, title, facts, exported.format.name)
     rows = "\n".join(f"| {name} | {value} |" for name, value in _rows(student, facts, exported))
     return f"""---
 {metadata}
@@ -75,12 +75,13 @@ In the order of the logits:
 {usage(card, exported.file, exported.format.name)}"""
 
 
-def _metadata(title: str, facts: RunFacts, format_name: str) -> str:
+def _metadata(student: FinishedStudent, title: str, facts: RunFacts, format_name: str) -> str:
     """YAML, of which JSON is a part."""
+    distilled = ["knowledge-distillation"] if _teacher(student, facts) else []
     metadata: dict[str, Any] = {
         "library_name": _LIBRARIES[format_name],
         "pipeline_tag": _TASK,
-        "tags": [_TASK, "knowledge-distillation", "tuition", format_name],
+        "tags": [_TASK, *distilled, "tuition", format_name],
     }
     if facts.accuracy is not None:
         metric = {"type": "accuracy", "name": "test accuracy", "value": facts.accuracy}
@@ -98,7 +99,7 @@ def _rows(student: FinishedStudent, facts: RunFacts, exported: Exported) -> Iter
     if facts.accuracy is not None:
         counts = "" if facts.test_samples is None else f" ({facts.correct} of {facts.test_samples} test images)"
         yield "test accuracy", f"{facts.accuracy:.2%}{counts}"
-    if teacher := facts.teacher_id or card.provenance.get("teacher_id"):
+    if teacher := _teacher(student, facts):
         output = facts.teacher_output or card.provenance.get("teacher_output") or "logits"
         yield "distilled from", f"the teacher `{teacher}`, its {output}"
     elif "teacher_id" in card.provenance:
@@ -116,6 +117,11 @@ def _rows(student: FinishedStudent, facts: RunFacts, exported: Exported) -> Iter
     for verb, versions in (("trained with", student.trained_with()), ("exported with", _versions(exported))):
         if versions:
             yield verb, ", ".join(f"{name} {number}" for name, number in versions.items())
+
+
+def _teacher(student: FinishedStudent, facts: RunFacts) -> str | None:
+    """The id of the teacher, if the student had one."""
+    return facts.teacher_id or student.card.provenance.get("teacher_id")
 
 
 def _versions(exported: Exported) -> Mapping[str, str]:

@@ -56,6 +56,7 @@ def test_network_without_a_run_has_no_result(student: FinishedStudent, tmp_path:
     )
     text = model_card(foreign, EXPORTED)
     assert "model-index" not in text
+    assert "knowledge-distillation" not in text
     assert not {"test accuracy", "distilled from", "teacher calls", "method"} & set(
         re.findall(r"\| ([a-z ]+) \|", text)
     )
