@@ -1,8 +1,8 @@
 """`distill-worker demo`: a comparison on one machine, with real processes and real files.
 
 A teacher is trained and served behind a quota, n of its outputs are bought once, and students are trained on the same n
-samples for as many steps: with CE, KD and CKD, and with what `auto` chooses, on these samples alone and with the images
-that were not bought. Each demo trains the students again, so equal accuracies show that training is reproducible.
+samples: with CE, KD and CKD, and with what `auto` chooses, on these samples alone and with the images that were not
+bought. Each demo trains the students again, so equal accuracies show that training is reproducible.
 """
 
 from dataclasses import dataclass, replace
@@ -10,18 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.buying.plan import Advice, Plan
+from distill_worker.config.stages.automatic import AUTO
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.compare import run_comparison, within_quota
 from distill_worker.experiments.comparison import Comparison, parse_comparison
 from distill_worker.experiments.display import SILENCE, Display
-
-METHODS: tuple[dict[str, Any], ...] = (
-    {"label": "ce", "method": {"name": "ce"}},
-    {"label": "kd", "method": {"name": "kd"}},
-    {"label": "ckd", "method": {"name": "ckd"}},
-    {"label": "auto, queried", "method": {"name": "auto"}, "settings": {"track": "queried"}},
-    {"label": "auto", "method": {"name": "auto"}},
-)
 
 _ADVICE: Final = Advice(
     "--n", lower="lower --n", has_max_calls=False, enlarge="set a larger --quota in another --directory"
@@ -34,12 +27,25 @@ class _Preset:
     teacher_steps: int
     student_network: str
     steps: int
+    auto_steps: int | None
+    """Absent: as many as `auto` chooses."""
     n: int
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Of the comparison."""
+        usual = {"training": {"steps": self.steps}}
+        auto = {} if self.auto_steps is None else {"training": {"steps": self.auto_steps}}
+        return [
+            *({"label": name, "method": {"name": name}, "settings": usual} for name in ("ce", "kd", "ckd")),
+            {"label": "auto, queried", "method": {"name": AUTO}, "settings": {**auto, "track": "queried"}},
+            {"label": AUTO, "method": {"name": AUTO}, "settings": auto},
+        ]
 
 
 _PRESETS = {
-    "digits": _Preset("resnet8x4", 300, "resnet8", 400, 50),
-    "fashion-mnist": _Preset("wrn_16_2", 1500, "resnet8", 800, 500),
+    "digits": _Preset("resnet8x4", 300, "resnet8", steps=400, auto_steps=400, n=50),
+    "fashion-mnist": _Preset("wrn_16_2", 1500, "resnet8", steps=800, auto_steps=None, n=500),
 }
 
 
@@ -75,11 +81,10 @@ class Demo:
                     "same_samples": True,
                     "teacher": {"network": preset.teacher_network, "steps": preset.teacher_steps},
                     "quota": self.quota,
-                    "methods": METHODS,
+                    "methods": preset.rows,
                 },
                 "data": {"name": self.data},
                 "student": {"network": preset.student_network},
-                "training": {"steps": preset.steps},
             },
             source="demo",
         )

@@ -18,7 +18,7 @@ class Engine(StrEnum):
 
 def demo(
     data: Annotated[
-        str, typer.Option(help="The data set: digits, or fashion-mnist, which takes about 15 minutes.")
+        str, typer.Option(help="The data set: digits, or fashion-mnist, which takes about 30 minutes.")
     ] = "digits",
     n: Annotated[
         int | None, typer.Option(min=2, help="Calls to spend; by default 50 for digits, 500 for fashion-mnist.")

@@ -24,7 +24,8 @@ _METHODS: Final[Mapping[str, Any]] = {
 _WEIGHT_DECAY: Final = 2e-3
 _LEAST_STEPS: Final = 2400
 _LEAST_EPOCHS: Final = 30
-_BATCH_SIZE: Final = 64
+_BATCH_SIZE: Final = 32
+"""Half of the usual one: more steps in the same time."""
 
 
 def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,13 +68,19 @@ def _training_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     """The schedule, which moves the accuracy more than the method does."""
     if not _has_steps(document):
         return {}
-    n, batch_size = _setting(document, "budget", "n"), _setting(document, "training", "batch_size", _BATCH_SIZE)
-    steps = _LEAST_STEPS
-    if isinstance(n, int) and isinstance(batch_size, int) and batch_size > 0:
-        steps = max(steps, ceil(_LEAST_EPOCHS * n / batch_size))
-    limited = _setting(document, "training", "budget") is not None
-    chosen: dict[str, Any] = {**({} if limited else {"steps": steps}), "weight_decay": _WEIGHT_DECAY}
+    chosen: dict[str, Any] = {"weight_decay": _WEIGHT_DECAY}
+    if _setting(document, "training", "steps") is None:
+        chosen["batch_size"] = _BATCH_SIZE
+        if _setting(document, "training", "budget") is None:
+            chosen["steps"] = _steps(document)
     return {name: value for name, value in chosen.items() if _setting(document, "training", name) is None}
+
+
+def _steps(document: Mapping[str, Any]) -> int:
+    n, batch_size = _setting(document, "budget", "n"), _setting(document, "training", "batch_size", _BATCH_SIZE)
+    if isinstance(n, int) and isinstance(batch_size, int) and batch_size > 0:
+        return max(_LEAST_STEPS, ceil(_LEAST_EPOCHS * n / batch_size))
+    return _LEAST_STEPS
 
 
 def _has_pool(document: Mapping[str, Any]) -> bool:

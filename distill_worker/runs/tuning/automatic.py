@@ -32,6 +32,8 @@ def _reason(name: str, config: RunConfig, samples: Samples) -> str:
         case "self_training":
             images = "views of the bought images" if config.track == "queried" else "the images that are not bought"
             return f"self-training, because an ensemble gives outputs to {images}, for no call"
+        case "training.batch_size":
+            return f"batches of {config.training.batch_size}, which give more steps in the same time than larger ones"
         case "training.steps":
             return f"{config.training.steps:,} steps, because few samples need many passes"
         case _:

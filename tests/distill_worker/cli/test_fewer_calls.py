@@ -17,15 +17,19 @@ _SHORTER = {
     "n = [50, 200]": "n = [20]",
     "seeds = 3": "seeds = 2",
     "reference_n = [25, 100, 400, 800]": "reference_n = [8, 10, 12, 16, 24]",
-    "batch_size = 32": "steps = 4\nbatch_size = 8\nlearning_rate = 0.01\ndevice = 'cpu'\nprecision = 'float32'",
-    "settings.training.steps = 800": "settings.training.steps = 4",
-    "settings.training.steps = 2400": "settings.training.steps = 4",
+    '[student]\nnetwork = "resnet8"': (
+        '[student]\nnetwork = "resnet8"\n'
+        "[training]\nsteps = 4\nbatch_size = 8\nlearning_rate = 0.01\ndevice = 'cpu'\nprecision = 'float32'"
+    ),
+    "settings.training.steps = 800": "",
+    "settings.training = { steps = 2400, batch_size = 32 }": "",
+    "settings.training = { steps = 4800, batch_size = 32 }": "",
     'network = "resnet8x4"': 'network = "resnet8"',
     "steps = 300": "steps = 20",
-    "term_weights = [1, 3, 10], weight_decays = [5e-4, 2e-3, 5e-3], learning_rates = [0.05], first_steps = 600": (
+    "term_weights = [1, 10], weight_decays = [5e-4, 2e-3], learning_rates = [0.05], first_steps = 600": (
         "trials = 2, learning_rates = [0.01], first_steps = 2"
     ),
-    "settings.self_training = {}": f"settings.{_SELF_TRAINING}",
+    "settings.self_training = { member_steps = 2400 }": f"settings.{_SELF_TRAINING}",
     'method = { name = "auto" }': f'method = {{ name = "auto" }}\nsettings.{_SELF_TRAINING}',
 }
 """What makes the comparison short, by what the file has in its place."""

@@ -13,17 +13,23 @@ from distill_worker.teachers.base import Quota
 
 @pytest.mark.parametrize(
     ("data", "teacher", "teacher_steps", "steps", "n"),
-    [("digits", "resnet8x4", 300, 400, 50), ("fashion-mnist", "wrn_16_2", 1500, 800, 500)],
+    [
+        ("digits", "resnet8x4", 300, [400] * 5, 50),
+        ("fashion-mnist", "wrn_16_2", 1500, [800, 800, 800, 2400, 4800], 500),
+    ],
 )
 def test_preset_is_the_documented_one(
-    tmp_path: Path, data: str, teacher: str, teacher_steps: int, steps: int, n: int
+    tmp_path: Path, data: str, teacher: str, teacher_steps: int, steps: list[int], n: int
 ) -> None:
     """The student is a resnet8, and the quota is twice the price."""
     demo = Demo.of(data, n=None, seeds=3, quota=None, directory=tmp_path)
     preset = demo.preset
     assert (preset.teacher_network, preset.teacher_steps) == (teacher, teacher_steps)
-    assert (preset.student_network, preset.steps) == ("resnet8", steps)
     assert (demo.n, demo.quota, demo.directory) == (n, 2 * n, tmp_path / data)
+    runs = {cell.label: cell.config for cell in demo.comparison().cells}
+    assert list(runs) == ["ce", "kd", "ckd", "auto, queried", "auto"]
+    assert [run.training.steps for run in runs.values()] == steps
+    assert {run.student.network for run in runs.values()} == {"resnet8"}
 
 
 def test_small_quota_is_explained_with_the_options_of_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,13 +23,16 @@ def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, An
     assert config.methods == (KD(weight=0.45, by_classes=True), CKD(beta=0.45, by_classes=True))
     assert (config.track, config.self_training) == ("unlabelled-pool", SelfTraining(member_steps=2400))
     assert (config.training.steps, config.training.weight_decay) == (4800, 2e-3)
-    assert config.chosen_by_auto == ("method", "track", "self_training", "training.steps", "training.weight_decay")
+    assert config.training.batch_size == 32
+    schedule = ("training.weight_decay", "training.batch_size", "training.steps")
+    assert config.chosen_by_auto == ("method", "track", "self_training", *schedule)
 
 
 def test_what_the_file_states_stays() -> None:
     config = _config(track="queried", training={"steps": 7, "seed": 3})
     assert (config.track, config.self_training) == ("queried", SelfTraining())
     assert (config.training.steps, config.training.seed, config.training.weight_decay) == (7, 3, 2e-3)
+    assert config.training.batch_size == 64, "with the file's steps, its batch size or the usual one"
     assert config.chosen_by_auto == ("method", "self_training", "training.weight_decay")
     assert _config(track="labelled-pool").self_training is None
     assert _config(track="unlabelled-pool").self_training == SelfTraining(member_steps=2400)
@@ -43,6 +46,7 @@ def test_budget_of_all_trainings_takes_the_place_of_steps() -> None:
     config = _config(training={"budget": "2 min"})
     assert "training.steps" not in config.chosen_by_auto
     assert (config.training.weight_decay, config.self_training) == (2e-3, SelfTraining())
+    assert config.training.batch_size == 32
 
 
 def test_student_of_bought_images_alone_has_the_steps_of_a_member() -> None:
