@@ -101,7 +101,7 @@ bench-selection: $(INSTALLED) ## measure choosing 5,000 of 50,000 samples, by st
 bench-startup: $(INSTALLED) ## measure how long help, lists and keys take (1 minute); BEFORE=FOLDER compares a checkout
 	.venv/bin/python -m benchmarks.startup $(BEFORE)
 
-fewer-calls: $(INSTALLED) ## run the comparisons of examples/fewer-calls, and write the tables of docs/results/fewer-calls.md (days)
+fewer-calls: $(INSTALLED) ## run the comparisons of examples/fewer-calls, and write the tables of docs/results/fewer-calls.md (many hours)
 	mkdir -p runs/fewer-calls
 	for name in digits fashion-mnist glyphs; do \
 		.venv/bin/distill-worker compare examples/fewer-calls/$$name.toml --json > runs/fewer-calls/$$name.json || exit; \

@@ -1,6 +1,6 @@
 """The stage before a student's training: round after round, an ensemble gives the unbought samples their outputs.
 
-In the track `queried` there are none. Then the first ensemble gives outputs to each view of the bought images, while
+In the track `queried` there are none. Then the first ensemble gives outputs to views of the bought images, while
 the student is trained.
 
     self-training/round-1/member-1/          the run directory of a member
