@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.service.load import Request
 from benchmarks.service.processes import Server, running
-from distill_worker.experiments.local_service import create_key
+from distill_worker.experiments.own_teacher.local_service import create_key
 from shared import oip
 
 BENCH_PYTHON = Path(".venv-bench/bin/python")

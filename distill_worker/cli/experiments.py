@@ -8,8 +8,8 @@ from typing import Any
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import TERMINAL, say
 from distill_worker.cli.tables.experiments import show_comparison, show_demo
-from distill_worker.experiments.compare import run_comparison
-from distill_worker.experiments.comparison import load_comparison
+from distill_worker.experiments.comparison.cells import load_comparison
+from distill_worker.experiments.comparison.compare import run_comparison
 from distill_worker.experiments.demo import Demo, run_demo
 from distill_worker.runs import purchase
 

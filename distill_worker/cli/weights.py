@@ -10,7 +10,7 @@ import torch
 from distill_worker.cli.console import say
 from distill_worker.cli.tables.predictions import show_predictions
 from distill_worker.data.class_names import class_order
-from distill_worker.experiments.degrade import degrade_weights
+from distill_worker.experiments.own_teacher.degrade import degrade_weights
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.finished.export import export_student, target_of
 from distill_worker.training.finished.images import dataset_for, images_to_compare

@@ -12,8 +12,8 @@ from typing import Any, Final
 from distill_worker.buying.plan import Advice, Plan
 from distill_worker.config.stages.automatic import AUTO
 from distill_worker.errors import ConfigError
-from distill_worker.experiments.compare import run_comparison, within_quota
-from distill_worker.experiments.comparison import Comparison, parse_comparison
+from distill_worker.experiments.comparison.cells import Comparison, parse_comparison
+from distill_worker.experiments.comparison.compare import run_comparison, within_quota
 from distill_worker.experiments.display import SILENCE, Display
 
 _ADVICE: Final = Advice(

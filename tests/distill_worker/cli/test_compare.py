@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.experiments import compare as module
-from distill_worker.experiments.local_teacher import TrainedTeacher
+from distill_worker.experiments.comparison import compare as module
+from distill_worker.experiments.own_teacher.local_teacher import TrainedTeacher
 from distill_worker.runs import classes, resolution
 from distill_worker.teachers.base import Teacher
 from tests.distill_worker.cli.conftest import Command, facts_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distill_worker.experiments import students
+from distill_worker.experiments.comparison import students
 from distill_worker.runs.rounds import SelectedSamples, with_next_round
 from distill_worker.teachers.base import Description
 from tests.distill_worker.cli.conftest import Command, facts_of

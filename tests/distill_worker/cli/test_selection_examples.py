@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from distill_worker.data.selection import STRATEGIES
-from distill_worker.experiments.comparison import Cell, load_comparison
+from distill_worker.experiments.comparison.cells import Cell, load_comparison
 from tests.distill_worker.cli.conftest import Command, facts_of
 
 _FOLDER = Path(__file__).parents[3] / "examples" / "fewer-calls"

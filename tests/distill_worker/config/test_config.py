@@ -8,7 +8,7 @@ import pytest
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
-from distill_worker.experiments.comparison import load_comparison
+from distill_worker.experiments.comparison.cells import load_comparison
 from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import KD
 

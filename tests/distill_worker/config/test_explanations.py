@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
-from distill_worker.experiments.compare_section import Compare
-from distill_worker.experiments.comparison import parse_comparison
+from distill_worker.experiments.comparison.cells import parse_comparison
+from distill_worker.experiments.comparison.compare_section import Compare
 
 NUMBERS = (-1, 0, 1.5, float("inf"), float("nan"), 10**30)
 BAD: tuple[Any, ...] = (*NUMBERS, "x y", "", True, [], [1], [1, 2, 3], ["a"], {"a": 1}, date(1979, 5, 27))

@@ -14,8 +14,8 @@ from distill_worker.config.load import load_config
 from distill_worker.config.places import SETTINGS
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
-from distill_worker.experiments.compare_section import Compare
-from distill_worker.experiments.comparison import load_comparison
+from distill_worker.experiments.comparison.cells import load_comparison
+from distill_worker.experiments.comparison.compare_section import Compare
 from tests.distill_worker.purchases import intend
 
 RUN = 'data.name = "digits"\nmethod.name = "kd"\nstudent.network = "resnet8"\n'

@@ -8,7 +8,7 @@ import pytest
 from distill_worker.config.load import load_config
 from distill_worker.config.toml_file import read_toml
 from distill_worker.errors import ConfigError
-from distill_worker.experiments.comparison import load_comparison
+from distill_worker.experiments.comparison.cells import load_comparison
 
 TEXT = 'data.name = "digits"\n[student]\n\tnetwork = "resnet8"\n'
 DOCUMENT = {"data": {"name": "digits"}, "student": {"network": "resnet8"}}

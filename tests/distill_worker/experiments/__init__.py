@@ -1,1 +1,1 @@
-"""Tests of the losses: the oracle is the formula, one comparison at a time."""
+"""Tests of the experiments."""

@@ -16,11 +16,8 @@ from distill_worker.buying.order import PurchaseOrder
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
-from distill_worker.experiments.comparison import Comparison
-from distill_worker.experiments.display import SILENCE, Display
-from distill_worker.experiments.engines import opened_engine
-from distill_worker.experiments.engines.inputs import Inputs
-from distill_worker.experiments.joint_purchase import (
+from distill_worker.experiments.comparison.cells import Comparison
+from distill_worker.experiments.comparison.joint_purchase import (
     advised,
     buy_jointly,
     calls_beyond,
@@ -30,9 +27,12 @@ from distill_worker.experiments.joint_purchase import (
     kinds_of_cells,
     samples_of_later_rounds,
 )
-from distill_worker.experiments.local_teacher import add_to_quota, quota_of, serving, train_teacher
+from distill_worker.experiments.comparison.students import doubts, in_next_round, inputs_of, runs_of, train_students
+from distill_worker.experiments.display import SILENCE, Display
+from distill_worker.experiments.engines import opened_engine
+from distill_worker.experiments.engines.inputs import Inputs
+from distill_worker.experiments.own_teacher.local_teacher import add_to_quota, quota_of, serving, train_teacher
 from distill_worker.experiments.results.equivalent_calls import equivalents
-from distill_worker.experiments.students import doubts, in_next_round, inputs_of, runs_of, train_students
 from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.resolution import note_of, resolved_alike, resolved_like
 from distill_worker.runs.sampling.held_samples import check_complete

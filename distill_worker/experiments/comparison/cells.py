@@ -21,7 +21,7 @@ from distill_worker.config.load import DEFAULT_PLACES, OnNote, parse_config, pla
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.toml_file import read_toml
 from distill_worker.errors import ConfigError
-from distill_worker.experiments.compare_section import Compare, ComparedMethod, LocalTeacher
+from distill_worker.experiments.comparison.compare_section import Compare, ComparedMethod, LocalTeacher
 from shared.expectations import no_choice
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import TeacherError
 from distill_worker.experiments.display import Display
-from distill_worker.experiments.local_service import create_key, enlarge_quota, served
+from distill_worker.experiments.own_teacher.local_service import create_key, enlarge_quota, served
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import train_student
 from distill_worker.teachers.base import Quota, Teacher

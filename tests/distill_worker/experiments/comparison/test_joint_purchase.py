@@ -12,7 +12,7 @@ from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets.dataset import Dataset, Split
-from distill_worker.experiments.joint_purchase import joint_orders, wanted_by_kinds
+from distill_worker.experiments.comparison.joint_purchase import joint_orders, wanted_by_kinds
 from distill_worker.runs.preflight import Run
 from distill_worker.runs.purchase import buy
 from distill_worker.runs.rounds import SelectedSamples

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from distill_worker.errors import ConfigError, WorkerError
-from distill_worker.experiments.degrade import degrade_weights
+from distill_worker.experiments.own_teacher.degrade import degrade_weights
 from distill_worker.training.evaluate import count_correct
 from shared.degradation import Degradation
 from shared.networks import build_network

@@ -12,12 +12,12 @@ from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.experiments.comparison import Cell
+from distill_worker.experiments.comparison.cells import Cell
+from distill_worker.experiments.comparison.joint_purchase import selection_identity
 from distill_worker.experiments.display import Display
 from distill_worker.experiments.engines import Engine
 from distill_worker.experiments.engines.inputs import Inputs, inputs_file
 from distill_worker.experiments.engines.tasks import Task
-from distill_worker.experiments.joint_purchase import selection_identity
 from distill_worker.runs import classes, preflight
 from distill_worker.runs.rounds import SelectedSamples, selected_samples, with_next_round
 from distill_worker.runs.sampling.samples import Samples

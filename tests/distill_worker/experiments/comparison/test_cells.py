@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from distill_worker.errors import ConfigError
-from distill_worker.experiments.comparison import load_comparison, parse_comparison
-from distill_worker.experiments.joint_purchase import distinct_purchases
+from distill_worker.experiments.comparison.cells import load_comparison, parse_comparison
+from distill_worker.experiments.comparison.joint_purchase import distinct_purchases
 
 COMPARE: dict[str, Any] = {
     "directory": "runs/c",

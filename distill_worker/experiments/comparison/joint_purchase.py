@@ -14,7 +14,7 @@ from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.teacher_address import TeacherAddress
 from distill_worker.errors import counted
-from distill_worker.experiments.comparison import Cell
+from distill_worker.experiments.comparison.cells import Cell
 from distill_worker.experiments.display import Display
 from distill_worker.runs import purchase
 from distill_worker.runs.preflight import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distill_worker.errors import WorkerError
-from distill_worker.experiments.local_service import create_key, enlarge_quota, served
+from distill_worker.experiments.own_teacher.local_service import create_key, enlarge_quota, served
 
 
 def test_service_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:

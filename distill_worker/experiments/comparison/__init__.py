@@ -1,0 +1,1 @@
+"""A comparison of many methods: its file, its one purchase, its students, and how it is run."""

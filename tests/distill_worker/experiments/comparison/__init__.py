@@ -1,0 +1,1 @@
+"""Tests of a comparison: its file, its cells, and its one purchase."""

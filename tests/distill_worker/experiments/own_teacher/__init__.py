@@ -1,0 +1,1 @@
+"""Tests of the teacher that an experiment has of its own."""
