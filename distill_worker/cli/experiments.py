@@ -1,17 +1,27 @@
-"""What `demo` and `compare` do: train many students."""
+"""What `demo`, `compare` and `forecast` do: train many students."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import TERMINAL, say
 from distill_worker.cli.tables.experiments import show_comparison, show_demo
+from distill_worker.cli.tables.forecast import show_forecast
+from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison.cells import load_comparison
 from distill_worker.experiments.comparison.compare import run_comparison
 from distill_worker.experiments.demo import Demo, run_demo
+from distill_worker.experiments.forecast.answers import Price, answers
+from distill_worker.experiments.forecast.forecast import Forecast
+from distill_worker.experiments.forecast.measured_curve import curve_of
+from distill_worker.experiments.forecast.nested_sizes import NestedSizes
+from distill_worker.experiments.results.facts_file import read_facts
 from distill_worker.runs import purchase
+
+_SEEDS: Final = 3
+"""Students of each size of a forecast."""
 
 
 def demo(data: str, *, n: int | None, seeds: int, quota: int | None, directory: Path, as_json: bool) -> None:
@@ -52,3 +62,40 @@ def compare(
         print(json.dumps(facts))
     else:
         show_comparison(facts, as_markdown=as_markdown)
+
+
+def forecast(
+    file: Path,
+    overrides: Sequence[str],
+    *,
+    n: int | None,
+    accuracy: float | None,
+    method: str | None,
+    seeds: int | None,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Say what more calls would give, from the file of a run or from the results of a comparison."""
+    price = None
+    if file.suffix == ".json":
+        _check_absent({"--seeds": seeds, "--set": overrides or None, "--fresh": fresh or None}, f"{file} has results")
+        made = Forecast(curve_of(read_facts(file), method, source=str(file)))
+    else:
+        _check_absent({"--method": method}, f"{file} is the file of a run, which has one method")
+        nested = NestedSizes(file, overrides, seeds=seeds or _SEEDS, on_note=say)
+        address = nested.config.teacher
+        if nested.config.needs_teacher and address.price_per_call is not None:
+            price = Price(address.price_per_call, address.currency)
+        curve, pool = nested.measured(fresh=fresh, display=TERMINAL)
+        made = Forecast(curve, pool=pool)
+    facts = answers(made, n=n, accuracy=accuracy, price=price)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_forecast(facts)
+
+
+def _check_absent(options: Mapping[str, Any], reason: str) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise ConfigError(f"{option}: expected no value, because {reason}, got {value!r}")
