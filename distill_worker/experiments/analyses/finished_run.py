@@ -78,7 +78,7 @@ class FinishedRun:
         if facts.teacher_id is None or facts.teacher_output is None:
             return None
         kind, keys = OutputKind.parse(facts.teacher_output), self.samples.keys[: len(self.samples.chosen)]
-        with Cache(self.config.output.cache, if_absent="error") as cache:
+        with Cache(self.config.output.cache, if_absent="empty") as cache:
             stream_id = cache.streams(str(kind)).get(facts.teacher_id)
             held = 0 if stream_id is None else len(keys) - len(cache.missing(stream_id, keys))
             if stream_id is None or held < len(keys):

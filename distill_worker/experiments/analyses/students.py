@@ -100,7 +100,7 @@ def rank_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     """The heading, and one row for each method and n: the paired tests of its effective ranks against the baseline."""
     baseline = facts["baseline"]
     heading = (
-        f"effective rank against {baseline}",
+        f"rank against {baseline}",
         "n",
         *(f"{name}: difference [95 % interval] (seeds won) p, Holm's p" for name in _RANKS.values()),
     )
