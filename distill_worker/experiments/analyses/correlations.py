@@ -30,7 +30,7 @@ def agreement(one: Tensor, other: Tensor) -> float | None:
     Returns:
         From -1 to 1; None where it is undefined: for two classes, or equal entries.
     """
-    above = torch.triu_indices(*one.shape, offset=1).unbind()
+    above = torch.triu_indices(len(one), len(one), offset=1).unbind()
     entries = torch.stack([one[above], other[above]])
     if entries.shape[1] < 2 or (entries == entries[:, :1]).all(dim=1).any():
         return None

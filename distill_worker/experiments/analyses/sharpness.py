@@ -70,7 +70,7 @@ def filter_normalised(parameters: dict[str, nn.Parameter], generator: torch.Gene
 def _loss(network: nn.Module, parameters: dict[str, Any], inputs: Tensor, labels: Tensor) -> float:
     """The mean cross-entropy of the network with these parameters in place of its own."""
     with draws_from(0), torch.inference_mode():
-        parts = zip(inputs.split(_BATCH_SIZE), labels.split(_BATCH_SIZE), strict=True)
+        parts = zip(torch.split(inputs, _BATCH_SIZE), torch.split(labels, _BATCH_SIZE), strict=True)
         losses = [
             cross_entropy(logits_of(functional_call(network, parameters, (part,))).double(), wanted, reduction="sum")
             for part, wanted in parts

@@ -42,7 +42,7 @@ def test_losses_are_those_of_moved_weights() -> None:
             with torch.no_grad():
                 for name, parameter in moved.named_parameters():
                     if name in direction:
-                        parameter += radius * direction[name]
+                        parameter.add_(radius * direction[name])
                 along.append(cross_entropy(moved(_INPUTS), _LABELS).item())
         losses.append(along)
     facts = sharpness(network, _INPUTS, _LABELS, seed=3)
