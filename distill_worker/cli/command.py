@@ -14,7 +14,7 @@ from distill_worker.cli.commands.cache import app as cache
 from distill_worker.cli.commands.experiments import compare, demo, forecast
 from distill_worker.cli.commands.lists import datasets, methods, strategies
 from distill_worker.cli.commands.training import run, train
-from distill_worker.cli.commands.weights import degrade, evaluate, export, predict
+from distill_worker.cli.commands.weights import analyse, degrade, evaluate, export, predict
 from distill_worker.cli.options import ExplainedOptions
 from distill_worker.errors import WorkerError
 from distill_worker.training.ranks.launch import check_alone
@@ -40,6 +40,7 @@ for _command in (
     datasets,
     compare,
     forecast,
+    analyse,
     evaluate,
     predict,
     export,
