@@ -16,7 +16,7 @@ the largest size, and what the curve levels off to is never printed.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, log
+from math import ceil, log, sqrt
 from typing import Final
 
 import numpy as np
@@ -167,7 +167,7 @@ def _misfit(curve: MeasuredCurve) -> float:
     sizes, means, weights = np.array(curve.sizes, dtype=np.float64), curve.means, 1 / curve.variances
     laws = fitted(sizes, means[None], weights)
     residuals = np.array([laws.errors(size)[0] for size in sizes]) - means
-    return float(np.sqrt(max(1.0, weights @ residuals**2 / (len(sizes) - PARAMETERS))))
+    return sqrt(max(1.0, float(weights @ residuals**2) / (len(sizes) - PARAMETERS)))
 
 
 def _deviations_of_means(curve: MeasuredCurve, sizes: int, rng: np.random.Generator) -> Floats:

@@ -7,6 +7,7 @@ import pytest
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison.students import runs_of
 from distill_worker.experiments.forecast.nested_sizes import NestedSizes
+from distill_worker.methods import method_name
 
 RUN = """
 data.name = "digits"
@@ -49,7 +50,7 @@ def test_smaller_parts_are_among_the_larger_and_all_among_what_the_run_buys(tmp_
 def test_what_auto_chooses_follows_from_the_size(tmp_path: Path) -> None:
     nested = NestedSizes(_file(tmp_path, RUN), seeds=2)
     assert {cell.label for cell in nested.comparison.cells} == {"auto"}
-    assert {cell.config.method.name for cell in nested.comparison.cells} == {"kd"}
+    assert {method_name(cell.config.method) for cell in nested.comparison.cells} == {"kd"}
 
 
 @pytest.mark.parametrize(
