@@ -22,6 +22,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import trained_before
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import CacheError, RunError, WorkerError
+from distill_worker.runs.resolution import kind_of_device
 from distill_worker.runs.rounds import selected_samples
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
@@ -58,6 +59,11 @@ class FinishedRun:
         return self.config.output.directory
 
     @property
+    def device(self) -> torch.device:
+        """The device of the run's training, if this machine has it; otherwise the CPU."""
+        return kind_of_device(self.config.training.device)
+
+    @property
     def dataset(self) -> Dataset:
         """The run's data."""
         return self.samples.dataset
@@ -92,9 +98,7 @@ class FinishedRun:
 
     @property
     def held_out_divergence(self) -> float | None:
-        """The divergence by which `[tuning]` chose the settings, in nats: of students that were not trained on those
-        outputs. None without `[tuning]`.
-        """
+        """The KL by which `[tuning]` chose the settings, in nats, on outputs that its trials were not trained on."""
         tuning = (RunDirectory(self.directory).result() or {}).get("tuning", {})
         divergence = tuning.get("divergence")
         return None if divergence is None else float(divergence)
@@ -178,9 +182,9 @@ def _cache_above(directory: Path) -> Path:
 def _check_same(run: FinishedRun) -> None:
     """Check that samples and test images are those of the run. Earlier versions stored no digest of the latter."""
     test = run.dataset.test
-    found = {"samples": run.samples.digest(), "test_images": digest(test.images), "test_labels": digest(test.labels)}
+    digests = {"samples": run.samples.digest(), "test_images": digest(test.images), "test_labels": digest(test.labels)}
     stored = identity_in(run.directory)
-    for name, value in found.items():
+    for name, value in digests.items():
         if stored.get(name, value) != value:
             raise RunError(
                 f"{run.directory}: expected the {name.replace('_', ' ')} that the run was made with (digest "

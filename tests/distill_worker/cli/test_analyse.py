@@ -175,9 +175,9 @@ def test_students_of_a_comparison_are_analysed_once(
     assert command("analyse", students[0]).status == 0
     analysed: list[Path] = []
 
-    def counting(run: FinishedRun, *arguments: Any) -> dict[str, Any]:
+    def counting(run: FinishedRun, *arguments: Any, **options: Any) -> dict[str, Any]:
         analysed.append(run.directory)
-        return analyse(run, *arguments)
+        return analyse(run, *arguments, **options)
 
     monkeypatch.setattr("distill_worker.experiments.analyses.students.analyse", counting)
     facts = facts_of(command("analyse", comparison, "--json"))
