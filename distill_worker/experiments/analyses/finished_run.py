@@ -29,7 +29,7 @@ from distill_worker.runs.sampling.samples import Samples
 from distill_worker.training.finished.student import FinishedStudent
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.teacher_logits import to_logits
-from shared.output_kinds import LABEL, TOP_K, OutputKind
+from shared.output_kinds import LABEL, LOGITS, TOP_K, OutputKind
 
 _LEVELS: Final = 3
 """Folders above a run directory in which its cache is searched."""
@@ -81,9 +81,10 @@ class FinishedRun:
             CacheError: the cache does not have them all.
         """
         facts = self.student.facts()
-        if facts.teacher_id is None or facts.teacher_output is None:
+        if facts.teacher_id is None or LOGITS not in self.config.teacher_kinds:
             return None
-        kind, keys = OutputKind.parse(facts.teacher_output), self.samples.keys[: len(self.samples.chosen)]
+        # Earlier versions bought logits alone, and did not say so.
+        kind, keys = OutputKind.parse(facts.teacher_output or LOGITS), self.samples.keys[: len(self.samples.chosen)]
         with Cache(self.config.output.cache, if_absent="empty") as cache:
             stream_id = cache.streams(str(kind)).get(facts.teacher_id)
             held = 0 if stream_id is None else len(keys) - len(cache.missing(stream_id, keys))
