@@ -117,8 +117,8 @@ def forecast(
 ) -> None:
     """Say what more calls would give, or how many a wanted accuracy needs. It spends none.
 
-    The run's method is trained on 1/8, 1/4, 1/2 and all of the samples that are bought; a curve through the results is
-    extended, with a band that back-testing widens. Without --n and --accuracy, it goes to 2 and 4 times what is bought.
+    The run's method is trained on 1/8, 1/4, 1/2 and all of the samples that are bought. A curve through the results
+    is extended, with a band. Without --n and --accuracy, it goes to 2 and 4 times what is bought.
 
     For example: distill-worker forecast examples/digits.toml --accuracy 0.95
     """

@@ -32,8 +32,6 @@ _BAND: Final = (0.05, 0.95)
 _STEPS: Final = 240
 """Sizes between the largest one and `FARTHEST` times it where the curve is read."""
 
-_BUY_FIRST: Final = "buy up to there, and ask again"
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -104,7 +102,7 @@ class Forecast:
         if n < self.curve.sizes[0]:
             raise ConfigError(f"--n: expected at least {self.curve.sizes[0]}, the smallest size measured, got {n}")
         if n > self.farthest:
-            raise ConfigError(f"--n: expected at most {self.farthest:,}, {self._limit}, got {n:,}; {_BUY_FIRST}")
+            raise ConfigError(f"--n: expected at most {self.farthest:,}, {self._limit}, got {n:,}{self._advice}")
         return self._predicted(n)
 
     def calls_for(self, accuracy: float) -> WantedCalls:
@@ -143,22 +141,29 @@ class Forecast:
         return None if n is None else n - self.curve.largest
 
     @property
+    def _is_limited_by_pool(self) -> bool:
+        return self.farthest < FARTHEST * self.curve.largest
+
+    @property
     def _limit(self) -> str:
         """Why a forecast reaches no farther."""
-        is_ratio = self.farthest == FARTHEST * self.curve.largest
-        return f"{FARTHEST} times the largest size measured" if is_ratio else "the samples that the data set has"
+        if self._is_limited_by_pool:
+            return "the samples that the data set has"
+        return f"{FARTHEST} times the largest size measured"
+
+    @property
+    def _advice(self) -> str:
+        """What to do where a forecast ends."""
+        return "" if self._is_limited_by_pool else "; buy up to there, and ask again"
 
     def _out_of_reach(self, accuracy: float) -> ConfigError:
         reached = self._predicted(max(self.farthest, self.curve.largest))
-        levels_off = 1 - self._laws.a[0] < accuracy
-        hint = (
-            "the curve levels off before, so more calls may never give it: another method or other settings may"
-            if levels_off
-            else _BUY_FIRST
-        )
+        advice = self._advice
+        if 1 - self._laws.a[0] < accuracy:
+            advice = "; the curve levels off before, so more calls may never give it: another method or settings may"
         return ConfigError(
             f"--accuracy: expected at most {reached.accuracy:.1%} ({reached.low:.1%} to {reached.high:.1%}), the "
-            f"forecast for {reached.n:,} samples, {self._limit}, got {accuracy:.1%}; {hint}"
+            f"forecast for {reached.n:,} samples, {self._limit}, got {accuracy:.1%}{advice}"
         )
 
 

@@ -78,11 +78,12 @@ class NestedSizes:
             return
         with Cache(self.config.output.cache, if_absent="error") as cache:
             if description_if_cached(runs, cache) is None:
-                source = Source.of(self.config.resolved_teacher)
+                source = Source.of(self.config.resolved_teacher).described(None)
                 raise CacheError(
-                    f"forecast: expected all {self.config.budget.n} outputs of the teacher {source.described(None)} in "
+                    f"forecast: expected all {self.config.budget.n} outputs of the teacher {source}, in "
                     f"{cache.place}, but some are missing; nothing was spent. Buy them: distill-worker fetch "
-                    f"{self.path}; or lower budget.n to what is bought"
+                    f"{self.path}; or lower budget.n to what is bought. If they are bought, set TEACHER_URL and "
+                    "TEACHER_API_KEY as they were then"
                 )
 
 

@@ -91,8 +91,11 @@ def test_nothing_is_forecast_beyond_four_times_the_largest_size() -> None:
 def test_nothing_is_forecast_beyond_the_data_set() -> None:
     forecast = Forecast(measured(0.1, 2, -0.5), pool=700)
     assert forecast.farthest == 700
-    with pytest.raises(ConfigError, match="--n: expected at most 700, the samples that the data set has, got 701"):
+    with pytest.raises(ConfigError, match=r"--n: expected at most 700, the samples that the data set has, got 701$"):
         forecast.at(701)
+    everything = Forecast(exact(law(0, 2, -0.4, SIZES).tolist()), pool=500)
+    with pytest.raises(ConfigError, match=r"for 500 samples, the samples that the data set has, got 90\.0%$"):
+        everything.calls_for(0.9)
 
 
 @pytest.mark.parametrize("accuracy", [0.825, 0.84, 0.85])
