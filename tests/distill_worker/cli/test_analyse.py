@@ -11,6 +11,8 @@ import torch
 from distill_worker.experiments.analyses.analyse import analyse
 from distill_worker.experiments.analyses.finished_run import FinishedRun, config_of, finished_run
 from distill_worker.training.finished.student import load_student
+from shared.networks import build_network
+from shared.weights import weights_bytes
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
 
@@ -151,6 +153,24 @@ def test_missing_outputs_are_named_with_the_cache_and_its_option(command: Comman
     assert "name the cache of the run by --cache. Nothing was spent" in ended.stderr
     assert not (run / "analysis.json").exists()
     assert command("analyse", run, "--cache", tmp_path / "moved.sqlite").status == 0
+
+
+def test_facts_that_cannot_be_written_end_the_command(command: Command, run: Path) -> None:
+    (run / "analysis.json").mkdir()
+    ended = command("analyse", run)
+    assert (ended.status, ended.stdout) == (3, "")
+    assert f"{run}/analysis.json: cannot be written" in ended.stderr
+
+
+def test_teacher_of_other_images_is_rejected(command: Command, run: Path) -> None:
+    network = build_network("resnet8", num_classes=10, in_channels=3)
+    card = load_student(run).card.model_copy(
+        update={"network": "resnet8", "in_channels": 3, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    )
+    (run.parent / "other.safetensors").write_bytes(weights_bytes(network, card))
+    ended = command("analyse", run, "--teacher-weights", run.parent / "other.safetensors")
+    assert ended.status == 2
+    assert "--teacher-weights: expected a network for images of shape [1, 8, 8]" in ended.stderr
 
 
 def test_what_is_no_finished_run_is_named(command: Command, run: Path, tmp_path: Path) -> None:
