@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from distill_worker.cache.database.engine import holds_purchases
 from distill_worker.config.run_identity import RunIdentity
-from distill_worker.data.selection import PIXELS, STUDENT
+from distill_worker.data.selection import GRADIENTS, PIXELS, STUDENT
 from distill_worker.errors import ConfigError
 
 Document = dict[str, Any]
@@ -37,7 +37,7 @@ SETTINGS: Final = (
 )
 """Every setting that is a path."""
 
-_NO_PATHS: Final = {"budget.features": (PIXELS, STUDENT)}
+_NO_PATHS: Final = {"budget.features": (PIXELS, GRADIENTS, STUDENT)}
 """Values of these settings that are no paths."""
 _NETWORKS: Final = ("student", "self_training", "compare.teacher")
 """The sections with a `network`, which may be `path/to/file.py:factory`."""

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_worker.data.selection.badge import badge
-from distill_worker.data.selection.candidates import PIXELS, STUDENT, Candidates, Strategy
+from distill_worker.data.selection.candidates import GRADIENTS, PIXELS, STUDENT, Candidates, Strategy
 from distill_worker.data.selection.class_balanced import class_balanced
+from distill_worker.data.selection.coarse_to_fine import coarse_to_fine
 from distill_worker.data.selection.entropy import entropy
 from distill_worker.data.selection.k_center import k_center
 from distill_worker.data.selection.k_center_softmax import k_center_softmax
@@ -19,6 +20,7 @@ from distill_worker.data.selection.typical import typical
 from distill_worker.data.selection.uniform_random import random
 
 __all__ = [
+    "GRADIENTS",
     "PIXELS",
     "STRATEGIES",
     "STUDENT",
@@ -39,6 +41,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     "class-balanced": Strategy(class_balanced, ("labels",), "yes", "usual practice"),
     "k-center": Strategy(k_center, ("features",), "yes", "Sener and Savarese 2018, arXiv 1708.00489"),
     "typical": Strategy(typical, ("features",), "from n = 500 on", "Hacohen et al. 2022, arXiv 2202.02794"),
+    "coarse-to-fine": Strategy(coarse_to_fine, ("features",), "yes", "in stages, after Hacohen et al. 2022"),
     "entropy": Strategy(entropy, ("student",), _SAME_STUDENT, "Settles 2009"),
     "margin": Strategy(margin, ("student",), _SAME_STUDENT, "Scheffer et al. 2001"),
     "badge": Strategy(badge, ("student",), _SAME_STUDENT, "Ash et al. 2020, arXiv 1906.03671"),

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 PIXELS: Final = "pixels"
+GRADIENTS: Final = "gradients"
 STUDENT: Final = "student"
-"""Features that are in no weights file: pixels, and those of the student that the round before has trained."""
+"""Features that are in no weights file: pixels, their gradients, and those of the student of the round before."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Candidates:
     labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     """`[count]`, the classes."""
     features: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    """`[count, d]`, for Euclidean distances: pixels, or the inputs of a network's last layer."""
+    """`[count, d]`, for Euclidean distances: see `features`."""
     logits: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     """`[count, classes]`, the student's, unnormalised."""
 

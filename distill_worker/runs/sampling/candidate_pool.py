@@ -19,6 +19,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.data.corruption import imbalanced, noisy_labels
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.selection import (
+    GRADIENTS,
     PIXELS,
     STRATEGIES,
     STUDENT,
@@ -29,7 +30,7 @@ from distill_worker.data.selection import (
     set_apart,
     shares,
 )
-from distill_worker.data.selection.features import features_of, outputs_of, pixels
+from distill_worker.data.selection.features import features_of, gradients, outputs_of, pixels
 from distill_worker.errors import ConfigError, TrainingDiverged
 from distill_worker.training.run_directory import ELSEWHERE
 from shared.sample_key import sample_keys
@@ -146,9 +147,15 @@ class CandidatePool:
             logits, features = outputs_of(network, card, self.dataset.train.images[positions])
             _check_finite(logits, features)
         elif "features" in needs:
-            images, source = self.dataset.train.images[positions], self.budget.features
-            features = pixels(images) if source in (PIXELS, STUDENT) else features_of(Path(source), images)
+            features = self._features(self.dataset.train.images[positions])
         return Candidates(len(positions), self.budget.seed, labels=labels, features=features, logits=logits)
+
+    def _features(self, images: Tensor) -> NDArray[np.float32]:
+        """What the run's features are where no student has trained."""
+        source = self.budget.features
+        if source == GRADIENTS:
+            return gradients(images)
+        return pixels(images) if source in (PIXELS, STUDENT) else features_of(Path(source), images)
 
 
 def _check_finite(*outputs: NDArray[np.float32]) -> None:
