@@ -1,7 +1,7 @@
 """`distill-worker demo`: a comparison on one machine, with real processes and real files.
 
-A teacher is trained and served behind a quota, n of its outputs are bought once, and students are trained on the same n
-samples: with CE, KD and CKD, and with what `auto` chooses, on these samples alone and with the images that were not
+A teacher is trained and served behind a quota. Students learn from n of its outputs: with CE, KD and CKD from the same
+random samples; with what `auto` chooses, from the n samples that it selects, alone and with the images that were not
 bought. Each demo trains the students again, so equal accuracies show that training is reproducible.
 """
 
@@ -19,6 +19,10 @@ from distill_worker.experiments.display import SILENCE, Display
 _ADVICE: Final = Advice(
     "--n", lower="lower --n", has_max_calls=False, enlarge="set a larger --quota in another --directory"
 )
+
+
+_SHARES: Final = 4
+"""The quota, in n: one for the random samples, one for those that `auto` selects, and as many for a larger n."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Demo:
         if preset is None:
             raise ConfigError(f"--data: expected one of {', '.join(_PRESETS)}, got {data!r}")
         calls = n or preset.n
-        return cls(data, calls, seeds, 2 * calls if quota is None else quota, directory / data, preset)
+        return cls(data, calls, seeds, _SHARES * calls if quota is None else quota, directory / data, preset)
 
     def comparison(self) -> Comparison:
         """The comparison that the demo runs."""

@@ -15,13 +15,14 @@ _MODULE = "distill_worker" if ENDURANCE else "tests.end_to_end.short_demo"
 
 def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_path: Path) -> None:
     first, second = _demo(tmp_path), _demo(tmp_path)
-    assert first["calls_paid"] == 50
+    paid = first["calls_paid"]
+    assert 50 < paid <= 100, "50 random samples, and 50 that auto selects"
     assert first["cache_hits"] == 0
-    assert first["quota"] == {"limit": 100, "used": 50, "remaining": 50}
+    assert first["quota"] == {"limit": 200, "used": paid, "remaining": 200 - paid}
     assert {result["method"] for result in first["results"]} >= {"ce", "kd", "ckd"}
     assert first["teacher"]["accuracy"] > (0.95 if ENDURANCE else 0.5)
     assert second["calls_paid"] == 0
-    assert second["cache_hits"] == 50
+    assert second["cache_hits"] == paid
     assert second["quota"] == first["quota"]
     for result in (*first["results"], *second["results"]):
         assert result.pop("seconds") > 0
@@ -36,7 +37,7 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
 
     refused = _run(tmp_path, "--n", "200")
     assert refused.returncode == 5, "a quota below n is said before anything is spent"
-    assert "got 50 of 100 calls left. Nothing was spent" in refused.stderr
+    assert f"got {200 - paid} of 200 calls left. Nothing was spent" in refused.stderr
 
 
 def _demo(directory: Path) -> dict[str, Any]:

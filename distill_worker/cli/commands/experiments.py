@@ -21,11 +21,14 @@ def demo(
         str, typer.Option(help="The data set: digits, or fashion-mnist, which takes about 30 minutes.")
     ] = "digits",
     n: Annotated[
-        int | None, typer.Option(min=2, help="Calls to spend; by default 50 for digits, 500 for fashion-mnist.")
+        int | None,
+        typer.Option(
+            min=2, help="Samples that each student learns from; by default 50 for digits, 500 for fashion-mnist."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students trained with each method.")] = 3,
     quota: Annotated[
-        int | None, typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default 2 n.")
+        int | None, typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default 4 n.")
     ] = None,
     directory: Annotated[
         Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Folder for all files of the demo.")
@@ -33,6 +36,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Train a teacher, serve it behind a quota, buy n outputs, and compare students: CE, KD, CKD and auto.
+
+    `auto` selects its n samples, so the demo pays for 2 n at most.
 
     A second demo uses the teacher and the cached outputs of the first, and pays for nothing.
     """

@@ -46,7 +46,7 @@ def show_demo(facts: Mapping[str, Any]) -> None:
     teacher, quota = facts["teacher"], facts["quota"]
     console.print(
         f"\n{facts['data']}: teacher {teacher['network']} ({teacher['accuracy']:.2%}), student {facts['student']}, "
-        f"trained on the same {counted(facts['n'], 'sample')}\n"
+        f"trained on {counted(facts['n'], 'sample')}\n"
     )
     console.print(result_table(("method", "track", "test accuracy %", "std", "seeds", "calls used"), _rows(facts)))
     console.print(
@@ -57,10 +57,10 @@ def show_demo(facts: Mapping[str, Any]) -> None:
     again = f"{command} demo" if facts["data"] == "digits" else f"{command} demo --data {facts['data']}"
     console.print("Try next:")
     console.print(f"  {again} --n {facts['n']}\n      spends no call, and every accuracy is the same", soft_wrap=True)
-    if remaining := quota["remaining"]:
+    if more := quota["remaining"] // 2:  # `auto` selects other samples than the rest
         console.print(
-            f"  {again} --n {facts['n'] + remaining}\n"
-            f"      spends {counted(remaining, 'more call')} and keeps all cached outputs",
+            f"  {again} --n {facts['n'] + more}\n"
+            f"      spends at most {counted(2 * more, 'more call')} and keeps all cached outputs",
             soft_wrap=True,
         )
     console.print(

@@ -21,6 +21,8 @@ _METHODS: Final[Mapping[str, Any]] = {
     "plus": [{"name": "ckd", "beta": 0.45, "by_classes": True}],
 }
 """The target of each sample and the differences between samples; together, the weight of KD."""
+_SELECTION: Final[Mapping[str, str]] = {"strategy": "coarse-to-fine", "features": "gradients"}
+"""Which samples are bought moves the accuracy more than anything else at few calls."""
 _WEIGHT_DECAY: Final = 2e-3
 _LEAST_STEPS: Final = 2400
 _LEAST_EPOCHS: Final = 30
@@ -49,10 +51,11 @@ def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
     if track == _POOL and "self_training" in chosen and "steps" in training:
         chosen["self_training"] = {"member_steps": training["steps"]}
         training["steps"] *= 2  # the student has many more images than a member
-    names = [*(name for name in chosen if name != "plus"), *(f"training.{name}" for name in training)]
-    section = document.get("training", {})
-    if isinstance(section, dict):
-        chosen["training"] = training | section
+    names = [name for name in chosen if name != "plus"]
+    for name, values in (("training", training), ("budget", _selection_chosen_for(document))):
+        names += [f"{name}.{setting}" for setting in values]
+        if values and isinstance(section := document.get(name, {}), dict):
+            chosen[name] = values | section
     return {**document, **chosen, "chosen_by_auto": names}
 
 
@@ -62,6 +65,13 @@ def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     if _has_steps(document) and document.get("track") != "labelled-pool":
         chosen["self_training"] = {}
     return {name: value for name, value in chosen.items() if name not in document}
+
+
+def _selection_chosen_for(document: Mapping[str, Any]) -> Mapping[str, str]:
+    """What selects the samples, if the file says only how many they are."""
+    stated = document.get("budget")
+    is_open = isinstance(stated, dict) and not stated.keys() & {*_SELECTION, "rounds", "first"}
+    return _SELECTION if is_open and stated.get("n") is not None and _has_steps(document) else {}
 
 
 def _training_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,10 @@ def _reason(name: str, config: RunConfig, samples: Samples) -> str:
             return f"batches of {config.training.batch_size}, which give more steps in the same time than larger ones"
         case "training.steps":
             return f"{config.training.steps:,} steps, because few samples need many passes"
+        case "budget.strategy":
+            return f"the strategy {config.budget.strategy}, because few samples go further if each shows other images"
+        case "budget.features":
+            return f"the features {config.budget.features}, because shapes tell classes apart better than pixels do"
         case _:
             return f"a weight decay of {config.training.weight_decay:g}, for a training of many passes over few samples"
 

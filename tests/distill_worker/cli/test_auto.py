@@ -13,6 +13,8 @@ _STATED = (
     "--set=plus=[{name='ckd', beta=0.45, by_classes=true}]",
     "--set=self_training={}",
     "--set=training.weight_decay=0.002",
+    '--set=budget.strategy="coarse-to-fine"',
+    '--set=budget.features="gradients"',
 )
 
 
@@ -30,11 +32,13 @@ def test_run_says_what_it_chose_and_why_and_pays_for_its_samples_alone(
     ended = command("run", open_config, "--json")
     result = facts_of(ended)
     assert teacher.paid == 10
-    assert set(result["auto"]) == {"method", "track", "self_training", "training.weight_decay"}
+    selection = {"budget.strategy", "budget.features"}
+    assert set(result["auto"]) == {"method", "track", "self_training", "training.weight_decay", *selection}
     assert result["self_training"]["members"] == 4
     for reason in (
         "auto: kd of weight 0.45 + ckd of weight 0.45, for 10 classes and 1 calls a class",
         "auto: the track unlabelled-pool, because 1,287 images are not bought",
+        "auto: the strategy coarse-to-fine, because few samples go further if each shows other images",
     ):
         assert reason in ended.stderr
 

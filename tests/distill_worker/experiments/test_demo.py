@@ -21,11 +21,11 @@ from distill_worker.teachers.base import Quota
 def test_preset_is_the_documented_one(
     tmp_path: Path, data: str, teacher: str, teacher_steps: int, steps: list[int], n: int
 ) -> None:
-    """The student is a resnet8, and the quota is twice the price."""
+    """The student is a resnet8, and the quota is four times n."""
     demo = Demo.of(data, n=None, seeds=3, quota=None, directory=tmp_path)
     preset = demo.preset
     assert (preset.teacher_network, preset.teacher_steps) == (teacher, teacher_steps)
-    assert (demo.n, demo.quota, demo.directory) == (n, 2 * n, tmp_path / data)
+    assert (demo.n, demo.quota, demo.directory) == (n, 4 * n, tmp_path / data)
     runs = {cell.label: cell.config for cell in demo.comparison().cells}
     assert list(runs) == ["ce", "kd", "ckd", "auto, queried", "auto"]
     assert [run.training.steps for run in runs.values()] == steps
@@ -40,6 +40,6 @@ def test_small_quota_is_explained_with_the_options_of_the_demo(tmp_path: Path, m
         on_plan(plan)
 
     monkeypatch.setattr("distill_worker.experiments.demo.run_comparison", run)
-    expected = r"^--n: expected a quota for 5 calls .* Lower --n, or set a larger --quota in another --directory$"
+    expected = r"^--n: expected a quota for \d+ calls .* Lower --n, or set a larger --quota in another --directory$"
     with pytest.raises(PlanRefused, match=expected):
         run_demo(Demo.of("digits", n=5, seeds=1, quota=3, directory=tmp_path))

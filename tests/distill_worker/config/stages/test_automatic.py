@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from distill_worker.config.data_sections import Budget
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.stages.self_training import SelfTraining
@@ -25,7 +26,9 @@ def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, An
     assert (config.training.steps, config.training.weight_decay) == (4800, 2e-3)
     assert config.training.batch_size == 32
     schedule = ("training.weight_decay", "training.batch_size", "training.steps")
-    assert config.chosen_by_auto == ("method", "track", "self_training", *schedule)
+    selection = ("budget.strategy", "budget.features")
+    assert config.chosen_by_auto == ("method", "track", "self_training", *schedule, *selection)
+    assert (config.budget.strategy, config.budget.features) == ("coarse-to-fine", "gradients")
 
 
 def test_what_the_file_states_stays() -> None:
@@ -33,13 +36,29 @@ def test_what_the_file_states_stays() -> None:
     assert (config.track, config.self_training) == ("queried", SelfTraining())
     assert (config.training.steps, config.training.seed, config.training.weight_decay) == (7, 3, 2e-3)
     assert config.training.batch_size == 64, "with the file's steps, its batch size or the usual one"
-    assert config.chosen_by_auto == ("method", "self_training", "training.weight_decay")
+    selection = ("budget.strategy", "budget.features")
+    assert config.chosen_by_auto == ("method", "self_training", "training.weight_decay", *selection)
     assert _config(track="labelled-pool").self_training is None
     assert _config(track="unlabelled-pool").self_training == SelfTraining(member_steps=2400)
     assert _config(training={"steps": 7}).self_training == SelfTraining()
     own = _config(self_training={"members": 2})
     assert (own.track, own.self_training) == ("unlabelled-pool", SelfTraining(members=2))
     assert "self_training" not in own.chosen_by_auto
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"n": 50, "strategy": "random"},
+        {"n": 50, "strategy": "k-center", "features": "student", "rounds": 2},
+        {"n": 50, "strategy": "margin", "rounds": 2, "first": "typical"},
+        {},
+    ],
+)
+def test_stated_selection_stays(stated: dict[str, Any]) -> None:
+    config = _config(budget=stated)
+    assert config.budget == Budget(**stated)
+    assert not [name for name in config.chosen_by_auto if name.startswith("budget")]
 
 
 def test_budget_of_all_trainings_takes_the_place_of_steps() -> None:
