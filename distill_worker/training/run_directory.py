@@ -8,6 +8,7 @@
     tuning/               the scores that settings are chosen by: see `runs.tuning`
     self-training/        the run directories of an ensemble's members, and their outputs: see `runs.self_training`
     export/               the student in other formats: see `training.finished`
+    analysis.json         what the student learned: see `experiments.analyses`
     command.json          what the command knew that ended the run: its price, its warnings
     report.html           the page of the run: see `experiments.report`
     before-1/ ...         earlier runs that were moved aside
@@ -43,6 +44,7 @@ TUNING: Final = "tuning"
 EXPORT: Final = "export"
 COMMAND: Final = "command.json"
 REPORT: Final = "report.html"
+ANALYSIS: Final = "analysis.json"
 STAGES: Final = (TUNING, SELF_TRAINING)
 """The folders of what comes before the run's own training."""
 _OWN: Final = ("result.json", "checkpoint.pt")
@@ -53,7 +55,7 @@ _PROGRESS: Final = (
 )
 """The files that make a directory a run's own: of the run, of a member of an ensemble, or of its tuning."""
 _FILES: Final = (
-    *("result.json", STUDENT, EXPORT, COMMAND, REPORT, "checkpoint.pt"),
+    *(ANALYSIS, COMMAND, REPORT, "result.json", STUDENT, EXPORT, "checkpoint.pt"),
     *(*STAGES, "metrics.jsonl", "run.json"),
 )
 """The files of a run. run.json is the last to be moved: the remaining ones belong to a named run until none remains."""

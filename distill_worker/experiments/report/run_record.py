@@ -1,17 +1,22 @@
 """What the directory of a finished run says of it, and the images that its page shows."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.errors import RunError
+from distill_worker.errors import RunError, WorkerError
+from distill_worker.experiments.analyses.analyse import analyse, stored_facts
+from distill_worker.experiments.analyses.finished_run import finished_run
+from distill_worker.runs.sampling.samples import Samples
+from distill_worker.training.finished.student import load_student
 from distill_worker.training.run_directory import COMMAND, RunDirectory
 from shared.atomic_file import write_atomically
 
-ANALYSIS: Final = "analysis.json"
+_NOT_AT_HAND: Final = "Analyses and images are left out where they are not at hand"
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,38 @@ def read_run(directory: Path) -> RunRecord:
         metrics=_metrics(directory / "metrics.jsonl"),
         command=files.read_json(COMMAND) or {},
     )
+
+
+def with_analysis(
+    run: RunRecord,
+    config: RunConfig,
+    *,
+    samples: Samples | None = None,
+    trust_code: bool = False,
+    note: Callable[[str], None] = lambda _line: None,
+) -> RunRecord:
+    """The run with its analysis, which is made if the directory holds none, and its images; or with what is missing.
+
+    Args:
+        run: the run.
+        config: of the run.
+        samples: of the run, if they are selected already.
+        trust_code: see `load_student`.
+        note: shows that an analysis is made.
+
+    Raises:
+        RunError, WeightsFileError: see `load_student`.
+    """
+    student = load_student(run.directory, trust_code=trust_code)
+    facts = stored_facts(student)
+    try:
+        finished = finished_run(config, student, samples=samples)
+        if facts is None:
+            note("analysing the student for its page")
+            facts = analyse(finished)
+    except WorkerError as error:
+        return replace(run, analysis=facts or {}, missing=f"{_NOT_AT_HAND}: {error}")
+    return replace(run, analysis=facts, dataset=finished.dataset)
 
 
 def write_command(
