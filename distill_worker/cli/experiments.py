@@ -32,7 +32,9 @@ def demo(data: str, *, n: int | None, seeds: int, quota: int | None, directory: 
         print(json.dumps(facts))
     else:
         show_demo(facts)
-    _write_comparison_page(facts, settings.directory, shlex.join(["distill-worker", "demo", "--data", data, "--n", str(settings.n)]))
+    _write_comparison_page(
+        facts, settings.directory, shlex.join(["distill-worker", "demo", "--data", data, "--n", str(settings.n)])
+    )
 
 
 def compare(
@@ -101,9 +103,7 @@ def report(
     print(file)
 
 
-def write_run_page(
-    config: RunConfig, samples: Samples, *, command: str, paid: int, warnings: Sequence[str]
-) -> None:
+def write_run_page(config: RunConfig, samples: Samples, *, command: str, paid: int, warnings: Sequence[str]) -> None:
     """End a run with its page, unless it has one. A page that cannot be written is a warning: the run is finished."""
     directory = config.output.directory
 

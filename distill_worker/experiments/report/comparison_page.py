@@ -24,9 +24,9 @@ def read_comparison(file: Path) -> dict[str, Any]:
         facts = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: expected {_WANTED}, got a file that cannot be read ({error})") from error
-    missing = [name for name in _NEEDED if not isinstance(facts, dict) or name not in facts]
-    if missing:
-        raise ConfigError(f"{file}: expected {_WANTED}, got a file without {', '.join(missing)}")
+    if not isinstance(facts, dict) or (missing := [name for name in _NEEDED if name not in facts]):
+        lacking = ", ".join(missing) if isinstance(facts, dict) else "an object"
+        raise ConfigError(f"{file}: expected {_WANTED}, got a file without {lacking}")
     return facts
 
 

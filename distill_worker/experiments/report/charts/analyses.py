@@ -44,8 +44,7 @@ def _reliability(calibration: Mapping[str, Any]) -> Chart:
         axes.scatter(confidences, accuracies, s=areas, color=SERIES[0].color, zorder=3, label="images, by area")
         axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.05))
         axes.grid(visible=True)
-        legend = axes.legend(loc="upper left")
-        legend.legend_handles[-1].set_sizes([30])
+        axes.legend(loc="upper left", markerscale=0.5)
 
     finding = f"The expected calibration error is {percent(calibration['ece'])}; on the whole the student is {leaning}."
     return drawn("calibration", "Reliability", finding, draw, size=(4.6, 3.6))
@@ -57,7 +56,7 @@ def _spectra(spectrum: Mapping[str, Any], ranks: Mapping[str, Any]) -> Chart:
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         for (name, values), stroke in zip(series.items(), SERIES, strict=False):
-            marker = {"marker": stroke.marker} if len(values) <= _MOST_MARKED else {}
+            marker: dict[str, Any] = {"marker": stroke.marker} if len(values) <= _MOST_MARKED else {}
             places = range(1, len(values) + 1)
             axes.plot(places, values, color=stroke.color, linestyle=stroke.line, label=name, **marker)
         axes.set(xlabel="singular value, by rank", ylabel="relative to the largest", ylim=(0, 1.05))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import matplotlib as mpl
 from markupsafe import Markup
@@ -53,7 +53,7 @@ _VARIABLES: Final = {
     RULE: "var(--rule)",
     **{stroke.color: f"var(--series-{number})" for number, stroke in enumerate(SERIES, 1)},
 }
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "font.size": 9,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -116,7 +116,7 @@ class Chart:
         """The SVG element for a page. matplotlib has escaped its texts."""
         return Markup(_themed(self.svg.decode(), self.name))  # noqa: S704
 
-    def _saved(self, file_format: str, **options: object) -> bytes:
+    def _saved(self, file_format: str, **options: Any) -> bytes:
         content = BytesIO()
         with _drawing(self.name):
             self.figure.savefig(content, format=file_format, **options)

@@ -79,7 +79,7 @@ def _most_confused(counts: Floats, names: Sequence[str]) -> str:
     np.fill_diagonal(wrong, 0)
     if not wrong.any():
         return "No test image is in another class than its label."
-    label, guess = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    label, guess = divmod(int(wrong.argmax()), len(names))
     times = int(wrong[label, guess])
     return (
         f"The most frequent error takes {names[label]} for {names[guess]}: {times} of {int(counts[label].sum())} "
@@ -118,7 +118,7 @@ def _cells(axes: Axes, values: Floats, names: Sequence[str], *, written: Floats 
     if len(names) <= _MOST_NAMED:
         labels = [shortened(name, 14) for name in names]
         is_long = max(map(len, labels)) > 2
-        slanted = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
+        slanted: dict[str, Any] = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
         axes.set_xticks(range(len(names)), labels, **slanted)
         axes.set_yticks(range(len(names)), labels)
     axes.tick_params(length=0, labelsize=8 if len(names) <= _MOST_WRITTEN else 6)
