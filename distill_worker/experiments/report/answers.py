@@ -26,7 +26,7 @@ def _answer(facts: Mapping[str, Any], n: int, track: str, *, names_track: bool) 
     rows = dict.fromkeys(result["method"] for result in facts["results"] if result["track"] == track)
     means = {row: statistics.mean(own) for row in rows if (own := accuracies_of(facts, row, n))}
     best = max(means, key=means.__getitem__)
-    where = f"at n = {n:,}{f' on the track {track}' if names_track else ''}"
+    where = f"at n{NO_BREAK}={NO_BREAK}{n:,}{f' on the track {track}' if names_track else ''}"
     seeds, baseline = counted(facts["seeds"], "seed"), facts["baseline"]
     if baseline not in (None, best):
         difference = means[best] - statistics.mean(accuracies_of(facts, baseline, n))

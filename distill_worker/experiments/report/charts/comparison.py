@@ -1,4 +1,4 @@
-"""The charts of a comparison: accuracy against calls, or by row if there is one size."""
+"""The charts of a comparison: accuracy against calls, by row at each size, and the time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -6,39 +6,38 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distill_worker.experiments.report.charts.chart import PLAIN, SERIES, Chart, Stroke, drawn, shortened
+from distill_worker.experiments.report.charts.chart import MUTED, PLAIN, SERIES, Chart, Stroke, drawn, shortened
+from distill_worker.experiments.report.wording import NO_BREAK, points
 from distill_worker.experiments.results.accuracies import accuracies_of, methods_of, samples_paid
 from distill_worker.experiments.results.paired_tests import mean_and_deviation
 
 _WIDE: Final = 4
 """The ratio of sizes from which their axis is logarithmic."""
+_MOST_COLOURED: Final = 6
+"""Rows whose lines can be told apart."""
+_MOST_SIZES: Final = 4
+"""Sizes that have a chart of their own."""
 _SHIFT: Final = 0.05
 """How far the dots of a row lie beside each other."""
 
 
 def comparison_charts(facts: Mapping[str, Any], finding: str) -> Iterator[Chart]:
-    """Accuracy against calls, and the time of a student."""
-    sizes = {size for method in methods_of(facts) for size in _sizes_of(facts, method)}
-    if len(sizes) > 1:
+    """Accuracy against calls, accuracy by row at each n if there are few, and the time of a student."""
+    if len({result["n"] for result in facts["results"]}) > 1:
         yield _against_calls(facts, finding)
-    else:
-        yield _by_row("accuracy", "Test accuracy", "test accuracy, %", _accuracies(facts), finding)
+    for n in facts["n"][:_MOST_SIZES]:
+        values = {row: own for row in methods_of(facts) if (own := accuracies_of(facts, row, n))}
+        best, mean = max(((row, mean_and_deviation(own)[0]) for row, own in values.items()), key=lambda one: one[1])
+        title = f"Test accuracy at n{NO_BREAK}={NO_BREAK}{n:,}"
+        yield _by_row(f"accuracy-{n}", title, "test accuracy, %", values, f"{best} is the highest: {points(mean)}.")
     times = {
-        method: [result["seconds"] for result in facts["results"] if result["method"] == method]
-        for method in methods_of(facts)
+        row: [result["seconds"] for result in facts["results"] if result["method"] == row] for row in methods_of(facts)
     }
     yield _by_row("seconds", "Time of a student", "wall time, s", times, _slowest(times))
 
 
-def _sizes_of(facts: Mapping[str, Any], method: str) -> list[int]:
-    return sorted({result["n"] for result in facts["results"] if result["method"] == method})
-
-
-def _accuracies(facts: Mapping[str, Any]) -> dict[str, list[float]]:
-    return {
-        method: [100 * result["accuracy"] for result in facts["results"] if result["method"] == method]
-        for method in methods_of(facts)
-    }
+def _sizes_of(facts: Mapping[str, Any], row: str) -> list[int]:
+    return sorted({result["n"] for result in facts["results"] if result["method"] == row})
 
 
 def _slowest(times: Mapping[str, Sequence[float]]) -> str:
@@ -48,11 +47,17 @@ def _slowest(times: Mapping[str, Sequence[float]]) -> str:
 
 
 def _against_calls(facts: Mapping[str, Any], finding: str) -> Chart:
+    rows = methods_of(facts)
+    prominent = _prominent(facts, rows)
+
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        calls: set[float] = set()
-        for method, stroke in zip(methods_of(facts), SERIES * len(facts["results"]), strict=False):
-            calls |= _line(axes, facts, method, stroke)
+        for row in rows:
+            if row not in prominent:
+                _faint_line(axes, facts, row)
+        for row, stroke in zip(prominent, SERIES, strict=False):
+            _line(axes, facts, row, stroke)
+        calls = [samples_paid(facts, row, n) for row in rows for n in _sizes_of(facts, row)]
         if max(calls) > _WIDE * min(calls) > 0:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(PLAIN)
@@ -65,8 +70,25 @@ def _against_calls(facts: Mapping[str, Any], finding: str) -> Chart:
     return drawn("accuracy", "Test accuracy against calls", finding, draw, size=(6.4, 4.6))
 
 
-def _line(axes: Axes, facts: Mapping[str, Any], method: str, stroke: Stroke) -> set[float]:
-    """Draw the means of a method, a band of one deviation, and a dot for each seed; the calls."""
+def _prominent(facts: Mapping[str, Any], rows: Sequence[str]) -> list[str]:
+    """The rows that are drawn in colour: all, or the baseline, the reference and the best."""
+    largest = max(facts["n"])
+    means = {row: mean_and_deviation(own)[0] for row in rows if (own := accuracies_of(facts, row, largest))}
+    ranked = [facts["baseline"], facts["reference"], *sorted(means, key=means.__getitem__, reverse=True)]
+    first = list(dict.fromkeys(row for row in ranked if row is not None))[:_MOST_COLOURED]
+    return [row for row in rows if row in first]
+
+
+def _faint_line(axes: Axes, facts: Mapping[str, Any], row: str) -> None:
+    sizes = _sizes_of(facts, row)
+    means = [mean_and_deviation(accuracies_of(facts, row, n))[0] for n in sizes]
+    calls = [samples_paid(facts, row, n) for n in sizes]
+    label = None if "others" in axes.get_legend_handles_labels()[1] else "others"
+    axes.plot(calls, means, color=MUTED, linewidth=0.7, alpha=0.6, label=label)
+
+
+def _line(axes: Axes, facts: Mapping[str, Any], method: str, stroke: Stroke) -> None:
+    """Draw the means of a method, a band of one deviation, and a dot for each seed."""
     sizes = _sizes_of(facts, method)
     calls = [samples_paid(facts, method, n) for n in sizes]
     values = [accuracies_of(facts, method, n) for n in sizes]
@@ -80,7 +102,6 @@ def _line(axes: Axes, facts: Mapping[str, Any], method: str, stroke: Stroke) -> 
     axes.plot(calls, means, color=stroke.color, linestyle=stroke.line, marker=stroke.marker, label=label)
     for place, own in zip(calls, values, strict=True):
         axes.plot([place] * len(own), own, linestyle="", marker="o", markersize=2.2, alpha=0.6, color=stroke.color)
-    return set(calls)
 
 
 def _by_row(name: str, title: str, unit: str, values: Mapping[str, Sequence[float]], finding: str) -> Chart:
