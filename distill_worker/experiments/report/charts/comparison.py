@@ -52,11 +52,11 @@ def _against_calls(facts: Mapping[str, Any], finding: str) -> Chart:
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
+        for row, stroke in zip(prominent, SERIES, strict=False):
+            _line(axes, facts, row, stroke)
         for row in rows:
             if row not in prominent:
                 _faint_line(axes, facts, row)
-        for row, stroke in zip(prominent, SERIES, strict=False):
-            _line(axes, facts, row, stroke)
         calls = [samples_paid(facts, row, n) for row in rows for n in _sizes_of(facts, row)]
         if max(calls) > _WIDE * min(calls) > 0:
             axes.set_xscale("log")
@@ -84,7 +84,7 @@ def _faint_line(axes: Axes, facts: Mapping[str, Any], row: str) -> None:
     means = [mean_and_deviation(accuracies_of(facts, row, n))[0] for n in sizes]
     calls = [samples_paid(facts, row, n) for n in sizes]
     label = None if "others" in axes.get_legend_handles_labels()[1] else "others"
-    axes.plot(calls, means, color=MUTED, linewidth=0.7, alpha=0.6, label=label)
+    axes.plot(calls, means, color=MUTED, linewidth=0.7, alpha=0.6, zorder=1, label=label)
 
 
 def _line(axes: Axes, facts: Mapping[str, Any], method: str, stroke: Stroke) -> None:
