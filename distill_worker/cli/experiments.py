@@ -1,27 +1,37 @@
-"""What `demo` and `compare` do, which train many students, and `report`, the page of any experiment."""
+"""What `demo`, `compare` and `forecast` do, which train many students, and `report`, the page of any experiment."""
 
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import TERMINAL, say
 from distill_worker.cli.tables.experiments import show_comparison, show_demo
+from distill_worker.cli.tables.forecast import show_forecast
 from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import ConfigError
 from distill_worker.experiments.analyses.finished_run import config_of
 from distill_worker.experiments.comparison.cells import load_comparison
 from distill_worker.experiments.comparison.compare import run_comparison
 from distill_worker.experiments.demo import Demo, run_demo
+from distill_worker.experiments.forecast.answers import Price, answers
+from distill_worker.experiments.forecast.forecast import Forecast
+from distill_worker.experiments.forecast.measured_curve import curve_of
+from distill_worker.experiments.forecast.nested_sizes import NestedSizes
 from distill_worker.experiments.report.comparison_page import read_comparison, report_of_comparison
 from distill_worker.experiments.report.report import write_charts, write_report
 from distill_worker.experiments.report.run_page import report_of_run
 from distill_worker.experiments.report.run_record import read_run, with_analysis, write_command
+from distill_worker.experiments.results.facts_file import read_facts
 from distill_worker.runs import purchase
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.training.run_directory import COMMAND, REPORT
 from shared.atomic_file import write_atomically
+
+_SEEDS: Final = 3
+"""Students of each size of a forecast."""
 
 
 def demo(data: str, *, n: int | None, seeds: int, quota: int | None, directory: Path, as_json: bool) -> None:
@@ -69,6 +79,43 @@ def compare(
     _write_comparison_page(
         facts, comparison.compare.directory, shlex.join(["distill-worker", "compare", str(comparison_file)])
     )
+
+
+def forecast(
+    file: Path,
+    overrides: Sequence[str],
+    *,
+    n: int | None,
+    accuracy: float | None,
+    method: str | None,
+    seeds: int | None,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Say what more calls would give, from the file of a run or from the results of a comparison."""
+    price = None
+    if file.suffix == ".json":
+        _check_absent({"--seeds": seeds, "--set": overrides or None, "--fresh": fresh or None}, f"{file} has results")
+        made = Forecast(curve_of(read_facts(file), method, source=str(file)))
+    else:
+        _check_absent({"--method": method}, f"{file} is the file of a run, which has one method")
+        nested = NestedSizes(file, overrides, seeds=seeds or _SEEDS, on_note=say)
+        address = nested.config.teacher
+        if nested.config.needs_teacher and address.price_per_call is not None:
+            price = Price(address.price_per_call, address.currency)
+        curve, pool = nested.measured(fresh=fresh, display=TERMINAL)
+        made = Forecast(curve, pool=pool)
+    facts = answers(made, n=n, accuracy=accuracy, price=price)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_forecast(facts)
+
+
+def _check_absent(options: Mapping[str, Any], reason: str) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise ConfigError(f"{option}: expected no value, because {reason}, got {value!r}")
 
 
 def report(

@@ -39,24 +39,22 @@ def analyse(
 ) -> None:
     """Analyse the student of a run, or all students of a comparison."""
     teacher = None if teacher_weights is None else load_student(teacher_weights, trust_code=trust_code)
-    if target.is_dir() or not target.exists():
-        config = config_of(target, cache=cache, root=root or Path("data"), path=path)
-    else:
-        places = {"--cache": cache, "--root": root, "--path": path}
-        if stated := [name for name, place in places.items() if place is not None]:
-            raise ConfigError(f"{stated[0]}: expected no value, because {target} names the places of its run, got one")
+    if target.is_file():
+        for option, place in (("--cache", cache), ("--root", root), ("--path", path)):
+            if place is not None:
+                raise ConfigError(f"{option}: expected no value beside {target}, which names the place, got {place}")
         if "compare" in read_toml(target):
-            comparison = load_comparison(target, on_note=say)
-            of_students = analyse_students(comparison, teacher, trust_code=trust_code, display=TERMINAL)
+            of_students = analyse_students(
+                load_comparison(target, on_note=say), teacher, trust_code=trust_code, display=TERMINAL
+            )
             print(json.dumps(of_students)) if as_json else show_students(of_students)
             return
         config = load_config(target, on_note=say)
-    student = load_student(config.output.directory, trust_code=trust_code)
-    facts = run_analyses(finished_run(config, student), teacher)
-    if as_json:
-        print(json.dumps({**facts, "directory": str(config.output.directory)}))
     else:
-        show_analysis(facts, config.output.directory)
+        config = config_of(target, cache=cache, root=root or Path("data"), path=path)
+    directory = config.output.directory
+    facts = run_analyses(finished_run(config, load_student(directory, trust_code=trust_code)), teacher)
+    print(json.dumps({**facts, "directory": str(directory)})) if as_json else show_analysis(facts, directory)
 
 
 def evaluate(

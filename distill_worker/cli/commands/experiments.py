@@ -1,4 +1,4 @@
-"""The commands that train many students, `demo` and `compare`, and `report`, the page of any experiment."""
+"""The commands that train many students, `demo`, `compare` and `forecast`, and `report`, the page of any experiment."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from distill_worker.cli.options import AsJson, Fresh, MaxCalls, TrustCode, Yes, expanded_path
+from distill_worker.cli.options import AsJson, Fresh, MaxCalls, Overrides, TrustCode, Yes, expanded_path
 
 
 class Engine(StrEnum):
@@ -154,4 +154,50 @@ def report(
         root=root,
         path=path,
         trust_code=trust_code,
+    )
+
+
+def forecast(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            parser=expanded_path,
+            help="The file of a run, such as examples/digits.toml; or a .json file with what compare --json printed.",
+        ),
+    ],
+    n: Annotated[
+        int | None,
+        typer.Option(min=2, help="Forecast the accuracy with so many calls: at most 4 times those bought."),
+    ] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Forecast how many more calls this test accuracy needs, such as 0.86."),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="The label of the row, if FILE has several.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, help="Students of each size; by default 3. A .json file has its own.")
+    ] = None,
+    overrides: Overrides = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what more calls would give, or how many a wanted accuracy needs. It spends none.
+
+    The run's method is trained on 1/8, 1/4, 1/2 and all of the samples that are bought. A curve through the results
+    is extended, with a band. Without --n and --accuracy, it goes to 2 and 4 times what is bought.
+
+    For example: distill-worker forecast examples/digits.toml --accuracy 0.95
+    """
+    from distill_worker.cli import experiments
+
+    experiments.forecast(
+        file,
+        overrides or (),
+        n=n,
+        accuracy=accuracy,
+        method=method,
+        seeds=seeds,
+        fresh=fresh,
+        as_json=as_json,
     )

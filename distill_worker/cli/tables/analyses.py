@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 
 from distill_worker.cli.console import answers
 from distill_worker.cli.tables.rows import print_rows, result_table
@@ -12,7 +13,7 @@ from distill_worker.experiments.analyses.sharpness import rise
 from distill_worker.experiments.analyses.students import figure_rows, rank_rows
 from distill_worker.training.run_directory import ANALYSIS
 
-_PAIRS_SHOWN = 3
+_PAIRS_SHOWN: Final = 3
 
 
 def show_analysis(facts: Mapping[str, Any], directory: Path) -> None:
@@ -39,10 +40,10 @@ def _figures(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "effective rank of features, of logits", f"{rank['features']:.2f}, {rank['logits']:.2f}"
     if "teacher" in rank:
         yield "likewise of the teacher", f"{rank['teacher']['features']:.2f}, {rank['teacher']['logits']:.2f}"
-    for name, of in (("bought", "bought samples, which the student was trained on"), ("test", "test samples")):
+    for name, of in (("bought", "bought samples"), ("test", "test samples")):
         if (one := fidelity.get(name)) is not None:
             yield (
-                f"agreement with the teacher, KL from it, on {one['samples']} {of}",
+                f"agreement with the teacher, KL from it: {one['samples']} {of}",
                 f"{one['agreement']:.2%}, {one['kl']:.4f} nats",
             )
     if (correlation := facts["class_correlation"]) is not None and correlation["agreement"] is not None:
@@ -50,7 +51,7 @@ def _figures(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     radii = facts["sharpness"]["radii"]
     yield f"rise of the loss at radius {radii[len(radii) // 2]}", f"{rise(facts['sharpness']):.4f} nats"
     for label, predicted, count in _most_confused(facts):
-        yield f"{label} taken for {predicted}", str(count)
+        yield escape(f"{label} taken for {predicted}"), str(count)
 
 
 def _most_confused(facts: Mapping[str, Any]) -> list[tuple[str, str, int]]:

@@ -1,59 +1,38 @@
 """All analyses of one finished student, and the file `analysis.json` in its run directory that holds them."""
 
 import json
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from distill_worker.data.class_names import class_order
-from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.data.selection.features import outputs_of
-from distill_worker.errors import ConfigError, RunError, WeightsFileError
+from distill_worker.errors import RunError
 from distill_worker.experiments.analyses.calibration import calibration
 from distill_worker.experiments.analyses.confusion import class_accuracy, confusion
 from distill_worker.experiments.analyses.correlations import agreement, class_correlations
 from distill_worker.experiments.analyses.fidelity import fidelity
 from distill_worker.experiments.analyses.finished_run import FinishedRun
+from distill_worker.experiments.analyses.outputs import Outputs, outputs, outputs_of_teacher, placed
 from distill_worker.experiments.analyses.samples_to_show import disputed, errors
 from distill_worker.experiments.analyses.sharpness import MOST_SAMPLES, sharpness
 from distill_worker.experiments.analyses.spectra import effective_rank, spectrum
 from distill_worker.training.finished.student import FinishedStudent
 from distill_worker.training.run_directory import ANALYSIS, RunDirectory
 from shared.atomic_file import write_atomically
-from shared.degradation import degrade
 
 _SEED: Final = 0
 """Draws the test samples and the directions of the sharpness."""
 
 
-@dataclass(frozen=True)
-class _Outputs:
-    """A network's outputs."""
-
-    logits: Tensor
-    """float32 `[samples, classes]`, in the data's order of classes."""
-    features: Tensor
-    """float32 `[samples, width]`: what its last layer takes."""
-
-    @property
-    def log_probabilities(self) -> Tensor:
-        """float64 `[samples, classes]`."""
-        return self.logits.double().log_softmax(dim=1)
-
-    def spectra(self) -> dict[str, Tensor]:
-        """The spectra of both."""
-        return {"features": spectrum(self.features), "logits": spectrum(self.logits)}
-
-
-def analyse(run: FinishedRun, teacher: FinishedStudent | None = None) -> dict[str, Any]:
-    """Analyse a finished student, and write the facts to `analysis.json` in its run directory.
+def analyse(
+    run: FinishedRun, teacher: FinishedStudent | None = None, *, of_teacher: Outputs | None = None
+) -> dict[str, Any]:
+    """Analyse a finished student on the device of its run, and write the facts to `analysis.json` in its directory.
 
     Args:
         run: the finished run.
         teacher: the teacher's network, if it is at hand; it adds the teacher's figures on the test images.
+        of_teacher: its outputs, as of `outputs_of_teacher`, if they are computed already.
 
     Returns:
         JSON-able; docs/analyses.md lists the facts.
@@ -63,24 +42,19 @@ def analyse(run: FinishedRun, teacher: FinishedStudent | None = None) -> dict[st
         CacheError: the cache lacks outputs that the student was trained on.
         RunError: the file cannot be written; WeightsFileError: the logits of a network are not finite.
     """
-    test, classes = run.dataset.test, run.dataset.class_names
-    of_student = _outputs(run.student, test.images)
-    of_teacher = None if teacher is None else _teacher_outputs(teacher, run.dataset)
-    log_probabilities = of_student.log_probabilities
-    teacher_log_probabilities = None if of_teacher is None else of_teacher.log_probabilities
-    predicted = log_probabilities.argmax(dim=1)
-    counts = confusion(test.labels, predicted, len(classes))
+    if teacher is not None and of_teacher is None:
+        of_teacher = outputs_of_teacher(teacher, run.dataset, run.device)
+    with placed(run.student, run.device):
+        of_student = outputs(run.student, run.dataset.test.images)
+        of_bought = None if run.bought is None else outputs(run.student, run.bought_images)
+        steepness = _sharpness(run)
     facts = {
         **_about(run, teacher),
-        "classes": list(classes),
-        "test": {"samples": len(test.labels), "accuracy": float((predicted == test.labels).double().mean())},
-        "calibration": calibration(log_probabilities.exp(), test.labels),
-        "confusion": counts.tolist(),
-        "class_accuracy": class_accuracy(counts),
+        **_on_test_images(run, of_student, of_teacher),
         **_spectra(of_student, of_teacher),
-        **_beside_the_teacher(run, log_probabilities, teacher_log_probabilities),
-        "sharpness": _sharpness(run),
-        "errors": errors(log_probabilities, test.labels, teacher_log_probabilities),
+        "fidelity": _fidelities(run, of_student, of_teacher, of_bought),
+        **_on_bought_images(run, of_bought),
+        "sharpness": steepness,
     }
     _write(run, facts)
     return facts
@@ -105,73 +79,83 @@ def _about(run: FinishedRun, teacher: FinishedStudent | None) -> dict[str, Any]:
         "teacher_id": facts.teacher_id,
         "teacher_output": facts.teacher_output,
         "teacher_weights": None if teacher is None else teacher.fingerprint,
+        "classes": list(run.dataset.class_names),
     }
 
 
-def _outputs(of: FinishedStudent, images: Tensor) -> _Outputs:
-    logits, features = outputs_of(of.network, of.card, images, setting=str(of.weights))
-    if of.card.degradation is not None:
-        logits = degrade(logits, images.numpy(), of.card.degradation)
-    if not np.isfinite(logits).all():
-        raise WeightsFileError(f"{of.weights}: expected finite logits, got others; the training has diverged")
-    return _Outputs(torch.from_numpy(logits), torch.from_numpy(features))
+def _on_test_images(run: FinishedRun, student: Outputs, teacher: Outputs | None) -> dict[str, Any]:
+    """The facts `test`, `calibration`, `confusion`, `class_accuracy` and `errors`."""
+    labels, log_probabilities = run.dataset.test.labels, student.log_probabilities
+    counts = confusion(labels, log_probabilities.argmax(dim=1), len(run.dataset.class_names))
+    return {
+        "test": {"samples": len(labels), "accuracy": int(counts.diagonal().sum()) / len(labels)},
+        "calibration": calibration(log_probabilities.exp(), labels),
+        "confusion": counts.tolist(),
+        "class_accuracy": class_accuracy(counts),
+        "errors": errors(log_probabilities, labels, None if teacher is None else teacher.log_probabilities),
+    }
 
 
-def _teacher_outputs(teacher: FinishedStudent, dataset: Dataset) -> _Outputs:
-    if teacher.image_shape != dataset.image_shape:
-        raise ConfigError(
-            f"--teacher-weights: expected a network for images of shape {list(dataset.image_shape)}, as those of "
-            f"{dataset.name}, got one for {list(teacher.image_shape)} in {teacher.weights}"
-        )
-    order = class_order(
-        dataset.class_names,
-        teacher.card.class_names,
-        network="the teacher",
-        remedy="name the weights of another teacher by --teacher-weights",
-        is_named=dataset.classes_are_named,
-    )
-    outputs = _outputs(teacher, dataset.test.images)
-    return outputs if order is None else replace(outputs, logits=outputs.logits[:, order])
-
-
-def _spectra(student: _Outputs, teacher: _Outputs | None) -> dict[str, Any]:
+def _spectra(student: Outputs, teacher: Outputs | None) -> dict[str, Any]:
     """The facts `spectrum` and `effective_rank`."""
-    networks = {"student": student.spectra()} | ({} if teacher is None else {"teacher": teacher.spectra()})
-    values = {of: {name: one.tolist() for name, one in spectra.items()} for of, spectra in networks.items()}
-    ranks = {of: {name: effective_rank(one) for name, one in spectra.items()} for of, spectra in networks.items()}
-    return {name: of.pop("student") | of for name, of in (("spectrum", values), ("effective_rank", ranks))}
+    spectra = _spectra_of(student)
+    facts = {"spectrum": _as_lists(spectra), "effective_rank": _ranks(spectra)}
+    if teacher is not None:
+        spectra = _spectra_of(teacher)
+        facts["spectrum"]["teacher"] = _as_lists(spectra)
+        facts["effective_rank"]["teacher"] = _ranks(spectra)
+    return facts
 
 
-def _beside_the_teacher(run: FinishedRun, student: Tensor, teacher: Tensor | None) -> dict[str, Any]:
-    """The facts `fidelity`, `class_correlation` and `disputed`; the arguments are log-probabilities of test images."""
+def _spectra_of(one: Outputs) -> dict[str, Tensor]:
+    return {"features": spectrum(one.features), "logits": spectrum(one.logits)}
+
+
+def _as_lists(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: values.tolist() for name, values in tensors.items()}
+
+
+def _ranks(spectra: dict[str, Tensor]) -> dict[str, Any]:
+    return {name: effective_rank(values) for name, values in spectra.items()}
+
+
+def _fidelities(
+    run: FinishedRun, student: Outputs, teacher: Outputs | None, on_bought: Outputs | None
+) -> dict[str, Any]:
+    """The fact `fidelity`."""
     fidelities: dict[str, Any] = {"bought": None}
-    correlations, most_disputed = None, []
-    if (bought := run.bought) is not None:
-        outputs = bought.log_probabilities
-        of_student = _outputs(run.student, run.bought_images).log_probabilities
-        chosen = torch.tensor(run.samples.chosen)
-        fidelities["bought"] = fidelity(outputs, of_student)
-        most_disputed = disputed(outputs, of_student, chosen, run.dataset.train.labels[chosen])
-        if bought.are_whole:
-            correlations = _correlations(of_student, outputs)
+    if run.bought is not None and on_bought is not None:
+        fidelities["bought"] = fidelity(run.bought.log_probabilities, on_bought.log_probabilities)
     if (held_out := run.held_out_divergence) is not None:
         fidelities["held_out"] = {"kl": held_out}
     if teacher is not None:
-        fidelities["test"] = fidelity(teacher, student)
-    return {"fidelity": fidelities, "class_correlation": correlations, "disputed": most_disputed}
+        fidelities["test"] = fidelity(teacher.log_probabilities, student.log_probabilities)
+    return fidelities
+
+
+def _on_bought_images(run: FinishedRun, of_student: Outputs | None) -> dict[str, Any]:
+    """The facts `class_correlation` and `disputed`."""
+    if run.bought is None or of_student is None:
+        return {"class_correlation": None, "disputed": []}
+    teacher, student = run.bought.log_probabilities, of_student.log_probabilities
+    chosen = torch.tensor(run.samples.chosen)
+    return {
+        "class_correlation": _correlations(student, teacher) if run.bought.are_whole else None,
+        "disputed": disputed(teacher, student, chosen, run.dataset.train.labels[chosen]),
+    }
 
 
 def _correlations(student: Tensor, teacher: Tensor) -> dict[str, Any]:
     matrices = {"student": class_correlations(student), "teacher": class_correlations(teacher)}
-    agrees = agreement(matrices["student"], matrices["teacher"])
-    return {name: matrix.tolist() for name, matrix in matrices.items()} | {"agreement": agrees}
+    return _as_lists(matrices) | {"agreement": agreement(*matrices.values())}
 
 
 def _sharpness(run: FinishedRun) -> dict[str, Any]:
+    """The fact `sharpness`; the network is on the device of the run."""
     test = run.dataset.test
     rows = torch.randperm(len(test.labels), generator=torch.Generator().manual_seed(_SEED))[:MOST_SAMPLES]
-    inputs = run.student.inputs(test.images[rows])
-    return sharpness(run.student.network, inputs, test.labels[rows], seed=_SEED)
+    inputs = run.student.inputs(test.images[rows].to(run.device))
+    return sharpness(run.student.network, inputs, test.labels[rows].to(run.device), seed=_SEED)
 
 
 def _write(run: FinishedRun, facts: dict[str, Any]) -> None:

@@ -22,13 +22,14 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import trained_before
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import CacheError, RunError, WorkerError
+from distill_worker.runs.resolution import kind_of_device
 from distill_worker.runs.rounds import selected_samples
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.training.finished.student import FinishedStudent
 from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.teacher_logits import to_logits
-from shared.output_kinds import LABEL, TOP_K, OutputKind
+from shared.output_kinds import LABEL, LOGITS, TOP_K, OutputKind
 
 _LEVELS: Final = 3
 """Folders above a run directory in which its cache is searched."""
@@ -58,6 +59,11 @@ class FinishedRun:
         return self.config.output.directory
 
     @property
+    def device(self) -> torch.device:
+        """The device of the run's training, if this machine has it; otherwise the CPU."""
+        return kind_of_device(self.config.training.device)
+
+    @property
     def dataset(self) -> Dataset:
         """The run's data."""
         return self.samples.dataset
@@ -75,9 +81,10 @@ class FinishedRun:
             CacheError: the cache does not have them all.
         """
         facts = self.student.facts()
-        if facts.teacher_id is None or facts.teacher_output is None:
+        if facts.teacher_id is None or LOGITS not in self.config.teacher_kinds:
             return None
-        kind, keys = OutputKind.parse(facts.teacher_output), self.samples.keys[: len(self.samples.chosen)]
+        # Earlier versions bought logits alone, and did not say so.
+        kind, keys = OutputKind.parse(facts.teacher_output or LOGITS), self.samples.keys[: len(self.samples.chosen)]
         with Cache(self.config.output.cache, if_absent="empty") as cache:
             stream_id = cache.streams(str(kind)).get(facts.teacher_id)
             held = 0 if stream_id is None else len(keys) - len(cache.missing(stream_id, keys))
@@ -92,9 +99,7 @@ class FinishedRun:
 
     @property
     def held_out_divergence(self) -> float | None:
-        """The divergence by which `[tuning]` chose the settings, in nats: of students that were not trained on those
-        outputs. None without `[tuning]`.
-        """
+        """The KL by which `[tuning]` chose the settings, in nats, on outputs that its trials were not trained on."""
         tuning = (RunDirectory(self.directory).result() or {}).get("tuning", {})
         divergence = tuning.get("divergence")
         return None if divergence is None else float(divergence)
@@ -178,9 +183,9 @@ def _cache_above(directory: Path) -> Path:
 def _check_same(run: FinishedRun) -> None:
     """Check that samples and test images are those of the run. Earlier versions stored no digest of the latter."""
     test = run.dataset.test
-    found = {"samples": run.samples.digest(), "test_images": digest(test.images), "test_labels": digest(test.labels)}
+    digests = {"samples": run.samples.digest(), "test_images": digest(test.images), "test_labels": digest(test.labels)}
     stored = identity_in(run.directory)
-    for name, value in found.items():
+    for name, value in digests.items():
         if stored.get(name, value) != value:
             raise RunError(
                 f"{run.directory}: expected the {name.replace('_', ' ')} that the run was made with (digest "

@@ -12,7 +12,7 @@ from shared.networks.outputs import logits_of
 
 RADII: Final = (0.0, 0.1, 0.2, 0.3, 0.4)
 """Distances from the student, as a share of the norm of each filter."""
-DIRECTIONS: Final = 10
+DIRECTIONS: Final = 5
 MOST_SAMPLES: Final = 1000
 _BATCH_SIZE: Final = 500
 
@@ -25,8 +25,8 @@ def sharpness(network: nn.Module, inputs: Tensor, labels: Tensor, *, seed: int =
 
     Args:
         network: in evaluation mode.
-        inputs: what the network takes, float `[samples, ...]`, at least one sample.
-        labels: int64 `[samples]`.
+        inputs: what the network takes, float `[samples, ...]`, at least one sample, on the network's device.
+        labels: int64 `[samples]`, likewise.
         seed: of the directions.
 
     Source:
@@ -60,7 +60,7 @@ def filter_normalised(parameters: dict[str, nn.Parameter], generator: torch.Gene
     direction = {}
     for name, parameter in parameters.items():
         if parameter.ndim > 1 and parameter.is_floating_point():
-            drawn = torch.randn(parameter.shape, generator=generator)
+            drawn = torch.randn(parameter.shape, generator=generator).to(parameter.device)
             norms = [values.flatten(1).norm(dim=1) for values in (parameter.detach(), drawn)]
             scale = norms[0] / norms[1]
             direction[name] = drawn * scale.reshape(-1, *[1] * (parameter.ndim - 1))

@@ -4,11 +4,12 @@ Each student's facts are in its own run directory, so a killed analysis goes on 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from distill_worker.errors import RunError, counted
 from distill_worker.experiments.analyses.analyse import analyse, stored_facts
 from distill_worker.experiments.analyses.finished_run import finished_run
+from distill_worker.experiments.analyses.outputs import outputs_of_teacher
 from distill_worker.experiments.analyses.sharpness import rise
 from distill_worker.experiments.comparison.cells import Cell, Comparison
 from distill_worker.experiments.comparison.students import runs_of
@@ -19,18 +20,26 @@ from distill_worker.experiments.results.table import Rows, paired_cell
 from distill_worker.training.finished.student import FinishedStudent, load_student
 from distill_worker.training.run_directory import RunDirectory
 
-_FIGURES: Final[Mapping[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]]] = {
-    "accuracy": ("accuracy %", lambda facts: 100 * facts["test"]["accuracy"]),
-    "ece": ("ECE %", lambda facts: 100 * facts["calibration"]["ece"]),
-    "feature_rank": ("rank of features", lambda facts: facts["effective_rank"]["features"]),
-    "logit_rank": ("rank of logits", lambda facts: facts["effective_rank"]["logits"]),
-    "class_agreement": (
-        "agreement on classes",
-        lambda facts: (facts["class_correlation"] or {}).get("agreement"),
+
+class _Figure(NamedTuple):
+    """A figure of a student."""
+
+    heading: str
+    of: Callable[[Mapping[str, Any]], float | None]
+    """How it follows from the facts of `analyse`."""
+    decimals: int = 2
+
+
+_FIGURES: Final[Mapping[str, _Figure]] = {
+    "accuracy": _Figure("accuracy %", lambda facts: 100 * facts["test"]["accuracy"]),
+    "ece": _Figure("ECE %", lambda facts: 100 * facts["calibration"]["ece"]),
+    "feature_rank": _Figure("rank of features", lambda facts: facts["effective_rank"]["features"]),
+    "logit_rank": _Figure("rank of logits", lambda facts: facts["effective_rank"]["logits"]),
+    "class_agreement": _Figure(
+        "agreement on classes", lambda facts: (facts["class_correlation"] or {}).get("agreement"), decimals=3
     ),
-    "sharpness": ("sharpness", lambda facts: rise(facts["sharpness"])),
+    "sharpness": _Figure("sharpness", lambda facts: rise(facts["sharpness"]), decimals=3),
 }
-"""The figures of a student: the heading of each, and how it follows from the facts of `analyse`."""
 _RANKS: Final = {"feature_rank": "features", "logit_rank": "logits"}
 """The figures that are tested against the baseline."""
 
@@ -66,14 +75,17 @@ def analyse_students(
         )
     if missing := len(comparison.cells) - len(cells):
         display.note(f"{counted(missing, 'student')} of {len(comparison.cells)} not finished, and left out")
-    results = []
+    results, of_teacher = [], None
     with display.progress_bar("analysing", len(cells)) as move:
         for done, (cell, run) in enumerate(zip(cells, runs_of(cells, fresh=False), strict=True)):
             move(done, cell.title)
             student = load_student(cell.config.output.directory, trust_code=trust_code)
             facts = stored_facts(student, teacher)
             if facts is None:
-                facts = analyse(finished_run(cell.config, student, samples=run.samples), teacher)
+                finished = finished_run(cell.config, student, samples=run.samples)
+                if teacher is not None and of_teacher is None:  # once: all rows have the same test images
+                    of_teacher = outputs_of_teacher(teacher, finished.dataset, finished.device)
+                facts = analyse(finished, teacher, of_teacher=of_teacher)
             results.append(_result(cell, facts))
         move(len(cells), "")
     return {
@@ -86,12 +98,12 @@ def analyse_students(
 
 def figure_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     """The heading, and one row for each method and n: mean and deviation of each figure over the seeds."""
-    heading = ("method", "n", "seeds", *(title for title, _ in _FIGURES.values()))
+    heading = ("method", "n", "seeds", *(figure.heading for figure in _FIGURES.values()))
     rows: Rows = []
     for n in facts["n"]:
         for method in methods_of(facts):
             if results := results_of(facts, method, n):
-                cells = [_mean_cell([result[name] for result in results]) for name in _FIGURES]
+                cells = [_cell([result[name] for result in results], one.decimals) for name, one in _FIGURES.items()]
                 rows.append((method, str(n), str(len(results)), *cells))
     return heading, rows
 
@@ -129,14 +141,14 @@ def rank_tests(facts: Mapping[str, Any], n: int, figure: str) -> dict[str, Paire
 
 
 def _result(cell: Cell, facts: Mapping[str, Any]) -> dict[str, Any]:
-    figures = {name: value(facts) for name, (_, value) in _FIGURES.items()}
+    figures = {name: figure.of(facts) for name, figure in _FIGURES.items()}
     return {"method": cell.label, "n": cell.n, "seed": cell.seed, **figures}
 
 
-def _mean_cell(values: Sequence[float | None]) -> str:
+def _cell(values: Sequence[float | None], decimals: int) -> str:
     """Mean and standard deviation; a dash where a student has no such figure."""
     stated = [value for value in values if value is not None]
     if len(stated) < len(values):
         return "-"
     mean, deviation = mean_and_deviation(stated)
-    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+    return f"{mean:.{decimals}f}" + ("" if deviation is None else f" ± {deviation:.{decimals}f}")

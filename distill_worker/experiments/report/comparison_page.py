@@ -1,6 +1,5 @@
 """The page of a comparison: which method, how many calls, how sure."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -11,22 +10,21 @@ from distill_worker.experiments.report.charts.comparison import comparison_chart
 from distill_worker.experiments.report.page import rendered
 from distill_worker.experiments.report.report import Report, Table
 from distill_worker.experiments.report.wording import duration, percent
+from distill_worker.experiments.results.facts_file import read_facts
 from distill_worker.experiments.results.table import accuracy_rows, curve_rows, equivalent_rows, paired_rows
 
 _WANTED: Final = "the directory of a finished run, or the JSON that compare --json or demo --json printed"
-_NEEDED: Final = ("results", "n", "seeds", "baseline", "reference", "teacher", "data")
+_NEEDED: Final = ("n", "seeds", "baseline", "reference", "teacher", "data")
 _STUDENT: Final = ("method", "track", "n", "seed", "calls", "steps")
 
 
 def read_comparison(file: Path) -> dict[str, Any]:
     """The facts that `compare --json` or `demo --json` printed into a file. Raises `ConfigError`."""
-    try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: expected {_WANTED}, got a file that cannot be read ({error})") from error
-    if not isinstance(facts, dict) or (missing := [name for name in _NEEDED if name not in facts]):
-        lacking = ", ".join(missing) if isinstance(facts, dict) else "an object"
-        raise ConfigError(f"{file}: expected {_WANTED}, got a file without {lacking}")
+    if not file.exists():
+        raise ConfigError(f"{file}: expected {_WANTED}, got neither")
+    facts = read_facts(file)
+    if missing := [name for name in _NEEDED if name not in facts]:
+        raise ConfigError(f"{file}: expected {_WANTED}, got a file without {', '.join(missing)}")
     return facts
 
 

@@ -1,6 +1,7 @@
 """`analyse` of runs and comparisons that were made here: no call is spent, and what is missing is named."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import torch
 from distill_worker.experiments.analyses.analyse import analyse
 from distill_worker.experiments.analyses.finished_run import FinishedRun, config_of, finished_run
 from distill_worker.training.finished.student import load_student
+from shared.networks import build_network
+from shared.weights import weights_bytes
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
 
+ROOT = Path(__file__).parents[3]
 FACTS = {
     *("student", "network", "method", "n", "seed", "teacher_id", "teacher_output", "teacher_weights"),
     *("classes", "test", "calibration", "confusion", "class_accuracy", "spectrum", "effective_rank"),
@@ -93,6 +97,54 @@ def test_class_correlations_need_the_probabilities_of_all_classes(
     assert {len(shown["teacher"]) for shown in facts["disputed"]} == ({1} if output == "label" else {3})
 
 
+IN_ROUNDS = ("--set", "budget.rounds=2")
+
+
+@pytest.mark.usefixtures("teacher")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("--set", "budget.strategy=margin", *IN_ROUNDS),
+        ("--set", "budget.strategy=k-center", "--set", "budget.features=PLACE/features.safetensors"),
+        ("--set", "training.protocol=paper", "--set", "training.max_epochs=1"),
+    ],
+    ids=["selected in rounds", "selected by features", "with validation"],
+)
+def test_samples_of_a_run_are_selected_as_its_directory_says(
+    command: Command, config: Path, settings: tuple[str, ...]
+) -> None:
+    """The weights file of the features need not be there any more."""
+    assert command("train", config, "--set", "method.name=ce").status == 0
+    (config.parent / "run").rename(config.parent / "first")
+    features = config.parent / "features.safetensors"
+    (config.parent / "first" / "student.safetensors").rename(features)
+    assert command("run", config, *(text.replace("PLACE", str(config.parent)) for text in settings)).status == 0
+    features.unlink()
+    assert facts_of(command("analyse", config.parent / "run", "--json"))["fidelity"]["bought"]["samples"] == 10
+
+
+@pytest.mark.usefixtures("teacher")
+def test_file_is_needed_where_the_directory_does_not_say_enough(command: Command, config: Path) -> None:
+    """Namely that the samples were compared by the features of a student."""
+    text = config.read_text()
+    config.write_text(text + '[budget]\nn = 10\nstrategy = "k-center"\nfeatures = "student"\nrounds = 2\n')
+    config.write_text(config.read_text().replace("budget.n = 10\n", ""))
+    assert command("run", config).status == 0
+    ended = command("analyse", config.parent / "run")
+    assert ended.status == 3
+    assert "Name the TOML file of the run in place of its directory" in ended.stderr
+    assert command("analyse", config).status == 0
+
+
+@pytest.mark.usefixtures("teacher")
+def test_divergence_on_outputs_that_were_held_out_is_that_of_the_tuning(command: Command, config: Path) -> None:
+    ended = command("run", config, "--set", "tuning={folds = 2, trials = 2, first_steps = 5}")
+    assert ended.status == 0, ended.stderr
+    result = json.loads((config.parent / "run" / "result.json").read_text())
+    facts = facts_of(command("analyse", config.parent / "run", "--json"))
+    assert facts["fidelity"]["held_out"] == {"kl": result["tuning"]["divergence"]}
+
+
 def test_missing_outputs_are_named_with_the_cache_and_its_option(command: Command, run: Path, tmp_path: Path) -> None:
     (tmp_path / "cache.sqlite").rename(tmp_path / "moved.sqlite")
     ended = command("analyse", run)
@@ -101,6 +153,24 @@ def test_missing_outputs_are_named_with_the_cache_and_its_option(command: Comman
     assert "name the cache of the run by --cache. Nothing was spent" in ended.stderr
     assert not (run / "analysis.json").exists()
     assert command("analyse", run, "--cache", tmp_path / "moved.sqlite").status == 0
+
+
+def test_facts_that_cannot_be_written_end_the_command(command: Command, run: Path) -> None:
+    (run / "analysis.json").mkdir()
+    ended = command("analyse", run)
+    assert (ended.status, ended.stdout) == (3, "")
+    assert f"{run}/analysis.json: cannot be written" in ended.stderr
+
+
+def test_teacher_of_other_images_is_rejected(command: Command, run: Path) -> None:
+    network = build_network("resnet8", num_classes=10, in_channels=3)
+    card = load_student(run).card.model_copy(
+        update={"network": "resnet8", "in_channels": 3, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    )
+    (run.parent / "other.safetensors").write_bytes(weights_bytes(network, card))
+    ended = command("analyse", run, "--teacher-weights", run.parent / "other.safetensors")
+    assert ended.status == 2
+    assert "--teacher-weights: expected a network for images of shape [1, 8, 8]" in ended.stderr
 
 
 def test_what_is_no_finished_run_is_named(command: Command, run: Path, tmp_path: Path) -> None:
@@ -121,6 +191,18 @@ def test_other_samples_are_not_taken_for_those_of_the_run(command: Command, run:
     ended = command("analyse", run)
     assert ended.status == 3
     assert "expected the samples that the run was made with (digest 0123456789abcdef)" in ended.stderr
+
+
+def test_run_of_an_earlier_version_is_analysed(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its network is code, which is run with consent alone."""
+    monkeypatch.chdir(ROOT)  # as when it was written
+    files = Path(shutil.copytree(ROOT / "tests" / "written_before" / "flat_layout", tmp_path / "files"))
+    facts = facts_of(command("analyse", files / "finished", "--trust-code", "--json"))
+    assert facts["test"]["accuracy"] == json.loads((files / "finished" / "result.json").read_text())["accuracy"]
+    assert facts["fidelity"]["bought"]["samples"] == 40
+    assert command("analyse", files / "finished").status == 3
 
 
 def test_fresh_run_moves_the_analysis_of_the_earlier_one_aside(command: Command, run: Path, config: Path) -> None:
@@ -175,9 +257,9 @@ def test_students_of_a_comparison_are_analysed_once(
     assert command("analyse", students[0]).status == 0
     analysed: list[Path] = []
 
-    def counting(run: FinishedRun, *arguments: Any) -> dict[str, Any]:
+    def counting(run: FinishedRun, *arguments: Any, **options: Any) -> dict[str, Any]:
         analysed.append(run.directory)
-        return analyse(run, *arguments)
+        return analyse(run, *arguments, **options)
 
     monkeypatch.setattr("distill_worker.experiments.analyses.students.analyse", counting)
     facts = facts_of(command("analyse", comparison, "--json"))
