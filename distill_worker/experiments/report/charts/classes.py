@@ -58,7 +58,7 @@ def correlation_charts(analysis: Mapping[str, Any]) -> Iterator[Chart]:
             if agreement is None
             else f"The student's correlations agree with the teacher's by {agreement:.2f}, where 1 is the most."
         )
-        yield drawn("class-correlation", "Correlation between classes", finding, draw, size=(7.2, 3.7))
+        yield drawn("class-correlation", "Correlation between classes", finding, draw, size=(6.0, 3.2))
 
 
 def _confusion(counts: Floats, names: Sequence[str]) -> Chart:

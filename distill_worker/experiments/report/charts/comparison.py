@@ -67,7 +67,7 @@ def _against_calls(facts: Mapping[str, Any], finding: str) -> Chart:
         axes.grid(visible=True, axis="y")
         figure.legend(loc="outside lower center", ncols=2, handlelength=3.5)
 
-    return drawn("accuracy", "Test accuracy against calls", finding, draw, size=(6.4, 4.6))
+    return drawn("accuracy", "Test accuracy against calls", finding, draw, size=(5.2, 4.2))
 
 
 def _prominent(facts: Mapping[str, Any], rows: Sequence[str]) -> list[str]:
