@@ -3,17 +3,23 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from distill_worker.buying.known_teachers import load_description, save_description
+from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.teacher_address import OpenInferenceAddress
 from distill_worker.errors import TeacherError
 from distill_worker.experiments.display import Display
 from distill_worker.experiments.own_teacher.local_service import create_key, enlarge_quota, served
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import train_student
-from distill_worker.teachers.base import Quota, Teacher
+from distill_worker.teachers.base import Description, Quota, Teacher
 from distill_worker.teachers.open_teacher import teacher_at
+
+_OWN: Final = "own teacher"
 
 
 @dataclass(frozen=True)
@@ -79,3 +85,24 @@ def quota_of(client: Teacher) -> Quota:
     if quota is None:
         raise TeacherError("expected a quota from the local service at /v1/quota, got none")
     return quota
+
+
+def save_own_description(teacher: TrainedTeacher, cache: Cache, description: Description, *, features: bool) -> None:
+    """Store what the service stated of an own teacher to the API key of `serving`, if the cache can be written."""
+    if not cache.is_read_only:
+        save_description(cache, _address_of(teacher), _credential(features=features), description)
+
+
+def own_description(teacher: TrainedTeacher, cache: Cache, *, features: bool) -> Description | None:
+    """What the service of an own teacher stated earlier, or None; this serves nothing."""
+    stored = load_description(cache, _address_of(teacher), _credential(features=features))
+    return None if stored is None else stored[0]
+
+
+def _address_of(teacher: TrainedTeacher) -> OpenInferenceAddress:
+    """Names a teacher by its weights: the port of its service changes with every start."""
+    return OpenInferenceAddress(model=sha256(teacher.weights.read_bytes()).hexdigest())
+
+
+def _credential(*, features: bool) -> str:
+    return f"{_OWN}, {_key_name(features=features)}"
