@@ -12,12 +12,17 @@ from distill_worker.experiments.sweep.progress import STATES, duration
 
 
 def show_sweep(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
-    """Print the tables of every point, and the calls; `facts` is what `run_sweep` returns."""
+    """Print the tables of every point, the answer in words, and the calls; `facts` is what `run_sweep` returns."""
     console = Console(highlight=False)
     for point in facts["points"]:
         if title := title_of(point["point"]):
             console.print(f"## {title}\n" if as_markdown else f"[bold]{title}[/bold]", soft_wrap=True)
         show_tables(point, as_markdown=as_markdown)
+    if facts["question"]:
+        console.print(f"{facts['question']}\n", markup=False, soft_wrap=True)
+        for sentence in facts["answers"]:
+            console.print(f"- {sentence}", markup=False, soft_wrap=True)
+        console.print()
     console.print(
         f"calls paid now: {facts['calls_paid']}; from the cache: {facts['cache_hits']}; {facts['seconds']} s; "
         f"the results of all students are in {facts['directory']}/results.csv",

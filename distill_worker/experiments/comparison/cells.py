@@ -83,6 +83,12 @@ class Comparison:
         other.compare = self.compare.model_copy(update={"directory": directory})
         return other
 
+    @property
+    def place_of_service(self) -> Path:
+        """The directory of the service of the own teacher: one for each variant, whose key sells other outputs."""
+        directory, teacher = self.compare.directory, self.compare.teacher
+        return directory if teacher is None else directory / teacher.variant
+
     def teacher_run(self, teacher: LocalTeacher) -> RunConfig:
         """The run that trains the local teacher."""
         kept = {name: self._base[name] for name in ("data",) if name in self._base}

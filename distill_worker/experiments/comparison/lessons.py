@@ -33,6 +33,7 @@ from distill_worker.experiments.engines.inputs import Inputs
 from distill_worker.experiments.own_teacher.local_teacher import (
     TrainedTeacher,
     add_to_quota,
+    degraded,
     own_description,
     quota_of,
     save_own_description,
@@ -43,6 +44,7 @@ from distill_worker.runs import classes, preflight, purchase
 from distill_worker.runs.resolution import resolved_like
 from distill_worker.runs.sampling.held_samples import check_complete
 from distill_worker.teachers.base import Description, Quota, Teacher
+from shared.degradation import Degradation
 
 
 class _Calls(NamedTuple):
@@ -160,7 +162,7 @@ def _bought(
     with Cache(cells[0].config.output.cache) as cache:
         if runs and comparison.compare.teacher is not None:
             own = _own_teacher(comparison, comparison.compare.teacher, display)
-        description = None if own is not None and states_quota else _description_if_cached(own, runs, cache)
+        description = None if own is not None and states_quota else _description_if_cached(comparison, own, runs, cache)
         if not runs:
             preflight.check_lessons(preflight.Lesson(run, {}, None) for run in all_runs)
         elif description is not None:
@@ -172,7 +174,7 @@ def _bought(
             with _opened(comparison, own, runs, cache, display) as client:
                 description = client.describe()
                 if own is not None and not states_quota:
-                    save_own_description(own, cache, description, features=_need_features(runs))
+                    save_own_description(own, cache, description, sold=_sold(comparison, runs))
                 preflight.check_sales(all_runs, description, cache)
                 left = None if max_calls is None else max(0, max_calls - calls.bought)
                 orders = joint_orders(runs, client, description, cache, max_calls=left)
@@ -198,15 +200,18 @@ def runs_that_buy(comparison: Comparison, all_runs: Sequence[preflight.Run]) -> 
 
 
 def _own_teacher(comparison: Comparison, teacher: LocalTeacher, display: Display) -> TrainedTeacher:
-    return train_teacher(resolved_like(comparison.teacher_run(teacher), comparison.cells[0].config), display)
+    trained = train_teacher(resolved_like(comparison.teacher_run(teacher), comparison.cells[0].config), display)
+    if not teacher.prune and teacher.degradation == Degradation():
+        return trained
+    return degraded(trained, comparison.place_of_service, prune=teacher.prune, degradation=teacher.degradation)
 
 
 def _description_if_cached(
-    own: TrainedTeacher | None, runs: Sequence[preflight.Run], cache: Cache
+    comparison: Comparison, own: TrainedTeacher | None, runs: Sequence[preflight.Run], cache: Cache
 ) -> Description | None:
     if own is None:
         return description_if_cached(runs, cache)
-    description = own_description(own, cache, features=_need_features(runs))
+    description = own_description(own, cache, sold=_sold(comparison, runs))
     return description if description is not None and are_cached(runs, description, cache) else None
 
 
@@ -221,12 +226,22 @@ def _opened(
         return
     most = _wanted(runs) + samples_of_later_rounds(runs)
     quota = most if compare.quota is None else compare.quota
-    features = _need_features(runs)
-    with serving(own, compare.directory, quota=quota, features=features, display=display) as client:
+    place, features, outputs = comparison.place_of_service, _need_features(runs), _outputs(comparison)
+    with serving(own, place, quota=quota, features=features, outputs=outputs, display=display) as client:
         stated = quota_of(client)
         if compare.quota is None and stated.remaining < most:  # the key may be from before a row was added
-            add_to_quota(calls_beyond(stated, runs, client, cache), compare.directory, features=features)
+            add_to_quota(calls_beyond(stated, runs, client, cache), place, features=features)
         yield client
+
+
+def _outputs(comparison: Comparison) -> str | None:
+    """The kinds of output that the own teacher sells, if it does not sell what it does by default."""
+    return None if comparison.compare.teacher is None else comparison.compare.teacher.outputs
+
+
+def _sold(comparison: Comparison, runs: Sequence[preflight.Run]) -> str:
+    """Names what the API key of an own teacher may request."""
+    return f"{_outputs(comparison)}, features: {_need_features(runs)}"
 
 
 def _need_features(runs: Sequence[preflight.Run]) -> bool:

@@ -3,7 +3,7 @@
 sweep.json          the grid: settings, axes, and every student with its id
 results/<id>.json   the result of a student that is trained; written once, atomically
 failed/<id>.json    why the training of a student failed
-students/<id>/      the run directory of a student; the lock in it is the lease of whoever trains it
+students/<id>/      the run directory of a student; the lock in it is the lease of the process that trains it
 sources/<id>.json   a data set and its teacher, whose outputs are bought
 teachers/<id>/      an own teacher: its training, its service, its ledger
 purchase.lock       held by the process that trains teachers and buys

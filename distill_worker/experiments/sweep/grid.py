@@ -35,6 +35,8 @@ _NOT_SEMANTIC: Final = (
     "training.threads",
     "training.device",
     "sweep.quick",
+    "sweep.question",
+    "sweep.compares",
 )
 """Settings that no student depends on."""
 
@@ -60,6 +62,10 @@ class Sweep:
     source: str
     axes: tuple[str, ...]
     points: tuple[Point, ...]
+    question: str
+    """What the sweep is to answer; may be empty."""
+    compares: tuple[str, ...]
+    """The columns whose values the answer compares."""
     settings: Mapping[str, Any]
     """The settings that students depend on as they are in the file, by name, JSON-able."""
 
@@ -130,7 +136,7 @@ def parse_sweep(
         Point(values, _comparison(values, merged(base, differing), path, settings, notes))
         for values, differing in _combinations(section)
     )
-    return Sweep(str(path), tuple(points[0].values), points, _semantic(document))
+    return Sweep(str(path), tuple(points[0].values), points, section.question, section.compares, _semantic(document))
 
 
 def _comparison(

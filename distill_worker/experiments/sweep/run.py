@@ -9,6 +9,7 @@ from distill_worker.experiments.comparison.compare import configs_to_check, fact
 from distill_worker.experiments.comparison.students import train_students
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.engines import opened_engine
+from distill_worker.experiments.sweep.answers import METHOD, answers
 from distill_worker.experiments.sweep.directory import SweepDirectory
 from distill_worker.experiments.sweep.grid import Point, Sweep
 from distill_worker.experiments.sweep.purchases import Bought, Offer, OnOffers, buy_all, checked_runs
@@ -30,7 +31,7 @@ def within_quotas(offers: Sequence[Offer]) -> None:
 def run_sweep(
     sweep: Sweep, *, extend: bool = False, on_offers: OnOffers = within_quotas, display: Display = SILENCE
 ) -> dict[str, Any]:
-    """Run a sweep, or what is left of it; its facts, JSON-able: `axes`, `rows`, `points`, `calls_paid`, `cache_hits`.
+    """Run a sweep, or what is left of it; its facts, JSON-able: `rows`, `answers`, `points`, `calls_paid`, and others.
 
     Args:
         sweep: what to run.
@@ -66,9 +67,17 @@ def run_sweep(
         "directory": str(directory.path),
         "axes": list(sweep.axes),
         "rows": rows,
+        "question": sweep.question,
+        "answers": answers(rows, sweep.axes, sweep.compares, _bases(sweep)),
         "points": [_facts_of_point(point, grid, directory, outcome) for point in grid.points],
         **outcome,
     }
+
+
+def _bases(sweep: Sweep) -> dict[str, str]:
+    """What the values of a column are compared with, where it is not the first one."""
+    baseline = sweep.compare.baseline
+    return {} if baseline is None else {METHOD: baseline}
 
 
 def _trained(

@@ -15,6 +15,7 @@ from distill_worker.buying.known_teachers import url_of
 from distill_worker.config.data_sections import Data
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import PIXELS, STUDENT
+from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison.cells import Comparison
 from distill_worker.experiments.comparison.students import dataset_of
 from distill_worker.runs.resolution import resolved_like
@@ -67,14 +68,16 @@ def source_id(comparison: Comparison) -> str:
     """The id of the data of a resolved comparison, and of what its `[teacher]` or own teacher answers."""
     config = comparison.cells[0].config
     address = config.resolved_teacher
-    own = comparison.compare.teacher is not None
-    terms = address.model_dump(mode="json", exclude=_HOW_IT_IS_BOUGHT | ({"model", "model_version"} if own else set()))
+    own = comparison.compare.teacher
+    terms = address.model_dump(
+        mode="json", exclude=_HOW_IT_IS_BOUGHT | (set() if own is None else {"model", "model_version"})
+    )
     return _hash(
         {
             "data": _data(config.data),
             "classes": config.data.classes,
             "terms": terms,
-            "teacher": own_teacher_id(comparison) if own else public_url(url_of(address)),
+            "teacher": [own_teacher_id(comparison), own.variant] if own is not None else public_url(url_of(address)),
         }
     )
 
@@ -104,7 +107,12 @@ def _run(config: RunConfig) -> dict[str, Any]:
 
 def _network(name: str) -> str:
     """A network without its place; one of the user's own with a digest of its code."""
-    return f"{name.rpartition('/')[2]} {source_digest(name)}" if runs_code(name) else name
+    if not runs_code(name):
+        return name
+    try:
+        return f"{name.rpartition('/')[2]} {source_digest(name)}"
+    except ValueError as error:
+        raise ConfigError(f"student.{error}") from error
 
 
 def _data(data: Data) -> dict[str, Any]:

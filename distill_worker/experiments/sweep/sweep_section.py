@@ -4,6 +4,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from shared.expectations import no_choice
+
 _SHARED: Final = (
     "track",
     "data",
@@ -57,6 +59,11 @@ class SweepSection(_Section):
     that is a table may have a `label`, which names it."""
     points: tuple[SweepPoint, ...] = ()
     """The values of one more axis."""
+    question: str = ""
+    """What the sweep is to answer."""
+    compares: tuple[str, ...] = ("method",)
+    """The columns of the results whose values the answer compares: axes, or `method`. A method is compared with
+    `compare.baseline`, a value of an axis with the first one."""
     quick: dict[str, Any] = {}
     """What differs in the file with --quick, section by section."""
 
@@ -72,6 +79,14 @@ class SweepSection(_Section):
             if covering := next((other for other in grid if name.startswith(f"{other}.")), None):
                 raise ValueError(f"{name}: expected no axis within the axis {covering}, got one")
         return grid
+
+    @model_validator(mode="after")
+    def _columns_exist(self) -> "SweepSection":
+        columns = ["method", *([POINT] if self.points else []), *self.grid]
+        for name in self.compares:
+            if name not in columns:
+                raise ValueError(f"compares: {no_choice(name, columns)}")
+        return self
 
     @model_validator(mode="after")
     def _points_differ(self) -> "SweepSection":
@@ -91,7 +106,7 @@ def check_axis(name: str) -> None:
     for setting, reason in _SET_ELSEWHERE.items():
         if name == setting:
             raise ValueError(f"{name}: expected a setting that points may differ in, but this is one {reason}")
-    if not any(name == known or name.startswith(f"{known}.") for known in (*_SHARED, *_OF_COMPARISON)):
+    if not any(name == one or name.startswith(f"{one}.") for one in (*_SHARED, *_OF_COMPARISON)):
         raise ValueError(
             f"{name}: expected a setting of {', '.join(_SHARED)}, or {' or '.join(_OF_COMPARISON)}, such as "
             f"student.network, got {name!r}"
