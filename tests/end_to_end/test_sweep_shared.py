@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.experiments.sweep.directory import SweepDirectory
-from tests.distill_worker.experiments.engines.students import DIES_ONCE, NOTHING, wait_until, write_network
+from tests.distill_worker.experiments.engines.students import DIES_ONCE, wait_until, write_network
 from tests.end_to_end.conftest import StartService
 from tests.endurance import HANG_SECONDS
 
@@ -91,7 +91,9 @@ def test_sweep_ends_the_same_however_often_it_is_killed(start_service: StartServ
     service = start_service()
     calm, torn = tmp_path / "calm", tmp_path / "torn"
     calm_key, torn_key = service.create_key("calm", N), service.create_key("torn", N)
-    with _started(_sweep(calm, NOTHING, url=service.url), calm_key) as process:
+    path = _sweep(calm, DIES_ONCE, url=service.url)
+    (calm / "died").touch()
+    with _started(path, calm_key) as process:
         _end(process)
     path = _sweep(torn, DIES_ONCE, url=service.url)
     for die_at in DEATHS:

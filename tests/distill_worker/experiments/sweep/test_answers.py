@@ -40,7 +40,7 @@ def test_values_of_an_axis_are_compared_method_by_method() -> None:
     """With the first value, where everything else is equal; the correction counts all sentences."""
     rows = [
         *_rows({"KD": [70.0, 71.0], "CKD": [72.0, 73.0]}, size="small"),
-        *_rows({"KD": [75.0, 76.1], "CKD": [72.0, 73.0]}, size="large"),
+        *_rows({"KD": [75.0, 76.2], "CKD": [72.0, 73.0]}, size="large"),
     ]
     sentences = answers(rows, ["size"], ["size"], {"method": "KD"})
     assert [sentence.split(" (")[0] for sentence in sentences[:-1]] == [
