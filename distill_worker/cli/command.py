@@ -11,10 +11,10 @@ import typer
 
 from distill_worker.cli.commands.buying import fetch, plan, reconcile
 from distill_worker.cli.commands.cache import app as cache
-from distill_worker.cli.commands.experiments import compare, demo, sweep
+from distill_worker.cli.commands.experiments import compare, demo, forecast, sweep
 from distill_worker.cli.commands.lists import datasets, methods, strategies
 from distill_worker.cli.commands.training import run, train
-from distill_worker.cli.commands.weights import degrade, evaluate, export, predict
+from distill_worker.cli.commands.weights import analyse, degrade, evaluate, export, predict
 from distill_worker.cli.options import ExplainedOptions
 from distill_worker.errors import WorkerError
 from distill_worker.training.ranks.launch import check_alone
@@ -40,6 +40,8 @@ for _command in (
     datasets,
     compare,
     sweep,
+    forecast,
+    analyse,
     evaluate,
     predict,
     export,

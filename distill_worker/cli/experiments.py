@@ -1,17 +1,35 @@
-"""What `demo` and `compare` do: train many students."""
+"""What `demo`, `compare`, `sweep` and `forecast` do: train many students."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from distill_worker.buying.plan import total
 from distill_worker.cli import agreed_purchase
-from distill_worker.cli.console import TERMINAL, say
+from distill_worker.cli.console import TERMINAL, progress_bar, say
 from distill_worker.cli.tables.experiments import show_comparison, show_demo
+from distill_worker.cli.tables.forecast import show_forecast
+from distill_worker.cli.tables.sweeps import show_status, show_sweep
+from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison.cells import load_comparison
 from distill_worker.experiments.comparison.compare import run_comparison
 from distill_worker.experiments.demo import Demo, run_demo
+from distill_worker.experiments.forecast.answers import Price, answers
+from distill_worker.experiments.forecast.forecast import Forecast
+from distill_worker.experiments.forecast.measured_curve import curve_of
+from distill_worker.experiments.forecast.nested_sizes import NestedSizes
+from distill_worker.experiments.results.facts_file import read_facts
+from distill_worker.experiments.sweep.grid import load_sweep
+from distill_worker.experiments.sweep.progress import status_of
+from distill_worker.experiments.sweep.purchases import Offer
+from distill_worker.experiments.sweep.run import run_sweep
 from distill_worker.runs import purchase
+
+_SEEDS: Final = 3
+"""Students of each size of a forecast."""
 
 
 def demo(data: str, *, n: int | None, seeds: int, quota: int | None, directory: Path, as_json: bool) -> None:
@@ -52,3 +70,92 @@ def compare(
         print(json.dumps(facts))
     else:
         show_comparison(facts, as_markdown=as_markdown)
+
+
+def sweep(
+    sweep_file: str,
+    settings: Mapping[str, Any],
+    *,
+    extend: bool,
+    quick: bool,
+    yes: bool,
+    as_markdown: bool,
+    as_json: bool,
+) -> None:
+    """Run a sweep, or what is left of it; print the tables of every point.
+
+    `settings` are those of `[compare]` that the command line states; None states nothing.
+    """
+    facts = run_sweep(
+        load_sweep(sweep_file, settings, quick=quick, on_note=say),
+        extend=extend,
+        on_offers=partial(_agree, agreed_purchase.Consent(yes)),
+        display=replace(TERMINAL, progress_bar=partial(progress_bar, shows_remaining_time=False)),
+    )
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_sweep(facts, as_markdown=as_markdown)
+
+
+def sweep_status(sweep_file: str, *, quick: bool, as_json: bool) -> None:
+    """Print how far a sweep is."""
+    facts = status_of(load_sweep(sweep_file, quick=quick))
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_status(facts)
+
+
+def forecast(
+    file: Path,
+    overrides: Sequence[str],
+    *,
+    n: int | None,
+    accuracy: float | None,
+    method: str | None,
+    seeds: int | None,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Say what more calls would give, from the file of a run or from the results of a comparison."""
+    price = None
+    if file.suffix == ".json":
+        _check_absent({"--seeds": seeds, "--set": overrides or None, "--fresh": fresh or None}, f"{file} has results")
+        made = Forecast(curve_of(read_facts(file), method, source=str(file)))
+    else:
+        _check_absent({"--method": method}, f"{file} is the file of a run, which has one method")
+        nested = NestedSizes(file, overrides, seeds=seeds or _SEEDS, on_note=say)
+        address = nested.config.teacher
+        if nested.config.needs_teacher and address.price_per_call is not None:
+            price = Price(address.price_per_call, address.currency)
+        curve, pool = nested.measured(fresh=fresh, display=TERMINAL)
+        made = Forecast(curve, pool=pool)
+    facts = answers(made, n=n, accuracy=accuracy, price=price)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_forecast(facts)
+
+
+def _check_absent(options: Mapping[str, Any], reason: str) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise ConfigError(f"{option}: expected no value, because {reason}, got {value!r}")
+
+
+def _agree(consent: agreed_purchase.Consent, offers: Sequence[Offer]) -> None:
+    """Get the consent to all purchases of a sweep; those of one teacher are one plan, which its quota must pay for."""
+    plans: dict[str, list[Offer]] = {}
+    for offer in offers:
+        plans.setdefault(offer.plan.teacher_id, []).append(offer)
+    agreed_purchase.agree_to_all(
+        [
+            (
+                replace(total([one.plan for one in same]), later=sum(one.plan.later for one in same)),
+                purchase.Source.of(same[0].address),
+            )
+            for same in plans.values()
+        ],
+        consent,
+    )

@@ -1,4 +1,4 @@
-"""What `evaluate`, `predict`, `export` and `degrade` do with a trained network."""
+"""What `analyse`, `evaluate`, `predict`, `export` and `degrade` do with a trained network."""
 
 import json
 from collections.abc import Sequence
@@ -7,9 +7,17 @@ from pathlib import Path
 
 import torch
 
-from distill_worker.cli.console import say
+from distill_worker.cli.console import TERMINAL, say
+from distill_worker.cli.tables.analyses import show_analysis, show_students
 from distill_worker.cli.tables.predictions import show_predictions
+from distill_worker.config.load import load_config
+from distill_worker.config.toml_file import read_toml
 from distill_worker.data.class_names import class_order
+from distill_worker.errors import ConfigError
+from distill_worker.experiments.analyses.analyse import analyse as run_analyses
+from distill_worker.experiments.analyses.finished_run import config_of, finished_run
+from distill_worker.experiments.analyses.students import analyse_students
+from distill_worker.experiments.comparison.cells import load_comparison
 from distill_worker.experiments.own_teacher.degrade import degrade_weights
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.finished.export import export_student, target_of
@@ -17,6 +25,36 @@ from distill_worker.training.finished.images import dataset_for, images_to_compa
 from distill_worker.training.finished.predict import pictures_in, predictions
 from distill_worker.training.finished.student import load_student
 from shared.degradation import Degradation
+
+
+def analyse(
+    target: Path,
+    teacher_weights: Path | None,
+    *,
+    cache: str | None,
+    root: Path | None,
+    path: Path | None,
+    trust_code: bool,
+    as_json: bool,
+) -> None:
+    """Analyse the student of a run, or all students of a comparison."""
+    teacher = None if teacher_weights is None else load_student(teacher_weights, trust_code=trust_code)
+    if target.is_file():
+        for option, place in (("--cache", cache), ("--root", root), ("--path", path)):
+            if place is not None:
+                raise ConfigError(f"{option}: expected no value beside {target}, which names the place, got {place}")
+        if "compare" in read_toml(target):
+            of_students = analyse_students(
+                load_comparison(target, on_note=say), teacher, trust_code=trust_code, display=TERMINAL
+            )
+            print(json.dumps(of_students)) if as_json else show_students(of_students)
+            return
+        config = load_config(target, on_note=say)
+    else:
+        config = config_of(target, cache=cache, root=root or Path("data"), path=path)
+    directory = config.output.directory
+    facts = run_analyses(finished_run(config, load_student(directory, trust_code=trust_code)), teacher)
+    print(json.dumps({**facts, "directory": str(directory)})) if as_json else show_analysis(facts, directory)
 
 
 def evaluate(

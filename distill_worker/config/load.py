@@ -33,14 +33,23 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, on_note: OnNote = 
     Raises:
         ConfigError: names the file, the key, the expected value and the one that it got.
     """
+    document, notes = read_document(path, overrides)
+    config = parse_config(document, source=str(path))
+    return with_notes(notes, config, on_note)
+
+
+def read_document(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], list[places.Note]]:
+    """The document of a run with its overrides and absolute paths, and the notes about these; see `load_config`.
+
+    Raises:
+        ConfigError: it is no TOML, or of a comparison; an override or a path is wrong.
+    """
     document = read_toml(path)
     if "compare" in document:
         raise ConfigError(f"{path}: expected the file of a run, got that of a comparison; use distill-worker compare")
     for override in overrides:
         _override(document, override)
-    notes = place(document, path, DEFAULT_PLACES)
-    config = parse_config(document, source=str(path))
-    return with_notes(notes, config, on_note)
+    return document, place(document, path, DEFAULT_PLACES)
 
 
 def place(document: dict[str, Any], path: Path, defaults: Mapping[str, Path]) -> list[places.Note]:

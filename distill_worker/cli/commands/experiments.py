@@ -1,4 +1,4 @@
-"""The commands that train many students: `demo`, `compare` and `sweep`."""
+"""The commands that train many students: `demo`, `compare`, `sweep` and `forecast`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from distill_worker.cli.options import AsJson, Fresh, MaxCalls, Yes, expanded_path
+from distill_worker.cli.options import AsJson, Fresh, MaxCalls, Overrides, Yes, expanded_path
 
 
 class Engine(StrEnum):
@@ -121,12 +121,58 @@ def sweep(
     one trains, and outputs are bought once. After a kill, the same command resumes and pays for nothing twice. The
     results of all students are in results.csv, and in results.parquet with the extra parquet.
     """
-    from distill_worker.cli import sweeps
+    from distill_worker.cli import experiments
 
     overrides = {"engine": engine, "address": address, "jobs": jobs}
     if status:
-        sweeps.status(sweep_file, quick=quick, as_json=as_json)
+        experiments.sweep_status(sweep_file, quick=quick, as_json=as_json)
     else:
-        sweeps.sweep(
+        experiments.sweep(
             sweep_file, overrides, extend=extend, quick=quick, yes=yes, as_markdown=as_markdown, as_json=as_json
         )
+
+
+def forecast(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            parser=expanded_path,
+            help="The file of a run, such as examples/digits.toml; or a .json file with what compare --json printed.",
+        ),
+    ],
+    n: Annotated[
+        int | None,
+        typer.Option(min=2, help="Forecast the accuracy with so many calls: at most 4 times those bought."),
+    ] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Forecast how many more calls this test accuracy needs, such as 0.86."),
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="The label of the row, if FILE has several.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, help="Students of each size; by default 3. A .json file has its own.")
+    ] = None,
+    overrides: Overrides = None,
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what more calls would give, or how many a wanted accuracy needs. It spends none.
+
+    The run's method is trained on 1/8, 1/4, 1/2 and all of the samples that are bought. A curve through the results
+    is extended, with a band. Without --n and --accuracy, it goes to 2 and 4 times what is bought.
+
+    For example: distill-worker forecast examples/digits.toml --accuracy 0.95
+    """
+    from distill_worker.cli import experiments
+
+    experiments.forecast(
+        file,
+        overrides or (),
+        n=n,
+        accuracy=accuracy,
+        method=method,
+        seeds=seeds,
+        fresh=fresh,
+        as_json=as_json,
+    )

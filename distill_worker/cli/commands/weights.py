@@ -1,4 +1,4 @@
-"""The commands on a trained network: `evaluate`, `predict`, `export` and `degrade`."""
+"""The commands on a trained network: `analyse`, `evaluate`, `predict`, `export` and `degrade`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +19,62 @@ Root = Annotated[Path, typer.Option(parser=expanded_path, metavar="FOLDER", help
 OwnData = Annotated[
     Path | None, typer.Option(parser=expanded_path, metavar="PATH", help="File or folder of your own data.")
 ]
+
+
+def analyse(
+    target: Annotated[
+        Path,
+        typer.Argument(
+            parser=expanded_path,
+            metavar="RUN",
+            help="The directory of a finished run, or the TOML file of a run or comparison.",
+        ),
+    ],
+    teacher_weights: Annotated[
+        Path | None,
+        typer.Option(
+            parser=expanded_path,
+            metavar="FILE",
+            help="A weights file of the teacher, if you have it: adds its figures on the test images.",
+        ),
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CACHE",
+            help="Of a directory: the cache of the run; by default the cache.sqlite above the directory.",
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            parser=expanded_path, metavar="FOLDER", help="Of a directory: the folder of the data sets; by default data."
+        ),
+    ] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option(parser=expanded_path, metavar="PATH", help="Of a directory: file or folder of your own data."),
+    ] = None,
+    trust_code: TrustCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Analyse a finished student: calibration, confusion, spectrum, sharpness, and how close it is to its teacher.
+
+    The teacher's outputs come from the cache of the run: no call is spent, and no
+    teacher is contacted. The facts are written to analysis.json in the run
+    directory. For the TOML file of a comparison, each finished student is analysed
+    once, and one table with paired tests over the seeds is printed.
+    docs/analyses.md says what each figure means.
+
+    \b
+    Examples:
+      distill-worker analyse runs/digits-ckd
+      distill-worker analyse runs/digits-ckd --teacher-weights runs/digits-teacher/student.safetensors
+      distill-worker analyse examples/compare-digits.toml
+    """  # noqa: D301 - the mark before the examples keeps their lines
+    from distill_worker.cli.weights import analyse
+
+    analyse(target, teacher_weights, cache=cache, root=root, path=path, trust_code=trust_code, as_json=as_json)
 
 
 def evaluate(
@@ -64,7 +120,7 @@ def predict(
       distill-worker predict runs/digits-ckd seven.png
       distill-worker predict runs/digits-ckd photos/ --top 1
       distill-worker predict runs/digits-ckd photos/*.png --json
-    """  # noqa: D301 - the mark before the examples keeps their lines
+    """  # noqa: D301 - as above
     from distill_worker.cli.weights import predict
 
     predict(student, images, top=top, trust_code=trust_code, as_json=as_json)

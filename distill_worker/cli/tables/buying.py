@@ -49,10 +49,13 @@ def show_plan(plan: Plan, source: Source | None = None, console: Console = notes
 
 def money(plan: Plan, calls: int) -> str:
     """The price of `calls`, with the currency and the decimals of the price per call; empty without a price."""
-    if plan.price_per_call is None:
-        return ""
-    decimals = len(f"{plan.price_per_call:.9f}".rstrip("0").partition(".")[2])
-    return f"{calls * plan.price_per_call:.{max(2, decimals)}f} {plan.currency}"
+    return "" if plan.price_per_call is None else price_of(calls, plan.price_per_call, plan.currency)
+
+
+def price_of(calls: int, price_per_call: float, currency: str) -> str:
+    """The price of `calls`, with the currency and the decimals of the price per call."""
+    decimals = len(f"{price_per_call:.9f}".rstrip("0").partition(".")[2])
+    return f"{calls * price_per_call:.{max(2, decimals)}f} {currency}"
 
 
 def show_reconciliation(result: Reconciliation) -> None:

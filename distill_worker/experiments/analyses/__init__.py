@@ -1,0 +1,1 @@
+"""Analyses of finished students: what they learned, how sure they are, and where they fail. No call is spent."""
