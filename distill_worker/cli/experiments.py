@@ -1,7 +1,8 @@
-"""What `demo`, `compare`, `sweep` and `forecast` do: train many students."""
+"""What `demo`, `compare`, `sweep` and `forecast` do, which train many students, and `report`, the page of any of them."""
 
 import json
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,9 @@ from distill_worker.cli.console import TERMINAL, progress_bar, say
 from distill_worker.cli.tables.experiments import show_comparison, show_demo
 from distill_worker.cli.tables.forecast import show_forecast
 from distill_worker.cli.tables.sweeps import show_status, show_sweep
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
+from distill_worker.experiments.analyses.finished_run import config_of
 from distill_worker.experiments.comparison.cells import load_comparison
 from distill_worker.experiments.comparison.compare import run_comparison
 from distill_worker.experiments.demo import Demo, run_demo
@@ -21,12 +24,19 @@ from distill_worker.experiments.forecast.answers import Price, answers
 from distill_worker.experiments.forecast.forecast import Forecast
 from distill_worker.experiments.forecast.measured_curve import curve_of
 from distill_worker.experiments.forecast.nested_sizes import NestedSizes
+from distill_worker.experiments.report.comparison_page import read_comparison, report_of_comparison
+from distill_worker.experiments.report.report import write_charts, write_report
+from distill_worker.experiments.report.run_page import report_of_run
+from distill_worker.experiments.report.run_record import read_run, with_analysis, write_command
 from distill_worker.experiments.results.facts_file import read_facts
 from distill_worker.experiments.sweep.grid import load_sweep
 from distill_worker.experiments.sweep.progress import status_of
 from distill_worker.experiments.sweep.purchases import Offer
 from distill_worker.experiments.sweep.run import run_sweep
 from distill_worker.runs import purchase
+from distill_worker.runs.sampling.samples import Samples
+from distill_worker.training.run_directory import COMMAND, REPORT
+from shared.atomic_file import write_atomically
 
 _SEEDS: Final = 3
 """Students of each size of a forecast."""
@@ -34,11 +44,15 @@ _SEEDS: Final = 3
 
 def demo(data: str, *, n: int | None, seeds: int, quota: int | None, directory: Path, as_json: bool) -> None:
     """Train a teacher, serve it behind a quota, buy n outputs, and compare students: CE, KD, CKD and auto."""
-    facts = run_demo(Demo.of(data, n=n, seeds=seeds, quota=quota, directory=directory), TERMINAL)
+    settings = Demo.of(data, n=n, seeds=seeds, quota=quota, directory=directory)
+    facts = run_demo(settings, TERMINAL)
     if as_json:
         print(json.dumps(facts))
     else:
         show_demo(facts)
+    _write_comparison_page(
+        facts, settings.directory, shlex.join(["distill-worker", "demo", "--data", data, "--n", str(settings.n)])
+    )
 
 
 def compare(
@@ -70,6 +84,9 @@ def compare(
         print(json.dumps(facts))
     else:
         show_comparison(facts, as_markdown=as_markdown)
+    _write_comparison_page(
+        facts, comparison.compare.directory, shlex.join(["distill-worker", "compare", str(comparison_file)])
+    )
 
 
 def sweep(
@@ -159,3 +176,73 @@ def _agree(consent: agreed_purchase.Consent, offers: Sequence[Offer]) -> None:
         ],
         consent,
     )
+
+
+def report(
+    place: Path,
+    output: Path | None,
+    figures: Path | None,
+    *,
+    file_format: str,
+    cache: str | None,
+    root: Path,
+    path: Path | None,
+    trust_code: bool,
+) -> None:
+    """Write the page of a finished run or comparison, or the same as Markdown or CSV, and its charts as files."""
+    if place.is_dir():
+        run = read_run(place)
+        config = config_of(place, cache=cache, root=root, path=path)
+        run = with_analysis(run, config, trust_code=trust_code, note=say)
+        if run.missing:
+            say(run.missing)
+        made = report_of_run(run)
+    else:
+        made = report_of_comparison(read_comparison(place))
+    if figures is not None:
+        for file in write_charts(made, figures):
+            print(file)
+    if file_format != "html" and output is None:
+        print(made.text(file_format), end="")
+        return
+    file = output or (place / REPORT if place.is_dir() else place.with_suffix(".html"))
+    write_report(made, file, file_format)
+    print(file)
+
+
+def write_run_page(config: RunConfig, samples: Samples, *, command: str, paid: int, warnings: Sequence[str]) -> None:
+    """End a run with its page, unless it has one. A page that cannot be written is a warning: the run is finished."""
+    directory = config.output.directory
+
+    def write() -> None:
+        if not (directory / COMMAND).exists():
+            address = config.teacher
+            price, currency = address.price_per_call, address.currency
+            write_command(
+                directory, command=command, paid=paid, price_per_call=price, currency=currency, warnings=warnings
+            )
+        if not (directory / REPORT).exists():
+            run = with_analysis(read_run(directory), config, samples=samples, trust_code=True, note=say)
+            write_report(report_of_run(run), directory / REPORT)
+
+    _end_with_page(directory / REPORT, write, remedy=f"distill-worker report {shlex.quote(str(directory))} writes it")
+
+
+def _write_comparison_page(facts: Mapping[str, Any], directory: Path, command: str) -> None:
+    """End a comparison with its page, and with its facts in a file, from which `report` writes it again."""
+    stored = directory / "comparison.json"
+
+    def write() -> None:
+        write_atomically(stored, json.dumps(facts).encode())
+        write_report(report_of_comparison(facts, command), directory / REPORT)
+
+    _end_with_page(directory / REPORT, write, remedy=f"distill-worker report {shlex.quote(str(stored))} writes it")
+
+
+def _end_with_page(page: Path, write: Callable[[], None], *, remedy: str) -> None:
+    try:
+        write()
+    except Exception as error:  # whatever it is, the students are trained and stored
+        say(f"warning: the page {page} was not written ({error}); nothing else is missing, and {remedy}")
+        return
+    say(f"page: {page}")

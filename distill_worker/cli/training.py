@@ -1,6 +1,7 @@
 """What `train` and `run` do: train one student, on cached outputs or on outputs that are bought first."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def train(
         result = _train(config, samples, bought, fresh=fresh, ranks=ranks)
     if ranks.is_first:
         _print_result(config, result, as_json=as_json)
+        _write_page(config, samples, bought, command=_command("train", config_file, overrides), paid=0)
 
 
 def run(
@@ -55,6 +57,7 @@ def run(
     say(note_of(config.training))
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
     bought_now = 0
+    last: tuple[Samples, Bought]
 
     def buy(selected: SelectedSamples) -> Bought:
         nonlocal consent, bought_now
@@ -73,9 +76,12 @@ def run(
             return load_bought(cache, config, selected.samples, made.teacher_id, made.kinds)
 
     def train(round_config: RunConfig, samples: Samples, bought: Bought) -> dict[str, Any]:
+        nonlocal last
+        last = (samples, bought)
         return _train(round_config, samples, bought, fresh=fresh)
 
     _print_result(config, run_in_rounds(config, buy=buy, train=train), as_json=as_json)
+    _write_page(config, *last, command=_command("run", config_file, overrides), paid=bought_now)
 
 
 def _loaded(
@@ -137,6 +143,20 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, 
             on_choice=say,
             ranks=ranks,
         )
+
+
+def _command(name: str, config_file: Path, overrides: Sequence[str]) -> str:
+    """The command that the user can type again, without the password that the URL of a cache may hold."""
+    shown = [one if "@" not in one else f"{one.partition('=')[0]}=..." for one in overrides]
+    return shlex.join(["distill-worker", name, str(config_file), *(part for one in shown for part in ("--set", one))])
+
+
+def _write_page(config: RunConfig, samples: Samples, bought: Bought, *, command: str, paid: int) -> None:
+    if config.output.report:
+        from distill_worker.cli.experiments import write_run_page
+
+        warnings = classes.doubts(config, samples, bought.targets, bought.class_order)
+        write_run_page(config, samples, command=command, paid=paid, warnings=warnings)
 
 
 def _print_result(config: RunConfig, result: dict[str, Any], *, as_json: bool) -> None:

@@ -40,6 +40,8 @@ class Output(Section):
 
     directory: Path = Path("runs/default")
     """The run directory."""
+    report: bool = True
+    """Whether a run ends by writing its page, report.html, into its directory."""
     cache: Path | str = Path("runs/cache.sqlite")
     """The store of bought outputs, which several runs may share: a SQLite file, or the URL of a PostgreSQL database
     (`postgresql://user:password@host/name`), which several machines may share. In a user name or password, write % as

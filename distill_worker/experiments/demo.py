@@ -81,6 +81,7 @@ class Demo:
                     "same_samples": True,
                     "teacher": {"network": preset.teacher_network, "steps": preset.teacher_steps},
                     "quota": self.quota,
+                    "baseline": "kd",
                     "methods": preset.rows,
                 },
                 "data": {"name": self.data},

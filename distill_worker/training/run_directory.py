@@ -9,6 +9,8 @@
     self-training/        the run directories of an ensemble's members, and their outputs: see `runs.self_training`
     export/               the student in other formats: see `training.finished`
     analysis.json         what the student learned: see `experiments.analyses`
+    command.json          what the command knew that ended the run: its price, its warnings
+    report.html           the page of the run: see `experiments.report`
     before-1/ ...         earlier runs that were moved aside
 
 Invariant: a directory with a checkpoint or a result belongs to one run; a run with another identity is rejected.
@@ -42,6 +44,8 @@ STUDENT: Final = "student.safetensors"
 SELF_TRAINING: Final = "self-training"
 TUNING: Final = "tuning"
 EXPORT: Final = "export"
+COMMAND: Final = "command.json"
+REPORT: Final = "report.html"
 ANALYSIS: Final = "analysis.json"
 STAGES: Final = (TUNING, SELF_TRAINING)
 """The folders of what comes before the run's own training."""
@@ -52,7 +56,10 @@ _PROGRESS: Final = (
     *(f"{TUNING}/{name}" for name in ("*.json", "*/checkpoint.pt")),
 )
 """The files that make a directory a run's own: of the run, of a member of an ensemble, or of its tuning."""
-_FILES: Final = (ANALYSIS, "result.json", STUDENT, EXPORT, "checkpoint.pt", *STAGES, "metrics.jsonl", "run.json")
+_FILES: Final = (
+    *(ANALYSIS, COMMAND, REPORT, "result.json", STUDENT, EXPORT, "checkpoint.pt"),
+    *(*STAGES, "metrics.jsonl", "run.json"),
+)
 """The files of a run. run.json is the last to be moved: the remaining ones belong to a named run until none remains."""
 _PARTIAL_FILES: Final = (*(partial_path(Path(name)).name for name in _FILES), ".checkpoint.part")
 """What a killed process may leave; earlier versions left the last."""

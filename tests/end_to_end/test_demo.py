@@ -33,6 +33,8 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
     moved, others = re.search(r"was moved to .*/before-1; and (\d+) more", second["stderr"]), len(students) - 1
     assert moved is not None, second["stderr"]
     assert int(moved[1]) == others
+    assert second["stderr"].splitlines()[-1] == f"page: {tmp_path / 'digits' / 'report.html'}"
+    assert " the track queried" in (tmp_path / "digits" / "report.html").read_text()
 
     refused = _run(tmp_path, "--n", "200")
     assert refused.returncode == 5, "a quota below n is said before anything is spent"

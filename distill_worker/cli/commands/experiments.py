@@ -1,12 +1,12 @@
-"""The commands that train many students: `demo`, `compare`, `sweep` and `forecast`."""
+"""The commands that train many students, such as `compare` and `sweep`, and `report`, the page of any experiment."""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from distill_worker.cli.options import AsJson, Fresh, MaxCalls, Overrides, Yes, expanded_path
+from distill_worker.cli.options import AsJson, Fresh, MaxCalls, Overrides, TrustCode, Yes, expanded_path
 
 
 class Engine(StrEnum):
@@ -130,6 +130,73 @@ def sweep(
         experiments.sweep(
             sweep_file, overrides, extend=extend, quick=quick, yes=yes, as_markdown=as_markdown, as_json=as_json
         )
+
+
+def report(
+    place: Annotated[
+        Path,
+        typer.Argument(
+            parser=expanded_path,
+            metavar="PATH",
+            help="The directory of a finished run, or the JSON that compare --json or demo --json printed.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            parser=expanded_path,
+            metavar="FILE",
+            help="The file to write, which is replaced. By default report.html in the run directory, or FILE.html "
+            "beside FILE.json; Markdown and CSV are printed.",
+        ),
+    ] = None,
+    file_format: Annotated[
+        Literal["html", "markdown", "csv"],
+        typer.Option("--format", help="html: the page. markdown: its tables. csv: every value, in full precision."),
+    ] = "html",
+    figures: Annotated[
+        Path | None,
+        typer.Option(parser=expanded_path, metavar="FOLDER", help="Also write each chart there, as SVG and as PNG."),
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(help="Of a run: its cache; by default the cache.sqlite above the directory."),
+    ] = None,
+    root: Annotated[
+        Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Of a run: the folder of the data sets.")
+    ] = Path("data"),
+    path: Annotated[
+        Path | None,
+        typer.Option(parser=expanded_path, metavar="PATH", help="Of a run: file or folder of your own data."),
+    ] = None,
+    trust_code: TrustCode = False,
+) -> None:
+    """Write one HTML page on a finished run or comparison, which needs neither a network nor a script.
+
+    run, train, compare and demo end by writing it. For a run without
+    analysis.json, the student is analysed first, as by analyse. No call is
+    spent, and no teacher is contacted.
+
+    \b
+    Examples:
+      distill-worker report runs/digits-ckd
+      distill-worker report runs/demo/digits/comparison.json -o demo.html --figures figures
+      distill-worker report runs/digits-ckd --format csv
+    """  # noqa: D301 - the mark before the examples keeps their lines
+    from distill_worker.cli import experiments
+
+    experiments.report(
+        place,
+        output,
+        figures,
+        file_format=file_format,
+        cache=cache,
+        root=root,
+        path=path,
+        trust_code=trust_code,
+    )
 
 
 def forecast(

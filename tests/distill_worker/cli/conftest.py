@@ -39,7 +39,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """A run of ten steps on ten samples; no teacher is at its address."""
+    """A run of ten steps on ten samples, which writes no page; no teacher is at its address."""
     path = tmp_path / "run.toml"
     path.write_text(
         f"""
@@ -49,7 +49,7 @@ method.name = "kd"
 budget.n = 10
 training = {{steps = 10, batch_size = 8, device = "cpu"}}
 teacher = {{url = "http://127.0.0.1:1", give_up_after_seconds = 0, request_size = 4, concurrency = 1}}
-output = {{directory = "{tmp_path}/run", cache = "{tmp_path}/cache.sqlite"}}
+output = {{directory = "{tmp_path}/run", cache = "{tmp_path}/cache.sqlite", report = false}}
 """
     )
     return path

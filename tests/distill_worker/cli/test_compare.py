@@ -1,5 +1,6 @@
 """A comparison spends as `fetch` does: the price of all its samples is agreed to before the first is bought."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
                 "seed": cell.seed,
                 "accuracy": 0.5,
                 "calls": cell.n,
+                "steps": 1,
                 "seconds": 1.0,
             }
             for cell in cells
@@ -85,6 +87,19 @@ def test_price_of_all_samples_needs_an_agreement(
     assert "all 8 wanted outputs are cached; no request was sent" in ended.stderr
     again = facts_of(ended)
     assert (again["calls_paid"], again["cache_hits"], teacher.paid) == (0, 8, 8)
+
+
+@pytest.mark.usefixtures("teacher", "trained")
+def test_comparison_ends_with_its_page(command: Command, tmp_path: Path) -> None:
+    """`report` writes it again from the facts beside it."""
+    comparison = _comparison(tmp_path, compare='baseline = "KD"')
+    ended = command("compare", comparison, "--yes", "--json")
+    page, facts = tmp_path / "compared" / "report.html", tmp_path / "compared" / "comparison.json"
+    assert ended.stderr.splitlines()[-1] == f"page: {page}"
+    assert f"distill-worker compare {comparison}" in page.read_text()
+    assert json.loads(facts.read_text()) == facts_of(ended)
+    assert command("report", facts, "-o", tmp_path / "again.html").status == 0
+    assert "Comparison on digits" in (tmp_path / "again.html").read_text()
 
 
 @pytest.mark.parametrize(("answer", "paid"), [(True, 8), (False, 0)])

@@ -1,0 +1,121 @@
+"""The page of a comparison: which method, how many calls, how sure."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from distill_worker.errors import ConfigError, counted
+from distill_worker.experiments.report.answers import answers_of
+from distill_worker.experiments.report.charts.comparison import comparison_charts
+from distill_worker.experiments.report.page import rendered
+from distill_worker.experiments.report.report import Report, Table
+from distill_worker.experiments.report.wording import duration, percent
+from distill_worker.experiments.results.facts_file import read_facts
+from distill_worker.experiments.results.table import accuracy_rows, curve_rows, equivalent_rows, paired_rows
+
+_WANTED: Final = "the directory of a finished run, or the JSON that compare --json or demo --json printed"
+_NEEDED: Final = ("n", "seeds", "baseline", "reference", "teacher", "data")
+_STUDENT: Final = ("method", "track", "n", "seed", "calls", "steps")
+
+
+def read_comparison(file: Path) -> dict[str, Any]:
+    """The facts that `compare --json` or `demo --json` printed into a file. Raises `ConfigError`."""
+    if not file.exists():
+        raise ConfigError(f"{file}: expected {_WANTED}, got neither")
+    facts = read_facts(file)
+    if missing := [name for name in _NEEDED if name not in facts]:
+        raise ConfigError(f"{file}: expected {_WANTED}, got a file without {', '.join(missing)}")
+    return facts
+
+
+def report_of_comparison(facts: Mapping[str, Any], command: str | None = None) -> Report:
+    """The report of a comparison.
+
+    Args:
+        facts: see `run_comparison` and `run_demo`.
+        command: that made them, if it is known.
+    """
+    facts = {**facts, "n": [facts["n"]] if isinstance(facts["n"], int) else facts["n"]}
+    answers = answers_of(facts)
+    title, charts, tables = f"Comparison on {facts['data']}", list(comparison_charts(facts, answers[0])), _tables(facts)
+    html = rendered(
+        "comparison.html.j2",
+        {
+            "title": title,
+            "answer": answers[0],
+            "answers": answers[1:],
+            "figures": key_figures(facts),
+            "charts": charts,
+            "tables": tables,
+            "students": _students(facts),
+            "about": about(facts),
+            "command": command,
+        },
+    )
+    return Report(title, answers, tables, _values(facts), charts, html)
+
+
+def _students(facts: Mapping[str, Any]) -> Table:
+    """Every student, for people."""
+    rows = [
+        (
+            *(str(one[name]) for name in _STUDENT),
+            percent(one["accuracy"]),
+            f"{one['seconds']:.1f}",
+        )
+        for one in facts["results"]
+    ]
+    return Table("Test accuracy and cost of every student", (*_STUDENT, "accuracy", "seconds"), rows)
+
+
+def _values(facts: Mapping[str, Any]) -> Table:
+    """Every student, in full precision."""
+    names = (*_STUDENT, "accuracy", "seconds")
+    return Table("Students", names, [[str(one[name]) for name in names] for one in facts["results"]])
+
+
+def key_figures(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The name, value and meaning of the numbers that stand first."""
+    rows = {result["method"] for result in facts["results"]}
+    paid = facts["calls_paid"]
+    figures = [
+        ("Students", f"{len(facts['results']):,}", f"{counted(len(rows), 'row')}, {counted(facts['seeds'], 'seed')}"),
+        ("Calls paid", "unknown" if paid is None else f"{paid:,}", f"{facts['cache_hits']:,} from the cache"),
+        ("Wall time", duration(facts["seconds"]), "of the last command"),
+    ]
+    if "accuracy" in facts["teacher"]:
+        figures.append(("Teacher", percent(facts["teacher"]["accuracy"]), facts["teacher"].get("network", "")))
+    return figures
+
+
+def _tables(facts: Mapping[str, Any]) -> list[Table]:
+    """The tables that `compare` prints, each with what its cells are as its title."""
+    made = [Table("Test accuracy in percent, mean ± standard deviation; calls; seconds", *accuracy_rows(facts))]
+    if facts["baseline"] is not None and facts["seeds"] > 1:
+        title = "paired t-test over the seeds, p without and with Holm's correction"
+        made.append(Table(f"Against {facts['baseline']}: {title}", *paired_rows(facts)))
+    if (reference := facts["reference"]) is not None:
+        made.append(Table(f"Calls that {reference} needs for the same accuracy", *equivalent_rows(facts)))
+        made.append(Table(f"Test accuracy of {reference} by size, in percent", *curve_rows(facts)))
+    return made
+
+
+def about(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was compared."""
+    teacher = facts["teacher"]
+    rows = [
+        ("data", facts["data"]),
+        ("track", facts["track"]),
+        ("student", facts["student"]),
+        ("teacher", teacher.get("id") or "none"),
+        ("teacher's network", teacher.get("network")),
+        ("outputs", ", ".join(teacher.get("outputs", ())) or None),
+        ("n", ", ".join(f"{n:,}" for n in facts["n"])),
+        ("seeds", facts["seeds"]),
+        ("baseline", facts["baseline"]),
+        ("reference", facts["reference"]),
+        ("precision", facts.get("precision")),
+    ]
+    if facts.get("quota"):
+        rows.append(("quota", f"{facts['quota']['remaining']:,} of {facts['quota']['limit']:,} remain"))
+    return [(name, str(value)) for name, value in rows if value is not None]

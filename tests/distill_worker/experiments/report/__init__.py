@@ -1,0 +1,1 @@
+"""Tests of the pages that runs and comparisons end with."""
