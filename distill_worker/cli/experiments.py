@@ -1,4 +1,4 @@
-"""What `demo`, `compare`, `sweep` and `forecast` do, which train many students, and `report`, the page of any of them."""
+"""What `demo`, `compare`, `sweep` and `forecast` do, which train many students, and `report`, the page of each."""
 
 import json
 import shlex
