@@ -7,6 +7,7 @@ WorkerError
 ├── WeightsFileError      3  a weights file is missing, damaged, or does not fit
 ├── CacheError            3  the cache of bought outputs is damaged, cannot be written, or lacks outputs
 ├── RunError              3  a run directory cannot be used
+│   └── RunInUse          3  another process is training in it
 ├── PlanRefused           5  a purchase was rejected before its next request
 ├── CheckFailed           6  a check reported a difference or damage
 ├── RankLost            130  another rank of the same training ended
@@ -71,6 +72,15 @@ class RunError(WorkerError):
     """A run directory cannot be used."""
 
     exit_status = ExitStatus.UNUSABLE_FILE
+
+
+class RunInUse(RunError):
+    """Another process is training in the run directory."""
+
+    def __init__(self, message: str, holder: str = "") -> None:
+        super().__init__(message)
+        self.holder = holder
+        """Which process: see `signed_lock`."""
 
 
 class PlanRefused(WorkerError):

@@ -132,8 +132,6 @@ def is_terminal() -> bool:
 def agree(plan: Plan, consent: Consent, *, source: purchase.Source | None, is_counted: bool) -> bool:
     """Show the price and get the user's consent to it; whether no more than this price may be spent.
 
-    No other function asks for consent.
-
     Args:
         plan: the whole purchase.
         consent: what the options agree to.
@@ -143,30 +141,59 @@ def agree(plan: Plan, consent: Consent, *, source: purchase.Source | None, is_co
     Raises:
         PlanRefused: the quota cannot pay, or the user did not agree.
     """
-    show_plan(plan, source)
-    say_later(plan)
-    preflight.check_plan(plan)
-    if not plan.most_calls or consent.max_calls is not None or (consent.yes and (is_counted or consent.everything)):
-        return plan.price is not None
-    calls = counted(plan.most_calls, "call")
-    price = "" if plan.price is None else f" for {money(plan, plan.most_calls)}"
+    return agree_to_all([(plan, source)], consent, is_counted=is_counted)
+
+
+def agree_to_all(
+    plans: Sequence[tuple[Plan, purchase.Source | None]], consent: Consent, *, is_counted: bool = True
+) -> bool:
+    """Show the prices of purchases and get the user's consent to all of them at once; otherwise as `agree`.
+
+    No other function asks for consent.
+    """
+    for plan, source in plans:
+        show_plan(plan, source)
+        say_later(plan)
+        preflight.check_plan(plan)
+    first = plans[0][0]
+    most_calls = sum(plan.most_calls for plan, _ in plans)
+    has_price = any(plan.price is not None for plan, _ in plans)
+    if len(plans) > 1:
+        say(f"in all: {counted(most_calls, 'call')}{_price(plans)}")
+    if not most_calls or consent.max_calls is not None or (consent.yes and (is_counted or consent.everything)):
+        return has_price
+    calls, price = counted(most_calls, "call"), _price(plans)
     if is_terminal():
         whole = "" if is_counted else ", the whole training set, because budget.n is not set"
-        later = f" now, and up to {plan.later} more in later rounds" if plan.later else ""
-        _ask(f"spend {calls}{price}{whole}{later}?", plan.advice.spent)
+        in_later_rounds = sum(plan.later for plan, _ in plans)
+        later = f" now, and up to {in_later_rounds} more in later rounds" if in_later_rounds else ""
+        _ask(f"spend {calls}{price}{whole}{later}?", first.advice.spent)
         return True
     if not is_counted:
         raise PlanRefused(
             f"budget.n: expected the number of samples to buy, got none, which means {calls}{price}. Set budget.n, buy "
             "a part with --max-calls, or buy the whole training set with --all --yes. Nothing was spent"
         )
-    if price or plan.may_be_held:
-        maybe = ", some of them maybe for outputs that are in the cache" if plan.may_be_held else ""
+    may_be_held = any(plan.may_be_held for plan, _ in plans)
+    if price or may_be_held:
+        maybe = ", some of them maybe for outputs that are in the cache" if may_be_held else ""
         raise PlanRefused(
             f"expected --yes, or --max-calls with the most samples to buy now, before {calls} can be spent{price} "
-            f"without a terminal{maybe}. {plan.advice.spent}"
+            f"without a terminal{maybe}. {first.advice.spent}"
         )
     return False
+
+
+def _price(plans: Sequence[tuple[Plan, purchase.Source | None]]) -> str:
+    """What purchases cost at most, as the end of a sentence; empty without a price."""
+    amounts: dict[tuple[float, str], int] = {}
+    priced = {}
+    for plan, _ in plans:
+        if plan.price_per_call is not None:
+            terms = (plan.price_per_call, plan.currency)
+            amounts[terms] = amounts.get(terms, 0) + plan.most_calls
+            priced[terms] = plan
+    return f" for {' and '.join(money(priced[terms], calls) for terms, calls in amounts.items())}" if amounts else ""
 
 
 def _ask(question: str, spent: str) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from distill_worker.cli.commands.buying import fetch, plan, reconcile
 from distill_worker.cli.commands.cache import app as cache
-from distill_worker.cli.commands.experiments import compare, demo, forecast, report
+from distill_worker.cli.commands.experiments import compare, demo, forecast, report, sweep
 from distill_worker.cli.commands.lists import datasets, methods, strategies
 from distill_worker.cli.commands.training import run, train
 from distill_worker.cli.commands.weights import analyse, degrade, evaluate, export, predict
@@ -39,6 +39,7 @@ for _command in (
     strategies,
     datasets,
     compare,
+    sweep,
     report,
     forecast,
     analyse,

@@ -1,15 +1,19 @@
-"""What `demo`, `compare` and `forecast` do, which train many students, and `report`, the page of any experiment."""
+"""What `demo`, `compare`, `sweep` and `forecast` do, which train many students, and `report`, the page of each."""
 
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from distill_worker.buying.plan import total
 from distill_worker.cli import agreed_purchase
-from distill_worker.cli.console import TERMINAL, say
+from distill_worker.cli.console import TERMINAL, progress_bar, say
 from distill_worker.cli.tables.experiments import show_comparison, show_demo
 from distill_worker.cli.tables.forecast import show_forecast
+from distill_worker.cli.tables.sweeps import show_status, show_sweep
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.analyses.finished_run import config_of
@@ -25,6 +29,10 @@ from distill_worker.experiments.report.report import write_charts, write_report
 from distill_worker.experiments.report.run_page import report_of_run
 from distill_worker.experiments.report.run_record import read_run, with_analysis, write_command
 from distill_worker.experiments.results.facts_file import read_facts
+from distill_worker.experiments.sweep.grid import load_sweep
+from distill_worker.experiments.sweep.progress import status_of
+from distill_worker.experiments.sweep.purchases import Offer
+from distill_worker.experiments.sweep.run import run_sweep
 from distill_worker.runs import purchase
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.training.run_directory import COMMAND, REPORT
@@ -81,6 +89,41 @@ def compare(
     )
 
 
+def sweep(
+    sweep_file: str,
+    settings: Mapping[str, Any],
+    *,
+    extend: bool,
+    quick: bool,
+    yes: bool,
+    as_markdown: bool,
+    as_json: bool,
+) -> None:
+    """Run a sweep, or what is left of it; print the tables of every point.
+
+    `settings` are those of `[compare]` that the command line states; None states nothing.
+    """
+    facts = run_sweep(
+        load_sweep(sweep_file, settings, quick=quick, on_note=say),
+        extend=extend,
+        on_offers=partial(_agree, agreed_purchase.Consent(yes)),
+        display=replace(TERMINAL, progress_bar=partial(progress_bar, shows_remaining_time=False)),
+    )
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_sweep(facts, as_markdown=as_markdown)
+
+
+def sweep_status(sweep_file: str, *, quick: bool, as_json: bool) -> None:
+    """Print how far a sweep is."""
+    facts = status_of(load_sweep(sweep_file, quick=quick))
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        show_status(facts)
+
+
 def forecast(
     file: Path,
     overrides: Sequence[str],
@@ -116,6 +159,23 @@ def _check_absent(options: Mapping[str, Any], reason: str) -> None:
     for option, value in options.items():
         if value is not None:
             raise ConfigError(f"{option}: expected no value, because {reason}, got {value!r}")
+
+
+def _agree(consent: agreed_purchase.Consent, offers: Sequence[Offer]) -> None:
+    """Get the consent to all purchases of a sweep; those of one teacher are one plan, which its quota must pay for."""
+    plans: dict[str, list[Offer]] = {}
+    for offer in offers:
+        plans.setdefault(offer.plan.teacher_id, []).append(offer)
+    agreed_purchase.agree_to_all(
+        [
+            (
+                replace(total([one.plan for one in same]), later=sum(one.plan.later for one in same)),
+                purchase.Source.of(same[0].address),
+            )
+            for same in plans.values()
+        ],
+        consent,
+    )
 
 
 def report(

@@ -223,6 +223,11 @@ def buy(
     return whole, bought
 
 
+def planned(orders: Sequence[PurchaseOrder]) -> Plan:
+    """The plan of all orders, as `buy` would carry it out now; this spends nothing."""
+    return total(_plans(orders))
+
+
 def _plans(orders: Sequence[PurchaseOrder]) -> list[Plan]:
     """The plan of each order, under what the earlier ones leave of `max_calls`."""
     plans: list[Plan] = []

@@ -16,7 +16,6 @@
 Invariant: a directory with a checkpoint or a result belongs to one run; a run with another identity is rejected.
 """
 
-import fcntl
 import io
 import json
 import pickle
@@ -24,7 +23,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -33,11 +32,14 @@ from typing import Any, Final
 import torch
 
 from distill_worker.config.run_identity import RunIdentity
-from distill_worker.errors import RunError
+from distill_worker.errors import RunError, RunInUse
 from distill_worker.training.earlier_run import UNFINISHED, end_interrupted_move, move_aside
 from shared.atomic_file import partial_path, write_atomically
+from shared.durable.signed_lock import LockHeld, signed_lock
 
 ELSEWHERE: Final = "choose another output.directory (of a comparison: compare.directory)"
+LOCK: Final = ".lock"
+"""The file whose lock a process holds while it trains in the directory."""
 STUDENT: Final = "student.safetensors"
 SELF_TRAINING: Final = "self-training"
 TUNING: Final = "tuning"
@@ -117,8 +119,8 @@ class RunDirectory:
 
     def check_idle(self) -> None:
         """Raise `RunError` if another process is training in the directory; make nothing."""
-        if (self.path / ".lock").exists():
-            with self._locked(fcntl.LOCK_SH):  # two processes that check do not disturb each other
+        if (self.path / LOCK).exists():
+            with self._locked(shared=True):  # two processes that check do not disturb each other
                 pass
 
     def has_progress(self) -> bool:
@@ -185,16 +187,16 @@ class RunDirectory:
             write_atomically(path, b"".join(line + b"\n" for line in lines if _is_step_until(line, step)))
 
     @contextmanager
-    def _locked(self, kind: int = fcntl.LOCK_EX) -> Iterator[None]:
-        with self._translated_errors():
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
-        with lock:
+    def _locked(self, *, shared: bool = False) -> Iterator[None]:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(lock, kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{self.path}: another process is training in this directory; wait for it, or {ELSEWHERE}"
+                with self._translated_errors():
+                    self.path.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(signed_lock(self.path / LOCK, shared=shared))
+            except LockHeld as error:
+                raise RunInUse(
+                    f"{self.path}: another process is training in this directory; wait for it, or {ELSEWHERE}",
+                    holder=error.holder,
                 ) from None
             yield
 

@@ -1,4 +1,4 @@
-"""The commands that train many students, `demo`, `compare` and `forecast`, and `report`, the page of any experiment."""
+"""The commands that train many students, such as `compare` and `sweep`, and `report`, the page of any experiment."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,24 @@ class Engine(StrEnum):
 
     LOCAL = "local"
     RAY = "ray"
+
+
+EngineOption = Annotated[
+    Engine | None,
+    typer.Option(help="What trains the students: processes of this machine, or Ray (extra ray); overrides the file."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="The Ray cluster to join, such as auto; by default one is started on this machine."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="The most students trained at the same time; overrides the file. By default one a core, or a GPU.",
+    ),
+]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")]
 
 
 def demo(
@@ -53,27 +71,13 @@ def compare(
             metavar="COMPARISON.toml", parser=expanded_path, help="What to compare; see examples/compare-digits.toml."
         ),
     ],
-    engine: Annotated[
-        Engine | None,
-        typer.Option(
-            help="What trains the students: processes of this machine, or Ray (extra ray); overrides the file."
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="The Ray cluster to join, such as auto; by default one is started on this machine."),
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="The most students trained at the same time; overrides the file. By default one a core, or a GPU.",
-        ),
-    ] = None,
+    engine: EngineOption = None,
+    address: Address = None,
+    jobs: Jobs = None,
     max_calls: MaxCalls = None,
     yes: Yes = False,
     fresh: Fresh = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
+    as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
 ) -> None:
     """Train many methods on the same bought samples, over several n and seeds; print the table with paired tests.
@@ -93,6 +97,44 @@ def compare(
         as_markdown=as_markdown,
         as_json=as_json,
     )
+
+
+def sweep(
+    sweep_file: Annotated[
+        str, typer.Argument(metavar="SWEEP.toml|PRESET", help="What to sweep: a file, or a preset of docs/sweeps.md.")
+    ],
+    status: Annotated[
+        bool, typer.Option("--status", help="Print how far the sweep is. This trains, buys and writes nothing.")
+    ] = False,
+    extend: Annotated[
+        bool,
+        typer.Option("--extend", help="Let the folder hold another grid: keep its results, and train what is new."),
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small version, as [sweep.quick] in the file says, to try it out.")
+    ] = False,
+    engine: EngineOption = None,
+    address: Address = None,
+    jobs: Jobs = None,
+    yes: Yes = False,
+    as_markdown: AsMarkdown = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare methods at every point of a grid, such as data sets x networks, with one plan and one price.
+
+    Several processes, or machines on one file system, may run the same sweep: each trains the students that no other
+    one trains, and outputs are bought once. After a kill, the same command resumes and pays for nothing twice. The
+    results of all students are in results.csv, and in results.parquet with the extra parquet.
+    """
+    from distill_worker.cli import experiments
+
+    overrides = {"engine": engine, "address": address, "jobs": jobs}
+    if status:
+        experiments.sweep_status(sweep_file, quick=quick, as_json=as_json)
+    else:
+        experiments.sweep(
+            sweep_file, overrides, extend=extend, quick=quick, yes=yes, as_markdown=as_markdown, as_json=as_json
+        )
 
 
 def report(

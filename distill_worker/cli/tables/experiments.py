@@ -16,6 +16,15 @@ from distill_worker.experiments.results.table import accuracy_rows, curve_rows, 
 
 def show_comparison(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
     """Print accuracies, paired tests, equivalent calls and calls; `facts` is what `run_comparison` returns."""
+    show_tables(facts, as_markdown=as_markdown)
+    Console(highlight=False).print(
+        f"calls paid now: {facts['calls_paid']}; from the cache: {facts['cache_hits']}; {facts['seconds']} s",
+        soft_wrap=True,
+    )
+
+
+def show_tables(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
+    """Print accuracies, paired tests and equivalent calls; `facts` is what `run_comparison` returns."""
     tables = [accuracy_rows(facts)]
     if facts["baseline"] is not None and facts["seeds"] > 1:
         tables.append(paired_rows(facts))
@@ -34,10 +43,6 @@ def show_comparison(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
             print(markdown(heading, rows), end="\n\n")
         else:
             console.print(result_table(heading, rows), "", soft_wrap=False)
-    console.print(
-        f"calls paid now: {facts['calls_paid']}; from the cache: {facts['cache_hits']}; {facts['seconds']} s",
-        soft_wrap=True,
-    )
 
 
 def show_demo(facts: Mapping[str, Any]) -> None:

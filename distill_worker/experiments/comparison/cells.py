@@ -34,11 +34,14 @@ class Cell(BaseModel):
     n: int
     seed: int
     config: RunConfig
+    point: str = ""
+    """The point of a sweep that it belongs to."""
 
     @property
     def title(self) -> str:
         """Names the cell in messages."""
-        return f"{self.label}, n = {self.n}, seed {self.seed}"
+        point = f"{self.point}: " if self.point else ""
+        return f"{point}{self.label}, n = {self.n}, seed {self.seed}"
 
     def with_config(self, config: RunConfig) -> "Cell":
         """This cell with another configuration of its run."""
@@ -74,6 +77,18 @@ class Comparison:
         other.cells = list(cells)
         return other
 
+    def in_directory(self, directory: Path) -> "Comparison":
+        """A copy of this comparison whose own teacher is in another directory; its cells stay where they are."""
+        other = copy(self)
+        other.compare = self.compare.model_copy(update={"directory": directory})
+        return other
+
+    @property
+    def place_of_service(self) -> Path:
+        """The directory of the service of the own teacher: one for each variant, whose key sells other outputs."""
+        directory, teacher = self.compare.directory, self.compare.teacher
+        return directory if teacher is None else directory / teacher.variant
+
     def teacher_run(self, teacher: LocalTeacher) -> RunConfig:
         """The run that trains the local teacher."""
         kept = {name: self._base[name] for name in ("data",) if name in self._base}
@@ -100,7 +115,7 @@ class Comparison:
                 "cache": compare.directory / "cache.sqlite" if compare.cache is None else compare.cache,
             },
         }
-        document = _merged(_merged(self._base, method.settings), own)
+        document = merged(merged(self._base, method.settings), own)
         return parse_config(document, source=f"{self._source}, {method.label!r}")
 
 
@@ -117,7 +132,17 @@ def load_comparison(
     Raises:
         ConfigError: as `load_config`.
     """
-    document = read_toml(path)
+    return placed_comparison(read_toml(path), path, settings, on_note=on_note)
+
+
+def placed_comparison(
+    document: dict[str, Any],
+    path: Path,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    on_note: OnNote = lambda _: None,
+) -> Comparison:
+    """The comparison in a document that was read from `path`, which is changed; otherwise as `load_comparison`."""
     notes = place(document, path, {"data.root": DEFAULT_PLACES["data.root"]})
     for settings_of_row in _settings_of_rows(document):
         notes += place(settings_of_row, path, {})
@@ -130,6 +155,8 @@ def load_comparison(
 
 def parse_comparison(document: Mapping[str, Any], *, source: str) -> Comparison:
     """Validate a document that was read from `source`. Raises `ConfigError`."""
+    if "sweep" in document:
+        raise ConfigError(f"{source}: expected the file of a comparison, got that of a sweep; use distill-worker sweep")
     base = {name: section for name, section in document.items() if name != "compare"}
     if "compare" not in document:
         raise ConfigError(f"{source}: compare: required, but absent; this is the file of a single run")
@@ -158,13 +185,13 @@ def _settings_of_rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [of_row for of_row in settings if isinstance(of_row, dict)]
 
 
-def _merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The shared settings with a row's own in their place, table by table."""
-    merged = dict(shared)
+def merged(shared: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The shared settings with other ones in their place, table by table."""
+    result = dict(shared)
     for name, value in own.items():
         if isinstance(value, Mapping) and name in shared:
             before = shared[name]
-            merged[name] = _merged(before, value) if isinstance(before, Mapping) else before
+            result[name] = merged(before, value) if isinstance(before, Mapping) else before
         else:
-            merged[name] = value
-    return merged
+            result[name] = value
+    return result

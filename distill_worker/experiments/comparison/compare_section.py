@@ -7,6 +7,8 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from distill_worker.config.run_config import cache_place
+from shared.degradation import Degradation
+from shared.output_kinds import OutputKind
 
 _SET_ELSEWHERE: Final = {
     "data": "which all rows share",
@@ -70,6 +72,32 @@ class LocalTeacher(_Section):
     network_file: Path | None = None
     """As in [student]."""
     steps: int = Field(ge=1)
+    outputs: str | None = None
+    """The kinds of output that it sells, as in `teacher-service keys create --outputs`; if absent, its logits."""
+    prune: float = Field(default=0.0, ge=0, lt=1)
+    """The share of its weights, those with the smallest magnitudes, that become 0 after the training."""
+    noise: float = Field(default=0.0, ge=0)
+    """Standard deviation of Gaussian noise on its logits."""
+    decimals: int | None = Field(default=None, ge=0, le=6)
+    """Digits after the point that its logits are rounded to."""
+
+    @property
+    def variant(self) -> str:
+        """The name of the folder of what it sells; empty for the logits of the teacher as it was trained."""
+        other = self.model_dump(include={"outputs", "prune", "noise", "decimals"}, exclude_defaults=True)
+        return ",".join(f"{name}={value}" for name, value in other.items())
+
+    @property
+    def degradation(self) -> Degradation:
+        """Of its logits."""
+        return Degradation(noise=self.noise, decimals=self.decimals)
+
+    @field_validator("outputs")
+    @classmethod
+    def _are_kinds(cls, outputs: str | None) -> str | None:
+        for kind in [] if outputs is None else outputs.split(","):
+            OutputKind.parse(kind.strip())
+        return outputs
 
 
 class Compare(_Section):

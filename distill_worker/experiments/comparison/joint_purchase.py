@@ -44,6 +44,17 @@ def description_if_cached(runs: Sequence[Run], cache: Cache) -> Description | No
     return descriptions[0] if descriptions and len(descriptions) == len(runs) else None
 
 
+def are_cached(runs: Sequence[Run], description: Description, cache: Cache) -> bool:
+    """Whether all outputs that the runs need of a teacher are in the cache; this sends no request."""
+    plans = (
+        planning.plan_of_cached(
+            description, cache, run.samples.keys, kinds=purchase.kinds_of(run.config, run.samples, description, cache)
+        )
+        for run in runs
+    )
+    return all(plan is not None for plan in plans)
+
+
 def kinds_of_cells(
     cells: Sequence[Cell], runs: Sequence[Run], description: Description | None, cache: Cache
 ) -> list[tuple[str, ...]]:

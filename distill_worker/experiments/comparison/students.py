@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_worker.cache import Cache
+from distill_worker.config.data_sections import Data
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset
@@ -25,8 +26,14 @@ from distill_worker.runs.targets import NOTHING_BOUGHT, load_bought
 from distill_worker.training.run_directory import RunDirectory
 
 
-def runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:
-    """The run of each cell. Cells that select the same samples share them."""
+def runs_of(cells: Sequence[Cell], *, fresh: bool, trains: bool = True) -> list[preflight.Run]:
+    """The run of each cell. Cells that select the same samples share them.
+
+    Args:
+        cells: the cells.
+        fresh: whether earlier runs make way.
+        trains: whether no other process may train the students meanwhile.
+    """
     selections: dict[str, SelectedSamples] = {}
 
     def select(config: RunConfig) -> SelectedSamples:
@@ -36,18 +43,22 @@ def runs_of(cells: Sequence[Cell], *, fresh: bool) -> list[preflight.Run]:
         return selections[identity]
 
     return [
-        preflight.Run(cell.config, partial(select, cell.config), trains=True, fresh=fresh, title=cell.title)
+        preflight.Run(cell.config, partial(select, cell.config), trains=trains, fresh=fresh, title=cell.title)
         for cell in cells
     ]
 
 
 def _selected(config: RunConfig) -> SelectedSamples:
     """The samples of a run; in rounds, those on disk, or else those of the first round."""
-    data = config.data
-    dataset = _dataset(data.name, data.root, data.path, data.image_size)
+    dataset = dataset_of(config.data)
     if config.budget.rounds > 1:
         return selected_samples(config, keep=True, dataset=dataset)
     return SelectedSamples(Samples.among(dataset, config), rounds=1, later=0, teacher_id=None)
+
+
+def dataset_of(data: Data) -> Dataset:
+    """The data set of a section; the last one stays in memory."""
+    return _dataset(data.name, data.root, data.path, data.image_size)
 
 
 @lru_cache(maxsize=1)
@@ -116,7 +127,7 @@ def train_students(
     if moved:
         display.note(moved[0] + (f"; and {len(moved) - 1} more likewise" if len(moved) > 1 else ""))
     return [
-        {"method": cell.label, "track": cell.config.data_used, "n": cell.n, "seed": cell.seed, **_kept(results[index])}
+        {"method": cell.label, "track": cell.config.data_used, "n": cell.n, "seed": cell.seed, **kept(results[index])}
         for index, cell in enumerate(cells)
     ]
 
@@ -153,7 +164,7 @@ def _in_training(engine: Engine, unfinished: int) -> str:
     return f"{min(engine.slots, unfinished)} in training"
 
 
-def _kept(result: dict[str, Any]) -> dict[str, Any]:
+def kept(result: dict[str, Any]) -> dict[str, Any]:
     """What a comparison keeps of a run's result: with `[tuning]` the chosen settings too, without their scores."""
     kept = {name: result[name] for name in ("accuracy", "calls", "steps", "seconds", "best_validation")}
     kept |= {name: result[name] for name in ("self_training", "outside_weights") if name in result}

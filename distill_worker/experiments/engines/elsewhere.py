@@ -42,7 +42,7 @@ def train_elsewhere(task: Task, folder: str, inputs: Callable[[], Any], earlier:
         put_back(directory, earlier)
     here = task.config.model_copy(update={"output": output.model_copy(update={"directory": directory})})
     reply = reply_of(replace(task, config=here), _stored(place / "inputs.pt", inputs))
-    files = {} if isinstance(reply, Exception) else files_of(directory)
+    files = {} if isinstance(reply, Exception) or reply.left is not None else files_of(directory)
     shutil.rmtree(directory, ignore_errors=True)
     return reply, files
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import WorkerError
 
 RETRIES: Final = 3
 """How often a task is done again after the death of its worker."""
@@ -21,6 +22,9 @@ class Task:
     """The resolved configuration of its training, which need not be that of a whole run: see `config_of_round`."""
     inputs: str
     """The name of what it learns from, in the file of inputs."""
+    is_shared: bool = False
+    """Whether other processes have the same task: then its outcome may say that it is left to them, or that it failed,
+    and the other tasks go on."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Outcome:
 
     result: dict[str, Any]
     notes: tuple[str, ...]
+    left: WorkerError | None = None
+    """Why a shared task has no result: `RunInUse` if another process trains the student, or what ended its training."""
 
 
 class Engine(Protocol):

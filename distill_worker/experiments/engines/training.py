@@ -20,11 +20,15 @@ def train_task(task: Task, inputs: Path) -> Outcome:
 
 
 def reply_of(task: Task, inputs: Path) -> Reply:
-    """The outcome of a task, or the error that ended it; an unexpected one becomes its traceback."""
+    """The outcome of a task, or the error that ended it; an unexpected one becomes its traceback.
+
+    The run directory's lock is the lease of a shared task: the kernel frees it when this process dies.
+    """
     try:
         return train_task(task, inputs)
     except WorkerError as error:
-        return error.of(task.label)
+        named = error.of(task.label)
+        return Outcome({}, (), left=named) if task.is_shared else named
     except Exception:
         return RuntimeError(f"{task.label}:\n{traceback.format_exc()}")
 

@@ -14,9 +14,12 @@ _COMMAND = (sys.executable, "-m", "teacher_service")
 _STOP_SECONDS = 40
 
 
-def create_key(data_dir: Path, *, name: str, quota: int, key_file: Path, features: bool = False) -> None:
+def create_key(
+    data_dir: Path, *, name: str, quota: int, key_file: Path, features: bool = False, outputs: str | None = None
+) -> None:
     """Create an API key in `key_file` with the service's own command; an existing file is used as it is."""
     options = ["--name", name, "--quota", str(quota), "--key-file", str(key_file), *["--features"] * features]
+    options += [] if outputs is None else ["--outputs", outputs]
     _keys(data_dir, "create", *options, expected="a new API key")
 
 

@@ -2,18 +2,26 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from distill_worker.buying.known_teachers import load_description, save_description
+from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.teacher_address import OpenInferenceAddress
 from distill_worker.errors import TeacherError
 from distill_worker.experiments.display import Display
+from distill_worker.experiments.own_teacher.degrade import degrade_weights
 from distill_worker.experiments.own_teacher.local_service import create_key, enlarge_quota, served
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import train_student
-from distill_worker.teachers.base import Quota, Teacher
+from distill_worker.teachers.base import Description, Quota, Teacher
 from distill_worker.teachers.open_teacher import teacher_at
+from shared.degradation import Degradation
+
+_OWN: Final = "own teacher"
 
 
 @dataclass(frozen=True)
@@ -45,14 +53,41 @@ def train_teacher(config: RunConfig, display: Display) -> TrainedTeacher:
     return TrainedTeacher(config.student.network, result["accuracy"], config.output.directory / "student.safetensors")
 
 
+def degraded(teacher: TrainedTeacher, directory: Path, *, prune: float, degradation: Degradation) -> TrainedTeacher:
+    """A worse teacher, whose weights file is in `directory`; the accuracy stays that of the teacher before.
+
+    Raises:
+        WeightsFileError: see `degrade_weights`.
+    """
+    weights = directory / "degraded.safetensors"
+    if not weights.exists():
+        degrade_weights(teacher.weights, weights, prune=prune, degradation=degradation, trust_code=True)
+    return replace(teacher, weights=weights)
+
+
 @contextmanager
 def serving(
-    teacher: TrainedTeacher, directory: Path, *, quota: int, features: bool, display: Display
+    teacher: TrainedTeacher,
+    directory: Path,
+    *,
+    quota: int,
+    features: bool,
+    outputs: str | None = None,
+    display: Display,
 ) -> Iterator[Teacher]:
-    """Serve a teacher and yield a client whose API key has that quota; ledger, log and key stay in `directory`."""
+    """Serve a teacher and yield a client whose API key has that quota; ledger, log and key stay in `directory`.
+
+    Args:
+        teacher: to serve.
+        directory: one for each set of outputs.
+        quota: in samples.
+        features: whether the key may request features, too.
+        outputs: the kinds of output that it may request; by default logits.
+        display: shows where it is served.
+    """
     service, name = _service(directory), _key_name(features=features)
     key_file = directory / name
-    create_key(service, name=name, quota=quota, key_file=key_file, features=features)
+    create_key(service, name=name, quota=quota, key_file=key_file, features=features, outputs=outputs)
     with served(teacher.weights, service) as url:
         display.note(f"serving the teacher at {url}; its ledger and log are in {service}")
         address = RunConfig.model_fields["teacher"].default
@@ -79,3 +114,20 @@ def quota_of(client: Teacher) -> Quota:
     if quota is None:
         raise TeacherError("expected a quota from the local service at /v1/quota, got none")
     return quota
+
+
+def save_own_description(teacher: TrainedTeacher, cache: Cache, description: Description, *, sold: str) -> None:
+    """Store what the service stated of an own teacher, if the cache can be written; `sold` names what the key sees."""
+    if not cache.is_read_only:
+        save_description(cache, _address_of(teacher), f"{_OWN}, {sold}", description)
+
+
+def own_description(teacher: TrainedTeacher, cache: Cache, *, sold: str) -> Description | None:
+    """What the service of an own teacher stated earlier, or None; this serves nothing."""
+    stored = load_description(cache, _address_of(teacher), f"{_OWN}, {sold}")
+    return None if stored is None else stored[0]
+
+
+def _address_of(teacher: TrainedTeacher) -> OpenInferenceAddress:
+    """Names a teacher by its weights: the port of its service changes with every start."""
+    return OpenInferenceAddress(model=sha256(teacher.weights.read_bytes()).hexdigest())

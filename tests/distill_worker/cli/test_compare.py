@@ -10,6 +10,7 @@ import pytest
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.experiments.comparison import compare as module
+from distill_worker.experiments.comparison import lessons
 from distill_worker.experiments.own_teacher.local_teacher import TrainedTeacher
 from distill_worker.runs import classes, resolution
 from distill_worker.teachers.base import Teacher
@@ -166,8 +167,8 @@ def own_teacher(teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch) -> FakeTe
     def serving(*_: object, **__: object) -> Iterator[Teacher]:
         yield teacher
 
-    monkeypatch.setattr(module, "train_teacher", lambda *_: TrainedTeacher("resnet8", 0.9, Path("weights")))
-    monkeypatch.setattr(module, "serving", serving)
+    monkeypatch.setattr(lessons, "train_teacher", lambda *_: TrainedTeacher("resnet8", 0.9, Path("weights")))
+    monkeypatch.setattr(lessons, "serving", serving)
     return teacher
 
 
@@ -215,7 +216,7 @@ def test_own_teacher_of_a_comparison_trains_in_the_precision_of_the_students(
         trained_in.append(config.training.precision)
         return TrainedTeacher("resnet8", 0.9, Path("weights"))
 
-    monkeypatch.setattr(module, "train_teacher", train_teacher)
+    monkeypatch.setattr(lessons, "train_teacher", train_teacher)
     monkeypatch.setattr(resolution, "automatic_precision", lambda _device: "bfloat16")
     for number, base in enumerate(("", 'training.precision = "float32"')):
         compare = f'cache = "{tmp_path}/{number}.sqlite"'

@@ -1,0 +1,135 @@
+"""The purchases of a sweep: one process at a time trains the own teachers and buys what all students learn from.
+
+All purchases at addresses are planned, shown and agreed to before the first call. A process that comes later waits, has
+everything in the cache, and sends no request.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from distill_worker.buying.plan import Plan
+from distill_worker.config.teacher_address import TeacherAddress
+from distill_worker.errors import PlanRefused, counted
+from distill_worker.experiments.comparison.compare import within_quota
+from distill_worker.experiments.comparison.lessons import lessons_of, plan_of
+from distill_worker.experiments.comparison.students import runs_of
+from distill_worker.experiments.display import Display
+from distill_worker.experiments.engines.inputs import Inputs
+from distill_worker.experiments.sweep.directory import SweepDirectory
+from distill_worker.experiments.sweep.students import Source
+from distill_worker.runs import preflight
+
+Runs = Mapping[str, list[preflight.Run]]
+"""The run of each student of a source, by the source's id."""
+
+
+class Offer(NamedTuple):
+    """The plan of a purchase, and where it is made."""
+
+    address: TeacherAddress
+    plan: Plan
+
+
+OnOffers = Callable[[Sequence[Offer]], None]
+"""Gets the plans of all purchases at addresses before the first call, and raises `PlanRefused` if they may not be."""
+
+
+class Bought(NamedTuple):
+    """What the students learn from, and what it has cost this process."""
+
+    inputs: dict[str, Inputs]
+    """By the id of the student."""
+    calls_paid: int | None
+    """None if a teacher states no quota."""
+    cache_hits: int
+
+
+def checked_runs(sources: Sequence[Source]) -> dict[str, list[preflight.Run]]:
+    """The run of each student, checked as far as no teacher is needed, by the id of the source.
+
+    Raises:
+        WorkerError: see `preflight.check_run`.
+    """
+    runs = {source.id: runs_of(source.comparison.cells, fresh=False, trains=False) for source in sources}
+    for of_source in runs.values():
+        for run in of_source:
+            preflight.check_run(run)
+    return runs
+
+
+def buy_all(
+    sources: Sequence[Source],
+    runs: Runs,
+    directory: SweepDirectory,
+    train: Callable[..., list[dict[str, Any]]],
+    *,
+    display: Display,
+    on_offers: OnOffers,
+) -> Bought:
+    """Train own teachers, buy what the cache lacks, and load what every student learns from.
+
+    Args:
+        sources: with the students that have no result.
+        runs: of `checked_runs`.
+        directory: of the sweep.
+        train: trains the students that select samples, as `train_students` does.
+        display: shows the progress.
+        on_offers: agrees to the price.
+
+    Raises:
+        WorkerError: see `lessons_of`.
+    """
+    inputs: dict[str, Inputs] = {}
+    paid: int | None = 0
+    cached = 0
+    with directory.purchasing(display.note):
+        offers = _offers(sources, runs, display)
+        if offers:
+            on_offers(list(offers.values()))
+        for source in sources:
+            agreed = offers.get(source.id)
+            lessons = lessons_of(
+                source.comparison,
+                runs[source.id],
+                train,
+                display=display,
+                on_plan=within_quota if _is_own(source) else _Within(agreed),
+                states_quota=False,
+            )
+            inputs |= {student.id: one for student, one in zip(source.students, lessons.inputs, strict=True)}
+            directory.save_source(source.id, {"teacher": lessons.teacher})
+            calls = lessons.calls
+            paid = None if paid is None or calls.paid is None else paid + calls.paid
+            cached += calls.cache_hits
+    return Bought(inputs, paid, cached)
+
+
+class _Within:
+    """Lets a source buy no more than what was agreed to, in all its rounds."""
+
+    def __init__(self, agreed: Offer | None) -> None:
+        self._left = 0 if agreed is None else agreed.plan.most_calls + agreed.plan.later
+
+    def __call__(self, plan: Plan) -> bool:
+        preflight.check_plan(plan)
+        if plan.most_calls > self._left:
+            raise PlanRefused(
+                f"expected at most {counted(self._left, 'call')}, which the sweep planned, got a plan for "
+                f"{plan.most_calls}: the cache has changed meanwhile. Nothing of it was spent; the same command plans "
+                "anew"
+            )
+        self._left -= plan.most_calls
+        return plan.price is not None
+
+
+def _offers(sources: Sequence[Source], runs: Runs, display: Display) -> dict[str, Offer]:
+    """What must be bought at addresses, by the id of the source."""
+    offers = {}
+    for source in sources:
+        if not _is_own(source) and (plan := plan_of(source.comparison, runs[source.id], display)) is not None:
+            offers[source.id] = Offer(source.comparison.cells[0].config.teacher, plan)
+    return offers
+
+
+def _is_own(source: Source) -> bool:
+    return source.comparison.compare.teacher is not None

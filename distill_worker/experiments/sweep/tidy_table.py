@@ -1,0 +1,72 @@
+"""The results of a sweep as one tidy table: one row a student, with the axes as columns; in CSV, and in Parquet."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from distill_worker.errors import RunError
+from distill_worker.experiments.sweep.directory import SweepDirectory
+from distill_worker.experiments.sweep.students import Student
+from shared.atomic_file import atomic_replacement
+from shared.durable.signed_lock import own_signature
+
+Row = dict[str, Any]
+
+_RESULTS: Final = ("accuracy", "calls", "steps", "seconds")
+CSV, PARQUET = "results.csv", "results.parquet"
+
+
+def tidy_rows(students: Sequence[Student], directory: SweepDirectory) -> list[Row]:
+    """One row for each student that has a result, in the order of the grid.
+
+    The columns: the axes; `method` (the label of the row), `track`, `n`, `seed`; `accuracy` (a share of 1), `calls`,
+    `steps`, `seconds`; `id`.
+    """
+    finished = directory.finished()
+    return [_row(student, directory.result(student.id)) for student in students if student.id in finished]
+
+
+def write_tables(rows: Sequence[Row], folder: Path) -> str | None:
+    """Write `results.csv`, and `results.parquet` where pyarrow is installed; otherwise a line that says so.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    if not rows:
+        return None
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    try:
+        with _replaced(folder / CSV) as partial:
+            partial.write_text(text.getvalue(), encoding="utf-8")
+        try:
+            from pyarrow import Table, parquet
+        except ImportError:
+            return f"{PARQUET} was not written: it needs pyarrow; run: uv pip install 'tuition[parquet]'"
+        with _replaced(folder / PARQUET) as partial:
+            parquet.write_table(Table.from_pylist(list(rows)), partial)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot write the results ({error.strerror or error})") from error
+    return None
+
+
+def _row(student: Student, result: Mapping[str, Any]) -> Row:
+    cell = student.cell
+    return {
+        **student.values,
+        "method": cell.label,
+        "track": cell.config.data_used,
+        "n": cell.n,
+        "seed": cell.seed,
+        **{name: result[name] for name in _RESULTS},
+        "id": student.id,
+    }
+
+
+def _replaced(path: Path) -> Any:
+    """Processes that end at the same time write the same table, each its own partial file."""
+    return atomic_replacement(path, partial=path.with_name(f".{path.name}.{own_signature()}.part"))

@@ -1,0 +1,224 @@
+"""A sweep plans and prices all its purchases before the first call, and its directory holds one grid."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+
+from distill_worker.experiments.sweep.directory import SweepDirectory
+from shared.durable.signed_lock import own_signature, signed_lock
+from tests.distill_worker.cli.conftest import Command, facts_of
+from tests.distill_worker.experiments.engines.students import NOTHING, folder_of_ray, write_network
+from tests.distill_worker.fake_teacher import FakeTeacher
+
+_FAILS_UNTIL_MENDED = """if self.steps == 3 and not (HERE / "mended").exists():
+                raise RuntimeError("broken")"""
+PRICE = 'price_per_call = 0.25, currency = "EUR", '
+
+
+def sweep_file(folder: Path, *, name: str = "out", teacher: str = "", sweep: str = '"training.steps" = [4, 8]') -> Path:
+    """CE and KD at n = 8 with two seeds, for each point of a grid."""
+    path = folder / f"{name}.toml"
+    path.write_text(
+        f"""
+data.name = "digits"
+student.network = "net.py:Net"
+training = {{steps = 4, batch_size = 4, checkpoint_every = 2, device = "cpu"}}
+teacher = {{{teacher} give_up_after_seconds = 0}}
+[compare]
+directory = "{name}"
+cache = "cache.sqlite"
+n = [8]
+seeds = 2
+jobs = 2
+baseline = "KD"
+methods = [{{label = "CE", method = {{name = "ce"}}}}, {{label = "KD", method = {{name = "kd"}}}}]
+[sweep.grid]
+{sweep}
+"""
+    )
+    return path
+
+
+def table_of(folder: Path) -> list[dict[str, str]]:
+    """The tidy table without the wall time, which no two trainings share."""
+    with (folder / "results.csv").open() as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(autouse=True)
+def network(tmp_path: Path) -> None:
+    write_network(tmp_path, NOTHING)
+
+
+def test_sweep_buys_once_for_all_points_and_prints_their_tables(
+    command: Command, tmp_path: Path, teacher: FakeTeacher
+) -> None:
+    """The same command trains nothing again; the table is in CSV and in Parquet."""
+    path = sweep_file(tmp_path)
+    ended = command("sweep", path, "--yes")
+    assert ended.status == 0, ended.stderr
+    assert ended.stdout.count("against KD") == 2
+    assert "training.steps = 4" in ended.stdout
+    assert teacher.paid == 8
+    rows = table_of(tmp_path / "out")
+    assert [(row["training.steps"], row["method"], row["seed"], row["calls"], row["steps"]) for row in rows] == [
+        (steps, method, seed, "8" if method == "KD" else "0", steps)
+        for steps in ("4", "8")
+        for method in ("CE", "KD")
+        for seed in ("0", "1")
+    ]
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert parquet.read_table(tmp_path / "out" / "results.parquet").column("id").to_pylist() == [
+        row["id"] for row in rows
+    ]
+    weights = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("students/*/student.safetensors")}
+    assert len(weights) == 8
+    facts = facts_of(command("sweep", path, "--json"))
+    assert (facts["calls_paid"], teacher.paid, [str(row["id"]) for row in facts["rows"]]) == (
+        0,
+        8,
+        [row["id"] for row in rows],
+    )
+    assert {path: path.stat().st_mtime_ns for path in weights} == weights
+    assert table_of(tmp_path / "out") == rows
+
+
+def test_point_is_the_comparison_of_its_settings(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
+    """To the last bit: the weights of the students, too."""
+    path = sweep_file(tmp_path)
+    facts_of(command("sweep", path, "--yes", "--json"))
+    comparison = tmp_path / "alone.toml"
+    comparison.write_text(path.read_text().partition("[sweep.grid]")[0].replace('"out"', '"alone"'))
+    alone = facts_of(command("compare", comparison, "--yes", "--json"))
+    rows = [row for row in table_of(tmp_path / "out") if row["training.steps"] == "4"]
+    assert [float(row["accuracy"]) for row in rows] == [result["accuracy"] for result in alone["results"]]
+    students = {
+        f"{row['method']}-n{row['n']}-seed{row['seed']}": tmp_path / "out" / "students" / row["id"] for row in rows
+    }
+    for name, student in students.items():
+        weights = tmp_path / "alone" / "students" / name / "student.safetensors"
+        assert (student / "student.safetensors").read_bytes() == weights.read_bytes()
+    assert teacher.paid == 8
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_all_purchases_are_agreed_to_at_once(
+    agrees: bool, command: Command, tmp_path: Path, teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models of one teacher, so two purchases; the quota must pay for both."""
+    questions: list[str] = []
+
+    def confirm(question: str, **_: object) -> bool:
+        questions.append(question)
+        return agrees
+
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    path = sweep_file(tmp_path, teacher=PRICE, sweep='"corruption.seed" = [0]\n"teacher.label_smoothing" = [0.1, 0.2]')
+    path.write_text(path.read_text().replace("n = [8]", "n = [6, 8]"))
+    ended = command("sweep", path, "--json")
+    assert ended.status == (0 if agrees else 5), ended.stderr
+    assert questions == ["spend 16 calls for 4.00 EUR?"]
+    assert teacher.paid == (8 if agrees else 0), "the second source then finds the same samples in the cache"
+
+
+def test_price_needs_an_agreement_and_the_quota_must_suffice(
+    command: Command, tmp_path: Path, teacher: FakeTeacher
+) -> None:
+    path = sweep_file(tmp_path, teacher=PRICE)
+    ended = command("sweep", path)
+    assert (ended.status, teacher.paid) == (5, 0)
+    assert "before 8 calls can be spent for 2.00 EUR" in ended.stderr
+    path.write_text(path.read_text().replace("n = [8]", "n = [8, 30]"))
+    ended = command("sweep", path, "--yes", "--extend")
+    assert (ended.status, teacher.paid) == (5, 0)
+    assert "expected a quota for 30 calls" in ended.stderr
+
+
+def test_changed_grid_needs_extend_which_keeps_what_remains(
+    command: Command, tmp_path: Path, teacher: FakeTeacher
+) -> None:
+    facts_of(command("sweep", sweep_file(tmp_path), "--yes", "--json"))
+    kept = {row["id"] for row in table_of(tmp_path / "out") if row["training.steps"] == "8"}
+    path = sweep_file(tmp_path, sweep='"training.steps" = [8, 6]')
+    ended = command("sweep", path, "--yes")
+    assert ended.status == 3
+    assert "sweep.grid.training.steps: [4, 8] in the directory, [8, 6] now" in ended.stderr
+    assert "4 of its students are new, 4 are gone" in ended.stderr
+    facts = facts_of(command("sweep", path, "--extend", "--json"))
+    assert {row["id"] for row in facts["rows"] if row["training.steps"] == "8"} == kept
+    assert len(facts["rows"]) == 8
+    assert teacher.paid == 8
+    assert len(SweepDirectory(tmp_path / "out").finished()) == 12
+
+
+def test_status_counts_students_by_point_and_changes_nothing(
+    command: Command, tmp_path: Path, teacher: FakeTeacher
+) -> None:
+    path = sweep_file(tmp_path)
+    ended = command("sweep", path, "--status")
+    assert (ended.status, ended.stdout) == (0, f"{tmp_path / 'out'}: not started\n")
+    assert not (tmp_path / "out").exists()
+    rows = facts_of(command("sweep", path, "--yes", "--json"))["rows"]
+    directory = SweepDirectory(tmp_path / "out")
+    (tmp_path / "out" / "results" / f"{rows[0]['id']}.json").unlink()
+    (tmp_path / "out" / "results" / f"{rows[4]['id']}.json").unlink()
+    directory.fail(rows[0]["id"], "broken")
+    with signed_lock(directory.student(rows[4]["id"]) / ".lock"):
+        status = facts_of(command("sweep", path, "--status", "--json"))
+        text = command("sweep", path, "--status").stdout
+    assert status["points"] == [
+        {"point": "training.steps = 4", "done": 3, "in training": 0, "waiting": 0, "failed": 1},
+        {"point": "training.steps = 8", "done": 3, "in training": 1, "waiting": 0, "failed": 0},
+    ]
+    assert (status["holders"], status["calls_bought"]) == ([own_signature()], 8)
+    assert status["seconds_left"] > 0
+    assert f"in training by {own_signature()}" in text
+    assert f"failed: {rows[0]['id']}: broken" in text
+    assert teacher.paid == 8
+
+
+def test_failed_student_ends_no_other_and_is_tried_again(
+    command: Command, tmp_path: Path, teacher: FakeTeacher
+) -> None:
+    """One network of two raises an error in its third step."""
+    (tmp_path / "broken").mkdir()
+    write_network(tmp_path / "broken", _FAILS_UNTIL_MENDED)
+    path = sweep_file(tmp_path, sweep='"student.network" = ["net.py:Net", "broken/net.py:Net"]')
+    ended = command("sweep", path, "--yes")
+    assert ended.status == 3
+    assert "4 of them failed; the first: student.network = broken/net.py:Net: CE, n = 8, seed" in ended.stderr
+    directory = SweepDirectory(tmp_path / "out")
+    assert (len(directory.finished()), len(directory.failures())) == (4, 4)
+    (tmp_path / "broken" / "mended").touch()
+    assert len(facts_of(command("sweep", path, "--json"))["rows"]) == 8
+    assert directory.failures() == {}
+    assert teacher.paid == 8
+
+
+def test_without_pyarrow_one_line_says_so(
+    command: Command, tmp_path: Path, teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    ended = command("sweep", sweep_file(tmp_path), "--yes")
+    assert ended.status == 0, ended.stderr
+    assert ended.stderr.count("results.parquet was not written: it needs pyarrow") == 1
+    assert not (tmp_path / "out" / "results.parquet").exists()
+    assert teacher.paid == 8
+
+
+def test_ray_gives_the_same_table(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
+    """Two workers of a cluster on this machine; and they pay for nothing."""
+    facts_of(command("sweep", sweep_file(tmp_path), "--yes", "--json"))
+    with folder_of_ray():
+        facts_of(command("sweep", sweep_file(tmp_path, name="on-ray"), "--engine", "ray", "--json"))
+    assert table_of(tmp_path / "on-ray") == table_of(tmp_path / "out")
+    assert teacher.paid == 8
+
+
+def test_file_of_a_sweep_is_no_comparison(command: Command, tmp_path: Path) -> None:
+    ended = command("compare", sweep_file(tmp_path))
+    assert ended.status == 2
+    assert "expected the file of a comparison, got that of a sweep; use distill-worker sweep" in ended.stderr

@@ -1,0 +1,46 @@
+"""Every preset is valid in full, and runs in its quick form to an answer in words."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from distill_worker.experiments.sweep.grid import PRESETS, load_sweep, preset_names
+from tests.distill_worker.cli.conftest import Command, facts_of
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_preset_states_its_question_and_stays_in_its_folder(name: str, tmp_path: Path) -> None:
+    for quick in (False, True):
+        sweep = load_sweep(name, quick=quick)
+        assert sweep.question.endswith("?")
+        assert sweep.directory == tmp_path / "runs" / "sweep" / (f"{name}-quick" if quick else name)
+        data = {point.comparison.cells[0].config.data.name for point in sweep.points}
+        assert data == {"digits" if quick else "fashion-mnist"}
+        assert sweep.compare.seeds >= (2 if quick else 3)
+    assert (PRESETS / f"{name}.toml").read_text().startswith("# ")
+    assert "# Question (" in (PRESETS / f"{name}.toml").read_text()
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_preset_runs_in_its_quick_form(name: str, command: Command) -> None:
+    facts = facts_of(command("sweep", name, "--quick", "--json"))
+    *sentences, count = facts["answers"]
+    assert sentences
+    assert all(re.search(r" points (above|below) .*95 % interval .*, 2 seeds\): ", one) for one in sentences)
+    assert count.startswith(tuple("0123456789"))
+    assert len(facts["rows"]) == sum(len(point["results"]) for point in facts["points"])
+
+
+def test_paper_small_fits_into_half_an_hour_of_two_cores() -> None:
+    """By 45 ms a step of batch 64 on one core: students alone take 30 minutes of one core at most, two thirds of it."""
+    (point,) = load_sweep("paper-small").points
+    steps = sum(cell.config.training.steps for cell in point.comparison.cells)
+    assert {cell.config.training.batch_size for cell in point.comparison.cells} == {64}
+    assert steps * 0.045 <= 2 / 3 * 2 * 1800
