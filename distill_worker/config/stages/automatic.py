@@ -52,7 +52,7 @@ def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
         chosen["self_training"] = {"member_steps": training["steps"]}
         training["steps"] *= 2  # the student has many more images than a member
     names = [name for name in chosen if name != "plus"]
-    for name, values in (("training", training), ("budget", _selection_chosen_for(document))):
+    for name, values in {"training": training, "budget": _selection_chosen_for(document)}.items():
         names += [f"{name}.{setting}" for setting in values]
         if values and isinstance(section := document.get(name, {}), dict):
             chosen[name] = values | section
@@ -67,11 +67,11 @@ def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if name not in document}
 
 
-def _selection_chosen_for(document: Mapping[str, Any]) -> Mapping[str, str]:
+def _selection_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     """What selects the samples, if the file says only how many they are."""
-    stated = document.get("budget")
-    is_open = isinstance(stated, dict) and not stated.keys() & {*_SELECTION, "rounds", "first"}
-    return _SELECTION if is_open and stated.get("n") is not None and _has_steps(document) else {}
+    is_open = all(_setting(document, "budget", name) is None for name in (*_SELECTION, "rounds", "first"))
+    is_part = _setting(document, "budget", "n") is not None
+    return dict(_SELECTION) if is_open and is_part and _has_steps(document) else {}
 
 
 def _training_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
