@@ -49,8 +49,8 @@ class Budget(Section):
     strategy: str = "random"
     """One of `distill-worker strategies`."""
     features: str = PIXELS
-    """What coarse-to-fine, k-center and typical compare samples by: `pixels`; `gradients`, for the edges in each part of
-    the image; a weights file, for the input of its last layer; or `student`, for that of the student of the round
+    """What coarse-to-fine, k-center and typical compare samples by: `pixels`; `gradients`, for the edges in each part
+    of the image; a weights file, for the input of its last layer; or `student`, for that of the student of the round
     before. The first round, which has none, then compares pixels."""
     rounds: int = Field(default=1, ge=1)
     """The number of purchases of a strategy that needs a student, or of the features `student`. Each is chosen with a
