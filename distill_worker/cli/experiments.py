@@ -24,9 +24,6 @@ from distill_worker.experiments.forecast.answers import Price, answers
 from distill_worker.experiments.forecast.forecast import Forecast
 from distill_worker.experiments.forecast.measured_curve import curve_of
 from distill_worker.experiments.forecast.nested_sizes import NestedSizes
-from distill_worker.experiments.report.comparison_page import read_comparison, report_of_comparison
-from distill_worker.experiments.report.report import write_charts, write_report
-from distill_worker.experiments.report.run_page import report_of_run
 from distill_worker.experiments.report.run_record import read_run, with_analysis, write_command
 from distill_worker.experiments.results.facts_file import read_facts
 from distill_worker.experiments.sweep.grid import load_sweep
@@ -37,6 +34,7 @@ from distill_worker.runs import purchase
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.training.run_directory import COMMAND, REPORT
 from shared.atomic_file import write_atomically
+from shared.networks import runs_code
 
 _SEEDS: Final = 3
 """Students of each size of a forecast."""
@@ -50,9 +48,9 @@ def demo(data: str, *, n: int | None, seeds: int, quota: int | None, directory: 
         print(json.dumps(facts))
     else:
         show_demo(facts)
-    _write_comparison_page(
-        facts, settings.directory, shlex.join(["distill-worker", "demo", "--data", data, "--n", str(settings.n)])
-    )
+    options = {"data": data, "n": settings.n, "seeds": seeds, "quota": settings.quota, "directory": directory}
+    stated = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    _write_comparison_page(facts, settings.directory, shlex.join(["distill-worker", "demo", *stated]))
 
 
 def compare(
@@ -190,6 +188,10 @@ def report(
     trust_code: bool,
 ) -> None:
     """Write the page of a finished run or comparison, or the same as Markdown or CSV, and its charts as files."""
+    from distill_worker.experiments.report.comparison_page import read_comparison, report_of_comparison
+    from distill_worker.experiments.report.report import write_charts, write_report
+    from distill_worker.experiments.report.run_page import report_of_run
+
     if place.is_dir():
         run = read_run(place)
         config = config_of(place, cache=cache, root=root, path=path)
@@ -215,6 +217,9 @@ def write_run_page(config: RunConfig, samples: Samples, *, command: str, paid: i
     directory = config.output.directory
 
     def write() -> None:
+        from distill_worker.experiments.report.report import write_report
+        from distill_worker.experiments.report.run_page import report_of_run
+
         if not (directory / COMMAND).exists():
             address = config.teacher
             price, currency = address.price_per_call, address.currency
@@ -222,7 +227,11 @@ def write_run_page(config: RunConfig, samples: Samples, *, command: str, paid: i
                 directory, command=command, paid=paid, price_per_call=price, currency=currency, warnings=warnings
             )
         if not (directory / REPORT).exists():
-            run = with_analysis(read_run(directory), config, samples=samples, trust_code=True, note=say)
+            # The configuration names the code, which this process has just run; the weights file may name other code.
+            is_own = runs_code(config.student.network)
+            run = with_analysis(read_run(directory), config, samples=samples, trust_code=is_own, note=say)
+            if run.missing:
+                say(run.missing)
             write_report(report_of_run(run), directory / REPORT)
 
     _end_with_page(directory / REPORT, write, remedy=f"distill-worker report {shlex.quote(str(directory))} writes it")
@@ -233,6 +242,9 @@ def _write_comparison_page(facts: Mapping[str, Any], directory: Path, command: s
     stored = directory / "comparison.json"
 
     def write() -> None:
+        from distill_worker.experiments.report.comparison_page import report_of_comparison
+        from distill_worker.experiments.report.report import write_report
+
         write_atomically(stored, json.dumps(facts).encode())
         write_report(report_of_comparison(facts, command), directory / REPORT)
 

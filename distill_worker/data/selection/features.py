@@ -22,8 +22,8 @@ _PENULTIMATE = "pooled"
 _ORIENTATIONS = 8
 _CELLS = 7
 """Of the grid, in each direction."""
-_SMALLEST = 16
-"""Pixels; smaller images are enlarged."""
+_SMALLEST, _LARGEST = 16, 64
+"""Pixels of a side; smaller images are enlarged, larger ones reduced."""
 
 Floats = NDArray[np.float32]
 
@@ -53,6 +53,9 @@ def gradients(images: Tensor) -> Floats:
 
 def _histograms(grey: Tensor) -> Tensor:
     """`[N, 8, 7, 7]` of images `[N, 1, height, width]`."""
+    if max(grey.shape[2:]) > _LARGEST:
+        height, width = (min(_LARGEST, side) for side in grey.shape[2:])
+        grey = functional.adaptive_avg_pool2d(grey, (height, width))
     if min(grey.shape[2:]) < _SMALLEST:
         size = [max(_SMALLEST, side) for side in grey.shape[2:]]
         grey = functional.interpolate(grey, size=size, mode="bilinear")

@@ -21,7 +21,9 @@ from distill_worker.training.run_directory import ANALYSIS, RunDirectory
 from shared.atomic_file import write_atomically
 
 _SEED: Final = 0
-"""Draws the test samples and the directions of the sharpness."""
+"""Draws the test samples of spectra and sharpness, and the directions of the latter."""
+_MOST_ROWS: Final = 2000
+"""Of a spectrum, whose time grows with their square."""
 
 
 def analyse(
@@ -108,7 +110,15 @@ def _spectra(student: Outputs, teacher: Outputs | None) -> dict[str, Any]:
 
 
 def _spectra_of(one: Outputs) -> dict[str, Tensor]:
-    return {"features": spectrum(one.features), "logits": spectrum(one.logits)}
+    rows = _some_rows(len(one.logits), _MOST_ROWS)
+    return {"features": spectrum(one.features[rows]), "logits": spectrum(one.logits[rows])}
+
+
+def _some_rows(samples: int, most: int) -> Tensor:
+    """The places of so many samples, drawn by seed; of all if there are no more, in their order."""
+    if samples <= most:
+        return torch.arange(samples)
+    return torch.randperm(samples, generator=torch.Generator().manual_seed(_SEED))[:most]
 
 
 def _as_lists(tensors: dict[str, Tensor]) -> dict[str, Any]:

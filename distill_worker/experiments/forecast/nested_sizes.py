@@ -12,6 +12,7 @@ from distill_worker.cache import Cache
 from distill_worker.config.load import OnNote, parse_config, read_document, with_notes
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.stages.automatic import AUTO
+from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import CacheError, ConfigError
 from distill_worker.experiments.comparison.cells import Comparison
 from distill_worker.experiments.comparison.compare import run_comparison
@@ -125,5 +126,10 @@ def _sizes(config: RunConfig, source: str) -> tuple[int, ...]:
         raise ConfigError(
             f"{source}: budget.rounds: expected 1 for a forecast, whose smaller parts are selected without a student, "
             f"got {budget.rounds}"
+        )
+    if STRATEGIES[budget.strategy].nested != "yes":
+        raise ConfigError(
+            f"{source}: budget.strategy: expected one whose smaller parts are in the larger ones, such as random or "
+            f"coarse-to-fine, got {budget.strategy}"
         )
     return tuple(budget.n // part for part in _PARTS)

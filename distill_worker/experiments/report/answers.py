@@ -26,18 +26,19 @@ def _answer(facts: Mapping[str, Any], n: int, track: str, *, names_track: bool) 
     rows = dict.fromkeys(result["method"] for result in facts["results"] if result["track"] == track)
     means = {row: statistics.mean(own) for row in rows if (own := accuracies_of(facts, row, n))}
     best = max(means, key=means.__getitem__)
-    where = f"at n{NO_BREAK}={NO_BREAK}{n:,}{f' on the track {track}' if names_track else ''}"
+    where = f"at n{NO_BREAK}={NO_BREAK}{n:,}"
+    best_row = f"{best} (track {track})" if names_track else best
     seeds, baseline = counted(facts["seeds"], "seed"), facts["baseline"]
     if baseline not in (None, best):
         difference = means[best] - statistics.mean(accuracies_of(facts, baseline, n))
         side = "above" if difference >= 0 else "below"
         certainty = _certainty(facts, n, best)
-        return f"{best} is {abs(difference):.1f} points {side} {baseline} {where} ({seeds}): {certainty}."
+        return f"{best_row} is {abs(difference):.1f} points {side} {baseline} {where} ({seeds}): {certainty}."
     if len(means) == 1:
-        return f"{best} gets {points(means[best])} {where} ({seeds})."
+        return f"{best_row} gets {points(means[best])} {where} ({seeds})."
     role = "the baseline" if best == baseline else f"the best of {counted(len(means), 'row')}"
     above = f", and no row is above it: {points(means[best])}" if best == baseline else f": {points(means[best])}"
-    return f"{best} is {role} {where}{above} ({seeds})."
+    return f"{best_row} is {role} {where}{above} ({seeds})."
 
 
 def _certainty(facts: Mapping[str, Any], n: int, row: str) -> str:

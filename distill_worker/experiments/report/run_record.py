@@ -66,7 +66,7 @@ def with_analysis(
     trust_code: bool = False,
     note: Callable[[str], None] = lambda _line: None,
 ) -> RunRecord:
-    """The run with its analysis, which is made if the directory holds none, and its images; or with what is missing.
+    """The run with its analysis, which is made if the directory holds none, and its images; or what is missing of it.
 
     Args:
         run: the run.
@@ -74,20 +74,19 @@ def with_analysis(
         samples: of the run, if they are selected already.
         trust_code: see `load_student`.
         note: shows that an analysis is made.
-
-    Raises:
-        RunError, WeightsFileError: see `load_student`.
     """
-    student = load_student(run.directory, trust_code=trust_code)
-    facts = stored_facts(student)
+    facts, dataset = None, None
     try:
+        student = load_student(run.directory, trust_code=trust_code)
+        facts = stored_facts(student)
         finished = finished_run(config, student, samples=samples)
+        dataset = finished.dataset
         if facts is None:
             note("analysing the student for its page")
             facts = analyse(finished)
     except WorkerError as error:
-        return replace(run, analysis=facts or {}, missing=f"{_NOT_AT_HAND}: {error}")
-    return replace(run, analysis=facts, dataset=finished.dataset)
+        return replace(run, analysis=facts or {}, dataset=dataset, missing=f"{_NOT_AT_HAND}: {error}")
+    return replace(run, analysis=facts, dataset=dataset)
 
 
 def write_command(

@@ -146,6 +146,12 @@ def _comparison(
         comparison = placed_comparison(deepcopy(document), path, settings, on_note=on_note)
     except ConfigError as error:
         raise (error.of(f"sweep, {title_of(values)}") if values else error) from error
+    for cell in comparison.cells:
+        if (rounds := cell.config.budget.rounds) > 1:
+            raise ConfigError(
+                f"{path}: {cell.label!r}: budget.rounds: expected 1 in a sweep, whose outputs are bought and agreed to "
+                f"once, got {rounds}; for rounds, see distill-worker compare"
+            )
     title = title_of(values)
     return comparison.with_cells([cell.model_copy(update={"point": title}) for cell in comparison.cells])
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from distill_worker.buying.plan import Plan
 from distill_worker.config.teacher_address import TeacherAddress
-from distill_worker.errors import PlanRefused, counted
+from distill_worker.errors import PlanRefused, RunError, counted
 from distill_worker.experiments.comparison.compare import within_quota
 from distill_worker.experiments.comparison.lessons import lessons_of, plan_of
 from distill_worker.experiments.comparison.students import runs_of
@@ -84,6 +84,8 @@ def buy_all(
     cached = 0
     with directory.purchasing(display.note):
         offers = _offers(sources, runs, display)
+        for place, offer in offers.items():
+            _check_same_teacher(directory, place, offer.plan.teacher_id)
         if offers:
             on_offers(list(offers.values()))
         for source in sources:
@@ -102,6 +104,16 @@ def buy_all(
             paid = None if paid is None or calls.paid is None else paid + calls.paid
             cached += calls.cache_hits
     return Bought(inputs, paid, cached)
+
+
+def _check_same_teacher(directory: SweepDirectory, source: str, teacher_id: str) -> None:
+    """Check that finished students learned from the same teacher as those to come. Raises `RunError`."""
+    before = ((directory.source(source) or {}).get("teacher") or {}).get("id")
+    if before not in (None, teacher_id):
+        raise RunError(
+            f"teacher: expected {before}, from which earlier students of this sweep learned, got {teacher_id}: another "
+            "version answers. Continue with the first one, or choose another compare.directory. Nothing was spent"
+        )
 
 
 class _Within:

@@ -5,7 +5,7 @@ dies, so a student whose process was killed is taken over at once, and no clock 
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
 from typing import Final
 
@@ -57,7 +57,7 @@ def train_shared(
         inputs_file(directory.path, {names[id(one)]: one for one in inputs.values()}) as file,
         display.progress_bar("students", total) as move,
     ):
-        progress = _Progress(directory, engine, move, total)
+        progress = _Progress(directory, engine, move, total, {student.id for student in students})
         while unfinished := _unfinished(students, directory, failures):
             free = [place for place in unfinished if directory.holder(students[place].id) is None]
             if not free:
@@ -110,17 +110,19 @@ def _raise(failures: Mapping[str, WorkerError], students: int) -> None:
 
 
 class _Progress:
-    def __init__(self, directory: SweepDirectory, engine: Engine, move: MoveBar, total: int) -> None:
+    def __init__(self, directory: SweepDirectory, engine: Engine, move: MoveBar, total: int, ids: Set[str]) -> None:
         self._directory = directory
         self._slots = engine.slots
         self._move = move
         self._total = total
+        self._others = total - len(ids)
+        self._ids = ids
         self._started = time.monotonic()
-        self._before = len(directory.finished())
+        self._before = self._done()
 
     def show(self, last: str = "") -> None:
         """Move the bar: all processes' results count."""
-        done = min(self._total, len(self._directory.finished()))
+        done = self._done()
         took = time.monotonic() - self._started
         left = seconds_left(self._total - done, done - self._before, took)
         parts = [
@@ -129,6 +131,9 @@ class _Progress:
             *([f"last: {last}"] if last else []),
         ]
         self._move(done, "; ".join(parts))
+
+    def _done(self) -> int:
+        return self._others + len(self._directory.finished() & self._ids)
 
 
 class _Waiting:

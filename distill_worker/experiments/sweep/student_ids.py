@@ -14,7 +14,7 @@ from typing import Any, Final
 from distill_worker.buying.known_teachers import url_of
 from distill_worker.config.data_sections import Data
 from distill_worker.config.run_config import RunConfig
-from distill_worker.data.selection import PIXELS, STUDENT
+from distill_worker.data.selection import GRADIENTS, PIXELS, STUDENT
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison.cells import Comparison
 from distill_worker.experiments.comparison.students import dataset_of
@@ -100,7 +100,7 @@ def _run(config: RunConfig) -> dict[str, Any]:
     if config.self_training is not None:
         values["self_training"] = {**values["self_training"], "network": None}
     features = config.budget.features
-    if features not in (PIXELS, STUDENT):
+    if features not in (PIXELS, GRADIENTS, STUDENT):
         features = outside_weights.fingerprint(Path(features))
     return {**values, "features": features, **outside_weights.identity_facts(config)}
 

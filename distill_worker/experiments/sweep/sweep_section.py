@@ -27,6 +27,11 @@ _SET_ELSEWHERE: Final = {
     "training.seed": "which the comparison sets",
     "training.device": "which all students share",
     "training.threads": "which all students share",
+    "data.root": "that changes no student",
+    **dict.fromkeys(
+        ("teacher.price_per_call", "teacher.currency", "teacher.request_size", "teacher.concurrency"),
+        "that changes no output",
+    ),
 }
 POINT: Final = "point"
 """The axis of `[[sweep.points]]`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.weights import load_weights, weights_bytes
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.experiments.report.finished import comparison
 from tests.distill_worker.fake_teacher import FakeTeacher
@@ -45,14 +46,40 @@ def test_fresh_run_has_a_new_page(command: Command, config: Path) -> None:
 
 @pytest.mark.usefixtures("teacher")
 def test_page_that_cannot_be_written_is_a_warning(command: Command, config: Path) -> None:
-    (config.parent / "run" / "report.html.d").mkdir(parents=True)
     assert command("run", config).status == 0
-    (config.parent / "run" / "analysis.json").mkdir()
+    metrics = config.parent / "run" / "metrics.jsonl"
+    metrics.unlink()
+    metrics.mkdir()
     ended = command("run", config, *PAGE)
     assert ended.status == 0
     assert "accuracy" in ended.stdout
     assert "was not written" in ended.stderr
     assert "distill-worker report" in ended.stderr
+
+
+@pytest.mark.usefixtures("teacher")
+def test_page_without_an_analysis_says_why(command: Command, config: Path) -> None:
+    """The analysis cannot be stored; the run is finished all the same."""
+    assert command("run", config).status == 0
+    (config.parent / "run" / "analysis.json").mkdir()
+    ended = command("run", config, *PAGE)
+    assert ended.status == 0
+    assert "Analyses and images are left out where they are not at hand" in ended.stderr
+    assert (config.parent / "run" / "report.html").exists()
+
+
+@pytest.mark.usefixtures("teacher")
+def test_page_of_a_run_executes_no_code_that_its_weights_name(command: Command, config: Path, tmp_path: Path) -> None:
+    """The configuration names a network of ours; a weights file from elsewhere in its place names code."""
+    assert command("run", config).status == 0
+    weights, code = config.parent / "run" / "student.safetensors", tmp_path / "foreign.py"
+    code.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
+    card, network, _ = load_weights(weights)
+    weights.write_bytes(weights_bytes(network, card.model_copy(update={"network": f"{code}:make"})))
+    ended = command("run", config, *PAGE)
+    assert ended.status == 0
+    assert "--trust-code" in ended.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 def test_training_on_labels_ends_with_its_page(command: Command, config: Path) -> None:

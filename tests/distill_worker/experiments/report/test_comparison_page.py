@@ -52,7 +52,7 @@ def test_answer_without_a_test() -> None:
 def test_answers_name_each_n_and_track() -> None:
     sentences = answers(comparison())
     assert len(sentences) == 6
-    assert "n = 1,000 on the track queried" in sentences[0]
+    assert "(track queried) is " in sentences[0]
 
 
 @pytest.mark.parametrize(
