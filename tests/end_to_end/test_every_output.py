@@ -138,7 +138,7 @@ student.network = "resnet8"
 method.name = "{method}"
 budget.n = {N}
 training = {{steps = 2, batch_size = {N}, device = "cpu"}}
-output = {{directory = "{folder}/run", cache = "{cache}"}}
+output = {{directory = "{folder}/run", cache = "{cache}", report = false}}
 [teacher]
 {_toml(teacher)}"""
     )
