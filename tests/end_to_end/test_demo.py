@@ -35,7 +35,7 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
     assert moved is not None, second["stderr"]
     assert int(moved[1]) == others
     assert second["stderr"].splitlines()[-1] == f"page: {tmp_path / 'digits' / 'report.html'}"
-    assert " the track queried" in (tmp_path / "digits" / "report.html").read_text()
+    assert "(track queried)" in (tmp_path / "digits" / "report.html").read_text()
 
     refused = _run(tmp_path, "--n", "200")
     assert refused.returncode == 5, "a quota below n is said before anything is spent"

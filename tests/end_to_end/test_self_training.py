@@ -30,6 +30,7 @@ device = "cpu"
 [output]
 directory = "{folder}/self-trained"
 cache = "{folder}/cache.sqlite"
+report = false
 """
 SELF_TRAINED = (
     "--set=track=unlabelled-pool",

@@ -85,7 +85,7 @@ def test_rotated_key_is_still_the_account_that_paid(files: Path) -> None:
 
 
 def _train(files: Path, directory: str, *settings: str) -> dict[str, Any]:
-    places = [f"output.directory={files / directory}", f"output.cache={files / 'cache.sqlite'}"]
+    places = [f"output.directory={files / directory}", f"output.cache={files / 'cache.sqlite'}", "output.report=false"]
     return _worker(files, "train", *_set([*places, *settings]))
 
 
