@@ -5,14 +5,11 @@
 lines `<!-- tables -->` and `<!-- end -->` of a page, whose other text stays. `make fewer-calls` does all of it.
 """
 
-import argparse
-import json
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import mean
 from typing import Any, Final
 
+from benchmarks.tables_page import Facts, print_or_insert
 from distill_worker.config.stages.automatic import AUTO
 from distill_worker.experiments.results.accuracies import accuracies_of, results_of
 from distill_worker.experiments.results.paired_tests import against_baseline
@@ -26,42 +23,17 @@ from distill_worker.experiments.results.table import (
     paired_tests,
 )
 
-BEGIN, END = "<!-- tables -->\n", "<!-- end -->"
-
-Facts = Mapping[str, Any]
-"""Of one comparison: see `run_comparison`."""
-
-_NEW_PAGE: Final = f"# What a student gets out of few calls\n\n{BEGIN}{END}\n"
 _COLUMNS: Final = ("mean ± std", "every seed", "calls", "seconds")
 
 
 def main() -> None:
     """Print the tables, or put them into a page."""
-    parser = argparse.ArgumentParser(description="Print the tables of docs/results/fewer-calls.md.")
-    parser.add_argument("results", nargs="+", type=Path, help="what distill-worker compare --json printed")
-    parser.add_argument("--into", type=Path, metavar="PAGE", help="the page whose tables to replace")
-    arguments = parser.parse_args()
-    tables = tables_of({path.stem: json.loads(path.read_text(encoding="utf-8")) for path in arguments.results})
-    if arguments.into is None:
-        print(tables)
-    else:
-        page = arguments.into.read_text(encoding="utf-8") if arguments.into.exists() else _NEW_PAGE
-        arguments.into.write_text(with_tables(page, tables), encoding="utf-8")
+    print_or_insert(tables_of, page_name="fewer-calls.md", title="What a student gets out of few calls")
 
 
 def tables_of(comparisons: Mapping[str, Facts]) -> str:
     """The tables of all comparisons, by their names: the means over all cells, then each cell."""
     return "\n".join([_over_all_cells(comparisons), *(_comparison(name, facts) for name, facts in comparisons.items())])
-
-
-def with_tables(page: str, tables: str) -> str:
-    """The page with these tables between its two lines. Raises `ValueError` if the page lacks them."""
-    written, count = re.subn(
-        f"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _match: f"{BEGIN}{tables}\n{END}", page, flags=re.DOTALL
-    )
-    if count != 1:
-        raise ValueError(f"expected one pair of the lines {BEGIN.strip()} and {END}, got {count}")
-    return written
 
 
 def _over_all_cells(comparisons: Mapping[str, Facts]) -> str:

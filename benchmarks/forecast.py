@@ -6,23 +6,15 @@ largest one are fitted, and the others are forecast. `--into PAGE` puts the tabl
 and `<!-- end -->` of a page, whose other text stays. `make forecasts` does all of it.
 """
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
-from benchmarks.fewer_calls import BEGIN, END, with_tables
+from benchmarks.tables_page import Facts, print_or_insert
 from distill_worker.errors import CheckFailed
 from distill_worker.experiments.forecast.forecast import FARTHEST, Forecast, Prediction
 from distill_worker.experiments.forecast.measured_curve import MeasuredCurve, curve_of
 from distill_worker.experiments.results.accuracies import methods_of
 from distill_worker.experiments.results.table import markdown
-
-Facts = Mapping[str, Any]
-"""Of one comparison: see `run_comparison`."""
-
-_NEW_PAGE: Final = f"# Is a forecast right?\n\n{BEGIN}{END}\n"
 
 
 class Case(NamedTuple):
@@ -50,16 +42,7 @@ class Rejected(NamedTuple):
 
 def main() -> None:
     """Print the tables, or put them into a page."""
-    parser = argparse.ArgumentParser(description="Print the tables of docs/results/forecast.md.")
-    parser.add_argument("results", nargs="+", type=Path, help="what distill-worker compare --json printed")
-    parser.add_argument("--into", type=Path, metavar="PAGE", help="the page whose tables to replace")
-    arguments = parser.parse_args()
-    tables = tables_of({path.stem: json.loads(path.read_text(encoding="utf-8")) for path in arguments.results})
-    if arguments.into is None:
-        print(tables)
-    else:
-        page = arguments.into.read_text(encoding="utf-8") if arguments.into.exists() else _NEW_PAGE
-        arguments.into.write_text(with_tables(page, tables), encoding="utf-8")
+    print_or_insert(tables_of, page_name="forecast.md", title="Is a forecast right?")
 
 
 def tables_of(comparisons: Mapping[str, Facts]) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.fewer_calls import BEGIN, END, main, tables_of, with_tables
+from benchmarks.fewer_calls import main, tables_of
+from benchmarks.tables_page import BEGIN, END, with_tables
 
 EQUAL = {"relation": "=", "value": 25.0}
 
