@@ -16,6 +16,7 @@ from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.sampling.samples import Samples, dataset_of
 from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
+from distill_worker.runs.self_training.members import config_of_member
 from distill_worker.runs.targets import Bought
 from distill_worker.training.run_directory import ELSEWHERE
 from shared.weights import WeightsError, load_weights
@@ -186,10 +187,18 @@ def _selections_with_next(
 
 
 def config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
-    """The training of a round: before the last, a run on what is bought so far, in a directory of its own."""
+    """The training of a round: before the last, a run on what is bought so far, in a directory of its own.
+
+    With self-training, the student that selects is trained as a member of the ensemble is.
+    """
     if selected.rounds == config.budget.rounds:
         return config
-    budget = config.budget.model_copy(update={"n": len(selected.samples.chosen)})
     folder = config.output.directory / "rounds" / f"{selected.rounds:04}"
-    output = config.output.model_copy(update={"directory": folder})
-    return config.model_copy(update={"budget": budget, "output": output})
+    if (settings := config.self_training) is None:
+        output = config.output.model_copy(update={"directory": folder})
+        config = config.model_copy(update={"output": output})
+    else:
+        member = config_of_member(config, settings, folder, f"selects:{selected.rounds}")
+        config = member.model_copy(update={"self_training": None, "track": "queried"})
+    budget = config.budget.model_copy(update={"n": len(selected.samples.chosen)})
+    return config.model_copy(update={"budget": budget})

@@ -158,4 +158,4 @@ class Lesson:
         """
         if self.like is not None:
             return self.like.weights_bytes
-        return dry_pass(self.run.training, self.run.samples, self.teacher)
+        return dry_pass(self.run.config, self.run.samples, self.teacher)
