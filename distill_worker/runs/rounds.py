@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.stages.automatic import hint_for_one_round
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import ConfigError, RunError, WeightsFileError
@@ -77,9 +78,10 @@ def all_samples(config: RunConfig) -> Samples:
     """
     selected = selected_samples(config, keep=True)
     if selected.later:
+        hint = hint_for_one_round(config.chosen_by_auto)
         raise ConfigError(
             f"budget.rounds: expected all {config.budget.rounds} rounds to be selected, got {selected.rounds}; the "
-            "others are selected with students, and bought, by: distill-worker run"
+            f"others are selected with students, and bought, by: distill-worker run{hint}"
         )
     return selected.samples
 

@@ -4,7 +4,7 @@ The rules come from experiments (docs/results/hypotheses.md). They look at the c
 same run on every machine, and the run holds what was chosen as if its file had stated it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import ceil
 from typing import Any, Final
 
@@ -21,8 +21,17 @@ _METHODS: Final[Mapping[str, Any]] = {
     "plus": [{"name": "ckd", "beta": 0.45, "by_classes": True}],
 }
 """The target of each sample and the differences between samples; together, the weight of KD."""
-_SELECTION: Final[Mapping[str, str]] = {"strategy": "coarse-to-fine", "features": "gradients"}
+_IN_ONE_ROUND: Final[Mapping[str, Any]] = {"strategy": "coarse-to-fine", "features": "gradients"}
 """Which samples are bought moves the accuracy more than anything else at few calls."""
+_IN_ROUNDS: Final[Mapping[str, Any]] = {
+    "strategy": "k-center-softmax",
+    "first": "coarse-to-fine",
+    "features": "gradients",
+    "rounds": 2,
+}
+"""A student of the first half tells better than any features which images differ from those bought."""
+_LEAST_N_IN_ROUNDS: Final = 16
+"""With fewer samples, a student of the first half knows too little to select."""
 _WEIGHT_DECAY: Final = 2e-3
 _LEAST_STEPS: Final = 2400
 _LEAST_EPOCHS: Final = 30
@@ -59,6 +68,11 @@ def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, **chosen, "chosen_by_auto": names}
 
 
+def hint_for_one_round(chosen_by_auto: Collection[str]) -> str:
+    """What an error adds that expects one round, where `auto` chose more."""
+    return "; `auto` selects in one round with budget.rounds = 1" if "budget.rounds" in chosen_by_auto else ""
+
+
 def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     """The track, and `[self_training]` where it is possible: images that are not bought cost no call."""
     chosen: dict[str, Any] = {"track": _POOL if _has_pool(document) else "queried"}
@@ -68,10 +82,16 @@ def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _selection_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What selects the samples, if the file says only how many they are."""
-    is_open = all(_setting(document, "budget", name) is None for name in (*_SELECTION, "rounds", "first"))
-    is_part = _setting(document, "budget", "n") is not None
-    return dict(_SELECTION) if is_open and is_part and _has_steps(document) else {}
+    """What selects the samples, if the file says only how many they are, and perhaps in how many rounds."""
+    n = _setting(document, "budget", "n")
+    is_open = all(_setting(document, "budget", name) is None for name in ("strategy", "features", "first"))
+    if n is None or not is_open or not _has_steps(document):
+        return {}
+    rounds = _setting(document, "budget", "rounds")
+    if rounds is None:
+        return dict(_IN_ONE_ROUND if isinstance(n, int) and n < _LEAST_N_IN_ROUNDS else _IN_ROUNDS)
+    chosen = _IN_ONE_ROUND if rounds == 1 else _IN_ROUNDS
+    return {name: value for name, value in chosen.items() if name != "rounds"}
 
 
 def _training_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:

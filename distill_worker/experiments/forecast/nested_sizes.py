@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from distill_worker.cache import Cache
 from distill_worker.config.load import OnNote, parse_config, read_document, with_notes
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.stages.automatic import AUTO
+from distill_worker.config.stages.automatic import AUTO, hint_for_one_round
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import CacheError, ConfigError
 from distill_worker.experiments.comparison.cells import Comparison
@@ -125,7 +125,7 @@ def _sizes(config: RunConfig, source: str) -> tuple[int, ...]:
     if budget.rounds > 1:
         raise ConfigError(
             f"{source}: budget.rounds: expected 1 for a forecast, whose smaller parts are selected without a student, "
-            f"got {budget.rounds}"
+            f"got {budget.rounds}{hint_for_one_round(config.chosen_by_auto)}"
         )
     if STRATEGIES[budget.strategy].nested != "yes":
         raise ConfigError(

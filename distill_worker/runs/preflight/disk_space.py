@@ -24,9 +24,11 @@ _MB: Final = 1e6
 
 
 def check_run_directory(lesson: Lesson) -> None:
-    """Raise `RunError` if there is too little space for the student, its checkpoints and the stage before it."""
-    config = lesson.run.training
-    folder = config.output.directory
+    """Raise `RunError` if there is too little space for the student, its checkpoints and the stage before it.
+
+    A student that selects for the next round takes no more.
+    """
+    config, folder = lesson.run.config, lesson.run.training.output.directory
     if not lesson.run.fresh and RunDirectory(folder).result() is not None:
         return
     needed = space_for_training(config, lesson.run.samples, weights_bytes=lesson.weights_bytes)

@@ -43,7 +43,7 @@ def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int
     """Take the first step of a training, evaluate images, and throw the student away.
 
     Args:
-        config: the training; in rounds, that of one round. With self-training, a member of the ensemble is tried first.
+        config: the run; in rounds, its last one. With self-training, a member of the ensemble is tried first.
         samples: of the training.
         teacher: made-up outputs for all of them.
 

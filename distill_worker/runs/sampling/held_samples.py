@@ -7,6 +7,7 @@ from distill_worker.buying.plan import LOWER_N, Advice, Plan
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.stages.automatic import hint_for_one_round
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import CacheError, ConfigError, PlanRefused, counted
 from distill_worker.methods import Mixing, method_name
@@ -113,7 +114,7 @@ def _check_has_parts(config: RunConfig) -> None:
     if config.budget.rounds > 1:
         raise ConfigError(
             f"--held: expected budget.rounds = 1, got {config.budget.rounds}. In rounds, `distill-worker run` trains a "
-            "student on the samples of each round"
+            f"student on the samples of each round{hint_for_one_round(config.chosen_by_auto)}"
         )
     if _buys_mixtures(config):
         raise ConfigError(

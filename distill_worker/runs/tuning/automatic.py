@@ -36,8 +36,15 @@ def _reason(name: str, config: RunConfig, samples: Samples) -> str:
             return f"batches of {config.training.batch_size}, which give more steps in the same time than larger ones"
         case "training.steps":
             return f"{config.training.steps:,} steps, because few samples need many passes"
-        case "budget.strategy":
-            return f"the strategy {config.budget.strategy}, because few samples go further if each shows other images"
+        case "budget.strategy" if config.budget.rounds > 1:
+            return (
+                f"the strategy {config.budget.strategy}, because a student tells which images differ from those bought"
+            )
+        case "budget.strategy" | "budget.first":
+            strategy = config.budget.strategy if config.budget.rounds == 1 else f"{config.budget.first} at first"
+            return f"the strategy {strategy}, because few samples go further if each shows other images"
+        case "budget.rounds":
+            return f"{config.budget.rounds} rounds; to buy all samples at once, set budget.rounds = 1"
         case "budget.features":
             return f"the features {config.budget.features}, because shapes tell classes apart better than pixels do"
         case _:

@@ -1,5 +1,6 @@
 """A run that names no method, from the command line: what it chose is said, and is the run that states the same."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,41 @@ def test_run_that_states_what_was_chosen_is_the_same_run(
     chosen = facts_of(command("run", open_config, "--json"))
     assert facts_of(command("run", open_config, "--json", *_STATED)) == chosen
     assert teacher.paid == 10
+
+
+def test_run_buys_in_two_rounds_and_never_more_than_n(
+    command: Command, open_config: Path, teacher: FakeTeacher
+) -> None:
+    """A member alone trains on the first half; the ensemble and the student train on all samples."""
+    ended = command("run", open_config, "--set=budget.n=20", "--json")
+    result = facts_of(ended)
+    assert (teacher.paid, result["n"], result["self_training"]["members"]) == (20, 20, 4)
+    rounds = [file.relative_to(result["directory"]) for file in Path(result["directory"]).glob("rounds/0*")]
+    assert sorted(map(str, rounds)) == ["rounds/0001", "rounds/0001.json", "rounds/0002.json"]
+    selecting = json.loads((Path(result["directory"]) / "rounds/0001/result.json").read_text(encoding="utf-8"))
+    assert (selecting["n"], selecting["track"]) == (10, "queried")
+    assert "self_training" not in selecting
+    for reason in (
+        "auto: the strategy k-center-softmax, because a student tells which images differ from those bought",
+        "auto: the strategy coarse-to-fine at first, because few samples go further if each shows other images",
+        "auto: 2 rounds; to buy all samples at once, set budget.rounds = 1",
+    ):
+        assert reason in ended.stderr
+
+
+@pytest.mark.parametrize("what", [("train",), ("train", "--held"), ("forecast",)])
+def test_command_that_needs_one_round_says_how_auto_selects_in_one(
+    what: tuple[str, ...], command: Command, open_config: Path, teacher: FakeTeacher
+) -> None:
+    in_rounds, in_one = "--set=budget.n=20", ("--set=budget.n=20", "--set=budget.rounds=1")
+    command("fetch", open_config, in_rounds)
+    assert teacher.paid == 10, "the second half is selected by a student, which fetch does not train"
+    ended = command(what[0], open_config, *what[1:], in_rounds)
+    assert (ended.status, teacher.paid) == (2, 10)
+    assert ended.stderr.rstrip().endswith("; `auto` selects in one round with budget.rounds = 1")
+    command("fetch", open_config, *in_one)
+    assert teacher.paid == 20, "the first half was nested in these"
+    assert command("train", open_config, *in_one).status == 0
 
 
 def test_method_of_the_list_and_auto_are_named_in_the_list(command: Command) -> None:

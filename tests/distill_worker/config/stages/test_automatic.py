@@ -18,6 +18,13 @@ def _config(**sections: Any) -> RunConfig:
     return parse_config({**base, **sections}, source="test")
 
 
+_IN_ROUNDS = ("budget.strategy", "budget.first", "budget.features", "budget.rounds")
+
+
+def _budget_in_rounds(n: int, rounds: int = 2) -> Budget:
+    return Budget(n=n, strategy="k-center-softmax", first="coarse-to-fine", features="gradients", rounds=rounds)
+
+
 @pytest.mark.parametrize("named", [{}, {"method": "auto"}, {"method": {"name": "auto"}}])
 def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, Any]) -> None:
     config = _config(**named)
@@ -26,9 +33,8 @@ def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, An
     assert (config.training.steps, config.training.weight_decay) == (4800, 2e-3)
     assert config.training.batch_size == 32
     schedule = ("training.weight_decay", "training.batch_size", "training.steps")
-    selection = ("budget.strategy", "budget.features")
-    assert config.chosen_by_auto == ("method", "track", "self_training", *schedule, *selection)
-    assert (config.budget.strategy, config.budget.features) == ("coarse-to-fine", "gradients")
+    assert config.chosen_by_auto == ("method", "track", "self_training", *schedule, *_IN_ROUNDS)
+    assert config.budget == _budget_in_rounds(50)
 
 
 def test_what_the_file_states_stays() -> None:
@@ -36,8 +42,7 @@ def test_what_the_file_states_stays() -> None:
     assert (config.track, config.self_training) == ("queried", SelfTraining())
     assert (config.training.steps, config.training.seed, config.training.weight_decay) == (7, 3, 2e-3)
     assert config.training.batch_size == 64, "with the file's steps, its batch size or the usual one"
-    selection = ("budget.strategy", "budget.features")
-    assert config.chosen_by_auto == ("method", "self_training", "training.weight_decay", *selection)
+    assert config.chosen_by_auto == ("method", "self_training", "training.weight_decay", *_IN_ROUNDS)
     assert _config(track="labelled-pool").self_training is None
     assert _config(track="unlabelled-pool").self_training == SelfTraining(member_steps=2400)
     assert _config(training={"steps": 7}).self_training == SelfTraining()
@@ -59,6 +64,21 @@ def test_stated_selection_stays(stated: dict[str, Any]) -> None:
     config = _config(budget=stated)
     assert config.budget == Budget(**stated)
     assert not [name for name in config.chosen_by_auto if name.startswith("budget")]
+
+
+@pytest.mark.parametrize(("n", "is_one"), [(15, True), (16, False)])
+def test_few_samples_are_selected_in_one_round(n: int, is_one: bool) -> None:
+    one_round = Budget(n=n, strategy="coarse-to-fine", features="gradients")
+    assert _config(budget={"n": n}).budget == (one_round if is_one else _budget_in_rounds(n))
+
+
+def test_stated_rounds_stay() -> None:
+    one = _config(budget={"n": 50, "rounds": 1})
+    assert one.budget == Budget(n=50, strategy="coarse-to-fine", features="gradients")
+    assert one.chosen_by_auto[-2:] == ("budget.strategy", "budget.features")
+    four = _config(budget={"n": 8, "rounds": 4})
+    assert four.budget == _budget_in_rounds(8, rounds=4)
+    assert four.chosen_by_auto[-3:] == ("budget.strategy", "budget.first", "budget.features")
 
 
 def test_budget_of_all_trainings_takes_the_place_of_steps() -> None:
@@ -124,6 +144,7 @@ def test_run_is_the_one_whose_file_states_what_was_chosen() -> None:
         ({"training": 5}, "test: training: expected a section, got 5"),
         ({"budget": {"n": "many"}}, "test: budget.n: expected .*, got 'many'"),
         ({"budget": {"strategy": ["random"]}}, "test: budget.strategy: expected"),
+        ({"budget": {"n": 50, "rounds": "two"}}, "test: budget.rounds: expected .*, got 'two'"),
         ({"training": {"batch_size": 0}}, "test: training.batch_size: expected .*, got 0"),
     ],
 )

@@ -14,6 +14,7 @@ from distill_worker.config.load import parse_config
 from distill_worker.errors import RunError
 from distill_worker.runs.preflight.disk_space import check_run_directory, space_for, space_for_training
 from distill_worker.runs.preflight.facts import Lesson
+from distill_worker.runs.rounds import SelectedSamples, config_of_round
 from distill_worker.runs.sampling.samples import Samples
 from tests.distill_worker.purchases import intend
 
@@ -101,8 +102,28 @@ def test_checkpoints_of_the_most_steps_that_tuning_may_choose_count(
         check_run_directory(_lesson({**document, "tuning": {"steps": [100, 300]}}))
 
 
+def test_first_round_has_space_for_the_ensemble_of_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member alone selects. If only that fitted, the disk would be full after the calls are spent."""
+    document: dict[str, Any] = {
+        "data": {"name": "digits"},
+        "student": {"network": "resnet8"},
+        "method": {"name": "kd"},
+        "budget": {"n": 20, "rounds": 2, "strategy": "k-center-softmax"},
+        "training": {"steps": 100, "checkpoint_every": 200},
+        "self_training": {"members": 2},
+        "output": {"directory": str(tmp_path / "run")},
+    }
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=2999))
+    with pytest.raises(RunError, match="free disk space for the members of an ensemble"):
+        check_run_directory(_lesson(document))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=3000))
+    check_run_directory(_lesson(document))
+
+
 def _lesson(document: dict[str, Any]) -> Lesson:
-    """One whose student takes 1000 bytes."""
-    samples = SimpleNamespace(images=[], validation=[])
-    run = SimpleNamespace(training=parse_config(document, source="test"), samples=samples, fresh=False)
+    """The next round of a run whose student takes 1000 bytes."""
+    samples = SimpleNamespace(images=[], validation=[], chosen=[])
+    config = parse_config(document, source="test")
+    training = config_of_round(config, SelectedSamples(cast(Samples, samples), rounds=1, later=0, teacher_id=None))
+    run = SimpleNamespace(config=config, training=training, samples=samples, fresh=False)
     return cast(Lesson, SimpleNamespace(run=run, weights_bytes=1000))
