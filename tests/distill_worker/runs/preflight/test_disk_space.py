@@ -122,7 +122,8 @@ def test_first_round_has_space_for_the_ensemble_of_the_last(tmp_path: Path, monk
 
 def _lesson(document: dict[str, Any]) -> Lesson:
     """The next round of a run whose student takes 1000 bytes."""
-    samples = SimpleNamespace(images=[], validation=[], chosen=[])
+    dataset = SimpleNamespace(class_names=[])
+    samples = SimpleNamespace(images=[], validation=[], chosen=[], dataset=dataset)
     config = parse_config(document, source="test")
     training = config_of_round(config, SelectedSamples(cast(Samples, samples), rounds=1, later=0, teacher_id=None))
     run = SimpleNamespace(config=config, training=training, samples=samples, fresh=False)
