@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.errors import ConfigError, counted
+from distill_worker.experiments.failure_signs.of_comparison import signs_of_comparison
 from distill_worker.experiments.report.answers import answers_of
 from distill_worker.experiments.report.charts.comparison import comparison_charts
 from distill_worker.experiments.report.page import rendered
@@ -36,7 +37,7 @@ def report_of_comparison(facts: Mapping[str, Any], command: str | None = None) -
         command: that made them, if it is known.
     """
     facts = {**facts, "n": [facts["n"]] if isinstance(facts["n"], int) else facts["n"]}
-    answers = answers_of(facts)
+    answers, warnings = answers_of(facts), signs_of_comparison(facts)
     title, charts, tables = f"Comparison on {facts['data']}", list(comparison_charts(facts, answers[0])), _tables(facts)
     html = rendered(
         "comparison.html.j2",
@@ -44,6 +45,7 @@ def report_of_comparison(facts: Mapping[str, Any], command: str | None = None) -
             "title": title,
             "answer": answers[0],
             "answers": answers[1:],
+            "warnings": warnings,
             "figures": key_figures(facts),
             "charts": charts,
             "tables": tables,
@@ -52,7 +54,7 @@ def report_of_comparison(facts: Mapping[str, Any], command: str | None = None) -
             "command": command,
         },
     )
-    return Report(title, answers, tables, _values(facts), charts, html)
+    return Report(title, [*answers, *warnings], tables, _values(facts), charts, html)
 
 
 def _students(facts: Mapping[str, Any]) -> Table:

@@ -9,6 +9,7 @@ from distill_worker.experiments.comparison.compare import configs_to_check, fact
 from distill_worker.experiments.comparison.students import train_students
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.engines import opened_engine
+from distill_worker.experiments.failure_signs.several_teachers import several_teachers
 from distill_worker.experiments.sweep.answers import METHOD, answers
 from distill_worker.experiments.sweep.directory import SweepDirectory
 from distill_worker.experiments.sweep.grid import Point, Sweep
@@ -31,7 +32,7 @@ def within_quotas(offers: Sequence[Offer]) -> None:
 def run_sweep(
     sweep: Sweep, *, extend: bool = False, on_offers: OnOffers = within_quotas, display: Display = SILENCE
 ) -> dict[str, Any]:
-    """Run a sweep, or what is left of it; its facts, JSON-able: `rows`, `answers`, `points`, `calls_paid`, and others.
+    """Run a sweep, or what is left of it; its facts, JSON-able: `rows`, `answers`, `points`, `warnings`, and others.
 
     Args:
         sweep: what to run.
@@ -63,6 +64,7 @@ def run_sweep(
         "cache_hits": bought.cache_hits,
         "seconds": round(time.perf_counter() - started, 1),
     }
+    warnings = [several_teachers(_teacher_ids(source, directory)) for source in grid.sources]
     return {
         "directory": str(directory.path),
         "axes": list(sweep.axes),
@@ -70,6 +72,7 @@ def run_sweep(
         "question": sweep.question,
         "answers": answers(rows, sweep.axes, sweep.compares, _bases(sweep)),
         "points": [_facts_of_point(point, grid, directory, outcome) for point in grid.points],
+        "warnings": [line for line in warnings if line is not None],
         **outcome,
     }
 
@@ -105,6 +108,11 @@ def _sources_of(grid: Grid, pending: Sequence[Student]) -> list[Source]:
     """The sources of the students that have no result, each with its own."""
     sources = [source.with_students([one for one in pending if one.source == source.id]) for source in grid.sources]
     return [source for source in sources if source.students]
+
+
+def _teacher_ids(source: Source, directory: SweepDirectory) -> list[str | None]:
+    """Of the students of a source; results of earlier versions do not name their teacher."""
+    return [directory.result(student.id).get("teacher_id") for student in each_once(source.students)]
 
 
 def _claimed(sweep: Sweep, grid: Grid) -> dict[str, Any]:
