@@ -1,5 +1,6 @@
 """A loss that diverged in the course of a training, whether or not it came back."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -35,7 +36,7 @@ def rise_of(metrics: Sequence[Mapping[str, Any]]) -> Rise | None:
     Args:
         metrics: the lines of its metrics.jsonl, in their order.
     """
-    logged = [line for line in metrics if "loss" in line]
+    logged = [line for line in metrics if "loss" in line and math.isfinite(line["loss"])]
     if len(logged) < FEWEST_LOGGED:
         return None
     losses = [

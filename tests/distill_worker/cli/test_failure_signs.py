@@ -16,6 +16,13 @@ from tests.distill_worker.experiments.failure_signs.test_of_comparison import fa
 from tests.distill_worker.experiments.report.finished import write_run
 from tests.distill_worker.fake_teacher import FakeTeacher
 
+_LOSES = "if self.steps == 100: self.layers[3].weight.data.mul_(-30)"
+"""Turns what was learned into its opposite."""
+_LEARNS_LABELS = """
+data.name = "digits"
+student.network = "net.py:Net"
+training = {steps = 150, batch_size = 16, learning_rate = 0.1, device = "cpu", precision = "float32"}
+"""
 _FAR_BELOW = "far below what the labels suggest"
 
 
@@ -35,6 +42,34 @@ def test_run_whose_teacher_is_far_below_the_labels(command: Command, config: Pat
 def test_run_that_need_not_agree_has_no_sign(command: Command, config: Path) -> None:
     settings = ("--set", "budget.n=20", "--set", "teacher.expect_agreement=false")
     assert facts_of(command("run", config, *settings, "--json"))["warnings"] == []
+
+
+def test_training_that_diverged(command: Command, tmp_path: Path) -> None:
+    """Its network loses what it learned at two thirds of the steps, and learns it again."""
+    write_network(tmp_path, _LOSES)
+    run = tmp_path / "run.toml"
+    run.write_text(
+        f'{_LEARNS_LABELS}method.name = "ce"\nbudget.n = 100\noutput = {{directory = "run", report = false}}'
+    )
+    ended = command("train", run, "--json")
+    [sign] = facts_of(ended)["warnings"]
+    assert sign.startswith("The loss diverged and rose to its first value or above: from ")
+    assert f"warning: {sign}" in ended.stderr
+
+
+def test_comparison_names_the_student_that_diverged(command: Command, tmp_path: Path) -> None:
+    write_network(tmp_path, _LOSES)
+    comparison = tmp_path / "compare.toml"
+    row = '{label = "CE", method = {name = "ce"}}'
+    comparison.write_text(
+        f'{_LEARNS_LABELS}[compare]\ndirectory = "out"\nn = [100]\nseeds = 1\njobs = 1\nmethods = [{row}]\n'
+    )
+    facts = facts_of(command("compare", comparison, "--json"))
+    [sign] = facts["warnings"]
+    assert ": CE, n = 100, seed 0: from " in sign
+    assert facts["results"][0]["rise"]["peak"] > facts["results"][0]["rise"]["first"]
+    assert "The loss diverged" in (tmp_path / "out" / "report.html").read_text()
+    assert f"- {sign}\n" in command("compare", comparison).stdout
 
 
 def test_page_of_a_run_whose_loss_diverged(tmp_path: Path) -> None:

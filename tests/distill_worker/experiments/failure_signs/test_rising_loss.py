@@ -42,9 +42,10 @@ def test_loss_that_did_not_come_back() -> None:
         [2.3, 2.2, 2.0, 1.7, 1.5, 1.3, 2.5, 2.6, 2.7, 1.5],
         [*FALLING, 9.0, 9.0, 9.0][-FEWEST_LOGGED + 1 :],
         [-value for value in (*FALLING, 6.0, 9.0, 7.0, 1.0)],
+        [*FALLING, float("nan"), float("inf"), float("inf"), 0.7],
         [],
     ],
-    ids=["below the first", "one hard batch", "warm-up", "not fallen yet", "few", "negative", "none"],
+    ids=["below the first", "one hard batch", "warm-up", "not fallen yet", "few", "negative", "not finite", "none"],
 )
 def test_sound_training_is_silent(losses: list[float]) -> None:
     assert rise_of(logged(losses)) is None
