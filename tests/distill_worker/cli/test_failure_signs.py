@@ -48,9 +48,8 @@ def test_training_that_diverged(command: Command, tmp_path: Path) -> None:
     """Its network loses what it learned at two thirds of the steps, and learns it again."""
     write_network(tmp_path, _LOSES)
     run = tmp_path / "run.toml"
-    run.write_text(
-        f'{_LEARNS_LABELS}method.name = "ce"\nbudget.n = 100\noutput = {{directory = "run", report = false}}'
-    )
+    output = 'output = {directory = "run", report = false}'
+    run.write_text(f'{_LEARNS_LABELS}method.name = "ce"\nbudget.n = 100\n{output}\n')
     ended = command("train", run, "--json")
     [sign] = facts_of(ended)["warnings"]
     assert sign.startswith("The loss diverged and rose to its first value or above: from ")
