@@ -3,6 +3,7 @@
 Each combination of the axes' values is a point, and each point is one comparison in the sweep's directory.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -69,6 +70,10 @@ class Sweep:
     """The columns whose values the answer compares."""
     settings: Mapping[str, Any]
     """The settings that students depend on as they are in the file, by name, JSON-able."""
+    document: Mapping[str, Any]
+    """The file, with what differs because of --quick; JSON-able."""
+    command: str
+    """The command that runs the sweep, as the user can type it again."""
 
     @property
     def compare(self) -> Compare:
@@ -137,7 +142,16 @@ def parse_sweep(
         Point(values, _comparison(values, merged(base, differing), path, settings, notes))
         for values, differing in _combinations(section)
     )
-    return Sweep(str(path), tuple(points[0].values), points, section.question, section.compares, _semantic(document))
+    return Sweep(
+        str(path),
+        tuple(points[0].values),
+        points,
+        section.question,
+        section.compares,
+        _semantic(document),
+        document,
+        shlex.join(["distill-worker", "sweep", str(path), *(["--quick"] if quick else [])]),
+    )
 
 
 def _comparison(
@@ -163,7 +177,7 @@ def _quick(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
     differing = section.get("quick") if isinstance(section, dict) else None
     if not isinstance(differing, dict):
         raise ConfigError(f"{path}: sweep.quick: expected a section, because of --quick, got none")
-    return merged(document, differing)
+    return merged({**document, "sweep": {key: value for key, value in section.items() if key != "quick"}}, differing)
 
 
 def _section(document: Mapping[str, Any], path: Path) -> SweepSection:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from scipy.stats import ttest_rel
 
-from distill_worker.experiments.sweep.answers import answers
+from distill_worker.experiments.sweep.results.answers import answers
 
 
 def _rows(accuracies: dict[str, list[float]], **columns: Any) -> list[dict[str, Any]]:
