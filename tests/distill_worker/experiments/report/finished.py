@@ -223,15 +223,8 @@ def write_sweep(
     random, sweep = np.random.default_rng(2), SweepDirectory(directory)
     curve = [25, 50, 100, 200, 400, 800] if reference else []
     values = [dict(zip(axes, of_point, strict=True)) for of_point in product(*axes.values())]
-    students = [
-        {
-            "id": f"{place}-{row}-{size}-{seed}",
-            "point": point,
-            "method": row,
-            "track": "queried",
-            "n": size,
-            "seed": seed,
-        }
+    students: list[dict[str, Any]] = [
+        {"id": f"{place}-{row}-{size}-{seed}", "point": point, "method": row, "n": size, "seed": seed}
         for place, point in enumerate(values)
         for size in sorted({*n, *curve})
         for row in ("KD", "CKD")
@@ -251,7 +244,7 @@ def write_sweep(
         "command": "distill-worker sweep sweep.toml",
         "file": {"data": {"name": "digits"}, "sweep": {"grid": {name: list(of) for name, of in axes.items()}}},
         "points": [{"point": point, "source": "digits", **about, "reference_n": curve} for point in values],
-        "students": students,
+        "students": [student | {"track": "queried"} for student in students],
     }
     sweep.claim(grid, extend=True)
     sweep.save_source("digits", {"teacher": comparison()["teacher"], "samples": max(n)})
