@@ -71,7 +71,7 @@ def run(
         made, bought = agreed_purchase.buy(checked_run, consent)
         bought_now += bought
         check_complete(made, bought_now)
-        consent = consent.after(bought)
+        consent = consent.after(bought, later=made.later)
         with Cache(config.output.cache) as cache:
             return load_bought(cache, config, selected.samples, made.teacher_id, made.kinds)
 

@@ -38,7 +38,7 @@ def _reason(name: str, config: RunConfig, samples: Samples) -> str:
             return f"{config.training.steps:,} steps, because few samples need many passes"
         case "budget.strategy" if config.budget.rounds > 1:
             return (
-                f"the strategy {config.budget.strategy}, because a student tells which images differ from those bought"
+                f"the strategy {config.budget.strategy}, because a student knows which images differ from those bought"
             )
         case "budget.strategy" | "budget.first":
             strategy = config.budget.strategy if config.budget.rounds == 1 else f"{config.budget.first} at first"

@@ -66,7 +66,7 @@ def test_run_buys_in_two_rounds_and_never_more_than_n(
     assert (selecting["n"], selecting["track"]) == (10, "queried")
     assert "self_training" not in selecting
     for reason in (
-        "auto: the strategy k-center-softmax, because a student tells which images differ from those bought",
+        "auto: the strategy k-center-softmax, because a student knows which images differ from those bought",
         "auto: the strategy coarse-to-fine at first, because few samples go further if each shows other images",
         "auto: 2 rounds; to buy all samples at once, set budget.rounds = 1",
     ):
