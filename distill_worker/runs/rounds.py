@@ -197,9 +197,10 @@ def config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
     if selected.rounds == config.budget.rounds:
         return config
     folder = config.output.directory / "rounds" / f"{selected.rounds:04}"
-    here = {
+    here: dict[str, Any] = {
         "budget": config.budget.model_copy(update={"n": len(selected.samples.chosen)}),
         "output": config.output.model_copy(update={"directory": folder}),
+        "chosen_by_auto": (),
     }
     if (settings := config.self_training) is None:
         return config.model_copy(update=here)
