@@ -46,7 +46,8 @@ def demo(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students trained with each method.")] = 3,
     quota: Annotated[
-        int | None, typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default 4 n.")
+        int | None,
+        typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default what it needs."),
     ] = None,
     directory: Annotated[
         Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Folder for all files of the demo.")
@@ -55,7 +56,7 @@ def demo(
 ) -> None:
     """Train a teacher, serve it behind a quota, buy n outputs, and compare students: CE, KD, CKD and auto.
 
-    `auto` selects its n samples, so the demo pays for 2 n at most.
+    Each student of `auto` selects half of its n samples, so the demo pays for (1.5 + seeds) n calls at most.
 
     A second demo uses the teacher and the cached outputs of the first, and pays for nothing.
     """

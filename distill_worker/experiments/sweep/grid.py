@@ -138,10 +138,14 @@ def parse_sweep(
     section = _section(document, path)
     base = {name: deepcopy(value) for name, value in document.items() if name != "sweep"}
     notes = _each_once(on_note)
-    points = tuple(
+    all_points = [
         Point(values, _comparison(values, merged(base, differing), path, settings, notes))
         for values, differing in _combinations(section)
-    )
+    ]
+    optional = {point.label for point in section.points if point.optional}
+    points = tuple(point for point in all_points if point.values.get(POINT) not in optional or _has_data(point, notes))
+    if not points:
+        raise ConfigError(f"{path}: sweep.points: expected at least 1 point whose data set is there, got none")
     return Sweep(
         str(path),
         tuple(points[0].values),
@@ -170,6 +174,13 @@ def _comparison(
             )
     title = title_of(values)
     return comparison.with_cells([cell.model_copy(update={"point": title}) for cell in comparison.cells])
+
+
+def _has_data(point: Point, on_note: OnNote) -> bool:
+    data = point.comparison.cells[0].config.data
+    if not data.is_there:
+        on_note(f"{point.values[POINT]}: left out, because {data.name} is not in {data.path or data.root}")
+    return data.is_there
 
 
 def _quick(document: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -50,6 +50,15 @@ def test_values_of_an_axis_are_compared_method_by_method() -> None:
     assert sentences[-1].startswith("1 of 2")
 
 
+def test_sizes_are_compared_with_the_first_one() -> None:
+    rows = [
+        *_rows({"KD": [80.0, 81.0]}, size=60000),
+        *_rows({"KD": [72.0, 73.2]}, size=100),
+    ]
+    sentence, _ = answers([{**row, "n": row["size"]} for row in rows], [], ["n"], {"method": "KD"})
+    assert sentence.startswith("KD: n = 100 is 7.9 points below n = 60000 (95 % interval")
+
+
 @pytest.mark.parametrize("accuracies", [{"KD": [70.0], "CE": [60.0]}, {"KD": [70.0, 71.0]}, {"CE": [70.0, 71.0]}])
 def test_nothing_is_said_without_two_seeds_and_two_values(accuracies: dict[str, list[float]]) -> None:
     assert answers(_rows(accuracies), [], ["method"], {"method": "KD"}) == []
