@@ -30,6 +30,8 @@ class Consent:
     max_calls: int | None = None
     everything: bool = False
     """Whether the whole training set may be bought where `budget.n` is not set."""
+    later: int = 0
+    """The calls of later rounds that an earlier purchase of this command included in its question."""
 
     @classmethod
     def to(cls, config: RunConfig, *, yes: bool, max_calls: int | None, everything: bool) -> "Consent":
@@ -40,9 +42,10 @@ class Consent:
             )
         return cls(yes, max_calls, everything)
 
-    def after(self, bought: int) -> "Consent":
-        """What is left of this consent after some samples were bought."""
-        return self if self.max_calls is None else replace(self, max_calls=max(0, self.max_calls - bought))
+    def after(self, bought: int, *, later: int) -> "Consent":
+        """What is left of this consent after some samples were bought; `later` rounds were in the question, if any."""
+        left = None if self.max_calls is None else max(0, self.max_calls - bought)
+        return replace(self, max_calls=left, later=later if bought else self.later)
 
 
 def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = None) -> tuple[Plan, int]:
@@ -160,7 +163,8 @@ def agree_to_all(
     has_price = any(plan.price is not None for plan, _ in plans)
     if len(plans) > 1:
         say(f"in all: {counted(most_calls, 'call')}{_price(plans)}")
-    if not most_calls or consent.max_calls is not None or (consent.yes and (is_counted or consent.everything)):
+    is_agreed = consent.max_calls is not None or (consent.yes and (is_counted or consent.everything))
+    if is_agreed or most_calls <= consent.later:
         return has_price
     calls, price = counted(most_calls, "call"), _price(plans)
     if is_terminal():

@@ -37,6 +37,7 @@ def train(
             be_silent()
         with ranks.first_before_others():  # it may write a selection, which the others then read
             config, samples, bought = _loaded(config_file, overrides, teacher_id=teacher_id, held=held, fresh=fresh)
+        _say_auto(config, samples)
         _check(config, samples, bought, fresh=fresh, ranks=ranks)
         result = _train(config, samples, bought, fresh=fresh, ranks=ranks)
     if ranks.is_first:
@@ -58,13 +59,16 @@ def run(
     config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
     say(note_of(config.training))
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
-    bought_now = 0
+    bought_now, is_first = 0, True
     last: tuple[Samples, Bought]
 
     def buy(selected: SelectedSamples) -> Bought:
-        nonlocal consent, bought_now
+        nonlocal consent, bought_now, is_first
         checked_run = preflight.Run(config, lambda: selected, trains=True, fresh=fresh)
         preflight.check_run(checked_run)
+        if is_first:
+            _say_auto(config, selected.samples)
+            is_first = False
         agreed_purchase.say_round(config, selected)
         if not config.needs_teacher:
             preflight.check_lesson(preflight.Lesson(checked_run, {}, None))
@@ -73,7 +77,7 @@ def run(
         made, bought = agreed_purchase.buy(checked_run, consent)
         bought_now += bought
         check_complete(made, bought_now)
-        consent = consent.after(bought)
+        consent = consent.after(bought, later=made.later)
         with Cache(config.output.cache) as cache:
             return load_bought(cache, config, selected.samples, made.teacher_id, made.kinds)
 
@@ -121,6 +125,11 @@ def _check(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, 
     preflight.check_lesson(preflight.Lesson(checked_run, shapes, bought.teacher_id, bought.class_order))
 
 
+def _say_auto(config: RunConfig, samples: Samples) -> None:
+    for line in automatic.notes(config, samples):
+        say(line)
+
+
 def _say_held(part: HeldSamples) -> None:
     n = len(part.samples.chosen)
     others = "" if part.are_first else f"; with budget.n = {n} alone, the run may select others"
@@ -133,7 +142,7 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, 
     if budget is not None:
         say(f"training.budget = {budget!r} allows {config.training.steps:,} steps a training")
     doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
-    for line in (*doubts, *automatic.notes(config, samples), *notes(config, samples)):
+    for line in (*doubts, *notes(config, samples)):
         say(line)
     with progress_bar(f"training {method_name(config.method)}", total_steps(config, len(samples.images))) as move:
         return train_student(

@@ -52,9 +52,9 @@ class Training(Section):
     steps: int = Field(default=600, ge=1)
     """For `steps`: the number of steps."""
     budget: Annotated[StrictInt | str, AfterValidator(_is_budget)] | None = None
-    """For `steps`: what all trainings of the run, or of each of its rounds, may take together, in place of `steps`: a
-    number of steps, or a time such as `90 s`, `2 min` or `1 h`. A time becomes steps when the run begins, by the speed
-    of its first ones. A run that began keeps its steps, which are part of its identity in place of the budget."""
+    """For `steps`: what all trainings of the run, in all its rounds, may take together, in place of `steps`: a number
+    of steps, or a time such as `90 s`, `2 min` or `1 h`. A time becomes steps when the run begins, by the speed of its
+    first ones. A run that began keeps its steps, which are part of its identity in place of the budget."""
     stop_after_steps: int | None = Field(default=None, ge=1)
     """For `steps`: stop here, with the schedule of `steps` unfinished. This makes a half-trained teacher."""
     schedule: Literal["cosine", "one-cycle"] = "cosine"

@@ -1,11 +1,12 @@
 """`distill-worker demo`: a comparison on one machine, with real processes and real files.
 
 A teacher is trained and served behind a quota. Students learn from n of its outputs: with CE, KD and CKD from the same
-random samples; with what `auto` chooses, from the n samples that it selects, alone and with the images that were not
-bought. Each demo trains the students again, so equal accuracies show that training is reproducible.
+random samples; with what `auto` chooses, from the n samples that it selects in rounds, alone and with the images that
+were not bought. Each demo trains the students again, so equal accuracies show that training is reproducible.
 """
 
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +20,6 @@ from distill_worker.experiments.display import SILENCE, Display
 _ADVICE: Final = Advice(
     "--n", lower="lower --n", has_max_calls=False, enlarge="set a larger --quota in another --directory"
 )
-
-
-_SHARES: Final = 4
-"""The quota, in n: one for the random samples, one for those that `auto` selects, and as many for a larger n."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ class Demo:
         if preset is None:
             raise ConfigError(f"--data: expected one of {', '.join(_PRESETS)}, got {data!r}")
         calls = n or preset.n
-        return cls(data, calls, seeds, _SHARES * calls if quota is None else quota, directory / data, preset)
+        return cls(data, calls, seeds, _most_calls(calls, seeds) if quota is None else quota, directory / data, preset)
 
     def comparison(self) -> Comparison:
         """The comparison that the demo runs."""
@@ -93,6 +90,11 @@ class Demo:
             },
             source="demo",
         )
+
+
+def _most_calls(n: int, seeds: int) -> int:
+    """The random samples, the first round of `auto`, and the second of each of its students, in two tracks."""
+    return n + ceil(n / 2) + 2 * seeds * (n // 2)
 
 
 def run_demo(demo: Demo, display: Display = SILENCE) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from distill_worker.runs.sampling.samples import Samples, dataset_of
 from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
 from distill_worker.runs.self_training.members import config_of_member
 from distill_worker.runs.targets import Bought
+from distill_worker.runs.tuning.pace import seconds_of_selection
 from distill_worker.training.run_directory import ELSEWHERE
 from shared.weights import WeightsError, load_weights
 
@@ -196,11 +197,16 @@ def config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
     if selected.rounds == config.budget.rounds:
         return config
     folder = config.output.directory / "rounds" / f"{selected.rounds:04}"
+    here: dict[str, Any] = {
+        "budget": config.budget.model_copy(update={"n": len(selected.samples.chosen)}),
+        "output": config.output.model_copy(update={"directory": folder}),
+        "chosen_by_auto": (),
+    }
     if (settings := config.self_training) is None:
-        output = config.output.model_copy(update={"directory": folder})
-        config = config.model_copy(update={"output": output})
-    else:
-        member = config_of_member(config, settings, folder, f"selects:{selected.rounds}")
-        config = member.model_copy(update={"self_training": None, "track": "queried"})
-    budget = config.budget.model_copy(update={"n": len(selected.samples.chosen)})
-    return config.model_copy(update={"budget": budget})
+        return config.model_copy(update=here)
+    member = config_of_member(config, settings, folder, f"selects:{selected.rounds}")
+    training = member.training
+    if (seconds := training.seconds) is not None:
+        own = None if settings.member_steps is not None else f"{seconds_of_selection(config, seconds):.3f} s"
+        training = training.model_copy(update={"budget": own})
+    return member.model_copy(update={**here, "training": training, "self_training": None, "track": "queried"})

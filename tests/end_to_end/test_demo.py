@@ -16,9 +16,9 @@ _MODULE = "distill_worker" if ENDURANCE else "tests.end_to_end.short_demo"
 def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_path: Path) -> None:
     first, second = _demo(tmp_path), _demo(tmp_path)
     paid = first["calls_paid"]
-    assert 50 < paid <= 100, "50 random samples, and 50 that auto selects"
+    assert 50 < paid <= 125, "50 random samples, 25 for both rows of auto, and 25 for each"
     assert first["cache_hits"] == 0
-    assert first["quota"] == {"limit": 200, "used": paid, "remaining": 200 - paid}
+    assert first["quota"] == {"limit": 125, "used": paid, "remaining": 125 - paid}
     assert {result["method"] for result in first["results"]} >= {"ce", "kd", "ckd"}
     assert (first["warnings"], second["warnings"]) == ([], []), "no sign of failure"
     assert first["teacher"]["agreement"]["samples"] == paid
@@ -43,7 +43,7 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
 
     refused = _run(tmp_path, "--n", "200")
     assert refused.returncode == 5, "a quota below n is said before anything is spent"
-    assert f"got {200 - paid} of 200 calls left. Nothing was spent" in refused.stderr
+    assert f"got {125 - paid} of 125 calls left. Nothing was spent" in refused.stderr
 
 
 def _demo(directory: Path) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def demo(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Students trained with each method.")] = 3,
     quota: Annotated[
-        int | None, typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default 4 n.")
+        int | None,
+        typer.Option(min=0, help="Quota of the API key, which the first demo creates; by default what it needs."),
     ] = None,
     directory: Annotated[
         Path, typer.Option(parser=expanded_path, metavar="FOLDER", help="Folder for all files of the demo.")
@@ -55,7 +56,7 @@ def demo(
 ) -> None:
     """Train a teacher, serve it behind a quota, buy n outputs, and compare students: CE, KD, CKD and auto.
 
-    `auto` selects its n samples, so the demo pays for 2 n at most.
+    Each student of `auto` selects half of its n samples, so the demo pays for (1.5 + seeds) n calls at most.
 
     A second demo uses the teacher and the cached outputs of the first, and pays for nothing.
     """
@@ -124,7 +125,7 @@ def sweep(
 
     Several processes, or machines on one file system, may run the same sweep: each trains the students that no other
     one trains, and outputs are bought once. After a kill, the same command resumes and pays for nothing twice. The
-    results of all students are in results.csv, and in results.parquet with the extra parquet.
+    results of all students are in results.csv, in results.parquet with the extra parquet, and on a page, report.html.
     """
     from distill_worker.cli import experiments
 
@@ -143,7 +144,8 @@ def report(
         typer.Argument(
             parser=expanded_path,
             metavar="PATH",
-            help="The directory of a finished run, or the JSON that compare --json or demo --json printed.",
+            help="The directory of a finished run or of a sweep, or the JSON that compare --json or demo --json "
+            "printed.",
         ),
     ],
     output: Annotated[
@@ -153,7 +155,7 @@ def report(
             "-o",
             parser=expanded_path,
             metavar="FILE",
-            help="The file to write, which is replaced. By default report.html in the run directory, or FILE.html "
+            help="The file to write, which is replaced. By default report.html in the directory, or FILE.html "
             "beside FILE.json; Markdown and CSV are printed.",
         ),
     ] = None,
@@ -178,16 +180,18 @@ def report(
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Write one HTML page on a finished run or comparison, which needs neither a network nor a script.
+    """Write one HTML page on a run, sweep or comparison, which needs neither a network nor a script.
 
-    run, train, compare and demo end by writing it. For a run without
-    analysis.json, the student is analysed first, as by analyse. No call is
-    spent, and no teacher is contacted.
+    run, train, compare, sweep and demo end by writing it. That of a sweep may
+    be written before the sweep is finished. For a run without analysis.json,
+    the student is analysed first, as by analyse. No call is spent, and no
+    teacher is contacted.
 
     \b
     Examples:
       distill-worker report runs/digits-ckd
       distill-worker report runs/demo/digits/comparison.json -o demo.html --figures figures
+      distill-worker report runs/sweep/k-sweep
       distill-worker report runs/digits-ckd --format csv
     """  # noqa: D301 - the mark before the examples keeps their lines
     from distill_worker.cli import experiments

@@ -29,7 +29,7 @@ _IN_ROUNDS: Final[Mapping[str, Any]] = {
     "features": "gradients",
     "rounds": 2,
 }
-"""A student of the first half tells better than any features which images differ from those bought."""
+"""A student of the first half knows better than any features which images differ from those bought."""
 _LEAST_N_IN_ROUNDS: Final = 16
 """With fewer samples, a student of the first half knows too little to select."""
 _WEIGHT_DECAY: Final = 2e-3

@@ -5,8 +5,7 @@ from typing import Any, Final
 
 from distill_worker.experiments.failure_signs.listing import listed
 from distill_worker.experiments.results.accuracies import accuracies_of, methods_of, results_of
-from distill_worker.experiments.results.paired_tests import Paired, against_baseline
-from distill_worker.experiments.results.table import probability
+from distill_worker.experiments.results.paired_tests import Paired, against_baseline, p_value_text
 
 LEVEL: Final = 0.05
 """Of the paired t-test over the seeds, after Holm's correction over the rows at one n: as in the tables."""
@@ -26,7 +25,7 @@ def below_kd(facts: Mapping[str, Any]) -> str | None:
     if kd is None:
         return None
     cases = [
-        f"{method} at n = {n:,} by {-test.difference:.1f} points (Holm's p {probability(test.holm_p_value)})"
+        f"{method} at n = {n:,} by {-test.difference:.1f} points ({p_value_text(test.holm_p_value)})"
         for n in facts["n"]
         for method, test in _tests(facts, kd, n).items()
         if test.seeds >= FEWEST_SEEDS and test.difference <= -LEAST_POINTS and test.holm_p_value < LEVEL

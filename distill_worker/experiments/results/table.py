@@ -107,11 +107,10 @@ def paired_cell(test: Paired | None) -> str:
     """Points above the baseline, their interval, seeds won, p, Holm's p; without a test, as for one seed, a dash."""
     if test is None:
         return "-"
-    probabilities = f"{probability(test.p_value)}, {probability(test.holm_p_value)}"
+    probabilities = f"{_probability(test.p_value)}, {_probability(test.holm_p_value)}"
     interval = f"[{test.low:+.2f}, {test.high:+.2f}]"
     return f"{test.difference:+.2f} {interval} ({test.wins}/{test.seeds}) {probabilities}"
 
 
-def probability(value: float) -> str:
-    """A p-value with three digits after the point."""
+def _probability(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -15,12 +15,12 @@ def facts_of(config: RunConfig, samples: Samples) -> dict[str, Any]:
 
 
 def notes(config: RunConfig, samples: Samples) -> list[str]:
-    """The same for the screen, one line a setting."""
+    """The same for the screen, one line a setting. `samples` may be those of the rounds that are selected so far."""
     return [f"auto: {_reason(name, config, samples)}" for name in config.chosen_by_auto]
 
 
 def _reason(name: str, config: RunConfig, samples: Samples) -> str:
-    classes, n = len(samples.dataset.class_names), len(samples.chosen)
+    classes, n = len(samples.dataset.class_names), config.budget.n or len(samples.chosen)
     match name:
         case "method":
             terms = (f"{method_name(method)} of weight {method.weight_on(classes):.3g}" for method in config.methods)
@@ -28,7 +28,8 @@ def _reason(name: str, config: RunConfig, samples: Samples) -> str:
         case "track" if config.track == "queried":
             return f"the track queried, because {_why_no_pool(config)}"
         case "track":
-            return f"the track {config.track}, because {len(samples.unbought):,} images are not bought"
+            unbought = len(samples.unbought) + len(samples.chosen) - n
+            return f"the track {config.track}, because {unbought:,} images are not bought"
         case "self_training":
             images = "views of the bought images" if config.track == "queried" else "the images that are not bought"
             return f"self-training, because an ensemble gives outputs to {images}, for no call"
@@ -38,7 +39,7 @@ def _reason(name: str, config: RunConfig, samples: Samples) -> str:
             return f"{config.training.steps:,} steps, because few samples need many passes"
         case "budget.strategy" if config.budget.rounds > 1:
             return (
-                f"the strategy {config.budget.strategy}, because a student tells which images differ from those bought"
+                f"the strategy {config.budget.strategy}, because a student knows which images differ from those bought"
             )
         case "budget.strategy" | "budget.first":
             strategy = config.budget.strategy if config.budget.rounds == 1 else f"{config.budget.first} at first"

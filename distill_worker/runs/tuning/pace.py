@@ -46,16 +46,26 @@ def with_steps(config: RunConfig, steps: int) -> RunConfig:
     return config.model_copy(update={"training": training})
 
 
+def seconds_of_selection(config: RunConfig, seconds: float) -> float:
+    """The time of a run in rounds whose students that select are members of its ensemble, without that ensemble."""
+    rounds = config.budget.rounds
+    return seconds * rounds / (rounds + number_of_members(config))
+
+
 def _divided(config: RunConfig, budget: float, *, student: float, member: float) -> RunConfig:
-    """Divide a budget by what a step costs; all trainings take as many steps, unless `member_steps` is stated."""
-    members, settings = number_of_members(config), config.self_training
+    """Divide a budget by what a step costs; all trainings take as many steps, unless `member_steps` is stated.
+
+    In rounds, a student selects for each but the first: with self-training, it is trained as a member is.
+    """
+    settings, selecting = config.self_training, config.budget.rounds - 1
+    others = number_of_members(config) + selecting
     if settings is not None and settings.member_steps is not None:
-        steps = floor((budget - members * settings.member_steps * member) / student)
+        steps = floor((budget - others * settings.member_steps * member) / student)
     else:
-        steps = floor(budget / (members * member + student))
+        steps = floor(budget / (others * (student if settings is None else member) + student))
     if steps < 1:
         raise ConfigError(
-            f"training.budget: expected enough for a step of each of {members + 1} trainings, got "
+            f"training.budget: expected enough for a step of each of {others + 1} trainings, got "
             f"{config.training.budget!r}; raise it, or lower self_training.members"
         )
     return with_steps(config, steps)

@@ -65,12 +65,19 @@ def test_run_buys_in_two_rounds_and_never_more_than_n(
     selecting = json.loads((Path(result["directory"]) / "rounds/0001/result.json").read_text(encoding="utf-8"))
     assert (selecting["n"], selecting["track"]) == (10, "queried")
     assert "self_training" not in selecting
+    assert "auto" not in selecting
+    lines = [line for line in ended.stderr.splitlines() if line.startswith(("auto: ", "round "))]
+    assert [line.split()[0] for line in lines] == ["auto:"] * 8 + ["round"] * 2, (
+        "it is said once, before the first call"
+    )
     for reason in (
-        "auto: the strategy k-center-softmax, because a student tells which images differ from those bought",
+        "auto: the track unlabelled-pool, because 1,277 images are not bought",
+        "auto: kd of weight 0.45 + ckd of weight 0.45, for 10 classes and 2 calls a class",
+        "auto: the strategy k-center-softmax, because a student knows which images differ from those bought",
         "auto: the strategy coarse-to-fine at first, because few samples go further if each shows other images",
         "auto: 2 rounds; to buy all samples at once, set budget.rounds = 1",
     ):
-        assert reason in ended.stderr
+        assert reason in lines
 
 
 @pytest.mark.parametrize("what", [("train",), ("train", "--held"), ("forecast",)])

@@ -390,6 +390,30 @@ def test_limit_of_a_run_in_rounds_is_of_all_its_rounds(command: Command, config:
     assert teacher.paid == 10
 
 
+def test_question_of_a_run_in_rounds_is_asked_once(
+    command: Command, config: Path, teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It includes the later rounds. A command that goes on with them asks for what is left."""
+    asked: list[str] = []
+
+    def confirm(question: str, **_: object) -> bool:
+        asked.append(question)
+        return True
+
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    rounds = ("--set", "budget.strategy=entropy", "--set", "budget.rounds=2", *PRICED)
+    facts_of(command("run", config, *rounds, "--json"))
+    assert asked == ["spend 5 calls for 1.25 EUR now, and up to 5 more in later rounds?"]
+    assert teacher.paid == 10
+
+    other = ("--set", "budget.seed=1", "--set", f"output.directory={config.parent / 'other'}", *rounds)
+    command("fetch", config, *other)
+    asked.clear()
+    command("run", config, *other)
+    assert asked == ["spend 5 calls for 1.25 EUR?"]
+
+
 def test_white_space_around_the_url_is_no_override() -> None:
     assert Source.of(OpenInferenceAddress(url=" https://teacher.example\n")).overridden_url is None
 

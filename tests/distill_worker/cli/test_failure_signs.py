@@ -105,4 +105,5 @@ def test_sweep_whose_students_have_two_teachers(command: Command, tmp_path: Path
     student.write_text(json.dumps({**json.loads(student.read_text()), "teacher_id": "earlier"}))
     [warning] = facts_of(command("sweep", sweep, "--json"))["warnings"]
     assert "earlier taught 1 student" in warning
+    assert "earlier taught 1 student" in (tmp_path / "out" / "report.html").read_text()
     assert f"- {warning}\n" in command("sweep", sweep).stdout

@@ -8,6 +8,7 @@ import torch
 
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import resolved
+from distill_worker.runs.rounds import config_of_round, selected_samples
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import begun
 from distill_worker.runs.tuning import pace
@@ -48,6 +49,33 @@ def test_time_is_divided_by_what_steps_of_members_and_student_take(tmp_path: Pat
     samples = Samples.of(config)
     began = begun(config, samples, {"logits": torch.randn(len(samples.images), 10)})
     assert (began.training.steps, began.training.budget) == (80, None)
+
+
+def test_steps_are_divided_among_the_trainings_of_all_rounds(tmp_path: Path) -> None:
+    """A student that selects, four members and the student; alone, a student of each of three rounds."""
+    in_two = {"n": 40, "strategy": "margin", "rounds": 2}
+    config = config_in(tmp_path, **_QUERIED, budget=in_two, training={"budget": 606})
+    assert resolved(config).training.steps == 101
+    alone = config_in(tmp_path, budget={**in_two, "rounds": 3}, track="queried", self_training=None)
+    training = alone.training.model_copy(update={"budget": 302})
+    assert resolved(alone.model_copy(update={"training": training})).training.steps == 100
+
+
+@pytest.mark.parametrize(("member_steps", "selecting", "last"), [(None, 80, 68), (40, 40, 140)])
+def test_time_is_divided_among_the_trainings_of_all_rounds(
+    tmp_path: Path, speeds: list[float], member_steps: int | None, selecting: int, last: int
+) -> None:
+    """60 s: a sixth for the student that selects, at 1/8 s a step; then that of the others, as far as it was taken."""
+    sections = {**_QUERIED, "self_training": {"rounds": 1, "members": 4, "member_steps": member_steps}}
+    config = config_in(
+        tmp_path, **sections, budget={"n": 40, "strategy": "margin", "rounds": 2}, training={"budget": "1 min"}
+    )
+    selected = selected_samples(config, keep=False)
+    outputs = {"logits": torch.randn(len(selected.samples.images), 10)}
+    speeds += [0.125] * (member_steps is None)
+    assert begun(config_of_round(config, selected), selected.samples, outputs).training.steps == selecting
+    speeds += [0.125, 0.25]
+    assert begun(config, selected.samples, outputs).training.steps == last
 
 
 @pytest.mark.parametrize(("budget", "seconds"), [("90 s", 90), ("1.5min", 90), ("2 h", 7200), (90, None)])
