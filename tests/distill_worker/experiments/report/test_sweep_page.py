@@ -110,7 +110,7 @@ def test_values_are_those_of_the_tidy_table(tmp_path: Path) -> None:
 
 
 def test_signs_of_failure_name_their_point(tmp_path: Path) -> None:
-    facts = sweep_facts(tmp_path, axes={"training.steps": ["400", "800"]})
+    facts = sweep_facts(tmp_path, axes=ONE_AXIS)
     assert "What to look at" not in report_of_sweep(facts).html
     first, second = facts["points"]
     failed = {**facts, "warnings": ["Two teachers."], "points": [first, {**second, "warnings": ["A flat row."]}]}
