@@ -26,9 +26,11 @@ from distill_worker.experiments.forecast.measured_curve import curve_of
 from distill_worker.experiments.forecast.nested_sizes import NestedSizes
 from distill_worker.experiments.report.run_record import read_run, with_analysis, write_command
 from distill_worker.experiments.results.facts_file import read_facts
+from distill_worker.experiments.sweep.directory import SweepDirectory
 from distill_worker.experiments.sweep.grid import load_sweep
 from distill_worker.experiments.sweep.progress import status_of
 from distill_worker.experiments.sweep.purchases import Offer
+from distill_worker.experiments.sweep.results.facts import facts_of_sweep, stored_grid
 from distill_worker.experiments.sweep.run import run_sweep
 from distill_worker.runs import purchase
 from distill_worker.runs.sampling.samples import Samples
@@ -111,6 +113,7 @@ def sweep(
         print(json.dumps(facts))
     else:
         show_sweep(facts, as_markdown=as_markdown)
+    _write_sweep_page(facts)
 
 
 def sweep_status(sweep_file: str, *, quick: bool, as_json: bool) -> None:
@@ -187,12 +190,15 @@ def report(
     path: Path | None,
     trust_code: bool,
 ) -> None:
-    """Write the page of a finished run or comparison, or the same as Markdown or CSV, and its charts as files."""
+    """Write the page of a run, sweep or comparison, or the same as Markdown or CSV, and its charts as files."""
     from distill_worker.experiments.report.comparison_page import read_comparison, report_of_comparison
     from distill_worker.experiments.report.report import write_charts, write_report
     from distill_worker.experiments.report.run_page import report_of_run
+    from distill_worker.experiments.report.sweep_page import report_of_sweep
 
-    if place.is_dir():
+    if place.is_dir() and (directory := SweepDirectory(place)).grid() is not None:
+        made = report_of_sweep(facts_of_sweep(stored_grid(directory), directory))
+    elif place.is_dir():
         run = read_run(place)
         config = config_of(place, cache=cache, root=root, path=path)
         run = with_analysis(run, config, trust_code=trust_code, note=say)
@@ -249,6 +255,18 @@ def _write_comparison_page(facts: Mapping[str, Any], directory: Path, command: s
         write_report(report_of_comparison(facts, command), directory / REPORT)
 
     _end_with_page(directory / REPORT, write, remedy=f"distill-worker report {shlex.quote(str(stored))} writes it")
+
+
+def _write_sweep_page(facts: Mapping[str, Any]) -> None:
+    directory = Path(facts["directory"])
+
+    def write() -> None:
+        from distill_worker.experiments.report.report import write_report
+        from distill_worker.experiments.report.sweep_page import report_of_sweep
+
+        write_report(report_of_sweep(facts), directory / REPORT)
+
+    _end_with_page(directory / REPORT, write, remedy=f"distill-worker report {shlex.quote(str(directory))} writes it")
 
 
 def _end_with_page(page: Path, write: Callable[[], None], *, remedy: str) -> None:

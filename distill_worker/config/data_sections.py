@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill_worker.config.section import ImageSize, Section
-from distill_worker.data.datasets import DATASETS
+from distill_worker.data.datasets import DATASETS, is_there
 from distill_worker.data.selection import PIXELS, STRATEGIES, STUDENT
 from shared.expectations import no_choice
 
@@ -29,6 +29,11 @@ class Data(Section):
     def reads_root(self) -> bool:
         """Whether files are read from `root`: the digits come with scikit-learn, and your own data are at `path`."""
         return self.path is None and self.name != "digits"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there are files of the data set, which may be damaged, or some may be absent."""
+        return is_there(self.name, self.root) if self.path is None else self.path.exists()
 
     @field_validator("name")
     @classmethod

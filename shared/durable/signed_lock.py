@@ -64,6 +64,11 @@ def own_signature() -> str:
     return f"{os.getpid()}@{socket.gethostname()}"
 
 
+def own_partial_path(path: Path) -> Path:
+    """Where this process writes the new content of a file that others may write meanwhile; see `atomic_replacement`."""
+    return path.with_name(f".{path.name}.{own_signature()}.part")
+
+
 def _sign(file: TextIO) -> None:
     with suppress(OSError):  # on a full disk the lock holds all the same
         file.truncate(0)

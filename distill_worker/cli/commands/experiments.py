@@ -125,7 +125,7 @@ def sweep(
 
     Several processes, or machines on one file system, may run the same sweep: each trains the students that no other
     one trains, and outputs are bought once. After a kill, the same command resumes and pays for nothing twice. The
-    results of all students are in results.csv, and in results.parquet with the extra parquet.
+    results of all students are in results.csv, in results.parquet with the extra parquet, and on a page, report.html.
     """
     from distill_worker.cli import experiments
 
@@ -144,7 +144,8 @@ def report(
         typer.Argument(
             parser=expanded_path,
             metavar="PATH",
-            help="The directory of a finished run, or the JSON that compare --json or demo --json printed.",
+            help="The directory of a finished run or of a sweep, or the JSON that compare --json or demo --json "
+            "printed.",
         ),
     ],
     output: Annotated[
@@ -154,7 +155,7 @@ def report(
             "-o",
             parser=expanded_path,
             metavar="FILE",
-            help="The file to write, which is replaced. By default report.html in the run directory, or FILE.html "
+            help="The file to write, which is replaced. By default report.html in the directory, or FILE.html "
             "beside FILE.json; Markdown and CSV are printed.",
         ),
     ] = None,
@@ -179,16 +180,18 @@ def report(
     ] = None,
     trust_code: TrustCode = False,
 ) -> None:
-    """Write one HTML page on a finished run or comparison, which needs neither a network nor a script.
+    """Write one HTML page on a run, sweep or comparison, which needs neither a network nor a script.
 
-    run, train, compare and demo end by writing it. For a run without
-    analysis.json, the student is analysed first, as by analyse. No call is
-    spent, and no teacher is contacted.
+    run, train, compare, sweep and demo end by writing it. That of a sweep may
+    be written before the sweep is finished. For a run without analysis.json,
+    the student is analysed first, as by analyse. No call is spent, and no
+    teacher is contacted.
 
     \b
     Examples:
       distill-worker report runs/digits-ckd
       distill-worker report runs/demo/digits/comparison.json -o demo.html --figures figures
+      distill-worker report runs/sweep/k-sweep
       distill-worker report runs/digits-ckd --format csv
     """  # noqa: D301 - the mark before the examples keeps their lines
     from distill_worker.cli import experiments

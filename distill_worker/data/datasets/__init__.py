@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from distill_worker.errors import ConfigError
 from shared.expectations import no_choice
@@ -15,7 +15,10 @@ from shared.expectations import no_choice
 if TYPE_CHECKING:
     from distill_worker.data.datasets.dataset import Dataset
 
-__all__ = ["DATASETS", "has_files", "load_dataset"]
+__all__ = ["DATASETS", "DEBIAN_FASHION_MNIST", "has_files", "is_there", "load_dataset"]
+
+DEBIAN_FASHION_MNIST: Final = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package of it has its archives."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class _Reader:
     function: str
     """`module:function` in this package; called with the folder or file, and with the image size where `resizes`
     holds."""
+    places: tuple[str, ...] = ()
+    """Where its files are, in one of these places: below the root, or anywhere. None if they come with a package."""
     own: bool = False
     """Whether the data are the user's own, at `data.path`; else they are under `data.root`."""
     resizes: bool = False
@@ -38,14 +43,21 @@ class _Reader:
 
 _READERS: Mapping[str, _Reader] = {
     "digits": _Reader("1,797 handwritten digits, grey 8x8, that come with scikit-learn", "digits:digits"),
-    "mnist": _Reader("70,000 handwritten digits, grey 28x28", "mnist:mnist"),
-    "fashion-mnist": _Reader("70,000 clothes in 10 classes, grey 28x28", "mnist:fashion_mnist"),
-    "cifar10": _Reader("60,000 photographs in 10 classes, colour 32x32", "cifar:cifar10"),
-    "cifar100": _Reader("60,000 photographs in 100 classes, colour 32x32", "cifar:cifar100"),
-    "svhn": _Reader("99,289 digits of house numbers, colour 32x32", "svhn:svhn"),
-    "stl10": _Reader("13,000 photographs in 10 classes, colour 96x96", "stl10:stl10"),
+    "mnist": _Reader("70,000 handwritten digits, grey 28x28", "mnist:mnist", ("MNIST/raw",)),
+    "fashion-mnist": _Reader(
+        "70,000 clothes in 10 classes, grey 28x28",
+        "mnist:fashion_mnist",
+        ("FashionMNIST/raw", str(DEBIAN_FASHION_MNIST)),
+    ),
+    "cifar10": _Reader("60,000 photographs in 10 classes, colour 32x32", "cifar:cifar10", ("cifar-10-batches-py",)),
+    "cifar100": _Reader("60,000 photographs in 100 classes, colour 32x32", "cifar:cifar100", ("cifar-100-python",)),
+    "svhn": _Reader("99,289 digits of house numbers, colour 32x32", "svhn:svhn", ("train_32x32.mat",)),
+    "stl10": _Reader("13,000 photographs in 10 classes, colour 96x96", "stl10:stl10", ("stl10_binary",)),
     "tiny-imagenet": _Reader(
-        "110,000 photographs in 200 classes, colour 64x64", "tiny_imagenet:tiny_imagenet", resizes=True
+        "110,000 photographs in 200 classes, colour 64x64",
+        "tiny_imagenet:tiny_imagenet",
+        ("tiny-imagenet-200",),
+        resizes=True,
     ),
     "medmnist": _Reader("a 2-D set of MedMNIST: data.path is its .npz file", "medmnist:medmnist", own=True),
     "image-folder": _Reader(
@@ -72,6 +84,12 @@ DATASETS: Mapping[str, str] = {name: reader.summary for name, reader in _READERS
 def has_files(name: str) -> bool:
     """Whether each sample of a data set is an image file of the user's."""
     return _READERS[name].has_files
+
+
+def is_there(name: str, root: Path) -> bool:
+    """Whether there are files of a data set that has a fixed place; they may be damaged, or some may be absent."""
+    places = _READERS[name].places
+    return not places or any((root / place).exists() for place in places)
 
 
 def load_dataset(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from distill_worker.data.datasets import DEBIAN_FASHION_MNIST
 from distill_worker.data.datasets.archive import download_with, read_parts
 from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.data.datasets.described import described
@@ -15,7 +16,6 @@ from distill_worker.errors import DataError
 from shared.atomic_file import atomic_replacement
 
 _FILES = tuple(f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
-_DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
 def mnist(root: Path) -> Dataset:
@@ -26,7 +26,7 @@ def mnist(root: Path) -> Dataset:
     return described("mnist", train, test, tuple("0123456789"), crop_padding=2, horizontal_flip=False)
 
 
-def fashion_mnist(root: Path, *, debian_package: Path = _DEBIAN_FASHION_MNIST) -> Dataset:
+def fashion_mnist(root: Path, *, debian_package: Path = DEBIAN_FASHION_MNIST) -> Dataset:
     """Fashion-MNIST, 28x28 clothes (Xiao et al. 2017, arXiv 1708.07747), or Debian's package of it."""
     raw = root / "FashionMNIST" / "raw"
     _unpack(raw, [raw, debian_package])

@@ -74,8 +74,14 @@ def facts_of(comparison: Comparison, outcome: Mapping[str, Any]) -> dict[str, An
         comparison: what was compared.
         outcome: the facts of its purchase, `results` and `seconds`.
     """
+    facts = {**compared_facts(comparison), **outcome}
+    return facts | {"equivalent_calls": [] if comparison.compare.reference is None else equivalents(facts)}
+
+
+def compared_facts(comparison: Comparison) -> dict[str, Any]:
+    """What a resolved comparison compares, JSON-able: the facts that are there before it is run."""
     compare, cells = comparison.compare, comparison.cells
-    facts = {
+    return {
         "data": cells[0].config.data.name,
         "student": ", ".join(each_once(cell.config.student.network for cell in cells)),
         "track": ", ".join(each_once(cell.config.data_used for cell in cells)),
@@ -85,9 +91,7 @@ def facts_of(comparison: Comparison, outcome: Mapping[str, Any]) -> dict[str, An
         "reference": compare.reference,
         "reference_n": compare.curve_sizes,
         "precision": ", ".join(each_once(cell.config.training.precision for cell in cells)),
-        **outcome,
     }
-    return facts | {"equivalent_calls": [] if compare.reference is None else equivalents(facts)}
 
 
 def within_quota(plan: Plan) -> bool:

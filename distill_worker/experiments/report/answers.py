@@ -7,6 +7,7 @@ from typing import Any, Final
 from distill_worker.errors import counted
 from distill_worker.experiments.report.wording import NO_BREAK, points
 from distill_worker.experiments.results.accuracies import accuracies_of
+from distill_worker.experiments.results.paired_tests import p_value_text
 from distill_worker.experiments.results.table import paired_tests
 
 _SIGNIFICANT: Final = 0.05
@@ -45,6 +46,5 @@ def _certainty(facts: Mapping[str, Any], n: int, row: str) -> str:
     test = paired_tests(facts, n).get(row)
     if test is None:
         return "one seed, so no test"
-    p_value = "p < 0.001" if test.holm_p_value < 0.001 else f"p = {test.holm_p_value:.3f}"
     verdict = "significant" if test.holm_p_value < _SIGNIFICANT else "not significant"
-    return f"{verdict} ({p_value.replace(' ', NO_BREAK)})"
+    return f"{verdict} ({p_value_text(test.holm_p_value).replace(' ', NO_BREAK)})"

@@ -1,6 +1,6 @@
 """The page of a comparison: which method, how many calls, how sure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +13,10 @@ from distill_worker.experiments.report.wording import duration, percent
 from distill_worker.experiments.results.facts_file import read_facts
 from distill_worker.experiments.results.table import accuracy_rows, curve_rows, equivalent_rows, paired_rows
 
-_WANTED: Final = "the directory of a finished run, or the JSON that compare --json or demo --json printed"
+_WANTED: Final = "the directory of a finished run or of a sweep, or the JSON that compare --json or demo --json printed"
 _NEEDED: Final = ("n", "seeds", "baseline", "reference", "teacher", "data")
 _STUDENT: Final = ("method", "track", "n", "seed", "calls", "steps")
+_VALUES: Final = (*_STUDENT, "accuracy", "seconds")
 
 
 def read_comparison(file: Path) -> dict[str, Any]:
@@ -37,7 +38,8 @@ def report_of_comparison(facts: Mapping[str, Any], command: str | None = None) -
     """
     facts = {**facts, "n": [facts["n"]] if isinstance(facts["n"], int) else facts["n"]}
     answers = answers_of(facts)
-    title, charts, tables = f"Comparison on {facts['data']}", list(comparison_charts(facts, answers[0])), _tables(facts)
+    title, tables = f"Comparison on {facts['data']}", tables_of(facts)
+    charts = list(comparison_charts(facts, answers[0]))
     html = rendered(
         "comparison.html.j2",
         {
@@ -47,31 +49,24 @@ def report_of_comparison(facts: Mapping[str, Any], command: str | None = None) -
             "figures": key_figures(facts),
             "charts": charts,
             "tables": tables,
-            "students": _students(facts),
+            "students": students_table(facts["results"]),
             "about": about(facts),
             "command": command,
         },
     )
-    return Report(title, answers, tables, _values(facts), charts, html)
+    return Report(title, answers, tables, values_table(facts["results"], _VALUES), charts, html)
 
 
-def _students(facts: Mapping[str, Any]) -> Table:
-    """Every student, for people."""
-    rows = [
-        (
-            *(str(one[name]) for name in _STUDENT),
-            percent(one["accuracy"]),
-            f"{one['seconds']:.1f}",
-        )
-        for one in facts["results"]
-    ]
-    return Table("Test accuracy and cost of every student", (*_STUDENT, "accuracy", "seconds"), rows)
+def students_table(results: Sequence[Mapping[str, Any]], axes: Sequence[str] = ()) -> Table:
+    """Every student, for people. `axes` are columns of a sweep."""
+    names = (*axes, *_STUDENT)
+    rows = [(*(str(one[name]) for name in names), percent(one["accuracy"]), f"{one['seconds']:.1f}") for one in results]
+    return Table("Test accuracy and cost of every student", (*names, "accuracy", "seconds"), rows)
 
 
-def _values(facts: Mapping[str, Any]) -> Table:
+def values_table(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
     """Every student, in full precision."""
-    names = (*_STUDENT, "accuracy", "seconds")
-    return Table("Students", names, [[str(one[name]) for name in names] for one in facts["results"]])
+    return Table("Students", names, [[str(one[name]) for name in names] for one in results])
 
 
 def key_figures(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -88,7 +83,7 @@ def key_figures(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return figures
 
 
-def _tables(facts: Mapping[str, Any]) -> list[Table]:
+def tables_of(facts: Mapping[str, Any]) -> list[Table]:
     """The tables that `compare` prints, each with what its cells are as its title."""
     made = [Table("Test accuracy in percent, mean ± standard deviation; calls; seconds", *accuracy_rows(facts))]
     if facts["baseline"] is not None and facts["seeds"] > 1:

@@ -10,7 +10,8 @@ from typing import Final
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.report.charts.chart import Chart
 from distill_worker.experiments.results.table import markdown
-from shared.atomic_file import write_atomically
+from shared.atomic_file import atomic_replacement, write_atomically
+from shared.durable.signed_lock import own_partial_path
 
 Heading = Sequence[str]
 Rows = Sequence[Sequence[str]]
@@ -57,7 +58,8 @@ def write_report(report: Report, file: Path, file_format: str = "html") -> None:
     """Write a report to a file, which is replaced. Raises `ConfigError`."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, report.text(file_format).encode())
+        with atomic_replacement(file, partial=own_partial_path(file)) as partial:  # processes of a sweep end together
+            partial.write_bytes(report.text(file_format).encode())
     except OSError as error:
         raise ConfigError(
             f"{file}: cannot be written ({error.strerror or error}); free some space, or name another file by --output"

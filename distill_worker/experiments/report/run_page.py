@@ -13,13 +13,13 @@ from distill_worker.experiments.report.charts.analyses import calibration_charts
 from distill_worker.experiments.report.charts.chart import Chart
 from distill_worker.experiments.report.charts.classes import class_charts, correlation_charts
 from distill_worker.experiments.report.charts.training import training_charts
-from distill_worker.experiments.report.intervals import wilson
 from distill_worker.experiments.report.page import rendered
 from distill_worker.experiments.report.pictures import png_address
 from distill_worker.experiments.report.report import Report, Table
 from distill_worker.experiments.report.run_record import RunRecord
 from distill_worker.experiments.report.toml_text import toml
 from distill_worker.experiments.report.wording import duration, percent
+from distill_worker.experiments.results.intervals import wilson
 
 _OUTSIDE_THE_FILE: Final = ("chosen_by_auto",)
 """Parts of a configuration that the worker writes, and that no file may have."""

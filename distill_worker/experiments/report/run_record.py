@@ -44,7 +44,7 @@ def read_run(directory: Path) -> RunRecord:
     result = files.result()
     if result is None or "accuracy" not in result:
         raise RunError(
-            f"{directory}: expected the directory of a finished run, got one without a result; name the "
+            f"{directory}: expected the directory of a finished run or of a sweep, got one without a result; name the "
             "output.directory of one run, or finish it with the command that began it"
         )
     stored = files.read_json("run.json") or {}

@@ -35,6 +35,8 @@ def _key(key: str) -> str:
 def _value(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_value(one) for one in value if one is not None)}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_key(key)} = {_value(one)}' for key, one in value.items() if one is not None)}}}"
     if isinstance(value, float):
         return repr(value)  # `inf` and `nan` too
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -56,6 +56,11 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return corrected
 
 
+def p_value_text(p_value: float) -> str:
+    """A p-value in a sentence: `p = 0.012`."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
 def _tested(own: Sequence[float], base: Sequence[float]) -> Paired:
     """The comparison of a method with the baseline, without a correction."""
     difference = statistics.mean(own) - statistics.mean(base)

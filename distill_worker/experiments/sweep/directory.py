@@ -4,7 +4,7 @@ sweep.json          the grid: settings, axes, and every student with its id
 results/<id>.json   the result of a student that is trained; written once, atomically
 failed/<id>.json    why the training of a student failed
 students/<id>/      the run directory of a student; the lock in it is the lease of the process that trains it
-sources/<id>.json   a data set and its teacher, whose outputs are bought
+sources/<id>.json   a data set and its teacher, and how many samples are bought of it
 teachers/<id>/      an own teacher: its training, its service, its ledger
 purchase.lock       held by the process that trains teachers and buys
 """
@@ -20,7 +20,7 @@ from typing import Any, Final
 from distill_worker.errors import RunError
 from distill_worker.training.run_directory import LOCK
 from shared.atomic_file import atomic_replacement
-from shared.durable.signed_lock import LockHeld, holder_of, own_signature, signed_lock
+from shared.durable.signed_lock import LockHeld, holder_of, own_partial_path, signed_lock
 
 _MOST_CHANGES: Final = 3
 
@@ -136,7 +136,7 @@ class SweepDirectory:
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         path = self.path / name
-        partial = path.with_name(f".{path.name}.{own_signature()}.part")  # two processes may write the same result
+        partial = own_partial_path(path)  # two processes may write the same result
         with self._translated_errors():
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_replacement(path, partial=partial):

@@ -3,6 +3,7 @@
 Each combination of the axes' values is a point, and each point is one comparison in the sweep's directory.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -69,6 +70,10 @@ class Sweep:
     """The columns whose values the answer compares."""
     settings: Mapping[str, Any]
     """The settings that students depend on as they are in the file, by name, JSON-able."""
+    document: Mapping[str, Any]
+    """The file, with what differs because of --quick; JSON-able."""
+    command: str
+    """The command that runs the sweep, as the user can type it again."""
 
     @property
     def compare(self) -> Compare:
@@ -133,11 +138,24 @@ def parse_sweep(
     section = _section(document, path)
     base = {name: deepcopy(value) for name, value in document.items() if name != "sweep"}
     notes = _each_once(on_note)
-    points = tuple(
+    all_points = [
         Point(values, _comparison(values, merged(base, differing), path, settings, notes))
         for values, differing in _combinations(section)
+    ]
+    optional = {point.label for point in section.points if point.optional}
+    points = tuple(point for point in all_points if point.values.get(POINT) not in optional or _has_data(point, notes))
+    if not points:
+        raise ConfigError(f"{path}: sweep.points: expected at least 1 point whose data set is there, got none")
+    return Sweep(
+        str(path),
+        tuple(points[0].values),
+        points,
+        section.question,
+        section.compares,
+        _semantic(document),
+        document,
+        shlex.join(["distill-worker", "sweep", str(path), *(["--quick"] if quick else [])]),
     )
-    return Sweep(str(path), tuple(points[0].values), points, section.question, section.compares, _semantic(document))
 
 
 def _comparison(
@@ -158,12 +176,19 @@ def _comparison(
     return comparison.with_cells([cell.model_copy(update={"point": title}) for cell in comparison.cells])
 
 
+def _has_data(point: Point, on_note: OnNote) -> bool:
+    data = point.comparison.cells[0].config.data
+    if not data.is_there:
+        on_note(f"{point.values[POINT]}: left out, because {data.name} is not in {data.path or data.root}")
+    return data.is_there
+
+
 def _quick(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
     section = document.get("sweep", {})
     differing = section.get("quick") if isinstance(section, dict) else None
     if not isinstance(differing, dict):
         raise ConfigError(f"{path}: sweep.quick: expected a section, because of --quick, got none")
-    return merged(document, differing)
+    return merged({**document, "sweep": {key: value for key, value in section.items() if key != "quick"}}, differing)
 
 
 def _section(document: Mapping[str, Any], path: Path) -> SweepSection:

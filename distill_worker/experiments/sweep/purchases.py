@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from distill_worker.buying.plan import Plan
+from distill_worker.cache import Cache
+from distill_worker.cache.summary import summarise
 from distill_worker.config.teacher_address import TeacherAddress
 from distill_worker.errors import PlanRefused, RunError, counted
 from distill_worker.experiments.comparison.compare import within_quota
-from distill_worker.experiments.comparison.lessons import lessons_of, plan_of
+from distill_worker.experiments.comparison.lessons import Lessons, lessons_of, plan_of
 from distill_worker.experiments.comparison.students import runs_of
 from distill_worker.experiments.display import Display
 from distill_worker.experiments.engines.inputs import Inputs
@@ -99,7 +101,7 @@ def buy_all(
                 states_quota=False,
             )
             inputs |= {student.id: one for student, one in zip(source.students, lessons.inputs, strict=True)}
-            directory.save_source(source.id, {"teacher": lessons.teacher})
+            directory.save_source(source.id, {"teacher": lessons.teacher, "samples": _samples_bought(source, lessons)})
             calls = lessons.calls
             paid = None if paid is None or calls.paid is None else paid + calls.paid
             cached += calls.cache_hits
@@ -114,6 +116,13 @@ def _check_same_teacher(directory: SweepDirectory, source: str, teacher_id: str)
             f"teacher: expected {before}, from which earlier students of this sweep learned, got {teacher_id}: another "
             "version answers. Continue with the first one, or choose another compare.directory. Nothing was spent"
         )
+
+
+def _samples_bought(source: Source, lessons: Lessons) -> int:
+    """The different samples that the cache of a sweep has from the teacher of a source."""
+    with Cache(source.comparison.cells[0].config.output.cache) as cache:
+        streams = [stream for stream in summarise(cache).streams if stream.teacher_id == lessons.teacher["id"]]
+    return max((stream.samples for stream in streams), default=0)
 
 
 class _Within:

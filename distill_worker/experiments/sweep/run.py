@@ -5,21 +5,22 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from distill_worker.experiments.comparison.compare import configs_to_check, facts_of
+from distill_worker.config.teacher_address import TeacherAddress
+from distill_worker.experiments.comparison.compare import compared_facts, configs_to_check
 from distill_worker.experiments.comparison.students import train_students
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.engines import opened_engine
-from distill_worker.experiments.sweep.answers import METHOD, answers
 from distill_worker.experiments.sweep.directory import SweepDirectory
 from distill_worker.experiments.sweep.grid import Point, Sweep
 from distill_worker.experiments.sweep.purchases import Bought, Offer, OnOffers, buy_all, checked_runs
+from distill_worker.experiments.sweep.results.answers import METHOD
+from distill_worker.experiments.sweep.results.facts import facts_of_sweep
+from distill_worker.experiments.sweep.results.tidy_table import write_tables
 from distill_worker.experiments.sweep.shared_training import train_shared
 from distill_worker.experiments.sweep.students import Grid, Source, Student, each_once, resolved_grid
-from distill_worker.experiments.sweep.tidy_table import tidy_rows, write_tables
 from distill_worker.runs import preflight
 from distill_worker.runs.resolution import note_of
-
-_NO_TEACHER: Mapping[str, Any] = {"id": None, "outputs": []}
+from distill_worker.teachers.http_errors import public_url
 
 
 def within_quotas(offers: Sequence[Offer]) -> None:
@@ -46,7 +47,8 @@ def run_sweep(
     started = time.perf_counter()
     directory = SweepDirectory(sweep.directory)
     grid = resolved_grid(sweep, directory)
-    directory.claim(_claimed(sweep, grid), extend=extend)
+    claimed = _claimed(sweep, grid)
+    directory.claim(claimed, extend=extend)
     for line in dict.fromkeys(note_of(student.cell.config.training) for student in grid.students):
         display.note(line)
     students = each_once(grid.students)
@@ -55,23 +57,15 @@ def run_sweep(
     bought = Bought({}, 0, 0)
     if pending:
         bought = _trained(sweep, grid, pending, directory, len(students), on_offers, display)
-    rows = tidy_rows(grid.students, directory)
-    if (note := write_tables(rows, directory.path)) is not None:
+    facts = facts_of_sweep(claimed, directory)
+    if (note := write_tables(facts["rows"], directory.path)) is not None:
         display.note(note)
     outcome = {
         "calls_paid": bought.calls_paid,
         "cache_hits": bought.cache_hits,
         "seconds": round(time.perf_counter() - started, 1),
     }
-    return {
-        "directory": str(directory.path),
-        "axes": list(sweep.axes),
-        "rows": rows,
-        "question": sweep.question,
-        "answers": answers(rows, sweep.axes, sweep.compares, _bases(sweep)),
-        "points": [_facts_of_point(point, grid, directory, outcome) for point in grid.points],
-        **outcome,
-    }
+    return {**facts, "points": [point | outcome for point in facts["points"]], **outcome}
 
 
 def _bases(sweep: Sweep) -> dict[str, str]:
@@ -113,24 +107,33 @@ def _claimed(sweep: Sweep, grid: Grid) -> dict[str, Any]:
         "version": 1,
         "settings": dict(sweep.settings),
         "axes": list(sweep.axes),
+        "question": sweep.question,
+        "compares": list(sweep.compares),
+        "bases": _bases(sweep),
+        "price": _price(grid.students[0].cell.config.teacher),
+        "command": sweep.command,
+        "file": _without_secrets(sweep.document),
         "settled": dict(grid.settled),
+        "points": [_claimed_point(point, grid) for point in grid.points],
         "students": [student.facts() for student in grid.students],
     }
 
 
-def _facts_of_point(point: Point, grid: Grid, directory: SweepDirectory, outcome: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of one point as those of a comparison."""
-    students = [student for student in grid.students if student.values == point.values]
-    source = directory.source(students[0].source) or {"teacher": _NO_TEACHER}
-    results = [
-        {
-            "method": student.cell.label,
-            "track": student.cell.config.data_used,
-            "n": student.cell.n,
-            "seed": student.cell.seed,
-            **directory.result(student.id),
-        }
-        for student in students
-    ]
-    facts = facts_of(point.comparison, {**source, "quota": None, **outcome, "results": results})
-    return {"point": dict(point.values), **facts}
+def _price(teacher: TeacherAddress) -> dict[str, Any] | None:
+    price = teacher.price_per_call
+    return None if price is None else {"per_call": price, "currency": teacher.currency}
+
+
+def _claimed_point(point: Point, grid: Grid) -> dict[str, Any]:
+    """What is compared at a point, and the id of its data and teacher."""
+    source = next(student.source for student in grid.students if student.values == point.values)
+    return {"point": dict(point.values), "source": source, **compared_facts(point.comparison)}
+
+
+def _without_secrets(value: Any) -> Any:
+    """A value of a TOML file whose URLs have neither a password nor a query."""
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(part) for part in value]
+    return public_url(value) if isinstance(value, str) and "://" in value else value

@@ -30,7 +30,14 @@ class Student:
     def facts(self) -> dict[str, Any]:
         """JSON-able: its place in the grid, and its id."""
         cell = self.cell
-        return {"id": self.id, "point": dict(self.values), "method": cell.label, "n": cell.n, "seed": cell.seed}
+        return {
+            "id": self.id,
+            "point": dict(self.values),
+            "method": cell.label,
+            "track": cell.config.data_used,
+            "n": cell.n,
+            "seed": cell.seed,
+        }
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ class SweepPoint(_Section):
     label: str = Field(min_length=1)
     settings: dict[str, Any] = {}
     """Sections of a run, and `compare.teacher` and `compare.n`; a key overrides the same key of the file."""
+    optional: bool = False
+    """Whether the point is left out, with a note, where its data set is absent."""
 
     @field_validator("settings")
     @classmethod
@@ -67,8 +69,8 @@ class SweepSection(_Section):
     question: str = ""
     """What the sweep is to answer."""
     compares: tuple[str, ...] = ("method",)
-    """The columns of the results whose values the answer compares: axes, or `method`. A method is compared with
-    `compare.baseline`, a value of an axis with the first one."""
+    """The columns of the results whose values the answer compares: axes, `method` or `n`. A method is compared with
+    `compare.baseline`, another value with the first one."""
     quick: dict[str, Any] = {}
     """What differs in the file with --quick, section by section."""
 
@@ -87,7 +89,7 @@ class SweepSection(_Section):
 
     @model_validator(mode="after")
     def _columns_exist(self) -> "SweepSection":
-        columns = ["method", *([POINT] if self.points else []), *self.grid]
+        columns = ["method", "n", *([POINT] if self.points else []), *self.grid]
         for name in self.compares:
             if name not in columns:
                 raise ValueError(f"compares: {no_choice(name, columns)}")

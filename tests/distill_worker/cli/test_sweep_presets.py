@@ -3,15 +3,20 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from distill_worker.experiments.sweep.grid import PRESETS, load_sweep, preset_names
 from tests.distill_worker.cli.conftest import Command, facts_of
+from tests.distill_worker.data.datasets.cifar_files import write_cifar100
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory; of the data sets with a place in its folder `data`, CIFAR-100 is there."""
     monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).integers(0, 256, (60, 3072), dtype=np.uint8)
+    write_cifar100(tmp_path / "data", rows, [label % 100 for label in range(60)], train=40, monkeypatch=monkeypatch)
     return tmp_path
 
 
@@ -22,7 +27,12 @@ def test_preset_states_its_question_and_stays_in_its_folder(name: str, tmp_path:
         assert sweep.question.endswith("?")
         assert sweep.directory == tmp_path / "runs" / "sweep" / (f"{name}-quick" if quick else name)
         data = {point.comparison.cells[0].config.data.name for point in sweep.points}
-        assert data == {"digits" if quick else "fashion-mnist"}
+        if name == "other-data":
+            assert data - {"fashion-mnist"} == {"digits", "cifar100"}
+        elif name == "paper-table":
+            assert data == {"cifar100"}
+        else:
+            assert data == {"digits" if quick else "fashion-mnist"}
         assert sweep.compare.seeds >= (2 if quick else 3)
     assert (PRESETS / f"{name}.toml").read_text().startswith("# ")
     assert "# Question (" in (PRESETS / f"{name}.toml").read_text()

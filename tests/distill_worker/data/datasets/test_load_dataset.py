@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill_worker.data.datasets import DATASETS, load_dataset
+from distill_worker.data.datasets import DATASETS, is_there, load_dataset
 from distill_worker.errors import ConfigError, DataError
 
 _OWN = ("medmnist", "image-folder", "npz", "hugging-face")
@@ -42,6 +42,28 @@ def test_data_of_ones_own_need_a_path(name: str, tmp_path: Path) -> None:
 def test_image_size_is_refused_where_nothing_is_resized(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"^data.image_size: expected no value, because {name} .*got \[8, 8\]"):
         load_dataset(name, tmp_path, path=tmp_path if name in _OWN else None, image_size=(8, 8))
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name not in (*_OWN, "fashion-mnist")])
+def test_data_set_is_there_if_it_has_files(name: str, tmp_path: Path) -> None:
+    """The digits come with scikit-learn."""
+    assert is_there(name, tmp_path) == (name == "digits")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("mnist", "MNIST/raw"), ("cifar10", "cifar-10-batches-py"), ("cifar100", "cifar-100-python"),
+        ("svhn", "train_32x32.mat"), ("stl10", "stl10_binary"), ("tiny-imagenet", "tiny-imagenet-200"),
+    ],
+)  # fmt: skip
+def test_files_are_searched_where_they_are_read(place: tuple[str, str], tmp_path: Path) -> None:
+    """fashion-mnist may be Debian's."""
+    name, folder = place
+    (tmp_path / folder).mkdir(parents=True)
+    assert is_there(name, tmp_path)
+    with pytest.raises(DataError, match=folder.partition("/")[0]):
+        load_dataset(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name not in ("digits", "fashion-mnist")])

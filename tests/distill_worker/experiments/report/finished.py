@@ -1,10 +1,15 @@
-"""A finished run and a finished comparison, made up, as their programs write them."""
+"""A finished run, a finished comparison and a sweep, made up, as their programs write them."""
 
 import json
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+from distill_worker.experiments.sweep.directory import SweepDirectory
+from distill_worker.experiments.sweep.results.facts import facts_of_sweep, stored_grid
 
 CLASSES: Final = tuple("0123456789")
 HOSTILE: Final = (
@@ -202,3 +207,56 @@ def comparison(
         "seconds": 184.2,
     }
     return facts | {"equivalent_calls": equivalents(facts) if reference else []}
+
+
+def write_sweep(
+    directory: Path,
+    *,
+    axes: Mapping[str, Sequence[str]],
+    n: Sequence[int] = (50, 200),
+    seeds: int = 3,
+    lacks: int = 0,
+    reference: bool = False,
+    price: float | None = None,
+) -> SweepDirectory:
+    """The directory of a sweep of KD and CKD; the last `lacks` students have no result."""
+    random, sweep = np.random.default_rng(2), SweepDirectory(directory)
+    curve = [25, 50, 100, 200, 400, 800] if reference else []
+    values = [dict(zip(axes, of_point, strict=True)) for of_point in product(*axes.values())]
+    students: list[dict[str, Any]] = [
+        {"id": f"{place}-{row}-{size}-{seed}", "point": point, "method": row, "n": size, "seed": seed}
+        for place, point in enumerate(values)
+        for size in sorted({*n, *curve})
+        for row in ("KD", "CKD")
+        if size in n or row == "KD"
+        for seed in range(seeds)
+    ]
+    about = {name: comparison(n=tuple(n), seeds=seeds)[name] for name in ("data", "student", "track", "precision")}
+    about |= {"n": list(n), "seeds": seeds, "baseline": "KD", "reference": "KD" if reference else None}
+    grid = {
+        "version": 1,
+        "settings": {},
+        "axes": list(axes),
+        "question": "Does CKD help?",
+        "compares": ["method"],
+        "bases": {"method": "KD"},
+        "price": None if price is None else {"per_call": price, "currency": "EUR"},
+        "command": "distill-worker sweep sweep.toml",
+        "file": {"data": {"name": "digits"}, "sweep": {"grid": {name: list(of) for name, of in axes.items()}}},
+        "points": [{"point": point, "source": "digits", **about, "reference_n": curve} for point in values],
+        "students": [student | {"track": "queried"} for student in students],
+    }
+    sweep.claim(grid, extend=True)
+    sweep.save_source("digits", {"teacher": comparison()["teacher"], "samples": max(n)})
+    for student in students[: len(students) - lacks]:
+        base = 70 + 8 * np.log10(student["n"] / 25) + (2 if student["method"] == "CKD" else 0)
+        accuracy = (base + random.normal() / 2) / 100
+        result = {"accuracy": accuracy, "calls": student["n"], "steps": 400, "seconds": 3.1, "best_validation": None}
+        sweep.store(student["id"], result)
+    return sweep
+
+
+def sweep_facts(directory: Path, **settings: Any) -> dict[str, Any]:
+    """The facts of such a sweep."""
+    sweep = write_sweep(directory, **settings)
+    return facts_of_sweep(stored_grid(sweep), sweep)

@@ -11,12 +11,13 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from distill_worker.experiments.report.comparison_page import report_of_comparison
 from distill_worker.experiments.report.run_page import report_of_run
-from tests.distill_worker.experiments.report.finished import HOSTILE, comparison
+from distill_worker.experiments.report.sweep_page import report_of_sweep
+from tests.distill_worker.experiments.report.finished import HOSTILE, comparison, sweep_facts
 from tests.distill_worker.experiments.report.test_run_page import record
 
 CHROMIUM: Final = shutil.which("chromium")
 OPTIONS: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-PAGES: Final = ("run", "hostile", "comparison", "one-n")
+PAGES: Final = ("run", "hostile", "comparison", "one-n", "sweep", "unfinished-sweep")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium at chromium (Debian: apt install chromium)")
 
@@ -28,6 +29,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "run": report_of_run(record(folder)).html,
         "hostile": report_of_run(record(folder, HOSTILE)).html,
         "comparison": report_of_comparison(comparison(reference=True), "distill-worker compare c.toml").html,
+        "sweep": report_of_sweep(sweep_facts(folder / "sweep", axes={"point": HOSTILE[:4], "steps": ["4", "8"]})).html,
+        "unfinished-sweep": report_of_sweep(
+            sweep_facts(folder / "unfinished", axes={"track": ["queried", "unlabelled-pool"]}, lacks=7)
+        ).html,
         "one-n": report_of_comparison(comparison(n=(50,), seeds=1, baseline=None)).html,
     }
     for name, html in pages.items():
@@ -89,8 +94,9 @@ def test_keyboard_reaches_the_content_first(page: Page, folder: Path) -> None:
     assert page.evaluate("document.activeElement.id") == "content"
 
 
-def test_every_id_is_there_once(page: Page, folder: Path) -> None:
-    page.goto((folder / "run.html").as_uri())
+@pytest.mark.parametrize("name", ["run", "sweep"])
+def test_every_id_is_there_once(page: Page, folder: Path, name: str) -> None:
+    page.goto((folder / f"{name}.html").as_uri())
     assert page.evaluate("[...document.querySelectorAll('[id]')].length") == page.evaluate(
         "new Set([...document.querySelectorAll('[id]')].map(one => one.id)).size"
     )

@@ -25,5 +25,5 @@ def test_templates_are_installed_with_the_package(tmp_path: Path) -> None:
         [sys.executable, "-c", _READ], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     code = tmp_path / "distill_worker" / "experiments" / "report" / "page.py"
-    names = ("base.html.j2", "comparison.html.j2", "parts.html.j2", "run.html.j2", "style.css")
+    names = ("base.html.j2", "comparison.html.j2", "parts.html.j2", "run.html.j2", "style.css", "sweep.html.j2")
     assert done.stdout.splitlines() == [f"{code} {name}" for name in names]

@@ -35,6 +35,12 @@ def test_values_that_are_absent_are_left_out() -> None:
     assert toml({"a": None, "b": {"c": None, "d": math.inf}}) == "[b]\nd = inf\n"
 
 
+def test_tables_beside_other_values_stand_in_their_line() -> None:
+    """As the values of an axis of a sweep do, of which some are tables."""
+    values = {"grid": {"a.b": ["plain", {"label": "x", "c d": [1, {"e": 2.5}]}]}}
+    assert tomllib.loads(toml(values)) == values
+
+
 def test_configuration_of_a_run_is_one_that_the_worker_reads(tmp_path: Path) -> None:
     """With the same identity, so the run that it begins is the same run."""
     file, again = tmp_path / "run.toml", tmp_path / "again.toml"

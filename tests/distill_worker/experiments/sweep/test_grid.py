@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from distill_worker.errors import ConfigError
-from distill_worker.experiments.sweep.grid import load_sweep
+from distill_worker.experiments.sweep.grid import load_sweep, parse_sweep
 from tests.distill_worker.experiments.sweep.files import BASE, COMPARE, GRID, sweep_of
 
 POINTS: list[dict[str, Any]] = [
@@ -52,6 +52,25 @@ def test_settings_that_belong_together_are_one_axis(tmp_path: Path) -> None:
     assert (last.compare.n, config.training.steps, config.training.batch_size) == ((6, 4), 8, 4)
     assert config.corruption.label_noise is not None
     assert sweep.points[0].comparison.cells[0].config.corruption.label_noise is None
+
+
+def test_optional_point_is_left_out_where_its_data_are_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    points = [{"label": name, "optional": True, "settings": {"data": {"name": name}}} for name in ("digits", "svhn")]
+    notes: list[str] = []
+    path = tmp_path / "sweep.toml"
+    sweep = parse_sweep({**BASE, "sweep": {"points": points}}, path, on_note=notes.append)
+    assert [point.title for point in sweep.points] == ["digits"]
+    assert notes == [f"svhn: left out, because svhn is not in {tmp_path / 'data'}"]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train_32x32.mat").touch()
+    assert [point.title for point in sweep_of(tmp_path, sweep={"points": points}).points] == ["digits", "svhn"]
+
+
+def test_optional_points_alone_need_the_data_of_one(tmp_path: Path) -> None:
+    own = {"data": {"name": "npz", "path": "absent.npz"}}
+    with pytest.raises(ConfigError, match=r"sweep.points: expected at least 1 point whose data set is there, got none"):
+        sweep_of(tmp_path, sweep={"points": [{"label": "own", "optional": True, "settings": own}]})
 
 
 def test_without_a_grid_a_sweep_is_the_comparison(tmp_path: Path) -> None:

@@ -8,28 +8,30 @@ from typing import Any, Final
 
 from distill_worker.errors import RunError
 from distill_worker.experiments.sweep.directory import SweepDirectory
-from distill_worker.experiments.sweep.students import Student
 from shared.atomic_file import atomic_replacement
-from shared.durable.signed_lock import own_signature
+from shared.durable.signed_lock import own_partial_path
 
 Row = dict[str, Any]
 
+_PLACE: Final = ("method", "track", "n", "seed")
 _RESULTS: Final = ("accuracy", "calls", "steps", "seconds")
 CSV, PARQUET = "results.csv", "results.parquet"
 
 
-def tidy_rows(students: Sequence[Student], directory: SweepDirectory) -> list[Row]:
-    """One row for each student that has a result, in the order of the grid.
+def tidy_rows(students: Sequence[Mapping[str, Any]], directory: SweepDirectory) -> list[Row]:
+    """One row for each student of `sweep.json` that has a result, in the order of the grid.
 
     The columns: the axes; `method` (the label of the row), `track`, `n`, `seed`; `accuracy` (a share of 1), `calls`,
     `steps`, `seconds`; `id`.
     """
     finished = directory.finished()
-    return [_row(student, directory.result(student.id)) for student in students if student.id in finished]
+    return [_row(student, directory.result(student["id"])) for student in students if student["id"] in finished]
 
 
 def write_tables(rows: Sequence[Row], folder: Path) -> str | None:
     """Write `results.csv`, and `results.parquet` where pyarrow is installed; otherwise a line that says so.
+
+    Processes that end at the same time write the same tables.
 
     Raises:
         RunError: the folder cannot be written.
@@ -41,32 +43,23 @@ def write_tables(rows: Sequence[Row], folder: Path) -> str | None:
     writer.writeheader()
     writer.writerows(rows)
     try:
-        with _replaced(folder / CSV) as partial:
+        with atomic_replacement(folder / CSV, partial=own_partial_path(folder / CSV)) as partial:
             partial.write_text(text.getvalue(), encoding="utf-8")
         try:
             from pyarrow import Table, parquet
         except ImportError:
             return f"{PARQUET} was not written: it needs pyarrow; run: uv pip install 'tuition[parquet]'"
-        with _replaced(folder / PARQUET) as partial:
+        with atomic_replacement(folder / PARQUET, partial=own_partial_path(folder / PARQUET)) as partial:
             parquet.write_table(Table.from_pylist(list(rows)), partial)
     except OSError as error:
         raise RunError(f"{folder}: cannot write the results ({error.strerror or error})") from error
     return None
 
 
-def _row(student: Student, result: Mapping[str, Any]) -> Row:
-    cell = student.cell
+def _row(student: Mapping[str, Any], result: Mapping[str, Any]) -> Row:
     return {
-        **student.values,
-        "method": cell.label,
-        "track": cell.config.data_used,
-        "n": cell.n,
-        "seed": cell.seed,
+        **student["point"],
+        **{name: student[name] for name in _PLACE},
         **{name: result[name] for name in _RESULTS},
-        "id": student.id,
+        "id": student["id"],
     }
-
-
-def _replaced(path: Path) -> Any:
-    """Processes that end at the same time write the same table, each its own partial file."""
-    return atomic_replacement(path, partial=path.with_name(f".{path.name}.{own_signature()}.part"))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from scipy.stats import ttest_rel
 
-from distill_worker.experiments.sweep.answers import answers
+from distill_worker.experiments.sweep.results.answers import answers
 
 
 def _rows(accuracies: dict[str, list[float]], **columns: Any) -> list[dict[str, Any]]:
@@ -48,6 +48,15 @@ def test_values_of_an_axis_are_compared_method_by_method() -> None:
         "CKD, n = 100: size = large is 0.0 points above size = small",
     ]
     assert sentences[-1].startswith("1 of 2")
+
+
+def test_sizes_are_compared_with_the_first_one() -> None:
+    rows = [
+        *_rows({"KD": [80.0, 81.0]}, size=60000),
+        *_rows({"KD": [72.0, 73.2]}, size=100),
+    ]
+    sentence, _ = answers([{**row, "n": row["size"]} for row in rows], [], ["n"], {"method": "KD"})
+    assert sentence.startswith("KD: n = 100 is 7.9 points below n = 60000 (95 % interval")
 
 
 @pytest.mark.parametrize("accuracies", [{"KD": [70.0], "CE": [60.0]}, {"KD": [70.0, 71.0]}, {"CE": [70.0, 71.0]}])

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from distill_worker.errors import counted
-from distill_worker.experiments.results.paired_tests import Paired, against_baseline, holm
+from distill_worker.experiments.results.paired_tests import Paired, against_baseline, holm, p_value_text
 from distill_worker.experiments.sweep.sweep_section import POINT
 
 _LEVEL: Final = 0.05
 
 METHOD: Final = "method"
 """The column of the rows' labels."""
+_N: Final = "n"
 
 
 class _Compared(NamedTuple):
@@ -32,10 +33,10 @@ def answers(
     Args:
         rows: the tidy table.
         axes: its columns that are axes of the grid.
-        columns: the axes, or `method`, whose values are compared.
+        columns: the axes, `method` or `n`, whose values are compared.
         bases: the value that the others are compared with, by column; by default the first one.
     """
-    compared = [one for column in columns for one in _compared(rows, [*axes, METHOD], column, bases.get(column))]
+    compared = [one for column in columns for one in _compared(rows, [*axes, METHOD, _N], column, bases.get(column))]
     if not compared:
         return []
     corrected = holm({str(place): one.test.p_value for place, one in enumerate(compared)})
@@ -52,11 +53,11 @@ def _compared(
     rows: Sequence[Mapping[str, Any]], dimensions: Sequence[str], column: str, base: str | None
 ) -> Iterator[_Compared]:
     """Each value of a column against the base, where both have the same seeds and everything else is equal."""
-    others = [*(name for name in dimensions if name != column), "n"]
+    others = [name for name in dimensions if name != column]
     groups: dict[tuple[Any, ...], dict[str, dict[int, float]]] = {}
     for row in rows:
         values = groups.setdefault(tuple(row[name] for name in others), {})
-        values.setdefault(row[column], {})[row["seed"]] = 100 * row["accuracy"]
+        values.setdefault(str(row[column]), {})[row["seed"]] = 100 * row["accuracy"]
     for place, values in groups.items():
         against = next(iter(values)) if base is None else base
         if against in values:
@@ -75,7 +76,7 @@ def _sentence(one: _Compared, p_value: float) -> str:
     test = one.test
     side = "above" if test.difference >= 0 else "below"
     low, high = (test.low, test.high) if side == "above" else (-test.high, -test.low)
-    verdict = f"significant (p = {p_value:.3f})" if p_value < _LEVEL else "not significant"
+    verdict = f"significant ({p_value_text(p_value)})" if p_value < _LEVEL else "not significant"
     return (
         f"{one.where}: {one.value} is {abs(test.difference):.1f} points {side} {one.base} (95 % interval {low:.1f} to "
         f"{high:.1f}, {counted(test.seeds, 'seed')}): {verdict}."

@@ -1,0 +1,111 @@
+"""The facts of a sweep out of its directory, also while students are missing."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from distill_worker.errors import RunError
+from distill_worker.experiments.results.equivalent_calls import equivalents
+from distill_worker.experiments.sweep.directory import SweepDirectory
+from distill_worker.experiments.sweep.grid import title_of
+from distill_worker.experiments.sweep.results.answers import answers
+from distill_worker.experiments.sweep.results.tidy_table import tidy_rows
+from distill_worker.training.run_directory import RunDirectory
+
+_NO_TEACHER: Final[Mapping[str, Any]] = {"id": None, "outputs": []}
+_VERSIONS: Final = ("python", "torch", "platform", "cuda", "git")
+
+
+def stored_grid(directory: SweepDirectory) -> dict[str, Any]:
+    """What `sweep.json` holds. Raises `RunError` if it does not say what was compared."""
+    grid = directory.grid()
+    if grid is None or "points" not in grid:
+        got = "none" if grid is None else "one of an earlier version"
+        raise RunError(
+            f"{directory.path}: expected a sweep.json that says what is compared, got {got}; run the command of the "
+            "sweep again: it writes the file, trains no finished student again, and pays for nothing twice"
+        )
+    return grid
+
+
+def facts_of_sweep(grid: Mapping[str, Any], directory: SweepDirectory) -> dict[str, Any]:
+    """The facts of a sweep, JSON-able: `rows`, `answers`, `points`, `sources`, `students`, and others.
+
+    Each point has the facts of a comparison; see `run_comparison`. Its sizes n are those at which all of its students
+    have a result.
+
+    Args:
+        grid: what `sweep.json` holds.
+        directory: has the results.
+
+    Raises:
+        RunError: a file cannot be read.
+    """
+    students = grid["students"]
+    rows = tidy_rows(students, directory)
+    ids = dict.fromkeys(student["id"] for student in students)
+    done = [student for student in ids if student in directory.finished()]
+    return {
+        "directory": str(directory.path),
+        "axes": grid["axes"],
+        "rows": rows,
+        "question": grid["question"],
+        "answers": answers(rows, grid["axes"], grid["compares"], grid["bases"]),
+        "points": list(_points(grid, directory)),
+        "sources": _sources(grid, directory),
+        "students": {"all": len(ids), "done": len(done)},
+        "failures": directory.failures(),
+        "price": grid["price"],
+        "command": grid["command"],
+        "file": grid["file"],
+        "versions": _versions(directory, done),
+    }
+
+
+def _points(grid: Mapping[str, Any], directory: SweepDirectory) -> Iterator[dict[str, Any]]:
+    finished = directory.finished()
+    for point in grid["points"]:
+        students = [student for student in grid["students"] if student["point"] == point["point"]]
+        unfinished = {student["n"] for student in students if student["id"] not in finished}
+        sizes = [n for n in point["n"] if n not in unfinished]
+        has_curve = point["reference"] is not None and not unfinished & set(point["reference_n"])
+        facts = {
+            **point,
+            "title": title_of(point["point"]),
+            "n": sizes,
+            "reference": point["reference"] if has_curve else None,
+            "reference_n": point["reference_n"] if has_curve else [],
+            "teacher": _source(point["source"], directory)["teacher"],
+            "quota": None,
+            "results": [_result(student, directory) for student in students if student["n"] not in unfinished],
+        }
+        yield facts | {"equivalent_calls": equivalents(facts) if has_curve else []}
+
+
+def _sources(grid: Mapping[str, Any], directory: SweepDirectory) -> list[dict[str, Any]]:
+    """The data sets and their teachers, each with how many points learn from it."""
+    points = Counter(point["source"] for point in grid["points"])
+    data = {point["source"]: point["data"] for point in grid["points"]}
+    return [{"data": data[one], "points": points[one], **_source(one, directory)} for one in points]
+
+
+def _source(source: str, directory: SweepDirectory) -> dict[str, Any]:
+    """The teacher of a source, and its samples that were bought: None where earlier versions stored none."""
+    return {"teacher": _NO_TEACHER, "samples": None, **(directory.source(source) or {})}
+
+
+def _result(student: Mapping[str, Any], directory: SweepDirectory) -> dict[str, Any]:
+    place = {name: student[name] for name in ("method", "track", "n", "seed")}
+    return place | directory.result(student["id"])
+
+
+def _versions(directory: SweepDirectory, students: Sequence[str]) -> dict[str, str]:
+    """The versions that students were trained with; several processes may have several."""
+    environments = [
+        (RunDirectory(directory.student(student)).read_json("run.json") or {}).get("environment", {})
+        for student in students
+    ]
+    versions = {
+        name: dict.fromkeys(str(one[name]) for one in environments if one.get(name) is not None) for name in _VERSIONS
+    }
+    return {name: ", ".join(of_name) for name, of_name in versions.items() if of_name}

@@ -1,0 +1,1 @@
+"""Tests of sweeps: their grid, the ids of their students, and their directory."""
