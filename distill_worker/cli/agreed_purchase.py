@@ -114,9 +114,10 @@ def say_notes(config: RunConfig, samples: Samples, class_names: Sequence[str] | 
 def say_round(config: RunConfig, selected: SelectedSamples) -> None:
     """Print the round of a run in rounds."""
     if config.budget.rounds > 1:
+        others = f"; the students of later rounds choose the other {selected.later}" if selected.later else ""
         say(
             f"round {selected.rounds} of {config.budget.rounds}: {len(selected.samples.chosen)} of {config.budget.n} "
-            f"samples are chosen; the students of later rounds choose the other {selected.later}"
+            f"samples are chosen{others}"
         )
 
 

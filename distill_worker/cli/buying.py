@@ -100,6 +100,8 @@ def fetch(
         f"{counted(cached, 'output')} of teacher {made.teacher_id} cached in {shown(config.output.cache)}, "
         f"{bought} bought now{left}"
     )
+    if selected.later:
+        say(f"next: distill-worker run trains a student, which selects the other {selected.later}, and buys them")
 
 
 def reconcile(config_file: Path, overrides: Sequence[str], *, shared_key: bool, as_json: bool) -> None:

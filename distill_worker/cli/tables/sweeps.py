@@ -19,6 +19,11 @@ def show_sweep(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
             console.print(f"## {title}\n" if as_markdown else f"[bold]{title}[/bold]", soft_wrap=True)
         show_tables(point, as_markdown=as_markdown)
     show_signs(facts["warnings"])
+    if facts["choices"]:
+        console.print("Chosen by validation accuracy:\n", soft_wrap=True)
+        for sentence in facts["choices"]:
+            console.print(f"- {sentence}", markup=False, soft_wrap=True)
+        console.print()
     if facts["question"]:
         console.print(f"{facts['question']}\n", markup=False, soft_wrap=True)
         for sentence in facts["answers"]:

@@ -108,7 +108,7 @@ def _key_figures(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return [
         ("Students", " of ".join(done), meaning),
         ("Calls bought", "unknown" if samples is None else f"{samples:,}", _price(facts, samples)),
-        ("Training", duration(sum({row["id"]: row["seconds"] for row in rows}.values())), "all students, one by one"),
+        ("Training", duration(students["seconds"]), "all students, one by one"),
         *_accuracy_of_teachers(facts),
     ]
 
@@ -168,4 +168,5 @@ def _about(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     for point in facts["points"]:
         for name, value in about(point):
             values.setdefault(name, {}).update({value: None} if value else {})
-    return [*((name, "; ".join(of_name)) for name, of_name in values.items()), *facts["versions"].items()]
+    choices = [("chosen by validation", " ".join(facts["choices"]))] if facts["choices"] else []
+    return [*((name, "; ".join(of_name)) for name, of_name in values.items()), *choices, *facts["versions"].items()]

@@ -4,7 +4,7 @@ Each combination of the axes' values is a point, and each point is one compariso
 """
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
@@ -39,6 +39,7 @@ _NOT_SEMANTIC: Final = (
     "sweep.quick",
     "sweep.question",
     "sweep.compares",
+    "sweep.chosen_by_validation",
 )
 """Settings that no student depends on."""
 
@@ -68,6 +69,8 @@ class Sweep:
     """What the sweep is to answer; may be empty."""
     compares: tuple[str, ...]
     """The columns whose values the answer compares."""
+    chosen_by_validation: tuple[str, ...]
+    """The axes whose values every method chooses by validation accuracy."""
     settings: Mapping[str, Any]
     """The settings that students depend on as they are in the file, by name, JSON-able."""
     document: Mapping[str, Any]
@@ -146,12 +149,15 @@ def parse_sweep(
     points = tuple(point for point in all_points if point.values.get(POINT) not in optional or _has_data(point, notes))
     if not points:
         raise ConfigError(f"{path}: sweep.points: expected at least 1 point whose data set is there, got none")
+    if section.chosen_by_validation:
+        _check_validation(points, path)
     return Sweep(
         str(path),
         tuple(points[0].values),
         points,
         section.question,
         section.compares,
+        section.chosen_by_validation,
         _semantic(document),
         document,
         shlex.join(["distill-worker", "sweep", str(path), *(["--quick"] if quick else [])]),
@@ -174,6 +180,16 @@ def _comparison(
             )
     title = title_of(values)
     return comparison.with_cells([cell.model_copy(update={"point": title}) for cell in comparison.cells])
+
+
+def _check_validation(points: Sequence[Point], path: Path) -> None:
+    """Check that every student has validation samples. Raises `ConfigError`."""
+    for cell in (cell for point in points for cell in point.comparison.cells):
+        if not cell.config.training.validated_share:
+            raise ConfigError(
+                f"{path}: {cell.label!r}: training.validation_share: expected more than 0, because "
+                "sweep.chosen_by_validation chooses by validation samples, got 0; set it to 0.2, for example"
+            )
 
 
 def _has_data(point: Point, on_note: OnNote) -> bool:

@@ -15,7 +15,7 @@ from distill_worker.experiments.sweep.grid import Point, Sweep
 from distill_worker.experiments.sweep.purchases import Bought, Offer, OnOffers, buy_all, checked_runs
 from distill_worker.experiments.sweep.results.answers import METHOD
 from distill_worker.experiments.sweep.results.facts import facts_of_sweep
-from distill_worker.experiments.sweep.results.tidy_table import write_tables
+from distill_worker.experiments.sweep.results.tidy_table import tidy_rows, write_tables
 from distill_worker.experiments.sweep.shared_training import train_shared
 from distill_worker.experiments.sweep.students import Grid, Source, Student, each_once, resolved_grid
 from distill_worker.runs import preflight
@@ -58,7 +58,7 @@ def run_sweep(
     if pending:
         bought = _trained(sweep, grid, pending, directory, len(students), on_offers, display)
     facts = facts_of_sweep(claimed, directory)
-    if (note := write_tables(facts["rows"], directory.path)) is not None:
+    if (note := write_tables(tidy_rows(claimed, directory), directory.path)) is not None:
         display.note(note)
     outcome = {
         "calls_paid": bought.calls_paid,
@@ -109,6 +109,7 @@ def _claimed(sweep: Sweep, grid: Grid) -> dict[str, Any]:
         "axes": list(sweep.axes),
         "question": sweep.question,
         "compares": list(sweep.compares),
+        "chosen_by_validation": list(sweep.chosen_by_validation),
         "bases": _bases(sweep),
         "price": _price(grid.students[0].cell.config.teacher),
         "command": sweep.command,

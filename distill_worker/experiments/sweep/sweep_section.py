@@ -71,6 +71,10 @@ class SweepSection(_Section):
     compares: tuple[str, ...] = ("method",)
     """The columns of the results whose values the answer compares: axes, `method` or `n`. A method is compared with
     `compare.baseline`, another value with the first one."""
+    chosen_by_validation: tuple[str, ...] = ()
+    """Axes of [training], such as `training.learning_rate`. Every method chooses their values for each n by the
+    validation accuracy, on average over the seeds. The tables and the answer have the students with these values alone.
+    The accuracy of a student is then that of its weights with the best validation accuracy."""
     quick: dict[str, Any] = {}
     """What differs in the file with --quick, section by section."""
 
@@ -89,7 +93,13 @@ class SweepSection(_Section):
 
     @model_validator(mode="after")
     def _columns_exist(self) -> "SweepSection":
-        columns = ["method", "n", *([POINT] if self.points else []), *self.grid]
+        for name in self.chosen_by_validation:
+            if name not in self.grid or not name.startswith("training."):
+                raise ValueError(
+                    f"chosen_by_validation: expected axes of [training], such as training.learning_rate, got {name!r}"
+                )
+        axes = [*([POINT] if self.points else []), *self.grid]
+        columns = ["method", "n", *(name for name in axes if name not in self.chosen_by_validation)]
         for name in self.compares:
             if name not in columns:
                 raise ValueError(f"compares: {no_choice(name, columns)}")

@@ -85,7 +85,10 @@ def test_command_that_needs_one_round_says_how_auto_selects_in_one(
     what: tuple[str, ...], command: Command, open_config: Path, teacher: FakeTeacher
 ) -> None:
     in_rounds, in_one = "--set=budget.n=20", ("--set=budget.n=20", "--set=budget.rounds=1")
-    command("fetch", open_config, in_rounds)
+    fetched = command("fetch", open_config, in_rounds)
+    assert fetched.stderr.endswith(
+        "next: distill-worker run trains a student, which selects the other 10, and buys them\n"
+    )
     assert teacher.paid == 10, "the second half is selected by a student, which fetch does not train"
     ended = command(what[0], open_config, *what[1:], in_rounds)
     assert (ended.status, teacher.paid) == (2, 10)

@@ -12,6 +12,7 @@ from distill_worker.experiments.sweep.directory import SweepDirectory
 from distill_worker.experiments.sweep.grid import title_of
 from distill_worker.experiments.sweep.results.answers import answers
 from distill_worker.experiments.sweep.results.tidy_table import tidy_rows
+from distill_worker.experiments.sweep.results.validation_choice import choices, chosen_grid, result_of
 from distill_worker.training.run_directory import RunDirectory
 
 _NO_TEACHER: Final[Mapping[str, Any]] = {"id": None, "outputs": []}
@@ -37,25 +38,30 @@ def facts_of_sweep(grid: Mapping[str, Any], directory: SweepDirectory) -> dict[s
     have a result.
 
     Args:
-        grid: what `sweep.json` holds.
+        grid: what `sweep.json` holds. Of values that are chosen by validation, the facts have the chosen ones alone.
         directory: has the results.
 
     Raises:
         RunError: a file cannot be read.
     """
-    students = grid["students"]
-    rows = tidy_rows(students, directory)
-    ids = dict.fromkeys(student["id"] for student in students)
+    ids = dict.fromkeys(student["id"] for student in grid["students"])
+    grid = chosen_grid(grid, directory)
+    rows = tidy_rows(grid, directory)
     done = [student for student in ids if student in directory.finished()]
     return {
         "directory": str(directory.path),
         "axes": grid["axes"],
         "rows": rows,
         "question": grid["question"],
+        "choices": list(choices(grid, directory)),
         "answers": answers(rows, grid["axes"], grid["compares"], grid["bases"]),
         "points": list(_points(grid, directory)),
         "sources": _sources(grid, directory),
-        "students": {"all": len(ids), "done": len(done)},
+        "students": {
+            "all": len(ids),
+            "done": len(done),
+            "seconds": sum(directory.result(one)["seconds"] for one in done),
+        },
         "failures": directory.failures(),
         "price": grid["price"],
         "command": grid["command"],
@@ -80,7 +86,7 @@ def _points(grid: Mapping[str, Any], directory: SweepDirectory) -> Iterator[dict
             "reference_n": point["reference_n"] if has_curve else [],
             "teacher": _source(point["source"], directory)["teacher"],
             "quota": None,
-            "results": [_result(student, directory) for student in students if student["n"] not in unfinished],
+            "results": [_result(student, grid, directory) for student in students if student["n"] not in unfinished],
         }
         facts |= {"equivalent_calls": equivalents(facts) if has_curve else []}
         yield facts | {"warnings": signs_of_comparison(facts)}
@@ -110,9 +116,9 @@ def _source(source: str, directory: SweepDirectory) -> dict[str, Any]:
     return {"teacher": _NO_TEACHER, "samples": None, **(directory.source(source) or {})}
 
 
-def _result(student: Mapping[str, Any], directory: SweepDirectory) -> dict[str, Any]:
+def _result(student: Mapping[str, Any], grid: Mapping[str, Any], directory: SweepDirectory) -> dict[str, Any]:
     place = {name: student[name] for name in ("method", "track", "n", "seed")}
-    return place | directory.result(student["id"])
+    return place | result_of(student, grid, directory)
 
 
 def _versions(directory: SweepDirectory, students: Sequence[str]) -> dict[str, str]:

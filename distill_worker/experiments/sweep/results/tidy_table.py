@@ -8,24 +8,26 @@ from typing import Any, Final
 
 from distill_worker.errors import RunError
 from distill_worker.experiments.sweep.directory import SweepDirectory
+from distill_worker.experiments.sweep.results.validation_choice import CHOSEN, result_of
 from shared.atomic_file import atomic_replacement
 from shared.durable.signed_lock import own_partial_path
 
 Row = dict[str, Any]
 
 _PLACE: Final = ("method", "track", "n", "seed")
-_RESULTS: Final = ("accuracy", "calls", "steps", "seconds")
+_RESULTS: Final = ("accuracy", "calls", "steps", "seconds", "validation_accuracy")
 CSV, PARQUET = "results.csv", "results.parquet"
 
 
-def tidy_rows(students: Sequence[Mapping[str, Any]], directory: SweepDirectory) -> list[Row]:
+def tidy_rows(grid: Mapping[str, Any], directory: SweepDirectory) -> list[Row]:
     """One row for each student of `sweep.json` that has a result, in the order of the grid.
 
     The columns: the axes; `method` (the label of the row), `track`, `n`, `seed`; `accuracy` (a share of 1), `calls`,
-    `steps`, `seconds`; `id`.
+    `steps`, `seconds`; if values are chosen by validation, `validation_accuracy`; `id`.
     """
     finished = directory.finished()
-    return [_row(student, directory.result(student["id"])) for student in students if student["id"] in finished]
+    students = [student for student in grid["students"] if student["id"] in finished]
+    return [_row(student, result_of(student, grid, directory)) for student in students]
 
 
 def write_tables(rows: Sequence[Row], folder: Path) -> str | None:
@@ -59,7 +61,8 @@ def write_tables(rows: Sequence[Row], folder: Path) -> str | None:
 def _row(student: Mapping[str, Any], result: Mapping[str, Any]) -> Row:
     return {
         **student["point"],
+        **student.get(CHOSEN, {}),
         **{name: student[name] for name in _PLACE},
-        **{name: result[name] for name in _RESULTS},
+        **{name: result[name] for name in _RESULTS if name in result},
         "id": student["id"],
     }

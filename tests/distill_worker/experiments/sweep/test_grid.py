@@ -91,6 +91,22 @@ def test_quick_settings_override_the_file_and_its_grid(tmp_path: Path) -> None:
     ("sweep", "message"),
     [
         ({"grid": {"student.netwrk": ["resnet8"]}}, "sweep, student.netwrk = resnet8: .*student.netwrk: unknown key"),
+        (
+            {"grid": GRID, "chosen_by_validation": ["student.network"]},
+            "chosen_by_validation: expected axes of .training., such as training.learning_rate, got 'student.network'",
+        ),
+        (
+            {"grid": {"training.steps": [4, 8]}, "chosen_by_validation": ["training.steps"]},
+            "'CE': training.validation_share: expected more than 0, because sweep.chosen_by_validation .* got 0",
+        ),
+        (
+            {
+                "grid": {"training.steps": [4, 8]},
+                "chosen_by_validation": ["training.steps"],
+                "compares": ["training.steps"],
+            },
+            "compares: expected one of method, n, got 'training.steps'",
+        ),
         ({"grid": {"student.network": []}}, "sweep.grid: student.network: expected at least 1 value, got none"),
         ({"grid": {"student.network": "resnet8"}}, "sweep.grid.student.network: expected a list"),
         ({"grid": {"student.network": ["resnet8", "resnet8"]}}, "expected different values, got resnet8, resnet8"),

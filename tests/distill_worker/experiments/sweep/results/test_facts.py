@@ -17,7 +17,7 @@ def test_point_has_the_sizes_at_which_all_of_its_students_are_done(tmp_path: Pat
     facts = sweep_facts(tmp_path, axes=AXES, lacks=1)
     assert [point["n"] for point in facts["points"]] == [[50, 200], [50]]
     assert {result["n"] for result in facts["points"][1]["results"]} == {50}
-    assert facts["students"] == {"all": 24, "done": 23}
+    assert facts["students"] == {"all": 24, "done": 23, "seconds": pytest.approx(23 * 3.1)}
     assert len(facts["rows"]) == 23
 
 
