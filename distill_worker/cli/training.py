@@ -11,7 +11,9 @@ from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import be_silent, progress_bar, say
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
+from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import counted
+from distill_worker.experiments.failure_signs.of_run import rise_in, signs_of_answers, signs_of_training
 from distill_worker.methods import method_name
 from distill_worker.runs import classes, preflight
 from distill_worker.runs.purchase import configured_teacher
@@ -39,8 +41,8 @@ def train(
         _check(config, samples, bought, fresh=fresh, ranks=ranks)
         result = _train(config, samples, bought, fresh=fresh, ranks=ranks)
     if ranks.is_first:
-        _print_result(config, result, as_json=as_json)
-        _write_page(config, samples, bought, command=_command("train", config_file, overrides), paid=0)
+        command = _command("train", config_file, overrides)
+        _end(config, result, samples, bought, as_json=as_json, command=command, paid=0)
 
 
 def run(
@@ -84,8 +86,9 @@ def run(
         last = (samples, bought)
         return _train(round_config, samples, bought, fresh=fresh)
 
-    _print_result(config, run_in_rounds(config, buy=buy, train=train), as_json=as_json)
-    _write_page(config, *last, command=_command("run", config_file, overrides), paid=bought_now)
+    result = run_in_rounds(config, buy=buy, train=train)
+    command = _command("run", config_file, overrides)
+    _end(config, result, *last, as_json=as_json, command=command, paid=bought_now)
 
 
 def _loaded(
@@ -160,17 +163,43 @@ def _command(name: str, config_file: Path, overrides: Sequence[str]) -> str:
     return shlex.join(["distill-worker", name, str(config_file), *(part for one in shown for part in ("--set", one))])
 
 
-def _write_page(config: RunConfig, samples: Samples, bought: Bought, *, command: str, paid: int) -> None:
+def _end(
+    config: RunConfig,
+    result: dict[str, Any],
+    samples: Samples,
+    bought: Bought,
+    *,
+    as_json: bool,
+    command: str,
+    paid: int,
+) -> None:
+    """Print the result, say what is wrong with it, and write the page."""
+    doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
+    signs = _signs(config, result, samples, bought, is_doubted=bool(doubts))
+    _print_result(config, result, [*doubts, *signs], as_json=as_json)
+    for line in signs:
+        say(f"warning: {line}")
     if config.output.report:
         from distill_worker.cli.experiments import write_run_page
 
-        warnings = classes.doubts(config, samples, bought.targets, bought.class_order)
-        write_run_page(config, samples, command=command, paid=paid, warnings=warnings)
+        write_run_page(config, samples, command=command, paid=paid, warnings=[*doubts, *signs])
 
 
-def _print_result(config: RunConfig, result: dict[str, Any], *, as_json: bool) -> None:
+def _signs(
+    config: RunConfig, result: dict[str, Any], samples: Samples, bought: Bought, *, is_doubted: bool
+) -> list[str]:
+    """The signs of failure that a finished run shows. Doubts about its teacher explain those in the answers already."""
+    signs = signs_of_training(rise_in(config.output.directory))
+    counts = None if is_doubted else classes.counts_of(config, samples, bought.targets, bought.class_order)
+    if counts is not None:
+        are_typical = set(STRATEGIES[config.budget.strategy].needs) <= {"labels"}
+        signs += signs_of_answers(counts, result["accuracy"], are_typical=are_typical)
+    return signs
+
+
+def _print_result(config: RunConfig, result: dict[str, Any], warnings: Sequence[str], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({**result, "directory": str(config.output.directory)}))
+        print(json.dumps({**result, "directory": str(config.output.directory), "warnings": list(warnings)}))
         return
     print(
         f"{result['method']} {result['network']} on {result['data']}, track {result['track']}, n = {result['n']}, "

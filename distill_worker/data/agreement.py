@@ -11,7 +11,7 @@ labels about as often as chance, or less. A purchase stops if both hold:
 
 from collections.abc import Mapping, Sequence
 from math import exp, lgamma, log
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,14 @@ from shared.output_kinds import LABEL, TOP_K, OutputKind
 _CLEARLY_ABOVE_CHANCE: Final = 0.25
 """How far above chance, on the way to always, a share is clearly above it."""
 _ERROR_RATE: Final = 1e-4
+
+
+class Counts(NamedTuple):
+    """How often a teacher agrees with the labels of the data."""
+
+    agreements: int
+    samples: int
+    num_classes: int
 
 
 class Agreement:
@@ -40,6 +48,11 @@ class Agreement:
         self._class_of = np.argsort(np.arange(num_classes) if order is None else np.asarray(order))
         self._agrees: dict[bytes, bool] = {}
         self._agreements = 0
+
+    @property
+    def counts(self) -> Counts:
+        """What is counted so far."""
+        return Counts(self._agreements, len(self._agrees), self._num_classes)
 
     def add(self, sample_keys: Sequence[bytes], outputs: Mapping[str, NDArray[Any]]) -> None:
         """Count samples with their outputs by kind, `[samples, ...]`; features alone count nothing."""
@@ -60,8 +73,8 @@ class Agreement:
 
     def check(self) -> None:
         """Raise `PlanRefused` if the teacher agrees with the labels no more often than by chance."""
-        samples, agreements = len(self._agrees), self._agreements
-        if is_no_better_than_chance(agreements, samples, self._num_classes):
+        agreements, samples, _ = self.counts
+        if is_no_better_than_chance(*self.counts):
             raise PlanRefused(
                 f"teacher: expected its likeliest class to be the data's label more often than by chance (1 of "
                 f"{self._num_classes} samples), got it for {agreements} of {samples}. Its classes may be in another "
@@ -76,7 +89,14 @@ def is_no_better_than_chance(agreements: int, samples: int, num_classes: int) ->
     chance = 1 / num_classes
     if agreements > chance * samples:
         return False
-    return _at_most(agreements, samples, chance + _CLEARLY_ABOVE_CHANCE * (1 - chance)) < _ERROR_RATE
+    counts = Counts(agreements, samples, num_classes)
+    return is_certainly_below(counts, chance + _CLEARLY_ABOVE_CHANCE * (1 - chance))
+
+
+def is_certainly_below(counts: Counts, share: float) -> bool:
+    """Whether so few agreements have a probability below 1 in 10,000 if the true share is `share`, within (0, 1)."""
+    agreements, samples, _ = counts
+    return agreements < share * samples and _at_most(agreements, samples, share) < _ERROR_RATE
 
 
 def _at_most(agreements: int, samples: int, share: float) -> float:

@@ -13,7 +13,7 @@ from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.teacher_address import LabelledScoresAddress
 from distill_worker.data import class_names
-from distill_worker.data.agreement import Agreement
+from distill_worker.data.agreement import Agreement, Counts
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError, PlanRefused
 from distill_worker.runs.sampling.samples import Samples
@@ -131,14 +131,31 @@ def doubts(
         targets: the bought outputs by kind, one row for each of `samples.keys`.
         order: see `class_order`.
     """
-    if not targets or not _is_expected(config):
-        return []
-    agreement = Agreement(_labels([samples]), len(samples.dataset.class_names), order)
+    agreement = _agreement(config, samples, targets, order)
     try:
-        agreement.judge(samples.keys, {kind: outputs.numpy() for kind, outputs in targets.items()})
+        if agreement is not None:
+            agreement.check()
     except PlanRefused as error:
         return [f"warning: {error}"]
     return []
+
+
+def counts_of(
+    config: RunConfig, samples: Samples, targets: Mapping[str, Tensor], order: tuple[int, ...] | None
+) -> Counts | None:
+    """How often bought outputs agree with the labels of the data; None if they need not. Arguments as of `doubts`."""
+    agreement = _agreement(config, samples, targets, order)
+    return None if agreement is None else agreement.counts
+
+
+def _agreement(
+    config: RunConfig, samples: Samples, targets: Mapping[str, Tensor], order: tuple[int, ...] | None
+) -> Agreement | None:
+    if not targets or not _is_expected(config):
+        return None
+    agreement = Agreement(_labels([samples]), len(samples.dataset.class_names), order)
+    agreement.add(samples.keys, {kind: outputs.numpy() for kind, outputs in targets.items()})
+    return agreement
 
 
 def _is_expected(config: RunConfig) -> bool:

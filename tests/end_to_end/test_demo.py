@@ -20,6 +20,8 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
     assert first["cache_hits"] == 0
     assert first["quota"] == {"limit": 125, "used": paid, "remaining": 125 - paid}
     assert {result["method"] for result in first["results"]} >= {"ce", "kd", "ckd"}
+    assert (first["warnings"], second["warnings"]) == ([], []), "no sign of failure"
+    assert first["teacher"]["agreement"]["samples"] == paid
     assert first["teacher"]["accuracy"] > (0.95 if ENDURANCE else 0.5)
     assert second["calls_paid"] == 0
     assert second["cache_hits"] == paid
@@ -35,7 +37,9 @@ def test_demo_pays_once_repeats_every_bit_and_refuses_what_it_cannot_pay(tmp_pat
     assert moved is not None, second["stderr"]
     assert int(moved[1]) == others
     assert second["stderr"].splitlines()[-1] == f"page: {tmp_path / 'digits' / 'report.html'}"
-    assert "(track queried)" in (tmp_path / "digits" / "report.html").read_text()
+    page = (tmp_path / "digits" / "report.html").read_text()
+    assert "(track queried)" in page
+    assert "What to look at" not in page
 
     refused = _run(tmp_path, "--n", "200")
     assert refused.returncode == 5, "a quota below n is said before anything is spent"

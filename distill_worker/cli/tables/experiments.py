@@ -3,7 +3,7 @@
 import shutil
 import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -24,7 +24,7 @@ def show_comparison(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
 
 
 def show_tables(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
-    """Print accuracies, paired tests and equivalent calls; `facts` is what `run_comparison` returns."""
+    """Print tables and signs of failure; `facts` is what `run_comparison` returns."""
     tables = [accuracy_rows(facts)]
     if facts["baseline"] is not None and facts["seeds"] > 1:
         tables.append(paired_rows(facts))
@@ -43,6 +43,13 @@ def show_tables(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
             print(markdown(heading, rows), end="\n\n")
         else:
             console.print(result_table(heading, rows), "", soft_wrap=False)
+    show_signs(facts["warnings"])
+
+
+def show_signs(signs: Sequence[str]) -> None:
+    """Print signs of failure as a list, if there are any."""
+    if signs:
+        print("What to look at:\n", *(f"- {sign}" for sign in signs), "", sep="\n")
 
 
 def show_demo(facts: Mapping[str, Any]) -> None:
@@ -58,6 +65,7 @@ def show_demo(facts: Mapping[str, Any]) -> None:
         f"\ncalls paid now: {facts['calls_paid']}; from the cache: {facts['cache_hits']}; "
         f"quota remaining: {quota['remaining']} of {quota['limit']}; {facts['seconds']} s\n"
     )
+    show_signs(facts["warnings"])
     command = "distill-worker" if shutil.which("distill-worker") else sys.argv[0]
     again = f"{command} demo" if facts["data"] == "digits" else f"{command} demo --data {facts['data']}"
     console.print("Try next:")

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from distill_worker.cli.tables.experiments import show_tables
+from distill_worker.cli.tables.experiments import show_signs, show_tables
 from distill_worker.cli.tables.rows import result_table
 from distill_worker.experiments.sweep.grid import title_of
 from distill_worker.experiments.sweep.progress import STATES, duration
@@ -18,6 +18,7 @@ def show_sweep(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
         if title := title_of(point["point"]):
             console.print(f"## {title}\n" if as_markdown else f"[bold]{title}[/bold]", soft_wrap=True)
         show_tables(point, as_markdown=as_markdown)
+    show_signs(facts["warnings"])
     if facts["choices"]:
         console.print("Chosen by validation accuracy:\n", soft_wrap=True)
         for sentence in facts["choices"]:

@@ -17,7 +17,9 @@ from distill_worker.experiments.comparison.lessons import lessons_of
 from distill_worker.experiments.comparison.students import runs_of, train_students
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.engines import opened_engine
+from distill_worker.experiments.failure_signs.of_comparison import signs_of_comparison
 from distill_worker.experiments.results.equivalent_calls import equivalents
+from distill_worker.methods import method_name
 from distill_worker.runs import preflight
 from distill_worker.runs.resolution import note_of, resolved_alike
 
@@ -30,7 +32,7 @@ def run_comparison(
     on_plan: Callable[[Plan], bool] | None = None,
     display: Display = SILENCE,
 ) -> dict[str, Any]:
-    """Run a comparison; its facts, JSON-able, among them `calls_paid`, `results`, `equivalent_calls`, `seconds`.
+    """Run a comparison; its facts, JSON-able, among them `calls_paid`, `results`, `equivalent_calls`, `warnings`.
 
     Args:
         comparison: what to compare.
@@ -75,7 +77,8 @@ def facts_of(comparison: Comparison, outcome: Mapping[str, Any]) -> dict[str, An
         outcome: the facts of its purchase, `results` and `seconds`.
     """
     facts = {**compared_facts(comparison), **outcome}
-    return facts | {"equivalent_calls": [] if comparison.compare.reference is None else equivalents(facts)}
+    facts |= {"equivalent_calls": [] if comparison.compare.reference is None else equivalents(facts)}
+    return facts | {"warnings": signs_of_comparison(facts)}
 
 
 def compared_facts(comparison: Comparison) -> dict[str, Any]:
@@ -88,10 +91,16 @@ def compared_facts(comparison: Comparison) -> dict[str, Any]:
         "n": list(compare.n),
         "seeds": compare.seeds,
         "baseline": compare.baseline,
+        "single_sample_kd": each_once(cell.label for cell in cells if _is_single_sample_kd(cell.config)),
         "reference": compare.reference,
         "reference_n": compare.curve_sizes,
         "precision": ", ".join(each_once(cell.config.training.precision for cell in cells)),
     }
+
+
+def _is_single_sample_kd(config: RunConfig) -> bool:
+    """Whether a run compares single samples with their teacher's outputs by KD, and does nothing else."""
+    return [method_name(method) for method in config.methods] == ["kd"] and config.self_training is None
 
 
 def within_quota(plan: Plan) -> bool:

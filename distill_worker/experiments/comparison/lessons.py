@@ -158,7 +158,7 @@ def _bought(
     cells = comparison.cells
     runs = runs_that_buy(comparison, all_runs)
     own: TrainedTeacher | None = None
-    calls = after.calls
+    calls, agreement = after.calls, None
     with Cache(cells[0].config.output.cache) as cache:
         if runs and comparison.compare.teacher is not None:
             own = _own_teacher(comparison, comparison.compare.teacher, display)
@@ -182,6 +182,9 @@ def _bought(
         teacher_id = None if description is None else description.id
         kinds = kinds_of_cells(cells, runs, description, cache)
         inputs = inputs_of(all_runs, kinds, teacher_id, cache)
+        if description is not None:
+            samples = [run.samples for run in runs]
+            agreement = classes.agreement_so_far(_labelled(runs), samples, description, cache, [*chain(*kinds)])
     noted = (runs or all_runs)[0]
     class_names = None if description is None else description.class_names
     notes = [*classes.notes(noted.config, noted.samples.dataset, class_names), *doubts(all_runs, inputs)]
@@ -189,7 +192,8 @@ def _bought(
         if line not in after.notes:
             display.note(line)
     own_facts = {} if own is None else own.facts()
-    teacher = {"id": teacher_id, "outputs": sorted(set(chain(*kinds))), **own_facts}
+    counts = {} if agreement is None else {"agreement": agreement.counts._asdict()}
+    teacher = {"id": teacher_id, "outputs": sorted(set(chain(*kinds))), **counts, **own_facts}
     return Lessons(inputs, teacher, calls, [*after.notes, *notes])
 
 

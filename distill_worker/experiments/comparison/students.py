@@ -19,6 +19,7 @@ from distill_worker.experiments.display import Display
 from distill_worker.experiments.engines import Engine
 from distill_worker.experiments.engines.inputs import Inputs, inputs_file
 from distill_worker.experiments.engines.tasks import Task
+from distill_worker.experiments.failure_signs.of_run import rise_in
 from distill_worker.runs import classes, preflight
 from distill_worker.runs.rounds import SelectedSamples, selected_samples, with_next_round
 from distill_worker.runs.sampling.samples import Samples
@@ -127,7 +128,13 @@ def train_students(
     if moved:
         display.note(moved[0] + (f"; and {len(moved) - 1} more likewise" if len(moved) > 1 else ""))
     return [
-        {"method": cell.label, "track": cell.config.data_used, "n": cell.n, "seed": cell.seed, **kept(results[index])}
+        {
+            "method": cell.label,
+            "track": cell.config.data_used,
+            "n": cell.n,
+            "seed": cell.seed,
+            **kept(cell, results[index]),
+        }
         for index, cell in enumerate(cells)
     ]
 
@@ -164,8 +171,13 @@ def _in_training(engine: Engine, unfinished: int) -> str:
     return f"{min(engine.slots, unfinished)} in training"
 
 
-def kept(result: dict[str, Any]) -> dict[str, Any]:
-    """What a comparison keeps of a run's result: with `[tuning]` the chosen settings too, without their scores."""
-    kept = {name: result[name] for name in ("accuracy", "calls", "steps", "seconds", "best_validation")}
+def kept(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
+    """What a comparison keeps of a run's result: with `[tuning]` the chosen settings too, without their scores.
+
+    If the loss diverged and rose again, `rise` says how.
+    """
+    kept = {name: result[name] for name in ("accuracy", "calls", "steps", "seconds", "best_validation", "teacher_id")}
     kept |= {name: result[name] for name in ("self_training", "outside_weights") if name in result}
+    if (rise := rise_in(cell.config.output.directory)) is not None:
+        kept["rise"] = rise._asdict()
     return kept | {"tuning": result["tuning"]["chosen"]} if "tuning" in result else kept

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.errors import ConfigError, counted
+from distill_worker.experiments.failure_signs.of_comparison import signs_of_comparison
 from distill_worker.experiments.report.answers import answers_of
 from distill_worker.experiments.report.charts.comparison import comparison_charts
 from distill_worker.experiments.report.page import rendered
@@ -37,7 +38,7 @@ def report_of_comparison(facts: Mapping[str, Any], command: str | None = None) -
         command: that made them, if it is known.
     """
     facts = {**facts, "n": [facts["n"]] if isinstance(facts["n"], int) else facts["n"]}
-    answers = answers_of(facts)
+    answers, warnings = answers_of(facts), signs_of_comparison(facts)
     title, tables = f"Comparison on {facts['data']}", tables_of(facts)
     charts = list(comparison_charts(facts, answers[0]))
     html = rendered(
@@ -46,6 +47,7 @@ def report_of_comparison(facts: Mapping[str, Any], command: str | None = None) -
             "title": title,
             "answer": answers[0],
             "answers": answers[1:],
+            "warnings": warnings,
             "figures": key_figures(facts),
             "charts": charts,
             "tables": tables,
@@ -54,7 +56,7 @@ def report_of_comparison(facts: Mapping[str, Any], command: str | None = None) -
             "command": command,
         },
     )
-    return Report(title, answers, tables, values_table(facts["results"], _VALUES), charts, html)
+    return Report(title, [*answers, *warnings], tables, values_table(facts["results"], _VALUES), charts, html)
 
 
 def students_table(results: Sequence[Mapping[str, Any]], axes: Sequence[str] = ()) -> Table:

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import counted
+from distill_worker.experiments.failure_signs.of_run import signs_of_training
+from distill_worker.experiments.failure_signs.rising_loss import rise_of
 from distill_worker.experiments.report.charts.analyses import calibration_charts, geometry_charts
 from distill_worker.experiments.report.charts.chart import Chart
 from distill_worker.experiments.report.charts.classes import class_charts, correlation_charts
@@ -81,12 +83,17 @@ def report_of_run(run: RunRecord) -> Report:
     tables.append(Table("Versions", ("", ""), environment(run)))
     return Report(
         title=_title(run),
-        answers=[answer(run), *run.command.get("warnings", [])],
+        answers=[answer(run), *_warnings(run)],
         tables=tables,
         values=Table("Values", ("fact", "value"), _values(run)),
         charts=list(charts),
         html=_html(run, charts),
     )
+
+
+def _warnings(run: RunRecord) -> list[str]:
+    """What the command warned of, and the signs that the metrics show, each once."""
+    return list(dict.fromkeys([*run.command.get("warnings", []), *signs_of_training(rise_of(run.metrics))]))
 
 
 def _title(run: RunRecord) -> str:
@@ -101,7 +108,7 @@ def _html(run: RunRecord, charts: _Charts) -> str:
             "answer": answer(run),
             "figures": key_figures(run),
             "purchase": purchase_facts(run),
-            "warnings": run.command.get("warnings", []),
+            "warnings": _warnings(run),
             "charts": charts,
             "classes": class_table(run),
             "missing": run.missing,

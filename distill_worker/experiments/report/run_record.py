@@ -11,6 +11,7 @@ from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import RunError, WorkerError
 from distill_worker.experiments.analyses.analyse import analyse, stored_facts
 from distill_worker.experiments.analyses.finished_run import finished_run
+from distill_worker.experiments.results.metrics_file import read_metrics
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.training.finished.student import load_student
 from distill_worker.training.run_directory import COMMAND, RunDirectory
@@ -53,7 +54,7 @@ def read_run(directory: Path) -> RunRecord:
         result,
         identity=stored.get("identity", {}),
         environment=stored.get("environment", {}),
-        metrics=_metrics(directory / "metrics.jsonl"),
+        metrics=read_metrics(directory),
         command=files.read_json(COMMAND) or {},
     )
 
@@ -104,16 +105,3 @@ def write_command(
     """
     facts = {"command": command, "calls_paid": paid, "price_per_call": price_per_call, "currency": currency}
     write_atomically(directory / COMMAND, json.dumps({**facts, "warnings": list(warnings)}, indent=2).encode())
-
-
-def _metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl that can be read."""
-    lines: list[dict[str, Any]] = []
-    for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        try:
-            metrics = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(metrics, dict) and "step" in metrics:
-            lines.append(metrics)
-    return lines

@@ -30,7 +30,7 @@ def report_of_sweep(facts: Mapping[str, Any]) -> Report:
         )
     title, answer, sentences = _title(facts), _answer(facts), facts["answers"][:-1]
     bought, charts, tables = _bought(facts), list(sweep_charts(facts)), _tables(facts)
-    missing = _missing(facts)
+    missing, warnings = _missing(facts), _warnings(facts)
     html = rendered(
         "sweep.html.j2",
         {
@@ -40,6 +40,7 @@ def report_of_sweep(facts: Mapping[str, Any]) -> Report:
             "answers": sentences,
             "figures": _key_figures(facts),
             "missing": missing,
+            "warnings": warnings,
             "bought": bought,
             "charts": charts,
             "tables": tables,
@@ -52,7 +53,7 @@ def report_of_sweep(facts: Mapping[str, Any]) -> Report:
     )
     question = [facts["question"]] if facts["question"] else []
     values = values_table(facts["rows"], list(facts["rows"][0]))
-    return Report(title, [*question, answer, *sentences, *missing], [bought, *tables], values, charts, html)
+    return Report(title, [*question, answer, *sentences, *missing, *warnings], [bought, *tables], values, charts, html)
 
 
 def _title(facts: Mapping[str, Any]) -> str:
@@ -71,6 +72,16 @@ def _answer(facts: Mapping[str, Any]) -> str:
         groups.setdefault((row["method"], *place, f"n = {row['n']:,}"), []).append(row["accuracy"])
     best, accuracies = max(groups.items(), key=lambda one: statistics.mean(one[1]))
     return f"{', '.join(best)} is the highest: {percent(statistics.mean(accuracies))}. No difference can be tested."
+
+
+def _warnings(facts: Mapping[str, Any]) -> list[str]:
+    """The signs of failure of the sweep, and of each point, which is named."""
+    of_points = [
+        f"{point['title']}: {line}" if point["title"] else line
+        for point in facts["points"]
+        for line in point["warnings"]
+    ]
+    return [*facts["warnings"], *of_points]
 
 
 def _missing(facts: Mapping[str, Any]) -> list[str]:

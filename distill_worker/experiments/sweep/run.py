@@ -32,7 +32,7 @@ def within_quotas(offers: Sequence[Offer]) -> None:
 def run_sweep(
     sweep: Sweep, *, extend: bool = False, on_offers: OnOffers = within_quotas, display: Display = SILENCE
 ) -> dict[str, Any]:
-    """Run a sweep, or what is left of it; its facts, JSON-able: `rows`, `answers`, `points`, `calls_paid`, and others.
+    """Run a sweep, or what is left of it; its facts, JSON-able: `rows`, `answers`, `points`, `warnings`, and others.
 
     Args:
         sweep: what to run.

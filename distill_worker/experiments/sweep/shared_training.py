@@ -94,7 +94,7 @@ def _keep(
     for line in outcome.notes:
         display.note(f"{student.cell.title}: {line}")
     if outcome.left is None:
-        directory.store(student.id, kept(outcome.result))
+        directory.store(student.id, kept(student.cell, outcome.result))
     elif not isinstance(outcome.left, RunInUse):
         failures[student.id] = outcome.left
         directory.fail(student.id, str(outcome.left))

@@ -122,4 +122,4 @@ def test_report_of_what_is_no_run(command: Command, tmp_path: Path) -> None:
     assert command("report", tmp_path).status == 3
     ended = command("report", tmp_path / "absent.json")
     assert (ended.status, ended.stdout) == (2, "")
-    assert "the directory of a finished run, or the JSON" in ended.stderr
+    assert "the directory of a finished run or of a sweep, or the JSON" in ended.stderr

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from distill_worker.errors import RunError
+from distill_worker.experiments.failure_signs.of_comparison import signs_of_comparison
+from distill_worker.experiments.failure_signs.several_teachers import several_teachers
 from distill_worker.experiments.results.equivalent_calls import equivalents
 from distill_worker.experiments.sweep.directory import SweepDirectory
 from distill_worker.experiments.sweep.grid import title_of
@@ -65,6 +67,7 @@ def facts_of_sweep(grid: Mapping[str, Any], directory: SweepDirectory) -> dict[s
         "command": grid["command"],
         "file": grid["file"],
         "versions": _versions(directory, done),
+        "warnings": _warnings(grid, directory),
     }
 
 
@@ -85,7 +88,8 @@ def _points(grid: Mapping[str, Any], directory: SweepDirectory) -> Iterator[dict
             "quota": None,
             "results": [_result(student, grid, directory) for student in students if student["n"] not in unfinished],
         }
-        yield facts | {"equivalent_calls": equivalents(facts) if has_curve else []}
+        facts |= {"equivalent_calls": equivalents(facts) if has_curve else []}
+        yield facts | {"warnings": signs_of_comparison(facts)}
 
 
 def _sources(grid: Mapping[str, Any], directory: SweepDirectory) -> list[dict[str, Any]]:
@@ -93,6 +97,18 @@ def _sources(grid: Mapping[str, Any], directory: SweepDirectory) -> list[dict[st
     points = Counter(point["source"] for point in grid["points"])
     data = {point["source"]: point["data"] for point in grid["points"]}
     return [{"data": data[one], "points": points[one], **_source(one, directory)} for one in points]
+
+
+def _warnings(grid: Mapping[str, Any], directory: SweepDirectory) -> list[str]:
+    """Signs of failure that concern several points; results of earlier versions do not name their teacher."""
+    finished, ids = directory.finished(), dict[str, dict[str, str | None]]()
+    for point in grid["points"]:
+        of_source = ids.setdefault(point["source"], {})
+        for student in grid["students"]:
+            if student["point"] == point["point"] and student["id"] in finished:
+                of_source[student["id"]] = directory.result(student["id"]).get("teacher_id")
+    signs = [several_teachers(of_source.values()) for of_source in ids.values()]
+    return [sign for sign in signs if sign is not None]
 
 
 def _source(source: str, directory: SweepDirectory) -> dict[str, Any]:

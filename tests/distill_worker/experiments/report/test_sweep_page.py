@@ -118,3 +118,14 @@ def test_values_are_those_of_the_tidy_table(tmp_path: Path) -> None:
     markdown = report_of_sweep(facts).text("markdown")
     assert "## training.steps = 400: Against KD" in markdown
     assert "## training.steps = 800: Against KD" in markdown
+
+
+def test_signs_of_failure_name_their_point(tmp_path: Path) -> None:
+    facts = sweep_facts(tmp_path, axes=ONE_AXIS)
+    assert "What to look at" not in report_of_sweep(facts).html
+    first, second = facts["points"]
+    failed = {**facts, "warnings": ["Two teachers."], "points": [first, {**second, "warnings": ["A flat row."]}]}
+    report = report_of_sweep(failed)
+    for line in ("Two teachers.", "training.steps = 800: A flat row."):
+        assert f"<li>{line}</li>" in report.html
+        assert line in report.answers

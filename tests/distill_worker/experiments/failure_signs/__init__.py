@@ -1,0 +1,1 @@
+"""The signs of a failed experiment."""
