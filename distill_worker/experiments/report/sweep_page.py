@@ -122,8 +122,13 @@ def _accuracy_of_teachers(facts: Mapping[str, Any]) -> list[tuple[str, str, str]
 
 def _samples(facts: Mapping[str, Any]) -> int | None:
     """The samples that were bought, of all teachers; None if it is not stored."""
-    by_teacher = {source["teacher"]["id"]: source["samples"] for source in facts["sources"]}
-    return None if None in by_teacher.values() else sum(by_teacher.values())
+    if any(source["samples"] is None for source in facts["sources"]):
+        return None
+    of_teacher: dict[str | None, int] = {}
+    for source in facts["sources"]:  # two data sets of one teacher each have the number of both, as it was then
+        teacher = source["teacher"]["id"]
+        of_teacher[teacher] = max(of_teacher.get(teacher, 0), source["samples"])
+    return sum(of_teacher.values())
 
 
 def _price(facts: Mapping[str, Any], samples: int | None) -> str:

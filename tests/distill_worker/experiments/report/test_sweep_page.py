@@ -98,6 +98,17 @@ def test_price_is_that_of_the_samples_that_were_bought(tmp_path: Path) -> None:
     assert "50.00 EUR, at 0.25 each" in report_of_sweep(sweep_facts(tmp_path, axes=ONE_AXIS, price=0.25)).html
 
 
+def test_samples_of_one_teacher_are_counted_once(tmp_path: Path) -> None:
+    """Of a teacher of two data sets, the later number includes the earlier one."""
+    facts = sweep_facts(tmp_path, axes={}, n=[50])
+    (first,) = facts["sources"]
+    other = {**first, "teacher": {**first["teacher"], "id": "other"}}
+    facts["sources"] = [{**first, "samples": 70}, first, other]
+    assert '<dd class="value">120</dd>' in report_of_sweep(facts).html
+    facts["sources"][0]["samples"] = None
+    assert '<dd class="value">unknown</dd>' in report_of_sweep(facts).html
+
+
 def test_values_are_those_of_the_tidy_table(tmp_path: Path) -> None:
     facts = sweep_facts(tmp_path, axes=ONE_AXIS)
     heading, *rows = report_of_sweep(facts).text("csv").splitlines()
