@@ -74,9 +74,10 @@ def hint_for_one_round(chosen_by_auto: Collection[str]) -> str:
 
 
 def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The track, and `[self_training]` where it is possible: images that are not bought cost no call."""
-    chosen: dict[str, Any] = {"track": _POOL if _has_pool(document) else "queried"}
-    if _has_steps(document) and document.get("track") != "labelled-pool":
+    """The track, and `[self_training]` if it has a pool: images that are not bought cost no call."""
+    track = document.get("track", _POOL if _has_pool(document) else "queried")
+    chosen: dict[str, Any] = {"track": track}
+    if track == _POOL and _has_steps(document):
         chosen["self_training"] = {}
     return {name: value for name, value in chosen.items() if name not in document}
 

@@ -31,8 +31,7 @@ def _reason(name: str, config: RunConfig, samples: Samples) -> str:
             unbought = len(samples.unbought) + len(samples.chosen) - n
             return f"the track {config.track}, because {unbought:,} images are not bought"
         case "self_training":
-            images = "views of the bought images" if config.track == "queried" else "the images that are not bought"
-            return f"self-training, because an ensemble gives outputs to {images}, for no call"
+            return "self-training, because an ensemble gives outputs to the images that are not bought, for no call"
         case "training.batch_size":
             return f"batches of {config.training.batch_size}, which give more steps in the same time than larger ones"
         case "training.steps":

@@ -39,10 +39,10 @@ def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, An
 
 def test_what_the_file_states_stays() -> None:
     config = _config(track="queried", training={"steps": 7, "seed": 3})
-    assert (config.track, config.self_training) == ("queried", SelfTraining())
+    assert (config.track, config.self_training) == ("queried", None)
     assert (config.training.steps, config.training.seed, config.training.weight_decay) == (7, 3, 2e-3)
     assert config.training.batch_size == 64, "with the file's steps, its batch size or the usual one"
-    assert config.chosen_by_auto == ("method", "self_training", "training.weight_decay", *_IN_ROUNDS)
+    assert config.chosen_by_auto == ("method", "training.weight_decay", *_IN_ROUNDS)
     assert _config(track="labelled-pool").self_training is None
     assert _config(track="unlabelled-pool").self_training == SelfTraining(member_steps=2400)
     assert _config(training={"steps": 7}).self_training == SelfTraining()
@@ -88,9 +88,11 @@ def test_budget_of_all_trainings_takes_the_place_of_steps() -> None:
     assert config.training.batch_size == 32
 
 
-def test_student_of_bought_images_alone_has_the_steps_of_a_member() -> None:
+def test_student_of_bought_images_alone_has_the_steps_of_a_member_and_no_ensemble() -> None:
     config = _config(track="queried")
-    assert (config.training.steps, config.self_training) == (2400, SelfTraining())
+    assert (config.training.steps, config.self_training) == (2400, None)
+    stated = _config(track="queried", self_training={"members": 2})
+    assert (stated.training.steps, stated.self_training) == (2400, SelfTraining(members=2))
 
 
 def test_run_that_names_a_method_is_left_as_it_is() -> None:
