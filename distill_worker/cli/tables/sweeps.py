@@ -1,12 +1,13 @@
 """The results of a sweep, and how far it is, on standard output."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
 from distill_worker.cli.tables.experiments import show_signs, show_tables
-from distill_worker.cli.tables.rows import result_table
+from distill_worker.cli.tables.rows import ROWS_SHOWN, result_table
+from distill_worker.errors import counted
 from distill_worker.experiments.sweep.grid import title_of
 from distill_worker.experiments.sweep.progress import STATES, duration
 
@@ -26,7 +27,7 @@ def show_sweep(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
         console.print()
     if facts["question"]:
         console.print(f"{facts['question']}\n", markup=False, soft_wrap=True)
-        for sentence in facts["answers"]:
+        for sentence in _shown(facts["answers"]):
             console.print(f"- {sentence}", markup=False, soft_wrap=True)
         console.print()
     console.print(
@@ -34,6 +35,13 @@ def show_sweep(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
         f"the results of all students are in {facts['directory']}/results.csv",
         soft_wrap=True,
     )
+
+
+def _shown(sentences: Sequence[str]) -> list[str]:
+    """The first sentences of an answer, and the last, which counts the significant differences."""
+    if (others := len(sentences) - ROWS_SHOWN - 1) <= 0:
+        return list(sentences)
+    return [*sentences[:ROWS_SHOWN], f"{counted(others, 'more difference')} on the page.", sentences[-1]]
 
 
 def show_status(facts: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from distill_worker.cli.tables.sweeps import show_sweep
 from distill_worker.experiments.sweep.directory import SweepDirectory
 from shared.durable.signed_lock import own_signature, signed_lock
 from tests.distill_worker.cli.conftest import Command, facts_of
@@ -243,3 +244,16 @@ def test_file_of_a_sweep_is_no_comparison(command: Command, tmp_path: Path) -> N
     ended = command("compare", sweep_file(tmp_path))
     assert ended.status == 2
     assert "expected the file of a comparison, got that of a sweep; use distill-worker sweep" in ended.stderr
+
+
+@pytest.mark.parametrize(("sentences", "others"), [(20, None), (21, "1 more difference on the page"), (30, "10 more")])
+def test_long_answer_ends_on_the_page(sentences: int, others: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    """The screen has its first sentences and its last, which counts them."""
+    answers = [f"sentence {number}" for number in range(sentences)] + ["2 of them are significant"]
+    facts = {"points": [], "warnings": [], "choices": [], "question": "Which?", "answers": answers}
+    show_sweep({**facts, "calls_paid": 0, "cache_hits": 0, "seconds": 1, "directory": "d"}, as_markdown=False)
+    lines = [line[2:] for line in capsys.readouterr().out.splitlines() if line.startswith("- ")]
+    assert lines[:20] == answers[:20]
+    assert lines[-1] == answers[-1]
+    assert len(lines) == 21 + (others is not None)
+    assert others is None or lines[20].startswith(others)
