@@ -21,11 +21,11 @@ from distill_worker.teachers.base import Quota
 def test_preset_is_the_documented_one(
     tmp_path: Path, data: str, teacher: str, teacher_steps: int, steps: list[int], n: int
 ) -> None:
-    """The student is a resnet8, and the quota is four times n."""
+    """The student is a resnet8, and the quota is what three seeds need."""
     demo = Demo.of(data, n=None, seeds=3, quota=None, directory=tmp_path)
     preset = demo.preset
     assert (preset.teacher_network, preset.teacher_steps) == (teacher, teacher_steps)
-    assert (demo.n, demo.quota, demo.directory) == (n, 4 * n, tmp_path / data)
+    assert (demo.n, demo.quota, demo.directory) == (n, 4.5 * n, tmp_path / data)
     runs = {cell.label: cell.config for cell in demo.comparison().cells}
     assert list(runs) == ["ce", "kd", "ckd", "auto, queried", "auto"]
     assert [run.training.steps for run in runs.values()] == steps

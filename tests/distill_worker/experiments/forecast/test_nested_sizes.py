@@ -48,7 +48,7 @@ def test_smaller_parts_are_among_the_larger_and_all_among_what_the_run_buys(tmp_
 
 
 def test_what_auto_chooses_follows_from_the_size(tmp_path: Path) -> None:
-    nested = NestedSizes(_file(tmp_path, RUN), seeds=2)
+    nested = NestedSizes(_file(tmp_path, RUN), ["budget.rounds=1"], seeds=2)
     assert {cell.label for cell in nested.comparison.cells} == {"auto"}
     assert {method_name(cell.config.method) for cell in nested.comparison.cells} == {"kd"}
 
