@@ -28,25 +28,29 @@ class _Preset:
     teacher_steps: int
     student_network: str
     steps: int
-    auto_steps: int | None
-    """Absent: as many as `auto` chooses."""
     n: int
+    queried_steps: int | None = None
+    """Of `auto` without the pool. Absent: as many as it chooses."""
+    pool_steps: int | None = None
+    """Of each network of `auto` with the pool. Absent: as many as it chooses."""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Of the comparison."""
-        usual = {"training": {"steps": self.steps}}
-        auto = {} if self.auto_steps is None else {"training": {"steps": self.auto_steps}}
+        usual, queried, pool = (
+            {} if steps is None else {"training": {"steps": steps}}
+            for steps in (self.steps, self.queried_steps, self.pool_steps)
+        )
         return [
             *({"label": name, "method": {"name": name}, "settings": usual} for name in ("ce", "kd", "ckd")),
-            {"label": "auto, queried", "method": {"name": AUTO}, "settings": {**auto, "track": "queried"}},
-            {"label": AUTO, "method": {"name": AUTO}, "settings": auto},
+            {"label": "auto, queried", "method": {"name": AUTO}, "settings": {**queried, "track": "queried"}},
+            {"label": AUTO, "method": {"name": AUTO}, "settings": pool},
         ]
 
 
 _PRESETS = {
-    "digits": _Preset("resnet8x4", 300, "resnet8", steps=400, auto_steps=400, n=50),
-    "fashion-mnist": _Preset("wrn_16_2", 1500, "resnet8", steps=800, auto_steps=None, n=500),
+    "digits": _Preset("resnet8x4", 300, "resnet8", steps=400, n=50, pool_steps=400),
+    "fashion-mnist": _Preset("wrn_16_2", 1500, "resnet8", steps=800, n=500),
 }
 
 

@@ -7,5 +7,6 @@ from distill_worker.experiments import demo
 
 if __name__ == "__main__":
     digits = demo._PRESETS["digits"]
-    demo._PRESETS["digits"] = replace(digits, teacher_network="resnet8", teacher_steps=80, steps=40, auto_steps=40)
+    shorter = replace(digits, teacher_network="resnet8", teacher_steps=80, steps=40)
+    demo._PRESETS["digits"] = replace(shorter, queried_steps=40, pool_steps=40)
     runpy.run_module("distill_worker", run_name="__main__")

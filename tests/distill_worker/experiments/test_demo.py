@@ -14,7 +14,7 @@ from distill_worker.teachers.base import Quota
 @pytest.mark.parametrize(
     ("data", "teacher", "teacher_steps", "steps", "n"),
     [
-        ("digits", "resnet8x4", 300, [400] * 5, 50),
+        ("digits", "resnet8x4", 300, [400, 400, 400, 2400, 400], 50),
         ("fashion-mnist", "wrn_16_2", 1500, [800, 800, 800, 2400, 4800], 500),
     ],
 )
