@@ -18,8 +18,8 @@ from distill_worker.config.training_section import Training
 from distill_worker.methods import Method
 from distill_worker.methods.base import LOGITS
 from distill_worker.methods.terms import Objective, Setting
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.loop import train
-from distill_worker.training.run_directory import RunDirectory
 from shared.networks import build_network
 
 STUDENT: Final = "resnet20"

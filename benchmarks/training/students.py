@@ -20,9 +20,9 @@ from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.methods.base import LOGITS, Method
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.runs.student import placed
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.loop import train
 from distill_worker.training.precision import BFLOAT16, FLOAT32, has_bfloat16
-from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import TrainingSet
 from shared.networks import build_network
 

@@ -34,7 +34,7 @@ from distill_worker.experiments.sweep.results.facts import facts_of_sweep, store
 from distill_worker.experiments.sweep.run import run_sweep
 from distill_worker.runs import purchase
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.training.run_directory import COMMAND, REPORT
+from distill_worker.training.directory.run_directory import COMMAND, REPORT
 from shared.atomic_file import write_atomically
 from shared.networks import runs_code
 

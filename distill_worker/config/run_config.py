@@ -42,6 +42,10 @@ class Output(Section):
     """The run directory."""
     report: bool = True
     """Whether a run ends by writing its page, report.html, into its directory."""
+    tensorboard: bool = True
+    """Whether a run's metrics are also written for TensorBoard, into the folder tensorboard of its directory."""
+    trackers: tuple[str, ...] = ()
+    """Where else its metrics are shown: `mlflow`, `wandb`, or the tracker of another package, by name."""
     cache: Path | str = Path("runs/cache.sqlite")
     """The store of bought outputs, which several runs may share: a SQLite file, or the URL of a PostgreSQL database
     (`postgresql://user:password@host/name`), which several machines may share. In a user name or password, write % as

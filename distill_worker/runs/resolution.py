@@ -16,9 +16,9 @@ from distill_worker.config.run_identity import trained_before
 from distill_worker.config.training_section import AUTO, Training
 from distill_worker.errors import ConfigError
 from distill_worker.runs.tuning import pace
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.precision import BFLOAT16, FLOAT32, automatic_precision, has_bfloat16
 from distill_worker.training.ranks.launch import launch
-from distill_worker.training.run_directory import RunDirectory
 
 _CHOICES: Final = {
     name: tuple(choice for choice in get_args(Training.model_fields[name].annotation) if choice != AUTO)

@@ -20,7 +20,7 @@ from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedS
 from distill_worker.runs.self_training.members import config_of_member
 from distill_worker.runs.targets import Bought
 from distill_worker.runs.tuning.pace import seconds_of_selection
-from distill_worker.training.run_directory import ELSEWHERE
+from distill_worker.training.directory.run_directory import ELSEWHERE
 from shared.weights import WeightsError, load_weights
 
 
@@ -199,7 +199,7 @@ def config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
     folder = config.output.directory / "rounds" / f"{selected.rounds:04}"
     here: dict[str, Any] = {
         "budget": config.budget.model_copy(update={"n": len(selected.samples.chosen)}),
-        "output": config.output.model_copy(update={"directory": folder}),
+        "output": config.output.model_copy(update={"directory": folder, "trackers": ()}),
         "chosen_by_auto": (),
     }
     if (settings := config.self_training) is None:

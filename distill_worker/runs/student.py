@@ -15,9 +15,9 @@ from distill_worker.methods.base import LOGITS
 from distill_worker.methods.representation import FEATURES
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.runs.run_facts import first_student
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.loop import BestWeights, Progress, most_steps, train
 from distill_worker.training.ranks.group import ALONE, Ranks
-from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import TrainingSet
 from shared.networks.draws import draws_from
 from shared.networks.taps import feature_shapes

@@ -25,13 +25,14 @@ from distill_worker.runs.student import fitted
 from distill_worker.runs.tuning import automatic
 from distill_worker.runs.tuning.pace import within_time
 from distill_worker.runs.tuning.stage import check_tuning, choose, steps_of_trials, with_most_steps
+from distill_worker.training.directory.run_directory import Note, RunDirectory
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import BestWeights, Progress, most_steps
 from distill_worker.training.network.errors import training_errors
 from distill_worker.training.precision import check_possible
 from distill_worker.training.ranks.group import ALONE, Ranks
-from distill_worker.training.run_directory import Note, RunDirectory
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
+from distill_worker.training.trackers.tracking import tracking_of
 from distill_worker.training.training_set import TrainingSet
 from shared.weights import WeightsCard, code_provenance, weights_bytes
 
@@ -66,8 +67,8 @@ def train_student(
         ranks: the processes that train the student together; each must have the same run.
 
     Raises:
-        ConfigError: a method cannot learn from the bought outputs, this machine lacks the device, or the ranks differ;
-            or the run cannot train itself, though it is to.
+        ConfigError: a method cannot learn from the bought outputs, this machine lacks the device, the ranks differ, or
+            a tracker cannot be used; or the run cannot train itself, though it is to.
         RankLost: another rank ended.
         WorkerError: see `to_teacher_logits`; RunError: see `RunDirectory`.
     """
@@ -91,7 +92,9 @@ def train_student(
     finished = ranks.from_first(lambda: None if fresh else directory.result_of(identity))
     if finished is not None:
         return finished
-    with directory.opened(identity, fresh=fresh, note=note) if ranks.is_first else nullcontext():
+    output = config.output
+    tracking = tracking_of(output.trackers, note, tensorboard=output.tensorboard) if ranks.is_first else None
+    with directory.opened(identity, fresh=fresh, note=note, tracking=tracking) if ranks.is_first else nullcontext():
         if (finished := ranks.from_first(directory.result)) is not None:
             return finished
         started = time.perf_counter()

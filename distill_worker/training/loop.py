@@ -21,6 +21,7 @@ from distill_worker.config.training_section import Training
 from distill_worker.errors import RunError, TrainingDiverged
 from distill_worker.methods.terms import Objective
 from distill_worker.training.batches import Batches
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.network.averaging import Averaging, copied
 from distill_worker.training.network.errors import training_errors
@@ -29,7 +30,6 @@ from distill_worker.training.precision import StudentPass, begin_momentum, loss_
 from distill_worker.training.ranks.batch_norm import synchronised
 from distill_worker.training.ranks.group import ALONE, Ranks
 from distill_worker.training.ranks.network import follow_first, sum_gradients
-from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.schedule import Patience, cosine_rate, one_cycle_rate
 from distill_worker.training.training_set import TrainingSet
 from shared.networks.draws import draws_from, generator_states, kept_draws, set_generator_states
@@ -109,7 +109,7 @@ def _train_to_the_end(
                 "to start again"
             ) from error
     if ranks.is_first:
-        directory.drop_metrics_after(run.steps_done)
+        directory.log_after(run.steps_done)
     last = most_steps(training, len(data))
     log_every = max(1, last // _LOGGED_STEPS) if training.protocol == "steps" else run.epoch_steps
     run.set_training_mode()

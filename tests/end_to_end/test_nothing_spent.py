@@ -34,7 +34,7 @@ from distill_worker.runs.rounds import selected_samples
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.sampling.saved_selections import SavedSelections
 from distill_worker.teachers.base import Description, Teacher
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.directory.run_directory import RunDirectory
 from shared.exit_status import ExitStatus
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.distill_worker.purchases import intend
@@ -270,6 +270,9 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("training.compile: expected a C++ compiler", CONFIG, {"training.compile": True}, before=_no_compiler),
     ],
+    "trackers": [
+        Fault("output.trackers: expected", CONFIG, {"output.trackers": ["none-such"]}, commands=["run"]),
+    ],
     "directory": [
         Fault("place: cannot write to it", FILE, before=_below_a_file("output.directory")),
         Fault("training.steps: 2 in the directory, 3 now", FILE, {"training.steps": 3}, before=_finished()),
@@ -481,6 +484,7 @@ COMPARED = {
     "a layer of one method": Fault("the network has no layer 'absent'", CONFIG, {"layer": "absent"}),
     "a device": Fault("training.device: expected a CUDA device", CONFIG, {"device": "cuda"}),
     "the data": Fault("data: expected 10 classes", REJECTED, before=_npz(classes=3)),
+    "a tracker": Fault("output.trackers: expected", CONFIG, {"trackers": "none-such"}),
     "the directory of one student": Fault("cannot write to it", FILE, before=_below_a_file("directory")),
 }
 """Faults of a comparison, whose file is made from these values."""
@@ -576,6 +580,7 @@ teacher = {{give_up_after_seconds = 0, request_size = 4}}
 directory = "{settings.get("directory", folder / "compared")}"
 n = [10]
 seeds = 2
+trackers = {json.dumps([settings["trackers"]] if "trackers" in settings else [])}
 methods = [
     {{label = "CE", method = {{name = "ce"}}}},
     {{label = "KD", method = {{name = "kd"}}}},

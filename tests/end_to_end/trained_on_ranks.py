@@ -27,9 +27,9 @@ from distill_worker.methods.single_sample import CE, KD, MSE
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.methods.white_box import FitNet
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.loop import train
 from distill_worker.training.ranks.group import ALONE, Ranks, opened
-from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import Pool, TrainingSet
 
 SAMPLES, VALIDATION, POOL, CLASSES = 26, 10, 30, 4

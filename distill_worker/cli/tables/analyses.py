@@ -11,7 +11,7 @@ from distill_worker.cli.console import answers
 from distill_worker.cli.tables.rows import print_rows, result_table
 from distill_worker.experiments.analyses.sharpness import rise
 from distill_worker.experiments.analyses.students import figure_rows, rank_rows
-from distill_worker.training.run_directory import ANALYSIS
+from distill_worker.training.directory.run_directory import ANALYSIS
 
 _PAIRS_SHOWN: Final = 3
 

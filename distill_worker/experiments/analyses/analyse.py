@@ -16,8 +16,8 @@ from distill_worker.experiments.analyses.outputs import Outputs, outputs, output
 from distill_worker.experiments.analyses.samples_to_show import disputed, errors
 from distill_worker.experiments.analyses.sharpness import MOST_SAMPLES, sharpness
 from distill_worker.experiments.analyses.spectra import effective_rank, spectrum
+from distill_worker.training.directory.run_directory import ANALYSIS, RunDirectory
 from distill_worker.training.finished.student import FinishedStudent
-from distill_worker.training.run_directory import ANALYSIS, RunDirectory
 from shared.atomic_file import write_atomically
 
 _SEED: Final = 0

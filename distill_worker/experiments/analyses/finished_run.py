@@ -26,8 +26,8 @@ from distill_worker.runs.resolution import kind_of_device
 from distill_worker.runs.rounds import selected_samples
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.finished.student import FinishedStudent
-from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.teacher_logits import to_logits
 from shared.output_kinds import LABEL, LOGITS, TOP_K, OutputKind
 

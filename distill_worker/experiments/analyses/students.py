@@ -17,8 +17,8 @@ from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.results.accuracies import methods_of, results_of
 from distill_worker.experiments.results.paired_tests import Paired, against_baseline, mean_and_deviation
 from distill_worker.experiments.results.table import Rows, paired_cell
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.finished.student import FinishedStudent, load_student
-from distill_worker.training.run_directory import RunDirectory
 
 
 class _Figure(NamedTuple):

@@ -98,7 +98,7 @@ class Comparison:
                 "student": {"network": teacher.network, "network_file": teacher.network_file},
                 "method": {"name": "ce"},
                 "training": {"steps": teacher.steps, "threads": 2, "checkpoint_every": 50},
-                "output": {"directory": self.compare.directory / "teacher"},
+                "output": {"directory": self.compare.directory / "teacher", "tensorboard": self.compare.tensorboard},
             },
             source=self._source,
         )
@@ -113,6 +113,8 @@ class Comparison:
             "output": {
                 "directory": compare.directory / "students" / f"{method.folder}-n{n}-seed{seed}",
                 "cache": compare.directory / "cache.sqlite" if compare.cache is None else compare.cache,
+                "tensorboard": compare.tensorboard,
+                "trackers": compare.trackers,
             },
         }
         document = merged(merged(self._base, method.settings), own)

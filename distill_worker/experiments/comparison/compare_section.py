@@ -111,6 +111,10 @@ class Compare(_Section):
     """Whether every seed uses the samples of seed 0. Otherwise each seed draws, and buys, its own."""
     cache: Path | str | None = None
     """The store of bought outputs, as `output.cache` of a run; if absent, `cache.sqlite` in the directory."""
+    tensorboard: bool = True
+    """As `output.tensorboard` of a run, for each student."""
+    trackers: tuple[str, ...] = ()
+    """As `output.trackers` of a run, for each student."""
     engine: Literal["local", "ray"] = "local"
     """What trains the students: processes of this machine, or the workers of a Ray cluster (extra `ray`)."""
     address: str | None = None

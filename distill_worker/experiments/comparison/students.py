@@ -24,7 +24,7 @@ from distill_worker.runs import classes, preflight
 from distill_worker.runs.rounds import SelectedSamples, selected_samples, with_next_round
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.targets import NOTHING_BOUGHT, load_bought
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.directory.run_directory import RunDirectory
 
 
 def runs_of(cells: Sequence[Cell], *, fresh: bool, trains: bool = True) -> list[preflight.Run]:

@@ -16,12 +16,14 @@ from typing import Any, Final
 from distill_worker.errors import RunError
 from distill_worker.experiments.engines.tasks import Task
 from distill_worker.experiments.engines.training import Reply, reply_of
-from distill_worker.training.run_directory import STAGES
+from distill_worker.training.directory.run_directory import STAGES, TRACKED
 from shared.atomic_file import atomic_replacement, write_atomically
 
 Files = Mapping[str, bytes]
 """The files of a run directory, by their paths in it."""
 
+_FOLDERS: Final = (*STAGES, *TRACKED)
+"""The folders of a run that travel with its files."""
 _WRITTEN_LAST: Final = "result.json"
 
 
@@ -37,13 +39,14 @@ def train_elsewhere(task: Task, folder: str, inputs: Callable[[], Any], earlier:
     place = folder_of(folder)
     place.mkdir(mode=0o700, exist_ok=True)
     output = task.config.output
-    directory = place / sha256(str(output.directory).encode()).hexdigest()
+    own = place / sha256(str(output.directory).encode()).hexdigest()
+    directory = own / output.directory.name  # which trackers show
     if not directory.exists():
         put_back(directory, earlier)
     here = task.config.model_copy(update={"output": output.model_copy(update={"directory": directory})})
     reply = reply_of(replace(task, config=here), _stored(place / "inputs.pt", inputs))
     files = {} if isinstance(reply, Exception) or reply.left is not None else files_of(directory)
-    shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(own, ignore_errors=True)
     return reply, files
 
 
@@ -53,15 +56,15 @@ def folder_of(name: str) -> Path:
 
 
 def files_of(directory: Path) -> Files:
-    """The files of a run directory and of the stages before its training; empty if it does not exist."""
-    paths = chain(directory.glob("*"), _of_stages(directory))
+    """The files of a run directory, of the stages before its training and of its trackers; empty if there is none."""
+    paths = chain(directory.glob("*"), _in_folders(directory))
     return {
         str(path.relative_to(directory)): path.read_bytes() for path in paths if path.is_file() and path.name[0] != "."
     }
 
 
-def _of_stages(directory: Path) -> list[Path]:
-    return [path for stage in STAGES for path in (directory / stage).rglob("*")]
+def _in_folders(directory: Path) -> list[Path]:
+    return [path for folder in _FOLDERS for path in (directory / folder).rglob("*")]
 
 
 def put_back(directory: Path, files: Files) -> None:
@@ -76,7 +79,7 @@ def put_back(directory: Path, files: Files) -> None:
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(directory / name, files[name])
         if _WRITTEN_LAST in files:
-            for path in (directory / "checkpoint.pt", *_of_stages(directory)):
+            for path in (directory / "checkpoint.pt", *_in_folders(directory)):
                 if path.is_file() and str(path.relative_to(directory)) not in files:
                     path.unlink()
     except OSError as error:

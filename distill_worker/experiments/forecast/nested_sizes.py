@@ -95,6 +95,7 @@ def _comparison(document: dict[str, Any], config: RunConfig, seeds: int, *, sour
         n=_sizes(config, source),
         seeds=seeds,
         cache=config.output.cache,
+        tensorboard=config.output.tensorboard,
         methods=(
             ComparedMethod(
                 label=AUTO if config.chosen_by_auto else " + ".join(map(method_name, config.methods)),

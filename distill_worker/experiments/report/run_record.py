@@ -13,8 +13,8 @@ from distill_worker.experiments.analyses.analyse import analyse, stored_facts
 from distill_worker.experiments.analyses.finished_run import finished_run
 from distill_worker.experiments.results.metrics_file import read_metrics
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.training.directory.run_directory import COMMAND, RunDirectory
 from distill_worker.training.finished.student import load_student
-from distill_worker.training.run_directory import COMMAND, RunDirectory
 from shared.atomic_file import write_atomically
 
 _NOT_AT_HAND: Final = "Analyses and images are left out where they are not at hand"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.errors import RunError
-from distill_worker.training.run_directory import LOCK
+from distill_worker.training.directory.run_directory import LOCK
 from shared.atomic_file import atomic_replacement
 from shared.durable.signed_lock import LockHeld, holder_of, own_partial_path, signed_lock
 

@@ -28,6 +28,8 @@ PRESETS: Final = Path(__file__).parent / "presets"
 _NOT_SEMANTIC: Final = (
     "compare.directory",
     "compare.cache",
+    "compare.tensorboard",
+    "compare.trackers",
     "compare.engine",
     "compare.address",
     "compare.jobs",

@@ -21,6 +21,7 @@ from distill_worker.experiments.sweep.students import Grid, Source, Student, eac
 from distill_worker.runs import preflight
 from distill_worker.runs.resolution import note_of
 from distill_worker.teachers.http_errors import public_url
+from distill_worker.training.trackers.named import tracker_named
 
 
 def within_quotas(offers: Sequence[Offer]) -> None:
@@ -85,6 +86,8 @@ def _trained(
 ) -> Bought:
     sources = _sources_of(grid, pending)
     runs = checked_runs(sources)
+    for name in sweep.compare.trackers:  # checks that it can be used
+        tracker_named(name)
     cells = [student.cell for student in pending]
     with opened_engine(sweep.compare, cells[0].config.training, display.note) as engine:
         for config in configs_to_check(cells):

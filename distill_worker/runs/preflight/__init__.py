@@ -30,8 +30,9 @@ from distill_worker.runs.student import check_methods
 from distill_worker.runs.train_student import teacher_facts
 from distill_worker.runs.tuning.stage import check_tuning
 from distill_worker.teachers.base import Description
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.precision import check_possible
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.trackers.named import tracker_named
 
 __all__ = [
     "CHECKS",
@@ -84,6 +85,11 @@ WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
         "`output.directory` can be written and holds no run of another configuration, where `fetch` may buy another "
         "`budget.n`; before a training, no process trains in it",
         lambda run: _check_directory(run),
+    ),
+    Check(
+        "trackers",
+        "Before a training: every name in `output.trackers` is that of one installed tracker, which can be used",
+        lambda run: [tracker_named(name) for name in run.config.output.trackers if run.trains],
     ),
     Check(
         "samples",

@@ -10,8 +10,8 @@ from distill_worker.runs.preflight.facts import Lesson, Sale
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.members import steps_of_member
 from distill_worker.runs.tuning.stage import with_most_steps
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.loop import most_steps
-from distill_worker.training.run_directory import RunDirectory
 
 _CACHE_BYTES: Final = 8_000_000
 """An empty database, its write-ahead log at its usual length, and answers in flight."""

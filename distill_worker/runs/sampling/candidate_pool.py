@@ -32,7 +32,7 @@ from distill_worker.data.selection import (
 )
 from distill_worker.data.selection.features import features_of, gradients, outputs_of, pixels
 from distill_worker.errors import ConfigError, TrainingDiverged
-from distill_worker.training.run_directory import ELSEWHERE
+from distill_worker.training.directory.run_directory import ELSEWHERE
 from shared.sample_key import sample_keys
 from shared.weights import WeightsCard
 

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
-from distill_worker.training.earlier_run import move_aside
-from distill_worker.training.run_directory import ELSEWHERE, RunDirectory
+from distill_worker.training.directory.earlier_run import move_aside
+from distill_worker.training.directory.run_directory import ELSEWHERE, RunDirectory
 from shared.atomic_file import write_atomically
 from shared.expectations import complaints
 

@@ -19,8 +19,8 @@ from distill_worker.errors import ConfigError, RunError
 from distill_worker.runs.self_training.ensemble import Ensemble, mean_log_probabilities
 from distill_worker.runs.self_training.outputs_file import OutputsFile
 from distill_worker.runs.student import fitted, placed
+from distill_worker.training.directory.run_directory import SELF_TRAINING, STUDENT, RunDirectory
 from distill_worker.training.loop import Progress
-from distill_worker.training.run_directory import SELF_TRAINING, STUDENT, RunDirectory
 from distill_worker.training.training_set import TrainingSet
 from shared.weights import WeightsCard, WeightsError, load_weights, weights_bytes
 

@@ -30,8 +30,8 @@ from distill_worker.runs.self_training.ensemble import Ensemble
 from distill_worker.runs.self_training.members import Members, configs_of_members, folder_of_round, labelled
 from distill_worker.runs.self_training.outputs_file import OutputsFile
 from distill_worker.runs.self_training.unbought import unbought_images
+from distill_worker.training.directory.run_directory import Note
 from distill_worker.training.loop import Progress
-from distill_worker.training.run_directory import Note
 from distill_worker.training.training_set import TrainingSet, Unbought, Views
 from shared.weights import WeightsCard
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from distill_worker.errors import RunError
 from distill_worker.runs.tuning.candidates import Candidate
-from distill_worker.training.run_directory import TUNING, RunDirectory
+from distill_worker.training.directory.run_directory import TUNING, RunDirectory
 from shared.atomic_file import write_atomically
 
 _TRIAL: Final = "trial"

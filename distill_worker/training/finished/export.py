@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from distill_worker.errors import CheckFailed, ConfigError, WeightsFileError
+from distill_worker.training.directory.run_directory import EXPORT
 from distill_worker.training.finished.formats import FORMATS, Format
 from distill_worker.training.finished.images import Images
 from distill_worker.training.finished.model_card import Exported, model_card
 from distill_worker.training.finished.student import FinishedStudent
 from distill_worker.training.finished.tracing import Run
 from distill_worker.training.network.errors import translated_errors
-from distill_worker.training.run_directory import EXPORT
 from shared.atomic_file import atomic_replacement
 from shared.networks.draws import draws_from
 

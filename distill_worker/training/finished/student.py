@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
 from distill_worker.errors import RunError, WeightsFileError
-from distill_worker.training.run_directory import STUDENT, RunDirectory
+from distill_worker.training.directory.run_directory import STUDENT, RunDirectory
 from shared.expectations import complaints
 from shared.networks.outputs import check_network, logits_of
 from shared.normalise import normalise

@@ -148,6 +148,14 @@ def test_rows_in_rounds_are_left_to_comparisons(command: Command, tmp_path: Path
     assert "budget.rounds: expected 1 in a sweep" in ended.stderr
 
 
+def test_unknown_tracker_ends_a_sweep_before_it_buys(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
+    path = sweep_file(tmp_path)
+    path.write_text(path.read_text().replace("[compare]", '[compare]\ntrackers = ["none-such"]'))
+    ended = command("sweep", path, "--yes")
+    assert (ended.status, teacher.paid) == (2, 0)
+    assert "output.trackers: expected" in ended.stderr
+
+
 def test_teacher_of_another_version_ends_the_sweep(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
     """Students of two versions in one table would be compared as if they had one teacher."""
     path = sweep_file(tmp_path)

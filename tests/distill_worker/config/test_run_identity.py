@@ -13,7 +13,7 @@ from distill_worker.config.training_section import Student, Training
 from distill_worker.errors import RunError
 from distill_worker.methods.single_sample import KD
 from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.directory.run_directory import RunDirectory
 
 SETTINGS: dict[str, Any] = {
     "data": {"name": "digits"},

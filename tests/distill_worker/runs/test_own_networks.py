@@ -272,7 +272,7 @@ _KILLED_RUN = """
 import os, signal, sys
 from pathlib import Path
 from tests.distill_worker.runs import test_own_networks as own
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.directory.run_directory import RunDirectory
 save, saved = RunDirectory.save_checkpoint, []
 def save_and_count(directory, state):
     save(directory, state)

@@ -13,7 +13,7 @@ from distill_worker.errors import RunError
 from distill_worker.runs import resolution
 from distill_worker.runs.resolution import note_of, resolved, resolved_alike, resolved_like
 from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.directory.run_directory import RunDirectory
 
 KEPT = Path(__file__).parents[2] / "written_before" / "flat_layout"
 BFLOAT16 = ("bfloat16", "channels_last")

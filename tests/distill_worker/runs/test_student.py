@@ -12,7 +12,7 @@ from distill_worker.runs.resolution import resolved
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.student import fitted, placed
 from distill_worker.runs.train_student import train_student, training_set
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.directory.run_directory import RunDirectory
 from shared.weights import load_weights
 
 CPU = torch.device("cpu")

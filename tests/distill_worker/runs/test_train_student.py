@@ -21,6 +21,7 @@ from distill_worker.runs.train_student import train_student
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.loop import Progress
 from shared.weights import load_weights
+from tests.distill_worker.training.trackers.following import curves
 
 N = 24
 _KILLED_RUN = """
@@ -74,12 +75,13 @@ def test_killed_and_resumed_run_ends_with_the_same_bits(precision: str, averagin
     killed = subprocess.run(command, check=False, cwd=Path(__file__).parents[3])
     assert killed.returncode == -signal.SIGKILL
     left = sorted(file.name for file in (halves / "run").iterdir())
-    assert left == [".lock", "checkpoint.pt", "metrics.jsonl", "run.json"]
+    assert left == [".lock", "checkpoint.pt", "metrics.jsonl", "run.json", "tensorboard"]
     assert len((halves / "run" / "metrics.jsonl").read_bytes().splitlines()) == 13
     steps = list[int]()
     result = run(halves, lambda step, _: steps.append(step), training={"averaging": averaging})
     assert steps[0] == 11
     assert _left_in(halves) == _left_in(whole)
+    assert curves(halves / "run") == curves(whole / "run"), "of TensorBoard, each step once"
     assert result["accuracy"] == undisturbed["accuracy"]
     assert result["precision"] == precision, "though the second half leaves it to auto"
 

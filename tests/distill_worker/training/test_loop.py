@@ -25,8 +25,8 @@ from distill_worker.methods.ckd import CKD
 from distill_worker.methods.single_sample import CE, KD
 from distill_worker.methods.terms import Batch, Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.loop import BestWeights, Progress, train
-from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.schedule import cosine_rate
 from distill_worker.training.training_set import TrainingSet
 from shared.networks.draws import generator_states, set_generator_states

@@ -20,6 +20,7 @@ from distill_worker.methods.ckd import CKD
 from distill_worker.methods.terms import Objective, Setting
 from distill_worker.methods.terms.base import probabilities_of
 from distill_worker.runs.student import placed
+from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.loop import train
 from distill_worker.training.precision import (
     StudentPass,
@@ -28,7 +29,6 @@ from distill_worker.training.precision import (
     check_possible,
     loss_scaler,
 )
-from distill_worker.training.run_directory import RunDirectory
 from distill_worker.training.training_set import TrainingSet
 from shared.networks.taps import forward_with_features
 from tests.distill_worker.training.ranks.threads import torchrun

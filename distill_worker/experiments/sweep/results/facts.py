@@ -13,7 +13,7 @@ from distill_worker.experiments.sweep.grid import title_of
 from distill_worker.experiments.sweep.results.answers import answers
 from distill_worker.experiments.sweep.results.tidy_table import tidy_rows
 from distill_worker.experiments.sweep.results.validation_choice import choices, chosen_grid, result_of
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.directory.run_directory import RunDirectory
 
 _NO_TEACHER: Final[Mapping[str, Any]] = {"id": None, "outputs": []}
 _VERSIONS: Final = ("python", "torch", "platform", "cuda", "git")

@@ -29,7 +29,7 @@ from distill_worker.runs.self_training.members import Members, labelled
 from distill_worker.runs.self_training.outputs_file import OutputsFile
 from distill_worker.runs.student import check_methods
 from distill_worker.runs.tuning.folds import fold_of
-from distill_worker.training.run_directory import SELF_TRAINING
+from distill_worker.training.directory.run_directory import SELF_TRAINING
 from distill_worker.training.training_set import TrainingSet
 
 

@@ -8,6 +8,8 @@ TRAVELS = (
     "run.json",
     "checkpoint.pt",
     "tuning/scores.json",
+    "tensorboard/events.out.tfevents.0001",
+    "wandb/offline-run-1/files/config.yaml",
     "self-training/round-1/pool.safetensors",
     "self-training/round-2/member-1/checkpoint.pt",
 )

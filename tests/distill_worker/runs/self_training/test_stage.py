@@ -115,6 +115,12 @@ def test_run_that_breaks_off_in_any_stage_ends_with_the_same_bits(place: str, fi
     assert steps[-1] == BEFORE_STUDENT + STEPS
 
 
+def test_members_write_nothing_for_tensorboard(finished: Path) -> None:
+    """They are run directories, too, but no runs of the user."""
+    directory = finished / "run"
+    assert {file.parent for file in directory.rglob("*tfevents*")} == {directory / "tensorboard"}
+
+
 def test_killed_run_ends_with_the_same_bits(finished: Path, tmp_path: Path) -> None:
     """One place stands for all, because a process takes seconds to start: tests/end_to_end has others."""
     command = [sys.executable, "-c", _KILLED_RUN, str(tmp_path), str(PLACES["the second round"])]

@@ -22,9 +22,9 @@ from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import total_steps, train_student
 from distill_worker.runs.tuning.candidates import Candidate
 from distill_worker.runs.tuning.stage import check_tuning
+from distill_worker.training.directory.run_directory import Note
 from distill_worker.training.loop import Progress
 from distill_worker.training.ranks.group import Ranks
-from distill_worker.training.run_directory import Note
 
 N = 20
 TUNING: Mapping[str, Any] = {

@@ -14,10 +14,10 @@ import torch
 
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError
-from distill_worker.training import run_directory
-from distill_worker.training.run_directory import RunDirectory
+from distill_worker.training.directory import run_directory
+from distill_worker.training.directory.run_directory import RunDirectory
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 VALUES: dict[str, Any] = {"budget": {"n": 50}, "method": {"name": "ckd", "k": 2}, "teacher_id": "t"}
 OTHER_VALUES: dict[str, Any] = {**VALUES, "method": {"name": "ckd", "k": 3}}
 IDENTITY = RunIdentity(VALUES, changed=VALUES)
@@ -156,8 +156,8 @@ def test_saved_selections_stay_where_they_are_under_a_fresh_run(directory: RunDi
 _KILLED_MOVES = """
 import os, signal, sys
 from pathlib import Path
-from tests.distill_worker.training.test_run_directory import OTHER
-from distill_worker.training.run_directory import RunDirectory
+from tests.distill_worker.training.directory.test_run_directory import OTHER
+from distill_worker.training.directory.run_directory import RunDirectory
 
 def die_after(changes):
     def dying(change):
@@ -186,14 +186,14 @@ def test_move_that_was_killed_anywhere_is_ended_by_the_next_process(tmp_path: Pa
     directories = [RunDirectory(tmp_path / str(number)) for number in range(2 * changes)]
     for directory in directories:
         _finish(directory)
-    before = _files(directories[0].path)
+    before = [_files(directory.path) for directory in directories]
     paths = [str(directory.path) for directory in directories]
     subprocess.run([sys.executable, "-c", _KILLED_MOVES, str(changes), *paths], check=True, cwd=ROOT)
-    for directory, identity in zip(directories, [IDENTITY] * changes + [OTHER] * changes, strict=True):
+    for directory, files, identity in zip(directories, before, [IDENTITY] * changes + [OTHER] * changes, strict=True):
         with directory.opened(identity):
             assert directory.result() is None
             assert _files(directory.path).keys() == {"run.json"}
-            assert _files(directory.path / "before-1") == before
+            assert _files(directory.path / "before-1") == files
 
 
 def test_run_without_checkpoint_or_result_gives_its_directory_to_another(directory: RunDirectory) -> None:
@@ -313,8 +313,8 @@ _FULL_DISK = """
 import resource, sys, torch
 from pathlib import Path
 from distill_worker.errors import RunError
-from distill_worker.training.run_directory import RunDirectory
-from tests.distill_worker.training.test_run_directory import IDENTITY
+from distill_worker.training.directory.run_directory import RunDirectory
+from tests.distill_worker.training.directory.test_run_directory import IDENTITY
 
 directory = RunDirectory(Path(sys.argv[1]))
 with directory.opened(IDENTITY):
@@ -342,7 +342,7 @@ def test_full_disk_is_named_in_one_line_and_half_files_do_not_keep_it_full(direc
     assert _files(directory.path).keys() == {"run.json", "checkpoint.pt", "metrics.jsonl"}
     assert directory.load_checkpoint() == {"step": 1}
     with directory.opened(IDENTITY):
-        directory.drop_metrics_after(1)
+        directory.log_after(1)
     assert (directory.path / "metrics.jsonl").read_bytes() == b""
 
 
@@ -414,18 +414,18 @@ def test_bad_line_of_metrics_is_dropped_and_the_good_ones_stay(directory: RunDir
     directory.path.mkdir(parents=True)
     path = directory.path / "metrics.jsonl"
     path.write_bytes(b"\n".join([*good[:place], bad, *good[place:]]))
-    directory.drop_metrics_after(2)
+    directory.log_after(2)
     assert path.read_bytes() == b"".join(line + b"\n" for line in good)
 
 
 def test_metrics_after_a_step_are_dropped_and_one_behind_nul_bytes_stays(directory: RunDirectory) -> None:
     with directory.opened(IDENTITY):
-        directory.drop_metrics_after(0)
+        directory.log_after(0)
         for step in (1, 2, 3):
             directory.log({"step": step})
         path = directory.path / "metrics.jsonl"
         path.write_bytes(b"\0\0" + path.read_bytes())
-        directory.drop_metrics_after(2)
+        directory.log_after(2)
     assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 

@@ -1,7 +1,9 @@
 """A run directory: a run's configuration, progress and result, and the state to resume it from.
 
-    run.json              configuration, teacher, environment
+    run.json              an id, configuration, teacher, environment
     metrics.jsonl         one line per logged step
+    tensorboard/          the same values for TensorBoard: see `training.trackers`
+    wandb/                the files of Weights & Biases, if it tracks the run
     checkpoint.pt         the last checkpoint, until the run is finished
     student.safetensors   the trained student, with its description in the metadata
     result.json           written last: a run with a result is finished
@@ -19,21 +21,25 @@ Invariant: a directory with a checkpoint or a result belongs to one run; a run w
 import io
 import json
 import pickle
-import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Final
+from uuid import uuid4
 
 import torch
 
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.errors import RunError, RunInUse
-from distill_worker.training.earlier_run import UNFINISHED, end_interrupted_move, move_aside
+from distill_worker.training.directory.earlier_run import UNFINISHED, end_interrupted_move, move_aside
+from distill_worker.training.directory.environment import environment
+from distill_worker.training.directory.metrics_log import MetricsLog
+from distill_worker.training.trackers import tensorboard
+from distill_worker.training.trackers.tracker import TrackedRun
+from distill_worker.training.trackers.tracking import Tracking, logged
 from shared.atomic_file import partial_path, write_atomically
 from shared.durable.signed_lock import LockHeld, signed_lock
 
@@ -47,6 +53,8 @@ EXPORT: Final = "export"
 COMMAND: Final = "command.json"
 REPORT: Final = "report.html"
 ANALYSIS: Final = "analysis.json"
+TRACKED: Final = (tensorboard.FOLDER, "wandb")
+"""The folders that trackers write."""
 STAGES: Final = (TUNING, SELF_TRAINING)
 """The folders of what comes before the run's own training."""
 _OWN: Final = ("result.json", "checkpoint.pt")
@@ -58,7 +66,7 @@ _PROGRESS: Final = (
 """The files that make a directory a run's own: of the run, of a member of an ensemble, or of its tuning."""
 _FILES: Final = (
     *(ANALYSIS, COMMAND, REPORT, "result.json", STUDENT, EXPORT, "checkpoint.pt"),
-    *(*STAGES, "metrics.jsonl", "run.json"),
+    *(*STAGES, *TRACKED, "metrics.jsonl", "run.json"),
 )
 """The files of a run. run.json is the last to be moved: the remaining ones belong to a named run until none remains."""
 _PARTIAL_FILES: Final = (*(partial_path(Path(name)).name for name in _FILES), ".checkpoint.part")
@@ -73,15 +81,25 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._metrics = MetricsLog(path / "metrics.jsonl")
+        self._tracking = Tracking()
 
     @contextmanager
-    def opened(self, identity: RunIdentity, *, fresh: bool = False, note: Note = lambda _line: None) -> Iterator[None]:
+    def opened(
+        self,
+        identity: RunIdentity,
+        *,
+        fresh: bool = False,
+        note: Note = lambda _line: None,
+        tracking: Tracking | None = None,
+    ) -> Iterator[None]:
         """Claim the directory for the run that `identity` describes, and lock it until the end.
 
         Args:
             identity: everything that the result depends on.
             fresh: first move the files of an earlier run aside, to a folder `before-1` (or 2, ...) in the directory.
             note: shows that folder.
+            tracking: the trackers that follow the training, from its first step to its result or its end without one.
 
         Raises:
             RunError: the directory cannot be written, is in use, or holds another run.
@@ -94,7 +112,11 @@ class RunDirectory:
                 self._claim(identity, note)
                 for name in _PARTIAL_FILES:  # left by a killed process
                     (self.path / name).unlink(missing_ok=True)
-            yield
+            self._tracking = tracking or Tracking()
+            try:
+                yield
+            finally:
+                self._tracking.end(None)
 
     def vacate(self, note: Note) -> None:
         """Move the files of an earlier run aside, as `opened` does with `fresh`. Raises `RunError`."""
@@ -143,11 +165,12 @@ class RunDirectory:
         return result if identity.difference(stored.get("identity"), partial=partial) is None else None
 
     def finish(self, weights: bytes, result: Mapping[str, Any]) -> None:
-        """Write the student and the result, and delete the checkpoint."""
+        """Write the student and the result, delete the checkpoint, and pass the result on to the trackers."""
         with self._translated_errors():
             write_atomically(self.path / STUDENT, weights)
             write_atomically(self.path / "result.json", _json(result))
             (self.path / "checkpoint.pt").unlink(missing_ok=True)
+        self._tracking.end(result)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint. If the disk is full, the one before stays."""
@@ -169,22 +192,21 @@ class RunDirectory:
             raise RunError(f"{path}: expected a checkpoint, got another file; delete it to start again")
         return state
 
-    def log(self, metrics: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl; `metrics` must hold a `step`."""
-        with self._translated_errors(), (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
-
-    def drop_metrics_after(self, step: int) -> None:
-        """Drop the metrics of the steps after `step`, which the resumed run takes, and logs, again.
-
-        Lines that are no metrics, which a power cut may leave, are dropped too.
-        """
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return
+    def log_after(self, step: int) -> None:
+        """Begin to log. Metrics of the steps after `step`, which a resumed run takes again, are dropped."""
         with self._translated_errors():
-            lines = [line.strip(b"\0\r ") for line in path.read_bytes().split(b"\n")]
-            write_atomically(path, b"".join(line + b"\n" for line in lines if _is_step_until(line, step)))
+            earlier = self._metrics.drop_after(step)
+        if self._tracking.is_wanted:
+            run = self.read_json("run.json") or {}
+            place = self.path.absolute()
+            lines = [logged(metrics) for metrics in earlier]
+            self._tracking.begin(TrackedRun(run["id"], place.name, place, run["identity"], step, lines))
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl, and pass it on to the trackers; `metrics` must hold a `step`."""
+        with self._translated_errors():
+            self._metrics.append(metrics)
+        self._tracking.log(metrics)
 
     @contextmanager
     def _locked(self, *, shared: bool = False) -> Iterator[None]:
@@ -219,21 +241,25 @@ class RunDirectory:
         if self.has_progress() or (self.path / STUDENT).exists():
             note(_moved(move_aside(self.path, _FILES)))
             return
-        shutil.rmtree(self.path / TUNING, ignore_errors=True)  # the metrics of a trial without a checkpoint
+        for name in (TUNING, *TRACKED):  # of TUNING, the metrics of a trial without a checkpoint
+            shutil.rmtree(self.path / name, ignore_errors=True)
         for name in ("metrics.jsonl", "run.json"):
             (self.path / name).unlink(missing_ok=True)
 
     def _claim(self, identity: RunIdentity, note: Note) -> None:
         path = self.path / "run.json"
         if not path.exists() and not self.has_progress():
-            write_atomically(path, _json({"identity": identity.values, "environment": _environment()}))
+            write_atomically(
+                path, _json({"id": uuid4().hex, "identity": identity.values, "environment": environment()})
+            )
             return
         stored = self._check_same(identity)
         if (self.path / "result.json").exists():
             return
-        completed = {**identity.values, **stored["identity"]}  # with the facts that earlier versions left out
-        if completed != stored["identity"]:
-            write_atomically(path, _json({**stored, "identity": completed}))
+        # Earlier versions left out the id and some of the facts.
+        completed = {"id": uuid4().hex, **stored, "identity": {**identity.values, **stored["identity"]}}
+        if completed != stored:
+            write_atomically(path, _json(completed))
         began_with = stored.get("environment", {}).get("torch")
         if began_with != torch.__version__:
             note(
@@ -278,33 +304,5 @@ def _moved(kept: Path) -> str:
     return f"the earlier run in {kept.parent} was moved to {kept}"
 
 
-def _is_step_until(line: bytes, last: int) -> bool:
-    try:
-        metrics = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    step = metrics.get("step") if isinstance(metrics, dict) else None
-    return isinstance(step, int) and step <= last
-
-
 def _json(content: Mapping[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, default=str) + "\n").encode()
-
-
-def _environment() -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": platform.platform(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "git": _git_hash(),
-    }
-
-
-def _git_hash() -> str | None:
-    git = shutil.which("git")
-    if git is None:
-        return None
-    command = [git, "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    completed = subprocess.run(command, capture_output=True, text=True, check=False)
-    return completed.stdout.strip() or None

@@ -1,0 +1,1 @@
+"""The directory of a run, and the moving aside of an earlier one."""

@@ -1,0 +1,1 @@
+"""What shows a training's metrics elsewhere: TensorBoard, MLflow, Weights & Biases, and trackers of other packages."""
