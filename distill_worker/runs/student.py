@@ -30,6 +30,7 @@ def fitted(
     directory: RunDirectory,
     progress: Progress = lambda _step, _loss: None,
     *,
+    start: torch.nn.Module | None = None,
     ranks: Ranks = ALONE,
 ) -> tuple[torch.nn.Module, BestWeights | None]:
     """Build a network and train it, or resume from the directory's checkpoint.
@@ -40,6 +41,7 @@ def fitted(
         data: what it is trained on; its images are on the device that trains.
         directory: holds the checkpoint and the metrics.
         progress: called with the step and the loss whenever they are logged.
+        start: the same network with the weights that the training starts from; None: those that the run's seed draws.
         ranks: the processes that train the network together.
 
     Returns:
@@ -51,6 +53,8 @@ def fitted(
     """
     device = data.images.device
     network, objective = initialised(config, dataset, data)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     network = placed(network, config.training, device)
     return network, train(network, objective.to(device), data, config.training, directory, progress, ranks=ranks)
 

@@ -107,10 +107,9 @@ def train_student(
         def card(of: RunConfig) -> WeightsCard:
             return card_of(of, samples.dataset, teacher_id, teacher, outside)
 
-        data, learned = self_trained(chosen, samples, data, identity, card, progress, on_choice)
-        network, best = fitted(
-            chosen, samples.dataset, data, directory, after(steps_of_members(chosen), progress), ranks=ranks
-        )
+        data, learned, start = self_trained(chosen, samples, data, identity, card, progress, on_choice)
+        progress = after(steps_of_members(chosen), progress)
+        network, best = fitted(chosen, samples.dataset, data, directory, progress, start=start, ranks=ranks)
 
         def finish() -> dict[str, Any]:
             weights = weights_bytes(network, card(chosen))

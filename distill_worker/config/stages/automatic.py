@@ -55,13 +55,9 @@ def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
     if settings:
         raise ConfigError(f"{settings[0]}: expected no value beside the method 'auto', which chooses it")
     chosen = {**_METHODS, **_data_chosen_for(document)}
-    training = _training_chosen_for(document)
-    track = {**chosen, **document}["track"]
-    if track == _POOL and "self_training" in chosen and "steps" in training:
-        chosen["self_training"] = {"member_steps": training["steps"]}
-        training["steps"] *= 2  # the student has many more images than a member
     names = [name for name in chosen if name != "plus"]
-    for name, values in {"training": training, "budget": _selection_chosen_for(document)}.items():
+    open_sections = {"training": _training_chosen_for(document), "budget": _selection_chosen_for(document)}
+    for name, values in open_sections.items():
         names += [f"{name}.{setting}" for setting in values]
         if values and isinstance(section := document.get(name, {}), dict):
             chosen[name] = values | section
@@ -78,7 +74,7 @@ def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     track = document.get("track", _POOL if _has_pool(document) else "queried")
     chosen: dict[str, Any] = {"track": track}
     if track == _POOL and _has_steps(document):
-        chosen["self_training"] = {}
+        chosen["self_training"] = {"start": "member"}  # it knows already what the bought samples teach
     return {name: value for name, value in chosen.items() if name not in document}
 
 

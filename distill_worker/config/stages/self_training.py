@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,9 @@ class SelfTraining(Section):
     """As `student.network_file`."""
     member_steps: int | None = Field(default=None, ge=1)
     """Steps of a member's training. Default: `training.steps`."""
+    start: Literal["fresh", "member"] = "fresh"
+    """What the student's training starts from: fresh weights, or those of a `member` of the last ensemble, which has
+    the student's network."""
     bought_share: float = Field(default=0.25, gt=0, lt=1)
     """The share of a batch that has the teacher's outputs: at least one sample, and at most all."""
     policy: Policy = "half-strong"
@@ -57,6 +60,9 @@ class SelfTraining(Section):
         if track == "queried" and (self.rounds > 1 or self.assistant is not None):
             setting = "one round" if self.rounds > 1 else "no assistant"
             return f"expected {setting} in the track 'queried', which has no unbought images to label; set track"
+        if self.start == "member" and (self.network is not None or self.assistant is not None):
+            setting = "network" if self.network is not None else "assistant"
+            return f"expected start = 'fresh' beside self_training.{setting}, got 'member'"
         if track == "queried" and not any(method.teacher_kinds for method in methods):
             names = ", ".join(method_name(method) for method in methods)
             return (

@@ -86,7 +86,7 @@ class Member:
 
     @property
     def weights(self) -> Path:
-        """Its weights file, which is deleted once the ensemble's outputs are stored."""
+        """Its weights file, which is deleted once the outputs are stored, unless the student starts from it."""
         return self.config.output.directory / STUDENT
 
     def train(self, dataset: Dataset, data: TrainingSet, progress: Progress) -> None:
@@ -162,13 +162,13 @@ class Members:
         return (placed(member.network(), self.config.training, device) for member in members)
 
 
-def labelled(file: OutputsFile, members: Sequence[Member], make: Callable[[], Tensor]) -> Tensor:
-    """The outputs in the file; if it has none, those that `make` makes with the members. Deletes their weights then."""
+def labelled(file: OutputsFile, needless: Sequence[Member], make: Callable[[], Tensor]) -> Tensor:
+    """The outputs in the file, or else those that `make` makes. Then deletes the weights of needless members."""
     outputs = file.read()
     if outputs is None:
         outputs = make()
         file.write(outputs)
-    for member in members:
+    for member in needless:
         with suppress(OSError):  # they only take space
             member.weights.unlink(missing_ok=True)
     return outputs

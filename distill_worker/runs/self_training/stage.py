@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
@@ -26,8 +26,7 @@ from distill_worker.errors import counted
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.assistant.stage import Assistant, assistant_of
-from distill_worker.runs.self_training.ensemble import Ensemble
-from distill_worker.runs.self_training.members import Members, configs_of_members, folder_of_round, labelled
+from distill_worker.runs.self_training.members import Member, Members, configs_of_members, folder_of_round, labelled
 from distill_worker.runs.self_training.outputs_file import OutputsFile
 from distill_worker.runs.self_training.unbought import unbought_images
 from distill_worker.training.directory.run_directory import Note
@@ -42,6 +41,8 @@ class SelfTrained(NamedTuple):
     data: TrainingSet
     facts: dict[str, Any]
     """What the result says of the stage, JSON-able; nothing without one."""
+    start: nn.Module | None = None
+    """The network from whose weights the student's training starts; None: from fresh ones."""
 
 
 def self_trained(
@@ -76,18 +77,19 @@ def self_trained(
     learned = replace(data, validation=None)
     facts = _facts(config, settings, samples)
     if config.track == "queried":
-        views = Views(_trained_ensemble(members, learned), settings.bought_share, settings.policy)
-        return SelfTrained(replace(data, views=views), {"self_training": facts})
+        ensemble = _trained_ensemble(members, learned)
+        views = Views(members.ensemble(ensemble, data.images.device), settings.bought_share, settings.policy)
+        return SelfTrained(replace(data, views=views), {"self_training": facts}, _start(settings, ensemble[0]))
     images, positions = unbought_images(samples, data.images.device)
     assistant = assistant_of(members, samples.keys, learned, images, positions)
     if assistant is not None:
         on_choice(assistant.reason)
         facts["assistant"] = assistant.facts
     for number in range(1, settings.rounds + 1):
-        outputs = _outputs(members, number, learned, images, positions, assistant if number == 1 else None)
+        outputs, first = _outputs(members, number, learned, images, positions, assistant if number == 1 else None)
         unbought = Unbought(images, positions, outputs.to(images.device), settings.bought_share, settings.policy)
         learned = replace(learned, unbought=unbought)
-    return SelfTrained(replace(data, unbought=learned.unbought), {"self_training": facts})
+    return SelfTrained(replace(data, unbought=learned.unbought), {"self_training": facts}, _start(settings, first))
 
 
 def notes(config: RunConfig, samples: Samples) -> list[str]:
@@ -120,7 +122,12 @@ def _facts(config: RunConfig, settings: SelfTraining, samples: Samples) -> dict[
     }
 
 
-def _trained_ensemble(members: Members, data: TrainingSet) -> Ensemble:
+def _start(settings: SelfTraining, first: Member) -> nn.Module | None:
+    """The network that the student's training starts from, if it is not a fresh one. Raises `RunError`."""
+    return first.network() if settings.start == "member" else None
+
+
+def _trained_ensemble(members: Members, data: TrainingSet) -> list[Member]:
     """The ensemble of the only round; its members' weights stay, because a resumed student needs them.
 
     Raises:
@@ -131,7 +138,7 @@ def _trained_ensemble(members: Members, data: TrainingSet) -> Ensemble:
         members.train(member, data, earlier=index)
     every = torch.arange(len(data), device=data.images.device)
     members.outputs(ensemble, data.images, every, data.preprocessing)  # it checks them
-    return members.ensemble(ensemble, data.images.device)
+    return ensemble
 
 
 def _outputs(
@@ -141,8 +148,8 @@ def _outputs(
     images: Tensor,
     positions: Tensor,
     assistant: Assistant | None,
-) -> Tensor:
-    """The outputs of a round's ensemble for the unbought samples, from their file if they are in it."""
+) -> tuple[Tensor, Member]:
+    """The outputs of a round's ensemble for the unbought samples, from their file if they are in it; and a member."""
     before = learned.unbought
     facts = {"round": number, "learned_from": None if before is None else digest(before.log_probabilities.cpu())}
     ensemble = members.of(configs_of_members(members.config, members.settings, number), facts)
@@ -156,4 +163,5 @@ def _outputs(
         return outputs if assistant is None else assistant.labels(outputs)
 
     file = OutputsFile(folder_of_round(members.config, number) / "pool.safetensors", members.identity | facts)
-    return labelled(file, ensemble, make)
+    starts_student = members.settings.start == "member" and number == members.settings.rounds
+    return labelled(file, ensemble[1:] if starts_student else ensemble, make), ensemble[0]

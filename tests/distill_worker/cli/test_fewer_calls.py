@@ -23,13 +23,12 @@ _SHORTER = {
     ),
     "settings.training.steps = 800": "",
     "settings.training = { steps = 2400, batch_size = 32 }": "",
-    "settings.training = { steps = 4800, batch_size = 32 }": "",
     'network = "resnet8x4"': 'network = "resnet8"',
     "steps = 300": "steps = 20",
     "term_weights = [1, 10], weight_decays = [5e-4, 2e-3], learning_rates = [0.05], first_steps = 600": (
         "trials = 2, learning_rates = [0.01], first_steps = 2"
     ),
-    "settings.self_training = { member_steps = 2400 }": f"settings.{_SELF_TRAINING}",
+    "settings.self_training = { start = \"member\" }": f"settings.{_SELF_TRAINING}",
     'method = { name = "auto" }': f'method = {{ name = "auto" }}\nsettings.{_SELF_TRAINING}',
 }
 """What makes the comparison short, by what the file has in its place."""

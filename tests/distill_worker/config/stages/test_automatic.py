@@ -29,8 +29,8 @@ def _budget_in_rounds(n: int, rounds: int = 2) -> Budget:
 def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, Any]) -> None:
     config = _config(**named)
     assert config.methods == (KD(weight=0.45, by_classes=True), CKD(beta=0.45, by_classes=True))
-    assert (config.track, config.self_training) == ("unlabelled-pool", SelfTraining(member_steps=2400))
-    assert (config.training.steps, config.training.weight_decay) == (4800, 2e-3)
+    assert (config.track, config.self_training) == ("unlabelled-pool", SelfTraining(start="member"))
+    assert (config.training.steps, config.training.weight_decay) == (2400, 2e-3)
     assert config.training.batch_size == 32
     schedule = ("training.weight_decay", "training.batch_size", "training.steps")
     assert config.chosen_by_auto == ("method", "track", "self_training", *schedule, *_IN_ROUNDS)
@@ -44,8 +44,8 @@ def test_what_the_file_states_stays() -> None:
     assert config.training.batch_size == 64, "with the file's steps, its batch size or the usual one"
     assert config.chosen_by_auto == ("method", "training.weight_decay", *_IN_ROUNDS)
     assert _config(track="labelled-pool").self_training is None
-    assert _config(track="unlabelled-pool").self_training == SelfTraining(member_steps=2400)
-    assert _config(training={"steps": 7}).self_training == SelfTraining()
+    assert _config(track="unlabelled-pool").self_training == SelfTraining(start="member")
+    assert _config(training={"steps": 7}).self_training == SelfTraining(start="member")
     own = _config(self_training={"members": 2})
     assert (own.track, own.self_training) == ("unlabelled-pool", SelfTraining(members=2))
     assert "self_training" not in own.chosen_by_auto
