@@ -176,7 +176,7 @@ class RunConfig(Section):
         if self.tuning is not None and (reason := self.tuning.why_not(self.methods, self.training, self.track)):
             raise ValueError(reason)
         stage = self.self_training
-        if stage is not None and (reason := stage.why_not(self.methods, self.training, self.track)):
+        if stage is not None and (reason := stage.why_not(self.methods, self.training, self.track, self.budget.rounds)):
             raise ValueError(f"self_training: {reason}")
         labels_pool = stage is not None and self.track != "queried"
         if (labels_pool or any(method.needs_pool for method in self.methods)) != (self.track == "unlabelled-pool"):

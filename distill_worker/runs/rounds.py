@@ -196,7 +196,7 @@ def config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
     """
     if selected.rounds == config.budget.rounds:
         return config
-    folder = config.output.directory / "rounds" / f"{selected.rounds:04}"
+    folder = SavedSelections.in_run(config).of_student(selected.rounds)
     here: dict[str, Any] = {
         "budget": config.budget.model_copy(update={"n": len(selected.samples.chosen)}),
         "output": config.output.model_copy(update={"directory": folder, "trackers": ()}),

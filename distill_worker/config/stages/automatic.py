@@ -54,10 +54,11 @@ def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
     settings = [f"method.{name}" for name in method if name != "name"] + ["plus"] * bool(document.get("plus"))
     if settings:
         raise ConfigError(f"{settings[0]}: expected no value beside the method 'auto', which chooses it")
-    chosen = {**_METHODS, **_data_chosen_for(document)}
+    selection = _selection_chosen_for(document)
+    rounds = _setting(document, "budget", "rounds", selection.get("rounds"))
+    chosen = {**_METHODS, **_data_chosen_for(document, in_rounds=isinstance(rounds, int) and rounds > 1)}
     names = [name for name in chosen if name != "plus"]
-    open_sections = {"training": _training_chosen_for(document), "budget": _selection_chosen_for(document)}
-    for name, values in open_sections.items():
+    for name, values in {"training": _training_chosen_for(document), "budget": selection}.items():
         names += [f"{name}.{setting}" for setting in values]
         if values and isinstance(section := document.get(name, {}), dict):
             chosen[name] = values | section
@@ -69,12 +70,13 @@ def hint_for_one_round(chosen_by_auto: Collection[str]) -> str:
     return "; `auto` selects in one round with budget.rounds = 1" if "budget.rounds" in chosen_by_auto else ""
 
 
-def _data_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
+def _data_chosen_for(document: Mapping[str, Any], *, in_rounds: bool) -> dict[str, Any]:
     """The track, and `[self_training]` if it has a pool: images that are not bought cost no call."""
     track = document.get("track", _POOL if _has_pool(document) else "queried")
     chosen: dict[str, Any] = {"track": track}
     if track == _POOL and _has_steps(document):
-        chosen["self_training"] = {"start": "member"}  # it knows already what the bought samples teach
+        # A member knows already what the bought samples teach. A distortion that does not suit the images does harm.
+        chosen["self_training"] = {"start": "member", "policy": "auto" if in_rounds else "crop-flip"}
     return {name: value for name, value in chosen.items() if name not in document}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from pydantic import Field
 
@@ -37,12 +37,18 @@ class SelfTraining(Section):
     the student's network."""
     bought_share: float = Field(default=0.25, gt=0, lt=1)
     """The share of a batch that has the teacher's outputs: at least one sample, and at most all."""
-    policy: Policy = "half-strong"
-    """How the images with the ensemble's outputs are augmented, for the student and for members that learn from them.
-    Other images are augmented as `augmentation.policy` says."""
+    policy: Policy | Literal["auto"] = "half-strong"
+    """How the images with the ensemble's outputs are augmented, for the student and for members that learn from them:
+    `auto` tries each on the bought outputs of the last of several rounds. Other images are augmented as
+    `augmentation.policy` says."""
     assistant: Path | None = None
     """A weights file of a network that was trained on other data: predictions from its features help the first ensemble
     to label, as far as they are better on held-out bought outputs. Default: none."""
+
+    @property
+    def policies(self) -> tuple[Policy, ...]:
+        """The stated policy, or all that `auto` tries."""
+        return get_args(Policy) if self.policy == "auto" else (self.policy,)
 
     @property
     def folds(self) -> int:
@@ -53,13 +59,17 @@ class SelfTraining(Section):
         """The network of a member, in a run with this `[student]`."""
         return student if self.network is None else Student(network=self.network, network_file=self.network_file)
 
-    def why_not(self, methods: Sequence[Method], training: Training, track: str) -> str | None:
-        """Why a run with these methods and this training cannot train itself in this track, or None."""
+    def why_not(self, methods: Sequence[Method], training: Training, track: str, rounds: int) -> str | None:
+        """Why a run with these methods, this training and so many rounds cannot train itself in this track, or None."""
         if track == "labelled-pool":
             return "expected the track 'unlabelled-pool' or 'queried', got 'labelled-pool', whose images have labels"
         if track == "queried" and (self.rounds > 1 or self.assistant is not None):
             setting = "one round" if self.rounds > 1 else "no assistant"
             return f"expected {setting} in the track 'queried', which has no unbought images to label; set track"
+        if self.policy == "auto" and (track == "queried" or rounds == 1):
+            wanted = "the track 'unlabelled-pool'" if track == "queried" else "budget.rounds above 1"
+            got = f"{track!r}" if track == "queried" else "1"
+            return f"expected {wanted} beside policy = 'auto', which judges by the last round's outputs, got {got}"
         if self.start == "member" and (self.network is not None or self.assistant is not None):
             setting = "network" if self.network is not None else "assistant"
             return f"expected start = 'fresh' beside self_training.{setting}, got 'member'"
@@ -71,8 +81,9 @@ class SelfTraining(Section):
             )
         if training.protocol != "steps":
             return f"expected training.protocol = 'steps', got {training.protocol!r}, whose epochs count bought samples"
-        if self.assistant is not None and not any(method.teacher_kinds for method in methods):
-            return "expected a method that buys the teacher's outputs, from which self_training.assistant learns"
+        needing = "assistant" if self.assistant is not None else "policy" if self.policy == "auto" else None
+        if needing is not None and not any(method.teacher_kinds for method in methods):
+            return f"expected a method that buys the teacher's outputs, which self_training.{needing} needs"
         reasons = ((method, _why_not_without_teacher(method)) for method in methods)
         return next((f"{method_name(method)} {reason}" for method, reason in reasons if reason), None)
 

@@ -67,6 +67,10 @@ class SavedSelections:
             identity = identity.only("data", "budget", "corruption") | features | validation
         return cls(config.output.directory / "rounds", identity)
 
+    def of_student(self, number: int) -> Path:
+        """The run directory of the student that is trained on so many rounds, and selects the next."""
+        return self.folder / f"{number:04}"
+
     def are_free(self) -> bool:
         """Whether another run made these selections, and neither saved a checkpoint nor finished a student.
 

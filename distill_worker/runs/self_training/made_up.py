@@ -37,7 +37,9 @@ def with_made_up_outputs(config: RunConfig, settings: SelfTraining, samples: Sam
         return made_up(kind, data.label_probabilities.shape[1:], count).to(data.images.device)
 
     if config.track == "queried":
-        return replace(data, views=Views(lambda inputs: outputs(len(inputs)), settings.bought_share, settings.policy))
+        return replace(
+            data, views=Views(lambda inputs: outputs(len(inputs)), settings.bought_share, settings.policies[-1])
+        )
     images, positions = unbought_images(samples, data.images.device)
-    unbought = Unbought(images, positions, outputs(len(positions)), settings.bought_share, settings.policy)
+    unbought = Unbought(images, positions, outputs(len(positions)), settings.bought_share, settings.policies[-1])
     return replace(data, unbought=unbought)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from math import floor
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ from distill_worker.training.training_set import TrainingSet
 from shared.weights import WeightsCard, WeightsError, load_weights, weights_bytes
 
 _SEED_BYTES: Final = 4
+SHARE_OF_POLICY_TRIAL: Final = 0.25
+"""The steps of a trial of a policy, divided by those of the student."""
 
 
 def folder_of_round(config: RunConfig, number: int) -> Path:
@@ -40,14 +43,24 @@ def configs_of_members(config: RunConfig, settings: SelfTraining, number: int) -
     ]
 
 
-def config_of_member(config: RunConfig, settings: SelfTraining, directory: Path, name: str) -> RunConfig:
-    """The run of a member in this directory, whose seed follows from that of the run and from its name."""
-    steps = {"steps": steps_of_member(config, settings), "stop_after_steps": None}
+def config_of_policy_trial(config: RunConfig, settings: SelfTraining, directory: Path) -> RunConfig:
+    """The run of a trial of a policy, in this directory; all trials have the same seed."""
+    return config_of_member(config, settings, directory, "policy", steps=_steps_of_policy_trial(config))
+
+
+def config_of_member(
+    config: RunConfig, settings: SelfTraining, directory: Path, name: str, *, steps: int | None = None
+) -> RunConfig:
+    """The run of a member in this directory, whose seed follows from that of the run and from its name.
+
+    Its steps are those of a member, if no others are given.
+    """
+    length = {"steps": steps or steps_of_member(config, settings), "stop_after_steps": None}
     seed = {"seed": _seed(config.training.seed, name)}
     return config.model_copy(
         update={
             "student": settings.student(config.student),
-            "training": config.training.model_copy(update=steps | seed),
+            "training": config.training.model_copy(update=length | seed),
             "output": config.output.model_copy(update={"directory": directory}),
         }
     )
@@ -61,7 +74,24 @@ def steps_of_member(config: RunConfig, settings: SelfTraining) -> int:
 def steps_of_members(config: RunConfig) -> int:
     """The steps of all trainings before the student's; 0 without self-training."""
     settings = config.self_training
-    return 0 if settings is None else number_of_members(config) * steps_of_member(config, settings)
+    if settings is None:
+        return 0
+    return steps_of_policy_trials(config) + number_of_members(config) * steps_of_member(config, settings)
+
+
+def number_of_policy_trials(config: RunConfig) -> int:
+    """How many policies are tried; 0 if one is stated, and without self-training."""
+    settings = config.self_training
+    return len(settings.policies) if settings is not None and settings.policy == "auto" else 0
+
+
+def steps_of_policy_trials(config: RunConfig) -> int:
+    """The steps of all trials of a policy."""
+    return number_of_policy_trials(config) * _steps_of_policy_trial(config)
+
+
+def _steps_of_policy_trial(config: RunConfig) -> int:
+    return max(1, floor(SHARE_OF_POLICY_TRIAL * config.training.steps))
 
 
 def number_of_members(config: RunConfig) -> int:
@@ -83,6 +113,8 @@ class Member:
     identity: RunIdentity
     card: Callable[[RunConfig], WeightsCard]
     """The description of the network that a configuration trains."""
+    start: nn.Module | None = None
+    """The same network with the weights that its training starts from; None: those that its seed draws."""
 
     @property
     def weights(self) -> Path:
@@ -95,7 +127,7 @@ class Member:
         with directory.opened(self.identity):
             if directory.result() is None or not self.weights.exists():
                 with self._named_errors():
-                    network, _ = fitted(self.config, dataset, data, directory, progress)
+                    network, _ = fitted(self.config, dataset, data, directory, progress, start=self.start)
                 training = self.config.training
                 result = {"seed": training.seed, "steps": training.steps, "network": self.config.student.network}
                 directory.finish(weights_bytes(network, self.card(self.config)), result)
@@ -138,10 +170,12 @@ class Members:
     progress: Progress
     """Called with the steps that all members have taken, and the loss."""
 
-    def of(self, configs: Sequence[RunConfig], facts: Mapping[str, Any]) -> list[Member]:
+    def of(
+        self, configs: Sequence[RunConfig], facts: Mapping[str, Any], *, start: nn.Module | None = None
+    ) -> list[Member]:
         """Members by their configurations; the facts belong to their identities."""
         identity = self.identity | facts
-        return [Member(config, identity.with_settings_of(config.identity), self.card) for config in configs]
+        return [Member(config, identity.with_settings_of(config.identity), self.card, start) for config in configs]
 
     def train(self, member: Member, data: TrainingSet, *, earlier: int) -> None:
         """Train a member, before which so many others are trained. Raises as `Member.train`."""
@@ -151,15 +185,21 @@ class Members:
         self, members: Iterable[Member], images: Tensor, positions: Tensor, preprocessing: Preprocessing
     ) -> Tensor:
         """The outputs of an ensemble of trained members: see `mean_log_probabilities`."""
-        networks = self._networks(members, images.device)
-        return mean_log_probabilities(networks, images, positions, preprocessing, self.config.training)
+        return self.outputs_of((member.network() for member in members), images, positions, preprocessing)
+
+    def outputs_of(
+        self, networks: Iterable[nn.Module], images: Tensor, positions: Tensor, preprocessing: Preprocessing
+    ) -> Tensor:
+        """The outputs of an ensemble of these networks: see `mean_log_probabilities`."""
+        placed_networks = self._placed(networks, images.device)
+        return mean_log_probabilities(placed_networks, images, positions, preprocessing, self.config.training)
 
     def ensemble(self, members: Iterable[Member], device: torch.device) -> Ensemble:
         """An ensemble of trained members, on the device. Raises `RunError`."""
-        return Ensemble(self._networks(members, device), self.config.training, device)
+        return Ensemble(self._placed((member.network() for member in members), device), self.config.training, device)
 
-    def _networks(self, members: Iterable[Member], device: torch.device) -> Iterator[nn.Module]:
-        return (placed(member.network(), self.config.training, device) for member in members)
+    def _placed(self, networks: Iterable[nn.Module], device: torch.device) -> Iterator[nn.Module]:
+        return (placed(network, self.config.training, device) for network in networks)
 
 
 def labelled(file: OutputsFile, needless: Sequence[Member], make: Callable[[], Tensor]) -> Tensor:

@@ -26,8 +26,17 @@ from distill_worker.errors import counted
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.assistant.stage import Assistant, assistant_of
-from distill_worker.runs.self_training.members import Member, Members, configs_of_members, folder_of_round, labelled
+from distill_worker.runs.self_training.members import (
+    Member,
+    Members,
+    after,
+    configs_of_members,
+    folder_of_round,
+    labelled,
+    steps_of_policy_trials,
+)
 from distill_worker.runs.self_training.outputs_file import OutputsFile
+from distill_worker.runs.self_training.policy import chosen_policy
 from distill_worker.runs.self_training.unbought import unbought_images
 from distill_worker.training.directory.run_directory import Note
 from distill_worker.training.loop import Progress
@@ -81,6 +90,12 @@ def self_trained(
         views = Views(members.ensemble(ensemble, data.images.device), settings.bought_share, settings.policy)
         return SelfTrained(replace(data, views=views), {"self_training": facts}, _start(settings, ensemble[0]))
     images, positions = unbought_images(samples, data.images.device)
+    if settings.policy == "auto":
+        choice = chosen_policy(members, samples.keys, learned, images, positions)
+        on_choice(choice.reason)
+        facts |= choice.facts
+        settings = settings.model_copy(update={"policy": choice.policy})
+        members = replace(members, settings=settings, progress=after(steps_of_policy_trials(config), progress))
     assistant = assistant_of(members, samples.keys, learned, images, positions)
     if assistant is not None:
         on_choice(assistant.reason)

@@ -10,7 +10,12 @@ from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.ensemble import Ensemble
 from distill_worker.runs.self_training.made_up import with_made_up_outputs
-from distill_worker.runs.self_training.members import configs_of_members, number_of_members
+from distill_worker.runs.self_training.members import (
+    SHARE_OF_POLICY_TRIAL,
+    configs_of_members,
+    number_of_members,
+    number_of_policy_trials,
+)
 from distill_worker.runs.student import initialised, placed
 from distill_worker.training.loop import seconds_a_step
 from distill_worker.training.training_set import TrainingSet, Views
@@ -49,7 +54,7 @@ def with_steps(config: RunConfig, steps: int) -> RunConfig:
 def seconds_of_selection(config: RunConfig, seconds: float) -> float:
     """The time of a run in rounds whose students that select are members of its ensemble, without that ensemble."""
     rounds = config.budget.rounds
-    return seconds * rounds / (rounds + number_of_members(config))
+    return seconds * rounds / (rounds + number_of_members(config) + _trials(config))
 
 
 def _divided(config: RunConfig, budget: float, *, student: float, member: float) -> RunConfig:
@@ -59,16 +64,22 @@ def _divided(config: RunConfig, budget: float, *, student: float, member: float)
     """
     settings, selecting = config.self_training, config.budget.rounds - 1
     others = number_of_members(config) + selecting
+    with_trials = student * (1 + _trials(config))
     if settings is not None and settings.member_steps is not None:
-        steps = floor((budget - others * settings.member_steps * member) / student)
+        steps = floor((budget - others * settings.member_steps * member) / with_trials)
     else:
-        steps = floor(budget / (others * (student if settings is None else member) + student))
+        steps = floor(budget / (others * (student if settings is None else member) + with_trials))
     if steps < 1:
         raise ConfigError(
             f"training.budget: expected enough for a step of each of {others + 1} trainings, got "
             f"{config.training.budget!r}; raise it, or lower self_training.members"
         )
     return with_steps(config, steps)
+
+
+def _trials(config: RunConfig) -> float:
+    """The steps of all trials of a policy, divided by those of the student."""
+    return number_of_policy_trials(config) * SHARE_OF_POLICY_TRIAL
 
 
 def _with_untrained_members(
@@ -84,7 +95,7 @@ def _with_untrained_members(
     )
     with kept_draws():
         ensemble = Ensemble(networks, config.training, device)
-    return replace(data, views=Views(ensemble, settings.bought_share, settings.policy))
+    return replace(data, views=Views(ensemble, settings.bought_share, settings.policies[-1]))
 
 
 def _seconds_a_step(config: RunConfig, dataset: Dataset, data: TrainingSet) -> float:

@@ -28,7 +28,7 @@ _SHORTER = {
     "term_weights = [1, 10], weight_decays = [5e-4, 2e-3], learning_rates = [0.05], first_steps = 600": (
         "trials = 2, learning_rates = [0.01], first_steps = 2"
     ),
-    "settings.self_training = { start = \"member\" }": f"settings.{_SELF_TRAINING}",
+    'settings.self_training = { start = "member" }': f"settings.{_SELF_TRAINING}",
     'method = { name = "auto" }': f'method = {{ name = "auto" }}\nsettings.{_SELF_TRAINING}',
 }
 """What makes the comparison short, by what the file has in its place."""
