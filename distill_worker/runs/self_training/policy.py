@@ -23,7 +23,7 @@ from distill_worker.runs.sampling.saved_selections import SavedSelections
 from distill_worker.runs.self_training.assistant.divergence import best_scale
 from distill_worker.runs.self_training.members import Members, config_of_policy_trial, labelled
 from distill_worker.runs.self_training.outputs_file import OutputsFile
-from distill_worker.training.run_directory import SELF_TRAINING, STUDENT
+from distill_worker.training.directory.run_directory import SELF_TRAINING, STUDENT
 from distill_worker.training.training_set import TrainingSet, Unbought
 from shared.weights import WeightsError, load_weights
 

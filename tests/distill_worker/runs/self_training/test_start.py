@@ -17,7 +17,7 @@ from tests.distill_worker.runs.self_training.test_stage import (
     run,
 )
 
-FROM_MEMBER = {"self_training": {"start": "member"}}
+FROM_MEMBER: dict[str, Any] = {"self_training": {"start": "member"}}
 FIRST_OF_LAST_ROUND = Path("self-training/round-2/member-1/student.safetensors")
 
 
