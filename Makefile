@@ -102,12 +102,11 @@ bench-startup: $(INSTALLED) ## measure how long help, lists and keys take (1 min
 	.venv/bin/python -m benchmarks.startup $(BEFORE)
 
 fewer-calls: $(INSTALLED) ## run the comparisons of examples/fewer-calls, and write the tables of docs/results/fewer-calls.md (many hours)
-	mkdir -p runs/fewer-calls docs/results/fewer-calls
+	mkdir -p runs/fewer-calls
 	for name in digits fashion-mnist glyphs; do \
 		.venv/bin/distill-worker compare examples/fewer-calls/$$name.toml --json > runs/fewer-calls/$$name.json || exit; \
-		cp runs/fewer-calls/$$name.json docs/results/fewer-calls; \
 	done
-	.venv/bin/python -m benchmarks.fewer_calls docs/results/fewer-calls/*.json --into docs/results/fewer-calls.md
+	.venv/bin/python -m benchmarks.fewer_calls runs/fewer-calls/*.json --keep docs/results/fewer-calls --into docs/results/fewer-calls.md
 
 forecasts: $(INSTALLED) ## run the comparisons of examples/forecast, and write the tables of docs/results/forecast.md (hours)
 	mkdir -p runs/forecast

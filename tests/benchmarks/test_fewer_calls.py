@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.fewer_calls import main, tables_of
-from benchmarks.tables_page import BEGIN, END, with_tables
+from benchmarks.tables_page import BEGIN, END, kept, with_tables
 
 EQUAL = {"relation": "=", "value": 25.0}
 
@@ -121,3 +121,18 @@ def test_tables_are_replaced_and_the_other_text_stays(
     assert page.read_text().endswith(f"\n\n{BEGIN}{tables}{END}\n"), "a page of its own"
     with pytest.raises(ValueError, match="expected one pair of the lines <!-- tables --> and <!-- end -->, got 0"):
         with_tables("# Title\n", tables)
+
+
+def test_kept_results_hold_no_path_of_the_machine() -> None:
+    facts = _facts()
+    facts["teacher"]["weights"] = "/home/someone/student.safetensors"
+    text = kept(facts)
+    assert json.loads(text) == _facts()
+    assert text.count("\n") > len(facts["results"]), "a line each"
+
+
+def test_page_is_printed_from_the_results_beside_it() -> None:
+    results = Path(__file__).parents[2] / "docs" / "results" / "fewer-calls"
+    comparisons = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
+    page = results.with_suffix(".md").read_text()
+    assert with_tables(page, tables_of(comparisons)) == page
