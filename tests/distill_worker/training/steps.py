@@ -56,7 +56,9 @@ _OTHERS: list[list[Method]] = [
 ]
 EVERY_METHOD: list[list[Method]] = [*_ALONE, *_COMPARED, *_BY_SQUARED_ERROR, *_REPRESENTED, *_OTHERS]
 SELF_TRAINED: list[list[Method]] = [
-    methods for methods in EVERY_METHOD if SelfTraining().why_not(methods, TRAINING, "unlabelled-pool") is None
+    methods
+    for methods in EVERY_METHOD
+    if SelfTraining().why_not(methods, TRAINING, "unlabelled-pool", rounds=1) is None
 ]
 """Those that can learn from unbought samples."""
 WITH_VIEWS: list[list[Method]] = [[KD(), CKD()], [CKD(pairing="memory", others=16)], [Mixup(), CKD(k=3)], [CutMix()]]
