@@ -16,7 +16,7 @@ from typing import Any, Final
 from distill_worker.errors import RunError
 from distill_worker.experiments.engines.tasks import Task
 from distill_worker.experiments.engines.training import Reply, reply_of
-from distill_worker.training.directory.run_directory import STAGES, TRACKED
+from distill_worker.training.directory.run_directory import STAGES, STUDENT, TRACKED
 from shared.atomic_file import atomic_replacement, write_atomically
 
 Files = Mapping[str, bytes]
@@ -24,6 +24,8 @@ Files = Mapping[str, bytes]
 
 _FOLDERS: Final = (*STAGES, *TRACKED)
 """The folders of a run that travel with its files."""
+_SELECTIONS: Final = ("rounds/????.json", f"rounds/????/{STUDENT}")
+"""The selections of a run in rounds, and the students that made them."""
 _WRITTEN_LAST: Final = "result.json"
 
 
@@ -56,8 +58,12 @@ def folder_of(name: str) -> Path:
 
 
 def files_of(directory: Path) -> Files:
-    """The files of a run directory, of the stages before its training and of its trackers; empty if there is none."""
-    paths = chain(directory.glob("*"), _in_folders(directory))
+    """The files of a run directory, of its selections, of the stages before its training and of its trackers.
+
+    Empty if there is none.
+    """
+    selections = (directory.glob(pattern) for pattern in _SELECTIONS)
+    paths = chain(directory.glob("*"), *selections, _in_folders(directory))
     return {
         str(path.relative_to(directory)): path.read_bytes() for path in paths if path.is_file() and path.name[0] != "."
     }

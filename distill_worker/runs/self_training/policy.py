@@ -71,7 +71,8 @@ def chosen_policy(
     folder = config.output.directory / SELF_TRAINING / "policy"
     selections = SavedSelections.in_run(config)
     last = selections.read()[-1]
-    is_judge = torch.tensor([key in last.sample_keys for key in keys], device=data.images.device)
+    of_last_round = set(last.sample_keys)
+    is_judge = torch.tensor([key in of_last_round for key in keys], device=data.images.device)
     judges, others = is_judge.nonzero().flatten(), (~is_judge).nonzero().flatten()
     selecting = _network_of(selections, members)
     trials = [

@@ -72,7 +72,7 @@ def self_trained(
         identity: of the run.
         card: the description of the network that a configuration trains.
         progress: called with the steps that all members have taken, and the loss, whenever they are logged.
-        on_choice: called with one line that says what the assistant does, if there is one.
+        on_choice: called with a line that says which policy is chosen, and one that says what an assistant does.
 
     Raises:
         ConfigError: a member cannot be trained, or the assistant's file does not fit.

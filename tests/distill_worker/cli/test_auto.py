@@ -12,7 +12,7 @@ _STATED = (
     '--set=track="unlabelled-pool"',
     "--set=method={name='kd', weight=0.45, by_classes=true}",
     "--set=plus=[{name='ckd', beta=0.45, by_classes=true}]",
-    "--set=self_training={}",
+    "--set=self_training={start='member', policy='crop-flip'}",
     "--set=training.weight_decay=0.002",
     '--set=budget.strategy="coarse-to-fine"',
     '--set=budget.features="gradients"',
@@ -60,6 +60,7 @@ def test_run_buys_in_two_rounds_and_never_more_than_n(
     ended = command("run", open_config, "--set=budget.n=20", "--json")
     result = facts_of(ended)
     assert (teacher.paid, result["n"], result["self_training"]["members"]) == (20, 20, 4)
+    assert f"self-training: the policy {result['self_training']['policy']}: on the bought outputs" in ended.stderr
     rounds = [file.relative_to(result["directory"]) for file in Path(result["directory"]).glob("rounds/0*")]
     assert sorted(map(str, rounds)) == ["rounds/0001", "rounds/0001.json", "rounds/0002.json"]
     selecting = json.loads((Path(result["directory"]) / "rounds/0001/result.json").read_text(encoding="utf-8"))

@@ -10,14 +10,22 @@ TRAVELS = (
     "tuning/scores.json",
     "tensorboard/events.out.tfevents.0001",
     "wandb/offline-run-1/files/config.yaml",
+    "rounds/0001.json",
+    "rounds/0001/student.safetensors",
     "self-training/round-1/pool.safetensors",
     "self-training/round-2/member-1/checkpoint.pt",
 )
-STAYS = (".lock", "before-1/result.json", "rounds/0001.json", "self-training/round-2/member-1/.lock")
+STAYS = (
+    ".lock",
+    "before-1/result.json",
+    "rounds/0001/checkpoint.pt",
+    "rounds/before-1/0001.json",
+    "self-training/round-2/member-1/.lock",
+)
 
 
 def test_files_of_a_run_and_of_its_stages_travel(tmp_path: Path) -> None:
-    """Not those of earlier runs, of purchases in rounds, or of locks."""
+    """Not those of earlier runs, of the students that select but for their weights, or of locks."""
     here, there = tmp_path / "here", tmp_path / "there"
     for name in (*TRAVELS, *STAYS):
         (here / name).parent.mkdir(parents=True, exist_ok=True)

@@ -118,6 +118,7 @@ def test_students_are_trained_where_the_folder_is_not_in_sight(cluster: RayClust
         "result.json",
         "run.json",
         "student.safetensors",
+        "tensorboard",
     ]
     assert set(Path(tempfile.gettempdir()).glob("tuition-*")) <= before
 
