@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.augmentation import strong
 from distill_worker.errors import ConfigError, RunError
+from distill_worker.experiments.engines.elsewhere import files_of, put_back
 from distill_worker.runs.resolution import resolved
 from distill_worker.runs.rounds import SelectedSamples, run_in_rounds
 from distill_worker.runs.sampling.samples import Samples
@@ -100,6 +101,16 @@ def test_run_that_breaks_off_ends_with_the_same_bits(last: int, finished: Path, 
     _run(tmp_path)
     for file in (JUDGED, Path("run/student.safetensors")):
         assert (tmp_path / file).read_bytes() == (finished / file).read_bytes()
+
+
+def test_run_goes_on_where_its_files_travelled_to(finished: Path, tmp_path: Path) -> None:
+    """On a machine that does not see the folder of the comparison: the student that selected is needed there."""
+    with pytest.raises(BrokenOffError):
+        _run(tmp_path / "here", broken_off_at(TRIAL_STEPS + 2))
+    put_back(tmp_path / "there/run", files_of(tmp_path / "here/run"))
+    _run(tmp_path / "there")
+    for file in (JUDGED, Path("run/student.safetensors")):
+        assert (tmp_path / "there" / file).read_bytes() == (finished / file).read_bytes()
 
 
 def test_steps_of_trials_are_among_those_of_the_run(tmp_path: Path) -> None:
