@@ -21,7 +21,7 @@ from distill_worker.buying.order import claims_on
 from distill_worker.buying.planning import plan_of_cached
 from distill_worker.cache import Cache
 from distill_worker.config.teacher_address import OpenInferenceAddress
-from distill_worker.runs.targets import load_targets
+from distill_worker.runs.sampling.targets import load_targets
 from distill_worker.teachers.base import Description
 from shared.sample_key import sample_keys
 

@@ -25,11 +25,12 @@ FITTED_ON = 500
 
 def accuracies(network: nn.Module, data: Dataset) -> tuple[float, float]:
     """Test accuracy in percent as the network is, and with the vector refitted."""
-    some = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(0))[:FITTED_ON]
+    some = torch.randperm(len(data.train.needed_labels), generator=torch.Generator().manual_seed(0))[:FITTED_ON]
     known, test = (_logits(network, images, data) for images in (data.train.images[some], data.test.images))
-    vector = fitted(known, data.train.labels[some])
+    vector = fitted(known, data.train.needed_labels[some])
     before, after = (
-        100 * float((logits.argmax(dim=1) == data.test.labels).float().mean()) for logits in (test, test + vector)
+        100 * float((logits.argmax(dim=1) == data.test.needed_labels).float().mean())
+        for logits in (test, test + vector)
     )
     return before, after
 

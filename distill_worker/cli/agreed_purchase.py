@@ -114,10 +114,13 @@ def say_notes(config: RunConfig, samples: Samples, class_names: Sequence[str] | 
 def say_round(config: RunConfig, selected: SelectedSamples) -> None:
     """Print the round of a run in rounds."""
     if config.budget.rounds > 1:
-        others = f"; the students of later rounds choose the other {selected.later}" if selected.later else ""
+        samples, others = selected.samples, ""
+        held_out = samples.n - len(samples.chosen)
+        if selected.later:
+            others = f"; the students of later rounds choose the other {selected.later}"
         say(
-            f"round {selected.rounds} of {config.budget.rounds}: {len(selected.samples.chosen)} of {config.budget.n} "
-            f"samples are chosen{others}"
+            f"round {selected.rounds} of {config.budget.rounds}: {len(samples.chosen)} of {config.budget.n} samples "
+            f"are chosen{f', and {held_out} are held out' if held_out else ''}{others}"
         )
 
 

@@ -12,21 +12,22 @@ from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import answers, say
+from distill_worker.cli.stated_run import StatedRun
 from distill_worker.cli.tables.buying import show_plan, show_reconciliation
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import CheckFailed, ConfigError, TeacherUnavailable, WorkerError, counted
 from distill_worker.methods import method_name
 from distill_worker.runs import preflight, purchase
-from distill_worker.runs.resolution import note_of, resolved
+from distill_worker.runs.resolution import note_of
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
 from distill_worker.runs.sampling.held_samples import advised
-from distill_worker.runs.targets import count_held
+from distill_worker.runs.sampling.targets import count_held
 
 
-def plan(config_file: Path, overrides: Sequence[str], *, max_calls: int | None, as_json: bool) -> None:
+def plan(stated: StatedRun, *, max_calls: int | None, as_json: bool) -> None:
     """Show what a run would cost. Raises what the purchase would raise, after the price; all else is printed."""
-    config = resolved(load_config(config_file, overrides, on_note=say))
+    config = stated.config()
     if not config.needs_teacher:
         name = method_name(config.method)
         print(json.dumps({"wanted": 0, "to_buy": 0}) if as_json else f"{name} uses no teacher: 0 calls")
@@ -70,8 +71,7 @@ def plan(config_file: Path, overrides: Sequence[str], *, max_calls: int | None, 
 
 
 def fetch(
-    config_file: Path,
-    overrides: Sequence[str],
+    stated: StatedRun,
     *,
     max_calls: int | None,
     yes: bool,
@@ -80,7 +80,7 @@ def fetch(
     as_json: bool,
 ) -> None:
     """Buy what is not cached."""
-    config = resolved(load_config(config_file, overrides, on_note=say))
+    config = stated.config()
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
     if not config.needs_teacher:
         raise ConfigError(f"method.name: {method_name(config.method)} uses no teacher, so there is nothing to fetch")
@@ -135,7 +135,7 @@ def _say_problems(problems: Sequence[WorkerError]) -> None:
 
 def _show_without_teacher(selected: SelectedSamples, config: RunConfig, *, as_json: bool) -> None:
     """Print what the data set and the cache say about a purchase whose teacher cannot be reached."""
-    keys, place = selected.samples.keys, config.output.cache
+    keys, place = selected.samples.bought_keys, config.output.cache
     with Cache(place, if_absent="empty") as cache:
         held = count_held(cache, keys, config.teacher_kinds, config.teacher.output)
     if as_json:

@@ -20,6 +20,28 @@ def expanded_path(text: object) -> Path:
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG.toml", parser=expanded_path, help="The file of the run; see examples/.")
 ]
+OptionalConfigFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[CONFIG.toml]",
+        parser=expanded_path,
+        help="The file of the run; see examples/. Without it, --data and --teacher-url say what the run is.",
+        show_default=False,
+    ),
+]
+DataPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        parser=expanded_path,
+        metavar="PATH",
+        help="Your data: a folder of images, with or without a folder for each class; a text file with the path of an "
+        "image in each line; an .npz file; a folder from Hugging Face's save_to_disk. For data.name and data.path.",
+    ),
+]
+TeacherUrl = Annotated[str | None, typer.Option("--teacher-url", metavar="URL", help="For teacher.url.")]
+Calls = Annotated[int | None, typer.Option("--n", min=2, help="How many samples to buy. For budget.n.")]
+Network = Annotated[str | None, typer.Option("--student", metavar="NETWORK", help="For student.network.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one value of the file; may be repeated."),

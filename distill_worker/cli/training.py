@@ -1,53 +1,49 @@
 """What `train` and `run` do: train one student, on cached outputs or on outputs that are bought first."""
 
 import json
-import shlex
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_worker.cache import Cache
 from distill_worker.cli import agreed_purchase
 from distill_worker.cli.console import be_silent, progress_bar, say
-from distill_worker.config.load import load_config
+from distill_worker.cli.stated_run import StatedRun
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import counted
 from distill_worker.experiments.failure_signs.of_run import rise_in, signs_of_answers, signs_of_training
 from distill_worker.methods import method_name
 from distill_worker.runs import classes, preflight
+from distill_worker.runs.fidelity.measure import notes as notes_of_fidelity
 from distill_worker.runs.purchase import configured_teacher
-from distill_worker.runs.resolution import note_of, resolved
+from distill_worker.runs.resolution import note_of
 from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
 from distill_worker.runs.sampling.held_samples import HeldSamples, check_complete, held_samples
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.sampling.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
 from distill_worker.runs.self_training.stage import notes
-from distill_worker.runs.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
 from distill_worker.runs.train_student import begun, total_steps, train_student
 from distill_worker.runs.tuning import automatic
 from distill_worker.training.ranks.group import ALONE, Ranks, opened
 
 
-def train(
-    config_file: Path, overrides: Sequence[str], *, teacher_id: str | None, held: bool, fresh: bool, as_json: bool
-) -> None:
+def train(stated: StatedRun, *, teacher_id: str | None, held: bool, fresh: bool, as_json: bool) -> None:
     """Train a student on cached outputs, without a teacher; with the other ranks, if torchrun started several."""
     with opened() as ranks:
         if not ranks.is_first:
             be_silent()
         with ranks.first_before_others():  # it may write a selection, which the others then read
-            config, samples, bought = _loaded(config_file, overrides, teacher_id=teacher_id, held=held, fresh=fresh)
+            config, samples, bought = _loaded(stated, teacher_id=teacher_id, held=held, fresh=fresh)
         _say_auto(config, samples)
         _check(config, samples, bought, fresh=fresh, ranks=ranks)
         result = _train(config, samples, bought, fresh=fresh, ranks=ranks)
     if ranks.is_first:
-        command = _command("train", config_file, overrides)
+        command = stated.command("train")
         _end(config, result, samples, bought, as_json=as_json, command=command, paid=0)
 
 
 def run(
-    config_file: Path,
-    overrides: Sequence[str],
+    stated: StatedRun,
     *,
     max_calls: int | None,
     yes: bool,
@@ -56,7 +52,7 @@ def run(
     as_json: bool,
 ) -> None:
     """Plan, buy what is not cached, train and evaluate, in as many rounds as the configuration says."""
-    config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
+    config = stated.config(fresh=fresh)
     say(note_of(config.training))
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
     bought_now, is_first = 0, True
@@ -87,15 +83,13 @@ def run(
         return _train(round_config, samples, bought, fresh=fresh)
 
     result = run_in_rounds(config, buy=buy, train=train)
-    command = _command("run", config_file, overrides)
+    command = stated.command("run")
     _end(config, result, *last, as_json=as_json, command=command, paid=bought_now)
 
 
-def _loaded(
-    config_file: Path, overrides: Sequence[str], *, teacher_id: str | None, held: bool, fresh: bool
-) -> tuple[RunConfig, Samples, Bought]:
+def _loaded(stated: StatedRun, *, teacher_id: str | None, held: bool, fresh: bool) -> tuple[RunConfig, Samples, Bought]:
     """The run, its samples, and the outputs that are bought for them."""
-    config = resolved(load_config(config_file, overrides, on_note=say), fresh=fresh)
+    config = stated.config(fresh=fresh, teacher_id=teacher_id, asks=False)
     say(note_of(config.training))
     bought, names = NOTHING_BOUGHT, None
     if held:
@@ -109,7 +103,7 @@ def _loaded(
         with Cache(config.output.cache, if_absent="error") as cache:
             output = config.teacher.output
             teacher_id = teacher_id or configured_teacher(config, samples, cache)
-            owner, kinds = find_bought(cache, samples.keys, teacher_id, config.teacher_kinds, output)
+            owner, kinds = find_bought(cache, samples.bought_keys, teacher_id, config.teacher_kinds, output)
             bought = load_bought(cache, config, samples, owner, kinds)
             names = cache.class_names(owner)
     agreed_purchase.say_notes(config, samples, names)
@@ -142,7 +136,7 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, 
     if budget is not None:
         say(f"training.budget = {budget!r} allows {config.training.steps:,} steps a training")
     doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
-    for line in (*doubts, *notes(config, samples)):
+    for line in (*doubts, *notes_of_fidelity(config, samples), *notes(config, samples)):
         say(line)
     with progress_bar(f"training {method_name(config.method)}", total_steps(config, len(samples.images))) as move:
         return train_student(
@@ -155,12 +149,6 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, 
             on_choice=say,
             ranks=ranks,
         )
-
-
-def _command(name: str, config_file: Path, overrides: Sequence[str]) -> str:
-    """The command that the user can type again, without the password that the URL of a cache may hold."""
-    shown = [one if "@" not in one else f"{one.partition('=')[0]}=..." for one in overrides]
-    return shlex.join(["distill-worker", name, str(config_file), *(part for one in shown for part in ("--set", one))])
 
 
 def _end(
@@ -202,7 +190,21 @@ def _print_result(config: RunConfig, result: dict[str, Any], warnings: Sequence[
         print(json.dumps({**result, "directory": str(config.output.directory), "warnings": list(warnings)}))
         return
     print(
-        f"{result['method']} {result['network']} on {result['data']}, track {result['track']}, n = {result['n']}, "
-        f"seed {result['seed']}: accuracy {result['accuracy']:.2%} "
-        f"({result['correct']} of {result['test_samples']}), in {config.output.directory}"
+        f"{result['method']} {result['network']} on {result['data']}, track {config.data_used}, n = {result['n']}, "
+        f"seed {result['seed']}: {_quality(result)}, in {config.output.directory}"
     )
+
+
+def _quality(result: Mapping[str, Any]) -> str:
+    """How good the student is, as far as it was measured."""
+    parts = []
+    if result["accuracy"] is not None:
+        parts.append(f"accuracy {result['accuracy']:.2%} ({result['correct']} of {result['test_samples']})")
+    if (fidelity := result.get("fidelity")) is not None:
+        low, high = fidelity["agreement_interval"]
+        parts.append(
+            f"agrees with its teacher on {fidelity['agreement']:.1%} of "
+            f"{counted(fidelity['samples'], 'bought sample')}, {fidelity['measured_on']} "
+            f"(95 % interval {low:.1%} to {high:.1%}), KL {fidelity['kl']:.3f} nats"
+        )
+    return "; ".join(parts) or "quality not measured: no test images have labels, and no samples were held out"

@@ -19,6 +19,7 @@ from distill_worker.experiments.analyses.finished_run import config_of, finished
 from distill_worker.experiments.analyses.students import analyse_students
 from distill_worker.experiments.comparison.cells import load_comparison
 from distill_worker.experiments.own_teacher.degrade import degrade_weights
+from distill_worker.runs.resolution import with_facts_of_teacher
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.finished.export import export_student, target_of
 from distill_worker.training.finished.images import dataset_for, images_to_compare
@@ -49,7 +50,7 @@ def analyse(
             )
             print(json.dumps(of_students)) if as_json else show_students(of_students)
             return
-        config = load_config(target, on_note=say)
+        config = with_facts_of_teacher(load_config(target, on_note=say), asks=False)
     else:
         config = config_of(target, cache=cache, root=root or Path("data"), path=path)
     directory = config.output.directory
@@ -75,17 +76,17 @@ def evaluate(
         say(line)
     if order is not None:
         say("data: the network lists the same classes in another order; its answers are mapped by name")
-    test = dataset.test
+    test, labels = dataset.test, dataset.test.needed_labels
     correct = count_correct(
         trained.network,
         test.images,
-        test.labels if order is None else torch.tensor(order)[test.labels],
+        labels if order is None else torch.tensor(order)[labels],
         mean=card.mean,
         std=card.std,
         resize=card.resize,
         degradation=card.degradation,
     )
-    total = len(test.labels)
+    total = len(labels)
     facts = {"data": dataset.name, "accuracy": correct / total, "correct": correct, "test_samples": total}
     if as_json:
         print(json.dumps({"fingerprint": trained.fingerprint, **facts}))

@@ -1,12 +1,13 @@
 """The sections about data: `[data]`, `[budget]`, `[corruption]` and `[augmentation]`."""
 
+from math import ceil
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from distill_worker.config.section import ImageSize, Section
-from distill_worker.data.datasets import DATASETS, is_there
+from distill_worker.data.datasets import DATASETS, Labels, is_there, takes_class_names
 from distill_worker.data.selection import PIXELS, STRATEGIES, STUDENT
 from shared.expectations import no_choice
 
@@ -22,6 +23,12 @@ class Data(Section):
     """The file or folder of your own data: npz, image-folder, medmnist, hugging-face."""
     image_size: ImageSize | None = None
     """Height and width that image files are resized to, if their sizes differ."""
+    labels: Labels = "given"
+    """`none`: the training images have no labels, or theirs are not used (docs/unlabelled.md). The default of a folder
+    in which images lie side by side, and of a list of images, is `none`."""
+    class_names: tuple[str, ...] = ()
+    """The names of the teacher's classes in its own order, for your own data without labels. Default: those that the
+    teacher states."""
     classes: dict[str, str] = Field(default={})
     """The teacher's name of a class, by the data set's name, for classes whose names differ."""
 
@@ -35,12 +42,41 @@ class Data(Section):
         """Whether there are files of the data set, which may be damaged, or some may be absent."""
         return is_there(self.name, self.root) if self.path is None else self.path.exists()
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the training images have labels that are used."""
+        return self.labels == "given"
+
+    @property
+    def takes_class_names(self) -> bool:
+        """Whether the classes are the teacher's, because nothing in the data names them."""
+        return not self.has_labels and takes_class_names(self.name)
+
     @field_validator("name")
     @classmethod
     def _is_listed(cls, name: str) -> str:
         if name not in DATASETS:
             raise ValueError(no_choice(name, DATASETS))
         return name
+
+    @model_validator(mode="after")
+    def _class_names_are_needed(self) -> "Data":
+        if self.class_names and not self.takes_class_names:
+            raise ValueError(
+                "class_names: expected no value, because the data name their classes, got "
+                f"{len(self.class_names)} names; they are for your own data with labels = 'none'"
+            )
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError("class_names: expected a name of its own for each class, got one several times")
+        return self
+
+
+_LEAST_HELD_OUT: Final = 50
+_LEAST_N_TO_HOLD_OUT: Final = 200
+"""With fewer samples, none can be spared: agreement with the teacher is cross-fitted."""
+_LEAST_N_TO_CROSS_FIT: Final = 10
+FIDELITY_FOLDS: Final = 5
+"""The folds of the cross-fitting."""
 
 
 class Budget(Section):
@@ -62,6 +98,10 @@ class Budget(Section):
     student that was trained on the earlier ones."""
     first: str = "random"
     """The strategy of the first round, which has no student yet."""
+    holdout: int | None = Field(default=None, ge=0)
+    """How many of the n samples are drawn at random, bought, and never trained on: on them the student is compared
+    with its teacher. Default: a tenth of n and at least 50, if the data have no labels and n is 200 or more; else none.
+    Without labels and below 200, the comparison is cross-fitted (docs/unlabelled.md)."""
 
     @field_validator("strategy", "first")
     @classmethod
@@ -92,12 +132,30 @@ class Budget(Section):
             raise ValueError("n: required with rounds")
         if self.rounds > 1 and self.rounds >= (self.n or 0):
             raise ValueError(f"rounds: expected fewer than the {self.n} samples, got {self.rounds}")
+        if self.n is not None and self.n - (self.holdout or 0) < max(2, self.rounds):
+            raise ValueError(f"holdout: expected fewer than n, which leaves samples to train on, got {self.holdout}")
         return self
 
     @property
     def needs_student(self) -> bool:
         """Whether every round but the first selects with the student of the round before."""
         return STRATEGIES[self.strategy].needs_student or self.features == STUDENT
+
+    def held_out(self, available: int, *, has_labels: bool) -> int:
+        """How many samples are held out, of so many that the data have."""
+        if self.holdout is not None:
+            return self.holdout
+        n = available if self.n is None else self.n
+        return 0 if has_labels or n < _LEAST_N_TO_HOLD_OUT else max(_LEAST_HELD_OUT, ceil(n / 10))
+
+    @property
+    def is_cross_fitted(self) -> bool:
+        """Whether agreement with the teacher is cross-fitted, if the data have no labels."""
+        return self.holdout is None and _LEAST_N_TO_CROSS_FIT <= (self.n or 0) < _LEAST_N_TO_HOLD_OUT
+
+    def without_held_out(self, held_out: int) -> "Budget":
+        """The budget of the samples that are trained on."""
+        return self if self.n is None or not held_out else self.model_copy(update={"n": self.n - held_out})
 
     @property
     def sizes(self) -> tuple[int, ...]:

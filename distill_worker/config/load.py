@@ -12,10 +12,14 @@ from distill_worker.config.data_sections import Data
 from distill_worker.config.explanations import explained
 from distill_worker.config.run_config import Output, RunConfig
 from distill_worker.config.stages.automatic import filled_in
+from distill_worker.config.stages.unlabelled import with_labels_off
 from distill_worker.config.toml_file import parsed, read_toml
 from distill_worker.errors import ConfigError
 
 OnNote = Callable[[str], None]
+
+_COMMAND_LINE: Final = "the command line"
+"""Names the source of a run without a file. There is no such file, so relative paths start at the working directory."""
 
 DEFAULT_PLACES: Final = {
     "output.directory": Output.model_fields["directory"].default,
@@ -25,31 +29,32 @@ DEFAULT_PLACES: Final = {
 """The places of a run that its file may leave out, by setting."""
 
 
-def load_config(path: Path, overrides: Sequence[str] = (), *, on_note: OnNote = lambda _: None) -> RunConfig:
+def load_config(path: Path | None, overrides: Sequence[str] = (), *, on_note: OnNote = lambda _: None) -> RunConfig:
     """Read a TOML file; each override is `section.key=value` with a TOML value (bare words are strings).
 
-    `on_note` gets what the user should know about places of earlier versions.
+    Without a file, the overrides are the whole run. `on_note` gets what the user should know about places of earlier
+    versions.
 
     Raises:
         ConfigError: names the file, the key, the expected value and the one that it got.
     """
     document, notes = read_document(path, overrides)
-    config = parse_config(document, source=str(path))
+    config = parse_config(document, source=_COMMAND_LINE if path is None else str(path))
     return with_notes(notes, config, on_note)
 
 
-def read_document(path: Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], list[places.Note]]:
+def read_document(path: Path | None, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], list[places.Note]]:
     """The document of a run with its overrides and absolute paths, and the notes about these; see `load_config`.
 
     Raises:
         ConfigError: it is no TOML, or of a comparison; an override or a path is wrong.
     """
-    document = read_toml(path)
+    document = {} if path is None else read_toml(path)
     if "compare" in document:
         raise ConfigError(f"{path}: expected the file of a run, got that of a comparison; use distill-worker compare")
     for override in overrides:
         _override(document, override)
-    return document, place(document, path, DEFAULT_PLACES)
+    return document, place(document, path or Path(_COMMAND_LINE), DEFAULT_PLACES)
 
 
 def place(document: dict[str, Any], path: Path, defaults: Mapping[str, Path]) -> list[places.Note]:
@@ -79,7 +84,7 @@ def with_notes(notes: Sequence[places.Note], config: RunConfig, on_note: OnNote)
 def parse_config(document: Mapping[str, Any], *, source: str) -> RunConfig:
     """Validate a document that was read from `source`. Raises `ConfigError` as `load_config` does."""
     try:
-        return RunConfig.model_validate(filled_in(document))
+        return RunConfig.model_validate(with_labels_off(filled_in(document)))
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error
     except ValidationError as error:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import PrivateAttr, field_validator, model_validator
 
 from distill_worker.cache.database.engine import place_of
-from distill_worker.config.data_sections import Augmentation, Budget, Corruption, Data
+from distill_worker.config.data_sections import FIDELITY_FOLDS, Augmentation, Budget, Corruption, Data
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.section import Section
 from distill_worker.config.stages.self_training import SelfTraining
@@ -74,7 +74,7 @@ their labels; or all training images without labels."""
 _NOT_IN_IDENTITY: Final[Any] = {
     "teacher": True,
     "output": True,
-    "data": {"root", "path", "classes"},
+    "data": {"root", "path", "classes", "class_names"},
     "student": {"network_file"},
     "self_training": {"network_file", "assistant"},
     "budget": {"features"},
@@ -124,8 +124,14 @@ class RunConfig(Section):
 
     @property
     def data_used(self) -> str:
-        """The track, and whether weights that were trained on other data help to train the student."""
-        return self.track if self.assistant is None else f"{self.track}, outside weights"
+        """The track, whether its samples have no labels, and whether weights that were trained on other data help."""
+        labels = "" if self.data.has_labels else ", unlabelled"
+        return f"{self.track}{labels}" if self.assistant is None else f"{self.track}{labels}, outside weights"
+
+    @property
+    def fidelity_folds(self) -> int:
+        """How many students are trained to cross-fit the fidelity; 0 if it is measured otherwise, or not at all."""
+        return FIDELITY_FOLDS if not self.data.has_labels and self.budget.is_cross_fitted else 0
 
     @property
     def assistant(self) -> Path | None:
@@ -185,6 +191,8 @@ class RunConfig(Section):
                 f"or the method pseudo-label), got {self.track!r} with "
                 f"{', '.join(method_name(method) for method in self.methods)}"
             )
+        if not self.data.has_labels and (reason := self._why_not_without_labels()) is not None:
+            raise ValueError(f"{reason}, because the data have no labels (data.labels = 'none')")
         widest = max((getattr(method, "k", 2) for method in self.methods), default=2)
         smallest = min([self.training.batch_size, *self.budget.sizes[:1]])
         if widest > smallest:
@@ -201,3 +209,22 @@ class RunConfig(Section):
                 f"{self.budget.rounds}"
             )
         return self
+
+    def _why_not_without_labels(self) -> str | None:
+        """What the run has that needs labels, or None."""
+        if not any(method.teaches_classes for method in self.methods):
+            names = ", ".join(method_name(method) for method in self.methods)
+            return (
+                f"method: expected one that shows which class is which, such as kd, got {names} alone; add [[plus]] kd"
+            )
+        if self.method.label_weight:
+            return f"method.label_weight: expected 0, got {self.method.label_weight}"
+        if self.track == "labelled-pool":
+            return "track: expected 'queried' or 'unlabelled-pool', got 'labelled-pool'"
+        if any("labels" in STRATEGIES[name].needs for name in (self.budget.first, self.budget.strategy)):
+            return f"budget.strategy: expected a strategy without labels, got {self.budget.strategy!r}"
+        if self.training.validated_share:
+            return f"training.validation_share: expected 0, got {self.training.validated_share}"
+        if self.corruption.label_noise is not None or self.corruption.imbalance is not None:
+            return "corruption: expected no value"
+        return None

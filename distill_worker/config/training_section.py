@@ -17,6 +17,8 @@ class Student(Section):
     """The network to train."""
 
     network: str
+    """The name of a network (docs/networks.md). `auto`, for images without labels: a small one for images of up to 64
+    pixels, `torchvision:resnet18` for larger ones."""
     network_file: Path | None = None
     """The file of a network `path/to/file.py:factory`. Default: that path, below the folder of the configuration if it
     is there, otherwise below the working directory."""

@@ -23,6 +23,8 @@ class Method(BaseModel):
     """Whether the term, besides cross-entropy, needs one true label for each sample: it cannot be mixed."""
     needs_identity: ClassVar[bool] = False
     """Whether the term remembers samples by their position: it cannot be mixed."""
+    is_by_sample: ClassVar[bool] = False
+    """Whether the target of each sample is its own distribution."""
     needs_pool: ClassVar[bool] = False
     """Whether it learns from unlabelled images without bought outputs."""
     weight_name: ClassVar[str] = "weight"
@@ -49,6 +51,11 @@ class Method(BaseModel):
     def why_not_on(self, _num_classes: int, _batch: int) -> str | None:
         """Why the term has no gradient on so many classes or samples a step, or fails; None if it teaches."""
         return None
+
+    @property
+    def teaches_classes(self) -> bool:
+        """Whether the term shows without labels which class is which; differences between samples do not."""
+        return self.is_by_sample
 
     @property
     def student_layers(self) -> tuple[str, ...]:

@@ -66,6 +66,11 @@ class CKD(OnRepresentation, WeighedByClasses):
             )
         return self
 
+    @property
+    def teaches_classes(self) -> bool:
+        """Not if only differences between student outputs are compared: what all outputs have in common cancels out."""
+        return self.on == "logits" and (self.comparison != "difference" or self.pairing == "anchors")
+
     def softened(self, temperature: float) -> Self:
         """This method with another temperature; itself if it takes squared errors, which have none."""
         return self if self.divergence == "mse" else super().softened(temperature)

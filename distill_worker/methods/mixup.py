@@ -14,6 +14,7 @@ from distill_worker.methods.base import Method
 class Mixing(Method):
     """The base of these methods: a KD term on mixtures."""
 
+    is_by_sample: ClassVar = True
     label_weight: float = Field(default=0.1, ge=0)
     weight: float = Field(default=0.9, ge=0)
     temperature: float = Field(default=4.0, gt=0)

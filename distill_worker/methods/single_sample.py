@@ -20,6 +20,7 @@ class KD(WeighedByClasses):
 
     name: Literal["kd"] = "kd"
     paper: ClassVar = "Hinton et al. 2015, arXiv 1503.02531; weights of Tian et al. 2020, arXiv 1910.10699"
+    is_by_sample: ClassVar = True
     temperature: float = Field(default=4.0, gt=0)
     label_weight: float = Field(default=0.1, ge=0)
     weight: float = Field(default=0.9, ge=0)
@@ -30,6 +31,7 @@ class DKD(Method):
 
     name: Literal["dkd"] = "dkd"
     paper: ClassVar = "Zhao et al. 2022, arXiv 2203.08679"
+    is_by_sample: ClassVar = True
     needs_labels: ClassVar = True
     temperature: float = Field(default=4.0, gt=0)
     weight: float = Field(default=1.0, ge=0)
@@ -53,6 +55,7 @@ class LSKD(Method):
 
     name: Literal["lskd"] = "lskd"
     paper: ClassVar = "Sun et al. 2024, arXiv 2403.01427"
+    is_by_sample: ClassVar = True
     temperature: float = Field(default=2.0, gt=0)
     label_weight: float = Field(default=0.1, ge=0)
     weight: float = Field(default=9.0, ge=0)
@@ -72,6 +75,7 @@ class MSE(Method):
 
     name: Literal["mse"] = "mse"
     paper: ClassVar = "Kim et al. 2021, arXiv 2105.08919; label weight as of kd"
+    is_by_sample: ClassVar = True
     label_weight: float = Field(default=0.1, ge=0)
     weight: float = Field(default=0.5, ge=0)
 
@@ -81,6 +85,7 @@ class DIST(Method):
 
     name: Literal["dist"] = "dist"
     paper: ClassVar = "Huang et al. 2022, arXiv 2205.10536"
+    is_by_sample: ClassVar = True
     temperature: float = Field(default=4.0, gt=0)
     weight: float = Field(default=2.0, ge=0)
 
@@ -99,6 +104,7 @@ class TTM(Method):
 
     name: Literal["ttm"] = "ttm"
     paper: ClassVar = "Zheng and Yang 2024, arXiv 2402.11148"
+    is_by_sample: ClassVar = True
     temperature: float = Field(default=4.0, gt=0)
     weight: float = Field(default=1.0, ge=0)
 
@@ -108,5 +114,6 @@ class WTTM(Method):
 
     name: Literal["wttm"] = "wttm"
     paper: ClassVar = "Zheng and Yang 2024, arXiv 2402.11148"
+    is_by_sample: ClassVar = True
     temperature: float = Field(default=4.0, gt=0)
     weight: float = Field(default=1.0, ge=0)

@@ -54,6 +54,11 @@ def class_order(config: RunConfig, dataset: Dataset, stated: Sequence[str] | Non
 def notes(config: RunConfig, dataset: Dataset, stated: Sequence[str] | None) -> list[str]:
     """Lines for the user: how the data were read, and whether classes are mapped; arguments as of `class_order`."""
     lines = list(dataset.notes)
+    if not config.data.has_labels:
+        lines.append(
+            f"data: {len(dataset.train.images):,} images without labels; the student learns from the teacher alone, "
+            f"and its classes are {class_names.listed(dataset.class_names)}"
+        )
     if config.needs_teacher and class_order(config, dataset, stated) is not None:
         lines.append("data: the teacher lists the same classes in another order; its outputs are mapped by name")
     return lines
@@ -160,14 +165,14 @@ def _agreement(
 
 def _is_expected(config: RunConfig) -> bool:
     """Whether a teacher is expected to agree with the labels."""
-    return config.teacher.expect_agreement and config.track != "unlabelled-pool"
+    return config.teacher.expect_agreement and config.data.has_labels and config.track != "unlabelled-pool"
 
 
 def _labels(samples: Sequence[Samples]) -> dict[bytes, int]:
     """The labels of the data set by sample key."""
     labels: dict[bytes, int] = {}
     for of_run in samples:
-        labels |= zip(of_run.keys, of_run.dataset.train.labels[of_run.chosen].tolist(), strict=False)
+        labels |= zip(of_run.keys, of_run.dataset.train.needed_labels[of_run.chosen].tolist(), strict=False)
     return labels
 
 

@@ -22,7 +22,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.teacher_address import LabelledScoresAddress, TeacherAddress
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import cached_kinds
+from distill_worker.runs.sampling.targets import cached_kinds
 from distill_worker.teachers.base import Description, Teacher
 from distill_worker.teachers.http_errors import public_url
 from distill_worker.teachers.http_sender import credential_of
@@ -252,11 +252,11 @@ def cached_already(config: RunConfig, samples: Samples, cache: Cache) -> tuple[P
     if stored is None:
         return None
     description, seen_at = stored
-    made = plan_of_cached(description, cache, samples.keys, kinds=kinds_of(config, samples, description, cache))
+    made = plan_of_cached(description, cache, samples.bought_keys, kinds=kinds_of(config, samples, description, cache))
     return None if made is None else (made, description, seen_at)
 
 
 def kinds_of(config: RunConfig, samples: Samples, description: Description, cache: Cache) -> tuple[str, ...]:
     """The kinds to buy. A kind that is in the cache for all samples counts as sold, even if the key lost access."""
-    cached = cached_kinds(cache, description.id, samples.keys)
+    cached = cached_kinds(cache, description.id, samples.bought_keys)
     return choose_outputs(config, [*description.outputs, *cached])

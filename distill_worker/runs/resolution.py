@@ -1,21 +1,29 @@
-"""What `[training]` leaves open before a run begins: the device, the precision, the memory format and the steps.
+"""What a run leaves open before it begins: the device, the precision, the memory format and the steps of its training,
+and of images without labels what only the teacher says.
 
 Nothing is measured, so a budget that is a time stays open until the training begins: see `tuning/pace.py`. A run that
 began keeps its precision and memory format, and with a budget its steps, also on another machine.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 import torch
 
+from distill_worker.buying.known_teachers import load_description
+from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import trained_before
+from distill_worker.config.teacher_address import LabelledScoresAddress
 from distill_worker.config.training_section import AUTO, Training
+from distill_worker.data.datasets import resizes
 from distill_worker.errors import ConfigError
+from distill_worker.runs.purchase import api_key, connect
 from distill_worker.runs.tuning import pace
+from distill_worker.teachers.base import Description
+from distill_worker.teachers.http_sender import credential_of
 from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.precision import BFLOAT16, FLOAT32, automatic_precision, has_bfloat16
 from distill_worker.training.ranks.launch import launch
@@ -25,6 +33,12 @@ _CHOICES: Final = {
     for name in ("precision", "memory_format")
 }
 """The settings that a run keeps, and their values."""
+
+
+_SMALL: Final = "resnet8x4"
+_LARGE: Final = "torchvision:resnet18"
+_MOST_PIXELS_OF_SMALL: Final = 64
+"""The networks of the papers are for small images: they keep their size in the first layers."""
 
 
 def device_of(name: str) -> torch.device:
@@ -56,6 +70,84 @@ def resolved(config: RunConfig, *, fresh: bool = False) -> RunConfig:
         fresh: whether an earlier run in the directory makes way.
     """
     return _with_steps(_resolved(config, _began_with(config, fresh=fresh)), fresh=fresh)
+
+
+def with_facts_of_teacher(
+    config: RunConfig, say: Callable[[str], None] = lambda _: None, *, teacher_id: str | None = None, asks: bool = True
+) -> RunConfig:
+    """The run with what its teacher says where the data do not: the classes of images without labels, and their size.
+
+    It comes from the configuration, from the cache, or from the teacher, which charges nothing for it.
+
+    Args:
+        config: the run.
+        say: gets what the teacher's client has to say, as in `purchase.connect`.
+        teacher_id: whose classes in the cache count; None for those of the only teacher that is there.
+        asks: whether the teacher may be asked.
+
+    Raises:
+        ConfigError: the classes are not known, or no network fits the images; TeacherError: see `purchase.connect`.
+    """
+    data = config.data
+    needs_classes = data.takes_class_names and not data.class_names
+    needs_size = data.image_size is None and (data.takes_class_names or config.student.network == AUTO)
+    if not needs_classes and not (needs_size and resizes(data.name)):
+        return with_network(config)
+    facts = _facts_without_teacher(config, teacher_id)
+    if facts is None and asks:
+        with connect(config, say) as (_, description):
+            facts = _facts_in(config, description)
+    if facts is None and needs_classes:
+        raise ConfigError(
+            "data.class_names: expected the teacher's classes, because the images have no labels, got none, and "
+            "this command asks no teacher; buy outputs with distill-worker fetch, or list the names of its classes"
+        )
+    names, size = facts or _Facts(data.class_names, data.image_size)
+    taken = {"class_names": names if needs_classes else data.class_names, "image_size": data.image_size or size}
+    return with_network(config.model_copy(update={"data": data.model_copy(update=taken)}))
+
+
+class _Facts(NamedTuple):
+    """What a teacher says of images."""
+
+    class_names: tuple[str, ...]
+    """In its order; numbers where they have no names."""
+    image_size: tuple[int, int] | None
+    """Height and width, if pictures are resized to one."""
+
+
+def _facts_without_teacher(config: RunConfig, teacher_id: str | None) -> _Facts | None:
+    with Cache(config.output.cache, if_absent="empty") as cache:
+        stored = load_description(cache, config.resolved_teacher, credential_of(api_key()))
+        if stored is not None:
+            return _facts_in(config, stored[0])
+        owners = cache.teachers() if teacher_id is None else [teacher_id]
+        names = cache.class_names(owners[0]) if len(owners) == 1 else None
+        return None if names is None else _Facts(names, None)
+
+
+def _facts_in(config: RunConfig, description: Description) -> _Facts:
+    address = config.teacher
+    labels = address.labels if isinstance(address, LabelledScoresAddress) else {}
+    label_of = {place: label for label, place in labels.items()}
+    numbered = tuple(label_of.get(place, str(place)) for place in range(description.num_classes))
+    stated = () if isinstance(address, LabelledScoresAddress) else address.class_names
+    shape = description.image_shape if resizes(config.data.name) else None
+    return _Facts(stated or description.class_names or numbered, None if shape is None else shape[1:])
+
+
+def with_network(config: RunConfig) -> RunConfig:
+    """The run with a network in place of `auto`. Raises `ConfigError` if the size of the images is not known."""
+    if config.student.network != AUTO:
+        return config
+    size = config.data.image_size
+    if size is None:
+        raise ConfigError(
+            "student.network: expected the name of a network, because neither data.image_size nor the teacher says how "
+            "large the images are, got 'auto'; see docs/networks.md"
+        )
+    network = _SMALL if max(size) <= _MOST_PIXELS_OF_SMALL else _LARGE
+    return config.model_copy(update={"student": config.student.model_copy(update={"network": network})})
 
 
 def resolved_alike(configs: Sequence[RunConfig], *, fresh: bool = False) -> list[RunConfig]:

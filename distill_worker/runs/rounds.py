@@ -17,8 +17,8 @@ from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.sampling.samples import Samples, dataset_of
 from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
+from distill_worker.runs.sampling.targets import Bought
 from distill_worker.runs.self_training.members import config_of_member
-from distill_worker.runs.targets import Bought
 from distill_worker.runs.tuning.pace import seconds_of_selection
 from distill_worker.training.directory.run_directory import ELSEWHERE
 from shared.weights import WeightsError, load_weights
@@ -175,7 +175,7 @@ def _selections_with_next(
             raise WeightsFileError(str(error)) from error
         student = (card, network.to(device_of(config.training.device)))
         taken = [key for selection in selections for key in selection.sample_keys]
-        keys = pool.further(config.budget.sizes[number - 1], taken, student)
+        keys = pool.further(pool.budget.sizes[number - 1], taken, student)
         selection = SavedSelection(
             round=number,
             strategy=config.budget.strategy,
@@ -196,9 +196,12 @@ def config_of_round(config: RunConfig, selected: SelectedSamples) -> RunConfig:
     """
     if selected.rounds == config.budget.rounds:
         return config
-    folder = SavedSelections.in_run(config).of_student(selected.rounds)
+    folder, samples = SavedSelections.in_run(config).of_student(selected.rounds), selected.samples
+    held_out = (
+        {} if config.data.has_labels and samples.held_out is None else {"holdout": samples.n - len(samples.chosen)}
+    )
     here: dict[str, Any] = {
-        "budget": config.budget.model_copy(update={"n": len(selected.samples.chosen)}),
+        "budget": config.budget.model_copy(update={"n": samples.n, **held_out}),
         "output": config.output.model_copy(update={"directory": folder, "trackers": ()}),
         "chosen_by_auto": (),
     }

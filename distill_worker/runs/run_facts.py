@@ -76,13 +76,13 @@ def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
             "horizontal_flip": view.horizontal_flip,
         },
         "test_images": digest(dataset.test.images),
-        "test_labels": digest(dataset.test.labels),
+        **({} if dataset.test.labels is None else {"test_labels": digest(dataset.test.labels)}),
     }
     if pool is not None:
         facts["pool"] = digest(pool.images, *([] if pool.labels is None else [pool.labels]))
     if config.self_training is not None and config.track != "queried":
         facts["pool"] = digest(dataset.train.images, torch.tensor(samples.unbought))
-    if samples.validation:
+    if samples.validation and samples.labels is not None:
         facts["validation"] = digest(dataset.train.images[samples.validation], samples.labels[samples.validation])
     return facts
 

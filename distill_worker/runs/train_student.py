@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.data.datasets.dataset import Dataset, Split
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import ConfigError
 from distill_worker.methods import method_name, why_not_with
 from distill_worker.methods.base import LOGITS
+from distill_worker.runs.fidelity.cross_fitted import steps_of_cross_fitting
+from distill_worker.runs.fidelity.measure import fidelity_of
 from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import identity_of, target_facts
 from distill_worker.runs.sampling.samples import Samples, preprocessing
@@ -43,6 +45,7 @@ def train_student(
     targets: Mapping[str, torch.Tensor],
     teacher_id: str | None,
     class_order: tuple[int, ...] | None = None,
+    held_out: Mapping[str, torch.Tensor] | None = None,
     *,
     progress: Progress = lambda _step, _loss: None,
     fresh: bool = False,
@@ -60,6 +63,7 @@ def train_student(
         targets: the bought outputs by kind, one row for each of `samples.keys`; empty if no method needs a teacher.
         teacher_id: the teacher that they were bought from.
         class_order: for each class of the data, its place among the teacher's; None if both have the same order.
+        held_out: as `targets`, one row for each sample that is held out; None if there are none.
         progress: called with the steps so far, of all `total_steps`, and the loss, whenever they are logged.
         fresh: first move an earlier run aside, to a folder in the same directory.
         note: shows where an earlier run was moved to.
@@ -76,8 +80,9 @@ def train_student(
     training = config.training
     classes = len(samples.dataset.class_names)
     check_tuning(config, num_classes=classes, samples=len(samples.images), ranks=ranks.size)
-    teacher = to_teacher_logits(
-        targets, classes, label_smoothing=config.teacher.label_smoothing, class_order=class_order
+    teacher, of_held_out = (
+        to_teacher_logits(outputs, classes, label_smoothing=config.teacher.label_smoothing, class_order=class_order)
+        for outputs in (targets, held_out or {})
     )
     check_self_training(config, samples, ranks=ranks.size)
     if teacher.output is not None and (reason := why_not_with(config.methods, teacher.output)) is not None:
@@ -107,20 +112,22 @@ def train_student(
         def card(of: RunConfig) -> WeightsCard:
             return card_of(of, samples.dataset, teacher_id, teacher, outside)
 
+        bought = data
         data, learned, start = self_trained(chosen, samples, data, identity, card, progress, on_choice)
         progress = after(steps_of_members(chosen), progress)
         network, best = fitted(chosen, samples.dataset, data, directory, progress, start=start, ranks=ranks)
+        progress = after(most_steps(training, len(data)), progress)
 
         def finish() -> dict[str, Any]:
             weights = weights_bytes(network, card(chosen))
-            test = samples.dataset.test
-            correct = _count(network, data, test.images.to(device), test.labels.to(device))
+            fidelity = fidelity_of(chosen, samples, bought, network, of_held_out.targets.get(LOGITS), progress)
             result = {
                 "method": "+".join(method_name(method) for method in config.methods),
                 "track": config.track,
                 "data": samples.dataset.name,
                 "network": config.student.network,
-                "n": len(samples.chosen),
+                **({} if config.data.has_labels else {"labels": "none"}),
+                "n": samples.n,
                 "calls": len(samples.wanted) if config.needs_teacher else 0,
                 "protocol": training.protocol,
                 "seed": training.seed,
@@ -128,10 +135,9 @@ def train_student(
                 "teacher_id": teacher_id,
                 "teacher_output": teacher.output,
                 "completion": teacher.rule,
-                "accuracy": correct / len(test.labels),
-                "correct": correct,
-                "test_samples": len(test.labels),
-                "best_validation": _best(best, network, data, test),
+                **_on_test_images(network, data, samples.dataset),
+                "best_validation": _best(best, network, data, samples.dataset),
+                **fidelity,
                 "seconds": round(time.perf_counter() - started, 3),
                 "device": str(device),
                 "precision": training.precision,
@@ -188,7 +194,8 @@ def total_steps(config: RunConfig, samples: int) -> int:
 
 
 def _steps_after_tuning(config: RunConfig, samples: int) -> int:
-    return steps_of_members(config) + most_steps(config.training, samples)
+    of_student = most_steps(config.training, samples)
+    return steps_of_members(config) + of_student + steps_of_cross_fitting(config, samples)
 
 
 def _tuned(
@@ -202,23 +209,35 @@ def _tuned(
     return choice.config, {"tuning": choice.facts}
 
 
-def _best(best: BestWeights | None, network: torch.nn.Module, data: TrainingSet, test: Split) -> dict[str, Any] | None:
+def _on_test_images(network: torch.nn.Module, data: TrainingSet, dataset: Dataset) -> dict[str, Any]:
+    """The facts `accuracy`, `correct` and `test_samples`; null, null and 0 if there are no test images."""
+    test = dataset.test
+    if not dataset.has_test:
+        return {"accuracy": None, "correct": None, "test_samples": 0}
+    device = data.images.device
+    with training_errors("the network to classify the test images"):
+        correct = count_correct(
+            network,
+            test.images.to(device),
+            test.needed_labels.to(device),
+            mean=data.preprocessing.mean,
+            std=data.preprocessing.std,
+        )
+    return {"accuracy": correct / len(test.images), "correct": correct, "test_samples": len(test.images)}
+
+
+def _best(
+    best: BestWeights | None, network: torch.nn.Module, data: TrainingSet, dataset: Dataset
+) -> dict[str, Any] | None:
     """The test accuracy of the weights with the best validation accuracy. The run's result is that of the last ones."""
     if best is None:
         return None
     network.load_state_dict(best.network)
-    device = data.images.device
-    correct = _count(network, data, test.images.to(device), test.labels.to(device))
     return {
         "step": best.step,
         "validation_accuracy": best.accuracy,
-        "accuracy": correct / len(test.labels),
+        "accuracy": _on_test_images(network, data, dataset)["accuracy"],
     }
-
-
-def _count(network: torch.nn.Module, data: TrainingSet, images: torch.Tensor, labels: torch.Tensor) -> int:
-    with training_errors("the network to classify the test images"):
-        return count_correct(network, images, labels, mean=data.preprocessing.mean, std=data.preprocessing.std)
 
 
 def teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, Any]:
@@ -232,19 +251,32 @@ def training_set(
     config: RunConfig, samples: Samples, targets: Mapping[str, torch.Tensor], device: torch.device
 ) -> TrainingSet:
     """The samples and the teacher's outputs, by kind, on the device that trains."""
-    chosen, held_out = torch.tensor(samples.chosen), torch.tensor(samples.validation, dtype=torch.int64)
     train_split, pool = samples.dataset.train, samples.pool(config)
+    probabilities, labels = _labels(samples, targets)
+    validation = torch.tensor(samples.validation, dtype=torch.int64)
     return TrainingSet(
         images=samples.images.to(device),
-        label_probabilities=samples.label_probabilities.to(device),
-        labels=samples.labels[chosen].to(device) if len(samples.images) == len(chosen) else None,
+        label_probabilities=probabilities.to(device),
+        labels=None if labels is None else labels.to(device),
         preprocessing=preprocessing(samples.dataset, config),
         targets={kind: outputs.to(device) for kind, outputs in targets.items()},
         pool=None if pool is None else pool.to(device),
-        validation=(train_split.images[held_out].to(device), samples.labels[held_out].to(device))
-        if samples.validation
-        else None,
+        validation=None
+        if samples.labels is None or not samples.validation
+        else (train_split.images[validation].to(device), samples.labels[validation].to(device)),
     )
+
+
+def _labels(samples: Samples, targets: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Probabilities of the classes, and labels if no sample is a mixture; without labels, those of the teacher.
+
+    The cross-entropy with labels is off then, but some methods look at the likeliest class of a sample.
+    """
+    has_mixtures = len(samples.images) > len(samples.chosen)
+    if samples.labels is None:
+        probabilities = targets[LOGITS].softmax(dim=1)
+        return probabilities, None if has_mixtures else probabilities.argmax(dim=1)
+    return samples.label_probabilities, None if has_mixtures else samples.labels[torch.tensor(samples.chosen)]
 
 
 def card_of(

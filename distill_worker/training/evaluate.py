@@ -1,4 +1,4 @@
-"""A network on held-out images: its top-1 accuracy, and its divergence from a teacher."""
+"""A network on held-out images: its outputs, its top-1 accuracy, and its divergence from a teacher."""
 
 from collections.abc import Callable, Sequence
 
@@ -64,6 +64,17 @@ def mean_divergence(
         return (teacher.exp() * (teacher - student)).sum()
 
     return float(_sum(network, images, divergence, mean=mean, std=std)) / len(images)
+
+
+def log_probabilities_of(network: nn.Module, images: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """The outputs of a network, float64 `[images, classes]`, on the CPU; leaves eval mode on. Arguments as above."""
+    network.eval()
+    with draws_from(_SEED), torch.inference_mode():
+        outputs = [
+            logits_of(network(normalise(part, mean, std))).double().log_softmax(dim=1).cpu()
+            for part in torch.split(images, images_a_pass(images))
+        ]
+    return torch.cat(outputs)
 
 
 def _sum(

@@ -148,7 +148,7 @@ def _config(data: str, variant: dict[str, Any], directory: Path, *, steps: int =
 def _samples(config: RunConfig) -> Samples:
     """With 500 test samples, which are enough to tell learning from chance."""
     dataset = load_dataset(config.data.name, config.data.root)
-    test = Split(dataset.test.images[:500], dataset.test.labels[:500])
+    test = Split(dataset.test.images[:500], dataset.test.needed_labels[:500])
     return Samples.among(replace(dataset, test=test), config)
 
 

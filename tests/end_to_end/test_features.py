@@ -11,7 +11,7 @@ import torch
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import find_teacher, load_targets
+from distill_worker.runs.sampling.targets import find_teacher, load_targets
 from shared.networks.taps import forward_with_features
 from shared.normalise import normalise
 from shared.weights import load_weights

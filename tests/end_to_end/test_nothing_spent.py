@@ -213,7 +213,7 @@ def _left_open(cache: Cache, samples: Samples, teacher: Teacher, description: De
 def _disagreeing(cache: Cache, samples: Samples, teacher: Teacher, description: Description) -> None:
     """Sixty samples were answered, each with the class after its label."""
     purchase = _begun(cache, samples.keys[:60], teacher, description)
-    wrong = (samples.labels[samples.chosen[:60]].numpy() + 1) % 10
+    wrong = (samples.dataset.train.needed_labels[samples.chosen[:60]].numpy() + 1) % 10
     cache.complete(purchase, {"logits": np.eye(10, dtype=np.float32)[wrong]})
 
 

@@ -69,7 +69,7 @@ def test_same_fonts_give_the_same_file_which_is_a_data_set(
     dataset = npz(tmp_path / "first.npz")
     assert dataset.class_names == ("A", "B", "e", "7")
     assert (tuple(dataset.train.images.shape), tuple(dataset.test.images.shape)) == ((24, 1, 28, 28), (12, 1, 28, 28))
-    assert dataset.train.labels.bincount().tolist() == [6] * 4
+    assert dataset.train.needed_labels.bincount().tolist() == [6] * 4
 
 
 def test_no_family_is_in_both_splits_and_a_further_one_moves_few_others(script: dict[str, Any]) -> None:

@@ -4,11 +4,31 @@ from typing import Annotated
 
 import typer
 
-from distill_worker.cli.options import Abandon, All, AsJson, ConfigFile, MaxCalls, Overrides, Yes
+from distill_worker.cli.options import (
+    Abandon,
+    All,
+    AsJson,
+    Calls,
+    ConfigFile,
+    DataPath,
+    MaxCalls,
+    Network,
+    OptionalConfigFile,
+    Overrides,
+    TeacherUrl,
+    Yes,
+)
 
 
 def plan(
-    config_file: ConfigFile, overrides: Overrides = None, max_calls: MaxCalls = None, as_json: AsJson = False
+    config_file: OptionalConfigFile = None,
+    data: DataPath = None,
+    teacher_url: TeacherUrl = None,
+    n: Calls = None,
+    student: Network = None,
+    overrides: Overrides = None,
+    max_calls: MaxCalls = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a run would cost in calls, money and time; spend nothing.
 
@@ -16,12 +36,18 @@ def plan(
     If the teacher cannot be reached, it shows what is wanted and cached, and ends with status 4.
     """
     from distill_worker.cli import buying
+    from distill_worker.cli.stated_run import StatedRun
 
-    buying.plan(config_file, overrides or (), max_calls=max_calls, as_json=as_json)
+    stated = StatedRun(config_file, overrides or (), data, teacher_url, n, student)
+    buying.plan(stated, max_calls=max_calls, as_json=as_json)
 
 
 def fetch(
-    config_file: ConfigFile,
+    config_file: OptionalConfigFile = None,
+    data: DataPath = None,
+    teacher_url: TeacherUrl = None,
+    n: Calls = None,
+    student: Network = None,
     overrides: Overrides = None,
     max_calls: MaxCalls = None,
     yes: Yes = False,
@@ -37,10 +63,10 @@ def fetch(
     trains the students that choose the others.
     """
     from distill_worker.cli import buying
+    from distill_worker.cli.stated_run import StatedRun
 
     buying.fetch(
-        config_file,
-        overrides or (),
+        StatedRun(config_file, overrides or (), data, teacher_url, n, student),
         max_calls=max_calls,
         yes=yes,
         everything=everything,

@@ -4,7 +4,20 @@ from typing import Annotated
 
 import typer
 
-from distill_worker.cli.options import All, AsJson, ConfigFile, Fresh, MaxCalls, Overrides, Yes
+from distill_worker.cli.options import (
+    All,
+    AsJson,
+    Calls,
+    ConfigFile,
+    DataPath,
+    Fresh,
+    MaxCalls,
+    Network,
+    OptionalConfigFile,
+    Overrides,
+    TeacherUrl,
+    Yes,
+)
 
 
 def train(
@@ -26,12 +39,18 @@ def train(
     CONFIG.toml; see docs/several-devices.md.
     """
     from distill_worker.cli import training
+    from distill_worker.cli.stated_run import StatedRun
 
-    training.train(config_file, overrides or (), teacher_id=teacher_id, held=held, fresh=fresh, as_json=as_json)
+    stated = StatedRun(config_file, overrides or ())
+    training.train(stated, teacher_id=teacher_id, held=held, fresh=fresh, as_json=as_json)
 
 
 def run(
-    config_file: ConfigFile,
+    config_file: OptionalConfigFile = None,
+    data: DataPath = None,
+    teacher_url: TeacherUrl = None,
+    n: Calls = None,
+    student: Network = None,
     overrides: Overrides = None,
     max_calls: MaxCalls = None,
     yes: Yes = False,
@@ -39,12 +58,15 @@ def run(
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
-    """Plan, buy what is not cached, train and evaluate; `budget.rounds` sets the rounds. After a kill, it resumes."""
+    """Plan, buy what is not cached, train and evaluate; `budget.rounds` sets the rounds. After a kill, it resumes.
+
+    Without a file: distill-worker run --data photos/ --teacher-url https://... --n 500. The images need no labels.
+    """
     from distill_worker.cli import training
+    from distill_worker.cli.stated_run import StatedRun
 
     training.run(
-        config_file,
-        overrides or (),
+        StatedRun(config_file, overrides or (), data, teacher_url, n, student),
         max_calls=max_calls,
         yes=yes,
         everything=everything,

@@ -19,10 +19,8 @@ _PAIRS_SHOWN: Final = 3
 def show_analysis(facts: Mapping[str, Any], directory: Path) -> None:
     """Print the main figures of a student; `facts` is what `analyse` returns."""
     print_rows(("figure", "value"), list(_figures(facts)))
-    answers.print(
-        f"all facts, and {len(facts['errors'])} of the images that the student gets wrong: {directory / ANALYSIS}",
-        markup=False,
-    )
+    wrong = f", and {len(facts['errors'])} of the images that the student gets wrong" if "errors" in facts else ""
+    answers.print(f"all facts{wrong}: {directory / ANALYSIS}", markup=False)
 
 
 def show_students(facts: Mapping[str, Any]) -> None:
@@ -34,9 +32,10 @@ def show_students(facts: Mapping[str, Any]) -> None:
 
 
 def _figures(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    test, rank, fidelity = facts["test"], facts["effective_rank"], facts["fidelity"]
-    yield f"accuracy on {test['samples']} test samples", f"{test['accuracy']:.2%}"
-    yield "expected calibration error", f"{facts['calibration']['ece']:.2%}"
+    rank, fidelity = facts["effective_rank"], facts["fidelity"]
+    if (test := facts.get("test")) is not None:
+        yield f"accuracy on {test['samples']} test samples", f"{test['accuracy']:.2%}"
+        yield "expected calibration error", f"{facts['calibration']['ece']:.2%}"
     yield "effective rank of features, of logits", f"{rank['features']:.2f}, {rank['logits']:.2f}"
     if "teacher" in rank:
         yield "likewise of the teacher", f"{rank['teacher']['features']:.2f}, {rank['teacher']['logits']:.2f}"
@@ -48,8 +47,9 @@ def _figures(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             )
     if (correlation := facts["class_correlation"]) is not None and correlation["agreement"] is not None:
         yield "agreement on the correlations between classes", f"{correlation['agreement']:.3f}"
-    radii = facts["sharpness"]["radii"]
-    yield f"rise of the loss at radius {radii[len(radii) // 2]}", f"{rise(facts['sharpness']):.4f} nats"
+    if "sharpness" in facts:
+        radii = facts["sharpness"]["radii"]
+        yield f"rise of the loss at radius {radii[len(radii) // 2]}", f"{rise(facts['sharpness']):.4f} nats"
     for label, predicted, count in _most_confused(facts):
         yield escape(f"{label} taken for {predicted}"), str(count)
 
@@ -59,7 +59,7 @@ def _most_confused(facts: Mapping[str, Any]) -> list[tuple[str, str, int]]:
     names = facts["classes"]
     pairs = [
         (names[label], names[predicted], count)
-        for label, row in enumerate(facts["confusion"])
+        for label, row in enumerate(facts.get("confusion", ()))
         for predicted, count in enumerate(row)
         if label != predicted and count
     ]

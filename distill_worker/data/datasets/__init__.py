@@ -3,11 +3,11 @@
 A reader is imported when its data set is loaded: the names alone, which a configuration needs, need no PyTorch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from distill_worker.errors import ConfigError
 from shared.expectations import no_choice
@@ -15,7 +15,19 @@ from shared.expectations import no_choice
 if TYPE_CHECKING:
     from distill_worker.data.datasets.dataset import Dataset
 
-__all__ = ["DATASETS", "DEBIAN_FASHION_MNIST", "has_files", "is_there", "load_dataset"]
+__all__ = [
+    "DATASETS",
+    "DEBIAN_FASHION_MNIST",
+    "Labels",
+    "has_files",
+    "is_there",
+    "load_dataset",
+    "resizes",
+    "takes_class_names",
+]
+
+Labels = Literal["given", "none"]
+"""Whether training samples have labels."""
 
 DEBIAN_FASHION_MNIST: Final = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package of it has its archives."""
@@ -34,10 +46,12 @@ class _Reader:
     resizes: bool = False
     has_files: bool = False
     """Whether each sample is an image file of the user's."""
+    unlabelled: str | None = None
+    """As `function`, for data without labels; called with the class names, too. None: such data always have labels."""
 
-    def read(self, *arguments: object) -> "Dataset":
-        module, _, function = self.function.partition(":")
-        dataset: Dataset = getattr(import_module(f"{__name__}.{module}"), function)(*arguments)
+    def read(self, function: str, *arguments: object) -> "Dataset":
+        module, _, name = function.partition(":")
+        dataset: Dataset = getattr(import_module(f"{__name__}.{module}"), name)(*arguments)
         return dataset
 
 
@@ -63,14 +77,21 @@ _READERS: Mapping[str, _Reader] = {
     "image-folder": _Reader(
         "your image files, a folder for each class: data.path is the folder of folders, or of train and test",
         "image_folder:image_folder",
+        unlabelled="unlabelled_images:unlabelled_images",
         own=True,
         resizes=True,
         has_files=True,
     ),
-    "npz": _Reader("your arrays of images and labels: data.path is an .npz file", "npz:npz", own=True),
+    "npz": _Reader(
+        "your arrays of images and labels: data.path is an .npz file",
+        "npz:npz",
+        unlabelled="npz:npz_without_labels",
+        own=True,
+    ),
     "hugging-face": _Reader(
         "your images as Hugging Face datasets saves them (save_to_disk): data.path is the folder",
         "hugging_face:hugging_face",
+        unlabelled="hugging_face:hugging_face_without_labels",
         own=True,
         resizes=True,
         has_files=True,
@@ -86,6 +107,16 @@ def has_files(name: str) -> bool:
     return _READERS[name].has_files
 
 
+def resizes(name: str) -> bool:
+    """Whether the images of a data set are resized to `data.image_size`."""
+    return _READERS[name].resizes
+
+
+def takes_class_names(name: str) -> bool:
+    """Whether data of this kind do not name their classes if they have no labels."""
+    return _READERS[name].unlabelled is not None
+
+
 def is_there(name: str, root: Path) -> bool:
     """Whether there are files of a data set that has a fixed place; they may be damaged, or some may be absent."""
     places = _READERS[name].places
@@ -93,7 +124,13 @@ def is_there(name: str, root: Path) -> bool:
 
 
 def load_dataset(
-    name: str, root: Path, *, path: Path | None = None, image_size: tuple[int, int] | None = None
+    name: str,
+    root: Path,
+    *,
+    path: Path | None = None,
+    image_size: tuple[int, int] | None = None,
+    labels: Labels = "given",
+    class_names: Sequence[str] = (),
 ) -> "Dataset":
     """A data set by name.
 
@@ -102,6 +139,8 @@ def load_dataset(
         root: the folder that public archives are unpacked in.
         path: the file or folder of the user's own data.
         image_size: height and width to resize image files to; needed where they differ.
+        labels: `none` if the training samples have none, or theirs are not to be used.
+        class_names: of the teacher, in its order: the classes of the user's own data without labels.
 
     Raises:
         ConfigError: an unknown name, or an argument that the data set does not take.
@@ -118,5 +157,9 @@ def load_dataset(
         raise ConfigError(
             f"data.image_size: expected no value, because {name} has images of one size, got {list(image_size)}"
         )
-    place = root if path is None else path
-    return reader.read(place, image_size) if reader.resizes else reader.read(place)
+    arguments = (root if path is None else path, *([image_size] if reader.resizes else []))
+    if labels == "given":
+        return reader.read(reader.function, *arguments)
+    if reader.unlabelled is None:
+        return reader.read(reader.function, *arguments).without_labels()
+    return reader.read(reader.unlabelled, *arguments, tuple(class_names))

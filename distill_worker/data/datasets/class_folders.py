@@ -51,7 +51,7 @@ def class_folders(folder: Path, *, where: str) -> ClassFolders:
     except OSError as error:
         raise DataError(f"{expected} ({error})") from error
     if not classes:
-        raise DataError(f"{expected}, got no folders")
+        raise DataError(f"{expected}, got no folders; for images without labels, set data.labels = 'none'")
     skipped = Counter(f"{suffix} beside the class folders" for suffix in beside if suffix in _READ)
     files: list[list[Path]] = []
     for entry in classes:

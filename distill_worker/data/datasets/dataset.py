@@ -5,7 +5,7 @@ that takes files is sent `files` in their place, where there are any.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill_worker.data.datasets.pictures import Picture
+from distill_worker.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,17 @@ class Split:
 
     images: Tensor
     """uint8 `[samples, channels, height, width]`."""
-    labels: Tensor
-    """int64 `[samples]`."""
+    labels: Tensor | None
+    """int64 `[samples]`; None if the samples have none."""
     files: Sequence[Picture] | None = None
     """The user's own file of each sample; None if the data set has no such files."""
+
+    @property
+    def needed_labels(self) -> Tensor:
+        """The labels, where there is no way without them. Raises `DataError` if the samples have none."""
+        if self.labels is None:
+            raise DataError("data.labels: expected data with labels, got images without")
+        return self.labels
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Dataset:
     name: str
     train: Split
     test: Split
+    """Of an unlabelled data set, it may be empty."""
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     """Per channel, in units of pixel / 255, over the training images."""
@@ -48,6 +57,20 @@ class Dataset:
     """What the user should know of how the data were read: a sentence each."""
 
     @property
+    def is_labelled(self) -> bool:
+        """Whether the training samples have labels."""
+        return self.train.labels is not None
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there are test samples, which have labels."""
+        return self.test.labels is not None and len(self.test.labels) > 0
+
+    def without_labels(self) -> "Dataset":
+        """The data set whose training samples have no labels; its test samples keep theirs."""
+        return replace(self, train=replace(self.train, labels=None), validation=None)
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         channels, height, width = self.train.images.shape[1:]
@@ -57,3 +80,8 @@ class Dataset:
 def split_of(images: NDArray[np.uint8], labels: NDArray[np.int64], files: Sequence[Picture] | None = None) -> Split:
     """A split from uint8 `[samples, channels, height, width]`, integers `[samples]`, and the samples' files, if any."""
     return Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels.astype(np.int64)), files)
+
+
+def unlabelled(images: NDArray[np.uint8], files: Sequence[Picture] | None = None) -> Split:
+    """A split without labels from uint8 `[samples, channels, height, width]`, and the samples' files, if any."""
+    return Split(torch.from_numpy(np.ascontiguousarray(images)), None, files)

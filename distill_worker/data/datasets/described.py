@@ -74,7 +74,7 @@ def _numbers(*splits: Split, where: str) -> tuple[str, ...]:
     Raises:
         DataError: there are more numbers than samples, so some class has no sample.
     """
-    labels = torch.cat([split.labels for split in splits])
+    labels = torch.cat([split.needed_labels for split in splits])
     classes = int(labels.max()) + 1 if len(labels) else 0
     if classes > len(labels):
         raise DataError(
@@ -84,7 +84,7 @@ def _numbers(*splits: Split, where: str) -> tuple[str, ...]:
 
 
 def _check_every_class(train: Split, class_names: Sequence[str], where: str) -> None:
-    counts = torch.bincount(train.labels, minlength=len(class_names)).tolist()
+    counts = torch.bincount(train.needed_labels, minlength=len(class_names)).tolist()
     if missing := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
         raise DataError(
             f"{where}: expected training samples of every class, got none of {', '.join(missing[:10])}"
@@ -93,7 +93,7 @@ def _check_every_class(train: Split, class_names: Sequence[str], where: str) -> 
 
 
 def _check(split: Split, where: str, *, classes: int, shape: Sequence[int]) -> None:
-    images, labels = split.images, split.labels
+    images, labels = split.images, split.needed_labels
     if len(images) != len(labels):
         raise DataError(
             f"{where}: expected a label for each image, got {len(images)} images but {len(labels)} labels; the files "
@@ -108,6 +108,53 @@ def _check(split: Split, where: str, *, classes: int, shape: Sequence[int]) -> N
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise DataError(f"{where}: expected labels from 0 to {classes - 1}, got {low} to {high}")
+
+
+def described_without_labels(
+    name: str,
+    train: Split,
+    test: Split | None,
+    class_names: Sequence[str],
+    *,
+    horizontal_flip: bool,
+    where: str,
+    notes: tuple[str, ...] = (),
+) -> Dataset:
+    """A data set whose training samples have no labels, as `described` describes one with labels.
+
+    Args:
+        name: as in `data.name`.
+        train: samples to query and to learn from, without labels.
+        test: samples with labels to measure on, if there are any; images of the same shape.
+        class_names: of the teacher, in its order.
+        horizontal_flip: unless a run says otherwise.
+        where: the start of messages.
+        notes: what the user should know of how the data were read.
+
+    Raises:
+        DataError: there are no training samples, no class names, or the test samples do not fit.
+    """
+    if not len(train.images):
+        raise DataError(f"{where}: training: expected samples, got none")
+    if len(class_names) < 2:
+        raise DataError(
+            f"{where}: expected the teacher's classes, at least 2, because the images have no labels, got "
+            f"{len(class_names)}; list their names in data.class_names, in the teacher's order"
+        )
+    if test is not None:
+        _check(test, f"{where}: test", classes=len(class_names), shape=train.images.shape[1:])
+    mean, std = _statistics(train.images)
+    return Dataset(
+        name,
+        train,
+        Split(train.images[:0], None) if test is None else test,
+        tuple(class_names),
+        mean,
+        std,
+        min(train.images.shape[2:]) // 8,
+        horizontal_flip,
+        notes=notes,
+    )
 
 
 def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from distill_worker.data.class_names import listed
 from distill_worker.data.datasets.arrays import labels_from
-from distill_worker.data.datasets.dataset import Dataset, split_of
-from distill_worker.data.datasets.described import described
+from distill_worker.data.datasets.dataset import Dataset, split_of, unlabelled
+from distill_worker.data.datasets.described import described, described_without_labels
 from distill_worker.data.datasets.pictures import Picture, common_shape, read_in_parts
 from distill_worker.data.datasets.split_by_key import split_by_key
 from distill_worker.errors import DataError
@@ -56,6 +56,27 @@ def hugging_face(path: Path, image_size: tuple[int, int] | None) -> Dataset:
     )
 
 
+def hugging_face_without_labels(
+    path: Path, image_size: tuple[int, int] | None, class_names: tuple[str, ...]
+) -> Dataset:
+    """`train`, or the one table; of its columns only that of images is read. Other tables are not read.
+
+    Random crops have a padding of an eighth of the side; images are not flipped.
+
+    Raises:
+        DataError: the library is not installed, or the folder does not hold images.
+    """
+    where = f"hugging-face: {path}"
+    library = _library(where)
+    stored = _stored(library, path, where)
+    if isinstance(stored, dict) and "train" not in stored:
+        raise DataError(f"{where}: expected a table train, got {', '.join(stored)}")
+    pictures = _pictures(library, stored["train"] if isinstance(stored, dict) else stored, where)
+    shape = common_shape(pictures, image_size, where=where)
+    train = unlabelled(read_in_parts([pictures], shape, where=where)[0], pictures)
+    return described_without_labels("hugging-face", train, None, class_names, horizontal_flip=False, where=where)
+
+
 def _notes(tables: Sequence[Any], where: str) -> tuple[str, ...]:
     if len({bool(_class_names(table, where)) for table in tables}) == 1:
         return ()
@@ -71,14 +92,19 @@ def _library(where: str) -> Any:
         ) from error
 
 
-def _tables(library: Any, path: Path, where: str) -> list[Any]:
-    """Training and test, or the one table to split."""
+def _stored(library: Any, path: Path, where: str) -> Any:
+    """One table, or several by name."""
     if not path.is_dir():
         raise DataError(f"{where}: expected a folder, got {'a file' if path.exists() else 'no folder'}")
     try:
-        stored = library.load_from_disk(str(path))
+        return library.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{where}: expected a folder from datasets' save_to_disk ({error}); save it again") from error
+
+
+def _tables(library: Any, path: Path, where: str) -> list[Any]:
+    """Training and test, or the one table to split."""
+    stored = _stored(library, path, where)
     if not isinstance(stored, dict):
         return [stored]
     test = next((part for part in _TEST_PARTS if part in stored), None)

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from distill_worker.data.datasets.archive_of_arrays import Arrays, open_arrays
-from distill_worker.data.datasets.dataset import Dataset, Split
-from distill_worker.data.datasets.described import described
+from distill_worker.data.datasets.dataset import Dataset, Split, unlabelled
+from distill_worker.data.datasets.described import described, described_without_labels
 from distill_worker.data.datasets.split_by_key import split_by_key
 from distill_worker.errors import DataError
 
 _WITH_SPLIT = ("train_images", "train_labels", "test_images", "test_labels")
 _WITHOUT_SPLIT = ("images", "labels")
+_WITHOUT_LABELS = ("train_images", "images")
 
 
 def npz(path: Path) -> Dataset:
@@ -38,12 +39,38 @@ def npz(path: Path) -> Dataset:
     )
 
 
+def npz_without_labels(path: Path, class_names: tuple[str, ...]) -> Dataset:
+    """`train_images`, or `images`; with `test_images` and `test_labels` if there are any. Other labels are not read.
+
+    `class_names` in the file comes before those of the teacher. Random crops have a padding of an eighth of the side.
+
+    Raises:
+        DataError: the file is missing or damaged, its images do not match, or it has no images, or both arrays of them.
+    """
+    where = f"npz: {path}"
+    with open_arrays(path, where=where) as arrays:
+        given = [name for name in _WITHOUT_LABELS if name in arrays.names]
+        if len(given) != 1:
+            raise DataError(
+                f"{where}: expected either {' or '.join(_WITHOUT_LABELS)}, got {', '.join(arrays.names) or 'nothing'}"
+            )
+        train = unlabelled(arrays.images(given[0]))
+        test = arrays.split("test") if "test_labels" in arrays.names else None
+        names = _class_names(arrays, where) or class_names
+    return described_without_labels("npz", train, test, names, horizontal_flip=False, where=where)
+
+
 def _splits(arrays: Arrays, where: str) -> tuple[Split, Split]:
     given, bare = set(_WITH_SPLIT) & set(arrays.names), set(_WITHOUT_SPLIT) & set(arrays.names)
     if bool(given) == bool(bare):
         raise DataError(
             f"{where}: expected either {', '.join(_WITH_SPLIT)}, or {' and '.join(_WITHOUT_SPLIT)}, got "
             f"{', '.join(arrays.names) or 'nothing'}"
+        )
+    if not any(name.endswith("labels") for name in arrays.names):
+        raise DataError(
+            f"{where}: expected labels, got {', '.join(arrays.names)} alone; for images without labels, set "
+            "data.labels = 'none'"
         )
     if given:
         return arrays.split("train"), arrays.split("test")

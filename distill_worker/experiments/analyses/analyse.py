@@ -10,13 +10,13 @@ from distill_worker.errors import RunError
 from distill_worker.experiments.analyses.calibration import calibration
 from distill_worker.experiments.analyses.confusion import class_accuracy, confusion
 from distill_worker.experiments.analyses.correlations import agreement, class_correlations
-from distill_worker.experiments.analyses.fidelity import fidelity
 from distill_worker.experiments.analyses.finished_run import FinishedRun
 from distill_worker.experiments.analyses.outputs import Outputs, outputs, outputs_of_teacher, placed
 from distill_worker.experiments.analyses.samples_to_show import disputed, errors
 from distill_worker.experiments.analyses.sharpness import MOST_SAMPLES, sharpness
 from distill_worker.experiments.analyses.spectra import effective_rank, spectrum
 from distill_worker.training.directory.run_directory import ANALYSIS, RunDirectory
+from distill_worker.training.finished.fidelity import fidelity
 from distill_worker.training.finished.student import FinishedStudent
 from shared.atomic_file import write_atomically
 
@@ -47,7 +47,7 @@ def analyse(
     if teacher is not None and of_teacher is None:
         of_teacher = outputs_of_teacher(teacher, run.dataset, run.device)
     with placed(run.student, run.device):
-        of_student = outputs(run.student, run.dataset.test.images)
+        of_student = outputs(run.student, run.judged_images)
         of_bought = None if run.bought is None else outputs(run.student, run.bought_images)
         steepness = _sharpness(run)
     facts = {
@@ -56,7 +56,7 @@ def analyse(
         **_spectra(of_student, of_teacher),
         "fidelity": _fidelities(run, of_student, of_teacher, of_bought),
         **_on_bought_images(run, of_bought),
-        "sharpness": steepness,
+        **steepness,
     }
     _write(run, facts)
     return facts
@@ -86,8 +86,10 @@ def _about(run: FinishedRun, teacher: FinishedStudent | None) -> dict[str, Any]:
 
 
 def _on_test_images(run: FinishedRun, student: Outputs, teacher: Outputs | None) -> dict[str, Any]:
-    """The facts `test`, `calibration`, `confusion`, `class_accuracy` and `errors`."""
-    labels, log_probabilities = run.dataset.test.labels, student.log_probabilities
+    """The facts `test`, `calibration`, `confusion`, `class_accuracy` and `errors`; nothing without test images."""
+    if not run.dataset.has_test:
+        return {}
+    labels, log_probabilities = run.dataset.test.needed_labels, student.log_probabilities
     counts = confusion(labels, log_probabilities.argmax(dim=1), len(run.dataset.class_names))
     return {
         "test": {"samples": len(labels), "accuracy": int(counts.diagonal().sum()) / len(labels)},
@@ -138,7 +140,7 @@ def _fidelities(
         fidelities["bought"] = fidelity(run.bought.log_probabilities, on_bought.log_probabilities)
     if (held_out := run.held_out_divergence) is not None:
         fidelities["held_out"] = {"kl": held_out}
-    if teacher is not None:
+    if teacher is not None and run.dataset.has_test:
         fidelities["test"] = fidelity(teacher.log_probabilities, student.log_probabilities)
     return fidelities
 
@@ -148,10 +150,10 @@ def _on_bought_images(run: FinishedRun, of_student: Outputs | None) -> dict[str,
     if run.bought is None or of_student is None:
         return {"class_correlation": None, "disputed": []}
     teacher, student = run.bought.log_probabilities, of_student.log_probabilities
-    chosen = torch.tensor(run.samples.chosen)
+    chosen, labels = torch.tensor(run.samples.chosen), run.dataset.train.labels
     return {
         "class_correlation": _correlations(student, teacher) if run.bought.are_whole else None,
-        "disputed": disputed(teacher, student, chosen, run.dataset.train.labels[chosen]),
+        "disputed": disputed(teacher, student, chosen, None if labels is None else labels[chosen]),
     }
 
 
@@ -161,11 +163,13 @@ def _correlations(student: Tensor, teacher: Tensor) -> dict[str, Any]:
 
 
 def _sharpness(run: FinishedRun) -> dict[str, Any]:
-    """The fact `sharpness`; the network is on the device of the run."""
-    test = run.dataset.test
-    rows = torch.randperm(len(test.labels), generator=torch.Generator().manual_seed(_SEED))[:MOST_SAMPLES]
+    """The fact `sharpness`, which needs labels; the network is on the device of the run."""
+    if not run.dataset.has_test:
+        return {}
+    test, labels = run.dataset.test, run.dataset.test.needed_labels
+    rows = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SEED))[:MOST_SAMPLES]
     inputs = run.student.inputs(test.images[rows].to(run.device))
-    return sharpness(run.student.network, inputs, test.labels[rows].to(run.device), seed=_SEED)
+    return {"sharpness": sharpness(run.student.network, inputs, labels[rows].to(run.device), seed=_SEED)}
 
 
 def _write(run: FinishedRun, facts: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from distill_worker.cache import Cache
+from distill_worker.config.data_sections import Data
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import trained_before
@@ -31,6 +32,7 @@ from distill_worker.training.finished.student import FinishedStudent
 from distill_worker.training.teacher_logits import to_logits
 from shared.output_kinds import LABEL, LOGITS, TOP_K, OutputKind
 
+_MOST_JUDGED: Final = 2000
 _LEVELS: Final = 3
 """Folders above a run directory in which its cache is searched."""
 
@@ -72,6 +74,14 @@ class FinishedRun:
     def bought_images(self) -> Tensor:
         """uint8 `[samples, channels, height, width]`: the bought samples, as the teacher got them; no mixtures."""
         return self.samples.queried[: len(self.samples.chosen)]
+
+    @property
+    def judged_images(self) -> Tensor:
+        """The test images; without them, training images that were not bought, at most 2,000."""
+        if self.dataset.has_test:
+            return self.dataset.test.images
+        train, samples = self.dataset.train.images, self.samples
+        return train[torch.tensor((samples.unbought or samples.chosen)[:_MOST_JUDGED])]
 
     @cached_property
     def bought(self) -> BoughtOutputs | None:
@@ -151,7 +161,7 @@ def config_of(directory: Path, *, cache: Path | str | None, root: Path, path: Pa
         )
     document = {
         **sections,
-        "data": {**sections["data"], "root": root, "path": path},
+        "data": {**sections["data"], "root": root, "path": path, **_class_names(identity)},
         "budget": _with_features(directory, sections.get("budget", {})),
         "training": trained_before(sections.get("training", {})),
         "output": {"directory": directory, "cache": cache or _cache_above(directory)},
@@ -160,6 +170,12 @@ def config_of(directory: Path, *, cache: Path | str | None, root: Path, path: Pa
         return parse_config(document, source=str(directory / "run.json"))
     except WorkerError as error:
         raise RunError(f"{error}. Name the TOML file of the run in place of its directory") from error
+
+
+def _class_names(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of the teacher's classes, if the run's own data had no labels."""
+    stored = Data(**{name: identity["data"][name] for name in ("name", "labels") if name in identity["data"]})
+    return {"class_names": identity.get("class_names", ())} if stored.takes_class_names else {}
 
 
 def identity_in(directory: Path) -> Mapping[str, Any]:
@@ -183,7 +199,8 @@ def _cache_above(directory: Path) -> Path:
 def _check_same(run: FinishedRun) -> None:
     """Check that samples and test images are those of the run. Earlier versions stored no digest of the latter."""
     test = run.dataset.test
-    digests = {"samples": run.samples.digest(), "test_images": digest(test.images), "test_labels": digest(test.labels)}
+    digests = {"samples": run.samples.digest(), "test_images": digest(test.images)}
+    digests |= {} if test.labels is None else {"test_labels": digest(test.labels)}
     stored = identity_in(run.directory)
     for name, value in digests.items():
         if stored.get(name, value) != value:

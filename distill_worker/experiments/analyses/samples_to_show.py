@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from distill_worker.experiments.analyses.fidelity import divergences
+from distill_worker.training.finished.fidelity import divergences
 
 _TOP: Final = 3
 _MOST_ERRORS: Final = 24
@@ -30,14 +30,14 @@ def errors(student: Tensor, labels: Tensor, teacher: Tensor | None = None) -> li
     return [{"index": row, "label": int(labels[row]), **_tops(sides, row)} for row in ranked.tolist()]
 
 
-def disputed(teacher: Tensor, student: Tensor, indices: Tensor, labels: Tensor) -> list[dict[str, Any]]:
+def disputed(teacher: Tensor, student: Tensor, indices: Tensor, labels: Tensor | None) -> list[dict[str, Any]]:
     """At most 12 samples with the largest divergence of teacher and student, JSON-able.
 
     Args:
         teacher: see `divergences`.
         student: likewise.
         indices: int64 `[samples]`: the positions of the samples in their data set.
-        labels: int64 `[samples]`.
+        labels: int64 `[samples]`, or None.
 
     Returns:
         For each: `index`, `label`, `teacher` and `student` (their likeliest classes), and `kl`.
@@ -47,7 +47,7 @@ def disputed(teacher: Tensor, student: Tensor, indices: Tensor, labels: Tensor) 
     return [
         {
             "index": int(indices[row]),
-            "label": int(labels[row]),
+            "label": None if labels is None else int(labels[row]),
             **_tops({"teacher": teacher, "student": student}, row),
             "kl": float(kl[row]),
         }

@@ -19,7 +19,7 @@ from distill_worker.experiments.display import Display
 from distill_worker.runs import purchase
 from distill_worker.runs.preflight import Run
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import cached_kinds
+from distill_worker.runs.sampling.targets import cached_kinds
 from distill_worker.teachers.base import Description, Quota, Teacher
 
 _ADVICE: Final = Advice("compare.n", lower="lower compare.n")
@@ -119,7 +119,7 @@ def wanted_by_kinds(
         images |= of_run.wanted
         for key in of_run.wanted:
             kinds_by_key.setdefault(key, set()).update(needed)
-    plain = dict.fromkeys(key for of_run in samples for key in islice(of_run.wanted, len(of_run.chosen)))
+    plain = dict.fromkeys(key for of_run in samples for key in islice(of_run.wanted, of_run.n))
     wanted: dict[tuple[str, ...], dict[bytes, Images]] = {}
     for key in dict.fromkeys((*plain, *images)):
         wanted.setdefault(tuple(sorted(kinds_by_key[key])), {})[key] = images[key]

@@ -11,8 +11,9 @@ from typing import Any
 from distill_worker.cache import Cache
 from distill_worker.config.data_sections import Data
 from distill_worker.config.run_config import RunConfig
-from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets import Labels, load_dataset
 from distill_worker.data.datasets.dataset import Dataset
+from distill_worker.errors import DataError
 from distill_worker.experiments.comparison.cells import Cell
 from distill_worker.experiments.comparison.joint_purchase import selection_identity
 from distill_worker.experiments.display import Display
@@ -23,7 +24,7 @@ from distill_worker.experiments.failure_signs.of_run import rise_in
 from distill_worker.runs import classes, preflight
 from distill_worker.runs.rounds import SelectedSamples, selected_samples, with_next_round
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import NOTHING_BOUGHT, load_bought
+from distill_worker.runs.sampling.targets import NOTHING_BOUGHT, load_bought
 from distill_worker.training.directory.run_directory import RunDirectory
 
 
@@ -59,12 +60,25 @@ def _selected(config: RunConfig) -> SelectedSamples:
 
 def dataset_of(data: Data) -> Dataset:
     """The data set of a section; the last one stays in memory."""
-    return _dataset(data.name, data.root, data.path, data.image_size)
+    return _dataset(data.name, data.root, data.path, data.image_size, data.labels, data.class_names)
 
 
 @lru_cache(maxsize=1)
-def _dataset(name: str, root: Path, path: Path | None, image_size: tuple[int, int] | None) -> Dataset:
-    return load_dataset(name, root, path=path, image_size=image_size)
+def _dataset(
+    name: str,
+    root: Path,
+    path: Path | None,
+    image_size: tuple[int, int] | None,
+    labels: Labels,
+    class_names: tuple[str, ...],
+) -> Dataset:
+    dataset = load_dataset(name, root, path=path, image_size=image_size, labels=labels, class_names=class_names)
+    if not dataset.has_test:
+        raise DataError(
+            f"data: expected test images with labels, by which students are compared, got none in {name}; without "
+            "them, train single students: distill-worker run"
+        )
+    return dataset
 
 
 def inputs_of(

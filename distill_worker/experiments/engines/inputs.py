@@ -19,7 +19,7 @@ import torch
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import RunError
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import Bought
+from distill_worker.runs.sampling.targets import Bought
 
 _PREFIX: Final = ".inputs-"
 

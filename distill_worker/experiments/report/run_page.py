@@ -21,7 +21,7 @@ from distill_worker.experiments.report.report import Report, Table
 from distill_worker.experiments.report.run_record import RunRecord
 from distill_worker.experiments.report.toml_text import toml
 from distill_worker.experiments.report.wording import duration, percent
-from distill_worker.experiments.results.intervals import wilson
+from distill_worker.training.finished.intervals import wilson
 
 _OUTSIDE_THE_FILE: Final = ("chosen_by_auto",)
 """Parts of a configuration that the worker writes, and that no file may have."""
@@ -126,11 +126,29 @@ def _html(run: RunRecord, charts: _Charts) -> str:
 def answer(run: RunRecord) -> str:
     """The result in one sentence."""
     result = run.result
+    learned = f"{result['network']} learned from {_lesson(result)}"
+    if result["accuracy"] is None:
+        return f"{learned}. {_quality_without_labels(result)}"
     low, high = wilson(result["correct"], result["test_samples"])
     return (
-        f"{result['network']} learned from {_lesson(result)} and gets {percent(result['accuracy'])} of "
+        f"{learned} and gets {percent(result['accuracy'])} of "
         f"{result['test_samples']:,} test images right ({100 * low:.1f} to {100 * high:.1f}, 95\N{NO-BREAK SPACE}% "
         "Wilson interval)."
+    )
+
+
+def _quality_without_labels(result: Mapping[str, Any]) -> str:
+    fidelity = result.get("fidelity")
+    if fidelity is None:
+        return "How good it is was not measured: there are no labelled test images, and no samples were held out."
+    low, high = (100 * end for end in fidelity["agreement_interval"])
+    of = f"{percent(fidelity['agreement'])} of {counted(fidelity['samples'], 'bought image')}"
+    interval = f"({low:.1f} to {high:.1f}, 95\N{NO-BREAK SPACE}% Wilson interval)"
+    if fidelity["measured_on"] == "held-out":
+        return f"Its likeliest class is its teacher's for {of} that it was not trained on {interval}."
+    return (
+        f"Students of four fifths of these images, without other images, have their teacher's likeliest class for {of} "
+        f"that they were not trained on {interval}; this student had them all."
     )
 
 
@@ -143,11 +161,14 @@ def _lesson(result: Mapping[str, Any]) -> str:
 def key_figures(run: RunRecord) -> list[tuple[str, str, str]]:
     """The name, value and meaning of the numbers that stand first."""
     result, analysis = run.result, run.analysis
-    images = f"{result['correct']:,} of {result['test_samples']:,} test images"
-    figures = [
-        ("Test accuracy", percent(result["accuracy"]), images),
-        ("Teacher calls", f"{result['calls']:,}", _price(run) or f"n = {result['n']:,}"),
-    ]
+    figures = []
+    if result["accuracy"] is not None:
+        images = f"{result['correct']:,} of {result['test_samples']:,} test images"
+        figures.append(("Test accuracy", percent(result["accuracy"]), images))
+    if fidelity := result.get("fidelity"):
+        meaning = f"on {counted(fidelity['samples'], 'bought image')}, {fidelity['measured_on']}"
+        figures.append(("Fidelity", percent(fidelity["agreement"]), meaning))
+    figures.append(("Teacher calls", f"{result['calls']:,}", _price(run) or f"n = {result['n']:,}"))
     if calibration := analysis.get("calibration"):
         figures.append(("Calibration error", percent(calibration["ece"]), "confidence against accuracy"))
     if bought := (analysis.get("fidelity") or {}).get("bought"):
@@ -177,6 +198,8 @@ def purchase_facts(run: RunRecord) -> list[tuple[str, str]]:
         facts.append(("From the cache", counted(max(0, result["calls"] - paid), "answer")))
     if price := _price(run):
         facts.append(("Price", price))
+    if (measured := result.get("fidelity") or {}).get("measured_on") == "held-out":
+        facts.append(("Held out", f"{measured['samples']:,} of them, which the student was not trained on"))
     if fidelity := (run.analysis.get("fidelity") or {}).get("bought"):
         facts.append(("Student and teacher", f"agree on {percent(fidelity['agreement'])} of the bought samples"))
     return facts
@@ -184,7 +207,8 @@ def purchase_facts(run: RunRecord) -> list[tuple[str, str]]:
 
 def class_table(run: RunRecord) -> Table:
     """For each class its name, its test images, and the share that is right."""
-    columns = [run.analysis.get(name, ()) for name in ("classes", "confusion", "class_accuracy")]
+    names = ("classes", "confusion", "class_accuracy") if "confusion" in run.analysis else ()
+    columns = [run.analysis[name] for name in names] or [(), (), ()]
     return Table(
         "Test images and accuracy by class",
         ("class", "test images", "right"),
@@ -216,8 +240,13 @@ def _values(run: RunRecord) -> list[tuple[str, str]]:
     single |= {"ece": analysis["calibration"]["ece"]} if "calibration" in analysis else {}
     bought = (analysis.get("fidelity") or {}).get("bought") or {}
     single |= {f"bought {name}": value for name, value in bought.items()}
-    by_class = zip(analysis.get("classes", ()), analysis.get("class_accuracy", ()), strict=True)
-    single |= {f"accuracy of {name}": value for name, value in by_class}
+    if (fidelity := run.result.get("fidelity")) is not None:
+        single |= {
+            f"{fidelity['measured_on']} {name}": value for name, value in fidelity.items() if name != "measured_on"
+        }
+    if "class_accuracy" in analysis:
+        by_class = zip(analysis["classes"], analysis["class_accuracy"], strict=True)
+        single |= {f"accuracy of {name}": value for name, value in by_class}
     return [(name, "" if value is None else str(value)) for name, value in single.items()]
 
 
@@ -265,4 +294,6 @@ def _shown(
 
 def _name(label: object, names: Sequence[str]) -> str:
     """The name of a class, which the facts give by its number or by its name."""
+    if label is None:
+        return "no label"
     return names[label] if isinstance(label, int) else str(label)

@@ -117,14 +117,17 @@ def _network(name: str) -> str:
 
 def _data(data: Data) -> dict[str, Any]:
     """A data set: by its name, and files of the user's own by what is in them."""
-    named = data.model_dump(mode="json", include={"name", "image_size"})
+    named = data.model_dump(mode="json", include={"name", "image_size"}) | (
+        {} if data.has_labels else {"labels": "none"}
+    )
     return named if data.path is None else {**named, "content": _content(data.model_dump_json())}
 
 
 @cache
 def _content(data: str) -> str:
     dataset = dataset_of(Data.model_validate_json(data))
-    return digest(dataset.train.images, dataset.train.labels, dataset.test.images, dataset.test.labels)
+    parts = [values for split in (dataset.train, dataset.test) for values in (split.images, split.labels)]
+    return digest(*(values for values in parts if values is not None))
 
 
 def _hash(facts: Mapping[str, Any]) -> str:

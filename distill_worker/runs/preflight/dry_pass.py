@@ -23,7 +23,7 @@ from distill_worker.runs.self_training.made_up import with_made_up_outputs
 from distill_worker.runs.self_training.members import configs_of_members
 from distill_worker.runs.student import initialised, placed
 from distill_worker.runs.train_student import card_of, training_set
-from distill_worker.training.evaluate import count_correct
+from distill_worker.training.evaluate import log_probabilities_of
 from distill_worker.training.loop import take_first_step
 from distill_worker.training.network.errors import translated_errors
 from distill_worker.training.teacher_logits import TeacherLogits
@@ -80,9 +80,9 @@ def _pass(config: RunConfig, samples: Samples, data: TrainingSet, teacher: Teach
     initial = {name: values.clone() for name, values in network.state_dict().items()}
     network, objective = placed(network, config.training, device), objective.to(device)
     take_first_step(network, objective, data, config.training)
+    judged = dataset.test.images if dataset.has_test else dataset.train.images
     for size in (config.training.batch_size, 1):
-        images, labels = (part[:size].to(device) for part in (dataset.test.images, dataset.test.labels))
-        count_correct(network, images, labels, mean=dataset.mean, std=dataset.std)
+        log_probabilities_of(network, judged[:size].to(device), mean=dataset.mean, std=dataset.std)
     card = card_of(config, dataset, None, teacher)
     if config.budget.rounds > 1:
         outputs_of(network, card, dataset.train.images[:1])
@@ -94,7 +94,7 @@ def _pass(config: RunConfig, samples: Samples, data: TrainingSet, teacher: Teach
         "; make every parameter and buffer in __init__, in the shape that it keeps",
     ):
         loaded = network_of(card, load(content), config.student.network_to_build).to(device)
-    images = dataset.test.images[:_COMPARED].to(device)
+    images = judged[:_COMPARED].to(device)
     _check_same_logits(config, network, loaded, normalise(images, dataset.mean, dataset.std))
     return len(content)
 

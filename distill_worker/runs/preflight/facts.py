@@ -13,8 +13,8 @@ from distill_worker.runs.classes import class_order
 from distill_worker.runs.preflight.dry_pass import dry_pass
 from distill_worker.runs.rounds import SelectedSamples, config_of_round
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.sampling.targets import cached_kinds, load_targets
 from distill_worker.runs.self_training.made_up import made_up
-from distill_worker.runs.targets import cached_kinds, load_targets
 from distill_worker.teachers.base import Description
 from distill_worker.training.teacher_logits import TeacherLogits, to_teacher_logits
 from shared.output_kinds import OutputKind
@@ -67,7 +67,7 @@ class Sale:
         Raises:
             PlanRefused: the teacher does not sell what the methods need.
         """
-        cached = cached_kinds(self.cache, self.description.id, self.run.samples.keys)
+        cached = cached_kinds(self.cache, self.description.id, self.run.samples.bought_keys)
         kinds = choose_outputs(self.run.config, [*self.description.outputs, *cached])
         check_outputs(self.description, set(kinds) - set(cached))
         return kinds
@@ -84,7 +84,7 @@ class Sale:
     @cached_property
     def missing(self) -> Mapping[str, int]:
         """How many samples' outputs the cache lacks, by kind."""
-        streams, keys = self.cache.kinds_of(self.description.id), self.run.samples.keys
+        streams, keys = self.cache.kinds_of(self.description.id), self.run.samples.bought_keys
         return {
             kind: len(self.cache.missing(streams[kind], keys)) if kind in streams else len(set(keys))
             for kind in self.kinds

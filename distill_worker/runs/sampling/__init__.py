@@ -1,1 +1,1 @@
-"""The samples that a run may buy, those that it buys, and how they are written down."""
+"""The samples that a run may buy, those that it buys, how they are written down, and their outputs."""

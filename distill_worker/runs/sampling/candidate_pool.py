@@ -45,44 +45,61 @@ class CandidatePool:
     """The samples of a data set that a run selects from."""
 
     dataset: Dataset
-    labels: Tensor
-    """int64, one for each training image, with the run's label noise."""
+    labels: Tensor | None
+    """int64, one for each training image, with the run's label noise; None if they have none."""
     ranked: list[int]
     """Positions in the training split, in hash order: one for each distinct image, without those that an imbalance
-    removes."""
+    removes and those that are held out."""
     key_of: dict[int, bytes]
-    """The sample key of each ranked position."""
+    """The sample key of each ranked position, and of each that is held out."""
     budget: Budget
+    """Without the samples that are held out."""
     validation_share: float
+    held_out: list[int]
+    """Positions of the samples that are bought and never trained on: the first in hash order."""
 
     @classmethod
     def of(cls, dataset: Dataset, config: RunConfig) -> "CandidatePool":
         """Rank the samples of a data set, without selecting any."""
         classes = len(dataset.class_names)
         labels, corruption = dataset.train.labels, config.corruption
-        candidates = list(range(len(labels)))
+        candidates = list(range(len(dataset.train.images)))
         if (imbalance := corruption.imbalance) is not None:
             kept = imbalanced(
-                labels, kind=imbalance.kind, ratio=imbalance.ratio, num_classes=classes, seed=corruption.seed
+                dataset.train.needed_labels,
+                kind=imbalance.kind,
+                ratio=imbalance.ratio,
+                num_classes=classes,
+                seed=corruption.seed,
             )
             candidates = kept.tolist()
         if (noise := corruption.label_noise) is not None:
-            labels = noisy_labels(labels, kind=noise.kind, rate=noise.rate, num_classes=classes, seed=corruption.seed)
+            labels = noisy_labels(
+                dataset.train.needed_labels, kind=noise.kind, rate=noise.rate, num_classes=classes, seed=corruption.seed
+            )
         images = dataset.train.images if imbalance is None else dataset.train.images[torch.tensor(candidates)]
         keys = sample_keys(images.numpy())
         order = rank(keys, config.budget.seed)
+        held_out = config.budget.held_out(len(order), has_labels=dataset.is_labelled)
         return cls(
             dataset,
             labels,
-            [candidates[place] for place in order],
+            [candidates[place] for place in order[held_out:]],
             {candidates[place]: keys[place] for place in order},
-            config.budget,
+            config.budget.without_held_out(held_out),
             config.training.validated_share,
+            [candidates[place] for place in order[:held_out]],
         )
 
     @property
     def n(self) -> int:
         """How many samples the run selects in all. Raises `ConfigError` if there are too few."""
+        if len(self.ranked) < 2:
+            total = len(self.ranked) + len(self.held_out)
+            raise ConfigError(
+                f"budget.holdout: expected at most {max(0, total - 2)}, which leaves 2 of the {total} distinct samples "
+                f"to train on, got {len(self.held_out)}"
+            )
         return shares(len(self.ranked), self.budget.n, self.validation_share)[0]
 
     @cached_property
@@ -139,7 +156,8 @@ class CandidatePool:
         needs, positions = STRATEGIES[name].needs, torch.tensor(self.candidates, dtype=torch.int64)
         labels, features, logits = np.empty(0, np.int64), _EMPTY, _EMPTY
         if "labels" in needs:
-            labels = self.labels[positions].numpy()
+            known = self.dataset.train.needed_labels if self.labels is None else self.labels
+            labels = known[positions].numpy()
         if "student" in needs and student is None:
             raise ConfigError(f"budget.strategy: {name} chooses with a student, in rounds: distill-worker run")
         if student is not None:

@@ -15,7 +15,7 @@ from distill_worker.runs.purchase import configured_teacher
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
 from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import find_held
+from distill_worker.runs.sampling.targets import find_held
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,13 @@ def held_samples(config: RunConfig, cache: Cache, teacher_id: str | None = None)
             f"--held: expected at least 2 of {counted(len(keys), 'sample')} in the cache, got {len(positions)}. Buy "
             "more: distill-worker fetch"
         )
-    part = _with_n(config, len(positions))
+    held_out = 0 if samples.held_out is None or set(samples.held_out.keys) - held else len(samples.held_out.keys)
+    part = _with_n(config, len(positions), held_out)
     chosen = [pool.key_of[position] for position in positions]
+    of_part = replace(_pool_of(pool, len(positions)), held_out=pool.held_out if held_out else [])
     return HeldSamples(
         part,
-        Samples.chosen_of(_pool_of(pool, len(positions)), part, chosen),
+        Samples.chosen_of(of_part, part, chosen),
         owner,
         wanted=len(keys),
         are_first=_is_nested(config)
@@ -137,9 +139,12 @@ def _pool_of(pool: CandidatePool, n: int) -> CandidatePool:
     return replace(pool, budget=pool.budget.model_copy(update={"n": n}))
 
 
-def _with_n(config: RunConfig, n: int) -> RunConfig:
-    document = config.model_dump(mode="json")
-    return parse_config({**document, "budget": {**document["budget"], "n": n}}, source=f"--held (budget.n = {n})")
+def _with_n(config: RunConfig, trained: int, held_out: int) -> RunConfig:
+    """The run on so many samples, and others that are held out."""
+    document, n = config.model_dump(mode="json"), trained + held_out
+    holdout = {} if config.data.has_labels and config.budget.holdout is None else {"holdout": held_out}
+    budget = {**document["budget"], "n": n, **holdout}
+    return parse_config({**document, "budget": budget}, source=f"--held (budget.n = {n})")
 
 
 def _is_nested(config: RunConfig) -> bool:

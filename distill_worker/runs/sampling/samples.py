@@ -25,12 +25,22 @@ from shared.sample_key import sample_key, sample_keys
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Samples that are bought and never trained on: on them the student is compared with its teacher."""
+
+    keys: list[bytes]
+    """Their sample keys."""
+    images: Tensor
+    """uint8 `[samples, channels, height, width]`."""
+
+
+@dataclass(frozen=True)
 class Samples:
     """The samples of a run. Row i of `queried` goes to the teacher, row i of `images` to the student."""
 
     dataset: Dataset
-    labels: Tensor
-    """int64, one for each training image, with the run's label noise."""
+    labels: Tensor | None
+    """int64, one for each training image, with the run's label noise; None if they have none."""
     chosen: list[int]
     """Positions in the training split, ascending: the samples to query."""
     validation: list[int]
@@ -42,11 +52,13 @@ class Samples:
     images: Tensor
     """uint8, shaped like `queried`: the images that the student gets, before augmentation."""
     label_probabilities: Tensor
-    """float32 `[queries, classes]`."""
+    """float32 `[queries, classes]`; zeros without labels."""
     ranked_rows: list[int]
     """The rows of the chosen samples in the order of selection, which is the order in which they are bought."""
     precomputed_keys: list[bytes] | None = None
     """The sample keys of `queried`, if they are computed already."""
+    held_out: HeldOut | None = None
+    """None if no samples are held out."""
 
     @classmethod
     def of(cls, config: RunConfig, chosen: Sequence[bytes] | None = None) -> "Samples":
@@ -81,7 +93,9 @@ class Samples:
         positions = torch.tensor(chosen)
         takes_all = len(chosen) == len(dataset.train.images)  # then the images need not be copied
         images = dataset_images = dataset.train.images if takes_all else dataset.train.images[positions]
-        probabilities = probabilities_of(labels[positions], classes)
+        probabilities = (
+            torch.zeros(len(chosen), classes) if labels is None else probabilities_of(labels[positions], classes)
+        )
         queried = images
         if config.augmentation.query_view == "augmented":
             queried = _views(images, preprocessing(dataset, config), config.budget.seed)
@@ -101,6 +115,7 @@ class Samples:
             probabilities,
             _rows_of(keys, [pool.key_of[position] for position in chosen]),
             [pool.key_of[position] for position in chosen] if queried is dataset_images else None,
+            _held_out(pool),
         )
 
     @cached_property
@@ -123,17 +138,31 @@ class Samples:
 
     @cached_property
     def wanted(self) -> dict[bytes, NDArray[np.uint8]]:
-        """The images to buy, by sample key, in the order of purchase: in the order of selection, mixtures last.
+        """The images to buy, by sample key, in the order of purchase.
 
-        So a part of a purchase holds the samples that a nested strategy selects for a smaller n.
+        Those that are held out come first; then those to train on, in the order of selection; mixtures come last. So a
+        part of a purchase holds the samples that a nested strategy selects for a smaller n.
         """
+        held_out = (
+            {} if self.held_out is None else dict(zip(self.held_out.keys, self.held_out.images.numpy(), strict=True))
+        )
         images = self.queried.numpy()
         mixtures = range(len(self.chosen), len(images))
-        return {self.keys[row]: images[row] for row in (*self.ranked_rows, *mixtures)}
+        return held_out | {self.keys[row]: images[row] for row in (*self.ranked_rows, *mixtures)}
+
+    @property
+    def n(self) -> int:
+        """How many samples the run uses: those to train on, and those that are held out; no mixtures."""
+        return len(self.chosen) + (0 if self.held_out is None else len(self.held_out.keys))
+
+    @property
+    def bought_keys(self) -> list[bytes]:
+        """The sample keys of all that is bought: `keys`, then those that are held out."""
+        return self.keys if self.held_out is None else [*self.keys, *self.held_out.keys]
 
     def digest(self) -> str:
         """A hash of these samples and their labels, 16 hexadecimal digits."""
-        digest = sha256(b"".join(self.keys))
+        digest = sha256(b"".join(self.bought_keys))
         digest.update(self.label_probabilities.numpy().tobytes())
         return digest.hexdigest()[:16]
 
@@ -145,7 +174,7 @@ class Samples:
         if config.track == "queried" or config.self_training is not None:
             return None
         positions = torch.tensor(self._candidates_without(self.validation))
-        labels = self.labels[positions] if config.track == "labelled-pool" else None
+        labels = None if self.labels is None or config.track != "labelled-pool" else self.labels[positions]
         return Pool(self.dataset.train.images[positions], labels)
 
     @property
@@ -161,7 +190,14 @@ class Samples:
 def dataset_of(config: RunConfig) -> Dataset:
     """The run's data set. Raises `DataError`."""
     data = config.data
-    return load_dataset(data.name, data.root, path=data.path, image_size=data.image_size)
+    return load_dataset(
+        data.name,
+        data.root,
+        path=data.path,
+        image_size=data.image_size,
+        labels=data.labels,
+        class_names=data.class_names,
+    )
 
 
 def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
@@ -175,6 +211,13 @@ def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
         channels_last=config.training.memory_format == "channels_last",
         policy=config.augmentation.policy,
     )
+
+
+def _held_out(pool: CandidatePool) -> HeldOut | None:
+    if not pool.held_out:
+        return None
+    images = pool.dataset.train.images[torch.tensor(pool.held_out)]
+    return HeldOut([pool.key_of[position] for position in pool.held_out], images)
 
 
 def _rows_of(keys: Sequence[bytes], rows: Sequence[bytes]) -> list[int]:

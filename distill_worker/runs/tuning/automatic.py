@@ -20,7 +20,7 @@ def notes(config: RunConfig, samples: Samples) -> list[str]:
 
 
 def _reason(name: str, config: RunConfig, samples: Samples) -> str:
-    classes, n = len(samples.dataset.class_names), config.budget.n or len(samples.chosen)
+    classes, n = len(samples.dataset.class_names), config.budget.n or samples.n
     match name:
         case "method":
             terms = (f"{method_name(method)} of weight {method.weight_on(classes):.3g}" for method in config.methods)
@@ -28,7 +28,7 @@ def _reason(name: str, config: RunConfig, samples: Samples) -> str:
         case "track" if config.track == "queried":
             return f"the track queried, because {_why_no_pool(config)}"
         case "track":
-            unbought = len(samples.unbought) + len(samples.chosen) - n
+            unbought = len(samples.unbought) + samples.n - n
             return f"the track {config.track}, because {unbought:,} images are not bought"
         case "self_training":
             return "self-training, because an ensemble gives outputs to the images that are not bought, for no call"

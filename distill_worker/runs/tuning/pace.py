@@ -54,7 +54,7 @@ def with_steps(config: RunConfig, steps: int) -> RunConfig:
 def seconds_of_selection(config: RunConfig, seconds: float) -> float:
     """The time of a run in rounds whose students that select are members of its ensemble, without that ensemble."""
     rounds = config.budget.rounds
-    return seconds * rounds / (rounds + number_of_members(config) + _trials(config))
+    return seconds * rounds / (rounds + number_of_members(config) + _trials(config) + config.fidelity_folds)
 
 
 def _divided(config: RunConfig, budget: float, *, student: float, member: float) -> RunConfig:
@@ -64,7 +64,7 @@ def _divided(config: RunConfig, budget: float, *, student: float, member: float)
     """
     settings, selecting = config.self_training, config.budget.rounds - 1
     others = number_of_members(config) + selecting
-    with_trials = student * (1 + _trials(config))
+    with_trials = student * (1 + _trials(config) + config.fidelity_folds)
     if settings is not None and settings.member_steps is not None:
         steps = floor((budget - others * settings.member_steps * member) / with_trials)
     else:

@@ -9,6 +9,7 @@
     result.json           written last: a run with a result is finished
     tuning/               the scores that settings are chosen by: see `runs.tuning`
     self-training/        the run directories of an ensemble's members, and their outputs: see `runs.self_training`
+    fidelity/             what students of a part agree with the teacher on: see `runs.fidelity`
     export/               the student in other formats: see `training.finished`
     analysis.json         what the student learned: see `experiments.analyses`
     command.json          what the command knew that ended the run: its price, its warnings
@@ -49,14 +50,15 @@ LOCK: Final = ".lock"
 STUDENT: Final = "student.safetensors"
 SELF_TRAINING: Final = "self-training"
 TUNING: Final = "tuning"
+FIDELITY: Final = "fidelity"
 EXPORT: Final = "export"
 COMMAND: Final = "command.json"
 REPORT: Final = "report.html"
 ANALYSIS: Final = "analysis.json"
 TRACKED: Final = (tensorboard.FOLDER, "wandb")
 """The folders that trackers write."""
-STAGES: Final = (TUNING, SELF_TRAINING)
-"""The folders of what comes before the run's own training."""
+STAGES: Final = (TUNING, SELF_TRAINING, FIDELITY)
+"""The folders of the trainings beside the run's own."""
 _OWN: Final = ("result.json", "checkpoint.pt")
 _PROGRESS: Final = (
     *_OWN,

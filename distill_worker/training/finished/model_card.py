@@ -99,6 +99,9 @@ def _rows(student: FinishedStudent, facts: RunFacts, exported: Exported) -> Iter
     if facts.accuracy is not None:
         counts = "" if facts.test_samples is None else f" ({facts.correct} of {facts.test_samples} test images)"
         yield "test accuracy", f"{facts.accuracy:.2%}{counts}"
+    if facts.fidelity is not None:
+        samples, how = facts.fidelity["samples"], facts.fidelity["measured_on"]
+        yield "agrees with its teacher", f"{facts.fidelity['agreement']:.2%} of {samples} bought images, {how}"
     if teacher := _teacher(student, facts):
         output = facts.teacher_output or card.provenance.get("teacher_output") or "logits"
         yield "distilled from", f"the teacher `{teacher}`, its {output}"

@@ -32,6 +32,8 @@ class RunFacts(BaseModel):
     accuracy: float | None = None
     correct: int | None = None
     test_samples: int | None = None
+    fidelity: dict[str, Any] | None = None
+    """How far it agrees with its teacher on samples that it was not trained on."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
-from distill_worker.training.trackers.tracker import TrackedRun
+from distill_worker.training.trackers.tracker import TrackedRun, final_values
 
 TAG: Final = "tuition.run_id"
 """The tag with the id of the run."""
@@ -52,9 +52,9 @@ class MlflowTracker:
             self._log(values)
 
     def end(self, result: Mapping[str, Any] | None) -> None:
-        """Log the accuracy on the test data, and set the status: finished, or killed if there is no result."""
-        if result is not None:
-            self._log({"test_accuracy": result["accuracy"]})
+        """Log the figures of the result, and set the status: finished, or killed if there is no result."""
+        if result is not None and (values := final_values(result)):
+            self._log(values)
         self._client.set_terminated(self._run, "KILLED" if result is None else "FINISHED")
 
     def _log(self, values: Mapping[str, float]) -> None:

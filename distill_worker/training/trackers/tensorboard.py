@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.training.trackers.event_file import append_event, first_event, scalars_event, start_event
-from distill_worker.training.trackers.tracker import TrackedRun
+from distill_worker.training.trackers.tracker import TrackedRun, final_values
 
 FOLDER: Final = "tensorboard"
 """The folder in the run directory."""
@@ -44,6 +44,6 @@ class TensorBoard:
         self._step = step
 
     def end(self, result: Mapping[str, Any] | None) -> None:
-        """Write the accuracy on the test data, at the last step."""
-        if result is not None:
-            self.log(self._step, {"test_accuracy": result["accuracy"]})
+        """Write the figures of the result, at the last step."""
+        if result is not None and (values := final_values(result)):
+            self.log(self._step, values)

@@ -34,6 +34,17 @@ class TrackedRun:
     """What was logged until then. A tracker that was killed may have lost some of it."""
 
 
+def final_values(result: Mapping[str, Any]) -> dict[str, float]:
+    """What a tracker shows of a result: its accuracy on test images, and how far it agrees with its teacher."""
+    fidelity = result.get("fidelity") or {}
+    values = {
+        "test_accuracy": result.get("accuracy"),
+        "fidelity_agreement": fidelity.get("agreement"),
+        "fidelity_kl": fidelity.get("kl"),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
 class Tracker(Protocol):
     """Shows the metrics of a training elsewhere.
 

@@ -11,7 +11,7 @@ from typing import Any
 import wandb
 
 from distill_worker.errors import ConfigError
-from distill_worker.training.trackers.tracker import TrackedRun
+from distill_worker.training.trackers.tracker import TrackedRun, final_values
 
 
 class WandbTracker:
@@ -48,9 +48,10 @@ class WandbTracker:
             self._run.log(dict(values), step=step, commit=True)
 
     def end(self, result: Mapping[str, Any] | None) -> None:
-        """Store the accuracy on the test data in the summary, and finish."""
+        """Store the figures of the result in the summary, and finish."""
         if self._run is None:
             return
         if result is not None:
-            self._run.summary["test_accuracy"] = result["accuracy"]
+            for name, value in final_values(result).items():
+                self._run.summary[name] = value
         self._run.finish(exit_code=int(result is None))

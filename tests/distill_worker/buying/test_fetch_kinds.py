@@ -14,7 +14,7 @@ from distill_worker.buying.plan import Plan
 from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.errors import PlanRefused, TeacherRefused, TeacherUnavailable
-from distill_worker.runs.targets import load_targets
+from distill_worker.runs.sampling.targets import load_targets
 from shared.durable.process_lock import ProcessLock
 from tests.distill_worker.fake_teacher import Crash, FakeTeacher, Fault, answer, describe, features
 from tests.distill_worker.purchases import (

@@ -17,7 +17,7 @@ from distill_worker.errors import ConfigError, PlanRefused, RunError
 from distill_worker.methods import METHODS, Method
 from distill_worker.runs.purchase import make_order
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import find_bought, load_targets
+from distill_worker.runs.sampling.targets import find_bought, load_targets
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.teacher_logits import to_logits
 from shared.output_kinds import OutputKind

@@ -9,7 +9,7 @@ import torch
 from distill_worker.cache import Cache
 from distill_worker.config.load import load_config
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import load_targets
+from distill_worker.runs.sampling.targets import load_targets
 from distill_worker.runs.train_student import train_student
 from shared.networks.draws import generator_states
 from tests.distill_worker.cli.conftest import Command, facts_of

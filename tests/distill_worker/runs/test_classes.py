@@ -54,7 +54,7 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 
 def _hold(cache: Cache, samples: Samples, *, right: bool, count: int = N) -> None:
     """The cache holds logits of some samples, whose likeliest class is their label, or the next class."""
-    labels = samples.dataset.train.labels[samples.chosen][:count]
+    labels = samples.dataset.train.needed_labels[samples.chosen][:count]
     logits = np.eye(3, dtype=np.float32)[(labels + (0 if right else 1)) % 3]
     cache.complete(intend(cache, cache.stream("t", "logits"), samples.keys[:count], payer="alice"), {"logits": logits})
 
@@ -118,7 +118,7 @@ def test_outputs_in_the_cache_count(tmp_path: Path, cache: Cache) -> None:
     assert agreement is not None
     with pytest.raises(PlanRefused, match="got it for 0 of 20"):
         agreement.check()
-    right = np.eye(3, dtype=np.float32)[samples.dataset.train.labels[samples.chosen][20:22]]
+    right = np.eye(3, dtype=np.float32)[samples.dataset.train.needed_labels[samples.chosen][20:22]]
     on_answer = judge(config, [samples], _teacher(), cache, ["logits"])
     with pytest.raises(PlanRefused, match="got it for 2 of 22"):
         on_answer(samples.keys[20:22], {"logits": right})

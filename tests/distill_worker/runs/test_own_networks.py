@@ -172,12 +172,12 @@ def test_network_is_trained_evaluated_selected_with_and_served_alike(tmp_path: P
     weights = tmp_path / "run" / "student.safetensors"
     test = Samples.of(_config(tmp_path, network)).dataset.test
     card, loaded, fingerprint = load_weights(weights, trust_code=True)
-    assert count_correct(loaded, test.images, test.labels, mean=card.mean, std=card.std) == result["correct"]
+    assert count_correct(loaded, test.images, test.needed_labels, mean=card.mean, std=card.std) == result["correct"]
     assert len(outputs_of(loaded, card, test.images)[0]) == len(test.images)
     teacher = TorchTeacher(weights, "cpu", trust_code=True)
     assert teacher.fingerprint == fingerprint
     answers = teacher.predict(test.images.numpy())
-    assert int((answers.argmax(axis=1) == test.labels.numpy()).sum()) == result["correct"]
+    assert int((answers.argmax(axis=1) == test.needed_labels.numpy()).sum()) == result["correct"]
     np.testing.assert_allclose(teacher.predict(test.images[:1].numpy()), answers[:1], rtol=1e-4, atol=1e-5)
     assert card.provenance["code"]
 
@@ -334,7 +334,7 @@ def test_weights_drawn_by_any_generator_come_from_the_seed(tmp_path: Path) -> No
         weights = folder / "run" / "student.safetensors"
         test = Samples.of(_config(folder, name)).dataset.test
         card, loaded, _ = load_weights(weights, trust_code=True)
-        assert count_correct(loaded, test.images, test.labels, mean=card.mean, std=card.std) == result["correct"]
+        assert count_correct(loaded, test.images, test.needed_labels, mean=card.mean, std=card.std) == result["correct"]
         ends.append(weights.read_bytes())
     assert ends[0] == ends[1]
 

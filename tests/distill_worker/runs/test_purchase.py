@@ -15,7 +15,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, TeacherUnavailable, WorkerError
 from distill_worker.runs.purchase import api_key, connect
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import load_targets
+from distill_worker.runs.sampling.targets import load_targets
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
 from tests.distill_worker.purchases import buy_as_configured

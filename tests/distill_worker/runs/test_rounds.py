@@ -24,7 +24,7 @@ from distill_worker.runs.rounds import (
 )
 from distill_worker.runs.sampling.candidate_pool import CandidatePool
 from distill_worker.runs.sampling.samples import Samples, dataset_of
-from distill_worker.runs.targets import Bought, load_bought, load_targets
+from distill_worker.runs.sampling.targets import Bought, load_bought, load_targets
 from distill_worker.runs.train_student import train_student
 from shared.sample_key import sample_keys
 from shared.weights import load_weights

@@ -137,7 +137,7 @@ def test_result_is_not_returned_under_test_labels_that_were_put_right(finished: 
     config = _config(tmp_path)
     samples = Samples.of(config)
     test = samples.dataset.test
-    relabelled = replace(samples.dataset, test=replace(test, labels=(test.labels + 1) % 10))
+    relabelled = replace(samples.dataset, test=replace(test, labels=(test.needed_labels + 1) % 10))
     samples = replace(samples, dataset=relabelled)
     targets = {"logits": 5 * torch.randn(N, 10, generator=torch.Generator().manual_seed(0))}
     with pytest.raises(
@@ -148,7 +148,7 @@ def test_result_is_not_returned_under_test_labels_that_were_put_right(finished: 
     notes: list[str] = []
     result = train_student(config, samples, targets, "t", fresh=True, note=notes.append)
     card, network, _ = load_weights(tmp_path / "run" / "student.safetensors")
-    correct = count_correct(network, test.images, relabelled.test.labels, mean=card.mean, std=card.std)
+    correct = count_correct(network, test.images, relabelled.test.needed_labels, mean=card.mean, std=card.std)
     assert result["correct"] == correct
     assert str(tmp_path / "run" / "before-1") in notes[0]
     kept = [(tmp_path / "run" / "before-1" / name).read_bytes() for name in ("student.safetensors", "metrics.jsonl")]
@@ -181,7 +181,7 @@ def test_result_says_what_was_run_and_the_weights_agree(finished: Path) -> None:
     assert {key: result[key] for key in known} == known
     card, network, _ = load_weights(finished / "run" / "student.safetensors")
     test = Samples.of(_config(finished)).dataset.test
-    assert count_correct(network, test.images, test.labels, mean=card.mean, std=card.std) == result["correct"]
+    assert count_correct(network, test.images, test.needed_labels, mean=card.mean, std=card.std) == result["correct"]
     assert result["accuracy"] == result["correct"] / result["test_samples"] == result["correct"] / 500
     assert card.provenance["teacher_id"] == "t"
 

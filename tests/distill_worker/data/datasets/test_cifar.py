@@ -40,8 +40,8 @@ def test_cifar10_has_the_pixels_and_labels_of_its_batches(published10: Published
     dataset = load_dataset("cifar10", root)
     for split, part in ((dataset.train, slice(0, 20)), (dataset.test, slice(20, 23))):
         assert split.images.dtype == torch.uint8
-        assert split.labels.dtype == torch.int64
-        assert split.labels.tolist() == labels[part]
+        assert split.needed_labels.dtype == torch.int64
+        assert split.needed_labels.tolist() == labels[part]
         for image, row in zip(split.images.numpy(), rows[part], strict=True):
             for channel in range(3):
                 for line in range(32):
@@ -58,8 +58,8 @@ def test_cifar100_has_the_fine_labels(tmp_path: Path, monkeypatch: pytest.Monkey
     fine = [99, 0, 50, 7, 7]
     write_cifar100(tmp_path, rows, fine, train=3, monkeypatch=monkeypatch)
     dataset = load_dataset("cifar100", tmp_path)
-    assert dataset.train.labels.tolist() == fine[:3]
-    assert dataset.test.labels.tolist() == fine[3:]
+    assert dataset.train.needed_labels.tolist() == fine[:3]
+    assert dataset.test.needed_labels.tolist() == fine[3:]
     assert np.array_equal(dataset.test.images.numpy(), rows[3:].reshape(2, 3, 32, 32))
     assert dataset.class_names == tuple(f"fine {label}" for label in range(100))
     assert (dataset.crop_padding, dataset.horizontal_flip) == (4, True)

@@ -21,9 +21,9 @@ def test_digits_split_is_fixed(tmp_path: Path) -> None:
     digits = load_dataset("digits", tmp_path)
     for split, samples in ((digits.train, 1297), (digits.test, 500)):
         assert split.images.shape == (samples, 1, 8, 8)
-        assert split.labels.shape == (samples,)
+        assert split.needed_labels.shape == (samples,)
         assert split.images.dtype == torch.uint8
-        assert split.labels.dtype == torch.int64
+        assert split.needed_labels.dtype == torch.int64
     assert sha256(b"".join(_keys(digits.train))).hexdigest()[:16] == "ccd88514e0318fb7"
     assert sha256(b"".join(_keys(digits.test))).hexdigest()[:16] == "01019c9884dc26d4"
     assert set(_keys(digits.train)).isdisjoint(_keys(digits.test))
@@ -41,7 +41,7 @@ def test_digits_keep_their_labels_and_their_pixels(tmp_path: Path) -> None:
     images = np.rint(raw.data * 255 / 16).astype(np.uint8).reshape(-1, 1, 8, 8)
     label_of = dict(zip(sample_keys(images), raw.target.tolist(), strict=True))
     for split in (digits.train, digits.test):
-        assert [label_of[key] for key in _keys(split)] == split.labels.tolist()
+        assert [label_of[key] for key in _keys(split)] == split.needed_labels.tolist()
 
 
 def test_mean_and_deviation_are_those_of_the_training_pixels(tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def test_parts_keep_their_pixels_and_labels(library: Any, tmp_path: Path, part: 
     for split, stored, labels in ((dataset.train, train, [0, 1, 1, 0, 1, 0]), (dataset.test, test, [1, 1, 0, 1])):
         assert split.images.dtype == torch.uint8
         assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), stored)
-        assert split.labels.dtype == torch.int64
-        assert split.labels.tolist() == labels
+        assert split.needed_labels.dtype == torch.int64
+        assert split.needed_labels.tolist() == labels
     assert dataset.class_names == ("ant", "bee")
     assert (dataset.crop_padding, dataset.horizontal_flip) == (1, False)
 
@@ -74,7 +74,7 @@ def test_one_table_is_split_by_key(library: Any, tmp_path: Path) -> None:
     dataset = load_dataset("hugging-face", tmp_path, path=tmp_path)
     ranked = sorted(range(20), key=lambda position: sample_key(stored[position][None]))
     assert np.array_equal(dataset.train.images[:, 0].numpy(), stored[ranked[:16]])
-    assert dataset.test.labels.tolist() == [labels[position] for position in ranked[16:]]
+    assert dataset.test.needed_labels.tolist() == [labels[position] for position in ranked[16:]]
     assert dataset.class_names == ("0", "1", "2")
     assert load_dataset("hugging-face", tmp_path, path=tmp_path, image_size=(4, 6)).image_shape == (1, 4, 6)
 
@@ -102,8 +102,8 @@ def test_labels_of_the_test_table_are_mapped_by_name(
     _named_differently(library, names).save_to_disk(str(tmp_path))
     dataset = load_dataset("hugging-face", tmp_path, path=tmp_path)
     assert dataset.class_names == ("ant", "bee", "cow")
-    assert dataset.train.labels.tolist() == [0, 1, 2, 2, 1, 0]
-    assert dataset.test.labels.tolist() == labels
+    assert dataset.train.needed_labels.tolist() == [0, 1, 2, 2, 1, 0]
+    assert dataset.test.needed_labels.tolist() == labels
 
 
 def test_other_classes_in_the_test_table_are_refused(library: Any, tmp_path: Path) -> None:
@@ -180,3 +180,16 @@ def test_folder_that_holds_no_table_is_refused(library: Any, tmp_path: Path, dam
         (path / "dataset_info.json").write_text("{")
     with pytest.raises(DataError, match=f"^hugging-face: {path}: expected (what datasets' save_to_disk|a folder)"):
         load_dataset("hugging-face", tmp_path, path=path)
+
+
+def test_table_without_a_label_column_is_all_for_training(library: Any, tmp_path: Path) -> None:
+    stored = pixels(0, 6, 8, 9, 3)
+    features = library.Features({"image": library.Image()})
+    table = library.Dataset.from_dict({"image": [Image.fromarray(values) for values in stored]}, features=features)
+    table.save_to_disk(str(tmp_path / "one"))
+    library.DatasetDict({"train": table, "test": table}).save_to_disk(str(tmp_path / "several"))
+    for name in ("one", "several"):
+        place = tmp_path / name
+        dataset = load_dataset("hugging-face", place, path=place, labels="none", class_names=("ant", "bee"))
+        assert (dataset.train.images.permute(0, 2, 3, 1).numpy() == stored).all()
+        assert (dataset.train.labels, dataset.has_test, dataset.class_names) == (None, False, ("ant", "bee"))

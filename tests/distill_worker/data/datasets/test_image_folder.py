@@ -42,8 +42,8 @@ def test_parts_keep_their_pixels_and_labels(tmp_path: Path, train_part: str, par
     for split, stored, per_class in ((dataset.train, train, 3), (dataset.test, test, 2)):
         assert split.images.dtype == torch.uint8
         assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), stored)
-        assert split.labels.dtype == torch.int64
-        assert split.labels.tolist() == [label for label in range(3) for _ in range(per_class)]
+        assert split.needed_labels.dtype == torch.int64
+        assert split.needed_labels.tolist() == [label for label in range(3) for _ in range(per_class)]
     assert (dataset.crop_padding, dataset.horizontal_flip) == (2, True)
 
 
@@ -61,9 +61,9 @@ def test_one_folder_is_split_by_key(tmp_path: Path) -> None:
     for position, file in enumerate(sorted((tmp_path / "ant").iterdir())):
         file.rename(file.with_name(f"{99 - position}.png"))
     dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
-    assert dataset.train.labels.tolist() == [position // 10 for position in ranked[:24]]
+    assert dataset.train.needed_labels.tolist() == [position // 10 for position in ranked[:24]]
     assert np.array_equal(dataset.test.images[:, 0].numpy(), stored[ranked[24:]])
-    assert dataset.test.labels.tolist() == [position // 10 for position in ranked[24:]]
+    assert dataset.test.needed_labels.tolist() == [position // 10 for position in ranked[24:]]
 
 
 def test_class_may_be_called_train(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_hidden_folders_are_neither_classes_nor_read(tmp_path: Path, folder: str
     (tmp_path / "test" / "bee" / "._000.png").write_bytes(b"resource fork")
     dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
     assert dataset.class_names == CLASSES
-    assert (len(dataset.train.labels), len(dataset.test.labels)) == (6, 3)
+    assert (len(dataset.train.needed_labels), len(dataset.test.needed_labels)) == (6, 3)
     assert dataset.notes == ()
 
 
@@ -105,7 +105,7 @@ def test_files_are_in_the_order_of_torchvision(tmp_path: Path) -> None:
             write_png(tmp_path / "test" / animal / name, pixels(10 * number + seed, 4, 4))
     dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
     listed = datasets.ImageFolder(str(tmp_path / "train"))
-    assert dataset.train.labels.tolist() == listed.targets
+    assert dataset.train.needed_labels.tolist() == listed.targets
     expected = np.stack([np.asarray(Image.open(path)) for path, _ in listed.samples])
     assert np.array_equal(dataset.train.images[:, 0].numpy(), expected)
 
@@ -117,7 +117,7 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"something")
     dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
-    assert (len(dataset.train.labels), len(dataset.test.labels)) == (15, 15)
+    assert (len(dataset.train.needed_labels), len(dataset.test.needed_labels)) == (15, 15)
     (note,) = dataset.notes
     assert "skipped files that are not read: 1 .avif, 2 .gif, 1 .png beside the class folders, 1 .txt;" in note
 
@@ -151,7 +151,7 @@ def test_jpeg_is_read(tmp_path: Path) -> None:
             Image.new("RGB", (16, 16), colour).save(tmp_path / name / f"{number}.JPG", format="JPEG", quality=95)
     dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
     for split in (dataset.train, dataset.test):
-        for image, label in zip(split.images, split.labels.tolist(), strict=True):
+        for image, label in zip(split.images, split.needed_labels.tolist(), strict=True):
             assert abs(int(image[0, 7, 7]) - 80 * label) <= 2
             assert abs(int(image[2, 7, 7]) - 100) <= 2
 

@@ -89,3 +89,12 @@ def test_libraries_that_only_some_data_sets_need_are_not_imported_for_all() -> N
     code = f"import sys, distill_worker.data.datasets; print({libraries} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_labels_of_a_public_data_set_can_be_left_out_of_training() -> None:
+    labelled, unlabelled = load_dataset("digits", Path("data")), load_dataset("digits", Path("data"), labels="none")
+    assert unlabelled.train.labels is None
+    assert (unlabelled.train.images == labelled.train.images).all()
+    assert unlabelled.test.needed_labels.tolist() == labelled.test.needed_labels.tolist()
+    with pytest.raises(DataError, match="expected data with labels, got images without"):
+        _ = unlabelled.train.needed_labels

@@ -37,7 +37,7 @@ def test_pixels_and_labels_are_those_of_the_file(tmp_path: Path, shape: tuple[in
     for split, part in ((dataset.train, "train"), (dataset.validation, "val"), (dataset.test, "test")):
         stored = arrays[f"{part}_images"].reshape(SAMPLES[part], shape[0], shape[1], -1)
         assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), stored)
-        assert split.labels.tolist() == arrays[f"{part}_labels"][:, 0].tolist()
+        assert split.needed_labels.tolist() == arrays[f"{part}_labels"][:, 0].tolist()
     assert dataset.class_names == ("0", "1", "2")
     assert (dataset.crop_padding, dataset.horizontal_flip) == (padding, False)
 

@@ -62,8 +62,8 @@ def test_pixels_and_labels_are_those_of_the_files(root: Path, name: str, packed:
         expected = rng.integers(0, 256, (samples, 28, 28), dtype=np.uint8)[:, None]
         assert np.array_equal(split.images.numpy(), expected)
         assert split.images.dtype == torch.uint8
-        assert split.labels.tolist() == list(range(samples))
-        assert split.labels.dtype == torch.int64
+        assert split.needed_labels.tolist() == list(range(samples))
+        assert split.needed_labels.dtype == torch.int64
     assert dataset.name == name
     assert dataset.image_shape == (1, 28, 28)
     assert len(dataset.class_names) == 10
@@ -116,8 +116,8 @@ def test_fashion_mnist_is_unpacked_from_debians_package(tmp_path: Path) -> None:
     """The real 70,000 images, ten equal classes, and no partial file left."""
     fashion = load_dataset("fashion-mnist", tmp_path)
     assert fashion.train.images.shape == (60_000, 1, 28, 28)
-    assert torch.bincount(fashion.train.labels).tolist() == [6000] * 10
-    assert torch.bincount(fashion.test.labels).tolist() == [1000] * 10
+    assert torch.bincount(fashion.train.needed_labels).tolist() == [6000] * 10
+    assert torch.bincount(fashion.test.needed_labels).tolist() == [1000] * 10
     assert (fashion.mean, fashion.std) == ((0.286,), (0.353,))
     assert len(list((tmp_path / "FashionMNIST" / "raw").iterdir())) == 4
 

@@ -44,8 +44,8 @@ def test_given_split_is_kept_in_order(path: Path) -> None:
         assert split.images.dtype == torch.uint8
         assert split.images.is_contiguous()
         assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), arrays[f"{part}_images"])
-        assert split.labels.dtype == torch.int64
-        assert split.labels.tolist() == arrays[f"{part}_labels"].flatten().tolist()
+        assert split.needed_labels.dtype == torch.int64
+        assert split.needed_labels.tolist() == arrays[f"{part}_labels"].flatten().tolist()
     assert (dataset.name, dataset.class_names) == ("npz", ("0", "1", "2"))
     assert (dataset.crop_padding, dataset.horizontal_flip) == (2, False)
 
@@ -59,8 +59,8 @@ def test_bare_images_are_split_by_key(path: Path) -> None:
     images, labels = pixels(0, 20, 8, 8), np.arange(20) % 3
     dataset = _load(path, {"images": images, "labels": labels})
     ranked = sorted(range(20), key=lambda position: sample_key(images[position][None]))
-    assert dataset.train.labels.tolist() == labels[ranked[:16]].tolist()
-    assert dataset.test.labels.tolist() == labels[ranked[16:]].tolist()
+    assert dataset.train.needed_labels.tolist() == labels[ranked[:16]].tolist()
+    assert dataset.test.needed_labels.tolist() == labels[ranked[16:]].tolist()
     assert np.array_equal(dataset.test.images[:, 0].numpy(), images[ranked[16:]])
     assert dataset.crop_padding == 1
 
@@ -151,3 +151,30 @@ def test_damaged_file_is_explained(path: Path, damage: str) -> None:
         )
     with pytest.raises(DataError, match=f"^npz: {path}: (expected an .npz file|cannot read the array)"):
         load_dataset("npz", path.parent, path=path)
+
+
+def _load_without_labels(path: Path, arrays: Arrays, names: tuple[str, ...] = ("a", "b")) -> Dataset:
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # a name is no option of savez
+    return load_dataset("npz", path.parent, path=path, labels="none", class_names=names)
+
+
+def test_images_alone_are_all_for_training(path: Path) -> None:
+    images = pixels(0, 6, 16, 24, 3)
+    dataset = _load_without_labels(path, {"images": images})
+    assert (dataset.train.images.permute(0, 2, 3, 1).numpy() == images).all()
+    assert (dataset.train.labels, dataset.has_test, dataset.class_names) == (None, False, ("a", "b"))
+
+
+def test_test_labels_stay_and_training_labels_are_not_read(path: Path) -> None:
+    """Names in the file are those of its labels, whatever the teacher calls them."""
+    dataset = _load_without_labels(path, {**_with_split(), "class_names": np.array(["x", "y", "z"])})
+    assert dataset.train.labels is None
+    assert dataset.test.needed_labels.tolist() == [2, 1]
+    assert dataset.class_names == ("x", "y", "z")
+
+
+def test_images_alone_need_a_word(path: Path) -> None:
+    with pytest.raises(DataError, match=r"got images alone; for images without labels, set data\.labels = 'none'"):
+        _load(path, {"images": pixels(0, 6, 16, 24, 3)})
+    with pytest.raises(DataError, match="expected either train_images or images, got photos"):
+        _load_without_labels(path, {"photos": pixels(0, 6, 16, 24, 3)})

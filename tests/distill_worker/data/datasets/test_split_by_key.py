@@ -13,11 +13,11 @@ def test_last_fifth_by_key_is_the_test_split() -> None:
     images, labels = pixels(0, 53, 1, 4, 4), np.arange(53)
     train, test = split_by_key(images, labels, where="here")
     ranked = sorted(range(53), key=lambda position: sample_key(images[position]))
-    assert train.labels.tolist() == ranked[:43]
-    assert test.labels.tolist() == ranked[43:]
+    assert train.needed_labels.tolist() == ranked[:43]
+    assert test.needed_labels.tolist() == ranked[43:]
     for split in (train, test):
         assert all(
-            np.array_equal(image, images[label]) for image, label in zip(split.images, split.labels, strict=True)
+            np.array_equal(image, images[label]) for image, label in zip(split.images, split.needed_labels, strict=True)
         )
 
 
@@ -29,7 +29,7 @@ def test_order_of_the_samples_does_not_matter() -> None:
         split_by_key(images[shuffled], labels[shuffled], where="here"),
         strict=True,
     ):
-        assert one.labels.tolist() == other.labels.tolist()
+        assert one.needed_labels.tolist() == other.needed_labels.tolist()
 
 
 @pytest.mark.parametrize("copies", [2, 3, 7])
@@ -37,14 +37,16 @@ def test_equal_images_fall_on_one_side(copies: int) -> None:
     """However the 20 percent fall; the test split is then larger by less than one group."""
     images = np.repeat(pixels(0, 11, 1, 2, 2), copies, axis=0)
     train, test = split_by_key(images, np.arange(len(images)), where="here")
-    assert {int(label) // copies for label in train.labels}.isdisjoint(int(label) // copies for label in test.labels)
-    assert len(images) // 5 <= len(test.labels) < len(images) // 5 + copies
-    assert len(train.labels) + len(test.labels) == len(images)
+    assert {int(label) // copies for label in train.needed_labels}.isdisjoint(
+        int(label) // copies for label in test.needed_labels
+    )
+    assert len(images) // 5 <= len(test.needed_labels) < len(images) // 5 + copies
+    assert len(train.needed_labels) + len(test.needed_labels) == len(images)
 
 
 def test_small_set_has_one_test_sample() -> None:
     train, test = split_by_key(pixels(0, 3, 1, 2, 2), np.arange(3), where="here")
-    assert (len(train.labels), len(test.labels)) == (2, 1)
+    assert (len(train.needed_labels), len(test.needed_labels)) == (2, 1)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 4])

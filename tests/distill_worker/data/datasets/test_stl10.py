@@ -48,9 +48,9 @@ def test_pixels_and_labels_are_those_of_the_files(published: Published) -> None:
     for split, part in ((dataset.train, "train"), (dataset.test, "test")):
         assert split.images.dtype == torch.uint8
         assert split.images.is_contiguous()
-        assert split.labels.dtype == torch.int64
-        assert split.labels.tolist() == [label - 1 for label in LABELS[part]]
-        for sample in range(len(split.labels)):
+        assert split.needed_labels.dtype == torch.int64
+        assert split.needed_labels.tolist() == [label - 1 for label in LABELS[part]]
+        for sample in range(len(split.needed_labels)):
             for channel in range(3):
                 assert np.array_equal(split.images[sample, channel].numpy(), images[part][sample, channel].T)
     assert dataset.class_names == NAMES

@@ -17,7 +17,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.experiments.engines.inputs import Inputs
 from distill_worker.experiments.engines.tasks import Task
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import Bought
+from distill_worker.runs.sampling.targets import Bought
 from distill_worker.runs.train_student import train_student
 from tests.endurance import HANG_SECONDS
 

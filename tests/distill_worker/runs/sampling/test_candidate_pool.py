@@ -42,7 +42,7 @@ def config_of(track: str = "queried", share: float = 0.0, **budget: Any) -> RunC
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     dataset = load_dataset("digits", Path("data"))
-    return replace(dataset, train=Split(dataset.train.images[:300], dataset.train.labels[:300]))
+    return replace(dataset, train=Split(dataset.train.images[:300], dataset.train.needed_labels[:300]))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def student(digits: Dataset) -> tuple[WeightsCard, torch.nn.Module]:
 
 def _backwards(dataset: Dataset) -> Dataset:
     split = dataset.train
-    return replace(dataset, train=Split(split.images.flip(0).contiguous(), split.labels.flip(0).contiguous()))
+    return replace(dataset, train=Split(split.images.flip(0).contiguous(), split.needed_labels.flip(0).contiguous()))
 
 
 @pytest.mark.parametrize("name", AT_ONCE)
@@ -150,7 +150,7 @@ def test_seeds_choose_differently(name: str, digits: Dataset) -> None:
 
 def test_classes_are_balanced(digits: Dataset) -> None:
     samples = Samples.among(digits, config_of(strategy="class-balanced"))
-    assert samples.labels[torch.tensor(samples.chosen)].bincount().tolist() == [4] * 10
+    assert samples.dataset.train.needed_labels[torch.tensor(samples.chosen)].bincount().tolist() == [4] * 10
 
 
 def test_features_of_a_network_choose_otherwise_than_pixels(
@@ -238,3 +238,27 @@ def test_labels_that_the_track_has_not_are_refused() -> None:
 def test_rounds_are_equal_and_the_first_takes_the_remainder(n: int, rounds: int, sizes: tuple[int, ...]) -> None:
     strategy = "entropy" if rounds > 1 else "random"
     assert config_of(n=n, rounds=rounds, strategy=strategy).budget.sizes == sizes
+
+
+@pytest.mark.parametrize("strategy", AT_ONCE)
+def test_held_out_samples_are_drawn_at_random_whatever_the_strategy(strategy: str, digits: Dataset) -> None:
+    """They are the first in hash order, are bought first, and are neither selected nor left in the pool."""
+    samples = Samples.among(digits, config_of(strategy=strategy, holdout=15))
+    assert samples.held_out is not None
+    keys = sample_keys(digits.train.images.numpy())
+    assert samples.held_out.keys == [keys[place] for place in rank(keys, 0)[:15]]
+    assert (len(samples.keys), samples.n) == (25, 40)
+    assert list(samples.wanted)[:15] == samples.held_out.keys
+    assert set(samples.wanted) == set(samples.bought_keys)
+    assert not set(samples.held_out.keys) & set(samples.keys)
+    assert not {keys[position] for position in samples.unbought} & set(samples.bought_keys)
+
+
+def test_larger_run_buys_what_a_smaller_one_held_out_and_no_more(digits: Dataset) -> None:
+    small, large = (set(Samples.among(digits, config_of(n=n, holdout=n // 4)).bought_keys) for n in (40, 80))
+    assert small < large
+
+
+def test_holdout_must_leave_samples(digits: Dataset) -> None:
+    with pytest.raises(ConfigError, match=r"budget\.holdout: expected at most 2\d\d, which leaves 2 of the"):
+        Samples.among(digits, config_of(n=None, holdout=299))

@@ -15,7 +15,7 @@ from distill_worker.experiments.engines.elsewhere import files_of, put_back
 from distill_worker.runs.resolution import resolved
 from distill_worker.runs.rounds import SelectedSamples, run_in_rounds
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.targets import Bought
+from distill_worker.runs.sampling.targets import Bought
 from distill_worker.runs.train_student import total_steps, train_student
 from distill_worker.training.loop import Progress
 from tests.distill_worker.runs.self_training.test_stage import BrokenOffError, broken_off_at, config_in

@@ -177,7 +177,7 @@ def test_result_says_how_the_pool_was_labelled(finished: Path) -> None:
 
 def test_labels_of_unbought_samples_are_not_used(finished: Path, tmp_path: Path) -> None:
     def relabelled(samples: Samples) -> Samples:
-        labels = samples.labels.clone()
+        labels = samples.dataset.train.needed_labels.clone()
         labels[samples.unbought] = 0
         train = replace(samples.dataset.train, labels=labels)
         return replace(samples, labels=labels, dataset=replace(samples.dataset, train=train))

@@ -175,7 +175,7 @@ def test_scores_need_neither_labels_nor_test_images(tmp_path: Path) -> None:
     wrong = replace(
         samples,
         dataset=replace(samples.dataset, test=test),
-        labels=(samples.labels + 1) % 10,
+        labels=(samples.dataset.train.needed_labels + 1) % 10,
         label_probabilities=samples.label_probabilities.roll(1, dims=1),
     )
     result = train_student(config, wrong, _targets(), "t")

@@ -24,6 +24,8 @@ class Bought(NamedTuple):
     """The teacher that they were bought from; None if no method needs one."""
     class_order: tuple[int, ...] | None = None
     """For each class of the data, its place among the teacher's; None if both have the same order."""
+    held_out: Mapping[str, Tensor] | None = None
+    """As `targets`, of the samples that are held out; None if there are none."""
 
 
 NOTHING_BOUGHT: Final = Bought({}, None)
@@ -118,7 +120,8 @@ def load_bought(cache: Cache, config: RunConfig, samples: Samples, teacher_id: s
         ConfigError: the teacher's class names are not those of the data; CacheError: see `load_targets`.
     """
     order = class_order(config, samples.dataset, cache.class_names(teacher_id))
-    return Bought(load_targets(cache, teacher_id, samples.keys, kinds), teacher_id, order)
+    held_out = None if samples.held_out is None else load_targets(cache, teacher_id, samples.held_out.keys, kinds)
+    return Bought(load_targets(cache, teacher_id, samples.keys, kinds), teacher_id, order, held_out)
 
 
 def load_targets(

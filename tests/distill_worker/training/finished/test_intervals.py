@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from distill_worker.experiments.results.intervals import wilson
+from distill_worker.training.finished.intervals import wilson
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 10), (10, 10), (1, 3), (744, 797), (5000, 10000)])

@@ -10,7 +10,7 @@ import torch
 
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
-from distill_worker.runs.targets import find_bought, find_teacher, load_targets
+from distill_worker.runs.sampling.targets import find_bought, find_teacher, load_targets
 from tests.distill_worker.purchases import intend
 
 KEYS = [bytes([index]) * 32 for index in range(4)]

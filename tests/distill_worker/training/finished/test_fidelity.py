@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import kl_div
 
-from distill_worker.experiments.analyses.fidelity import divergences, fidelity
+from distill_worker.training.finished.fidelity import divergences, fidelity
 
 
 def test_fidelity_of_two_samples_by_hand() -> None:

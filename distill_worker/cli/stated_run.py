@@ -1,0 +1,85 @@
+"""The run that a command line states: a file, options, or both."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from distill_worker.cli.console import say
+from distill_worker.config.load import load_config
+from distill_worker.config.run_config import RunConfig
+from distill_worker.config.training_section import AUTO
+from distill_worker.errors import ConfigError
+from distill_worker.runs.resolution import resolved, with_facts_of_teacher
+
+_OF_HUGGING_FACE: Final = ("dataset_info.json", "dataset_dict.json", "state.json")
+"""Files of which `save_to_disk` writes at least one."""
+
+
+@dataclass(frozen=True)
+class StatedRun:
+    """A run as the command line states it."""
+
+    file: Path | None
+    overrides: Sequence[str]
+    """`section.key=value`: what replaces values of the file."""
+    data: Path | None = None
+    teacher_url: str | None = None
+    n: int | None = None
+    student: str | None = None
+
+    def config(self, *, fresh: bool = False, teacher_id: str | None = None, asks: bool = True) -> RunConfig:
+        """The run, resolved.
+
+        Args:
+            fresh: whether an earlier run in its directory makes way.
+            teacher_id: see `with_facts_of_teacher`, as of `asks`.
+            asks: whether the teacher may be asked for its classes, if the data have no labels.
+
+        Raises:
+            ConfigError: see `load_config` and `with_facts_of_teacher`; or there is neither a file nor data.
+        """
+        if self.file is None and self.data is None:
+            raise ConfigError("expected the file of a run, or --data and --teacher-url, got neither; see examples/")
+        if self.data is not None and not self.data.exists():
+            raise ConfigError(
+                f"--data: expected a folder or a file with your data, got {self.data}, which is not there"
+            )
+        config = load_config(self.file, (*self._options(), *self.overrides), on_note=say)
+        return resolved(with_facts_of_teacher(config, say, teacher_id=teacher_id, asks=asks), fresh=fresh)
+
+    def command(self, name: str) -> str:
+        """The command that the user can type again, without the password that the URL of a cache may hold."""
+        shown = [one if "@" not in one else f"{one.partition('=')[0]}=..." for one in self.overrides]
+        options = {"--data": self.data, "--teacher-url": self.teacher_url, "--n": self.n, "--student": self.student}
+        return shlex.join(
+            [
+                "distill-worker",
+                name,
+                *([] if self.file is None else [str(self.file)]),
+                *(part for option, value in options.items() if value is not None for part in (option, str(value))),
+                *(part for one in shown for part in ("--set", one)),
+            ]
+        )
+
+    def _options(self) -> list[str]:
+        """The options as overrides. Without a file, the network and the run directory have defaults of their own."""
+        values: dict[str, object] = {
+            "student.network": self.student,
+            "teacher.url": self.teacher_url,
+            "budget.n": self.n,
+        }
+        if self.file is None:
+            values |= {"student.network": self.student or AUTO, "output.directory": "runs/default"}
+        if self.data is not None:
+            values |= {"data.name": _kind_of(self.data), "data.path": str(self.data)}
+        return [f"{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
+
+
+def _kind_of(data: Path) -> str:
+    """The name of the data set of the user's own data."""
+    if data.suffix == ".npz":
+        return "npz"
+    return "hugging-face" if any((data / name).exists() for name in _OF_HUGGING_FACE) else "image-folder"

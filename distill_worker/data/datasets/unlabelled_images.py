@@ -1,0 +1,111 @@
+"""The user's own image files without labels: a folder of any shape, or a list of files."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from distill_worker.data.datasets.class_folders import (
+    ClassFolders,
+    class_folders,
+    image_files,
+    picture_at,
+    shown_folders,
+    skipped_files,
+)
+from distill_worker.data.datasets.dataset import Dataset, split_of, unlabelled
+from distill_worker.data.datasets.described import described_without_labels
+from distill_worker.data.datasets.pictures import Picture, common_shape, read_in_parts
+from distill_worker.errors import DataError
+
+_TEST: Final = "test"
+"""The folder of labelled test images, in any case."""
+
+
+def unlabelled_images(path: Path, image_size: tuple[int, int] | None, class_names: tuple[str, ...]) -> Dataset:
+    """All image files in a folder and in the folders below it; or those that a text file lists, one path a line.
+
+    Paths in a list start at its folder. A folder `test` with a folder for each class holds the test images; its classes
+    are classes of the teacher, by name. Every other folder is part of the training set, and its name means nothing.
+    Files without an image's file name extension are skipped and counted; hidden files and folders are ignored.
+    Random crops have a padding of an eighth of the side; images are flipped.
+
+    Raises:
+        DataError: the folder or list is missing or has no images, a file is no image, or a test class is none of the
+            teacher's.
+    """
+    where = f"image-folder: {path}"
+    test = _test_part(path, class_names, where)
+    pictures, skipped = _listed(path, where) if path.is_file() else _found(path, where)
+    parts = [pictures, *([] if test is None else [test.pictures])]
+    shape = common_shape([picture for part in parts for picture in part], image_size, where=where)
+    pixels = read_in_parts(parts, shape, where=where)
+    labels = None if test is None else _labels_among(test, class_names)
+    return described_without_labels(
+        "image-folder",
+        unlabelled(pixels[0], pictures),
+        None if test is None or labels is None else split_of(pixels[1], labels, test.pictures),
+        class_names,
+        horizontal_flip=True,
+        where=where,
+        notes=(f"{where}: {skipped_files(skipped)}",) if skipped else (),
+    )
+
+
+def _test_folder(path: Path) -> Path | None:
+    """The folder of the test images, if there is one."""
+    folders = shown_folders(path) if path.is_dir() else []
+    return next((folder for folder in folders if folder.name.lower() == _TEST and shown_folders(folder)), None)
+
+
+def _test_part(path: Path, class_names: Sequence[str], where: str) -> ClassFolders | None:
+    folder = _test_folder(path)
+    if folder is None:
+        return None
+    part = class_folders(folder, where=where)
+    if others := [name for name in part.class_names if name not in class_names]:
+        raise DataError(
+            f"{where}: expected a folder in {folder} for each class, with the name that the teacher gives it, got "
+            f"{', '.join(others[:10])}; the teacher's classes are {', '.join(class_names[:10])}"
+            f"{' and others' if len(class_names) > 10 else ''}"
+        )
+    return part
+
+
+def _labels_among(part: ClassFolders, class_names: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    return np.array([class_names.index(name) for name in part.class_names], np.int64)[part.labels]
+
+
+def _found(path: Path, where: str) -> tuple[list[Picture], Counter[str]]:
+    if not path.is_dir():
+        raise DataError(f"{where}: expected a folder of images, or a text file that lists them, got neither")
+    test = _test_folder(path)
+    paths, skipped = image_files(path)
+    if test is not None:
+        paths = [one for one in paths if test not in one.parents]
+        skipped -= image_files(test)[1]
+    if not paths:
+        without = f" ({skipped_files(skipped)})" if skipped else ""
+        raise DataError(f"{where}: expected image files, got none{without}")
+    return [picture_at(one) for one in paths], skipped
+
+
+def _listed(path: Path, where: str) -> tuple[list[Picture], Counter[str]]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{where}: expected a folder of images, or a text file in UTF-8 with the path of an image in each line "
+            f"({error})"
+        ) from error
+    paths = [path.parent / line for line in lines if line]
+    if absent := [str(one) for one in paths if not one.is_file()]:
+        raise DataError(
+            f"{where}: expected the path of an image file in each line, got {len(absent)} of {len(paths)} that do not "
+            f"exist: {', '.join(absent[:5])}"
+        )
+    if not paths:
+        raise DataError(f"{where}: expected the path of an image in each line, got an empty file")
+    return [picture_at(one) for one in paths], Counter()

@@ -1,0 +1,1 @@
+"""Tests of the fidelity of a run's student."""
