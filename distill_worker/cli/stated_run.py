@@ -36,7 +36,7 @@ class StatedRun:
         Args:
             fresh: whether an earlier run in its directory makes way.
             teacher_id: see `with_facts_of_teacher`, as of `asks`.
-            asks: whether the teacher may be asked for its classes, if the data have no labels.
+            asks: whether the teacher may be contacted for its classes, if the data have no labels.
 
         Raises:
             ConfigError: see `load_config` and `with_facts_of_teacher`; or there is neither a file nor data.

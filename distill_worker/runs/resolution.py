@@ -83,7 +83,7 @@ def with_facts_of_teacher(
         config: the run.
         say: gets what the teacher's client has to say, as in `purchase.connect`.
         teacher_id: whose classes in the cache count; None for those of the only teacher that is there.
-        asks: whether the teacher may be asked.
+        asks: whether the teacher may be contacted.
 
     Raises:
         ConfigError: the classes are not known, or no network fits the images; TeacherError: see `purchase.connect`.
@@ -100,7 +100,7 @@ def with_facts_of_teacher(
     if facts is None and needs_classes:
         raise ConfigError(
             "data.class_names: expected the teacher's classes, because the images have no labels, got none, and "
-            "this command asks no teacher; buy outputs with distill-worker fetch, or list the names of its classes"
+            "this command contacts no teacher; buy outputs with distill-worker fetch, or list the names of its classes"
         )
     names, size = facts or _Facts(data.class_names, data.image_size)
     taken = {"class_names": names if needs_classes else data.class_names, "image_size": data.image_size or size}
