@@ -13,6 +13,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.training_section import AUTO
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import resolved, with_facts_of_teacher
+from distill_worker.teachers.http_errors import public_url
 
 _OF_HUGGING_FACE: Final = ("dataset_info.json", "dataset_dict.json", "state.json")
 """Files of which `save_to_disk` writes at least one."""
@@ -43,6 +44,11 @@ class StatedRun:
         """
         if self.file is None and self.data is None:
             raise ConfigError("expected the file of a run, or --data and --teacher-url, got neither; see examples/")
+        if self.file is not None and self.file.is_dir():
+            raise ConfigError(
+                f"{self.file}: expected a TOML file, got a folder; to train on the images in it, write --data "
+                f"{self.file}"
+            )
         if self.data is not None and not self.data.exists():
             raise ConfigError(
                 f"--data: expected a folder or a file with your data, got {self.data}, which is not there"
@@ -51,9 +57,10 @@ class StatedRun:
         return resolved(with_facts_of_teacher(config, say, teacher_id=teacher_id, asks=asks), fresh=fresh)
 
     def command(self, name: str) -> str:
-        """The command that the user can type again, without the password that the URL of a cache may hold."""
+        """The command that the user can type again, without the password that a URL may hold."""
         shown = [one if "@" not in one else f"{one.partition('=')[0]}=..." for one in self.overrides]
-        options = {"--data": self.data, "--teacher-url": self.teacher_url, "--n": self.n, "--student": self.student}
+        url = None if self.teacher_url is None else public_url(self.teacher_url)
+        options = {"--data": self.data, "--teacher-url": url, "--n": self.n, "--student": self.student}
         return shlex.join(
             [
                 "distill-worker",
@@ -65,17 +72,19 @@ class StatedRun:
         )
 
     def _options(self) -> list[str]:
-        """The options as overrides. Without a file, the network and the run directory have defaults of their own."""
+        """The options as overrides. Without a file, the network need not be stated."""
         values: dict[str, object] = {
             "student.network": self.student,
             "teacher.url": self.teacher_url,
             "budget.n": self.n,
         }
-        if self.file is None:
-            values |= {"student.network": self.student or AUTO, "output.directory": "runs/default"}
+        if self.file is None and self.student is None:
+            values["student.network"] = AUTO
         if self.data is not None:
             values |= {"data.name": _kind_of(self.data), "data.path": str(self.data)}
-        return [f"{name}={json.dumps(value)}" for name, value in values.items() if value is not None]
+        return [
+            f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values.items() if value is not None
+        ]
 
 
 def _kind_of(data: Path) -> str:

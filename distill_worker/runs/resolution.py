@@ -93,10 +93,12 @@ def with_facts_of_teacher(
     needs_size = data.image_size is None and (data.takes_class_names or config.student.network == AUTO)
     if not needs_classes and not (needs_size and resizes(data.name)):
         return with_network(config)
-    facts = _facts_without_teacher(config, teacher_id)
+    facts = _stored_facts(config)
     if facts is None and asks:
         with connect(config, say) as (_, description):
             facts = _facts_in(config, description)
+    if facts is None and (cached := _cached_class_names(config, teacher_id)) is not None:
+        facts = _Facts(cached, None)
     if facts is None and needs_classes:
         raise ConfigError(
             "data.class_names: expected the teacher's classes, because the images have no labels, got none, and "
@@ -116,14 +118,18 @@ class _Facts(NamedTuple):
     """Height and width, if pictures are resized to one."""
 
 
-def _facts_without_teacher(config: RunConfig, teacher_id: str | None) -> _Facts | None:
+def _stored_facts(config: RunConfig) -> _Facts | None:
+    """What the teacher said when outputs were bought from this address with this API key."""
     with Cache(config.output.cache, if_absent="empty") as cache:
         stored = load_description(cache, config.resolved_teacher, credential_of(api_key()))
-        if stored is not None:
-            return _facts_in(config, stored[0])
+    return None if stored is None else _facts_in(config, stored[0])
+
+
+def _cached_class_names(config: RunConfig, teacher_id: str | None) -> tuple[str, ...] | None:
+    """The names that came with outputs of this teacher, or of the only one that is there, whatever its address."""
+    with Cache(config.output.cache, if_absent="empty") as cache:
         owners = cache.teachers() if teacher_id is None else [teacher_id]
-        names = cache.class_names(owners[0]) if len(owners) == 1 else None
-        return None if names is None else _Facts(names, None)
+        return cache.class_names(owners[0]) if len(owners) == 1 else None
 
 
 def _facts_in(config: RunConfig, description: Description) -> _Facts:

@@ -18,6 +18,7 @@ from distill_worker.runs.fidelity.cross_fitted import steps_of_cross_fitting
 from distill_worker.runs.fidelity.measure import fidelity_of
 from distill_worker.runs.resolution import device_of, resolved
 from distill_worker.runs.run_facts import identity_of, target_facts
+from distill_worker.runs.sampling.on_device import training_set
 from distill_worker.runs.sampling.samples import Samples, preprocessing
 from distill_worker.runs.self_training.assistant import outside_weights
 from distill_worker.runs.self_training.members import after, steps_of_members
@@ -245,38 +246,6 @@ def teacher_facts(teacher_id: str | None, teacher: TeacherLogits) -> dict[str, A
     output = {} if teacher.output in (None, LOGITS) else {"teacher_output": teacher.output, "completion": teacher.rule}
     order = {} if teacher.class_order is None else {"class_order": list(teacher.class_order)}
     return {"teacher_id": teacher_id, **output, **order}
-
-
-def training_set(
-    config: RunConfig, samples: Samples, targets: Mapping[str, torch.Tensor], device: torch.device
-) -> TrainingSet:
-    """The samples and the teacher's outputs, by kind, on the device that trains."""
-    train_split, pool = samples.dataset.train, samples.pool(config)
-    probabilities, labels = _labels(samples, targets)
-    validation = torch.tensor(samples.validation, dtype=torch.int64)
-    return TrainingSet(
-        images=samples.images.to(device),
-        label_probabilities=probabilities.to(device),
-        labels=None if labels is None else labels.to(device),
-        preprocessing=preprocessing(samples.dataset, config),
-        targets={kind: outputs.to(device) for kind, outputs in targets.items()},
-        pool=None if pool is None else pool.to(device),
-        validation=None
-        if samples.labels is None or not samples.validation
-        else (train_split.images[validation].to(device), samples.labels[validation].to(device)),
-    )
-
-
-def _labels(samples: Samples, targets: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Probabilities of the classes, and labels if no sample is a mixture; without labels, those of the teacher.
-
-    The cross-entropy with labels is off then, but some methods look at the likeliest class of a sample.
-    """
-    has_mixtures = len(samples.images) > len(samples.chosen)
-    if samples.labels is None:
-        probabilities = targets[LOGITS].softmax(dim=1)
-        return probabilities, None if has_mixtures else probabilities.argmax(dim=1)
-    return samples.label_probabilities, None if has_mixtures else samples.labels[torch.tensor(samples.chosen)]
 
 
 def card_of(

@@ -16,7 +16,7 @@ from distill_worker.cache import Cache
 from distill_worker.cache.exchange.export_import import export, import_file
 from distill_worker.cli.command import main
 from shared.networks import build_network
-from shared.weights import WeightsCard, weights_bytes
+from shared.weights import WeightsCard, load_weights, weights_bytes
 from tests.end_to_end.processes import RunningService
 
 NAMES = ("ant", "bee", "cow")
@@ -323,3 +323,30 @@ def test_evaluate_rejects_other_names(tmp_path: Path, worker: Worker) -> None:
     printed = worker("evaluate", "--path", str(_write_data(tmp_path)), "--trust-code", of=weights, fails=True)
     expected = "expected the classes of the network, 'ant', 'bee', 'calf', got 'ant', 'bee', 'cow' in the data set"
     assert expected in printed
+
+
+def test_images_without_labels_have_the_classes_of_their_teacher(
+    tmp_path: Path, serve: Serve, worker: Worker, key: Callable[[RunningService], str]
+) -> None:
+    """They are bought once; then neither a training nor a page needs the teacher."""
+    service = serve(("cow", "ant", "bee"))
+    token = key(service)
+    with np.load(_write_data(tmp_path)) as arrays:
+        np.savez(tmp_path / "images.npz", images=arrays["train_images"])
+    unlabelled = ("--set", f"data.path={tmp_path}/images.npz", "--set", "data.labels=none")
+    shown = worker("run", *unlabelled, service=service)
+    assert (
+        "120 images without labels; the student learns from the teacher alone, and its classes are 'cow', 'ant'"
+        in shown
+    )
+    assert service.quota(token)["used"] == N
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["calls"], result["accuracy"], result["fidelity"]["samples"]) == (N, None, N)
+    service.kill()
+    worker("train", *unlabelled, "--fresh")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["fidelity"] == result["fidelity"]
+    card, _, _ = load_weights(tmp_path / "run" / "student.safetensors")
+    assert card.class_names == ("cow", "ant", "bee")
+    assert "of the teacher" in worker(
+        "report", "--path", f"{tmp_path}/images.npz", "--format", "markdown", of=tmp_path / "run"
+    )

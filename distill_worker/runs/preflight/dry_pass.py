@@ -18,11 +18,12 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection.features import outputs_of
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import device_of
+from distill_worker.runs.sampling.on_device import training_set
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.made_up import with_made_up_outputs
 from distill_worker.runs.self_training.members import configs_of_members
 from distill_worker.runs.student import initialised, placed
-from distill_worker.runs.train_student import card_of, training_set
+from distill_worker.runs.train_student import card_of
 from distill_worker.training.evaluate import log_probabilities_of
 from distill_worker.training.loop import take_first_step
 from distill_worker.training.network.errors import translated_errors

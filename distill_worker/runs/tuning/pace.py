@@ -70,8 +70,9 @@ def _divided(config: RunConfig, budget: float, *, student: float, member: float)
     else:
         steps = floor(budget / (others * (student if settings is None else member) + with_trials))
     if steps < 1:
+        trainings = others + 1 + config.fidelity_folds
         raise ConfigError(
-            f"training.budget: expected enough for a step of each of {others + 1} trainings, got "
+            f"training.budget: expected enough for a step of each of {trainings} trainings, got "
             f"{config.training.budget!r}; raise it, or lower self_training.members"
         )
     return with_steps(config, steps)

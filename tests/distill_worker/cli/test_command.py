@@ -110,7 +110,7 @@ def test_interrupt_has_its_status(command: Command, monkeypatch: pytest.MonkeyPa
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("distill_worker.cli.lists.described_methods", interrupt)
+    monkeypatch.setattr("distill_worker.cli.tables.lists.described_methods", interrupt)
     assert command("methods").status == 130
 
 

@@ -9,12 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from distill_worker.cli.stated_run import StatedRun
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher
 from tests.foreign import labelled_scores_server, oip_server
 from tests.foreign.labelled_scores_server import ForeignScores
 from tests.foreign.oip_server import ForeignModel
 
+_WITH_PASSWORD = "https://me:secret@host/path"
 SMALL = ("--set", "training.steps=4", "--set", "training.batch_size=8", "--set", "training.device=cpu")
 QUERIED = ("--set", "track=queried")
 
@@ -170,6 +172,25 @@ def test_options_that_are_no_run_are_explained(
     assert ended.status == 2
     assert message in ended.stderr
     assert teacher.paid == 0
+
+
+def test_folder_in_place_of_a_file_is_explained(command: Command, photos: Path) -> None:
+    ended = command("run", photos)
+    assert ended.status == 2
+    assert f"expected a TOML file, got a folder; to train on the images in it, write --data {photos}" in ended.stderr
+
+
+def test_command_that_can_be_typed_again_names_every_option_and_no_password() -> None:
+    stated = StatedRun(None, ("output.cache=postgresql://me:secret@host/name",), Path("my photos"), _WITH_PASSWORD, 5)
+    assert stated.command("run") == (
+        "distill-worker run --data 'my photos' --teacher-url https://host/path --n 5 --set output.cache=..."
+    )
+
+
+def test_path_in_any_script_is_read_as_it_is(command: Command, photos: Path, teacher: FakeTeacher) -> None:
+    folder = photos.rename(photos.parent / 'Fotos "Zürich" \N{GRINNING FACE}')
+    planned = command("plan", "--data", folder, "--n", 20, "--json", "--student", "resnet8")
+    assert (facts_of(planned)["to_buy"], teacher.paid) == (10, 0)
 
 
 def test_comparison_needs_test_images_with_labels(command: Command, photos: Path, tmp_path: Path) -> None:

@@ -5,15 +5,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import RunError
+from distill_worker.errors import ConfigError, RunError
 from distill_worker.runs import resolution
-from distill_worker.runs.resolution import note_of, resolved, resolved_alike, resolved_like
+from distill_worker.runs.resolution import note_of, resolved, resolved_alike, resolved_like, with_facts_of_teacher
 from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
 from distill_worker.training.directory.run_directory import RunDirectory
+from tests.distill_worker.fake_teacher import FakeTeacher, describe
+from tests.distill_worker.http_teacher import served
+from tests.distill_worker.purchases import carry_out
 
 KEPT = Path(__file__).parents[2] / "written_before" / "flat_layout"
 BFLOAT16 = ("bfloat16", "channels_last")
@@ -164,3 +170,61 @@ def test_note_says_what_the_student_trains_in_and_whether_it_is_slow(
         "the student trains in float32, contiguous, on cpu, compiled, which takes up to a minute, for the checks and "
         "for the training"
     )
+
+
+def _unlabelled(folder: Path, **sections: Any) -> RunConfig:
+    """A run on images without labels, whose teacher has the stated address."""
+    return parse_config(
+        {
+            "data": {"name": "image-folder", "path": str(folder), "labels": "none", **sections.pop("data", {})},
+            "student": {"network": "resnet8"},
+            "method": {"name": "kd"},
+            "budget": {"n": 20},
+            "output": {"directory": str(folder / "run"), "cache": str(folder / "cache.sqlite")},
+            **sections,
+        },
+        source="test",
+    )
+
+
+def test_classes_of_unlabelled_images_come_from_the_file_or_the_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the file states stays; else the teacher says it, for free, with the size of its images."""
+    teacher = FakeTeacher(description=describe(shape=(1, 6, 5)))
+    stated = with_facts_of_teacher(
+        _unlabelled(tmp_path, data={"class_names": ["a", "b"], "image_size": [8, 8]}), asks=False
+    )
+    assert (stated.data.class_names, stated.data.image_size) == (("a", "b"), (8, 8))
+    with pytest.raises(ConfigError, match="this command contacts no teacher; buy outputs with distill-worker fetch"):
+        with_facts_of_teacher(_unlabelled(tmp_path), asks=False)
+    with served(teacher) as url:
+        monkeypatch.setenv("TEACHER_URL", url)
+        whole = with_facts_of_teacher(_unlabelled(tmp_path))
+        part = with_facts_of_teacher(_unlabelled(tmp_path, data={"class_names": ["a", "b", "c"]}))
+    assert (whole.data.class_names, whole.data.image_size, teacher.paid) == (("0", "1", "2"), (6, 5), 0)
+    assert (part.data.class_names, part.data.image_size) == (("a", "b", "c"), (6, 5))
+
+
+def test_classes_that_came_with_outputs_are_enough_without_a_teacher(
+    tmp_path: Path, samples: dict[bytes, NDArray[np.uint8]]
+) -> None:
+    """Whatever its address was, and whichever key bought them."""
+    teacher = FakeTeacher()
+    with Cache(tmp_path / "cache.sqlite") as cache:
+        carry_out(teacher, cache, samples)
+        cache.save_class_names("t", ("ant", "bee", "cow"))
+    assert with_facts_of_teacher(_unlabelled(tmp_path), asks=False).data.class_names == ("ant", "bee", "cow")
+
+
+@pytest.mark.parametrize(
+    ("image_size", "network"), [([8, 8], "resnet8x4"), ([64, 64], "resnet8x4"), ([65, 32], "torchvision:resnet18")]
+)
+def test_network_of_unlabelled_images_fits_their_size(image_size: list[int], network: str, tmp_path: Path) -> None:
+    data = {"class_names": ["a", "b"], "image_size": image_size}
+    config = _unlabelled(tmp_path, data=data, student={"network": "auto"})
+    assert with_facts_of_teacher(config, asks=False).student.network == network
+    with pytest.raises(ConfigError, match=r"student\.network: expected the name of a network, because neither"):
+        with_facts_of_teacher(
+            _unlabelled(tmp_path, data={"class_names": ["a", "b"]}, student={"network": "auto"}), asks=False
+        )

@@ -9,9 +9,10 @@ from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.training_section import Training
 from distill_worker.runs.resolution import resolved
+from distill_worker.runs.sampling.on_device import training_set
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.student import fitted, placed
-from distill_worker.runs.train_student import train_student, training_set
+from distill_worker.runs.train_student import train_student
 from distill_worker.training.directory.run_directory import RunDirectory
 from shared.weights import load_weights
 
