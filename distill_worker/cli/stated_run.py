@@ -72,14 +72,16 @@ class StatedRun:
         )
 
     def _options(self) -> list[str]:
-        """The options as overrides. Without a file, the network need not be stated."""
+        """The options as overrides. Without a file, no network need be stated, and each n has its own directory."""
         values: dict[str, object] = {
             "student.network": self.student,
             "teacher.url": self.teacher_url,
             "budget.n": self.n,
         }
-        if self.file is None and self.student is None:
-            values["student.network"] = AUTO
+        if self.file is None and self.data is not None:
+            n = "all" if self.n is None else self.n
+            values["student.network"] = self.student or AUTO
+            values["output.directory"] = f"runs/{self.data.stem}-{n}"
         if self.data is not None:
             values |= {"data.name": _kind_of(self.data), "data.path": str(self.data)}
         return [

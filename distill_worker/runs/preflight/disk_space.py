@@ -63,7 +63,10 @@ def space_for_training(config: RunConfig, samples: Samples, *, weights_bytes: in
         steps = max(steps, steps_of_member(config, settings))
     if training.checkpoint_every < steps:
         # Weights, momentum, the best weights so far, the average; the earlier checkpoint stays until the next is whole.
-        copies += 2 * (2 + bool(samples.validation) + (training.averaging != "none")) - 1
+        in_checkpoint = 2 + bool(samples.validation) + (training.averaging != "none")
+        copies += 2 * in_checkpoint - 1
+        if config.fidelity_folds:
+            copies += in_checkpoint  # that of the student stays while one of a fold is written
     return copies * weights_bytes + outputs
 
 

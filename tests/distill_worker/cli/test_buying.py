@@ -278,7 +278,10 @@ def test_whole_training_set_is_not_bought_without_a_word(
     ended = command(name, whole_set, *options)
     assert ended.status == 5
     assert "budget.n: expected the number of samples to buy, got none, which means 12 calls" in ended.stderr
-    assert "Set budget.n, buy a part with --max-calls, or buy the whole training set with --all --yes" in ended.stderr
+    assert (
+        "Set budget.n or --n, buy a part with --max-calls, or buy the whole training set with --all --yes"
+        in ended.stderr
+    )
     assert teacher.sent == []
 
 

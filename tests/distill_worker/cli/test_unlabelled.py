@@ -58,7 +58,7 @@ def test_folder_and_url_are_enough(command: Command, photos: Path, teacher: Fake
         "skipped files that are not read: 1 .txt",
     ):
         assert line in ended.stderr
-    page = (here / "runs" / "default" / "report.html").read_text(encoding="utf-8")
+    page = (here / "runs" / "photos-20" / "report.html").read_text(encoding="utf-8")
     assert "have their teacher&#39;s likeliest class for" in page or "have their teacher's likeliest class for" in page
     again = command("run", *options)
     assert teacher.paid == 20
@@ -75,7 +75,7 @@ def test_what_is_made_of_the_student_afterwards(
     )  # fmt: skip
     assert ended.status == 0, ended.stderr
     assert "of 5 bought samples, held-out (95 % interval" in ended.stdout
-    run = here / "runs" / "default"
+    run = here / "runs" / "photos-20"
     analysis = facts_of(command("analyse", run, "--path", photos, "--json"))
     assert {"spectrum", "fidelity", "disputed"} <= analysis.keys()
     assert not {"test", "calibration", "confusion", "class_accuracy", "errors", "sharpness"} & analysis.keys()
@@ -105,7 +105,7 @@ def test_foreign_server_states_the_size_and_the_number_of_classes(
         ended = command("run", "--data", photos, "--teacher-url", url, "--n", 12, "--yes", "--json", *SMALL)
     result = facts_of(ended)
     assert (sum(model.charged), result["calls"], result["fidelity"]["samples"]) == (12, 12, 12)
-    identity = json.loads((here / "runs/default/run.json").read_text())["identity"]
+    identity = json.loads((here / "runs/photos-12/run.json").read_text())["identity"]
     assert (identity["class_names"], identity["data"]["image_size"]) == (["0", "1", "2"], [6, 6])
 
 

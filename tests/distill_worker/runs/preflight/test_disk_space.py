@@ -84,6 +84,22 @@ def test_run_directory_has_space_for_an_assistant(tmp_path: Path) -> None:
     assert space == (1 + 4) * 1000 + (1277 + 2 * 1277 + 4 * 20) * 10 * 4
 
 
+def test_checkpoint_of_a_fold_is_beside_that_of_the_student(tmp_path: Path) -> None:
+    """By hand: the student; its checkpoint has weights and momentum, and so have two of a fold."""
+    document = {
+        "data": {"name": "digits", "labels": "none"},
+        "student": {"network": "resnet8"},
+        "method": {"name": "kd"},
+        "budget": {"n": 20},
+        "training": {"steps": 4, "checkpoint_every": 2},
+        "output": {"directory": str(tmp_path)},
+    }
+    config = parse_config(document, source="test")
+    assert space_for_training(config, Samples.of(config), weights_bytes=1000) == (2 + 2 * 2) * 1000
+    held_out = parse_config({**document, "budget": {"n": 20, "holdout": 5}}, source="test")
+    assert space_for_training(held_out, Samples.of(held_out), weights_bytes=1000) == 2 * 2 * 1000
+
+
 def test_checkpoints_of_the_most_steps_that_tuning_may_choose_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +139,7 @@ def test_first_round_has_space_for_the_ensemble_of_the_last(tmp_path: Path, monk
 def _lesson(document: dict[str, Any]) -> Lesson:
     """The next round of a run whose student takes 1000 bytes."""
     dataset = SimpleNamespace(class_names=[])
-    samples = SimpleNamespace(images=[], validation=[], chosen=[], dataset=dataset)
+    samples = SimpleNamespace(images=[], validation=[], chosen=[], n=0, held_out=None, dataset=dataset)
     config = parse_config(document, source="test")
     training = config_of_round(config, SelectedSamples(cast(Samples, samples), rounds=1, later=0, teacher_id=None))
     run = SimpleNamespace(config=config, training=training, samples=samples, fresh=False)
