@@ -179,8 +179,8 @@ def agree_to_all(
         return True
     if not is_counted:
         raise PlanRefused(
-            f"budget.n: expected the number of samples to buy, got none, which means {calls}{price}. Set budget.n or --n, buy "
-            "a part with --max-calls, or buy the whole training set with --all --yes. Nothing was spent"
+            f"budget.n: expected the number of samples to buy, got none, which means {calls}{price}. Set budget.n or "
+            "--n, buy a part with --max-calls, or buy the whole training set with --all --yes. Nothing was spent"
         )
     may_be_held = any(plan.may_be_held for plan, _ in plans)
     if price or may_be_held:
