@@ -191,7 +191,7 @@ class Corruption(Section):
     seed: int = 0
 
 
-Policy = Literal["crop-flip", "strong", "half-strong"]
+Policy = Literal["crop-flip", "strong", "half-strong", "resized-crop"]
 """How training images are augmented: see `Augmentation.policy`."""
 
 
@@ -201,7 +201,10 @@ class Augmentation(Section):
     policy: Policy = "crop-flip"
     """`crop-flip`: a random crop, and a flip if the data set permits it. `strong`: then also a random rotation, scale,
     shear and shift, another gamma, contrast and brightness, and a box that is cut out (Cutout). `half-strong`: one of
-    the two, drawn anew for each view."""
+    the two, drawn anew for each view. `resized-crop`, for photographs: a random part, resized to the size of the
+    image, and a flip."""
+    smallest_crop: float = Field(default=0.35, gt=0, le=1)
+    """For `resized-crop`: the smallest area of the part, divided by that of the image."""
     crop_padding: int | None = Field(default=None, ge=0)
     """Pixels of zero padding before a random crop to the original size."""
     horizontal_flip: bool | None = None

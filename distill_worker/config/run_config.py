@@ -130,8 +130,17 @@ class RunConfig(Section):
 
     @property
     def fidelity_folds(self) -> int:
-        """How many students are trained to cross-fit the fidelity; 0 if it is measured otherwise, or not at all."""
-        return FIDELITY_FOLDS if not self.data.has_labels and self.budget.is_cross_fitted else 0
+        """How many students are trained to cross-fit the fidelity; 0 if it is measured otherwise, or not at all.
+
+        A bought mixture would be in one fold, and its samples in others.
+        """
+        is_cross_fitted = not self.data.has_labels and self.budget.is_cross_fitted and not self.buys_mixtures
+        return FIDELITY_FOLDS if is_cross_fitted else 0
+
+    @property
+    def buys_mixtures(self) -> bool:
+        """Whether outputs of mixtures are bought beside those of samples."""
+        return any(isinstance(method, Mixing) and method.mixtures for method in self.methods)
 
     @property
     def assistant(self) -> Path | None:
@@ -203,7 +212,7 @@ class RunConfig(Section):
                 "budget.strategy: expected a strategy without labels, because the track unlabelled-pool has none, got "
                 "class-balanced"
             )
-        if self.budget.rounds > 1 and any(isinstance(method, Mixing) and method.mixtures for method in self.methods):
+        if self.budget.rounds > 1 and self.buys_mixtures:
             raise ValueError(
                 "budget.rounds: expected 1 with bought mixtures, which every round would buy again, got "
                 f"{self.budget.rounds}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, StrictInt, model_validator
 
-from distill_worker.config.section import Section
+from distill_worker.config.section import ImageSize, Section
 
 AUTO: Final = "auto"
 """A setting that is resolved before the run begins: see `runs.resolution`."""
@@ -22,6 +22,14 @@ class Student(Section):
     network_file: Path | None = None
     """The file of a network `path/to/file.py:factory`. Default: that path, below the folder of the configuration if it
     is there, otherwise below the working directory."""
+
+    image_size: ImageSize | None = None
+    """Height and width that images are resized to for the student: bilinear, antialiased where they shrink. The
+    teacher gets them as they are. Default: the student does, too."""
+
+    def input_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Channels, height and width of what the student sees of images of this shape."""
+        return image_shape if self.image_size is None else (image_shape[0], *self.image_size)
 
     @property
     def network_to_build(self) -> str:

@@ -146,7 +146,7 @@ def with_network(config: RunConfig) -> RunConfig:
     """The run with a network in place of `auto`. Raises `ConfigError` if the size of the images is not known."""
     if config.student.network != AUTO:
         return config
-    size = config.data.image_size
+    size = config.student.image_size or config.data.image_size
     if size is None:
         raise ConfigError(
             "student.network: expected the name of a network, because neither data.image_size nor the teacher says how "

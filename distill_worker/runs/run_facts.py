@@ -52,7 +52,7 @@ def first_student(config: RunConfig, dataset: Dataset) -> nn.Module:
     channels, classes = dataset.image_shape[0], len(dataset.class_names)
     try:
         network = build_network(config.student.network_to_build, num_classes=classes, in_channels=channels)
-        check_network(network, dataset.image_shape, classes)
+        check_network(network, config.student.input_shape(dataset.image_shape), classes)
         check_trainable(network)
     except ValueError as error:
         raise ConfigError(f"student.{error}") from error

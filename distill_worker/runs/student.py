@@ -70,7 +70,7 @@ def initialised(config: RunConfig, dataset: Dataset, data: TrainingSet) -> tuple
             wanted.append(penultimate(network))
         layers = tuple(dict.fromkeys(wanted))
         try:
-            shapes = feature_shapes(network, dataset.image_shape, layers)
+            shapes = feature_shapes(network, config.student.input_shape(dataset.image_shape), layers)
         except (ValueError, RuntimeError) as error:
             raise ConfigError(f"student.network: {config.student.network} on {dataset.name}: {error}") from error
         setting = Setting(

@@ -223,6 +223,7 @@ def _on_test_images(network: torch.nn.Module, data: TrainingSet, dataset: Datase
             test.needed_labels.to(device),
             mean=data.preprocessing.mean,
             std=data.preprocessing.std,
+            resize=data.preprocessing.size,
         )
     return {"accuracy": correct / len(test.images), "correct": correct, "test_samples": len(test.images)}
 
@@ -262,6 +263,7 @@ def card_of(
         num_classes=len(dataset.class_names),
         in_channels=channels,
         image_size=(height, width),
+        resize=config.student.image_size,
         mean=dataset.mean,
         std=dataset.std,
         class_names=dataset.class_names,

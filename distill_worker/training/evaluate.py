@@ -43,7 +43,13 @@ def count_correct(
 
 
 def mean_divergence(
-    network: nn.Module, images: Tensor, teacher_logits: Tensor, *, mean: Sequence[float], std: Sequence[float]
+    network: nn.Module,
+    images: Tensor,
+    teacher_logits: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    resize: tuple[int, int] | None = None,
 ) -> float:
     """The mean of KL(teacher || student) over images, in nats, without labels; leaves eval mode on.
 
@@ -53,6 +59,7 @@ def mean_divergence(
         teacher_logits: finite, float `[samples, classes]`: logits, or log-probabilities.
         mean: of each channel, as in `normalise`.
         std: likewise.
+        resize: the height and width of the network's input.
 
     Returns:
         The mean; not finite for a network whose logits are not.
@@ -63,15 +70,22 @@ def mean_divergence(
         student = logits.double().log_softmax(dim=1)
         return (teacher.exp() * (teacher - student)).sum()
 
-    return float(_sum(network, images, divergence, mean=mean, std=std)) / len(images)
+    return float(_sum(network, images, divergence, mean=mean, std=std, resize=resize)) / len(images)
 
 
-def log_probabilities_of(network: nn.Module, images: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def log_probabilities_of(
+    network: nn.Module,
+    images: Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    resize: tuple[int, int] | None = None,
+) -> Tensor:
     """The outputs of a network, float64 `[images, classes]`, on the CPU; leaves eval mode on. Arguments as above."""
     network.eval()
     with draws_from(_SEED), torch.inference_mode():
         outputs = [
-            logits_of(network(normalise(part, mean, std))).double().log_softmax(dim=1).cpu()
+            logits_of(network(normalise(part, mean, std, size=resize))).double().log_softmax(dim=1).cpu()
             for part in torch.split(images, images_a_pass(images))
         ]
     return torch.cat(outputs)

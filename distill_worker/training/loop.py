@@ -272,7 +272,14 @@ class _RunningTraining:
         preprocessing = self._data.preprocessing
         with self.averaging.used():
             correct = self._ranks.from_first(
-                lambda: count_correct(self._network, images, labels, mean=preprocessing.mean, std=preprocessing.std)
+                lambda: count_correct(
+                    self._network,
+                    images,
+                    labels,
+                    mean=preprocessing.mean,
+                    std=preprocessing.std,
+                    resize=preprocessing.size,
+                )
             )
             self.validation_accuracy = correct / len(labels)
             improved = self.best is None or self.validation_accuracy > self.best.accuracy

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from distill_worker.methods import Method, method_name
 from distill_worker.methods.base import LOGITS
 
 _FOLDS: Final = 4
+_TRIED: Final[tuple[Policy, ...]] = ("crop-flip", "strong", "half-strong")
+"""The policies that `auto` tries."""
 
 
 class SelfTraining(Section):
@@ -39,7 +41,7 @@ class SelfTraining(Section):
     """The share of a batch that has the teacher's outputs: at least one sample, and at most all."""
     policy: Policy | Literal["auto"] = "half-strong"
     """How the images with the ensemble's outputs are augmented, for the student and for members that learn from them:
-    `auto` tries each on the bought outputs of the last of several rounds. Other images are augmented as
+    `auto` tries three on the bought outputs of the last of several rounds. Other images are augmented as
     `augmentation.policy` says."""
     assistant: Path | None = None
     """A weights file of a network that was trained on other data: predictions from its features help the first ensemble
@@ -48,7 +50,7 @@ class SelfTraining(Section):
     @property
     def policies(self) -> tuple[Policy, ...]:
         """The stated policy, or all that `auto` tries."""
-        return get_args(Policy) if self.policy == "auto" else (self.policy,)
+        return _TRIED if self.policy == "auto" else (self.policy,)
 
     @property
     def folds(self) -> int:
@@ -57,7 +59,9 @@ class SelfTraining(Section):
 
     def student(self, student: Student) -> Student:
         """The network of a member, in a run with this `[student]`."""
-        return student if self.network is None else Student(network=self.network, network_file=self.network_file)
+        if self.network is None:
+            return student
+        return Student(network=self.network, network_file=self.network_file, image_size=student.image_size)
 
     def why_not(self, methods: Sequence[Method], training: Training, track: str, rounds: int) -> str | None:
         """Why a run with these methods, this training and so many rounds cannot train itself in this track, or None."""

@@ -33,7 +33,7 @@ class Compared(NamedTuple):
             ConfigError: the network fails.
         """
         with training_errors("the student to classify held-out images"):
-            student = log_probabilities_of(network, images, mean=view.mean, std=view.std)
+            student = log_probabilities_of(network, images, mean=view.mean, std=view.std, resize=view.size)
         expected = teacher.cpu().double().log_softmax(dim=1)
         return cls(expected.argmax(dim=1) == student.argmax(dim=1), divergences(expected, student))
 

@@ -18,17 +18,32 @@ from pathlib import Path
 import torch
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import RunError
+from distill_worker.errors import ConfigError, RunError
 from distill_worker.methods.base import LOGITS
 from distill_worker.runs.fidelity.compared import Compared
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.members import after
-from distill_worker.runs.student import fitted
-from distill_worker.runs.tuning.folds import fold_of
+from distill_worker.runs.student import check_methods, fitted
+from distill_worker.runs.tuning.folds import fewest_trained_on, fold_of
 from distill_worker.training.directory.run_directory import FIDELITY, RunDirectory
 from distill_worker.training.loop import Progress, most_steps
 from distill_worker.training.training_set import TrainingSet
 from shared.atomic_file import write_atomically
+
+
+def check_cross_fitting(config: RunConfig, *, num_classes: int) -> None:
+    """Check that every method can learn from the samples outside a fold, if the fidelity is cross-fitted.
+
+    Raises:
+        ConfigError: the term of a method would have no gradient.
+    """
+    if not config.fidelity_folds or config.budget.n is None:
+        return
+    try:
+        samples = fewest_trained_on(config.budget.n, config.fidelity_folds)
+        check_methods(config, num_classes=num_classes, samples=samples)
+    except ConfigError as error:
+        raise ConfigError(f"budget.holdout: {error}; or set budget.holdout = 0, which measures no fidelity") from error
 
 
 def steps_of_cross_fitting(config: RunConfig, samples: int) -> int:

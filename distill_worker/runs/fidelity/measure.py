@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from distill_worker.config.run_config import RunConfig
+from distill_worker.errors import TrainingDiverged
 from distill_worker.runs.fidelity.compared import Compared
 from distill_worker.runs.fidelity.cross_fitted import compared_by_fold
 from distill_worker.runs.sampling.samples import Samples
@@ -20,7 +21,7 @@ def fidelity_of(
     held_out: Tensor | None,
     progress: Progress = lambda _step, _loss: None,
 ) -> dict[str, Any]:
-    """The fact `fidelity` of a result, JSON-able; empty where it is not measured.
+    """The fact `fidelity` of a result, JSON-able; empty where it is not measured, or a student of a fold diverged.
 
     Args:
         config: the run, with its chosen settings.
@@ -40,7 +41,10 @@ def fidelity_of(
         return {"fidelity": {"measured_on": "held-out", **compared.facts()}}
     if not config.fidelity_folds:
         return {}
-    parts = compared_by_fold(config, samples, data, progress)
+    try:
+        parts = compared_by_fold(config, samples, data, progress)
+    except TrainingDiverged:
+        return {}  # the student did not, and is not lost by it
     return {"fidelity": {"measured_on": "cross-fitted", "folds": len(parts), **Compared.together(parts).facts()}}
 
 

@@ -14,6 +14,7 @@ from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.errors import WorkerError
 from distill_worker.runs.classes import check_names
+from distill_worker.runs.fidelity.cross_fitted import check_cross_fitting
 from distill_worker.runs.preflight.disk_space import check_cache, check_run_directory
 from distill_worker.runs.preflight.facts import Lesson, Run, Sale
 from distill_worker.runs.preflight.teacher_checks import (
@@ -104,10 +105,9 @@ WITHOUT_TEACHER: Final[tuple[Check[Run], ...]] = (
     ),
     Check(
         "methods",
-        "Every method can learn something from the number of classes, and from the samples in a batch",
-        lambda run: check_methods(
-            run.config, num_classes=len(run.samples.dataset.class_names), samples=len(run.samples.images)
-        ),
+        "Every method can learn something from the number of classes, and from the samples in a batch; also without a "
+        "fold, if the fidelity is cross-fitted",
+        lambda run: _check_methods(run),
     ),
     Check(
         "tuning",
@@ -262,6 +262,13 @@ def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> bool:
             hold = False
             report(error)
     return hold
+
+
+def _check_methods(run: Run) -> None:
+    """Raise `ConfigError` if the term of a method would have no gradient."""
+    classes = len(run.samples.dataset.class_names)
+    check_methods(run.config, num_classes=classes, samples=len(run.samples.images))
+    check_cross_fitting(run.config, num_classes=classes)
 
 
 def _check_directory(run: Run) -> None:

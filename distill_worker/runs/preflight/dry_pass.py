@@ -67,10 +67,8 @@ def dry_pass(config: RunConfig, samples: Samples, teacher: TeacherLogits) -> int
 
 def _tried(config: RunConfig, samples: Samples, data: TrainingSet, teacher: TeacherLogits) -> int:
     dataset = samples.dataset
-    expected = (
-        f"{config.student.network} to train on images of shape {list(dataset.image_shape)} in "
-        f"{len(dataset.class_names)} classes"
-    )
+    shape = list(config.student.input_shape(dataset.image_shape))
+    expected = f"{config.student.network} to train on images of shape {shape} in {len(dataset.class_names)} classes"
     with kept_draws(), translated_errors(expected):
         return _pass(config, samples, data, teacher)
 
@@ -83,7 +81,9 @@ def _pass(config: RunConfig, samples: Samples, data: TrainingSet, teacher: Teach
     take_first_step(network, objective, data, config.training)
     judged = dataset.test.images if dataset.has_test else dataset.train.images
     for size in (config.training.batch_size, 1):
-        log_probabilities_of(network, judged[:size].to(device), mean=dataset.mean, std=dataset.std)
+        log_probabilities_of(
+            network, judged[:size].to(device), mean=dataset.mean, std=dataset.std, resize=config.student.image_size
+        )
     card = card_of(config, dataset, None, teacher)
     if config.budget.rounds > 1:
         outputs_of(network, card, dataset.train.images[:1])
@@ -96,7 +96,8 @@ def _pass(config: RunConfig, samples: Samples, data: TrainingSet, teacher: Teach
     ):
         loaded = network_of(card, load(content), config.student.network_to_build).to(device)
     images = judged[:_COMPARED].to(device)
-    _check_same_logits(config, network, loaded, normalise(images, dataset.mean, dataset.std))
+    inputs = normalise(images, dataset.mean, dataset.std, size=config.student.image_size)
+    _check_same_logits(config, network, loaded, inputs)
     return len(content)
 
 

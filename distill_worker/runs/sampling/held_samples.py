@@ -10,7 +10,7 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.stages.automatic import hint_for_one_round
 from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import CacheError, ConfigError, PlanRefused, counted
-from distill_worker.methods import Mixing, method_name
+from distill_worker.methods import method_name
 from distill_worker.runs.purchase import configured_teacher
 from distill_worker.runs.rounds import SelectedSamples, selected_samples
 from distill_worker.runs.sampling.candidate_pool import CandidatePool
@@ -74,7 +74,7 @@ def held_samples(config: RunConfig, cache: Cache, teacher_id: str | None = None)
 
 def advised(plan: Plan, config: RunConfig, selected: SelectedSamples) -> Plan:
     """The plan with its later rounds, and with what helps in this run if the quota is too small."""
-    in_rounds, has_mixtures = config.budget.rounds > 1, _buys_mixtures(config)
+    in_rounds, has_mixtures = config.budget.rounds > 1, config.buys_mixtures
     is_later_round = selected.rounds > 1
     lower = LOWER_N if config.budget.n is not None else "set budget.n"
     if is_later_round:
@@ -104,10 +104,6 @@ def check_complete(plan: Plan, bought: int) -> None:
         )
 
 
-def _buys_mixtures(config: RunConfig) -> bool:
-    return any(isinstance(method, Mixing) and method.mixtures for method in config.methods)
-
-
 def _check_has_parts(config: RunConfig) -> None:
     if not config.needs_teacher:
         raise ConfigError(
@@ -118,7 +114,7 @@ def _check_has_parts(config: RunConfig) -> None:
             f"--held: expected budget.rounds = 1, got {config.budget.rounds}. In rounds, `distill-worker run` trains a "
             f"student on the samples of each round{hint_for_one_round(config.chosen_by_auto)}"
         )
-    if _buys_mixtures(config):
+    if config.buys_mixtures:
         raise ConfigError(
             "--held: expected a method without bought mixtures, because other samples have other mixtures, got "
             f"{method_name(config.method)}. Use targets = 'stored', or buy the rest: distill-worker fetch"

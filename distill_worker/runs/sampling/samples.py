@@ -210,6 +210,8 @@ def preprocessing(dataset: Dataset, config: RunConfig) -> Preprocessing:
         horizontal_flip=dataset.horizontal_flip if flip is None else flip,
         channels_last=config.training.memory_format == "channels_last",
         policy=config.augmentation.policy,
+        smallest_crop=config.augmentation.smallest_crop,
+        size=config.student.image_size,
     )
 
 

@@ -177,7 +177,14 @@ class _Trials:
         except TrainingDiverged:
             return inf
         with training_errors("the network to classify the held-out images"):
-            score = mean_divergence(network, held_out.images, held_out.targets[LOGITS], mean=view.mean, std=view.std)
+            score = mean_divergence(
+                network,
+                held_out.images,
+                held_out.targets[LOGITS],
+                mean=view.mean,
+                std=view.std,
+                resize=view.size,
+            )
         return score if isfinite(score) else inf
 
 

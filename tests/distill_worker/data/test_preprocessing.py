@@ -6,8 +6,9 @@ import torch
 
 from distill_worker.config.data_sections import Policy
 from distill_worker.data.augmentation.crop_flip import crop_and_flip
+from distill_worker.data.augmentation.resized_crop import resized_crop
 from distill_worker.data.augmentation.strong import distort
-from distill_worker.data.preprocessing import CROP_FLIP, HALF_STRONG, STRONG, Preprocessing
+from distill_worker.data.preprocessing import CROP_FLIP, HALF_STRONG, RESIZED_CROP, STRONG, Preprocessing
 
 IMAGES = torch.randint(0, 256, (6, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 WEAK = Preprocessing((0.5,), (0.5,), crop_padding=1, horizontal_flip=True)
@@ -42,6 +43,13 @@ def test_half_strong_policy_distorts_some_images_and_leaves_the_others_cropped_a
     assert 100 < is_plain.sum() < 300
 
 
+def test_resized_crop_takes_the_place_of_the_crop_and_flips_where_that_is_permitted() -> None:
+    for flips in (False, True):
+        view = Preprocessing((0.5,), (0.5,), 1, horizontal_flip=flips, policy=RESIZED_CROP, smallest_crop=0.4)
+        expected = resized_crop(IMAGES, smallest=0.4, horizontal_flip=flips, generator=_generator())
+        assert torch.equal(view.augmented(IMAGES, _generator()), expected)
+
+
 def test_policies_of_the_configuration_are_those_of_the_images() -> None:
     """The configuration, which is read without PyTorch, has names of its own."""
-    assert get_args(Policy) == (CROP_FLIP, STRONG, HALF_STRONG)
+    assert get_args(Policy) == (CROP_FLIP, STRONG, HALF_STRONG, RESIZED_CROP)

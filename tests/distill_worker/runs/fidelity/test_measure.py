@@ -9,7 +9,10 @@ import torch
 
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import RunError
+from distill_worker.errors import ConfigError, RunError, TrainingDiverged
+from distill_worker.methods import Method
+from distill_worker.runs.fidelity import measure
+from distill_worker.runs.fidelity.cross_fitted import check_cross_fitting
 from distill_worker.runs.fidelity.measure import notes
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.train_student import total_steps, train_student
@@ -18,6 +21,15 @@ from shared.weights import load_weights
 from tests.distill_worker.fake_teacher import Crash
 
 STEPS = 6
+
+
+class _NeedsNine(Method):
+    """A method that learns nothing from fewer than nine samples a batch."""
+
+    name: str = "needs-nine"
+
+    def why_not_on(self, _num_classes: int, batch: int) -> str | None:
+        return None if batch >= 9 else f"needs a batch of 9 samples, got {batch}"
 
 
 def _config(folder: Path, n: int, **budget: Any) -> RunConfig:
@@ -96,6 +108,30 @@ def test_cross_fitting_that_was_killed_goes_on_to_the_same_figures(step: int, tm
     with pytest.raises(Crash):
         _trained(_config(tmp_path / "killed", 22), end_at=step)
     assert _trained(_config(tmp_path / "killed", 22))["fidelity"] == whole["fidelity"]
+
+
+def test_student_of_a_fold_that_diverges_costs_the_figure_and_not_the_student(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: Any) -> None:
+        raise TrainingDiverged("by the test")
+
+    monkeypatch.setattr(measure, "compared_by_fold", diverge)
+    assert "fidelity" not in _trained(_config(tmp_path, 22))
+    assert (tmp_path / "student.safetensors").exists()
+
+
+def test_methods_are_checked_without_a_fold_before_anything_is_bought(tmp_path: Path) -> None:
+    """Of 10 samples, 8 are outside a fold."""
+    config = _config(tmp_path, 10)
+    check_cross_fitting(config, num_classes=10)
+    needing = config.model_copy(update={"plus": (_NeedsNine(),)})
+    with pytest.raises(
+        ConfigError, match=r"budget\.holdout: .*; or set budget\.holdout = 0, which measures no fidelity"
+    ):
+        check_cross_fitting(needing, num_classes=10)
+    stated = needing.model_copy(update={"budget": needing.budget.model_copy(update={"holdout": 0})})
+    check_cross_fitting(stated, num_classes=10)
 
 
 def test_damaged_folds_are_named(tmp_path: Path) -> None:
