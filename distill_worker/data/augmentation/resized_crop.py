@@ -39,7 +39,8 @@ def resized_crop(images: Tensor, *, smallest: float, horizontal_flip: bool, gene
     columns = (1 - width) * (2 * right - 1) + width * _places(images.shape[3], images.device)
     if horizontal_flip:
         columns = torch.where(flip < 0.5, columns.flip(1), columns)
-    places = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=3)
+    across = columns[:, None, :].expand(-1, images.shape[2], -1)
+    places = torch.stack([across, rows[:, :, None].expand_as(across)], dim=3)
     pixels = images.to(torch.float32)
     parts = grid_sample(pixels, places, mode="bilinear", padding_mode="border", align_corners=False)
     return parts.round().to(torch.uint8)

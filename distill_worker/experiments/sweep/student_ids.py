@@ -96,7 +96,8 @@ def _run(config: RunConfig) -> dict[str, Any]:
     values = dict(config.identity.values)
     training: Mapping[str, Any] = values["training"]
     values["training"] = {name: value for name, value in training.items() if name not in _NOT_SEMANTIC}
-    values["student"] = {"network": [_network(name) for name in config.networks]}
+    size = {} if config.student.image_size is None else {"image_size": list(config.student.image_size)}
+    values["student"] = {"network": [_network(name) for name in config.networks], **size}
     if config.self_training is not None:
         values["self_training"] = {**values["self_training"], "network": None}
     features = config.budget.features

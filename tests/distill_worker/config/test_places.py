@@ -238,7 +238,7 @@ def test_run_is_the_same_wherever_it_is_loaded(project: Path, elsewhere: Path, m
     monkeypatch.chdir(project)
     assert load_config(file) == there
     network = there.identity.values["student"]
-    assert network == {"network": "net.py:make"}, "as every version has stored it"
+    assert network == {"network": "net.py:make", "image_size": None}, "the network as every version has stored it"
     assert elsewhere != project
 
 

@@ -59,6 +59,7 @@ def test_id_depends_on_no_order_place_or_speed(
     "other",
     [
         {"student": {"network": "resnet14"}},
+        {"student": {"image_size": [12, 12]}},
         {"training": {"steps": 5}},
         {"training": {"precision": "bfloat16"}},
         {"training": {"budget": "90 s"}},
