@@ -35,6 +35,8 @@ _LEAST_N_IN_ROUNDS: Final = 16
 _WEIGHT_DECAY: Final = 2e-3
 _LEAST_STEPS: Final = 2400
 _LEAST_EPOCHS: Final = 30
+_STEPS_ON_POOL: Final = 2
+"""The steps of a student of the pool, divided by those of a student of the bought samples: it has more to see."""
 _BATCH_SIZE: Final = 32
 """Half of the usual one: more steps in the same time."""
 
@@ -56,9 +58,13 @@ def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{settings[0]}: expected no value beside the method 'auto', which chooses it")
     selection = _selection_chosen_for(document)
     rounds = _setting(document, "budget", "rounds", selection.get("rounds"))
+    training = _training_chosen_for(document)
     chosen = {**_METHODS, **_data_chosen_for(document, in_rounds=isinstance(rounds, int) and rounds > 1)}
+    if "steps" in training and "self_training" in chosen:
+        chosen["self_training"]["member_steps"] = training["steps"]
+        training["steps"] *= _STEPS_ON_POOL
     names = [name for name in chosen if name != "plus"]
-    for name, values in {"training": _training_chosen_for(document), "budget": selection}.items():
+    for name, values in {"training": training, "budget": selection}.items():
         names += [f"{name}.{setting}" for setting in values]
         if values and isinstance(section := document.get(name, {}), dict):
             chosen[name] = values | section
@@ -76,7 +82,10 @@ def _data_chosen_for(document: Mapping[str, Any], *, in_rounds: bool) -> dict[st
     chosen: dict[str, Any] = {"track": track}
     if track == _POOL and _has_steps(document):
         # A member knows already what the bought samples teach. A distortion that does not suit the images does harm.
-        chosen["self_training"] = {"start": "member", "policy": "auto" if in_rounds else "crop-flip"}
+        # Whether distortion suits the bought images, nothing can judge: half of the members take it.
+        policy = "auto" if in_rounds else "crop-flip"
+        on_pool = {"start": "member", "policy": policy, "distorted_members": 2, "sharpening": "by-classes"}
+        chosen["self_training"] = on_pool
     return {name: value for name, value in chosen.items() if name not in document}
 
 

@@ -1,8 +1,9 @@
 """The section `[self_training]`: students label images that were not bought, and learn from each other's labels."""
 
 from collections.abc import Sequence
+from math import log10
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -28,6 +29,9 @@ class SelfTraining(Section):
     on the unbought images with the outputs of the one before."""
     members: int = Field(default=4, ge=1)
     """Students in an ensemble. The mean of their log-probabilities is the output of an unbought image."""
+    distorted_members: int = Field(default=0, ge=0)
+    """How many of these students see their bought images distorted (`half-strong`); the others, the first ones, see
+    them as `augmentation.policy` says. Students that see images differently err differently."""
     network: str | None = None
     """The network of the members. Default: `student.network`."""
     network_file: Path | None = None
@@ -43,6 +47,10 @@ class SelfTraining(Section):
     """How the images with the ensemble's outputs are augmented, for the student and for members that learn from them:
     `auto` tries three on the bought outputs of the last of several rounds. Other images are augmented as
     `augmentation.policy` says."""
+    sharpening: Annotated[float, Field(gt=0)] | Literal["by-classes"] = 1.0
+    """By how much the ensemble's log-probabilities are multiplied before they are normalised again: above 1, the student
+    learns from surer outputs. `by-classes`: by the decimal logarithm of the number of classes, where there are more
+    than ten."""
     assistant: Path | None = None
     """A weights file of a network that was trained on other data: predictions from its features help the first ensemble
     to label, as far as they are better on held-out bought outputs. Default: none."""
@@ -57,6 +65,15 @@ class SelfTraining(Section):
         """Into which the bought samples are divided, to compare the assistant with the members; 0 without one."""
         return 0 if self.assistant is None else _FOLDS
 
+    def sharpening_on(self, num_classes: int) -> float:
+        """The factor of the ensemble's log-probabilities, with so many classes.
+
+        `by-classes`: softened at a temperature, a distribution of more classes is flatter. A margin m between the
+        logits of the likeliest class and of C - 1 others gives it `1 / (1 + (C - 1) exp(-m / T))`: to stay as large
+        as with ten classes, m grows with the logarithm of C.
+        """
+        return max(1.0, log10(num_classes)) if self.sharpening == "by-classes" else self.sharpening
+
     def student(self, student: Student) -> Student:
         """The network of a member, in a run with this `[student]`."""
         if self.network is None:
@@ -70,6 +87,10 @@ class SelfTraining(Section):
         if track == "queried" and (self.rounds > 1 or self.assistant is not None):
             setting = "one round" if self.rounds > 1 else "no assistant"
             return f"expected {setting} in the track 'queried', which has no unbought images to label; set track"
+        if self.distorted_members > self.members:
+            return (
+                f"expected at most {self.members} distorted_members, of so many members, got {self.distorted_members}"
+            )
         if self.policy == "auto" and (track == "queried" or rounds == 1):
             wanted = "the track 'unlabelled-pool'" if track == "queried" else "budget.rounds above 1"
             got = f"{track!r}" if track == "queried" else "1"

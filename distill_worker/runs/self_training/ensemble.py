@@ -34,6 +34,11 @@ class Ensemble:
             return torch.stack(outputs).mean(dim=0).log_softmax(dim=1)
 
 
+def sharpened(log_probabilities: Tensor, factor: float) -> Tensor:
+    """`log_softmax(factor * log_probabilities)`, `[samples, classes]`; with the factor 1, as they are."""
+    return log_probabilities if factor == 1 else (factor * log_probabilities).log_softmax(dim=1)
+
+
 def mean_log_probabilities(
     networks: Iterable[nn.Module],
     images: Tensor,

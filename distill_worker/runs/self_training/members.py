@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import floor
 from pathlib import Path
@@ -26,8 +26,9 @@ from distill_worker.training.training_set import TrainingSet
 from shared.weights import WeightsCard, WeightsError, load_weights, weights_bytes
 
 _SEED_BYTES: Final = 4
+_POLICY_OF_DISTORTED_MEMBERS: Final = "half-strong"
 SHARE_OF_POLICY_TRIAL: Final = 0.25
-"""The steps of a trial of a policy, divided by those of the student."""
+"""The steps of a trial of a policy, divided by those of a member."""
 
 
 def folder_of_round(config: RunConfig, number: int) -> Path:
@@ -36,16 +37,24 @@ def folder_of_round(config: RunConfig, number: int) -> Path:
 
 
 def configs_of_members(config: RunConfig, settings: SelfTraining, number: int) -> list[RunConfig]:
-    """The runs of an ensemble's members: they differ in their seeds."""
-    return [
+    """The runs of an ensemble's members: they differ in their seeds, and the last may see distorted images."""
+    configs = [
         config_of_member(config, settings, folder_of_round(config, number) / f"member-{member}", f"{number}:{member}")
         for member in range(1, settings.members + 1)
     ]
+    undistorted = settings.members - settings.distorted_members
+    return configs[:undistorted] + [_distorted(member) for member in configs[undistorted:]]
+
+
+def _distorted(config: RunConfig) -> RunConfig:
+    return config.model_copy(
+        update={"augmentation": config.augmentation.model_copy(update={"policy": _POLICY_OF_DISTORTED_MEMBERS})}
+    )
 
 
 def config_of_policy_trial(config: RunConfig, settings: SelfTraining, directory: Path) -> RunConfig:
     """The run of a trial of a policy, in this directory; all trials have the same seed."""
-    return config_of_member(config, settings, directory, "policy", steps=_steps_of_policy_trial(config))
+    return config_of_member(config, settings, directory, "policy", steps=_steps_of_policy_trial(config, settings))
 
 
 def config_of_member(
@@ -86,12 +95,13 @@ def number_of_policy_trials(config: RunConfig) -> int:
 
 
 def steps_of_policy_trials(config: RunConfig) -> int:
-    """The steps of all trials of a policy."""
-    return number_of_policy_trials(config) * _steps_of_policy_trial(config)
+    """The steps of all trials of a policy; 0 without self-training."""
+    settings = config.self_training
+    return 0 if settings is None else number_of_policy_trials(config) * _steps_of_policy_trial(config, settings)
 
 
-def _steps_of_policy_trial(config: RunConfig) -> int:
-    return max(1, floor(SHARE_OF_POLICY_TRIAL * config.training.steps))
+def _steps_of_policy_trial(config: RunConfig, settings: SelfTraining) -> int:
+    return max(1, floor(SHARE_OF_POLICY_TRIAL * steps_of_member(config, settings)))
 
 
 def number_of_members(config: RunConfig) -> int:
@@ -179,6 +189,7 @@ class Members:
 
     def train(self, member: Member, data: TrainingSet, *, earlier: int) -> None:
         """Train a member, before which so many others are trained. Raises as `Member.train`."""
+        data = replace(data, preprocessing=replace(data.preprocessing, policy=member.config.augmentation.policy))
         member.train(self.dataset, data, after(earlier * member.config.training.steps, self.progress))
 
     def outputs(

@@ -26,6 +26,7 @@ from distill_worker.errors import counted
 from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.assistant.stage import Assistant, assistant_of
+from distill_worker.runs.self_training.ensemble import sharpened
 from distill_worker.runs.self_training.members import (
     Member,
     Members,
@@ -85,9 +86,13 @@ def self_trained(
     members = Members(config, settings, samples.dataset, identity, card, progress)
     learned = replace(data, validation=None)
     facts = _facts(config, settings, samples)
+    sharpening = settings.sharpening_on(len(samples.dataset.class_names))
     if config.track == "queried":
         ensemble = _trained_ensemble(members, learned)
-        views = Views(members.ensemble(ensemble, data.images.device), settings.bought_share, settings.policy)
+        outputs_of_views = members.ensemble(ensemble, data.images.device)
+        views = Views(
+            lambda inputs: sharpened(outputs_of_views(inputs), sharpening), settings.bought_share, settings.policy
+        )
         return SelfTrained(replace(data, views=views), {"self_training": facts}, _start(settings, ensemble[0]))
     images, positions = unbought_images(samples, data.images.device)
     if settings.policy == "auto":
@@ -102,7 +107,8 @@ def self_trained(
         facts["assistant"] = assistant.facts
     for number in range(1, settings.rounds + 1):
         outputs, first = _outputs(members, number, learned, images, positions, assistant if number == 1 else None)
-        unbought = Unbought(images, positions, outputs.to(images.device), settings.bought_share, settings.policy)
+        outputs = sharpened(outputs.to(images.device), sharpening)
+        unbought = Unbought(images, positions, outputs, settings.bought_share, settings.policy)
         learned = replace(learned, unbought=unbought)
     return SelfTrained(replace(data, unbought=learned.unbought), {"self_training": facts}, _start(settings, first))
 
@@ -131,9 +137,11 @@ def _facts(config: RunConfig, settings: SelfTraining, samples: Samples) -> dict[
     return {
         "rounds": settings.rounds,
         "members": settings.members,
+        "distorted_members": settings.distorted_members,
         "network": member.student.network,
         "member_steps": member.training.steps,
         "unbought": 0 if config.track == "queried" else len(samples.unbought),
+        "sharpening": settings.sharpening_on(len(samples.dataset.class_names)),
     }
 
 

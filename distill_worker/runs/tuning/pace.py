@@ -62,13 +62,14 @@ def _divided(config: RunConfig, budget: float, *, student: float, member: float)
 
     In rounds, a student selects for each but the first: with self-training, it is trained as a member is.
     """
-    settings, selecting = config.self_training, config.budget.rounds - 1
-    others = number_of_members(config) + selecting
-    with_trials = student * (1 + _trials(config) + config.fidelity_folds)
+    settings = config.self_training
+    others = number_of_members(config) + config.budget.rounds - 1
+    as_long_as_members = others * (student if settings is None else member) + _trials(config) * student
+    as_long_as_student = student * (1 + config.fidelity_folds)
     if settings is not None and settings.member_steps is not None:
-        steps = floor((budget - others * settings.member_steps * member) / with_trials)
+        steps = floor((budget - settings.member_steps * as_long_as_members) / as_long_as_student)
     else:
-        steps = floor(budget / (others * (student if settings is None else member) + with_trials))
+        steps = floor(budget / (as_long_as_members + as_long_as_student))
     if steps < 1:
         trainings = others + 1 + config.fidelity_folds
         raise ConfigError(
@@ -79,7 +80,7 @@ def _divided(config: RunConfig, budget: float, *, student: float, member: float)
 
 
 def _trials(config: RunConfig) -> float:
-    """The steps of all trials of a policy, divided by those of the student."""
+    """The steps of all trials of a policy, divided by those of a member."""
     return number_of_policy_trials(config) * SHARE_OF_POLICY_TRIAL
 
 

@@ -18,7 +18,7 @@ def _config(**sections: Any) -> RunConfig:
     return parse_config({**base, **sections}, source="test")
 
 
-_ON_A_POOL = SelfTraining(start="member", policy="auto")
+_ON_A_POOL = SelfTraining(start="member", policy="auto", distorted_members=2, sharpening="by-classes")
 _IN_ROUNDS = ("budget.strategy", "budget.first", "budget.features", "budget.rounds")
 
 
@@ -30,8 +30,9 @@ def _budget_in_rounds(n: int, rounds: int = 2) -> Budget:
 def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, Any]) -> None:
     config = _config(**named)
     assert config.methods == (KD(weight=0.45, by_classes=True), CKD(beta=0.45, by_classes=True))
-    assert (config.track, config.self_training) == ("unlabelled-pool", _ON_A_POOL)
-    assert (config.training.steps, config.training.weight_decay) == (2400, 2e-3)
+    of_members = _ON_A_POOL.model_copy(update={"member_steps": 2400})
+    assert (config.track, config.self_training) == ("unlabelled-pool", of_members)
+    assert (config.training.steps, config.training.weight_decay) == (4800, 2e-3)
     assert config.training.batch_size == 32
     schedule = ("training.weight_decay", "training.batch_size", "training.steps")
     assert config.chosen_by_auto == ("method", "track", "self_training", *schedule, *_IN_ROUNDS)
@@ -45,10 +46,10 @@ def test_what_the_file_states_stays() -> None:
     assert config.training.batch_size == 64, "with the file's steps, its batch size or the usual one"
     assert config.chosen_by_auto == ("method", "training.weight_decay", *_IN_ROUNDS)
     assert _config(track="labelled-pool").self_training is None
-    assert _config(track="unlabelled-pool").self_training == _ON_A_POOL
-    assert _config(training={"steps": 7}).self_training == _ON_A_POOL
+    assert _config(training={"steps": 7}).self_training == _ON_A_POOL, "all networks take the file's steps"
     own = _config(self_training={"members": 2})
     assert (own.track, own.self_training) == ("unlabelled-pool", SelfTraining(members=2))
+    assert own.training.steps == 2400, "of all networks"
     assert "self_training" not in own.chosen_by_auto
 
 
@@ -76,7 +77,8 @@ def test_few_samples_are_selected_in_one_round(n: int, is_one: bool) -> None:
 def test_stated_rounds_stay() -> None:
     one = _config(budget={"n": 50, "rounds": 1})
     assert one.budget == Budget(n=50, strategy="coarse-to-fine", features="gradients")
-    assert one.self_training == SelfTraining(start="member", policy="crop-flip"), "no later round can judge"
+    assert one.self_training is not None
+    assert one.self_training.policy == "crop-flip", "no later round can judge"
     assert one.chosen_by_auto[-2:] == ("budget.strategy", "budget.features")
     four = _config(budget={"n": 8, "rounds": 4})
     assert four.budget == _budget_in_rounds(8, rounds=4)

@@ -25,7 +25,7 @@ JUDGED = Path("run/self-training/policy/judged.safetensors")
 
 
 def _config(folder: Path, **sections: Any) -> RunConfig:
-    own = {"rounds": 1, "policy": "auto", **sections.pop("self_training", {})}
+    own = {"rounds": 1, "policy": "auto", "member_steps": 4 * TRIAL_STEPS, **sections.pop("self_training", {})}
     budget = {"n": N, "strategy": "margin", "rounds": 2}
     return config_in(folder, **{"budget": budget, "self_training": own, **sections})
 
@@ -75,7 +75,7 @@ def test_policy_that_diverges_least_is_chosen_and_named(tmp_path: Path) -> None:
 def test_distortion_that_destroys_images_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It shows another image in place of each, and the student is to give the output of the first."""
     monkeypatch.setattr(strong, "_cut_out", lambda pixels, *_draws: pixels.roll(1, dims=0))
-    result, _ = _run(tmp_path, training={"steps": 240}, self_training={"members": 1, "member_steps": 120})
+    result, _ = _run(tmp_path, training={"steps": 240}, self_training={"members": 1, "member_steps": 240})
     assert result["self_training"]["policy"] == "crop-flip"
 
 

@@ -15,11 +15,14 @@ from safetensors.torch import load_file
 
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import RunError, TrainingDiverged
+from distill_worker.config.stages.self_training import SelfTraining
+from distill_worker.errors import ConfigError, RunError, TrainingDiverged
 from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.self_training import stage
 from distill_worker.runs.self_training.stage import notes
 from distill_worker.runs.train_student import train_student
 from distill_worker.training.loop import Progress
+from distill_worker.training.training_set import Unbought
 
 N, ROUNDS, MEMBERS, MEMBER_STEPS, STEPS = 24, 2, 2, 6, 8
 BEFORE_STUDENT = ROUNDS * MEMBERS * MEMBER_STEPS
@@ -158,6 +161,28 @@ def test_members_differ_in_their_seeds_alone(finished: Path) -> None:
     assert {identity["training"]["steps"] for identity in identities} == {MEMBER_STEPS}
 
 
+def test_last_members_see_distorted_images_and_the_first_do_not(finished: Path, tmp_path: Path) -> None:
+    result = run(tmp_path, self_training={"rounds": 1, "distorted_members": 1})
+    assert result["self_training"]["distorted_members"] == 1
+    first, last = (_losses(folder / "run/self-training/round-1/member-1") for folder in (finished, tmp_path))
+    assert first == last
+    first, last = (_losses(folder / "run/self-training/round-1/member-2") for folder in (finished, tmp_path))
+    assert first != last
+    member = json.loads((tmp_path / "run/self-training/round-1/member-2/run.json").read_text())
+    assert member["identity"]["augmentation"]["policy"] == "half-strong"
+
+
+def test_more_distorted_members_than_members_are_an_error(tmp_path: Path) -> None:
+    message = r"self_training: expected at most 2 distorted_members, of so many members, got 3"
+    with pytest.raises(ConfigError, match=message):
+        config_in(tmp_path, self_training={"distorted_members": 3})
+
+
+def _losses(run_directory: Path) -> list[float]:
+    lines = (run_directory / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
 def test_weights_of_members_are_deleted_when_their_outputs_are_stored(finished: Path) -> None:
     left = (finished / "run" / "self-training").rglob("*.safetensors")
     assert [file.name for file in left] == ["pool.safetensors"] * ROUNDS
@@ -168,11 +193,36 @@ def test_result_says_how_the_pool_was_labelled(finished: Path) -> None:
     assert result["self_training"] == {
         "rounds": ROUNDS,
         "members": MEMBERS,
+        "distorted_members": 0,
         "network": "resnet8",
         "member_steps": MEMBER_STEPS,
         "unbought": len(Samples.of(config_in(finished)).unbought),
+        "sharpening": 1.0,
     }
     assert (result["steps"], result["calls"]) == (STEPS, N)
+
+
+def test_student_learns_from_sharpened_outputs_and_the_file_has_those_of_the_ensemble(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned_from = list[torch.Tensor]()
+
+    def kept(*arguments: Any) -> Unbought:
+        learned_from.append(arguments[2])
+        return Unbought(*arguments)
+
+    monkeypatch.setattr(stage, "Unbought", kept)
+    result = run(tmp_path, self_training={"rounds": 1, "sharpening": 3.0})
+    outputs = _pools(tmp_path)[0]
+    torch.testing.assert_close(outputs, _pools(finished)[0], rtol=0, atol=0)
+    torch.testing.assert_close(learned_from[0].exp(), outputs.exp() ** 3 / (outputs.exp() ** 3).sum(1, keepdim=True))
+    assert result["self_training"]["sharpening"] == 3
+
+
+@pytest.mark.parametrize(("classes", "factor"), [(2, 1), (10, 1), (100, 2), (1000, 3)])
+def test_more_than_ten_classes_sharpen_by_their_logarithm(classes: int, factor: float) -> None:
+    assert SelfTraining(sharpening="by-classes").sharpening_on(classes) == pytest.approx(factor)
+    assert SelfTraining().sharpening_on(classes) == 1
 
 
 def test_labels_of_unbought_samples_are_not_used(finished: Path, tmp_path: Path) -> None:
