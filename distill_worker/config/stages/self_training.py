@@ -48,8 +48,8 @@ class SelfTraining(Section):
     `auto` tries three on the bought outputs of the last of several rounds. Other images are augmented as
     `augmentation.policy` says."""
     sharpening: Annotated[float, Field(gt=0)] | Literal["by-classes"] = 1.0
-    """The factor of the ensemble's log-probabilities, before they are normalised again: above 1, the student learns from
-    surer outputs. `by-classes`: the decimal logarithm of the number of classes, where there are more than ten."""
+    """The factor of the ensemble's log-probabilities, before they are normalised again: above 1, they are surer.
+    `by-classes`: the decimal logarithm of the number of classes, where there are more than ten."""
     assistant: Path | None = None
     """A weights file of a network that was trained on other data: predictions from its features help the first ensemble
     to label, as far as they are better on held-out bought outputs. Default: none."""

@@ -1,7 +1,8 @@
 """Fidelity where no bought sample can be spared: students of a part are compared with the teacher on the other one.
 
 Each bought sample is in one of five folds. Five students are trained as the run's student is, each without one fold and
-without the pool, and each is compared with the teacher on the fold that it lacks. So the figure is that of students of
+without the pool, for as many steps as a member of an ensemble takes, which has no pool either. Each is compared with the
+teacher on the fold that it lacks. So the figure is that of students of
 four fifths of the samples, and of none that is kept.
 
     fidelity/folds.json   what is compared so far: a killed run repeats the fold under way alone
@@ -22,7 +23,7 @@ from distill_worker.errors import ConfigError, RunError
 from distill_worker.methods.base import LOGITS
 from distill_worker.runs.fidelity.compared import Compared
 from distill_worker.runs.sampling.samples import Samples
-from distill_worker.runs.self_training.members import after
+from distill_worker.runs.self_training.members import after, steps_of_member
 from distill_worker.runs.student import check_methods, fitted
 from distill_worker.runs.tuning.folds import fewest_trained_on, fold_of
 from distill_worker.training.directory.run_directory import FIDELITY, RunDirectory
@@ -48,7 +49,7 @@ def check_cross_fitting(config: RunConfig, *, num_classes: int) -> None:
 
 def steps_of_cross_fitting(config: RunConfig, samples: int) -> int:
     """The steps of all its trainings on a run of so many samples; 0 if there are none."""
-    return config.fidelity_folds * most_steps(config.training, samples)
+    return config.fidelity_folds * most_steps(_without_pool(config).training, samples)
 
 
 def compared_by_fold(config: RunConfig, samples: Samples, data: TrainingSet, progress: Progress) -> list[Compared]:
@@ -61,6 +62,7 @@ def compared_by_fold(config: RunConfig, samples: Samples, data: TrainingSet, pro
     folds = torch.tensor(fold_of(samples.keys, config.fidelity_folds, config.training.seed), device=data.images.device)
     file = _Folds(config.output.directory)
     parts = file.read()
+    config = _without_pool(config)
     steps = most_steps(config.training, len(data))
     for number in range(len(parts), config.fidelity_folds):
         is_held_out, done = folds == number, number * steps
@@ -70,6 +72,14 @@ def compared_by_fold(config: RunConfig, samples: Samples, data: TrainingSet, pro
         parts.append(Compared.of(network, held_out.images, held_out.targets[LOGITS], data.preprocessing))
         file.write(parts)
     return parts
+
+
+def _without_pool(config: RunConfig) -> RunConfig:
+    """The training of a student that learns from bought samples alone."""
+    if (settings := config.self_training) is None:
+        return config
+    steps = steps_of_member(config, settings)
+    return config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
 
 
 class _Folds:

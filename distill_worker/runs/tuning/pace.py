@@ -60,18 +60,18 @@ def seconds_of_selection(config: RunConfig, seconds: float) -> float:
 def _divided(config: RunConfig, budget: float, *, student: float, member: float) -> RunConfig:
     """Divide a budget by what a step costs; all trainings take as many steps, unless `member_steps` is stated.
 
-    In rounds, a student selects for each but the first: with self-training, it is trained as a member is.
+    In rounds, a student selects for each but the first, and others may cross-fit the fidelity: with self-training, they
+    are trained as a member is.
     """
     settings = config.self_training
-    others = number_of_members(config) + config.budget.rounds - 1
+    others = number_of_members(config) + config.budget.rounds - 1 + config.fidelity_folds
     as_long_as_members = others * (student if settings is None else member) + _trials(config) * student
-    as_long_as_student = student * (1 + config.fidelity_folds)
     if settings is not None and settings.member_steps is not None:
-        steps = floor((budget - settings.member_steps * as_long_as_members) / as_long_as_student)
+        steps = floor((budget - settings.member_steps * as_long_as_members) / student)
     else:
-        steps = floor(budget / (as_long_as_members + as_long_as_student))
+        steps = floor(budget / (as_long_as_members + student))
     if steps < 1:
-        trainings = others + 1 + config.fidelity_folds
+        trainings = others + 1
         raise ConfigError(
             f"training.budget: expected enough for a step of each of {trainings} trainings, got "
             f"{config.training.budget!r}; raise it, or lower self_training.members"

@@ -9,6 +9,7 @@ import torch
 
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
+from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.errors import ConfigError, RunError, TrainingDiverged
 from distill_worker.methods import Method
 from distill_worker.runs.fidelity import measure
@@ -100,6 +101,18 @@ def test_every_sample_of_a_small_run_is_compared_once(tmp_path: Path) -> None:
     assert sorted(len(fold["agree"]) for fold in folds) == [4, 4, 4, 5, 5]
     assert [path.name for path in (tmp_path / "fidelity").iterdir()] == ["folds.json"]
     assert total_steps(config, 22) == 6 * STEPS
+
+
+def test_students_without_a_fold_take_as_many_steps_as_members(tmp_path: Path) -> None:
+    """Neither has a pool: the student, a member and five folds."""
+    config = _config(tmp_path, 22).model_copy(
+        update={"track": "unlabelled-pool", "self_training": SelfTraining(members=1, member_steps=2)}
+    )
+    seen = list[int]()
+    samples = Samples.of(config)
+    targets = {"logits": _logits(samples.images)}
+    train_student(config, samples, targets, "t", None, None, progress=lambda step, _loss: seen.append(step))
+    assert max(seen) == total_steps(config, 22) == STEPS + (1 + 5) * 2
 
 
 @pytest.mark.parametrize("step", [STEPS - 2, STEPS + 2, 3 * STEPS + 4, 6 * STEPS])
