@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-startup fewer-calls forecasts figures docs docs-outputs lock clean
+.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-startup fewer-calls selection forecasts figures docs docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -107,6 +107,13 @@ fewer-calls: $(INSTALLED) ## run the comparisons of examples/fewer-calls, and wr
 		.venv/bin/distill-worker compare examples/fewer-calls/$$name.toml --json > runs/fewer-calls/$$name.json || exit; \
 	done
 	.venv/bin/python -m benchmarks.fewer_calls runs/fewer-calls/*.json --keep docs/results/fewer-calls --into docs/results/fewer-calls.md
+
+selection: $(INSTALLED) ## run the comparisons of strategies, and write the tables of docs/results/selection.md (hours)
+	mkdir -p runs/selection
+	for name in digits fashion-mnist glyphs; do \
+		.venv/bin/distill-worker compare examples/fewer-calls/selection-$$name.toml --json > runs/selection/$$name.json || exit; \
+	done
+	.venv/bin/python -m benchmarks.fewer_calls runs/selection/*.json --keep docs/results/selection --into docs/results/selection.md
 
 forecasts: $(INSTALLED) ## run the comparisons of examples/forecast, and write the tables of docs/results/forecast.md (hours)
 	mkdir -p runs/forecast

@@ -1,8 +1,9 @@
-"""The tables of docs/results/fewer-calls.md, out of the JSON of comparisons.
+"""The tables of docs/results/fewer-calls.md, selection.md and ablation.md, out of the JSON of comparisons.
 
 `python -m benchmarks.fewer_calls digits.json glyphs.json` prints them. Each file has what `distill-worker compare
---json` printed for the comparison of that name in `examples/fewer-calls/`. `--into PAGE` puts the tables between the
-lines `<!-- tables -->` and `<!-- end -->` of a page, whose other text stays. `make fewer-calls` does all of it.
+--json` printed for the comparison of that name in `examples/fewer-calls/`. Comparisons without a reference have no
+equivalent calls, and no means over all. `--into PAGE` puts the tables between the lines `<!-- tables -->` and
+`<!-- end -->` of a page, whose other text stays. `make fewer-calls` does all of it.
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,9 @@ def main() -> None:
 
 def tables_of(comparisons: Mapping[str, Facts]) -> str:
     """The tables of all comparisons, by their names: the means over all cells, then each cell."""
-    return "\n".join([_over_all_cells(comparisons), *(_comparison(name, facts) for name, facts in comparisons.items())])
+    has_reference = any(facts["reference"] is not None for facts in comparisons.values())
+    means = [_over_all_cells(comparisons)] if has_reference else []
+    return "\n".join([*means, *(_comparison(name, facts) for name, facts in comparisons.items())])
 
 
 def _over_all_cells(comparisons: Mapping[str, Facts]) -> str:
@@ -71,8 +74,8 @@ def _comparison(name: str, facts: Facts) -> str:
         [
             f"## {name}\n",
             f"Teacher {about}; student {facts['student']}, in {facts['precision']}; test accuracy in percent over "
-            f"{facts['seeds']} seeds; seconds: mean wall time of a student. The curve of the equivalent calls:\n",
-            markdown(*curve_rows(facts)),
+            f"{facts['seeds']} seeds; seconds: mean wall time of a student.",
+            *_curve(facts),
             *(_cell(name, facts, track, n) for n in facts["n"] for track in tracks),
             _automatic(name, facts),
             _choices(name, facts),
@@ -80,26 +83,27 @@ def _comparison(name: str, facts: Facts) -> str:
     )
 
 
+def _curve(facts: Facts) -> list[str]:
+    """The curve of the equivalent calls, if the comparison has one."""
+    return (
+        [] if facts["reference"] is None else ["\nThe curve of the equivalent calls:\n", markdown(*curve_rows(facts))]
+    )
+
+
 def _cell(name: str, facts: Facts, track: str, n: int) -> str:
     """The table of one track at one n."""
     tests = paired_tests(facts, n)
-    equivalent = {one["method"]: equivalent_cell(one) for one in facts["equivalent_calls"] if one["n"] == n}
-    heading = (
-        "method",
-        *_COLUMNS,
-        f"against {facts['baseline']}: {PAIRED_HEADING}",
-        f"equivalent calls of {facts['reference']} [95 % interval], factor",
-    )
+    reference = facts["reference"]
+    equivalent = {one["method"]: equivalent_cell(one) for one in facts["equivalent_calls"] or () if one["n"] == n}
+    heading = ["method", *_COLUMNS, f"against {facts['baseline']}: {PAIRED_HEADING}"]
     rows = [
-        (
-            method,
-            *_figures(facts, method, n),
-            paired_cell(tests.get(method)),
-            equivalent.get(method, "-"),
-        )
+        [method, *_figures(facts, method, n), paired_cell(tests.get(method))]
         for method, of_row in _tracks(facts).items()
         if of_row == track
     ]
+    if reference is not None:
+        heading.append(f"equivalent calls of {reference} [95 % interval], factor")
+        rows = [[*row, equivalent.get(row[0], "-")] for row in rows]
     return f"\n### {name}, n = {n}, track `{track}`\n\n{markdown(heading, rows)}\n"
 
 

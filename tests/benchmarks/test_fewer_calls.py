@@ -99,8 +99,16 @@ def test_means_are_over_the_cells_of_all_comparisons() -> None:
 def test_comparisons_with_other_rows_have_no_common_means(other: str | None) -> None:
     with pytest.raises(SystemExit, match=f"expected one baseline .* got digits: KD and KD, tuned; glyphs: {other} and"):
         tables_of({"digits": _facts(), "glyphs": {**_facts(), "baseline": other}})
-    with pytest.raises(SystemExit, match="got glyphs: KD and None"):
-        tables_of({"glyphs": {**_facts(), "reference": None}})
+    with pytest.raises(SystemExit, match="got digits: KD and KD, tuned; glyphs: KD and None"):
+        tables_of({"digits": _facts(), "glyphs": {**_facts(), "reference": None}})
+
+
+def test_comparison_without_a_reference_has_the_same_tables_without_its_columns() -> None:
+    tables = tables_of({"selection": {**_facts(), "reference": None, "equivalent_calls": None}})
+    row = "| self-trained | 75.00 ± 7.07 | 70.00 80.00 | 10 | 3 | +20.00 [+20.00, +20.00] (2/2) <0.001, <0.001 |"
+    assert row in tables.splitlines()
+    assert "equivalent calls" not in tables
+    assert "Means over all cells" not in tables
 
 
 def test_tables_are_replaced_and_the_other_text_stays(
@@ -131,8 +139,9 @@ def test_kept_results_hold_no_path_of_the_machine() -> None:
     assert text.count("\n") > len(facts["results"]), "a line each"
 
 
-def test_page_is_printed_from_the_results_beside_it() -> None:
-    results = Path(__file__).parents[2] / "docs" / "results" / "fewer-calls"
+@pytest.mark.parametrize("page_name", ["fewer-calls", "selection"])
+def test_page_is_printed_from_the_results_beside_it(page_name: str) -> None:
+    results = Path(__file__).parents[2] / "docs" / "results" / page_name
     comparisons = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
     page = results.with_suffix(".md").read_text()
     assert with_tables(page, tables_of(comparisons)) == page

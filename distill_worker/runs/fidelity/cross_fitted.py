@@ -1,9 +1,9 @@
 """Fidelity where no bought sample can be spared: students of a part are compared with the teacher on the other one.
 
 Each bought sample is in one of five folds. Five students are trained as the run's student is, each without one fold and
-without the pool, for as many steps as a member of an ensemble takes, which has no pool either. Each is compared with the
-teacher on the fold that it lacks. So the figure is that of students of
-four fifths of the samples, and of none that is kept.
+without the pool, for as many steps as a member of an ensemble, which has no pool either. Each is compared with the
+teacher on the fold that it lacks. So the figure is that of students of four fifths of the samples, and of none that is
+kept.
 
     fidelity/folds.json   what is compared so far: a killed run repeats the fold under way alone
     fidelity/fold-1/      the checkpoint of the fold under way
