@@ -14,7 +14,7 @@ from distill_worker.methods import Method, method_name
 from distill_worker.methods.base import LOGITS
 
 _FOLDS: Final = 4
-_TRIED: Final[tuple[Policy, ...]] = ("crop-flip", "strong", "half-strong")
+_TRIED: Final[tuple[Policy, ...]] = ("crop-flip", "half-strong")
 """The policies that `auto` tries."""
 
 
@@ -45,7 +45,7 @@ class SelfTraining(Section):
     """The share of a batch that has the teacher's outputs: at least one sample, and at most all."""
     policy: Policy | Literal["auto"] = "half-strong"
     """How the images with the ensemble's outputs are augmented, for the student and for members that learn from them:
-    `auto` tries three on the bought outputs of the last of several rounds. Other images are augmented as
+    `auto` tries two on the bought outputs of the last of several rounds. Other images are augmented as
     `augmentation.policy` says."""
     sharpening: Annotated[float, Field(gt=0)] | Literal["by-classes"] = 1.0
     """The factor of the ensemble's log-probabilities, before they are normalised again: above 1, they are surer.

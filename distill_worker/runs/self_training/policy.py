@@ -94,7 +94,8 @@ def chosen_policy(
             said.append(members.outputs([trial], data.images, judges, data.preprocessing))
         return torch.cat(said)
 
-    said = labelled(OutputsFile(folder / "judged.safetensors", members.identity), trials, make)
+    file = OutputsFile(folder / "judged.safetensors", members.identity | {"policies": list(settings.policies)})
+    said = labelled(file, trials, make)
     teacher = data.targets[LOGITS][judges].cpu().double().log_softmax(dim=1)
     divergences = {
         policy: best_scale(teacher, of_policy.double()).divergence

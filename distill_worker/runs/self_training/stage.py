@@ -107,7 +107,7 @@ def self_trained(
         facts["assistant"] = assistant.facts
     for number in range(1, settings.rounds + 1):
         outputs, first = _outputs(members, number, learned, images, positions, assistant if number == 1 else None)
-        outputs = sharpened(outputs.to(images.device), sharpening)
+        outputs = sharpened(outputs, sharpening).to(images.device)
         unbought = Unbought(images, positions, outputs, settings.bought_share, settings.policy)
         learned = replace(learned, unbought=unbought)
     return SelfTrained(replace(data, unbought=learned.unbought), {"self_training": facts}, _start(settings, first))

@@ -44,16 +44,16 @@ def test_steps_are_divided_among_the_trainings(tmp_path: Path) -> None:
 
 
 def test_trials_of_a_policy_are_as_long_as_the_members_make_them(tmp_path: Path) -> None:
-    """A student that selects, four members, three trials of a quarter of a member's steps, and the student."""
+    """A student that selects, four members, two trials of a quarter of a member's steps, and the student."""
     in_two = {"n": 40, "strategy": "margin", "rounds": 2}
     steps = {}
     for member_steps in (None, 40):
         stage = {"rounds": 1, "members": 4, "member_steps": member_steps, "policy": "auto"}
-        config = config_in(tmp_path, self_training=stage, budget=in_two, training={"budget": 675})
+        config = config_in(tmp_path, self_training=stage, budget=in_two, training={"budget": 650})
         run_of_steps = resolved(config)
         steps[member_steps] = run_of_steps.training.steps
-        assert steps_of_policy_trials(run_of_steps) == 3 * (member_steps or steps[None]) // 4
-    assert steps == {None: 100, 40: 675 - 5 * 40 - 3 * 10}
+        assert steps_of_policy_trials(run_of_steps) == 2 * ((member_steps or steps[None]) // 4)
+    assert steps == {None: 100, 40: 650 - 5 * 40 - 2 * 10}
 
 
 def test_time_is_divided_by_what_steps_of_members_and_student_take(tmp_path: Path, speeds: list[float]) -> None:
