@@ -1,9 +1,9 @@
-"""The tables of docs/results/fewer-calls.md, selection.md and ablation.md, out of the JSON of comparisons.
+"""The tables of docs/results/fewer-calls.md and selection.md, out of the JSON of comparisons.
 
 `python -m benchmarks.fewer_calls digits.json glyphs.json` prints them. Each file has what `distill-worker compare
 --json` printed for the comparison of that name in `examples/fewer-calls/`. Comparisons without a reference have no
 equivalent calls, and no means over all. `--into PAGE` puts the tables between the lines `<!-- tables -->` and
-`<!-- end -->` of a page, whose other text stays. `make fewer-calls` does all of it.
+`<!-- end -->` of a page, whose other text stays. `make fewer-calls` and `make selection` do all of it.
 """
 
 from collections.abc import Mapping
