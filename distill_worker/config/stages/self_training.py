@@ -14,7 +14,8 @@ from distill_worker.methods import Method, method_name
 from distill_worker.methods.base import LOGITS
 
 _FOLDS: Final = 4
-_TRIED: Final[tuple[Policy, ...]] = ("crop-flip", "half-strong")
+_UNDISTORTED: Final = "crop-flip"
+_TRIED: Final[tuple[Policy, ...]] = (_UNDISTORTED, "half-strong")
 """The policies that `auto` tries."""
 
 
@@ -31,7 +32,8 @@ class SelfTraining(Section):
     """Students in an ensemble. The mean of their log-probabilities is the output of an unbought image."""
     distorted_members: int = Field(default=0, ge=0)
     """How many of these students see their bought images distorted (`half-strong`); the others, the first ones, see
-    them as `augmentation.policy` says. Students that see images differently err differently."""
+    them as `augmentation.policy` says. Students that see images differently err differently. Where `policy = "auto"`
+    chooses not to distort the unbought images, none does."""
     network: str | None = None
     """The network of the members. Default: `student.network`."""
     network_file: Path | None = None
@@ -58,6 +60,11 @@ class SelfTraining(Section):
     def policies(self) -> tuple[Policy, ...]:
         """The stated policy, or all that `auto` tries."""
         return _TRIED if self.policy == "auto" else (self.policy,)
+
+    def with_policy(self, policy: Policy) -> "SelfTraining":
+        """These settings with the policy that `auto` chose: where it does not distort images, no member sees any."""
+        distorted = 0 if policy == _UNDISTORTED else self.distorted_members
+        return self.model_copy(update={"policy": policy, "distorted_members": distorted})
 
     @property
     def folds(self) -> int:

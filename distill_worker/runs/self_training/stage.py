@@ -98,8 +98,8 @@ def self_trained(
     if settings.policy == "auto":
         choice = chosen_policy(members, samples.keys, learned, images, positions)
         on_choice(choice.reason)
-        facts |= choice.facts
-        settings = settings.model_copy(update={"policy": choice.policy})
+        settings = settings.with_policy(choice.policy)
+        facts |= choice.facts | {"distorted_members": settings.distorted_members}
         members = replace(members, settings=settings, progress=after(steps_of_policy_trials(config), progress))
     assistant = assistant_of(members, samples.keys, learned, images, positions)
     if assistant is not None:

@@ -1,5 +1,6 @@
 """The policy of unbought images is tried on the bought outputs of the last round, which no trial learns from."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from distill_worker.runs.resolution import resolved
 from distill_worker.runs.rounds import SelectedSamples, run_in_rounds
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.sampling.targets import Bought
+from distill_worker.runs.self_training import policy
+from distill_worker.runs.self_training.assistant.divergence import Scaled
 from distill_worker.runs.train_student import total_steps, train_student
 from distill_worker.training.loop import Progress
 from tests.distill_worker.runs.self_training.test_stage import BrokenOffError, broken_off_at, config_in
@@ -75,8 +78,24 @@ def test_policy_that_diverges_least_is_chosen_and_named(tmp_path: Path) -> None:
 def test_distortion_that_destroys_images_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It shows another image in place of each, and the student is to give the output of the first."""
     monkeypatch.setattr(strong, "_cut_out", lambda pixels, *_draws: pixels.roll(1, dims=0))
-    result, _ = _run(tmp_path, training={"steps": 240}, self_training={"members": 1, "member_steps": 240})
+    own = {"members": 1, "member_steps": 240, "distorted_members": 1}
+    result, _ = _run(tmp_path, training={"steps": 240}, self_training=own)
     assert result["self_training"]["policy"] == "crop-flip"
+    assert result["self_training"]["distorted_members"] == 0, "its members see no such images either"
+    assert _policy_of_member(tmp_path) == "crop-flip"
+
+
+def test_members_are_distorted_where_distortion_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scaled = iter([Scaled(1, 0.2), Scaled(1, 0.1)])
+    monkeypatch.setattr(policy, "best_scale", lambda _teacher, _said: next(scaled))
+    result, _ = _run(tmp_path, self_training={"members": 1, "distorted_members": 1})
+    assert (result["self_training"]["policy"], result["self_training"]["distorted_members"]) == ("half-strong", 1)
+    assert _policy_of_member(tmp_path) == "half-strong"
+
+
+def _policy_of_member(folder: Path) -> str:
+    member = json.loads((folder / "run/self-training/round-1/member-1/run.json").read_text())
+    return str(member["identity"]["augmentation"]["policy"])
 
 
 def test_trials_learn_nothing_of_what_judges_them(finished: Path, tmp_path: Path) -> None:
