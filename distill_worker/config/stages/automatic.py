@@ -34,7 +34,7 @@ _LEAST_N_IN_ROUNDS: Final = 16
 """With fewer samples, a student of the first half knows too little to select."""
 _WEIGHT_DECAY: Final = 2e-3
 _LEAST_STEPS: Final = 2400
-_LEAST_EPOCHS: Final = 30
+_LEAST_EPOCHS: Final = 80
 _STEPS_ON_POOL: Final = 2
 """The steps of a student of the pool, divided by those of a student of the bought samples: it has more to see."""
 _BATCH_SIZE: Final = 32

@@ -125,7 +125,7 @@ def test_paper_protocol_keeps_its_schedule() -> None:
     assert (training.weight_decay, training.steps) == (5e-4, 600)
 
 
-@pytest.mark.parametrize(("n", "batch_size", "steps"), [(5_120, 64, 2_400), (5_121, 64, 2_401), (5_120, 32, 4_800)])
+@pytest.mark.parametrize(("n", "batch_size", "steps"), [(1_920, 64, 2_400), (1_921, 64, 2_402), (1_920, 32, 4_800)])
 def test_many_samples_take_more_steps(n: int, batch_size: int, steps: int) -> None:
     assert _config(track="queried", budget={"n": n}, training={"batch_size": batch_size}).training.steps == steps
 
