@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-startup fewer-calls selection forecasts figures docs docs-outputs lock clean
+.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-decoding bench-startup fewer-calls selection forecasts figures docs docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -97,6 +97,9 @@ bench-cache: $(INSTALLED) ## measure writing and reading 50,000 outputs in the c
 
 bench-selection: $(INSTALLED) ## measure choosing 5,000 of 50,000 samples, by strategy (5 minutes)
 	.venv/bin/python -m benchmarks.selection
+
+bench-decoding: $(INSTALLED) ## measure decoding 50,000 JPEGs once, and opening them again (10 minutes; 9 GB under runs)
+	.venv/bin/python -m benchmarks.decoding runs/bench-decoding
 
 bench-startup: $(INSTALLED) ## measure how long help, lists and keys take (1 minute); BEFORE=FOLDER compares a checkout
 	.venv/bin/python -m benchmarks.startup $(BEFORE)

@@ -11,11 +11,14 @@ import typer
 
 from distill_worker.cli.commands.buying import fetch, plan, reconcile
 from distill_worker.cli.commands.cache import app as cache
+from distill_worker.cli.commands.data import app as data
 from distill_worker.cli.commands.experiments import compare, demo, forecast, report, sweep
 from distill_worker.cli.commands.lists import datasets, methods, strategies
 from distill_worker.cli.commands.training import run, train
 from distill_worker.cli.commands.weights import analyse, degrade, evaluate, export, predict
+from distill_worker.cli.console import progress_bar, say
 from distill_worker.cli.options import ExplainedOptions
+from distill_worker.data.pictures.display import DISPLAY, Display
 from distill_worker.errors import WorkerError
 from distill_worker.training.ranks.launch import check_alone
 from shared.exit_status import legend
@@ -50,6 +53,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(cache, name="cache")
+app.add_typer(data, name="data")
 
 
 @app.callback()
@@ -65,6 +69,7 @@ def main() -> None:
     SIGTERM and SIGHUP end it as an interrupt does: it waits for the answers that are paid for, and keeps them. Under
     `nohup`, SIGHUP stays ignored.
     """
+    DISPLAY.set(Display(say, progress_bar))
     ending = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, signal.default_int_handler) for number in ending}
     try:

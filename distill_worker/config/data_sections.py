@@ -23,6 +23,8 @@ class Data(Section):
     """The file or folder of your own data: npz, image-folder, medmnist, hugging-face."""
     image_size: ImageSize | None = None
     """Height and width that image files are resized to, if their sizes differ."""
+    store: Path = Path("runs/decoded")
+    """The folder in which the pixels of your own image files are kept, so that they are decoded once."""
     labels: Labels = "given"
     """`none`: the training images have no labels, or theirs are not used (docs/unlabelled.md). The default of a folder
     in which images lie side by side, and of a list of images, is `none`."""

@@ -25,6 +25,7 @@ DEFAULT_PLACES: Final = {
     "output.directory": Output.model_fields["directory"].default,
     "output.cache": Output.model_fields["cache"].default,
     "data.root": Data.model_fields["root"].default,
+    "data.store": Data.model_fields["store"].default,
 }
 """The places of a run that its file may leave out, by setting."""
 

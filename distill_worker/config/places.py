@@ -27,6 +27,7 @@ SETTINGS: Final = (
     "output.cache",
     "data.root",
     "data.path",
+    "data.store",
     "budget.features",
     "student.network_file",
     "self_training.network_file",
@@ -43,6 +44,8 @@ _NETWORKS: Final = ("student", "self_training", "compare.teacher")
 """The sections with a `network`, which may be `path/to/file.py:factory`."""
 _SEARCHED_ABOVE: Final = ("output.cache", "output.directory", "compare.cache", "compare.directory")
 """Settings whose place is searched in the folders above that of the file, too."""
+_NOWHERE_ELSE: Final = ("data.store",)
+"""Settings that earlier versions had not."""
 _LEVELS: Final = 3
 _VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
@@ -171,6 +174,8 @@ def _folder_of(file: Path) -> Path:
 
 def _earlier_starts(file: Path, folder: Path, setting: str) -> list[Path]:
     """Where else the relative path of a setting may have started."""
+    if setting in _NOWHERE_ELSE:
+        return []
     folders = [folder, file.resolve().parent] if file.is_file() else [folder]
     above = [parent for start in folders for parent in start.parents[:_LEVELS]] if setting in _SEARCHED_ABOVE else ()
     return [working_directory(), *folders, *above]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from distill_worker.data.datasets.pictures import GREY, Picture, Shape, converted, read_picture
+from distill_worker.data.pictures.reading import GREY, Picture, Shape, converted, read_picture
 from distill_worker.errors import DataError
 
 Files = Mapping[bytes, Sequence[Picture]]

@@ -5,7 +5,6 @@ weights count too: the factory may read them from a file.
 """
 
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.data.datasets.dataset import Dataset
+from distill_worker.data.digest import digest
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import Samples, preprocessing
 from distill_worker.runs.self_training.assistant import outside_weights
@@ -75,7 +75,7 @@ def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
             "crop_padding": view.crop_padding,
             "horizontal_flip": view.horizontal_flip,
         },
-        "test_images": digest(dataset.test.images),
+        "test_images": dataset.test.digest(),
         **({} if dataset.test.labels is None else {"test_labels": digest(dataset.test.labels)}),
     }
     if pool is not None:
@@ -112,12 +112,3 @@ def _member_facts(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
 def _bytes(values: Tensor) -> Tensor:
     """The values as bytes; of any type, also those that NumPy lacks."""
     return values.contiguous().flatten().view(torch.uint8)
-
-
-def digest(*tensors: Tensor) -> str:
-    """A hash of the values, 16 hexadecimal digits."""
-    hashed = sha256()
-    for tensor in tensors:
-        hashed.update(f"{tuple(tensor.shape)}:".encode())
-        hashed.update(tensor.contiguous().numpy().data)
-    return hashed.hexdigest()[:16]

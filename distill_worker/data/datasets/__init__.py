@@ -37,8 +37,8 @@ DEBIAN_FASHION_MNIST: Final = Path("/usr/share/datasets/fashion-mnist")
 class _Reader:
     summary: str
     function: str
-    """`module:function` in this package; called with the folder or file, and with the image size where `resizes`
-    holds."""
+    """`module:function` in this package; called with the folder or file; then with the image size where `resizes`
+    holds, and with the folder of stores where `is_stored` does."""
     places: tuple[str, ...] = ()
     """Where its files are, in one of these places: below the root, or anywhere. None if they come with a package."""
     own: bool = False
@@ -46,6 +46,8 @@ class _Reader:
     resizes: bool = False
     has_files: bool = False
     """Whether each sample is an image file of the user's."""
+    is_stored: bool = False
+    """Whether decoded images are kept in a store."""
     unlabelled: str | None = None
     """As `function`, for data without labels; called with the class names, too. None: such data always have labels."""
 
@@ -81,6 +83,7 @@ _READERS: Mapping[str, _Reader] = {
         own=True,
         resizes=True,
         has_files=True,
+        is_stored=True,
     ),
     "npz": _Reader(
         "your arrays of images and labels: data.path is an .npz file",
@@ -131,6 +134,7 @@ def load_dataset(
     image_size: tuple[int, int] | None = None,
     labels: Labels = "given",
     class_names: Sequence[str] = (),
+    store: Path | None = None,
 ) -> "Dataset":
     """A data set by name.
 
@@ -141,6 +145,7 @@ def load_dataset(
         image_size: height and width to resize image files to; needed where they differ.
         labels: `none` if the training samples have none, or theirs are not to be used.
         class_names: of the teacher, in its order: the classes of the user's own data without labels.
+        store: the folder in which decoded image files are kept. None: they are decoded into memory.
 
     Raises:
         ConfigError: an unknown name, or an argument that the data set does not take.
@@ -157,7 +162,11 @@ def load_dataset(
         raise ConfigError(
             f"data.image_size: expected no value, because {name} has images of one size, got {list(image_size)}"
         )
-    arguments = (root if path is None else path, *([image_size] if reader.resizes else []))
+    arguments = (
+        root if path is None else path,
+        *([image_size] if reader.resizes else []),
+        *([store] if reader.is_stored else []),
+    )
     if labels == "given":
         return reader.read(reader.function, *arguments)
     if reader.unlabelled is None:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_worker.data.datasets.pictures import Picture
+from distill_worker.data.pictures.reading import PictureFiles
 from distill_worker.errors import DataError
 
 _READ: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -32,7 +32,7 @@ class ClassFolders:
 
     class_names: tuple[str, ...]
     """In alphabetical order."""
-    pictures: list[Picture]
+    pictures: PictureFiles
     labels: NDArray[np.int64]
     skipped: Counter[str]
     """The number of files that are not read, by file name extension."""
@@ -53,7 +53,7 @@ def class_folders(folder: Path, *, where: str) -> ClassFolders:
     if not classes:
         raise DataError(f"{expected}, got no folders; for images without labels, set data.labels = 'none'")
     skipped = Counter(f"{suffix} beside the class folders" for suffix in beside if suffix in _READ)
-    files: list[list[Path]] = []
+    files: list[list[str]] = []
     for entry in classes:
         paths, others = image_files(entry)
         files.append(paths)
@@ -63,20 +63,26 @@ def class_folders(folder: Path, *, where: str) -> ClassFolders:
         raise DataError(f"{expected}, got no image files in {', '.join(empty)}{without}")
     return ClassFolders(
         tuple(entry.name for entry in classes),
-        [picture_at(path) for paths in files for path in paths],
+        PictureFiles([path for paths in files for path in paths]),
         np.repeat(np.arange(len(files), dtype=np.int64), [len(paths) for paths in files]),
         skipped,
     )
 
 
-def image_files(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """The image files in a folder and in the folders below it, and the number of other files by file name extension.
+def image_files(folder: Path) -> tuple[list[str], Counter[str]]:
+    """The paths of the image files in a folder and in the folders below it, and the number of other files by extension.
 
-    Hidden files and folders, and those that tools leave, count as neither.
+    Hidden files and folders, and those that tools leave, count as neither. Paths are strings: there may be millions.
     """
-    paths = list(_shown_files(folder))
-    skipped = Counter(path.suffix.lower() or path.name for path in paths if path.suffix.lower() not in _READ)
-    return [path for path in paths if path.suffix.lower() in _READ], skipped
+    paths = list[str]()
+    skipped = Counter[str]()
+    for path in _shown_files(folder):
+        extension = os.path.splitext(path)[1].lower()  # noqa: PTH122
+        if extension in _READ:
+            paths.append(path)
+        else:
+            skipped[(extension.strip(".") and extension) or os.path.basename(path)] += 1  # noqa: PTH119
+    return paths, skipped
 
 
 def shown_folders(folder: Path) -> list[Path]:
@@ -90,18 +96,13 @@ def skipped_files(skipped: Counter[str]) -> str:
     return f"skipped files that are not read: {kinds}; convert pictures to PNG or JPEG"
 
 
-def picture_at(path: Path) -> Picture:
-    """The picture in a file."""
-    return Picture(str(path), lambda: path.open("rb"))
-
-
-def _shown_files(folder: Path) -> Iterator[Path]:
+def _shown_files(folder: Path) -> Iterator[str]:
     """The files below a folder that are not hidden, in the order of their folders, then of their names."""
     tree: list[tuple[str, list[str]]] = []
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = filter(_is_shown, folders)
         tree.append((place, sorted(filter(_is_shown, names))))
-    return (Path(place) / name for place, names in sorted(tree) for name in names)
+    return (os.path.join(place, name) for place, names in sorted(tree) for name in names)  # noqa: PTH118
 
 
 def _is_shown(name: str) -> bool:

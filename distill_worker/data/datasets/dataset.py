@@ -1,4 +1,4 @@
-"""A data set in memory.
+"""A data set whose images are in memory, or mapped from a store.
 
 Invariant: `images` hold the canonical pixels, the ones that are hashed, sent to the teacher and augmented. A teacher
 that takes files is sent `files` in their place, where there are any.
@@ -6,14 +6,18 @@ that takes files is sent `files` in their place, where there are any.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill_worker.data.datasets.pictures import Picture
+from distill_worker.data.digest import digest
+from distill_worker.data.pictures.reading import Picture
+from distill_worker.data.pictures.store import StoredPart
 from distill_worker.errors import DataError
+from shared.sample_key import sample_keys
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,17 @@ class Split:
     """int64 `[samples]`; None if the samples have none."""
     files: Sequence[Picture] | None = None
     """The user's own file of each sample; None if the data set has no such files."""
+    stored: StoredPart | None = None
+    """What is known of the images if they are mapped from a store."""
+
+    @cached_property
+    def keys(self) -> list[bytes]:
+        """The sample keys of the images, in order."""
+        return sample_keys(self.images.numpy()) if self.stored is None else self.stored.keys
+
+    def digest(self) -> str:
+        """A hash of the images, as `data.digest.digest` gives it."""
+        return digest(self.images) if self.stored is None else self.stored.digest(self.images)
 
     @property
     def needed_labels(self) -> Tensor:

@@ -52,7 +52,7 @@ def described(
         raise DataError(f"{where}: expected at least 2 classes, got {len(names)}")
     if every_class:
         _check_every_class(train, names, where)
-    mean, std = _statistics(train.images)
+    mean, std = _statistics(train)
     return Dataset(
         name,
         train,
@@ -143,7 +143,7 @@ def described_without_labels(
         )
     if test is not None:
         _check(test, f"{where}: test", classes=len(class_names), shape=train.images.shape[1:])
-    mean, std = _statistics(train.images)
+    mean, std = _statistics(train)
     return Dataset(
         name,
         train,
@@ -157,12 +157,18 @@ def described_without_labels(
     )
 
 
-def _statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Counts of the 256 values give both without a floating-point copy of the images."""
-    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
-    values = torch.arange(256, dtype=torch.float64) / 255
-    shares = counts.to(torch.float64) / counts.sum(1, keepdim=True)
-    centre = shares @ values
-    spread = (shares @ values.square() - centre.square()).clamp(min=0).sqrt()
+def _statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """From sums of integers, without a floating-point copy of the images."""
+    values, squares = _sums(split.images) if split.stored is None else torch.from_numpy(split.stored.sums)
+    pixels = split.images.shape[0] * split.images.shape[2] * split.images.shape[3]
+    centre = values.to(torch.float64) / (255 * pixels)
+    spread = (squares.to(torch.float64) / (255**2 * pixels) - centre.square()).clamp(min=0).sqrt()
     mean, std = (tuple(round(float(value), 4) for value in part) for part in (centre, spread))
     return mean, tuple(value or 1.0 for value in std)
+
+
+def _sums(images: Tensor) -> Tensor:
+    """int64 `[2, channels]`: the sums of the values and of their squares, from the counts of the 256 values."""
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)])
+    levels = torch.arange(256)
+    return torch.stack([counts @ levels, counts @ levels.square()])

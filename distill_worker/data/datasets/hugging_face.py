@@ -14,8 +14,8 @@ from distill_worker.data.class_names import listed
 from distill_worker.data.datasets.arrays import labels_from
 from distill_worker.data.datasets.dataset import Dataset, split_of, unlabelled
 from distill_worker.data.datasets.described import described, described_without_labels
-from distill_worker.data.datasets.pictures import Picture, common_shape, read_in_parts
 from distill_worker.data.datasets.split_by_key import split_by_key
+from distill_worker.data.pictures.reading import Picture, common_shape, read_in_parts
 from distill_worker.errors import DataError
 
 _IMAGE_COLUMNS = ("image", "img")

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from distill_worker.data.datasets.class_folders import ClassFolders, class_folders, shown_folders, skipped_files
-from distill_worker.data.datasets.dataset import Dataset, split_of
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.described import described
-from distill_worker.data.datasets.pictures import common_shape, read_in_parts
-from distill_worker.data.datasets.split_by_key import split_by_key
+from distill_worker.data.datasets.own_files import split_in_two, splits_of
 from distill_worker.errors import DataError
 
 _TRAIN_PARTS: Final = ("train", "training")
@@ -20,7 +19,7 @@ _WORDS_OF_PARTS: Final = (*_TRAIN_PARTS, *_TEST_PARTS, "dev", "eval")
 """Words in the names of folders that are probably parts."""
 
 
-def image_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
+def image_folder(path: Path, image_size: tuple[int, int] | None, store: Path | None) -> Dataset:
     """`train/<class>/*` with `test/<class>/*`, or else `val`; or `<class>/*`, which is split by key.
 
     The parts may also be called training, testing, valid or validation, in any case. Classes are in alphabetical order.
@@ -35,18 +34,18 @@ def image_folder(path: Path, image_size: tuple[int, int] | None) -> Dataset:
         raise DataError(f"{where}: expected a folder, got {'a file' if path.exists() else 'no folder'}")
     parts = [class_folders(folder, where=where) for folder in _folders(path, where)]
     _check_same_classes(parts, where)
-    pictures = [part.pictures for part in parts]
-    shape = common_shape([picture for of_part in pictures for picture in of_part], image_size, where=where)
-    pixels = read_in_parts(pictures, shape, where=where)
-    read = [(images, part.labels, part.pictures) for images, part in zip(pixels, parts, strict=True)]
-    train, test = split_by_key(*read[0], where=where) if len(read) == 1 else (split_of(*part) for part in read)
+    read = [(part.pictures, part.labels) for part in parts]
+    if len(read) == 1:
+        train, test = split_in_two(*read[0], path, image_size, store, where=where)
+    else:
+        train, test = splits_of(read, path, image_size, store, where=where)
     skipped = sum((part.skipped for part in parts), Counter[str]())
     return described(
         "image-folder",
         train,
         test,
         parts[0].class_names,
-        crop_padding=min(shape.height, shape.width) // 8,
+        crop_padding=min(train.images.shape[2:]) // 8,
         horizontal_flip=True,
         every_class=True,
         where=where,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.data.datasets.dataset import Split, split_of
-from distill_worker.data.datasets.pictures import Picture
+from distill_worker.data.pictures.reading import Picture
 from distill_worker.errors import DataError
 from shared.sample_key import sample_keys
 
@@ -39,15 +39,25 @@ def split_by_key(
     """
     if len(images) != len(labels):
         raise DataError(f"{where}: expected a label for each image, got {len(images)} images but {len(labels)} labels")
-    keys = sample_keys(images)
+    train, test = (
+        split_of(images[part], labels[part], None if files is None else [files[row] for row in part])
+        for part in rows_by_key(sample_keys(images), where=where, test_samples=test_samples)
+    )
+    return train, test
+
+
+def rows_by_key(
+    keys: Sequence[bytes], *, where: str, test_samples: int | None = None
+) -> tuple[Sequence[int], Sequence[int]]:
+    """The rows of the training and of the test split of samples with these keys; see `split_by_key`.
+
+    Raises:
+        DataError: nothing would be left to train on.
+    """
     order = sorted(range(len(keys)), key=keys.__getitem__)
     cut = len(order) - (test_samples or max(1, len(order) // 5))
     while cut > 0 and keys[order[cut - 1]] == keys[order[cut]]:
         cut -= 1
     if cut <= 0:
         raise DataError(f"{where}: expected different images to split into training and test, got {len(set(keys))}")
-    train, test = (
-        split_of(images[part], labels[part], None if files is None else [files[row] for row in part])
-        for part in (order[:cut], order[cut:])
-    )
-    return train, test
+    return order[:cut], order[cut:]

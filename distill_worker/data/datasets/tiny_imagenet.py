@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from distill_worker.data.datasets.class_folders import ClassFolders, class_folders, picture_at
+from distill_worker.data.datasets.class_folders import ClassFolders, class_folders
 from distill_worker.data.datasets.dataset import Dataset, split_of
 from distill_worker.data.datasets.described import described
-from distill_worker.data.datasets.pictures import Shape, read_in_parts
+from distill_worker.data.pictures.reading import PictureFiles, Shape, read_in_parts
 from distill_worker.errors import DataError
 
 _FOLDER = "tiny-imagenet-200"
@@ -64,7 +64,7 @@ def _annotated(folder: Path, wnids: tuple[str, ...], where: str) -> ClassFolders
             )
         names.append(line[0])
         labels.append(wnids.index(line[1]))
-    pictures = [picture_at(folder / "images" / name) for name in names]
+    pictures = PictureFiles([str(folder / "images" / name) for name in names])
     return ClassFolders(wnids, pictures, np.array(labels, dtype=np.int64), Counter())
 
 

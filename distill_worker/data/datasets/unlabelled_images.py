@@ -1,5 +1,6 @@
 """The user's own image files without labels: a folder of any shape, or a list of files."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,20 +12,22 @@ from distill_worker.data.datasets.class_folders import (
     ClassFolders,
     class_folders,
     image_files,
-    picture_at,
     shown_folders,
     skipped_files,
 )
-from distill_worker.data.datasets.dataset import Dataset, split_of, unlabelled
+from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.described import described_without_labels
-from distill_worker.data.datasets.pictures import Picture, common_shape, read_in_parts
+from distill_worker.data.datasets.own_files import splits_of
+from distill_worker.data.pictures.reading import PictureFiles
 from distill_worker.errors import DataError
 
 _TEST: Final = "test"
 """The folder of labelled test images, in any case."""
 
 
-def unlabelled_images(path: Path, image_size: tuple[int, int] | None, class_names: tuple[str, ...]) -> Dataset:
+def unlabelled_images(
+    path: Path, image_size: tuple[int, int] | None, store: Path | None, class_names: tuple[str, ...]
+) -> Dataset:
     """All image files in a folder and in the folders below it; or those that a text file lists, one path a line.
 
     Paths in a list start at its folder. A folder `test` with a folder for each class holds the test images; its classes
@@ -39,14 +42,12 @@ def unlabelled_images(path: Path, image_size: tuple[int, int] | None, class_name
     where = f"image-folder: {path}"
     test = _test_part(path, class_names, where)
     pictures, skipped = _listed(path, where) if path.is_file() else _found(path, where)
-    parts = [pictures, *([] if test is None else [test.pictures])]
-    shape = common_shape([picture for part in parts for picture in part], image_size, where=where)
-    pixels = read_in_parts(parts, shape, where=where)
-    labels = None if test is None else _labels_among(test, class_names)
+    tested = [] if test is None else [(test.pictures, _labels_among(test, class_names))]
+    train, *others = splits_of([(pictures, None), *tested], path, image_size, store, where=where)
     return described_without_labels(
         "image-folder",
-        unlabelled(pixels[0], pictures),
-        None if test is None or labels is None else split_of(pixels[1], labels, test.pictures),
+        train,
+        others[0] if others else None,
         class_names,
         horizontal_flip=True,
         where=where,
@@ -78,21 +79,21 @@ def _labels_among(part: ClassFolders, class_names: Sequence[str]) -> "np.ndarray
     return np.array([class_names.index(name) for name in part.class_names], np.int64)[part.labels]
 
 
-def _found(path: Path, where: str) -> tuple[list[Picture], Counter[str]]:
+def _found(path: Path, where: str) -> tuple[PictureFiles, Counter[str]]:
     if not path.is_dir():
         raise DataError(f"{where}: expected a folder of images, or a text file that lists them, got neither")
     test = _test_folder(path)
     paths, skipped = image_files(path)
     if test is not None:
-        paths = [one for one in paths if test not in one.parents]
+        paths = [one for one in paths if not one.startswith(f"{test}{os.sep}")]
         skipped -= image_files(test)[1]
     if not paths:
         without = f" ({skipped_files(skipped)})" if skipped else ""
         raise DataError(f"{where}: expected image files, got none{without}")
-    return [picture_at(one) for one in paths], skipped
+    return PictureFiles(paths), skipped
 
 
-def _listed(path: Path, where: str) -> tuple[list[Picture], Counter[str]]:
+def _listed(path: Path, where: str) -> tuple[PictureFiles, Counter[str]]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -108,4 +109,4 @@ def _listed(path: Path, where: str) -> tuple[list[Picture], Counter[str]]:
         )
     if not paths:
         raise DataError(f"{where}: expected the path of an image in each line, got an empty file")
-    return [picture_at(one) for one in paths], Counter()
+    return PictureFiles([str(one) for one in paths]), Counter()

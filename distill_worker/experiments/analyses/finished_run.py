@@ -22,10 +22,10 @@ from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import trained_before
 from distill_worker.data.datasets.dataset import Dataset
+from distill_worker.data.digest import digest
 from distill_worker.errors import CacheError, RunError, WorkerError
 from distill_worker.runs.resolution import kind_of_device
 from distill_worker.runs.rounds import selected_samples
-from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.finished.student import FinishedStudent
@@ -199,7 +199,7 @@ def _cache_above(directory: Path) -> Path:
 def _check_same(run: FinishedRun) -> None:
     """Check that samples and test images are those of the run. Earlier versions stored no digest of the latter."""
     test = run.dataset.test
-    digests = {"samples": run.samples.digest(), "test_images": digest(test.images)}
+    digests = {"samples": run.samples.digest(), "test_images": test.digest()}
     digests |= {} if test.labels is None else {"test_labels": digest(test.labels)}
     stored = identity_in(run.directory)
     for name, value in digests.items():

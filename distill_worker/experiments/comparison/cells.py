@@ -145,7 +145,7 @@ def placed_comparison(
     on_note: OnNote = lambda _: None,
 ) -> Comparison:
     """The comparison in a document that was read from `path`, which is changed; otherwise as `load_comparison`."""
-    notes = place(document, path, {"data.root": DEFAULT_PLACES["data.root"]})
+    notes = place(document, path, {name: DEFAULT_PLACES[name] for name in ("data.root", "data.store")})
     for settings_of_row in _settings_of_rows(document):
         notes += place(settings_of_row, path, {})
     if isinstance(compare := document.get("compare"), dict):

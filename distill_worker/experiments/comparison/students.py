@@ -60,7 +60,7 @@ def _selected(config: RunConfig) -> SelectedSamples:
 
 def dataset_of(data: Data) -> Dataset:
     """The data set of a section; the last one stays in memory."""
-    return _dataset(data.name, data.root, data.path, data.image_size, data.labels, data.class_names)
+    return _dataset(data.name, data.root, data.path, data.image_size, data.labels, data.class_names, data.store)
 
 
 @lru_cache(maxsize=1)
@@ -71,8 +71,11 @@ def _dataset(
     image_size: tuple[int, int] | None,
     labels: Labels,
     class_names: tuple[str, ...],
+    store: Path | None,
 ) -> Dataset:
-    dataset = load_dataset(name, root, path=path, image_size=image_size, labels=labels, class_names=class_names)
+    dataset = load_dataset(
+        name, root, path=path, image_size=image_size, labels=labels, class_names=class_names, store=store
+    )
     if not dataset.has_test:
         raise DataError(
             f"data: expected test images with labels, by which students are compared, got none in {name}; without "

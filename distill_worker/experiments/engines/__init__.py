@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from distill_worker.config.training_section import Training
 from distill_worker.experiments.comparison.compare_section import Compare
-from distill_worker.experiments.engines.cores import default_jobs, gpus
+from distill_worker.experiments.engines.jobs import default_jobs, gpus
 from distill_worker.experiments.engines.local import LocalProcesses
 from distill_worker.experiments.engines.ray_cluster import joined_or_started
 from distill_worker.experiments.engines.tasks import Engine

@@ -75,7 +75,8 @@ def _without_files(inputs: Mapping[str, Inputs]) -> dict[str, Inputs]:
     for one in inputs.values():
         dataset = one.samples.dataset
         if id(dataset) not in lean:
-            lean[id(dataset)] = replace(dataset, train=replace(dataset.train, files=None), validation=None)
+            train, test = (replace(split, files=None) for split in (dataset.train, dataset.test))
+            lean[id(dataset)] = replace(dataset, train=train, test=test, validation=None)
     shared = {id(one.samples): _with_dataset(one.samples, lean[id(one.samples.dataset)]) for one in inputs.values()}
     return {name: replace(one, samples=shared[id(one.samples)]) for name, one in inputs.items()}
 

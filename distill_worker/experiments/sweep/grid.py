@@ -36,6 +36,7 @@ _NOT_SEMANTIC: Final = (
     "compare.gpus_per_student",
     "compare.baseline",
     "data.root",
+    "data.store",
     "training.threads",
     "training.device",
     "sweep.quick",

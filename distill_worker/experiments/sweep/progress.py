@@ -7,7 +7,7 @@ from typing import Any
 
 from distill_worker.cache import Cache
 from distill_worker.cache.summary import summarise
-from distill_worker.experiments.engines.cores import default_jobs
+from distill_worker.experiments.engines.jobs import default_jobs
 from distill_worker.experiments.sweep.directory import SweepDirectory
 from distill_worker.experiments.sweep.grid import Sweep, title_of
 

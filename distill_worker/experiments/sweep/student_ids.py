@@ -14,12 +14,12 @@ from typing import Any, Final
 from distill_worker.buying.known_teachers import url_of
 from distill_worker.config.data_sections import Data
 from distill_worker.config.run_config import RunConfig
+from distill_worker.data.digest import digest
 from distill_worker.data.selection import GRADIENTS, PIXELS, STUDENT
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison.cells import Comparison
 from distill_worker.experiments.comparison.students import dataset_of
 from distill_worker.runs.resolution import resolved_like
-from distill_worker.runs.run_facts import digest
 from distill_worker.runs.self_training.assistant import outside_weights
 from distill_worker.teachers.http_errors import public_url
 from shared.networks import runs_code, source_digest

@@ -28,6 +28,7 @@ _SET_ELSEWHERE: Final = {
     "training.device": "which all students share",
     "training.threads": "which all students share",
     "data.root": "that changes no student",
+    "data.store": "that changes no student",
     **dict.fromkeys(
         ("teacher.price_per_call", "teacher.currency", "teacher.request_size", "teacher.concurrency"),
         "that changes no output",

@@ -33,7 +33,6 @@ from distill_worker.data.selection import (
 from distill_worker.data.selection.features import features_of, gradients, outputs_of, pixels
 from distill_worker.errors import ConfigError, TrainingDiverged
 from distill_worker.training.directory.run_directory import ELSEWHERE
-from shared.sample_key import sample_keys
 from shared.weights import WeightsCard
 
 Student = tuple[WeightsCard, nn.Module]
@@ -77,8 +76,7 @@ class CandidatePool:
             labels = noisy_labels(
                 dataset.train.needed_labels, kind=noise.kind, rate=noise.rate, num_classes=classes, seed=corruption.seed
             )
-        images = dataset.train.images if imbalance is None else dataset.train.images[torch.tensor(candidates)]
-        keys = sample_keys(images.numpy())
+        keys = [dataset.train.keys[candidate] for candidate in candidates]
         order = rank(keys, config.budget.seed)
         held_out = config.budget.held_out(len(order), has_labels=dataset.is_labelled)
         return cls(

@@ -13,7 +13,7 @@ from torch import Tensor
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset
-from distill_worker.data.datasets.pictures import Picture
+from distill_worker.data.pictures.reading import Picture
 from distill_worker.data.preprocessing import CROP_FLIP, Preprocessing
 from distill_worker.errors import ConfigError
 from distill_worker.methods import Mixing
@@ -125,14 +125,14 @@ class Samples:
 
     def images_by_key(self) -> dict[bytes, NDArray[np.uint8]]:
         """Every image that a purchase for this data set may contain: all training images, and `wanted`."""
-        images = self.dataset.train.images.numpy()
-        return dict(zip(sample_keys(images), images, strict=True)) | self.wanted
+        train = self.dataset.train
+        return dict(zip(train.keys, train.images.numpy(), strict=True)) | self.wanted
 
     def files_by_key(self) -> dict[bytes, list[Picture]]:
         """The user's own files of the training images, if there are any: several, if they have the same pixels."""
         files: dict[bytes, list[Picture]] = {}
         split = self.dataset.train
-        for key, file in zip(sample_keys(split.images.numpy()) if split.files else (), split.files or (), strict=True):
+        for key, file in zip(split.keys if split.files else (), split.files or (), strict=True):
             files.setdefault(key, []).append(file)
         return files
 
@@ -197,6 +197,7 @@ def dataset_of(config: RunConfig) -> Dataset:
         image_size=data.image_size,
         labels=data.labels,
         class_names=data.class_names,
+        store=data.store,
     )
 
 

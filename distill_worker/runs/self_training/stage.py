@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.stages.self_training import SelfTraining
+from distill_worker.data.digest import digest
 from distill_worker.errors import counted
-from distill_worker.runs.run_facts import digest
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.assistant.stage import Assistant, assistant_of
 from distill_worker.runs.self_training.ensemble import sharpened

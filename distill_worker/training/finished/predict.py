@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill_worker.data.datasets.class_folders import image_files, picture_at, skipped_files
-from distill_worker.data.datasets.pictures import MODES, Picture, Shape, heads, read_pictures
+from distill_worker.data.datasets.class_folders import image_files, skipped_files
+from distill_worker.data.pictures.reading import MODES, Picture, Shape, heads, read_pictures
 from distill_worker.errors import ConfigError, DataError, WeightsFileError, counted
 from distill_worker.training.finished.student import FinishedStudent
 from shared.degradation import degrade
@@ -52,16 +52,16 @@ def pictures_in(paths: Sequence[Path], *, note: Callable[[str], None]) -> list[P
     """
     if absent := [str(path) for path in paths if not path.exists()]:
         raise DataError(f"{_WHERE}: expected image files and folders, got none at {', '.join(absent)}")
-    files, skipped = list[Path](), Counter[str]()
+    files, skipped = list[str](), Counter[str]()
     for path in paths:
-        in_folder, others = image_files(path) if path.is_dir() else ([path], Counter[str]())
+        in_folder, others = image_files(path) if path.is_dir() else ([str(path)], Counter[str]())
         if not in_folder:
             raise DataError(f"{_WHERE}: expected image files in the folder {path}, got none")
         files += in_folder
         skipped.update(others)
     if skipped:
         note(skipped_files(skipped))
-    return [picture_at(path) for path in files]
+    return [Picture.at(path) for path in files]
 
 
 def predictions(

@@ -3,14 +3,18 @@
 The pixels of a JPEG, and of any picture that is resized, depend on the Pillow that decodes it; those of a PNG do not.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, Final, TypeVar
+from functools import partial
+from typing import IO, Final, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from distill_worker.data.cores import cores
 from distill_worker.errors import DataError
 
 Result = TypeVar("Result")
@@ -22,6 +26,9 @@ GREY: Final = frozenset({"1", "L", "LA"})
 _COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
 # The errors that Pillow raises for damaged files.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_AHEAD: Final = 8
+"""Pictures a thread that are read before they are taken: they wait in memory."""
+_FEWEST_FOR_THREADS: Final = 64
 _MOST_FAULTS: Final = 20
 """Pictures that a message names."""
 
@@ -30,13 +37,45 @@ class _OtherMode(Exception):
     """A picture whose pixels are not 8 bits a channel."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """An encoded picture that can be opened, any number of times."""
 
     name: str
     """For messages."""
     open: Callable[[], IO[bytes]]
+    path: str | None = None
+    """Of its file, if it has one of its own."""
+
+    @classmethod
+    def at(cls, path: str) -> "Picture":
+        """The picture in a file."""
+        return cls(path, partial(_opened, path), path)
+
+
+class PictureFiles(Sequence[Picture]):
+    """The pictures in files. There may be hundreds of thousands, so that each is made when it is used."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        """Of the files at these paths."""
+        self.paths = paths
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, place: int) -> Picture: ...
+    @overload
+    def __getitem__(self, place: slice) -> "PictureFiles": ...
+    def __getitem__(self, place: int | slice) -> "Picture | PictureFiles":
+        """One of them, or those in a slice."""
+        found = self.paths[place]
+        return Picture.at(found) if isinstance(found, str) else PictureFiles(found)
+
+
+def _opened(path: str) -> IO[bytes]:
+    return open(path, "rb")  # noqa: PTH123 - of hundreds of thousands, a Path each takes seconds
 
 
 @dataclass(frozen=True)
@@ -71,10 +110,17 @@ def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None
     Raises:
         DataError: a picture cannot be read, or they differ in size and no `image_size` is given.
     """
+    return shape_of(pictures, heads(pictures, where=where), image_size, where=where)
+
+
+def shape_of(
+    pictures: Sequence[Picture], of_pictures: Sequence[Head], image_size: tuple[int, int] | None, *, where: str
+) -> Shape:
+    """As `common_shape`, from heads that are known. Raises `DataError`."""
     if image_size is not None and min(image_size) < 1:
         raise DataError(f"data.image_size: expected a positive height and width, got {list(image_size)}")
     grey, sizes = True, dict[tuple[int, int], str]()
-    for picture, head in zip(pictures, heads(pictures, where=where), strict=True):
+    for picture, head in zip(pictures, of_pictures, strict=True):
         grey = grey and head.is_grey
         sizes.setdefault(head.size, picture.name)
     if not sizes:
@@ -94,7 +140,7 @@ def heads(pictures: Sequence[Picture], *, where: str) -> list[Head]:
     Raises:
         DataError: names the pictures that cannot be read, or whose channels do not have 8 bits.
     """
-    return [head for _, head in _each(pictures, _head, where)]
+    return [head for _, head in read_each(pictures, head_of, where)]
 
 
 def read_pictures(pictures: Sequence[Picture], shape: Shape, *, where: str) -> NDArray[np.uint8]:
@@ -107,19 +153,33 @@ def read_pictures(pictures: Sequence[Picture], shape: Shape, *, where: str) -> N
     """
     pixels = np.empty((len(pictures), shape.channels, shape.height, shape.width), dtype=np.uint8)
     for row, (_, decoded) in zip(
-        pixels, _each(pictures, lambda image: np.asarray(converted(image, shape)), where), strict=True
+        pixels, read_each(pictures, lambda image: pixels_of(converted(image, shape)), where), strict=True
     ):
-        row[:] = decoded.reshape(shape.height, shape.width, -1).transpose(2, 0, 1)
+        row[:] = decoded
     return pixels
+
+
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """uint8 `[channels, height, width]` of a grey or an RGB picture."""
+    return np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
+
+
+def joined(parts: Sequence[Sequence[Picture]]) -> Sequence[Picture]:
+    """The pictures of all parts."""
+    files = [part for part in parts if isinstance(part, PictureFiles)]
+    if len(files) == len(parts):
+        return PictureFiles([path for part in files for path in part.paths])
+    return [picture for part in parts for picture in part]
 
 
 def read_in_parts(parts: Sequence[Sequence[Picture]], shape: Shape, *, where: str) -> list[NDArray[np.uint8]]:
     """The pictures of each part as `read_pictures` reads them; one error names those of all parts."""
-    pixels = read_pictures([picture for part in parts for picture in part], shape, where=where)
+    pixels = read_pictures(joined(parts), shape, where=where)
     return np.split(pixels, np.cumsum([len(part) for part in parts])[:-1])
 
 
-def _head(image: Image.Image) -> Head:
+def head_of(image: Image.Image) -> Head:
+    """The mode and the size of a picture whose channels have 8 bits. No pixels are decoded."""
     if image.mode not in GREY | _COLOUR:
         raise _OtherMode(f"expected 8 bits a channel, grey or colour, got mode {image.mode}; convert it")
     return Head(image.mode in GREY, (image.height, image.width))
@@ -127,7 +187,7 @@ def _head(image: Image.Image) -> Head:
 
 def read_picture(picture: Picture, read: Callable[[Image.Image], Result], *, where: str) -> Result:
     """What `read` returns of one opened picture. Raises `DataError`."""
-    ((_, result),) = _each([picture], read, where)
+    ((_, result),) = read_each([picture], read, where)
     return result
 
 
@@ -141,21 +201,56 @@ def converted(image: Image.Image, shape: Shape) -> Image.Image:
     return image
 
 
-def _each(
+class _Fault(NamedTuple):
+    """Why a picture cannot be used."""
+
+    reason: str
+
+
+def read_each(
     pictures: Sequence[Picture], read: Callable[[Image.Image], Result], where: str
 ) -> Iterator[tuple[Picture, Result]]:
     """Each picture with what is read from it. At the end, one error names all pictures that cannot be used."""
-    faults: list[str] = []
-    for picture in pictures:
+
+    def outcome(picture: Picture) -> Result | _Fault:
         try:
             with picture.open() as file, Image.open(file) as image:
-                result = read(image)
+                return read(image)
         except _OtherMode as error:
-            faults.append(f"{picture.name}: {error}")
+            return _Fault(f"{picture.name}: {error}")
         except _UNREADABLE as error:
-            faults.append(f"{picture.name}: expected a picture, got an unreadable file ({error}); replace or remove it")
+            return _Fault(f"{picture.name}: expected a picture, got an unreadable file ({error}); replace or remove it")
+
+    faults: list[str] = []
+    for picture, result in zip(pictures, _in_order(outcome, pictures), strict=True):
+        if isinstance(result, _Fault):
+            faults.append(result.reason)
         else:
             yield picture, result
     if faults:
         more = len(faults) - _MOST_FAULTS
         raise DataError(f"{where}: {'; '.join(faults[:_MOST_FAULTS])}" + (f"; and {more} more" if more > 0 else ""))
+
+
+def _in_order(read: Callable[[Picture], Result], pictures: Sequence[Picture]) -> Iterator[Result]:
+    """What is read of each picture, in their order. All cores read files, at most a little ahead of what is taken.
+
+    Pictures that are no files of their own may share a reader, which threads must not use at once.
+    """
+    threads = cores() if isinstance(pictures, PictureFiles) else 1
+    if threads == 1 or len(pictures) < _FEWEST_FOR_THREADS:
+        yield from map(read, pictures)
+        return
+    Image.preinit()  # before threads would do it at once
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        ahead = deque[Future[Result]]()
+        try:
+            for picture in pictures:
+                ahead.append(pool.submit(read, picture))
+                if len(ahead) >= _AHEAD * threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill_worker.data.datasets.pictures import Picture, Shape, common_shape, read_in_parts, read_pictures
+from distill_worker.data.pictures.reading import Picture, Shape, common_shape, read_in_parts, read_pictures
 from distill_worker.errors import DataError
 from tests.distill_worker.data.datasets.files import pixels
 

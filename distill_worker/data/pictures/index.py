@@ -1,0 +1,166 @@
+"""The index of a store, in SQLite: each file as it was when it was read, and the row of its pixels.
+
+Invariant: a row is in the index only after its pixels are on disk. So a process that is killed loses at most the
+pictures that it decoded since its last commit, and what is behind the last row is written again.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from os import fsdecode, fsencode
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+
+from distill_worker.data.pictures.reading import Head, Shape
+
+_SCHEMA: Final = """
+create table if not exists about (
+    id integer primary key check (id = 1), generation integer not null, rows integer not null,
+    mode text, height integer, width integer
+);
+insert or ignore into about values (1, 1, 0, null, null, null);
+create table if not exists pictures (
+    name blob primary key, size integer not null, changed integer not null,
+    grey integer not null, height integer not null, width integer not null,
+    row integer, key blob, sums blob
+) without rowid;
+create table if not exists digests (
+    generation integer, first integer, rows integer, digest text not null, primary key (generation, first, rows)
+);
+"""
+
+
+class State(NamedTuple):
+    """A file as its folder lists it: if these are the same, so is the picture."""
+
+    name: str
+    """Its path."""
+    size: int
+    """Bytes."""
+    changed: int
+    """The time of its last change, in nanoseconds."""
+
+
+class Entry(NamedTuple):
+    """A file as it was when it was read; flat, because a store may have hundreds of thousands."""
+
+    name: str
+    size: int
+    changed: int
+    is_grey: int
+    height: int
+    width: int
+    row: int | None = None
+    """Of its pixels in the file of pixels; None until they are decoded, as the next two."""
+    key: bytes | None = None
+    """The sample key of its pixels."""
+    sums: bytes | None = None
+    """int64 `[2, channels]`: the sums of the values and of their squares, from which the statistics of any part
+    follow."""
+
+    @property
+    def state(self) -> State:
+        """The file as it was listed."""
+        return State(*self[:3])
+
+    @property
+    def head(self) -> Head:
+        """What its head says of it."""
+        return Head(bool(self.is_grey), (self.height, self.width))
+
+
+class Snapshot(NamedTuple):
+    """What an index holds."""
+
+    generation: int
+    """The number of the file of pixels."""
+    rows: int
+    """That are on disk in it, also of files that are gone. They never change: other processes map them."""
+    shape: Shape | None
+    """Of its rows; None before there are any."""
+    entries: dict[str, Entry]
+    """By name."""
+
+
+class Index:
+    """An open index."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it. Raises `sqlite3.Error`."""
+        self._connection = sqlite3.connect(path, timeout=60)
+        with closing(self._connection.cursor()) as cursor:
+            cursor.execute("pragma journal_mode = wal")
+            cursor.execute("pragma synchronous = full")
+            cursor.executescript(_SCHEMA)
+        self._connection.commit()
+
+    def __enter__(self) -> Self:
+        """The index, which the block closes."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self._connection.close()
+
+    def snapshot(self) -> Snapshot:
+        """What the index holds, as of one instant."""
+        with self._connection:
+            self._connection.execute("begin")
+            about = self._connection.execute("select generation, rows, mode, height, width from about").fetchone()
+            found = self._connection.execute(
+                "select name, size, changed, grey, height, width, row, key, sums from pictures"
+            ).fetchall()
+        generation, rows, *shape = about
+        entries = {name: Entry(name, *others) for raw, *others in found for name in (fsdecode(raw),)}
+        return Snapshot(generation, rows, None if shape[0] is None else Shape(*shape), entries)
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Add entries, or replace those of the same names."""
+        rows = [entry.row + 1 for entry in entries if entry.row is not None]
+        with self._connection:
+            self._connection.executemany(
+                "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, entries)
+            )
+            self._connection.execute("update about set rows = max(rows, ?)", (max(rows, default=0),))
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove the entries of files that are no longer there."""
+        with self._connection:
+            self._connection.executemany("delete from pictures where name = ?", ((fsencode(name),) for name in names))
+
+    def reshape(self, shape: Shape, generation: int) -> None:
+        """Begin an empty file of pixels of this shape; all pictures are to be decoded again."""
+        with self._connection:
+            self._connection.execute("update pictures set row = null, key = null, sums = null")
+            self._connection.execute("delete from digests")
+            self._connection.execute(
+                "update about set generation = ?, rows = 0, mode = ?, height = ?, width = ?",
+                (generation, shape.mode, shape.height, shape.width),
+            )
+
+    def rearrange(self, names: Sequence[str], generation: int) -> None:
+        """Take another file of pixels, whose rows are those of these names, in their order."""
+        with self._connection:
+            self._connection.executemany(
+                "update pictures set row = ? where name = ?", ((row, fsencode(name)) for row, name in enumerate(names))
+            )
+            self._connection.execute("update about set generation = ?, rows = ?", (generation, len(names)))
+            self._connection.execute("delete from digests")
+
+    def digest(self, generation: int, first: int, rows: int) -> str | None:
+        """The digest of these rows, if it is known."""
+        found = self._connection.execute(
+            "select digest from digests where generation = ? and first = ? and rows = ?", (generation, first, rows)
+        ).fetchone()
+        return None if found is None else str(found[0])
+
+    def keep_digest(self, generation: int, first: int, rows: int, digest: str) -> None:
+        """Keep the digest of these rows."""
+        with self._connection:
+            self._connection.execute(
+                "insert or replace into digests values (?, ?, ?, ?)", (generation, first, rows, digest)
+            )
+
+
+def _values(entry: Entry) -> tuple[object, ...]:
+    return (fsencode(entry.name), *entry[1:])

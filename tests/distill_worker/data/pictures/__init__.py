@@ -1,0 +1,1 @@
+"""Tests of decoding pictures, and of the store of their pixels."""
