@@ -100,6 +100,7 @@ bench-selection: $(INSTALLED) ## measure choosing 5,000 of 50,000 samples, by st
 
 bench-decoding: $(INSTALLED) ## measure decoding 50,000 JPEGs once, and opening them again (10 minutes; 9 GB under runs)
 	.venv/bin/python -m benchmarks.decoding runs/bench-decoding
+	.venv/bin/python -m benchmarks.mapped runs/bench-decoding
 
 bench-startup: $(INSTALLED) ## measure how long help, lists and keys take (1 minute); BEFORE=FOLDER compares a checkout
 	.venv/bin/python -m benchmarks.startup $(BEFORE)
