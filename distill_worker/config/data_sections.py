@@ -7,7 +7,7 @@ from typing import Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill_worker.config.section import ImageSize, Section
-from distill_worker.data.datasets import DATASETS, Labels, is_there, takes_class_names
+from distill_worker.data.datasets import DATASETS, Labels, Unreadable, is_there, takes_class_names
 from distill_worker.data.selection import PIXELS, STRATEGIES, STUDENT
 from shared.expectations import no_choice
 
@@ -25,6 +25,8 @@ class Data(Section):
     """Height and width that image files are resized to, if their sizes differ."""
     store: Path = Path("runs/decoded")
     """The folder in which the pixels of your own image files are kept, so that they are decoded once."""
+    unreadable: Unreadable = "error"
+    """What is done with image files that cannot be read: an `error` names them; `skip` leaves them out, and says so."""
     labels: Labels = "given"
     """`none`: the training images have no labels, or theirs are not used (docs/unlabelled.md). The default of a folder
     in which images lie side by side, and of a list of images, is `none`."""

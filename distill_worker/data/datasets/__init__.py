@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from distill_worker.data.datasets.opening import Opening, Unreadable
 from distill_worker.errors import ConfigError
 from shared.expectations import no_choice
 
@@ -19,6 +20,7 @@ __all__ = [
     "DATASETS",
     "DEBIAN_FASHION_MNIST",
     "Labels",
+    "Unreadable",
     "has_files",
     "is_there",
     "load_dataset",
@@ -37,8 +39,8 @@ DEBIAN_FASHION_MNIST: Final = Path("/usr/share/datasets/fashion-mnist")
 class _Reader:
     summary: str
     function: str
-    """`module:function` in this package; called with the folder or file; then with the image size where `resizes`
-    holds, and with the folder of stores where `is_stored` does."""
+    """`module:function` in this package; called with the folder or file, and with the image size where `resizes`
+    holds; or with an `Opening` where `opens_files` does."""
     places: tuple[str, ...] = ()
     """Where its files are, in one of these places: below the root, or anywhere. None if they come with a package."""
     own: bool = False
@@ -46,8 +48,8 @@ class _Reader:
     resizes: bool = False
     has_files: bool = False
     """Whether each sample is an image file of the user's."""
-    is_stored: bool = False
-    """Whether decoded images are kept in a store."""
+    opens_files: bool = False
+    """Whether it reads image files that are the user's own, whose pixels are kept in a store."""
     unlabelled: str | None = None
     """As `function`, for data without labels; called with the class names, too. None: such data always have labels."""
 
@@ -83,7 +85,7 @@ _READERS: Mapping[str, _Reader] = {
         own=True,
         resizes=True,
         has_files=True,
-        is_stored=True,
+        opens_files=True,
     ),
     "npz": _Reader(
         "your arrays of images and labels: data.path is an .npz file",
@@ -135,6 +137,7 @@ def load_dataset(
     labels: Labels = "given",
     class_names: Sequence[str] = (),
     store: Path | None = None,
+    unreadable: Unreadable = "error",
 ) -> "Dataset":
     """A data set by name.
 
@@ -146,6 +149,7 @@ def load_dataset(
         labels: `none` if the training samples have none, or theirs are not to be used.
         class_names: of the teacher, in its order: the classes of the user's own data without labels.
         store: the folder in which decoded image files are kept. None: they are decoded into memory.
+        unreadable: whether image files that cannot be read are an error, or left out.
 
     Raises:
         ConfigError: an unknown name, or an argument that the data set does not take.
@@ -162,11 +166,13 @@ def load_dataset(
         raise ConfigError(
             f"data.image_size: expected no value, because {name} has images of one size, got {list(image_size)}"
         )
-    arguments = (
-        root if path is None else path,
-        *([image_size] if reader.resizes else []),
-        *([store] if reader.is_stored else []),
-    )
+    arguments: tuple[object, ...] = (root if path is None else path, *([image_size] if reader.resizes else []))
+    if reader.opens_files and path is not None:
+        arguments = (Opening(path, image_size, store, unreadable),)
+    elif unreadable != "error":
+        raise ConfigError(
+            f"data.unreadable: expected 'error', because {name} has no image files of your own, got {unreadable!r}"
+        )
     if labels == "given":
         return reader.read(reader.function, *arguments)
     if reader.unlabelled is None:

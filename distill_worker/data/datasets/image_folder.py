@@ -8,7 +8,8 @@ from typing import Final
 from distill_worker.data.datasets.class_folders import ClassFolders, class_folders, shown_folders, skipped_files
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.described import described
-from distill_worker.data.datasets.own_files import split_in_two, splits_of
+from distill_worker.data.datasets.opening import Opening
+from distill_worker.data.datasets.own_files import readable, split_in_two, splits_of
 from distill_worker.errors import DataError
 
 _TRAIN_PARTS: Final = ("train", "training")
@@ -19,7 +20,7 @@ _WORDS_OF_PARTS: Final = (*_TRAIN_PARTS, *_TEST_PARTS, "dev", "eval")
 """Words in the names of folders that are probably parts."""
 
 
-def image_folder(path: Path, image_size: tuple[int, int] | None, store: Path | None) -> Dataset:
+def image_folder(opening: Opening) -> Dataset:
     """`train/<class>/*` with `test/<class>/*`, or else `val`; or `<class>/*`, which is split by key.
 
     The parts may also be called training, testing, valid or validation, in any case. Classes are in alphabetical order.
@@ -29,16 +30,18 @@ def image_folder(path: Path, image_size: tuple[int, int] | None, store: Path | N
     Raises:
         DataError: a folder is missing or has no images, the classes differ, or a file is no image.
     """
+    path = opening.path
     where = f"image-folder: {path}"
     if not path.is_dir():
         raise DataError(f"{where}: expected a folder, got {'a file' if path.exists() else 'no folder'}")
     parts = [class_folders(folder, where=where) for folder in _folders(path, where)]
     _check_same_classes(parts, where)
-    read = [(part.pictures, part.labels) for part in parts]
+    read, notes = readable([(part.pictures, part.labels) for part in parts], opening, where=where)
     if len(read) == 1:
-        train, test = split_in_two(*read[0], path, image_size, store, where=where)
+        pictures, labels = read[0]
+        train, test = split_in_two(pictures, parts[0].labels if labels is None else labels, opening, where=where)
     else:
-        train, test = splits_of(read, path, image_size, store, where=where)
+        train, test = splits_of(read, opening, where=where)
     skipped = sum((part.skipped for part in parts), Counter[str]())
     return described(
         "image-folder",
@@ -49,7 +52,7 @@ def image_folder(path: Path, image_size: tuple[int, int] | None, store: Path | N
         horizontal_flip=True,
         every_class=True,
         where=where,
-        notes=(f"{where}: {skipped_files(skipped)}",) if skipped else (),
+        notes=(*notes, f"{where}: {skipped_files(skipped)}") if skipped else notes,
     )
 
 

@@ -17,7 +17,8 @@ from distill_worker.data.datasets.class_folders import (
 )
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.described import described_without_labels
-from distill_worker.data.datasets.own_files import splits_of
+from distill_worker.data.datasets.opening import Opening
+from distill_worker.data.datasets.own_files import readable, splits_of
 from distill_worker.data.pictures.reading import PictureFiles
 from distill_worker.errors import DataError
 
@@ -25,9 +26,7 @@ _TEST: Final = "test"
 """The folder of labelled test images, in any case."""
 
 
-def unlabelled_images(
-    path: Path, image_size: tuple[int, int] | None, store: Path | None, class_names: tuple[str, ...]
-) -> Dataset:
+def unlabelled_images(opening: Opening, class_names: tuple[str, ...]) -> Dataset:
     """All image files in a folder and in the folders below it; or those that a text file lists, one path a line.
 
     Paths in a list start at its folder. A folder `test` with a folder for each class holds the test images; its classes
@@ -39,11 +38,13 @@ def unlabelled_images(
         DataError: the folder or list is missing or has no images, a file is no image, or a test class is none of the
             teacher's.
     """
+    path = opening.path
     where = f"image-folder: {path}"
     test = _test_part(path, class_names, where)
     pictures, skipped = _listed(path, where) if path.is_file() else _found(path, where)
     tested = [] if test is None else [(test.pictures, _labels_among(test, class_names))]
-    train, *others = splits_of([(pictures, None), *tested], path, image_size, store, where=where)
+    parts, notes = readable([(pictures, None), *tested], opening, where=where)
+    train, *others = splits_of(parts, opening, where=where)
     return described_without_labels(
         "image-folder",
         train,
@@ -51,7 +52,7 @@ def unlabelled_images(
         class_names,
         horizontal_flip=True,
         where=where,
-        notes=(f"{where}: {skipped_files(skipped)}",) if skipped else (),
+        notes=(*notes, f"{where}: {skipped_files(skipped)}") if skipped else notes,
     )
 
 

@@ -22,7 +22,7 @@ insert or ignore into about values (1, 1, 0, null, null, null);
 create table if not exists pictures (
     name blob primary key, size integer not null, changed integer not null,
     grey integer not null, height integer not null, width integer not null,
-    row integer, key blob, sums blob
+    row integer, key blob, sums blob, fault text
 ) without rowid;
 create table if not exists digests (
     generation integer, first integer, rows integer, digest text not null, primary key (generation, first, rows)
@@ -57,6 +57,8 @@ class Entry(NamedTuple):
     sums: bytes | None = None
     """int64 `[2, channels]`: the sums of the values and of their squares, from which the statistics of any part
     follow."""
+    fault: str | None = None
+    """Why it cannot be read; then it has neither a head nor pixels."""
 
     @property
     def state(self) -> State:
@@ -108,7 +110,7 @@ class Index:
             self._connection.execute("begin")
             about = self._connection.execute("select generation, rows, mode, height, width from about").fetchone()
             found = self._connection.execute(
-                "select name, size, changed, grey, height, width, row, key, sums from pictures"
+                "select name, size, changed, grey, height, width, row, key, sums, fault from pictures"
             ).fetchall()
         generation, rows, *shape = about
         entries = {name: Entry(name, *others) for raw, *others in found for name in (fsdecode(raw),)}
@@ -119,7 +121,7 @@ class Index:
         rows = [entry.row + 1 for entry in entries if entry.row is not None]
         with self._connection:
             self._connection.executemany(
-                "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, entries)
+                "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, entries)
             )
             self._connection.execute("update about set rows = max(rows, ?)", (max(rows, default=0),))
 

@@ -207,10 +207,25 @@ class _Fault(NamedTuple):
     reason: str
 
 
+OnFault = Callable[[Picture, str], None]
+"""Gets a picture that cannot be used, and why."""
+
+
 def read_each(
-    pictures: Sequence[Picture], read: Callable[[Image.Image], Result], where: str
+    pictures: Sequence[Picture], read: Callable[[Image.Image], Result], where: str, on_fault: OnFault | None = None
 ) -> Iterator[tuple[Picture, Result]]:
-    """Each picture with what is read from it. At the end, one error names all pictures that cannot be used."""
+    """Each picture with what is read from it, in their order.
+
+    Args:
+        pictures: to read.
+        read: reads an opened picture.
+        where: the start of messages.
+        on_fault: called for each picture that cannot be used, which is left out. Without it, one error names them all
+            at the end.
+
+    Raises:
+        DataError: some pictures cannot be used.
+    """
 
     def outcome(picture: Picture) -> Result | _Fault:
         try:
@@ -225,9 +240,11 @@ def read_each(
     for picture, result in zip(pictures, _in_order(outcome, pictures), strict=True):
         if isinstance(result, _Fault):
             faults.append(result.reason)
+            if on_fault is not None:
+                on_fault(picture, result.reason)
         else:
             yield picture, result
-    if faults:
+    if faults and on_fault is None:
         more = len(faults) - _MOST_FAULTS
         raise DataError(f"{where}: {'; '.join(faults[:_MOST_FAULTS])}" + (f"; and {more} more" if more > 0 else ""))
 

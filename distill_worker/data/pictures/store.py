@@ -35,6 +35,7 @@ from distill_worker.data.digest import digest
 from distill_worker.data.pictures.display import DISPLAY
 from distill_worker.data.pictures.index import Entry, Index, Snapshot, State
 from distill_worker.data.pictures.reading import (
+    OnFault,
     Picture,
     PictureFiles,
     Shape,
@@ -56,6 +57,7 @@ _COMMIT_BYTES: Final = 1 << 26
 """Pixels that are decoded between two commits: a process that is killed loses no more."""
 _COPY_BYTES: Final = 1 << 24
 _ATTEMPTS: Final = 5
+_NO_HEAD: Final = (0, 0, 0)
 _SPARE_BYTES: Final = 1 << 26
 """Of the disk, for the index."""
 
@@ -64,10 +66,11 @@ class Source(NamedTuple):
     """What a store is of."""
 
     stores: Path
-    """The folder of all stores: `data.store`."""
+    """The folder of all stores."""
     data: Path
-    """The folder or list of the pictures: `data.path`."""
+    """The folder or list of the pictures."""
     image_size: tuple[int, int] | None
+    """Height and width."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,14 @@ def stored_keys(pictures: PictureFiles, source: Source, *, where: str) -> list[b
         return [key for key in keys if key is not None]
 
 
+def unreadable(pictures: PictureFiles, source: Source, *, where: str) -> dict[str, str]:
+    """The paths of the pictures that cannot be read, each with the reason; the others are decoded. See `stored`."""
+    store = _Store(source, pictures.paths, where, skips=True)
+    with reported(store.folder):
+        entries = store.up_to_date(in_order=False).entries
+        return {path: fault for path in pictures.paths if (fault := entries[path].fault) is not None}
+
+
 def _folder_of(source: Source) -> Path:
     data = source.data.absolute()
     text = json.dumps({"data": str(data), "image_size": source.image_size, "rules": RULES}, sort_keys=True)
@@ -155,7 +166,9 @@ class Decoded(NamedTuple):
 class _Store:
     """One store, for the pictures of one data set."""
 
-    def __init__(self, source: Source, paths: Sequence[str], where: str) -> None:
+    def __init__(self, source: Source, paths: Sequence[str], where: str, *, skips: bool = False) -> None:
+        """Pictures that cannot be read are an error, unless they are skipped."""
+        self._skips = skips
         self.folder = _folder_of(source)
         self._paths = list(dict.fromkeys(paths))  # a list may name a file twice
         self._image_size = source.image_size
@@ -172,7 +185,7 @@ class _Store:
 
     def _shape(self, snapshot: Snapshot) -> Shape:
         kinds = dict[tuple[int, ...], str]()  # most data have few, so that few heads are looked at
-        for path in self._paths:
+        for path in self._readable(snapshot):
             kinds.setdefault(snapshot.entries[path][3:6], path)
         of_pictures = [snapshot.entries[path].head for path in kinds.values()]
         return shape_of(PictureFiles([*kinds.values()]), of_pictures, self._image_size, where=self._where)
@@ -187,7 +200,8 @@ class _Store:
                 gone.append(f"{path} ({error.strerror})")
                 continue
             entry = entries.get(path)
-            if entry is None or entry.size != status.st_size or entry.changed != status.st_mtime_ns:
+            is_same = entry is not None and (entry.size, entry.changed) == (status.st_size, status.st_mtime_ns)
+            if not is_same or (entry is not None and entry.fault is not None and not self._skips):
                 stale.append(State(path, status.st_size, status.st_mtime_ns))
         if gone:
             raise DataError(
@@ -212,37 +226,49 @@ class _Store:
         return path.exists() and path.stat().st_size >= snapshot.rows * _row_bytes(snapshot.shape)
 
     def _missing(self, snapshot: Snapshot) -> list[Entry]:
-        return [entry for path in self._paths if (entry := snapshot.entries[path]).row is None]
+        return [entry for path in self._readable(snapshot) if (entry := snapshot.entries[path]).row is None]
 
     def _is_in_order(self, snapshot: Snapshot) -> bool:
         return [snapshot.entries[path].row for path in self._paths] == list(range(len(self._paths)))
 
+    def _readable(self, snapshot: Snapshot) -> list[str]:
+        return [path for path in self._paths if snapshot.entries[path].fault is None]
+
     def _completed(self, index: Index, in_order: bool) -> Snapshot:
         snapshot = index.snapshot()
-        if stale := self._stale(snapshot):
-            index.add(self._with_heads(stale))
-            snapshot = index.snapshot()
-        shape = self._shape(snapshot)
-        if shape != snapshot.shape or not self._is_whole(snapshot):
-            index.reshape(shape, snapshot.generation + 1)
-            snapshot = index.snapshot()
-        if missing := self._missing(snapshot):
-            self._decode(missing, index, snapshot, shape)
+        while not self._is_complete(snapshot, in_order=False):  # a picture that is skipped may change the shape
+            self._advance(index, snapshot)
             snapshot = index.snapshot()
         if in_order and not self._is_in_order(snapshot):
-            self._rearrange(index, snapshot, shape)
+            self._rearrange(index, snapshot, self._shape(snapshot))
             snapshot = index.snapshot()
         for path in self.folder.glob("pixels-*.u8"):
             if path != pixels_file(self.folder, snapshot.generation):
                 path.unlink(missing_ok=True)
         return snapshot
 
+    def _advance(self, index: Index, snapshot: Snapshot) -> None:
+        """Do what is next: look at files, begin another file of pixels, or decode what it lacks."""
+        if stale := self._stale(snapshot):
+            index.add(self._with_heads(stale))
+            return
+        shape = self._shape(snapshot)
+        if shape != snapshot.shape or not self._is_whole(snapshot):
+            index.reshape(shape, snapshot.generation + 1)
+        else:
+            self._decode(self._missing(snapshot), index, snapshot, shape)
+
     def _with_heads(self, states: Sequence[State]) -> list[Entry]:
         state_of = {state.name: state for state in states}
         pictures = PictureFiles([*state_of])
         entries: list[Entry] = []
+
+        def skipped(picture: Picture, reason: str) -> None:
+            entries.append(Entry(*state_of[str(picture.path)], *_NO_HEAD, fault=reason))
+
+        on_fault = skipped if self._skips else None
         with DISPLAY.get().bar("looking at images", len(states)) as move:
-            for picture, head in read_each(pictures, head_of, self._where):
+            for picture, head in read_each(pictures, head_of, self._where, on_fault):
                 entries.append(Entry(*state_of[str(picture.path)], int(head.is_grey), *head.size))
                 move(len(entries))
         return entries
@@ -265,8 +291,13 @@ class _Store:
                 index.add(waiting)
                 waiting.clear()
 
+            def skipped(picture: Picture, reason: str) -> None:
+                index.add([Entry(*entries[str(picture.path)].state, *_NO_HEAD, fault=reason)])
+
             try:
-                for done, (picture, decoded) in enumerate(decoded_pictures(pictures, shape, where=self._where)):
+                for done, (picture, decoded) in enumerate(
+                    decoded_pictures(pictures, shape, where=self._where, on_fault=skipped if self._skips else None)
+                ):
                     file.write(decoded.values.data)
                     entry = entries[str(picture.path)]
                     waiting.append(entry._replace(row=snapshot.rows + done, key=decoded.key, sums=decoded.sums))
@@ -330,9 +361,11 @@ def lock(store: Path, *, waits: bool = True) -> Iterator[bool]:
         yield True
 
 
-def decoded_pictures(pictures: Sequence[Picture], shape: Shape, *, where: str) -> Iterator[tuple[Picture, Decoded]]:
-    """Each picture with its pixels. At the end, raises `DataError` for those that cannot be read."""
-    return read_each(pictures, lambda image: _decoded(image, shape), where)
+def decoded_pictures(
+    pictures: Sequence[Picture], shape: Shape, *, where: str, on_fault: OnFault | None = None
+) -> Iterator[tuple[Picture, Decoded]]:
+    """Each picture with its pixels; for those that cannot be read, see `read_each`."""
+    return read_each(pictures, lambda image: _decoded(image, shape), where, on_fault)
 
 
 def _split(parts: Sequence[PictureFiles], store: _Store, snapshot: Snapshot) -> Iterator[Stored]:

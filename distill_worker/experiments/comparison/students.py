@@ -11,7 +11,6 @@ from typing import Any
 from distill_worker.cache import Cache
 from distill_worker.config.data_sections import Data
 from distill_worker.config.run_config import RunConfig
-from distill_worker.data.datasets import Labels, load_dataset
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.errors import DataError
 from distill_worker.experiments.comparison.cells import Cell
@@ -23,7 +22,7 @@ from distill_worker.experiments.engines.tasks import Task
 from distill_worker.experiments.failure_signs.of_run import rise_in
 from distill_worker.runs import classes, preflight
 from distill_worker.runs.rounds import SelectedSamples, selected_samples, with_next_round
-from distill_worker.runs.sampling.samples import Samples
+from distill_worker.runs.sampling.samples import Samples, loaded
 from distill_worker.runs.sampling.targets import NOTHING_BOUGHT, load_bought
 from distill_worker.training.directory.run_directory import RunDirectory
 
@@ -60,25 +59,16 @@ def _selected(config: RunConfig) -> SelectedSamples:
 
 def dataset_of(data: Data) -> Dataset:
     """The data set of a section; the last one stays in memory."""
-    return _dataset(data.name, data.root, data.path, data.image_size, data.labels, data.class_names, data.store)
+    return _dataset(data.model_dump_json())
 
 
 @lru_cache(maxsize=1)
-def _dataset(
-    name: str,
-    root: Path,
-    path: Path | None,
-    image_size: tuple[int, int] | None,
-    labels: Labels,
-    class_names: tuple[str, ...],
-    store: Path | None,
-) -> Dataset:
-    dataset = load_dataset(
-        name, root, path=path, image_size=image_size, labels=labels, class_names=class_names, store=store
-    )
+def _dataset(section: str) -> Dataset:
+    data = Data.model_validate_json(section)
+    dataset = loaded(data)
     if not dataset.has_test:
         raise DataError(
-            f"data: expected test images with labels, by which students are compared, got none in {name}; without "
+            f"data: expected test images with labels, by which students are compared, got none in {data.name}; without "
             "them, train single students: distill-worker run"
         )
     return dataset

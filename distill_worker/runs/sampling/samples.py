@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from distill_worker.config.data_sections import Data
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset
@@ -189,7 +190,11 @@ class Samples:
 
 def dataset_of(config: RunConfig) -> Dataset:
     """The run's data set. Raises `DataError`."""
-    data = config.data
+    return loaded(config.data)
+
+
+def loaded(data: Data) -> Dataset:
+    """The data set of a section. Raises `DataError`."""
     return load_dataset(
         data.name,
         data.root,
@@ -198,6 +203,7 @@ def dataset_of(config: RunConfig) -> Dataset:
         labels=data.labels,
         class_names=data.class_names,
         store=data.store,
+        unreadable=data.unreadable,
     )
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from distill_worker.config.answer_path import AnswerFields
 from distill_worker.config.load import load_config
 from distill_worker.data.datasets.image_folder import image_folder
+from distill_worker.data.datasets.opening import Opening
 from distill_worker.data.sent_images import own_file
 from distill_worker.errors import AnswerUnread, TeacherRefused
 from distill_worker.runs.sampling.samples import Samples
@@ -189,7 +190,7 @@ def test_of_files_with_the_same_pixels_one_is_sent_whatever_they_are_called(tmp_
     sent, contents, _ = _sent(tmp_path)
     for label in ("cat", "dog"):
         (tmp_path / "pets" / "train" / label / "a.png").rename(tmp_path / "pets" / "train" / label / "z.png")
-    split = image_folder(tmp_path / "pets", (4, 4), None).train
+    split = image_folder(Opening(tmp_path / "pets", (4, 4))).train
     assert split.files is not None
     for pixel in (40, 140):
         same = sample_key(np.full((3, 4, 4), pixel, np.uint8))
@@ -226,7 +227,7 @@ def test_image_without_a_file_is_sent_as_its_pixels() -> None:
 
 def test_file_that_is_gone_costs_nothing(tmp_path: Path) -> None:
     _files(tmp_path / "pets")
-    split = image_folder(tmp_path / "pets", (4, 4), None).train
+    split = image_folder(Opening(tmp_path / "pets", (4, 4))).train
     assert split.files is not None
     image, file = split.images.numpy()[0], split.files[0]
     Path(file.name).unlink()
@@ -241,7 +242,7 @@ def test_file_that_is_gone_costs_nothing(tmp_path: Path) -> None:
 def test_each_sample_has_its_own_file_after_the_split_by_key(tmp_path: Path) -> None:
     """A folder of classes without parts: decoding a sample's file gives the sample."""
     _files(tmp_path / "pets")
-    for split in (dataset := image_folder(tmp_path / "pets" / "train", (4, 4), None)).train, dataset.test:
+    for split in (dataset := image_folder(Opening(tmp_path / "pets" / "train", (4, 4)))).train, dataset.test:
         assert split.files is not None
         for image, file in zip(split.images.numpy(), split.files, strict=True):
             with Image.open(file.name) as picture:
