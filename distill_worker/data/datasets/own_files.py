@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from distill_worker.data.datasets.dataset import Split
 from distill_worker.data.datasets.opening import Opening
 from distill_worker.data.datasets.split_by_key import rows_by_key, split_by_key
+from distill_worker.data.pictures.places import Source
 from distill_worker.data.pictures.reading import (
     Picture,
     PictureFiles,
@@ -19,7 +20,7 @@ from distill_worker.data.pictures.reading import (
     read_each,
     read_in_parts,
 )
-from distill_worker.data.pictures.store import Source, stored, stored_keys, unreadable
+from distill_worker.data.pictures.store import stored, stored_keys, unreadable
 from distill_worker.errors import DataError, counted
 
 Labels = NDArray[np.int64]

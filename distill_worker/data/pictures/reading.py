@@ -101,6 +101,11 @@ class Shape:
         """1 or 3."""
         return next(channels for channels, mode in MODES.items() if mode == self.mode)
 
+    @property
+    def bytes(self) -> int:
+        """Of the pixels of one picture."""
+        return self.channels * self.height * self.width
+
 
 def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None, *, where: str) -> Shape:
     """Grey if all pictures are; of `image_size` (height, width), or of the one size that they all have.

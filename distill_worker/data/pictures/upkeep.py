@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from distill_worker.data.pictures.filling import decoded_pictures
 from distill_worker.data.pictures.index import Entry, Index
+from distill_worker.data.pictures.places import ABOUT, INDEX, lock, pixels_file, reported
 from distill_worker.data.pictures.reading import Picture, Shape
-from distill_worker.data.pictures.store import ABOUT, INDEX, decoded_pictures, lock, pixels_file, reported
 from distill_worker.errors import DataError
 from shared.sample_key import sample_key
 

@@ -25,9 +25,9 @@ COUNT = 10
 _OPENED = """
 import os, signal, sys
 from pathlib import Path
-from distill_worker.data.pictures import store
+from distill_worker.data.pictures import filling
 from tests.distill_worker.data.pictures.test_store import opened, shown
-store._COMMIT_BYTES = 3 * 8 * 8 * 3
+filling._COMMIT_BYTES = 3 * 8 * 8 * 3
 def end(done):
     if done == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)

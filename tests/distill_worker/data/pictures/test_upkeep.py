@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from distill_worker.cli.command import app
-from distill_worker.data.pictures.store import lock
+from distill_worker.data.pictures.places import lock
 from distill_worker.data.pictures.upkeep import prune, stores_in, verify
 from distill_worker.errors import CheckFailed
 from tests.distill_worker.data.datasets.files import pixels, write_png
