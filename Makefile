@@ -6,7 +6,7 @@ BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-decoding bench-startup fewer-calls selection forecasts figures docs docs-outputs lock clean
+.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-decoding bench-startup fewer-calls selection ablation forecasts figures docs docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -118,6 +118,13 @@ selection: $(INSTALLED) ## run the comparisons of strategies, and write the tabl
 		.venv/bin/distill-worker compare examples/fewer-calls/selection-$$name.toml --json > runs/selection/$$name.json || exit; \
 	done
 	.venv/bin/python -m benchmarks.fewer_calls runs/selection/*.json --keep docs/results/selection --into docs/results/selection.md
+
+ablation: $(INSTALLED) ## take auto apart, and write the tables of docs/results/ablation.md (hours; after fewer-calls)
+	mkdir -p runs/ablation
+	for name in digits glyphs; do \
+		.venv/bin/distill-worker compare examples/fewer-calls/ablation-$$name.toml --json > runs/ablation/$$name.json || exit; \
+	done
+	.venv/bin/python -m benchmarks.fewer_calls runs/ablation/*.json --keep docs/results/ablation --into docs/results/ablation.md
 
 forecasts: $(INSTALLED) ## run the comparisons of examples/forecast, and write the tables of docs/results/forecast.md (hours)
 	mkdir -p runs/forecast

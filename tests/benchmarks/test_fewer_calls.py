@@ -139,7 +139,7 @@ def test_kept_results_hold_no_path_of_the_machine() -> None:
     assert text.count("\n") > len(facts["results"]), "a line each"
 
 
-@pytest.mark.parametrize("page_name", ["fewer-calls", "selection"])
+@pytest.mark.parametrize("page_name", ["fewer-calls", "selection", "ablation"])
 def test_page_is_printed_from_the_results_beside_it(page_name: str) -> None:
     results = Path(__file__).parents[2] / "docs" / "results" / page_name
     comparisons = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
