@@ -65,7 +65,7 @@ def config_of(folder: Path) -> RunConfig:
                 "labels": "none",
                 "class_names": ["cat", "dog"],
             },
-            "student": {"network": "resnet18"},
+            "student": {"network": "torchvision:resnet18"},
             "method": {"name": "kd"},
             "budget": {"n": N, "strategy": "random"},
             "output": {"directory": str(folder / "run"), "cache": str(folder / "cache.sqlite")},

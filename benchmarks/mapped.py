@@ -42,7 +42,7 @@ def loop(images: Tensor, view: Preprocessing, training: Training) -> Subject:
     data = TrainingSet(images, one_hot(labels, CLASSES).float(), labels, view, logits)
     setting = Setting(num_classes=CLASSES, steps=STEPS + 1, student_shapes={LOGITS: (CLASSES,)}, targets=logits)
     torch.manual_seed(0)
-    student = placed(build_network("resnet18", num_classes=CLASSES, in_channels=3), training, _CPU)
+    student = placed(build_network("torchvision:resnet18", num_classes=CLASSES, in_channels=3), training, _CPU)
     objective = Objective([KD()], setting)
 
     def trained() -> float:
