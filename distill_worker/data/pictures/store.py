@@ -22,7 +22,8 @@ from distill_worker.data.pictures.places import INDEX, Source, pixels_file, repo
 from distill_worker.data.pictures.reading import PictureFiles
 from distill_worker.errors import DataError
 
-_ATTEMPTS: Final = 5
+_ATTEMPTS: Final = 100
+"""Times that other processes may put the rows in another order before this one maps them."""
 
 
 @dataclass(frozen=True)

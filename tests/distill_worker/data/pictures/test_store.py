@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -217,6 +219,23 @@ def test_processes_that_begin_at_once_decode_each_image_once(tmp_path: Path) -> 
     assert [process.returncode for process in both] == [0, 0]
     assert sum(decoded) == COUNT
     _assert_as_in_memory(tmp_path)
+
+
+def test_orders_that_take_turns_never_mix(tmp_path: Path) -> None:
+    """With labels the rows have one order, without them another: each reader gets its own while others move rows."""
+    for seed, place in enumerate(("cat", "dog")):
+        for number, values in enumerate(pixels(seed, COUNT, 8, 8, 3)):
+            write_png(tmp_path / "photos" / place / f"{number}.png", values)
+    with_labels = partial(load_dataset, "image-folder", tmp_path, path=tmp_path / "photos")
+    without = partial(with_labels, labels="none", class_names=("a", "b"))
+
+    def read_often(load: Callable[..., Dataset]) -> None:
+        expected = load(store=None)
+        for _ in range(15):
+            assert_same(load(store=tmp_path / "decoded"), expected)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(read_often, [with_labels, without] * 2))
 
 
 def test_damaged_files_are_named_and_the_others_stay_decoded(tmp_path: Path) -> None:
