@@ -16,7 +16,7 @@ from PIL import Image
 
 from distill_worker.data.pictures.display import DISPLAY
 from distill_worker.data.pictures.index import Entry, Index, Snapshot, State
-from distill_worker.data.pictures.places import INDEX, Source, check_space, folder_of, lock, pixels_file
+from distill_worker.data.pictures.places import Source, check_space, folder_of, lock, pixels_file
 from distill_worker.data.pictures.reading import (
     OnFault,
     Picture,
@@ -58,7 +58,7 @@ class Filling:
 
     def up_to_date(self, *, in_order: bool) -> Snapshot:
         """What the index holds once all pictures are decoded; if `in_order`, in the order of the data set."""
-        with Index(self.folder / INDEX) as index:
+        with Index(self.folder) as index:
             snapshot = index.snapshot()
             if not self._is_complete(snapshot, in_order):
                 with lock(self.folder):
@@ -105,7 +105,10 @@ class Filling:
         path = pixels_file(self.folder, snapshot.generation)
         if snapshot.shape is None or snapshot.rows == 0:
             return True
-        return path.exists() and path.stat().st_size >= snapshot.rows * snapshot.shape.bytes
+        try:
+            return path.stat().st_size >= snapshot.rows * snapshot.shape.bytes
+        except FileNotFoundError:  # also where another process has just put the rows in another order
+            return False
 
     def _missing(self, snapshot: Snapshot) -> list[Entry]:
         return [entry for path in self._readable(snapshot) if (entry := snapshot.entries[path]).row is None]

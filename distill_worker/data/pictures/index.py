@@ -6,14 +6,15 @@ pictures that it decoded since its last commit, and what is behind the last row 
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from os import fsdecode, fsencode
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from distill_worker.data.pictures.places import INDEX, lock
 from distill_worker.data.pictures.reading import Head, Shape
 
 _SCHEMA: Final = """
+begin immediate;
 create table if not exists about (
     id integer primary key check (id = 1), generation integer not null, rows integer not null,
     mode text, height integer, width integer
@@ -27,7 +28,13 @@ create table if not exists pictures (
 create table if not exists digests (
     generation integer, first integer, rows integer, digest text not null, primary key (generation, first, rows)
 );
+pragma user_version = 1;
+commit;
 """
+_SECONDS: Final = 60
+"""How long a connection waits for another one's write."""
+_VERSION: Final = 1
+"""The `user_version` that the last statement of the schema sets, so that opening an index writes nothing."""
 
 
 class State(NamedTuple):
@@ -87,18 +94,22 @@ class Snapshot(NamedTuple):
 class Index:
     """An open index."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create it. Raises `sqlite3.Error`."""
-        self._connection = sqlite3.connect(path, timeout=60)
-        with closing(self._connection.cursor()) as cursor:
-            cursor.execute("pragma journal_mode = wal")
-            cursor.execute("pragma synchronous = full")
-            cursor.executescript(_SCHEMA)
-        self._connection.commit()
+    def __init__(self, store: Path) -> None:
+        """Open that of a store, or create it. Raises `sqlite3.Error`, `OSError`."""
+        self._connection = sqlite3.connect(store / INDEX, timeout=_SECONDS)
+        self._connection.execute("pragma synchronous = full")
+        if not self._is_made():
+            with lock(store):  # a change to write-ahead logging waits for no other connection
+                if not self._is_made():
+                    self._connection.execute("pragma journal_mode = wal")
+                    self._connection.executescript(_SCHEMA)
 
     def __enter__(self) -> Self:
         """The index, which the block closes."""
         return self
+
+    def _is_made(self) -> bool:
+        return self._connection.execute("pragma user_version").fetchall() == [(_VERSION,)]
 
     def __exit__(self, *_: object) -> None:
         """Close it."""

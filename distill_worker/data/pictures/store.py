@@ -42,7 +42,7 @@ class StoredPart:
         """The digest of the part's pixels, which are read once where the store is. Raises `DataError`."""
         if not (self.store / INDEX).exists():
             return digest(images)  # on another machine, or of a store that was deleted meanwhile
-        with reported(self.store), Index(self.store / INDEX) as index:
+        with reported(self.store), Index(self.store) as index:
             place = (self.generation, self.first, len(self.keys))
             known = index.digest(*place)
             if known is None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from distill_worker.data.pictures.filling import decoded_pictures
 from distill_worker.data.pictures.index import Entry, Index
-from distill_worker.data.pictures.places import ABOUT, INDEX, lock, pixels_file, reported
+from distill_worker.data.pictures.places import ABOUT, lock, pixels_file, reported
 from distill_worker.data.pictures.reading import Picture, Shape
 from distill_worker.errors import DataError
 from shared.sample_key import sample_key
@@ -85,7 +85,7 @@ def verify(store: StoreFacts, progress: Callable[[int], None]) -> Verified:
     Raises:
         DataError: the store cannot be used.
     """
-    with reported(store.folder), lock(store.folder), Index(store.folder / INDEX) as index:
+    with reported(store.folder), lock(store.folder), Index(store.folder) as index:
         generation, rows, shape, entries = index.snapshot()
         decoded = [entry for entry in entries.values() if entry.row is not None]
         if shape is None or not decoded:
@@ -112,7 +112,7 @@ def _key_now(entry: Entry, shape: Shape) -> bytes | None:
 
 def _facts(store: Path) -> StoreFacts:
     about = json.loads((store / ABOUT).read_text(encoding="utf-8", errors="surrogateescape"))
-    with Index(store / INDEX) as index:
+    with Index(store) as index:
         _, _, shape, entries = index.snapshot()
     return StoreFacts(
         store,
