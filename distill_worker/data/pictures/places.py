@@ -47,8 +47,9 @@ def folder_of(source: Source) -> Path:
     folder = source.stores / f"{data.name}-{name}"
     with reported(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / ABOUT).exists():
-            (folder / ABOUT).write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+        about = folder / ABOUT
+        if not about.exists() or about.stat().st_size == 0:  # a process was killed before it wrote
+            about.write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
     return folder
 
 
@@ -91,7 +92,7 @@ def reported(folder: Path) -> Iterator[None]:
     """Errors of the disk or the index as `DataError`."""
     try:
         yield
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, json.JSONDecodeError) as error:
         raise DataError(
             f"data.store: {folder} cannot be used ({error}); what was decoded stays. Free space, allow this user to "
             "write there, or set data.store to another folder; if the store is damaged, delete it: it is made again"

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from distill_worker.cli.command import app
 from distill_worker.data.pictures.places import lock
 from distill_worker.data.pictures.upkeep import prune, stores_in, verify
-from distill_worker.errors import CheckFailed
+from distill_worker.errors import CheckFailed, DataError
 from tests.distill_worker.data.datasets.files import pixels, write_png
 from tests.distill_worker.data.pictures.test_store import COUNT, opened, photos, shown
 
@@ -29,6 +29,16 @@ def test_store_is_listed_with_what_it_holds(tmp_path: Path) -> None:
 
 def test_no_store_is_no_error(tmp_path: Path) -> None:
     assert stores_in(tmp_path / "decoded") == []
+
+
+def test_store_of_a_process_that_was_killed_at_its_beginning_is_named_and_used_again(tmp_path: Path) -> None:
+    opened(photos(tmp_path))
+    [about] = (tmp_path / "decoded").glob("*/about.json")
+    about.write_bytes(b"")
+    with pytest.raises(DataError, match=r"^data.store: .* if the store is damaged, delete it"):
+        stores_in(tmp_path / "decoded")
+    opened(tmp_path)
+    assert stores_in(tmp_path / "decoded")[0].images == COUNT
 
 
 def test_whole_store_is_verified_and_stays(tmp_path: Path) -> None:
