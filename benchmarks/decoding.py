@@ -26,7 +26,8 @@ from benchmarks.figures import figure, write
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.cores import cores
-from distill_worker.data.pictures.reading import PictureFiles, Shape, read_pictures
+from distill_worker.data.pictures.conversion import Shape
+from distill_worker.data.pictures.reading import PictureFiles, read_pictures
 from distill_worker.runs.sampling.samples import Samples
 
 IMAGES, THREADED, RUNS = 50_000, 1_000, 3

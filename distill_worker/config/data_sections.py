@@ -7,7 +7,16 @@ from typing import Final, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill_worker.config.section import ImageSize, Section
-from distill_worker.data.datasets import DATASETS, Labels, Unreadable, is_there, takes_class_names
+from distill_worker.data.datasets import (
+    DATASETS,
+    NEWEST,
+    Labels,
+    Rules,
+    Unreadable,
+    has_files,
+    is_there,
+    takes_class_names,
+)
 from distill_worker.data.selection import PIXELS, STRATEGIES, STUDENT
 from shared.expectations import no_choice
 
@@ -27,6 +36,9 @@ class Data(Section):
     """The folder in which the pixels of your own image files are kept, so that they are decoded once."""
     unreadable: Unreadable = "error"
     """What is done with image files that cannot be read: an `error` names them; `skip` leaves them out, and says so."""
+    rules: Rules | None = None
+    """The version of the rules by which your own image files become pixels: 1 or 2 (docs/pictures.md). Default: those
+    that the run began with, or else the newest."""
     labels: Labels = "given"
     """`none`: the training images have no labels, or theirs are not used (docs/unlabelled.md). The default of a folder
     in which images lie side by side, and of a list of images, is `none`."""
@@ -52,6 +64,16 @@ class Data(Section):
         return self.labels == "given"
 
     @property
+    def rules_used(self) -> Rules:
+        """The rules by which image files become pixels."""
+        return self.rules or NEWEST
+
+    @property
+    def rule_facts(self) -> dict[str, int]:
+        """What identifies these rules, where they matter."""
+        return {"picture_rules": self.rules_used} if has_files(self.name) else {}
+
+    @property
     def takes_class_names(self) -> bool:
         """Whether the classes are the teacher's, because nothing in the data names them."""
         return not self.has_labels and takes_class_names(self.name)
@@ -62,6 +84,12 @@ class Data(Section):
         if name not in DATASETS:
             raise ValueError(no_choice(name, DATASETS))
         return name
+
+    @model_validator(mode="after")
+    def _rules_are_needed(self) -> "Data":
+        if self.rules is not None and not has_files(self.name):
+            raise ValueError(f"rules: expected no value, because {self.name} has no image files, got {self.rules}")
+        return self
 
     @model_validator(mode="after")
     def _class_names_are_needed(self) -> "Data":

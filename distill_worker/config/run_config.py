@@ -74,7 +74,7 @@ their labels; or all training images without labels."""
 _NOT_IN_IDENTITY: Final[Any] = {
     "teacher": True,
     "output": True,
-    "data": {"root", "path", "store", "unreadable", "classes", "class_names"},
+    "data": {"root", "path", "store", "unreadable", "rules", "classes", "class_names"},
     "student": {"network_file"},
     "self_training": {"network_file", "assistant"},
     "budget": {"features"},

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from distill_worker.data.pictures.reading import GREY, Picture, Shape, converted, read_picture
+from distill_worker.data.pictures.conversion import OpenPicture
+from distill_worker.data.pictures.reading import Picture, read_picture
+from distill_worker.data.pictures.rules import NEWEST
 from distill_worker.errors import DataError
 
 Files = Mapping[bytes, Sequence[Picture]]
@@ -36,7 +38,7 @@ def own_file(pictures: Sequence[Picture]) -> tuple[bytes, str]:
     content = min(contents, key=lambda content: sha256(content).digest())
     return content, read_picture(
         Picture(pictures[0].name, lambda: BytesIO(content)),
-        lambda image: Image.MIME.get(image.format or "", "application/octet-stream"),
+        lambda opened: Image.MIME.get(opened.image.format or "", "application/octet-stream"),
         where="data",
     )
 
@@ -48,8 +50,8 @@ def png_of_file(pictures: Sequence[Picture], size: tuple[int, int]) -> tuple[byt
         DataError: a file cannot be read.
     """
     content, _ = own_file(pictures)
-    picture = Picture(pictures[0].name, lambda: BytesIO(content))
-    return _png(read_picture(picture, lambda image: _resized(image, size), where="data"))
+    picture = Picture(pictures[0].name, lambda: BytesIO(content), rules=pictures[0].rules)
+    return _png(read_picture(picture, lambda opened: opened.resized(size), where="data"))
 
 
 def png_of_pixels(pixels: NDArray[np.uint8], size: tuple[int, int] | None = None) -> tuple[bytes, str]:
@@ -61,11 +63,7 @@ def png_of_pixels(pixels: NDArray[np.uint8], size: tuple[int, int] | None = None
     if len(pixels) not in (1, 3):
         raise DataError(f"expected an image that is grey or RGB, got one of {len(pixels)} channels")
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, -1)))
-    return _png(image if size is None else _resized(image, size))
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return converted(image, Shape("L" if image.mode in GREY else "RGB", *size))
+    return _png(image if size is None else OpenPicture(image, NEWEST).resized(size))
 
 
 def _png(image: Image.Image) -> tuple[bytes, str]:

@@ -18,7 +18,9 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import trained_before
 from distill_worker.config.teacher_address import LabelledScoresAddress
 from distill_worker.config.training_section import AUTO, Training
-from distill_worker.data.datasets import resizes
+from distill_worker.data.datasets import Rules, has_files, resizes
+from distill_worker.data.pictures.rules import FIRST
+from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import ConfigError
 from distill_worker.runs.purchase import api_key, connect
 from distill_worker.runs.tuning import pace
@@ -63,13 +65,15 @@ def kind_of_device(name: str) -> torch.device:
 
 
 def resolved(config: RunConfig, *, fresh: bool = False) -> RunConfig:
-    """The run with the precision and memory format that it began with, or else those of this machine's device.
+    """The run with the precision, memory format and rules for pictures that it began with; or else those of this
+    machine's device, and the newest rules.
 
     Args:
         config: the run.
         fresh: whether an earlier run in the directory makes way.
     """
-    return _with_steps(_resolved(config, _began_with(config, fresh=fresh)), fresh=fresh)
+    config = _with_rules(_resolved(config, _began_with(config, fresh=fresh)), fresh=fresh)
+    return _with_steps(config, fresh=fresh)
 
 
 def with_facts_of_teacher(
@@ -209,6 +213,17 @@ def _resolved(config: RunConfig, began_with: Mapping[str, Any]) -> RunConfig:
     return config.model_copy(update={"training": training.model_copy(update=settings)})
 
 
+def _with_rules(config: RunConfig, *, fresh: bool) -> RunConfig:
+    """A run that began, with its rules for pictures. Earlier versions had the first ones, and did not name them."""
+    if config.data.rules is not None or not has_files(config.data.name):
+        return config
+    for stored in _stored_identities(config, fresh=fresh):
+        rules = stored.get("picture_rules", FIRST) if isinstance(stored, dict) else None
+        if rules in get_args(Rules):
+            return config.model_copy(update={"data": config.data.model_copy(update={"rules": rules})})
+    return config
+
+
 def _with_steps(config: RunConfig, *, fresh: bool) -> RunConfig:
     """A run whose budget is a number of steps, or that began: with the steps of a training in place of its budget."""
     if (budget := config.training.budget) is None:
@@ -239,7 +254,7 @@ def _stored_identities(config: RunConfig, *, fresh: bool) -> Iterator[object]:
     directory = config.output.directory
     if not fresh and RunDirectory(directory).has_progress():
         yield _json(directory / "run.json").get("identity")
-    if config.budget.rounds > 1:
+    if config.budget.rounds > 1 or STRATEGIES[config.budget.strategy].is_computed:
         yield _json(directory / "rounds" / "0001.json").get("of")
 
 

@@ -75,6 +75,7 @@ def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
             "crop_padding": view.crop_padding,
             "horizontal_flip": view.horizontal_flip,
         },
+        **config.data.rule_facts,
         "test_images": dataset.test.digest(),
         **({} if dataset.test.labels is None else {"test_labels": digest(dataset.test.labels)}),
     }

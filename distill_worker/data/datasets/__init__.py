@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from distill_worker.data.datasets.opening import Opening, Unreadable
+from distill_worker.data.pictures.rules import NEWEST, Rules
 from distill_worker.errors import ConfigError
 from shared.expectations import no_choice
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "DATASETS",
     "DEBIAN_FASHION_MNIST",
+    "NEWEST",
     "Labels",
+    "Rules",
     "Unreadable",
     "has_files",
     "is_there",
@@ -40,7 +43,7 @@ class _Reader:
     summary: str
     function: str
     """`module:function` in this package; called with the folder or file, and with the image size where `resizes`
-    holds; or with an `Opening` where `opens_files` does."""
+    holds; or with an `Opening` where `has_files` does."""
     places: tuple[str, ...] = ()
     """Where its files are, in one of these places: below the root, or anywhere. None if they come with a package."""
     own: bool = False
@@ -138,6 +141,7 @@ def load_dataset(
     class_names: Sequence[str] = (),
     store: Path | None = None,
     unreadable: Unreadable = "error",
+    rules: Rules = NEWEST,
 ) -> "Dataset":
     """A data set by name.
 
@@ -150,6 +154,7 @@ def load_dataset(
         class_names: of the teacher, in its order: the classes of the user's own data without labels.
         store: the folder in which decoded image files are kept. None: they are decoded into memory.
         unreadable: whether image files that cannot be read are an error, or left out.
+        rules: by which the user's own image files become pixels.
 
     Raises:
         ConfigError: an unknown name, or an argument that the data set does not take.
@@ -167,9 +172,9 @@ def load_dataset(
             f"data.image_size: expected no value, because {name} has images of one size, got {list(image_size)}"
         )
     arguments: tuple[object, ...] = (root if path is None else path, *([image_size] if reader.resizes else []))
-    if reader.opens_files and path is not None:
-        arguments = (Opening(path, image_size, store, unreadable),)
-    elif unreadable != "error":
+    if reader.has_files and path is not None:
+        arguments = (Opening(path, image_size, store, unreadable, rules),)
+    if unreadable != "error" and not reader.opens_files:
         raise ConfigError(
             f"data.unreadable: expected 'error', because {name} has no image files of your own, got {unreadable!r}"
         )

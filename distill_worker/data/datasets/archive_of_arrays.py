@@ -25,6 +25,7 @@ class Arrays:
         self._archive = archive
         self._where = where
         self._scales: dict[str, Scale] = {}
+        self._floating: set[str] = set()
         self.names = tuple(archive)
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -43,12 +44,24 @@ class Arrays:
         Raises:
             DataError: not clearly images, or on another scale than images of this file that were read before.
         """
-        images, scale = images_from(self[name], where=f"{self._where}: {name}")
+        stored = self[name]
+        images, scale = images_from(stored, where=f"{self._where}: {name}")
         self._scales[name] = scale
+        if stored.dtype.kind == "f":
+            self._floating.add(name)
         if len(set(self._scales.values())) > 1:
             scales = ", ".join(f"{array} from {scale}" for array, scale in self._scales.items())
             raise DataError(f"{self._where}: expected all images on one scale, got {scales}; store uint8")
         return images
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the images that were read so far were scaled, if they are floating-point numbers: a sentence each."""
+        return tuple(
+            f"{self._where}: {name} are floating-point numbers; they are read as {scale}"
+            for name, scale in self._scales.items()
+            if name in self._floating
+        )
 
     def labels(self, name: str) -> NDArray[np.int64]:
         """As class labels; raises `DataError` as `labels_from` does."""

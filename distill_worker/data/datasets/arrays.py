@@ -47,7 +47,7 @@ def labels_from(array: NDArray[Any], *, where: str) -> NDArray[np.int64]:
     if array.ndim == 2 and array.shape[1] != 1:
         raise DataError(
             f"{where}: expected one label a sample, [samples] or [samples, 1], got {list(array.shape)}; several "
-            "labels a sample are not supported; convert one-hot rows with .argmax(1)"
+            "labels a sample are not supported, and one-hot rows have a single 1"
         )
     if array.ndim not in (1, 2) or array.dtype.kind not in "iu":
         raise DataError(f"{where}: expected integers [samples] or [samples, 1], got {array.dtype} {list(array.shape)}")

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_worker.data.pictures.reading import PictureFiles
+from distill_worker.data.pictures.rules import EXTENSIONS, NEWEST, Rules
 from distill_worker.errors import DataError
 
-_READ: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""The file name extensions that are read, also in capitals: those of torchvision's `ImageFolder`."""
 _MADE_BY_TOOLS: Final = (
+    "Thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
     "__MACOSX",
     "__pycache__",
     "@eaDir",
@@ -23,7 +25,7 @@ _MADE_BY_TOOLS: Final = (
     "$RECYCLE.BIN",
     "System Volume Information",
 )
-"""Folders that archives, programs and file systems leave, beside those with a dot in front (`.ipynb_checkpoints`)."""
+"""What archives, programs and file systems leave, beside names with a dot in front (`.DS_Store`)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class ClassFolders:
     """The number of files that are not read, by file name extension."""
 
 
-def class_folders(folder: Path, *, where: str) -> ClassFolders:
+def class_folders(folder: Path, rules: Rules, *, where: str) -> ClassFolders:
     """`<class>/*`, or deeper. Files without an image's file name extension are skipped; hidden ones are ignored.
 
     Raises:
@@ -52,10 +54,10 @@ def class_folders(folder: Path, *, where: str) -> ClassFolders:
         raise DataError(f"{expected} ({error})") from error
     if not classes:
         raise DataError(f"{expected}, got no folders; for images without labels, set data.labels = 'none'")
-    skipped = Counter(f"{suffix} beside the class folders" for suffix in beside if suffix in _READ)
+    skipped = Counter(f"{suffix} beside the class folders" for suffix in beside if suffix in EXTENSIONS[rules])
     files: list[list[str]] = []
     for entry in classes:
-        paths, others = image_files(entry)
+        paths, others = image_files(entry, rules)
         files.append(paths)
         skipped.update(others)
     if empty := [entry.name for entry, paths in zip(classes, files, strict=True) if not paths]:
@@ -63,13 +65,13 @@ def class_folders(folder: Path, *, where: str) -> ClassFolders:
         raise DataError(f"{expected}, got no image files in {', '.join(empty)}{without}")
     return ClassFolders(
         tuple(entry.name for entry in classes),
-        PictureFiles([path for paths in files for path in paths]),
+        PictureFiles([path for paths in files for path in paths], rules),
         np.repeat(np.arange(len(files), dtype=np.int64), [len(paths) for paths in files]),
         skipped,
     )
 
 
-def image_files(folder: Path) -> tuple[list[str], Counter[str]]:
+def image_files(folder: Path, rules: Rules = NEWEST) -> tuple[list[str], Counter[str]]:
     """The paths of the image files in a folder and in the folders below it, and the number of other files by extension.
 
     Hidden files and folders, and those that tools leave, count as neither. Paths are strings: there may be millions.
@@ -78,7 +80,7 @@ def image_files(folder: Path) -> tuple[list[str], Counter[str]]:
     skipped = Counter[str]()
     for path in _shown_files(folder):
         extension = os.path.splitext(path)[1].lower()  # noqa: PTH122
-        if extension in _READ:
+        if extension in EXTENSIONS[rules]:
             paths.append(path)
         else:
             skipped[(extension.strip(".") and extension) or os.path.basename(path)] += 1  # noqa: PTH119

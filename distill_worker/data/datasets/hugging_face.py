@@ -14,8 +14,11 @@ from distill_worker.data.class_names import listed
 from distill_worker.data.datasets.arrays import labels_from
 from distill_worker.data.datasets.dataset import Dataset, split_of, unlabelled
 from distill_worker.data.datasets.described import described, described_without_labels
+from distill_worker.data.datasets.opening import Opening
+from distill_worker.data.datasets.own_labels import OwnLabels, own_labels
 from distill_worker.data.datasets.split_by_key import split_by_key
 from distill_worker.data.pictures.reading import Picture, common_shape, read_in_parts
+from distill_worker.data.pictures.rules import Rules
 from distill_worker.errors import DataError
 
 _IMAGE_COLUMNS = ("image", "img")
@@ -23,7 +26,7 @@ _LABEL_COLUMNS = ("label", "labels", "fine_label")
 _TEST_PARTS = ("test", "validation", "valid", "val")
 
 
-def hugging_face(path: Path, image_size: tuple[int, int] | None) -> Dataset:
+def hugging_face(opening: Opening) -> Dataset:
     """`train` with `test`, or else `validation`; or one table, which is split by key.
 
     The column of images is called image or img; that of labels label, labels or fine_label. Nothing is downloaded.
@@ -34,31 +37,30 @@ def hugging_face(path: Path, image_size: tuple[int, int] | None) -> Dataset:
         DataError: the library is not installed, the folder does not hold images with labels, or the tables have
             different classes.
     """
+    path, image_size = opening.path, opening.image_size
     where = f"hugging-face: {path}"
     library = _library(where)
     tables = _tables(library, path, where)
     class_names = _class_names(tables[0], where)
-    pictures = [_pictures(library, table, where) for table in tables]
-    labels = [_labels(table, class_names, where) for table in tables]
+    pictures = [_pictures(library, table, opening.rules, where) for table in tables]
+    labels = _labels_of(tables, class_names, where)
     shape = common_shape([picture for of_table in pictures for picture in of_table], image_size, where=where)
-    read = list(zip(read_in_parts(pictures, shape, where=where), labels, pictures, strict=True))
+    read = list(zip(read_in_parts(pictures, shape, where=where), labels.parts, pictures, strict=True))
     train, test = split_by_key(*read[0], where=where) if len(read) == 1 else (split_of(*part) for part in read)
     return described(
         "hugging-face",
         train,
         test,
-        class_names or None,
+        labels.class_names,
         crop_padding=min(shape.height, shape.width) // 8,
         horizontal_flip=False,
         every_class=True,
         where=where,
-        notes=_notes(tables, where),
+        notes=(*_notes(tables, where), *labels.notes),
     )
 
 
-def hugging_face_without_labels(
-    path: Path, image_size: tuple[int, int] | None, class_names: tuple[str, ...]
-) -> Dataset:
+def hugging_face_without_labels(opening: Opening, class_names: tuple[str, ...]) -> Dataset:
     """`train`, or the one table; of its columns only that of images is read. Other tables are not read.
 
     Random crops have a padding of an eighth of the side; images are not flipped.
@@ -66,12 +68,13 @@ def hugging_face_without_labels(
     Raises:
         DataError: the library is not installed, or the folder does not hold images.
     """
+    path, image_size = opening.path, opening.image_size
     where = f"hugging-face: {path}"
     library = _library(where)
     stored = _stored(library, path, where)
     if isinstance(stored, dict) and "train" not in stored:
         raise DataError(f"{where}: expected a table train, got {', '.join(stored)}")
-    pictures = _pictures(library, stored["train"] if isinstance(stored, dict) else stored, where)
+    pictures = _pictures(library, stored["train"] if isinstance(stored, dict) else stored, opening.rules, where)
     shape = common_shape(pictures, image_size, where=where)
     train = unlabelled(read_in_parts([pictures], shape, where=where)[0], pictures)
     return described_without_labels("hugging-face", train, None, class_names, horizontal_flip=False, where=where)
@@ -120,12 +123,12 @@ def _column(table: Any, names: Sequence[str], where: str) -> str:
     return columns[0]
 
 
-def _pictures(library: Any, table: Any, where: str) -> list[Picture]:
+def _pictures(library: Any, table: Any, rules: Rules, where: str) -> list[Picture]:
     name = _column(table, _IMAGE_COLUMNS, where)
     if not isinstance(table.features[name], library.Image):
         raise DataError(f"{where}: {name}: expected a column of type Image, got {table.features[name]}; cast it")
     encoded = table.select_columns([name]).cast_column(name, library.Image(decode=False))
-    return [Picture(f"{name} {row}", partial(_encoded, encoded, row, name)) for row in range(len(encoded))]
+    return [Picture(f"{name} {row}", partial(_encoded, encoded, row, name), rules=rules) for row in range(len(encoded))]
 
 
 def _encoded(table: Any, row: int, name: str) -> IO[bytes]:
@@ -136,16 +139,29 @@ def _encoded(table: Any, row: int, name: str) -> IO[bytes]:
     return BytesIO(cell["bytes"]) if cell["bytes"] is not None else Path(cell["path"]).open("rb")
 
 
+def _labels_of(tables: Sequence[Any], class_names: tuple[str, ...], where: str) -> OwnLabels:
+    if class_names:
+        return OwnLabels(tuple(_labels(table, class_names, where) for table in tables), class_names)
+    columns = [_column(table, _LABEL_COLUMNS, where) for table in tables]
+    parts = ("train", "test")
+    names = columns if len(tables) == 1 else [f"{part}: {name}" for part, name in zip(parts, columns, strict=True)]
+    values = (_values(table, column, where) for table, column in zip(tables, columns, strict=True))
+    return own_labels(dict(zip(names, values, strict=True)), None, where=where)
+
+
+def _values(table: Any, name: str, where: str) -> NDArray[Any]:
+    try:
+        return np.array(table[name][:])
+    except ValueError as error:
+        raise DataError(f"{where}: {name}: expected one label a row, got lists of different lengths") from error
+
+
 def _labels(table: Any, class_names: tuple[str, ...], where: str) -> NDArray[np.int64]:
     """The labels of a table as positions in `class_names`, which are those of the training table."""
     name = _column(table, _LABEL_COLUMNS, where)
-    try:
-        values = np.array(table[name][:])
-    except ValueError as error:
-        raise DataError(f"{where}: {name}: expected one integer a row, got lists of different lengths") from error
-    labels = labels_from(values, where=f"{where}: {name}")
+    labels = labels_from(_values(table, name, where), where=f"{where}: {name}")
     own_names = _class_names(table, where)
-    if not class_names or own_names in ((), class_names):
+    if own_names in ((), class_names):
         return labels
     if others := [own for own in own_names if own not in class_names]:
         raise DataError(

@@ -34,7 +34,7 @@ def image_folder(opening: Opening) -> Dataset:
     where = f"image-folder: {path}"
     if not path.is_dir():
         raise DataError(f"{where}: expected a folder, got {'a file' if path.exists() else 'no folder'}")
-    parts = [class_folders(folder, where=where) for folder in _folders(path, where)]
+    parts = [class_folders(folder, opening.rules, where=where) for folder in _folders(path, where)]
     _check_same_classes(parts, where)
     read, notes = readable([(part.pictures, part.labels) for part in parts], opening, where=where)
     if len(read) == 1:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from distill_worker.data.pictures.rules import NEWEST, Rules
+
 Unreadable = Literal["error", "skip"]
 """What is done with a file that cannot be read."""
 
@@ -17,3 +19,4 @@ class Opening(NamedTuple):
     store: Path | None = None
     """The folder in which decoded images are kept. None: they are decoded into memory."""
     unreadable: Unreadable = "error"
+    rules: Rules = NEWEST

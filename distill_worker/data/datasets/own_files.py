@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from distill_worker.data.datasets.dataset import Split
 from distill_worker.data.datasets.opening import Opening
 from distill_worker.data.datasets.split_by_key import rows_by_key, split_by_key
+from distill_worker.data.pictures.conversion import OpenPicture
 from distill_worker.data.pictures.places import Source
 from distill_worker.data.pictures.reading import (
     Picture,
     PictureFiles,
     common_shape,
-    head_of,
     joined,
     read_each,
     read_in_parts,
@@ -74,7 +74,7 @@ def readable(parts: Sequence[Part], opening: Opening, *, where: str) -> tuple[li
     """
     if opening.unreadable == "error":
         return list(parts), ()
-    pictures = PictureFiles([path for of_part, _ in parts for path in of_part.paths])
+    pictures = PictureFiles([path for of_part, _ in parts for path in of_part.paths], opening.rules)
     faults = _faults(pictures, opening, where)
     if not faults:
         return list(parts), ()
@@ -98,16 +98,17 @@ def _faults(pictures: PictureFiles, opening: Opening, where: str) -> dict[str, s
     def add(picture: Picture, reason: str) -> None:
         faults[str(picture.path)] = reason
 
-    for _ in read_each(pictures, lambda image: (head_of(image), image.load()), where, add):
+    for _ in read_each(pictures, OpenPicture.check, where, add):
         pass
     return faults
 
 
 def _rows(pictures: PictureFiles, labels: Labels | None, rows: Sequence[int]) -> Part:
-    return PictureFiles([pictures.paths[row] for row in rows]), None if labels is None else labels[list(rows)]
+    chosen = PictureFiles([pictures.paths[row] for row in rows], pictures.rules)
+    return chosen, None if labels is None else labels[list(rows)]
 
 
 def _source(opening: Opening) -> Source:
     if opening.store is None:
         raise ValueError("expected a folder of stores, got none")
-    return Source(opening.store, opening.path, opening.image_size)
+    return Source(opening.store, opening.path, opening.image_size, opening.rules)

@@ -9,7 +9,9 @@ import numpy as np
 from distill_worker.data.datasets.class_folders import ClassFolders, class_folders
 from distill_worker.data.datasets.dataset import Dataset, split_of
 from distill_worker.data.datasets.described import described
-from distill_worker.data.pictures.reading import PictureFiles, Shape, read_in_parts
+from distill_worker.data.pictures.conversion import Shape
+from distill_worker.data.pictures.reading import PictureFiles, read_in_parts
+from distill_worker.data.pictures.rules import FIRST
 from distill_worker.errors import DataError
 
 _FOLDER = "tiny-imagenet-200"
@@ -34,7 +36,7 @@ def tiny_imagenet(root: Path, image_size: tuple[int, int] | None) -> Dataset:
             f"curl -LO http://cs231n.stanford.edu/{_FOLDER}.zip && unzip -q {_FOLDER}.zip -d '{root}'"
         )
     wnids = tuple(sorted(" ".join(line) for line in _table(folder / "wnids.txt", where)))
-    train = class_folders(folder / "train", where=where)
+    train = class_folders(folder / "train", FIRST, where=where)
     if train.class_names != wnids:
         differing = sorted(set(wnids) ^ set(train.class_names))
         raise DataError(f"{where}: expected in train the classes of wnids.txt, got only in one: {', '.join(differing)}")
@@ -64,7 +66,7 @@ def _annotated(folder: Path, wnids: tuple[str, ...], where: str) -> ClassFolders
             )
         names.append(line[0])
         labels.append(wnids.index(line[1]))
-    pictures = PictureFiles([str(folder / "images" / name) for name in names])
+    pictures = PictureFiles([str(folder / "images" / name) for name in names], FIRST)
     return ClassFolders(wnids, pictures, np.array(labels, dtype=np.int64), Counter())
 
 

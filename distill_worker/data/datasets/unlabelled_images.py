@@ -40,8 +40,8 @@ def unlabelled_images(opening: Opening, class_names: tuple[str, ...]) -> Dataset
     """
     path = opening.path
     where = f"image-folder: {path}"
-    test = _test_part(path, class_names, where)
-    pictures, skipped = _listed(path, where) if path.is_file() else _found(path, where)
+    test = _test_part(opening, class_names, where)
+    pictures, skipped = _listed(opening, where) if path.is_file() else _found(opening, where)
     tested = [] if test is None else [(test.pictures, _labels_among(test, class_names))]
     parts, notes = readable([(pictures, None), *tested], opening, where=where)
     train, *others = splits_of(parts, opening, where=where)
@@ -62,11 +62,11 @@ def _test_folder(path: Path) -> Path | None:
     return next((folder for folder in folders if folder.name.lower() == _TEST and shown_folders(folder)), None)
 
 
-def _test_part(path: Path, class_names: Sequence[str], where: str) -> ClassFolders | None:
-    folder = _test_folder(path)
+def _test_part(opening: Opening, class_names: Sequence[str], where: str) -> ClassFolders | None:
+    folder = _test_folder(opening.path)
     if folder is None:
         return None
-    part = class_folders(folder, where=where)
+    part = class_folders(folder, opening.rules, where=where)
     if others := [name for name in part.class_names if name not in class_names]:
         raise DataError(
             f"{where}: expected a folder in {folder} for each class, with the name that the teacher gives it, got "
@@ -80,21 +80,23 @@ def _labels_among(part: ClassFolders, class_names: Sequence[str]) -> "np.ndarray
     return np.array([class_names.index(name) for name in part.class_names], np.int64)[part.labels]
 
 
-def _found(path: Path, where: str) -> tuple[PictureFiles, Counter[str]]:
+def _found(opening: Opening, where: str) -> tuple[PictureFiles, Counter[str]]:
+    path, rules = opening.path, opening.rules
     if not path.is_dir():
         raise DataError(f"{where}: expected a folder of images, or a text file that lists them, got neither")
     test = _test_folder(path)
-    paths, skipped = image_files(path)
+    paths, skipped = image_files(path, rules)
     if test is not None:
         paths = [one for one in paths if not one.startswith(f"{test}{os.sep}")]
-        skipped -= image_files(test)[1]
+        skipped -= image_files(test, rules)[1]
     if not paths:
         without = f" ({skipped_files(skipped)})" if skipped else ""
         raise DataError(f"{where}: expected image files, got none{without}")
-    return PictureFiles(paths), skipped
+    return PictureFiles(paths, rules), skipped
 
 
-def _listed(path: Path, where: str) -> tuple[PictureFiles, Counter[str]]:
+def _listed(opening: Opening, where: str) -> tuple[PictureFiles, Counter[str]]:
+    path = opening.path
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -110,4 +112,4 @@ def _listed(path: Path, where: str) -> tuple[PictureFiles, Counter[str]]:
         )
     if not paths:
         raise DataError(f"{where}: expected the path of an image in each line, got an empty file")
-    return PictureFiles([str(one) for one in paths]), Counter()
+    return PictureFiles([str(one) for one in paths], opening.rules), Counter()

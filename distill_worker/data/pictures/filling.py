@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from distill_worker.data.pictures.conversion import OpenPicture, Shape, pixels_of
 from distill_worker.data.pictures.display import DISPLAY
 from distill_worker.data.pictures.index import Entry, Index, Snapshot, State
 from distill_worker.data.pictures.places import Source, check_space, folder_of, lock, pixels_file
@@ -21,10 +21,7 @@ from distill_worker.data.pictures.reading import (
     OnFault,
     Picture,
     PictureFiles,
-    Shape,
-    converted,
-    head_of,
-    pixels_of,
+    first_key,
     read_each,
     shape_of,
 )
@@ -43,6 +40,8 @@ class Decoded(NamedTuple):
     values: NDArray[np.uint8]
     key: bytes
     sums: bytes
+    before: bytes | None
+    """The sample key by the first rules, if these give others."""
 
 
 class Filling:
@@ -54,6 +53,7 @@ class Filling:
         self.folder = folder_of(source)
         self._paths = list(dict.fromkeys(paths))  # a list may name a file twice
         self._image_size = source.image_size
+        self._rules = source.rules
         self._where = where
 
     def up_to_date(self, *, in_order: bool) -> Snapshot:
@@ -70,7 +70,7 @@ class Filling:
         for path in self._readable(snapshot):
             kinds.setdefault(snapshot.entries[path][3:6], path)
         of_pictures = [snapshot.entries[path].head for path in kinds.values()]
-        return shape_of(PictureFiles([*kinds.values()]), of_pictures, self._image_size, where=self._where)
+        return shape_of(PictureFiles([*kinds.values()], self._rules), of_pictures, self._image_size, where=self._where)
 
     def _stale(self, snapshot: Snapshot) -> list[State]:
         """The files that the index lacks, or has with another size or time of change. Raises `DataError`."""
@@ -145,7 +145,7 @@ class Filling:
 
     def _with_heads(self, states: Sequence[State]) -> list[Entry]:
         state_of = {state.name: state for state in states}
-        pictures = PictureFiles([*state_of])
+        pictures = PictureFiles([*state_of], self._rules)
         entries: list[Entry] = []
 
         def skipped(picture: Picture, reason: str) -> None:
@@ -153,7 +153,7 @@ class Filling:
 
         on_fault = skipped if self._skips else None
         with DISPLAY.get().bar("looking at images", len(states)) as move:
-            for picture, head in read_each(pictures, head_of, self._where, on_fault):
+            for picture, head in read_each(pictures, OpenPicture.head, self._where, on_fault):
                 entries.append(Entry(*state_of[str(picture.path)], int(head.is_grey), *head.size))
                 move(len(entries))
         return entries
@@ -162,7 +162,7 @@ class Filling:
         """Decode the pictures of these entries, and append their pixels; those that were done stay after an error."""
         row_bytes, entries = shape.bytes, {entry.name: entry for entry in missing}
         check_space(self.folder, len(missing) * row_bytes)
-        pictures = PictureFiles([*entries])
+        pictures = PictureFiles([*entries], self._rules)
         waiting, began = list[Entry](), time.monotonic()
         with (
             pixels_file(self.folder, snapshot.generation).open("ab") as file,
@@ -185,7 +185,8 @@ class Filling:
                 ):
                     file.write(decoded.values.data)
                     entry = entries[str(picture.path)]
-                    waiting.append(entry._replace(row=snapshot.rows + done, key=decoded.key, sums=decoded.sums))
+                    row, (_, key, sums, before) = snapshot.rows + done, decoded
+                    waiting.append(entry._replace(row=row, key=key, sums=sums, before=before))
                     move(done + 1)
                     if len(waiting) * row_bytes >= _COMMIT_BYTES:
                         commit()
@@ -227,16 +228,18 @@ def decoded_pictures(
     pictures: Sequence[Picture], shape: Shape, *, where: str, on_fault: OnFault | None = None
 ) -> Iterator[tuple[Picture, Decoded]]:
     """Each picture with its pixels; for those that cannot be read, see `read_each`."""
-    return read_each(pictures, lambda image: _decoded(image, shape), where, on_fault)
+    return read_each(pictures, lambda picture: _decoded(picture, shape), where, on_fault)
 
 
-def _decoded(image: Image.Image, shape: Shape) -> Decoded:
-    image = converted(image, shape)
+def _decoded(picture: OpenPicture, shape: Shape) -> Decoded:
+    image = picture.converted(shape)
     values = np.ascontiguousarray(pixels_of(image))
+    key = sample_key(values)
     counts = np.array(image.histogram(), np.int64).reshape(-1, 256)
     levels = np.arange(256, dtype=np.int64)
     sums = np.stack([counts @ levels, counts @ levels**2])
-    return Decoded(values, sample_key(values), sums.tobytes())
+    first = first_key(picture, shape)
+    return Decoded(values, key, sums.tobytes(), None if first == key else first)
 
 
 def _runs(rows: Sequence[int], longest: int) -> Iterator[tuple[int, int]]:

@@ -10,8 +10,8 @@ from os import fsdecode, fsencode
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from distill_worker.data.pictures.conversion import Head, Shape
 from distill_worker.data.pictures.places import INDEX, lock
-from distill_worker.data.pictures.reading import Head, Shape
 
 _SCHEMA: Final = """
 begin immediate;
@@ -23,17 +23,19 @@ insert or ignore into about values (1, 1, 0, null, null, null);
 create table if not exists pictures (
     name blob primary key, size integer not null, changed integer not null,
     grey integer not null, height integer not null, width integer not null,
-    row integer, key blob, sums blob, fault text
+    row integer, key blob, sums blob, fault text, before blob
 ) without rowid;
 create table if not exists digests (
     generation integer, first integer, rows integer, digest text not null, primary key (generation, first, rows)
 );
-pragma user_version = 1;
+pragma user_version = 2;
 commit;
 """
 _SECONDS: Final = 60
 """How long a connection waits for another one's write."""
-_VERSION: Final = 1
+_ADD_BEFORE: Final = "alter table pictures add column before blob"
+"""What an index of version 1 lacks."""
+_VERSION: Final = 2
 """The `user_version` that the last statement of the schema sets, so that opening an index writes nothing."""
 
 
@@ -66,6 +68,8 @@ class Entry(NamedTuple):
     follow."""
     fault: str | None = None
     """Why it cannot be read; then it has neither a head nor pixels."""
+    before: bytes | None = None
+    """The sample key of its pixels by the first rules, if these give others."""
 
     @property
     def state(self) -> State:
@@ -102,6 +106,8 @@ class Index:
             with lock(store):  # a change to write-ahead logging waits for no other connection
                 if not self._is_made():
                     self._connection.execute("pragma journal_mode = wal")
+                    if self._version() == 1:
+                        self._connection.execute(_ADD_BEFORE)
                     self._connection.executescript(_SCHEMA)
 
     def __enter__(self) -> Self:
@@ -109,7 +115,10 @@ class Index:
         return self
 
     def _is_made(self) -> bool:
-        return self._connection.execute("pragma user_version").fetchall() == [(_VERSION,)]
+        return self._version() == _VERSION
+
+    def _version(self) -> int:
+        return int(self._connection.execute("pragma user_version").fetchone()[0])
 
     def __exit__(self, *_: object) -> None:
         """Close it."""
@@ -121,7 +130,7 @@ class Index:
             self._connection.execute("begin")
             about = self._connection.execute("select generation, rows, mode, height, width from about").fetchone()
             found = self._connection.execute(
-                "select name, size, changed, grey, height, width, row, key, sums, fault from pictures"
+                "select name, size, changed, grey, height, width, row, key, sums, fault, before from pictures"
             ).fetchall()
         generation, rows, *shape = about
         entries = {name: Entry(name, *others) for raw, *others in found for name in (fsdecode(raw),)}
@@ -132,7 +141,7 @@ class Index:
         rows = [entry.row + 1 for entry in entries if entry.row is not None]
         with self._connection:
             self._connection.executemany(
-                "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, entries)
+                "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, entries)
             )
             self._connection.execute("update about set rows = max(rows, ?)", (max(rows, default=0),))
 
@@ -144,7 +153,7 @@ class Index:
     def reshape(self, shape: Shape, generation: int) -> None:
         """Begin an empty file of pixels of this shape; all pictures are to be decoded again."""
         with self._connection:
-            self._connection.execute("update pictures set row = null, key = null, sums = null")
+            self._connection.execute("update pictures set row = null, key = null, sums = null, before = null")
             self._connection.execute("delete from digests")
             self._connection.execute(
                 "update about set generation = ?, rows = 0, mode = ?, height = ?, width = ?",

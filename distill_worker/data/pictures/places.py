@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from distill_worker.data.pictures.display import DISPLAY
+from distill_worker.data.pictures.rules import Rules
 from distill_worker.errors import DataError
 
-RULES: Final = 1
-"""The version of the rules that make pixels of a file; a store of other rules is another store."""
 INDEX: Final = "index.sqlite"
 ABOUT: Final = "about.json"
 _SPARE_BYTES: Final = 1 << 26
@@ -37,12 +36,14 @@ class Source(NamedTuple):
     """The folder or list of the pictures."""
     image_size: tuple[int, int] | None
     """Height and width."""
+    rules: Rules
+    """A store of other rules is another store."""
 
 
 def folder_of(source: Source) -> Path:
     """The store of a source, which is made if there is none. Raises `DataError`."""
     data = source.data.absolute()
-    text = json.dumps({"data": str(data), "image_size": source.image_size, "rules": RULES}, sort_keys=True)
+    text = json.dumps({"data": str(data), "image_size": source.image_size, "rules": source.rules}, sort_keys=True)
     name = sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     folder = source.stores / f"{data.name}-{name}"
     with reported(folder):

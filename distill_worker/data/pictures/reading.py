@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from distill_worker.data.cores import cores
+from distill_worker.data.pictures.conversion import Head, OpenPicture, Shape, UnfitPicture, pixels_of
+from distill_worker.data.pictures.rules import NEWEST, Rules
 from distill_worker.errors import DataError
+from shared.sample_key import sample_key
 
 Result = TypeVar("Result")
 
-MODES: Final = {1: "L", 3: "RGB"}
-"""The mode of the pictures of a data set, as Pillow names it, by the number of channels."""
-GREY: Final = frozenset({"1", "L", "LA"})
-"""The modes of grey pictures, as Pillow names them."""
-_COLOUR = {"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"}
 # The errors that Pillow raises for damaged files.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _AHEAD: Final = 8
@@ -31,10 +29,6 @@ _AHEAD: Final = 8
 _FEWEST_FOR_THREADS: Final = 64
 _MOST_FAULTS: Final = 20
 """Pictures that a message names."""
-
-
-class _OtherMode(Exception):
-    """A picture whose pixels are not 8 bits a channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +40,21 @@ class Picture:
     open: Callable[[], IO[bytes]]
     path: str | None = None
     """Of its file, if it has one of its own."""
+    rules: Rules = NEWEST
 
     @classmethod
-    def at(cls, path: str) -> "Picture":
+    def at(cls, path: str, rules: Rules = NEWEST) -> "Picture":
         """The picture in a file."""
-        return cls(path, partial(_opened, path), path)
+        return cls(path, partial(_opened, path), path, rules)
 
 
 class PictureFiles(Sequence[Picture]):
     """The pictures in files. There may be hundreds of thousands, so that each is made when it is used."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], rules: Rules = NEWEST) -> None:
         """Of the files at these paths."""
         self.paths = paths
+        self.rules = rules
 
     def __len__(self) -> int:
         """How many there are."""
@@ -71,40 +67,11 @@ class PictureFiles(Sequence[Picture]):
     def __getitem__(self, place: int | slice) -> "Picture | PictureFiles":
         """One of them, or those in a slice."""
         found = self.paths[place]
-        return Picture.at(found) if isinstance(found, str) else PictureFiles(found)
+        return Picture.at(found, self.rules) if isinstance(found, str) else PictureFiles(found, self.rules)
 
 
 def _opened(path: str) -> IO[bytes]:
     return open(path, "rb")  # noqa: PTH123 - of hundreds of thousands, a Path each takes seconds
-
-
-@dataclass(frozen=True)
-class Head:
-    """What the head of an encoded picture says of its pixels."""
-
-    is_grey: bool
-    size: tuple[int, int]
-    """Height and width."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The shape to which all pictures of a data set are converted."""
-
-    mode: str
-    """`L` or `RGB`."""
-    height: int
-    width: int
-
-    @property
-    def channels(self) -> int:
-        """1 or 3."""
-        return next(channels for channels, mode in MODES.items() if mode == self.mode)
-
-    @property
-    def bytes(self) -> int:
-        """Of the pixels of one picture."""
-        return self.channels * self.height * self.width
 
 
 def common_shape(pictures: Sequence[Picture], image_size: tuple[int, int] | None, *, where: str) -> Shape:
@@ -143,37 +110,52 @@ def heads(pictures: Sequence[Picture], *, where: str) -> list[Head]:
     """The head of each picture; no pixels are decoded.
 
     Raises:
-        DataError: names the pictures that cannot be read, or whose channels do not have 8 bits.
+        DataError: names the pictures that cannot be read, or are of no kind that is read.
     """
-    return [head for _, head in read_each(pictures, head_of, where)]
+    return [head for _, head in read_each(pictures, OpenPicture.head, where)]
 
 
 def read_pictures(pictures: Sequence[Picture], shape: Shape, *, where: str) -> NDArray[np.uint8]:
     """uint8 `[pictures, channels, height, width]`; resized, where they differ, with antialiasing to the whole shape.
-
-    Transparency is dropped, and a stored orientation is ignored: the pixels stay as they are stored.
 
     Raises:
         DataError: names the pictures that cannot be read.
     """
     pixels = np.empty((len(pictures), shape.channels, shape.height, shape.width), dtype=np.uint8)
     for row, (_, decoded) in zip(
-        pixels, read_each(pictures, lambda image: pixels_of(converted(image, shape)), where), strict=True
+        pixels, read_each(pictures, lambda picture: pixels_of(picture.converted(shape)), where), strict=True
     ):
         row[:] = decoded
     return pixels
 
 
-def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
-    """uint8 `[channels, height, width]` of a grey or an RGB picture."""
-    return np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
+def first_keys(pictures: Sequence[Picture], shape: Shape, keys: Sequence[bytes], *, where: str) -> dict[bytes, bytes]:
+    """The sample keys by the first rules of those pictures that these read differently, by their own keys.
+
+    Args:
+        pictures: that can be read.
+        shape: of their pixels.
+        keys: the sample key of each.
+        where: the start of messages.
+
+    Raises:
+        DataError: names the pictures that cannot be read.
+    """
+    of_each = zip(keys, read_each(pictures, lambda picture: first_key(picture, shape), where), strict=True)
+    return {key: first for key, (_, first) in of_each if first is not None and first != key}
+
+
+def first_key(picture: OpenPicture, shape: Shape) -> bytes | None:
+    """The sample key of a picture by the first rules; None if these certainly give the same, or do not read it."""
+    image = picture.converted_before(shape)
+    return None if image is None else sample_key(np.ascontiguousarray(pixels_of(image)))
 
 
 def joined(parts: Sequence[Sequence[Picture]]) -> Sequence[Picture]:
     """The pictures of all parts."""
     files = [part for part in parts if isinstance(part, PictureFiles)]
     if len(files) == len(parts):
-        return PictureFiles([path for part in files for path in part.paths])
+        return PictureFiles([path for part in files for path in part.paths], files[0].rules)
     return [picture for part in parts for picture in part]
 
 
@@ -183,27 +165,10 @@ def read_in_parts(parts: Sequence[Sequence[Picture]], shape: Shape, *, where: st
     return np.split(pixels, np.cumsum([len(part) for part in parts])[:-1])
 
 
-def head_of(image: Image.Image) -> Head:
-    """The mode and the size of a picture whose channels have 8 bits. No pixels are decoded."""
-    if image.mode not in GREY | _COLOUR:
-        raise _OtherMode(f"expected 8 bits a channel, grey or colour, got mode {image.mode}; convert it")
-    return Head(image.mode in GREY, (image.height, image.width))
-
-
-def read_picture(picture: Picture, read: Callable[[Image.Image], Result], *, where: str) -> Result:
+def read_picture(picture: Picture, read: Callable[[OpenPicture], Result], *, where: str) -> Result:
     """What `read` returns of one opened picture. Raises `DataError`."""
     ((_, result),) = read_each([picture], read, where)
     return result
-
-
-def converted(image: Image.Image, shape: Shape) -> Image.Image:
-    """A picture in another mode and size; transparency is dropped, and a stored orientation is ignored."""
-    if image.mode in ("P", "PA"):
-        image = image.convert("RGBA")  # Pillow warns of a palette's transparency that is lost at once
-    image = image.convert(shape.mode)
-    if image.size != (shape.width, shape.height):
-        image = image.resize((shape.width, shape.height), Image.Resampling.BILINEAR)
-    return image
 
 
 class _Fault(NamedTuple):
@@ -217,7 +182,7 @@ OnFault = Callable[[Picture, str], None]
 
 
 def read_each(
-    pictures: Sequence[Picture], read: Callable[[Image.Image], Result], where: str, on_fault: OnFault | None = None
+    pictures: Sequence[Picture], read: Callable[[OpenPicture], Result], where: str, on_fault: OnFault | None = None
 ) -> Iterator[tuple[Picture, Result]]:
     """Each picture with what is read from it, in their order.
 
@@ -235,8 +200,8 @@ def read_each(
     def outcome(picture: Picture) -> Result | _Fault:
         try:
             with picture.open() as file, Image.open(file) as image:
-                return read(image)
-        except _OtherMode as error:
+                return read(OpenPicture(image, picture.rules))
+        except UnfitPicture as error:
             return _Fault(f"{picture.name}: {error}")
         except _UNREADABLE as error:
             return _Fault(f"{picture.name}: expected a picture, got an unreadable file ({error}); replace or remove it")

@@ -32,6 +32,8 @@ class StoredPart:
 
     keys: list[bytes]
     """The sample key of each picture."""
+    first_keys: dict[bytes, bytes]
+    """The sample keys by the first rules of those pictures that these read differently, by their own keys."""
     sums: NDArray[np.int64]
     """`[2, channels]`: the sums of all values and of their squares."""
     store: Path
@@ -110,6 +112,7 @@ def _split(parts: Sequence[PictureFiles], store: Filling, snapshot: Snapshot) ->
         sums = np.frombuffer(b"".join(entry.sums or b"" for entry in entries), np.int64)
         known = StoredPart(
             [entry.key for entry in entries if entry.key is not None],
+            {entry.key: entry.before for entry in entries if entry.key is not None and entry.before is not None},
             sums.reshape(len(entries), 2, -1).sum(axis=0),
             store.folder,
             snapshot.generation,

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from distill_worker.data.pictures.conversion import Shape
 from distill_worker.data.pictures.filling import decoded_pictures
 from distill_worker.data.pictures.index import Entry, Index
 from distill_worker.data.pictures.places import ABOUT, lock, pixels_file, reported
-from distill_worker.data.pictures.reading import Picture, Shape
+from distill_worker.data.pictures.reading import Picture
+from distill_worker.data.pictures.rules import Rules
 from distill_worker.errors import DataError
 from shared.sample_key import sample_key
 
@@ -31,6 +33,8 @@ class StoreFacts:
     """Channels, height, width; None before the first image is decoded."""
     bytes: int
     """On disk."""
+    rules: Rules
+    """By which they were decoded."""
 
     @property
     def is_needed(self) -> bool:
@@ -94,17 +98,17 @@ def verify(store: StoreFacts, progress: Callable[[int], None]) -> Verified:
         kept = np.memmap(path, np.uint8, mode="r", shape=size)
         damaged = []
         for done, entry in enumerate(decoded):
-            if sample_key(kept[entry.row]) != entry.key or _key_now(entry, shape) != entry.key:
+            if sample_key(kept[entry.row]) != entry.key or _key_now(entry, shape, store.rules) != entry.key:
                 damaged.append(entry.name)
             progress(done + 1)
         index.remove(damaged)
         return Verified(len(decoded) - len(damaged), damaged)
 
 
-def _key_now(entry: Entry, shape: Shape) -> bytes | None:
+def _key_now(entry: Entry, shape: Shape, rules: Rules) -> bytes | None:
     """The sample key of the file's pixels as they are now; None if it cannot be read."""
     try:
-        ((_, decoded),) = decoded_pictures([Picture.at(entry.name)], shape, where="data")
+        ((_, decoded),) = decoded_pictures([Picture.at(entry.name, rules)], shape, where="data")
     except DataError:
         return None
     return decoded.key
@@ -120,4 +124,5 @@ def _facts(store: Path) -> StoreFacts:
         sum(entry.row is not None for entry in entries.values()),
         None if shape is None else (shape.channels, shape.height, shape.width),
         sum(path.stat().st_size for path in store.iterdir()),
+        about["rules"],
     )

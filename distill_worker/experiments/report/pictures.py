@@ -6,7 +6,7 @@ from io import BytesIO
 from PIL import Image
 from torch import Tensor
 
-from distill_worker.data.pictures.reading import MODES
+from distill_worker.data.pictures.conversion import MODES
 
 
 def png_address(pixels: Tensor) -> str:

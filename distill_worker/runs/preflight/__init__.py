@@ -22,6 +22,7 @@ from distill_worker.runs.preflight.teacher_checks import (
     check_classes,
     check_datatype,
     check_image_shape,
+    check_picture_rules,
 )
 from distill_worker.runs.resolution import device_of, kind_of_device
 from distill_worker.runs.rounds import check_teacher
@@ -128,6 +129,11 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
     ),
     Check("image-shape", "The teacher takes images of the data's shape", check_image_shape),
     Check("datatype", "The teacher takes images as the pixels that are sent (UINT8)", check_datatype),
+    Check(
+        "picture-rules",
+        "No output was bought of an image of the data as earlier rules read it, or `data.rules` says which count",
+        check_picture_rules,
+    ),
     Check("classes", "The teacher has as many classes as the data", check_classes),
     Check(
         "class-names",

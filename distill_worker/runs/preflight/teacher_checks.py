@@ -1,6 +1,6 @@
 """Checks of a teacher's description against the data of a run."""
 
-from distill_worker.errors import PlanRefused
+from distill_worker.errors import PlanRefused, counted
 from distill_worker.runs.classes import agreement_so_far
 from distill_worker.runs.preflight.facts import Sale
 
@@ -46,6 +46,22 @@ def check_agreement(sale: Sale) -> None:
             agreement.check()
         except PlanRefused as error:
             raise PlanRefused(f"{error}. Nothing was spent now") from error
+
+
+def check_picture_rules(sale: Sale) -> None:
+    """Raise `PlanRefused` if outputs were bought of images as the first rules read them, and the run names no rules."""
+    if sale.run.config.data.rules is not None:
+        return
+    streams = sale.cache.kinds_of(sale.description.id).values()
+    if streams and (first_keys := set(sale.run.samples.dataset.train.first_keys.values())):
+        held = max(len(first_keys) - len(sale.cache.missing(stream, first_keys)) for stream in streams)
+        if held:
+            raise PlanRefused(
+                f"data.rules: expected 1 or 2, because outputs of {counted(held, 'image')} were bought as an earlier "
+                "version reads these (not upright, or with black in place of transparency, or in other colours), got "
+                "no value. Nothing was spent. Write data.rules = 1 to use these outputs, or data.rules = 2 to read "
+                "images as this version does, and buy theirs again"
+            )
 
 
 def check_datatype(sale: Sale) -> None:

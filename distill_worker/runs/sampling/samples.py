@@ -204,6 +204,7 @@ def loaded(data: Data) -> Dataset:
         class_names=data.class_names,
         store=data.store,
         unreadable=data.unreadable,
+        rules=data.rules_used,
     )
 
 

@@ -65,7 +65,7 @@ class SavedSelections:
             features = {} if config.budget.features == "pixels" else {"features": Path(config.budget.features).name}
             validation = {"validation_share": config.training.validated_share}
             identity = identity.only("data", "budget", "corruption") | features | validation
-        return cls(config.output.directory / "rounds", identity)
+        return cls(config.output.directory / "rounds", identity.with_later_facts(config.data.rule_facts))
 
     def of_student(self, number: int) -> Path:
         """The run directory of the student that is trained on so many rounds, and selects the next."""

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from distill_worker.data.datasets.class_folders import image_files, skipped_files
-from distill_worker.data.pictures.reading import MODES, Picture, Shape, heads, read_pictures
+from distill_worker.data.pictures.conversion import MODES, Shape
+from distill_worker.data.pictures.reading import Picture, heads, read_pictures
 from distill_worker.errors import ConfigError, DataError, WeightsFileError, counted
 from distill_worker.training.finished.student import FinishedStudent
 from shared.degradation import degrade

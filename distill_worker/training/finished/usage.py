@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Final
 
-from distill_worker.data.pictures.reading import MODES
+from distill_worker.data.pictures.conversion import MODES
 from distill_worker.training.finished.tracing import INPUT, OUTPUT
 from shared.networks import runs_code
 from shared.weights import CARD, WeightsCard

@@ -94,7 +94,7 @@ def test_labels_are_integers_in_one_column(dtype: DTypeLike, shape: tuple[int, .
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        (np.eye(3, dtype=np.int64), r"one label a sample, .*got \[3, 3\].*argmax"),
+        (np.eye(3, dtype=np.int64), r"one label a sample, .*got \[3, 3\].*single 1"),
         (np.zeros((3, 0), dtype=np.int64), r"one label a sample, .*got \[3, 0\]"),
         (np.zeros((3, 1, 1), dtype=np.int64), r"got int64 \[3, 1, 1\]"),
         (np.array(3), r"got int64 \[\]"),

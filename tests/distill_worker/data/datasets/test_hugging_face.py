@@ -131,14 +131,14 @@ def _two_label_columns(library: Any) -> Any:
             "expected one column of image, img, got photo, id, label",
         ),
         (
-            lambda library: _table(library, pixels(0, 4, 3, 3), list("abab"), kind=library.Value("string")),
-            "label: expected integers .*got <U1",
+            lambda library: _table(library, pixels(0, 4, 3, 3), [0.5] * 4, kind=library.Value("float32")),
+            "label: expected integers .*got float",
         ),
         (
             lambda library: _table(
                 library, pixels(0, 2, 3, 3), [[0], [0, 1]], kind=library.List(library.Value("int8"))
             ),
-            "label: expected one integer a row, got lists of different lengths",
+            "label: expected one label a row, got lists of different lengths",
         ),
         (
             lambda library: _table(library, pixels(0, 4, 3, 3), [0, 1, -1, 1]),

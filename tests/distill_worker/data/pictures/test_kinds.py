@@ -1,0 +1,58 @@
+"""Every kind of picture becomes what docs/pictures.md says."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from distill_worker.data.pictures.rules import FIRST, NEWEST
+from distill_worker.errors import DataError
+from tests.distill_worker.data.datasets.array_kinds import table_of_arrays
+from tests.distill_worker.data.datasets.files import pixels
+from tests.distill_worker.data.pictures.kinds import COLOUR, Kind, encoded, kinds, read, table, turned
+
+BEGINNING, END = "<!-- kinds: made by `make docs` -->\n", "<!-- end of kinds -->\n"
+PAGE = Path(__file__).parents[4] / "docs" / "pictures.md"
+
+
+@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.name)
+def test_kind_becomes_what_is_said(kind: Kind) -> None:
+    if kind.expected is not None:
+        assert kind.difference(NEWEST) <= kind.tolerance
+        return
+    for file in kind.files:
+        with pytest.raises(DataError, match=r"^here: the picture: expected "):
+            read(file, NEWEST)
+
+
+def test_page_has_the_tables() -> None:
+    written = BEGINNING + "\n" + table() + "\n" + table_of_arrays() + "\n"
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGINNING)
+    _, _, after = rest.partition(END)
+    if os.environ.get("WRITE_DOCS"):
+        PAGE.write_text(f"{before}{written}{END}{after}", encoding="utf-8")
+    else:
+        assert page == f"{before}{written}{END}{after}", "docs/pictures.md is out of date: make docs"
+
+
+def test_first_rules_never_change() -> None:
+    """They are those of runs that exist: transparency is dropped, and the pixels stay as they are stored."""
+    for orientation in range(2, 9):
+        assert np.array_equal(read(turned(orientation, "PNG"), FIRST), COLOUR.transpose(2, 0, 1))
+    see_through = np.dstack([COLOUR, pixels(4, 5, 7)])
+    assert np.array_equal(read(encoded(see_through), FIRST), COLOUR.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_unknown_orientation_is_upright(orientation: int) -> None:
+    assert np.array_equal(read(turned(orientation, "PNG"), NEWEST), COLOUR.transpose(2, 0, 1))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("data", [b"", b"MM", b"II*\0\xff\xff\xff\xff", b"\xff" * 64])
+def test_damaged_exif_data_are_ignored(data: bytes) -> None:
+    stored = pixels(0, 8, 8, 3)
+    expected = read(encoded(stored, "JPEG"), NEWEST)
+    assert np.array_equal(read(encoded(stored, "JPEG", exif=b"Exif\0\0" + data), NEWEST), expected)
