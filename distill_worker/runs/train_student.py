@@ -269,6 +269,7 @@ def card_of(
         class_names=dataset.class_names,
         provenance={
             "data": dataset.name,
+            **config.data.rule_facts,
             "n": config.budget.n,
             "track": config.track,
             "methods": [method.model_dump(mode="json") for method in config.methods],

@@ -39,6 +39,7 @@ from shared.exit_status import ExitStatus
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.distill_worker.purchases import intend
 from tests.end_to_end.processes import RunningService
+from tests.end_to_end.turned_digits import turned_digits
 from tests.foreign.oip_server import ForeignModel, served
 
 QUOTA = 100
@@ -217,6 +218,12 @@ def _disagreeing(cache: Cache, samples: Samples, teacher: Teacher, description: 
     cache.complete(purchase, {"logits": np.eye(10, dtype=np.float32)[wrong]})
 
 
+def _bought_before(cache: Cache, samples: Samples, teacher: Teacher, description: Description) -> None:
+    """The images were bought as the first rules read them."""
+    keys = [*samples.dataset.train.first_keys.values()]
+    cache.complete(_begun(cache, keys, teacher, description), {"logits": np.eye(10, dtype=np.float32)[[0] * len(keys)]})
+
+
 def _unreadable(cache: Cache, samples: Samples, teacher: Teacher, description: Description) -> None:
     source = description.source or description.id
     purchase = _begun(cache, samples.keys[:4], teacher, description)
@@ -323,6 +330,14 @@ FAULTS: dict[str, list[Fault]] = {
             "teacher.input_name: expected an input that takes images as UINT8, pixels from 0 to 255, got",
             REJECTED,
             foreign=_foreign(image_datatype="FP32"),
+        )
+    ],
+    "picture-rules": [
+        Fault(
+            "data.rules: expected 1 or 2, because outputs of 40 images were bought as an earlier version reads these",
+            REJECTED,
+            before=turned_digits,
+            earlier=_bought_before,
         )
     ],
     "classes": [

@@ -95,18 +95,19 @@ class Filling:
         return (
             not self._stale(snapshot)
             and self._shape(snapshot) == snapshot.shape
-            and self._is_whole(snapshot)
+            and self._has_all_rows(snapshot)
             and not self._missing(snapshot)
             and (self._is_in_order(snapshot) or not in_order)
         )
 
-    def _is_whole(self, snapshot: Snapshot) -> bool:
+    def _has_all_rows(self, snapshot: Snapshot) -> bool:
+        shape = snapshot.shape
+        return shape is None or snapshot.rows == 0 or self.is_whole(snapshot.generation, snapshot.rows, shape)
+
+    def is_whole(self, generation: int, rows: int, shape: Shape) -> bool:
         """Whether the file of pixels has all rows of the index. A user may have deleted it."""
-        path = pixels_file(self.folder, snapshot.generation)
-        if snapshot.shape is None or snapshot.rows == 0:
-            return True
         try:
-            return path.stat().st_size >= snapshot.rows * snapshot.shape.bytes
+            return pixels_file(self.folder, generation).stat().st_size >= rows * shape.bytes
         except FileNotFoundError:  # also where another process has just put the rows in another order
             return False
 
@@ -138,7 +139,7 @@ class Filling:
             index.add(self._with_heads(stale))
             return
         shape = self._shape(snapshot)
-        if shape != snapshot.shape or not self._is_whole(snapshot):
+        if shape != snapshot.shape or not self._has_all_rows(snapshot):
             index.reshape(shape, snapshot.generation + 1)
         else:
             self._decode(self._missing(snapshot), index, snapshot, shape)

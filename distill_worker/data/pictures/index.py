@@ -28,8 +28,15 @@ create table if not exists pictures (
 create table if not exists digests (
     generation integer, first integer, rows integer, digest text not null, primary key (generation, first, rows)
 );
+create table if not exists parts (
+    listing text, number integer, generation integer not null, rows blob not null, keys blob not null,
+    befores blob not null, sums blob not null, primary key (listing, number)
+);
 pragma user_version = 2;
 commit;
+"""
+_DELETE_OLD_PARTS: Final = """
+delete from parts where listing not in (select listing from parts group by listing order by max(rowid) desc limit 3)
 """
 _SECONDS: Final = 60
 """How long a connection waits for another one's write."""
@@ -95,6 +102,29 @@ class Snapshot(NamedTuple):
     """By name."""
 
 
+class KnownPart(NamedTuple):
+    """What is known of a part of a data set, joined over its pictures, in their order."""
+
+    rows: bytes
+    """int64 `[pictures]`."""
+    keys: bytes
+    """The sample keys."""
+    befores: bytes
+    """Of those pictures that the first rules read differently: the key, and that by the first rules."""
+    sums: bytes
+    """As of an entry, over all pictures."""
+
+
+class KnownParts(NamedTuple):
+    """The parts of a data set as they were opened last, so that their entries need not be read."""
+
+    generation: int
+    rows: int
+    """All that are on disk, also of other files."""
+    shape: Shape
+    parts: list[KnownPart]
+
+
 class Index:
     """An open index."""
 
@@ -136,6 +166,28 @@ class Index:
         entries = {name: Entry(name, *others) for raw, *others in found for name in (fsdecode(raw),)}
         return Snapshot(generation, rows, None if shape[0] is None else Shape(*shape), entries)
 
+    def known_parts(self, listing: str) -> KnownParts | None:
+        """The parts that were kept with `keep_parts`, if their rows are still the same."""
+        with self._connection:
+            self._connection.execute("begin")
+            about = self._connection.execute("select generation, rows, mode, height, width from about").fetchone()
+            found = self._connection.execute(
+                "select rows, keys, befores, sums from parts where listing = ? and generation = ? order by number",
+                (listing, about[0]),
+            ).fetchall()
+        generation, rows, *shape = about
+        return KnownParts(generation, rows, Shape(*shape), [KnownPart(*part) for part in found]) if found else None
+
+    def keep_parts(self, listing: str, parts: KnownParts) -> None:
+        """Keep these parts by the digest of the list of their files."""
+        with self._connection:
+            self._connection.execute("delete from parts where generation <> ?", (parts.generation,))
+            self._connection.execute(_DELETE_OLD_PARTS)
+            self._connection.executemany(
+                "insert or replace into parts values (?, ?, ?, ?, ?, ?, ?)",
+                ((listing, number, parts.generation, *part) for number, part in enumerate(parts.parts)),
+            )
+
     def add(self, entries: Sequence[Entry]) -> None:
         """Add entries, or replace those of the same names."""
         rows = [entry.row + 1 for entry in entries if entry.row is not None]
@@ -149,6 +201,7 @@ class Index:
         """Remove the entries of files that are no longer there."""
         with self._connection:
             self._connection.executemany("delete from pictures where name = ?", ((fsencode(name),) for name in names))
+            self._connection.execute("delete from parts")
 
     def reshape(self, shape: Shape, generation: int) -> None:
         """Begin an empty file of pixels of this shape; all pictures are to be decoded again."""

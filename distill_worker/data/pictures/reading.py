@@ -12,7 +12,7 @@ from typing import IO, Final, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from distill_worker.data.cores import cores
 from distill_worker.data.pictures.conversion import Head, OpenPicture, Shape, UnfitPicture, pixels_of
@@ -204,7 +204,8 @@ def read_each(
         except UnfitPicture as error:
             return _Fault(f"{picture.name}: {error}")
         except _UNREADABLE as error:
-            return _Fault(f"{picture.name}: expected a picture, got an unreadable file ({error}); replace or remove it")
+            why = "of no known format" if isinstance(error, UnidentifiedImageError) else error
+            return _Fault(f"{picture.name}: expected a picture, got an unreadable file ({why}); replace or remove it")
 
     faults: list[str] = []
     for picture, result in zip(pictures, _in_order(outcome, pictures), strict=True):

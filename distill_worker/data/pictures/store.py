@@ -1,12 +1,16 @@
 """The store of a user's image files: decoded once, then mapped.
 
 A file whose size and time of change are those of the index is not read again. Other files are decoded and appended; if
-the rows are then in another order than the data set, they are copied into a new file in that order.
+the rows are then in another order than the data set, they are copied into a new file in that order. What is known of a
+data set is kept in one piece, too: if no file has changed since, the entries of its files are not read.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+from array import array
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,10 +21,11 @@ from torch import Tensor
 
 from distill_worker.data.digest import digest
 from distill_worker.data.pictures.filling import Filling
-from distill_worker.data.pictures.index import Index, Snapshot
+from distill_worker.data.pictures.index import Index, KnownPart, KnownParts, Snapshot
 from distill_worker.data.pictures.places import INDEX, Source, pixels_file, reported
 from distill_worker.data.pictures.reading import PictureFiles
 from distill_worker.errors import DataError
+from shared.sample_key import KEY_BYTES
 
 _ATTEMPTS: Final = 100
 """Times that other processes may put the rows in another order before this one maps them."""
@@ -73,11 +78,16 @@ def stored(parts: Sequence[PictureFiles], source: Source, *, where: str) -> list
         DataError: names the pictures that cannot be read, or says why the store cannot be used.
     """
     store = Filling(source, [path for part in parts for path in part.paths], where)
-    with reported(store.folder):
+    with reported(store.folder), Index(store.folder) as index:
         for _ in range(_ATTEMPTS):
-            snapshot = store.up_to_date(in_order=True)
+            listing = _listing(parts)
+            known = None if listing is None else index.known_parts(listing)
+            if known is None or not store.is_whole(known.generation, known.rows, known.shape):
+                known = _parts_of(parts, store.up_to_date(in_order=True))
+                if listing is not None and listing == _listing(parts):
+                    index.keep_parts(listing, known)
             with suppress(FileNotFoundError):  # another process has put the rows in another order meanwhile
-                return list(_split(parts, store, snapshot))
+                return [_mapped(part, known, store.folder) for part in known.parts]
         raise DataError(f"{where}: expected a store that stays as it is, got one that other commands change; try again")
 
 
@@ -98,24 +108,59 @@ def unreadable(pictures: PictureFiles, source: Source, *, where: str) -> dict[st
         return {path: fault for path in pictures.paths if (fault := entries[path].fault) is not None}
 
 
-def _split(parts: Sequence[PictureFiles], store: Filling, snapshot: Snapshot) -> Iterator[Stored]:
+def _listing(parts: Sequence[PictureFiles]) -> str | None:
+    """A digest of the files of each part as their folders list them; None if one is gone."""
+    digest = sha256()
+    for part in parts:
+        states = array("q", [len(part)])
+        try:
+            for path in part.paths:
+                status = os.stat(path)  # noqa: PTH116 - of hundreds of thousands, a Path each takes seconds
+                states.append(status.st_size)
+                states.append(status.st_mtime_ns)
+        except OSError:
+            return None  # filling the store says which
+        digest.update(states.tobytes())
+        digest.update("\0".join(part.paths).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _parts_of(parts: Sequence[PictureFiles], snapshot: Snapshot) -> KnownParts:
     assert snapshot.shape is not None
-    shape = (snapshot.rows, snapshot.shape.channels, snapshot.shape.height, snapshot.shape.width)
-    # Copy on write: PyTorch wants memory that it may write to. Nothing does.
-    mapped = torch.from_numpy(
-        np.memmap(pixels_file(store.folder, snapshot.generation), np.uint8, mode="c", shape=shape)
-    )
+    known = []
     for part in parts:
         entries = [snapshot.entries[path] for path in part.paths]
-        rows = [entry.row for entry in entries if entry.row is not None]
-        is_slice = rows == list(range(rows[0], rows[0] + len(rows)))  # else the part names a file twice
         sums = np.frombuffer(b"".join(entry.sums or b"" for entry in entries), np.int64)
-        known = StoredPart(
-            [entry.key for entry in entries if entry.key is not None],
-            {entry.key: entry.before for entry in entries if entry.key is not None and entry.before is not None},
-            sums.reshape(len(entries), 2, -1).sum(axis=0),
-            store.folder,
-            snapshot.generation,
-            rows[0],
+        known.append(
+            KnownPart(
+                np.array([entry.row for entry in entries], np.int64).tobytes(),
+                b"".join(entry.key or b"" for entry in entries),
+                b"".join(entry.key + entry.before for entry in entries if entry.key and entry.before),
+                sums.reshape(len(entries), -1).sum(axis=0).tobytes(),
+            )
         )
-        yield Stored(mapped[rows[0] : rows[0] + len(rows)] if is_slice else mapped[torch.tensor(rows)], known)
+    return KnownParts(snapshot.generation, snapshot.rows, snapshot.shape, known)
+
+
+def _mapped(part: KnownPart, parts: KnownParts, store: Path) -> Stored:
+    shape = (parts.rows, parts.shape.channels, parts.shape.height, parts.shape.width)
+    # Copy on write: PyTorch wants memory that it may write to. Nothing does.
+    mapped = torch.from_numpy(np.memmap(pixels_file(store, parts.generation), np.uint8, mode="c", shape=shape))
+    rows = np.frombuffer(part.rows, np.int64)
+    first, count = int(rows[0]), len(rows)
+    is_slice = np.array_equal(rows, np.arange(first, first + count))  # else the part names a file twice
+    keys = _pieces(part.keys)
+    known = StoredPart(
+        keys,
+        dict(zip(*[iter(_pieces(part.befores))] * 2, strict=True)),
+        np.array(np.frombuffer(part.sums, np.int64)).reshape(2, -1),
+        store,
+        parts.generation,
+        first,
+    )
+    return Stored(mapped[first : first + count] if is_slice else mapped[torch.from_numpy(rows.copy())], known)
+
+
+def _pieces(joined: bytes) -> list[bytes]:
+    """The sample keys that were joined."""
+    return [joined[start : start + KEY_BYTES] for start in range(0, len(joined), KEY_BYTES)]

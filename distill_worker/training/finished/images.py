@@ -10,6 +10,7 @@ from torch import Tensor
 
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset
+from distill_worker.data.pictures.rules import FIRST, NEWEST, Rules
 from distill_worker.errors import ConfigError, DataError
 from shared.weights import WeightsCard
 
@@ -35,7 +36,8 @@ def dataset_for(card: WeightsCard, name: str, *, root: Path, path: Path | None) 
         ConfigError: they are others, or as `load_dataset`.
         DataError: as `load_dataset`.
     """
-    dataset = load_dataset(name, root, path=path, image_size=card.image_size if name in _RESIZED else None)
+    image_size = card.image_size if name in _RESIZED else None
+    dataset = load_dataset(name, root, path=path, image_size=image_size, rules=rules_of(card))
     expected, got = (card.in_channels, *card.image_size), dataset.image_shape
     if got != expected or len(dataset.class_names) != card.num_classes:
         raise ConfigError(
@@ -43,6 +45,13 @@ def dataset_for(card: WeightsCard, name: str, *, root: Path, path: Path | None) 
             f"them, got {list(got)} in {len(dataset.class_names)} from {dataset.name}; name another data set by --data"
         )
     return dataset
+
+
+def rules_of(card: WeightsCard) -> Rules:
+    """The rules by which the network's own pictures became pixels; the newest for one that had none."""
+    began_before = card.provenance.get("data") in _RESIZED
+    rules = card.provenance.get("picture_rules", FIRST if began_before else NEWEST)
+    return FIRST if rules == FIRST else NEWEST
 
 
 def images_to_compare(card: WeightsCard, *, root: Path, path: Path | None, note: Callable[[str], None]) -> Images:

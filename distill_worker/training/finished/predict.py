@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from distill_worker.data.datasets.class_folders import image_files, skipped_file
 from distill_worker.data.pictures.conversion import MODES, Shape
 from distill_worker.data.pictures.reading import Picture, heads, read_pictures
 from distill_worker.errors import ConfigError, DataError, WeightsFileError, counted
+from distill_worker.training.finished.images import rules_of
 from distill_worker.training.finished.student import FinishedStudent
 from shared.degradation import degrade
 from shared.networks.draws import draws_from
@@ -72,7 +73,7 @@ def predictions(
 
     Args:
         student: the network.
-        pictures: of any size, grey or in colour; they become what the network takes.
+        pictures: of any size, grey or in colour; they become what the network takes, by the rules of its training.
         top: at least 1.
         note: shows how many pictures were resized, or lost their colour.
 
@@ -81,7 +82,8 @@ def predictions(
         DataError: names the pictures that cannot be read.
         WeightsFileError: a logit is not finite.
     """
-    images = _pixels(student, pictures, note)
+    rules = rules_of(student.card)
+    images = _pixels(student, [replace(picture, rules=rules) for picture in pictures], note)
     probabilities = torch.from_numpy(_logits(student, images)).double().softmax(dim=1)
     if not probabilities.isfinite().all():
         raise WeightsFileError(f"{student.weights}: expected finite logits, got others; the training has diverged")

@@ -32,6 +32,9 @@ def library() -> Any:
     return library
 
 
+_PARTS = ("train", "test")
+
+
 def _table(
     library: Any, stored: Any, labels: Any, *, image: str = "image", label: str = "label", kind: Any = None
 ) -> Any:
@@ -77,6 +80,25 @@ def test_one_table_is_split_by_key(library: Any, tmp_path: Path) -> None:
     assert dataset.test.needed_labels.tolist() == [labels[position] for position in ranked[16:]]
     assert dataset.class_names == ("0", "1", "2")
     assert load_dataset("hugging-face", tmp_path, path=tmp_path, image_size=(4, 6)).image_shape == (1, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "read", "names"),
+    [
+        (["dog", "cat"] * 4, "string", [1, 0] * 4, ("cat", "dog")),
+        ([1, 2] * 4, "int64", [0, 1] * 4, ("0", "1")),
+        ([[0.0, 1.0], [1.0, 0.0]] * 4, "one-hot", [1, 0] * 4, ("0", "1")),
+    ],
+)
+def test_labels_without_names_may_be_names_count_from_1_or_be_one_hot(
+    library: Any, tmp_path: Path, labels: list[Any], kind: str, read: list[int], names: tuple[str, ...]
+) -> None:
+    of_labels = library.List(library.Value("float32")) if kind == "one-hot" else library.Value(kind)
+    parts = {part: _table(library, pixels(seed, 8, 4, 4), labels, kind=of_labels) for seed, part in enumerate(_PARTS)}
+    library.DatasetDict(parts).save_to_disk(str(tmp_path))
+    dataset = load_dataset("hugging-face", tmp_path, path=tmp_path)
+    assert dataset.train.needed_labels.tolist() == dataset.test.needed_labels.tolist() == read
+    assert dataset.class_names == names
 
 
 def _named_differently(library: Any, names: list[str], *, train_names: list[str] | None = None) -> Any:

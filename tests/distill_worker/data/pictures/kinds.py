@@ -204,7 +204,7 @@ def kinds() -> list[Kind]:
         ),
         Kind(
             "grey of 16 bits (PNG, TIFF, PGM)",
-            "65,535 becomes 255, whatever part of the range a picture uses",
+            "65,535 becomes 255, also where a picture uses a part of the range",
             [encoded(DEEP), encoded(DEEP, "TIFF"), b"P5 7 5 65535\n" + DEEP.astype(">u2").tobytes()],
             [DEEP / 257] * 3,
             tolerance=0.5,

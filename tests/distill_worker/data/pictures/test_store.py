@@ -2,11 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from PIL import Image
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset, Split
 from distill_worker.data.pictures.display import DISPLAY, Display
+from distill_worker.data.pictures.index import Index
+from distill_worker.data.pictures.rules import Rules
 from distill_worker.errors import DataError
 from tests.distill_worker.data.datasets.files import pixels, write_png
 
@@ -112,6 +115,7 @@ def assert_same(kept: Dataset, in_memory: Dataset) -> None:
         assert ours.labels is None or torch.equal(ours.labels, theirs.needed_labels)
         assert [file.name for file in ours.files or ()] == [file.name for file in theirs.files or ()]
         assert (ours.keys, ours.digest()) == (theirs.keys, theirs.digest())
+        assert ours.first_keys == theirs.first_keys
 
 
 def _is_mapped(split: Split) -> bool:
@@ -256,6 +260,59 @@ def test_coloured_image_among_grey_ones_makes_all_of_them_coloured(tmp_path: Pat
     assert opened(tmp_path).image_shape == (1, 8, 8)
     write_png(tmp_path / "photos" / "colour.png", pixels(1, 1, 8, 8, 3)[0])
     assert _assert_as_in_memory(tmp_path).image_shape == (3, 8, 8)
+
+
+def test_pictures_by_the_first_rules_are_another_store(tmp_path: Path) -> None:
+    """What the first rules read differently is known by both keys, in memory and from the store."""
+    photos(tmp_path)
+    for number in (2, 5):
+        see_through = np.dstack([pixels(9, 8, 8, 3), np.full((8, 8), 40 * number, np.uint8)])
+        Image.fromarray(see_through).save(tmp_path / "photos" / f"{number:02}.png")
+
+    def load(rules: Rules, keeps: Path | None) -> Dataset:
+        return load_dataset(
+            "image-folder",
+            tmp_path,
+            path=tmp_path / "photos",
+            labels="none",
+            class_names=("cat", "dog"),
+            store=keeps,
+            rules=rules,
+        )
+
+    kept = load(2, tmp_path / "decoded")
+    first = load(1, tmp_path / "decoded")
+    assert len(list((tmp_path / "decoded").iterdir())) == 2
+    assert_same(kept, load(2, None))
+    assert_same(first, load(1, None))
+    expected = {kept.train.keys[row]: first.train.keys[row] for row in (2, 5)}
+    for dataset in (kept, load(2, None), load(2, tmp_path / "decoded")):
+        assert dataset.train.first_keys == expected
+    assert first.train.first_keys == {}
+
+
+def test_store_of_an_earlier_version_is_used(tmp_path: Path) -> None:
+    first = opened(photos(tmp_path))
+    [index] = (tmp_path / "decoded").glob("*/index.sqlite")
+    with closing(sqlite3.connect(index)) as connection:
+        connection.execute("alter table pictures drop column before")
+        connection.execute("drop table parts")
+        connection.execute("pragma user_version = 1")
+    with shown() as said:
+        assert_same(opened(tmp_path), first)
+    assert not said.titles
+
+
+def test_data_that_did_not_change_are_opened_without_their_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where another list of the same files was opened meanwhile; a change is noticed."""
+    first = opened(photos(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(Index, "snapshot", lambda _index: pytest.fail("the entries are read"))
+        assert_same(opened(tmp_path), first)
+    write_png(tmp_path / "photos" / "04.png", pixels(7, 8, 8, 3))
+    _assert_as_in_memory(tmp_path)
 
 
 def test_other_size_is_another_store(tmp_path: Path) -> None:

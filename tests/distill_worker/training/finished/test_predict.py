@@ -83,6 +83,27 @@ def test_other_sizes_and_colours_become_what_the_student_takes(student: Finished
     np.testing.assert_allclose([each.probability for each in one.top], [1 / 3] * 3, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("provenance", "is_upright"),
+    [
+        ({"data": "digits"}, True),
+        ({"data": "image-folder"}, False),  # an earlier version, which named no rules
+        ({"data": "image-folder", "picture_rules": 2}, True),
+    ],
+)
+def test_pictures_are_read_by_the_rules_of_the_training(
+    student: FinishedStudent, tmp_path: Path, provenance: dict[str, object], is_upright: bool
+) -> None:
+    stored = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(np.rot90(stored, -1) if is_upright else stored).save(tmp_path / "expected.png")
+    student = replace(student, card=student.card.model_copy(update={"provenance": provenance}))
+    (turned, expected), _ = _predicted(student, tmp_path / "turned.png", tmp_path / "expected.png")
+    assert turned.top == expected.top
+
+
 def test_folder_stands_for_its_image_files(student: FinishedStudent, tmp_path: Path) -> None:
     """Also deeper ones, in the order of their names, without hidden files; other files are counted."""
     paths = [_picture(tmp_path / name) for name in ("photos/a.png", "photos/b.png", "photos/deep/a.JPG", "z.png")]
@@ -97,9 +118,9 @@ def test_files_that_cannot_be_read_are_all_named(student: FinishedStudent, tmp_p
     good = _picture(tmp_path / "good.png")
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:60])
-    Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(
-        DataError, match=r"deep\.png: expected 8 bits a channel.*text\.png: expected a picture"
+        DataError,
+        match=r"cut\.png: expected a picture.*text\.png: expected a picture, got an unreadable file \(of no known",
     ) as error:
         _predicted(student, tmp_path / "deep.png", good, tmp_path / "text.png")
     assert "good.png" not in str(error.value)
