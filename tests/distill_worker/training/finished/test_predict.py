@@ -118,11 +118,11 @@ def test_files_that_cannot_be_read_are_all_named(student: FinishedStudent, tmp_p
     good = _picture(tmp_path / "good.png")
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:60])
+    (tmp_path / "empty.png").touch()
     with pytest.raises(
-        DataError,
-        match=r"cut\.png: expected a picture.*text\.png: expected a picture, got an unreadable file \(of no known",
+        DataError, match=r"empty\.png: expected a picture.*text\.png: .* file \(of no known format\)"
     ) as error:
-        _predicted(student, tmp_path / "deep.png", good, tmp_path / "text.png")
+        _predicted(student, tmp_path / "empty.png", good, tmp_path / "text.png")
     assert "good.png" not in str(error.value)
     with pytest.raises(DataError, match=r"cut\.png: expected a picture, got an unreadable file"):
         _predicted(student, good, tmp_path / "cut.png")
