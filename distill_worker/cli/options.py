@@ -36,7 +36,8 @@ DataPath = Annotated[
         parser=expanded_path,
         metavar="PATH",
         help="Your data: a folder of images, with or without a folder for each class; a text file with the path of an "
-        "image in each line; an .npz file; a folder from Hugging Face's save_to_disk. For data.name and data.path.",
+        "image in each line; a CSV file; an .npz file; a folder from Hugging Face's save_to_disk; Parquet files; "
+        "WebDataset's tar files. For data.name and data.path.",
     ),
 ]
 TeacherUrl = Annotated[str | None, typer.Option("--teacher-url", metavar="URL", help="For teacher.url.")]

@@ -17,6 +17,10 @@ from distill_worker.teachers.http_errors import public_url
 
 _OF_HUGGING_FACE: Final = ("dataset_info.json", "dataset_dict.json", "state.json")
 """Files of which `save_to_disk` writes at least one."""
+_KINDS: Final = {".npz": "npz", ".tar": "webdataset", ".parquet": "hugging-face"}
+"""The name of the data set by the extension of the file."""
+_SHARDS: Final = {".tar", ".parquet"}
+"""Those of which a folder may have nothing else."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,9 @@ class StatedRun:
 
 def _kind_of(data: Path) -> str:
     """The name of the data set of the user's own data."""
-    if data.suffix == ".npz":
-        return "npz"
-    return "hugging-face" if any((data / name).exists() for name in _OF_HUGGING_FACE) else "image-folder"
+    if (kind := _KINDS.get(data.suffix.lower())) is not None:
+        return kind
+    if any((data / name).exists() for name in _OF_HUGGING_FACE):
+        return "hugging-face"
+    inside = {entry.suffix.lower() for entry in data.iterdir()} if data.is_dir() else set[str]()
+    return _KINDS[inside.pop()] if len(inside) == 1 and inside <= _SHARDS else "image-folder"

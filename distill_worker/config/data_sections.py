@@ -29,7 +29,7 @@ class Data(Section):
     root: Path = Path("data")
     """The folder of the data sets that have a fixed place."""
     path: Path | None = None
-    """The file or folder of your own data: npz, image-folder, medmnist, hugging-face."""
+    """The file or folder of your own data: npz, image-folder, webdataset, medmnist, hugging-face."""
     image_size: ImageSize | None = None
     """Height and width that image files are resized to, if their sizes differ."""
     store: Path = Path("runs/decoded")

@@ -82,7 +82,7 @@ _READERS: Mapping[str, _Reader] = {
     ),
     "medmnist": _Reader("a 2-D set of MedMNIST: data.path is its .npz file", "medmnist:medmnist", own=True),
     "image-folder": _Reader(
-        "your image files, a folder for each class: data.path is the folder of folders, or of train and test",
+        "your image files, a folder for each class: data.path is that of the folders, or of train and test; or a .csv",
         "image_folder:image_folder",
         unlabelled="unlabelled_images:unlabelled_images",
         own=True,
@@ -96,8 +96,16 @@ _READERS: Mapping[str, _Reader] = {
         unlabelled="npz:npz_without_labels",
         own=True,
     ),
+    "webdataset": _Reader(
+        "your images in tar files (WebDataset): data.path is the file or the folder of them",
+        "webdataset:webdataset",
+        unlabelled="webdataset:webdataset_without_labels",
+        own=True,
+        resizes=True,
+        has_files=True,
+    ),
     "hugging-face": _Reader(
-        "your images as Hugging Face datasets saves them (save_to_disk): data.path is the folder",
+        "your images as Hugging Face saves (save_to_disk) or exports them (.parquet): data.path is the folder or file",
         "hugging_face:hugging_face",
         unlabelled="hugging_face:hugging_face_without_labels",
         own=True,

@@ -1,11 +1,11 @@
-"""A folder that the `datasets` library of Hugging Face wrote with `save_to_disk`."""
+"""Tables of Hugging Face: a folder that its library wrote with `save_to_disk`, or Parquet files as its hub has them."""
 
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,15 @@ from distill_worker.data.datasets.dataset import Dataset, split_of, unlabelled
 from distill_worker.data.datasets.described import described, described_without_labels
 from distill_worker.data.datasets.opening import Opening
 from distill_worker.data.datasets.own_labels import OwnLabels, own_labels
+from distill_worker.data.datasets.parquet import EXTENSION as PARQUET
+from distill_worker.data.datasets.parquet import tables_of_parquet
 from distill_worker.data.datasets.split_by_key import split_by_key
 from distill_worker.data.pictures.reading import Picture, common_shape, read_in_parts
 from distill_worker.data.pictures.rules import Rules
 from distill_worker.errors import DataError
 
+SAVED: Final = ("dataset_info.json", "dataset_dict.json", "state.json")
+"""Files of which `save_to_disk` writes at least one."""
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label")
 _TEST_PARTS = ("test", "validation", "valid", "val")
@@ -28,6 +32,8 @@ _TEST_PARTS = ("test", "validation", "valid", "val")
 
 def hugging_face(opening: Opening) -> Dataset:
     """`train` with `test`, or else `validation`; or one table, which is split by key.
+
+    The files of a table in Parquet begin with its name (`train-00000-of-00004.parquet`), or their folder has it.
 
     The column of images is called image or img; that of labels label, labels or fine_label. Nothing is downloaded.
     The classes are those of `train`; if the other table lists them in another order, its labels are mapped by name.
@@ -97,12 +103,21 @@ def _library(where: str) -> Any:
 
 def _stored(library: Any, path: Path, where: str) -> Any:
     """One table, or several by name."""
+    if path.suffix == PARQUET or (path.is_dir() and not _is_saved(path) and any(path.rglob(f"*{PARQUET}"))):
+        return tables_of_parquet(library, path, images=_IMAGE_COLUMNS, where=where)
     if not path.is_dir():
-        raise DataError(f"{where}: expected a folder, got {'a file' if path.exists() else 'no folder'}")
+        raise DataError(
+            f"{where}: expected a folder or a {PARQUET} file, got {'another file' if path.exists() else 'neither'}"
+        )
     try:
         return library.load_from_disk(str(path))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{where}: expected a folder from datasets' save_to_disk ({error}); save it again") from error
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether `save_to_disk` wrote the folder."""
+    return any((path / name).exists() for name in SAVED)
 
 
 def _tables(library: Any, path: Path, where: str) -> list[Any]:

@@ -1,7 +1,8 @@
 """The labels of the user's own arrays and tables: numbers from 0 or from 1, names, or one-hot rows."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from distill_worker.data.datasets.arrays import labels_from
 from distill_worker.errors import DataError
 
 Labels = NDArray[np.int64]
+_INTEGER: Final = re.compile(r"-?\d{1,18}")
 
 
 class OwnLabels(NamedTuple):
@@ -58,6 +60,11 @@ def own_labels(
         note = f"{where}: the labels count from 1 to {parts[0].max()}; they are read as 0 to {parts[0].max() - 1}"
         return OwnLabels(tuple(part - 1 for part in parts), given, (note,))
     return OwnLabels(parts, given)
+
+
+def from_text(labels: Sequence[str]) -> NDArray[Any]:
+    """Labels that are written as text: integers `[samples]` if each is one, else strings."""
+    return np.array(labels, np.int64 if all(map(_INTEGER.fullmatch, labels)) else np.str_)
 
 
 def _kind(array: NDArray[Any]) -> str:

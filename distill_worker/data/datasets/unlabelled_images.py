@@ -15,6 +15,8 @@ from distill_worker.data.datasets.class_folders import (
     shown_folders,
     skipped_files,
 )
+from distill_worker.data.datasets.csv_list import EXTENSION as CSV
+from distill_worker.data.datasets.csv_list import csv_labels, csv_parts
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.described import described_without_labels
 from distill_worker.data.datasets.opening import Opening
@@ -27,7 +29,8 @@ _TEST: Final = "test"
 
 
 def unlabelled_images(opening: Opening, class_names: tuple[str, ...]) -> Dataset:
-    """All image files in a folder and in the folders below it; or those that a text file lists, one path a line.
+    """All image files in a folder and in the folders below it; or those that a text file lists, one path a line, or a
+    CSV file: see `csv_parts`.
 
     Paths in a list start at its folder. A folder `test` with a folder for each class holds the test images; its classes
     are classes of the teacher, by name. Every other folder is part of the training set, and its name means nothing.
@@ -41,6 +44,8 @@ def unlabelled_images(opening: Opening, class_names: tuple[str, ...]) -> Dataset
     path = opening.path
     where = f"image-folder: {path}"
     test = _test_part(opening, class_names, where)
+    if path.suffix.lower() == CSV and path.is_file():
+        return _in_csv(opening, class_names, where)
     pictures, skipped = _listed(opening, where) if path.is_file() else _found(opening, where)
     tested = [] if test is None else [(test.pictures, _labels_among(test, class_names))]
     parts, notes = readable([(pictures, None), *tested], opening, where=where)
@@ -53,6 +58,22 @@ def unlabelled_images(opening: Opening, class_names: tuple[str, ...]) -> Dataset
         horizontal_flip=True,
         where=where,
         notes=(*notes, f"{where}: {skipped_files(skipped)}") if skipped else notes,
+    )
+
+
+def _in_csv(opening: Opening, class_names: tuple[str, ...], where: str) -> Dataset:
+    """The files that a CSV file lists. Those of a test part keep their labels, which are names of the teacher's."""
+    listed = csv_parts(opening.path, where=where)
+    pictures = [PictureFiles(part.paths, opening.rules) for part in listed]
+    tested = [
+        (files, csv_labels([part], class_names, where=where).parts[0])
+        for files, part in zip(pictures[1:], listed[1:], strict=True)
+    ]
+    parts, notes = readable([(pictures[0], None), *tested], opening, where=where)
+    train, *others = splits_of(parts, opening, where=where)
+    test = others[0] if others else None
+    return described_without_labels(
+        "image-folder", train, test, class_names, horizontal_flip=True, where=where, notes=notes
     )
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,47 @@ def test_labels_without_names_may_be_names_count_from_1_or_be_one_hot(
     dataset = load_dataset("hugging-face", tmp_path, path=tmp_path)
     assert dataset.train.needed_labels.tolist() == dataset.test.needed_labels.tolist() == read
     assert dataset.class_names == names
+
+
+def _as_hub(library: Any, folder: Path) -> None:
+    """As the hub exports tables, with the types of their columns in the head of each file."""
+    for seed, part in enumerate(_PARTS):
+        table = _table(library, pixels(seed, 6, 4, 4, 3), [0, 1, 0, 1, 1, 0])
+        table.to_parquet(str(folder / f"{part}-00000-of-00001.parquet"))
+
+
+def _as_others(_: Any, folder: Path) -> None:
+    """The bytes of image files and the names of classes, without any description."""
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    for seed, part in enumerate(_PARTS):
+        files = []
+        for image in pixels(seed, 6, 4, 4, 3):
+            Image.fromarray(image).save(file := BytesIO(), "PNG")
+            files.append(file.getvalue())
+        columns = {"image": files, "label": ["ant", "bee", "ant", "bee", "bee", "ant"]}
+        parquet.write_table(arrow.table(columns), folder / f"{part}.parquet")
+
+
+@pytest.mark.parametrize("write", [_as_hub, _as_others])
+def test_parquet_is_read_as_a_saved_table(library: Any, tmp_path: Path, write: Callable[[Any, Path], None]) -> None:
+    write(library, tmp_path)
+    dataset = load_dataset("hugging-face", tmp_path, path=tmp_path)
+    for seed, split in enumerate((dataset.train, dataset.test)):
+        assert np.array_equal(split.images.permute(0, 2, 3, 1), pixels(seed, 6, 4, 4, 3))
+        assert split.needed_labels.tolist() == [0, 1, 0, 1, 1, 0]
+    assert dataset.class_names == ("ant", "bee")
+    [file] = tmp_path.glob("train*")
+    one = load_dataset("hugging-face", tmp_path, path=file, labels="none", class_names=("a", "b"))
+    assert np.array_equal(one.train.images, dataset.train.images)
+
+
+@pytest.mark.usefixtures("library")
+def test_damaged_parquet_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("none")
+    with pytest.raises(DataError, match=r"hugging-face: .*expected Parquet files with the same columns"):
+        load_dataset("hugging-face", tmp_path, path=tmp_path)
+    with pytest.raises(DataError, match=r"hugging-face: .*expected a \.parquet file, got none"):
+        load_dataset("hugging-face", tmp_path, path=tmp_path / "absent.parquet")
 
 
 def _named_differently(library: Any, names: list[str], *, train_names: list[str] | None = None) -> Any:

@@ -9,14 +9,14 @@ import pytest
 from distill_worker.data.datasets import DATASETS, is_there, load_dataset
 from distill_worker.errors import ConfigError, DataError
 
-_OWN = ("medmnist", "image-folder", "npz", "hugging-face")
-_RESIZED = ("tiny-imagenet", "image-folder", "hugging-face")
+_OWN = ("medmnist", "image-folder", "npz", "webdataset", "hugging-face")
+_RESIZED = ("tiny-imagenet", "image-folder", "webdataset", "hugging-face")
 
 
 def test_names_are_those_that_are_promised() -> None:
     assert set(DATASETS) >= {
         "digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "stl10", "tiny-imagenet", "medmnist",
-        "image-folder", "npz", "hugging-face",
+        "image-folder", "npz", "webdataset", "hugging-face",
     }  # fmt: skip
     assert all(summary and "\n" not in summary for summary in DATASETS.values())
 
