@@ -98,9 +98,10 @@ bench-cache: $(INSTALLED) ## measure writing and reading 50,000 outputs in the c
 bench-selection: $(INSTALLED) ## measure choosing 5,000 of 50,000 samples, by strategy (5 minutes)
 	.venv/bin/python -m benchmarks.selection
 
-bench-decoding: $(INSTALLED) ## measure decoding 50,000 JPEGs once, and opening them again (10 minutes; 9 GB under runs)
+bench-decoding: $(INSTALLED) ## measure decoding 50,000 JPEGs once, and opening them and 300,000 small files again (15 minutes; 12 GB under runs)
 	.venv/bin/python -m benchmarks.decoding runs/bench-decoding
 	.venv/bin/python -m benchmarks.mapped runs/bench-decoding
+	.venv/bin/python -m benchmarks.many_files runs/bench-many-files
 
 bench-startup: $(INSTALLED) ## measure how long help, lists and keys take (1 minute); BEFORE=FOLDER compares a checkout
 	.venv/bin/python -m benchmarks.startup $(BEFORE)

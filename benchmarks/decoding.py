@@ -54,15 +54,15 @@ def write_photos(folder: Path, count: int) -> None:
         list(pool.map(write_photo, absent, chunksize=64))
 
 
-def config_of(folder: Path) -> RunConfig:
-    """A run on the photos, with random samples."""
+def config_of(folder: Path, size: tuple[int, int] | None = SIZE) -> RunConfig:
+    """A run on the photos, with random samples; resized, if they differ from that size."""
     return parse_config(
         {
             "data": {
                 "name": "image-folder",
                 "path": str(folder / "photos"),
                 "store": str(folder / "decoded"),
-                "image_size": list(SIZE),
+                **({} if size is None else {"image_size": list(size)}),
                 "labels": "none",
                 "class_names": ["cat", "dog"],
             },
@@ -75,9 +75,9 @@ def config_of(folder: Path) -> RunConfig:
     )
 
 
-def opening(folder: Path) -> tuple[float, float]:
+def opening(folder: Path, size: tuple[int, int] | None = SIZE) -> tuple[float, float]:
     """Seconds for the data and the choice of n samples, and the peak of the process's memory in MB."""
-    config = config_of(folder)
+    config = config_of(folder, size)
     started = time.perf_counter()
     samples = Samples.of(config)
     seconds = time.perf_counter() - started
@@ -95,7 +95,8 @@ def rate(folder: Path, threads: int) -> float:
     return len(pictures) / (time.perf_counter() - started)
 
 
-def _alone(function: Callable[..., Result], *arguments: object) -> Result:
+def alone(function: Callable[..., Result], *arguments: object) -> Result:
+    """What a function returns in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
@@ -108,10 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     folder: Path = options.folder / str(options.images)
     write_photos(folder / "photos", options.images)
-    pairs = [(_alone(rate, folder, 1), _alone(rate, folder, cores())) for _ in range(RUNS)]
+    pairs = [(alone(rate, folder, 1), alone(rate, folder, cores())) for _ in range(RUNS)]
     shutil.rmtree(folder / "decoded", ignore_errors=True)
-    first = _alone(opening, folder)
-    later = [_alone(opening, folder) for _ in range(RUNS)]
+    first = alone(opening, folder)
+    later = [alone(opening, folder) for _ in range(RUNS)]
     figures = [
         figure(
             "decoding", "threads_speedup", [many / one for one, many in pairs], unit="x", better="higher", target=1.7

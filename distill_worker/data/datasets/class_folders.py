@@ -78,12 +78,14 @@ def image_files(folder: Path, rules: Rules = NEWEST) -> tuple[list[str], Counter
     """
     paths = list[str]()
     skipped = Counter[str]()
-    for path in _shown_files(folder):
-        extension = os.path.splitext(path)[1].lower()  # noqa: PTH122
-        if extension in EXTENSIONS[rules]:
-            paths.append(path)
-        else:
-            skipped[(extension.strip(".") and extension) or os.path.basename(path)] += 1  # noqa: PTH119
+    for place, names in _shown_files(folder):
+        for name in names:
+            _, dot, last = name.rpartition(".")
+            extension = dot + last.lower()
+            if dot and extension in EXTENSIONS[rules]:
+                paths.append(place + name)
+            else:
+                skipped[extension if dot and last else name] += 1
     return paths, skipped
 
 
@@ -98,13 +100,13 @@ def skipped_files(skipped: Counter[str]) -> str:
     return f"skipped files that are not read: {kinds}; convert pictures to PNG or JPEG"
 
 
-def _shown_files(folder: Path) -> Iterator[str]:
-    """The files below a folder that are not hidden, in the order of their folders, then of their names."""
+def _shown_files(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """The names of the files below a folder that are not hidden, by their folders in order, each with a separator."""
     tree: list[tuple[str, list[str]]] = []
     for place, folders, names in os.walk(folder, followlinks=True):
         folders[:] = filter(_is_shown, folders)
         tree.append((place, sorted(filter(_is_shown, names))))
-    return (os.path.join(place, name) for place, names in sorted(tree) for name in names)  # noqa: PTH118
+    return ((os.path.join(place, ""), names) for place, names in sorted(tree))  # noqa: PTH118
 
 
 def _is_shown(name: str) -> bool:

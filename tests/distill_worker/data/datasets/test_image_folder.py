@@ -113,13 +113,20 @@ def test_files_are_in_the_order_of_torchvision(tmp_path: Path) -> None:
 def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
     _write(tmp_path / "train", 5, 0, 4, 4)
     _write(tmp_path / "test", 5, 1, 4, 4)
-    for name in ("train/ant/notes.txt", "train/ant/a.heic", "test/bee/deeper/b.HEIC", "train/bee/c.psd", "test/d.png"):
+    for name in (
+        "train/ant/notes.txt",
+        "train/ant/png",
+        "train/ant/a.heic",
+        "test/bee/deeper/b.HEIC",
+        "train/bee/c.psd",
+        "test/d.png",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"something")
     dataset = load_dataset("image-folder", tmp_path, path=tmp_path)
     assert (len(dataset.train.needed_labels), len(dataset.test.needed_labels)) == (15, 15)
     (note,) = dataset.notes
-    assert "skipped files that are not read: 2 .heic, 1 .png beside the class folders, 1 .psd, 1 .txt;" in note
+    assert "skipped files that are not read: 2 .heic, 1 .png beside the class folders, 1 .psd, 1 .txt, 1 png;" in note
 
 
 def test_class_of_pictures_that_are_not_read_is_named_with_them(tmp_path: Path) -> None:
