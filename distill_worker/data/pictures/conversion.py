@@ -100,7 +100,7 @@ class OpenPicture(NamedTuple):
         """In this shape; resized, where it has another size, with antialiasing to the whole. Raises `UnfitPicture`."""
         return _shaped(self.image if self.rules == FIRST else _plain(self.image), shape)
 
-    def converted_before(self, shape: Shape) -> Image.Image | None:
+    def converted_first(self, shape: Shape) -> Image.Image | None:
         """As `converted`, but by the first rules; None if these certainly give the same, or do not read it."""
         image = self.image
         is_same = _orientation(image) == 1 and not image.has_transparency_data and "icc_profile" not in image.info

@@ -40,7 +40,7 @@ class Decoded(NamedTuple):
     values: NDArray[np.uint8]
     key: bytes
     sums: bytes
-    before: bytes | None
+    first_key: bytes | None
     """The sample key by the first rules, if these give others."""
 
 
@@ -186,8 +186,8 @@ class Filling:
                 ):
                     file.write(decoded.values.data)
                     entry = entries[str(picture.path)]
-                    row, (_, key, sums, before) = snapshot.rows + done, decoded
-                    waiting.append(entry._replace(row=row, key=key, sums=sums, before=before))
+                    row, (_, key, sums, first) = snapshot.rows + done, decoded
+                    waiting.append(entry._replace(row=row, key=key, sums=sums, first_key=first))
                     move(done + 1)
                     if len(waiting) * row_bytes >= _COMMIT_BYTES:
                         commit()

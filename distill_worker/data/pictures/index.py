@@ -23,14 +23,14 @@ insert or ignore into about values (1, 1, 0, null, null, null);
 create table if not exists pictures (
     name blob primary key, size integer not null, changed integer not null,
     grey integer not null, height integer not null, width integer not null,
-    row integer, key blob, sums blob, fault text, before blob
+    row integer, key blob, sums blob, fault text, first_key blob
 ) without rowid;
 create table if not exists digests (
     generation integer, first integer, rows integer, digest text not null, primary key (generation, first, rows)
 );
 create table if not exists parts (
     listing text, number integer, generation integer not null, rows blob not null, keys blob not null,
-    befores blob not null, sums blob not null, primary key (listing, number)
+    first_keys blob not null, sums blob not null, primary key (listing, number)
 );
 pragma user_version = 2;
 commit;
@@ -40,7 +40,7 @@ delete from parts where listing not in (select listing from parts group by listi
 """
 _SECONDS: Final = 60
 """How long a connection waits for another one's write."""
-_ADD_BEFORE: Final = "alter table pictures add column before blob"
+_ADD_FIRST_KEY: Final = "alter table pictures add column first_key blob"
 """What an index of version 1 lacks."""
 _VERSION: Final = 2
 """The `user_version` that the last statement of the schema sets, so that opening an index writes nothing."""
@@ -75,7 +75,7 @@ class Entry(NamedTuple):
     follow."""
     fault: str | None = None
     """Why it cannot be read; then it has neither a head nor pixels."""
-    before: bytes | None = None
+    first_key: bytes | None = None
     """The sample key of its pixels by the first rules, if these give others."""
 
     @property
@@ -109,7 +109,7 @@ class KnownPart(NamedTuple):
     """int64 `[pictures]`."""
     keys: bytes
     """The sample keys."""
-    befores: bytes
+    first_keys: bytes
     """Of those pictures that the first rules read differently: the key, and that by the first rules."""
     sums: bytes
     """As of an entry, over all pictures."""
@@ -137,7 +137,7 @@ class Index:
                 if not self._is_made():
                     self._connection.execute("pragma journal_mode = wal")
                     if self._version() == 1:
-                        self._connection.execute(_ADD_BEFORE)
+                        self._connection.execute(_ADD_FIRST_KEY)
                     self._connection.executescript(_SCHEMA)
 
     def __enter__(self) -> Self:
@@ -160,7 +160,7 @@ class Index:
             self._connection.execute("begin")
             about = self._connection.execute("select generation, rows, mode, height, width from about").fetchone()
             found = self._connection.execute(
-                "select name, size, changed, grey, height, width, row, key, sums, fault, before from pictures"
+                "select name, size, changed, grey, height, width, row, key, sums, fault, first_key from pictures"
             ).fetchall()
         generation, rows, *shape = about
         entries = {name: Entry(name, *others) for raw, *others in found for name in (fsdecode(raw),)}
@@ -172,7 +172,7 @@ class Index:
             self._connection.execute("begin")
             about = self._connection.execute("select generation, rows, mode, height, width from about").fetchone()
             found = self._connection.execute(
-                "select rows, keys, befores, sums from parts where listing = ? and generation = ? order by number",
+                "select rows, keys, first_keys, sums from parts where listing = ? and generation = ? order by number",
                 (listing, about[0]),
             ).fetchall()
         generation, rows, *shape = about
@@ -206,7 +206,7 @@ class Index:
     def reshape(self, shape: Shape, generation: int) -> None:
         """Begin an empty file of pixels of this shape; all pictures are to be decoded again."""
         with self._connection:
-            self._connection.execute("update pictures set row = null, key = null, sums = null, before = null")
+            self._connection.execute("update pictures set row = null, key = null, sums = null, first_key = null")
             self._connection.execute("delete from digests")
             self._connection.execute(
                 "update about set generation = ?, rows = 0, mode = ?, height = ?, width = ?",

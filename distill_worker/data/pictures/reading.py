@@ -147,7 +147,7 @@ def first_keys(pictures: Sequence[Picture], shape: Shape, keys: Sequence[bytes],
 
 def first_key(picture: OpenPicture, shape: Shape) -> bytes | None:
     """The sample key of a picture by the first rules; None if these certainly give the same, or do not read it."""
-    image = picture.converted_before(shape)
+    image = picture.converted_first(shape)
     return None if image is None else sample_key(np.ascontiguousarray(pixels_of(image)))
 
 

@@ -135,7 +135,7 @@ def _parts_of(parts: Sequence[PictureFiles], snapshot: Snapshot) -> KnownParts:
             KnownPart(
                 np.array([entry.row for entry in entries], np.int64).tobytes(),
                 b"".join(entry.key or b"" for entry in entries),
-                b"".join(entry.key + entry.before for entry in entries if entry.key and entry.before),
+                b"".join(entry.key + entry.first_key for entry in entries if entry.key and entry.first_key),
                 sums.reshape(len(entries), -1).sum(axis=0).tobytes(),
             )
         )
@@ -152,7 +152,7 @@ def _mapped(part: KnownPart, parts: KnownParts, store: Path) -> Stored:
     keys = _pieces(part.keys)
     known = StoredPart(
         keys,
-        dict(zip(*[iter(_pieces(part.befores))] * 2, strict=True)),
+        dict(zip(*[iter(_pieces(part.first_keys))] * 2, strict=True)),
         np.array(np.frombuffer(part.sums, np.int64)).reshape(2, -1),
         store,
         parts.generation,

@@ -295,7 +295,7 @@ def test_store_of_an_earlier_version_is_used(tmp_path: Path) -> None:
     first = opened(photos(tmp_path))
     [index] = (tmp_path / "decoded").glob("*/index.sqlite")
     with closing(sqlite3.connect(index)) as connection:
-        connection.execute("alter table pictures drop column before")
+        connection.execute("alter table pictures drop column first_key")
         connection.execute("drop table parts")
         connection.execute("pragma user_version = 1")
     with shown() as said:
