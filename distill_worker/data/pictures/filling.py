@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from distill_worker.data.pictures.conversion import OpenPicture, Shape, pixels_of
 from distill_worker.data.pictures.display import DISPLAY
 from distill_worker.data.pictures.index import Entry, Index, Snapshot, State
-from distill_worker.data.pictures.places import Source, check_space, folder_of, lock, pixels_file
+from distill_worker.data.pictures.places import Source, check_space, folder_of, lock, pixels_file, stale_files
 from distill_worker.data.pictures.reading import (
     OnFault,
     Picture,
@@ -128,9 +128,8 @@ class Filling:
         if in_order and not self._is_in_order(snapshot):
             self._rearrange(index, snapshot, self._shape(snapshot))
             snapshot = index.snapshot()
-        for path in self.folder.glob("pixels-*.u8"):
-            if path != pixels_file(self.folder, snapshot.generation):
-                path.unlink(missing_ok=True)
+        for path in stale_files(self.folder, snapshot.generation):
+            path.unlink(missing_ok=True)
         return snapshot
 
     def _advance(self, index: Index, snapshot: Snapshot) -> None:

@@ -4,6 +4,7 @@ decoded/photos-1f0a9c3e5b7d2468/    the pictures of one folder or list, in one s
     about.json                      which folder or list, and which size
     index.sqlite                    the files, their rows, and the sample keys
     pixels-1.u8                     uint8 `[pictures, channels, height, width]`, in the order of the data set
+    gradients-1-0-9000.npy          an array of the 9,000 pictures from row 0 of pixels-1.u8 on
     lock                            held by the process that decodes
 """
 
@@ -57,6 +58,17 @@ def folder_of(source: Source) -> Path:
 def pixels_file(store: Path, generation: int) -> Path:
     """The file of pixels with this number."""
     return store / f"pixels-{generation}.u8"
+
+
+def array_file(store: Path, name: str, rows: tuple[int, int, int]) -> Path:
+    """The file of an array of pictures: of the pixels with a number, from a first row on, so many rows."""
+    return store / f"{name}-{'-'.join(map(str, rows))}.npy"
+
+
+def stale_files(store: Path, generation: int) -> list[Path]:
+    """The files of pixels with another number, and of arrays of their pictures."""
+    current = {pixels_file(store, generation), *store.glob(f"*-{generation}-*-*.npy")}
+    return [path for pattern in ("pixels-*.u8", "*.npy") for path in store.glob(pattern) if path not in current]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ data set is kept in one piece, too: if no file has changed since, the entries of
 
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill_worker.data.digest import digest
+from distill_worker.data.pictures.display import DISPLAY
 from distill_worker.data.pictures.filling import Filling
 from distill_worker.data.pictures.index import Index, KnownPart, KnownParts, Snapshot
-from distill_worker.data.pictures.places import INDEX, Source, pixels_file, reported
+from distill_worker.data.pictures.places import INDEX, Source, array_file, pixels_file, reported
 from distill_worker.data.pictures.reading import PictureFiles
 from distill_worker.errors import DataError
+from shared.atomic_file import atomic_replacement
 from shared.sample_key import KEY_BYTES
 
 _ATTEMPTS: Final = 100
@@ -56,6 +58,29 @@ class StoredPart:
                 known = digest(images)
                 index.keep_digest(*place, known)
             return known
+
+    def kept(self, name: str, compute: Callable[[Callable[[int], None]], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """An array of the part's pictures, one row each, which is computed once where the store is.
+
+        Args:
+            name: of the array.
+            compute: from a function that takes how many pictures are done.
+
+        Raises:
+            DataError: the store cannot be used.
+        """
+        path = array_file(self.store, name, (self.generation, self.first, len(self.keys)))
+        with reported(self.store):
+            with suppress(FileNotFoundError, ValueError, EOFError):  # absent, or cut off
+                known: NDArray[np.float32] = np.load(path, mmap_mode="r")
+                return known
+            with DISPLAY.get().bar(f"computing {name}", len(self.keys)) as move:
+                array = compute(move)
+            if self.store.exists():
+                own = path.with_suffix(f".{os.getpid()}")  # another process may write the same at once
+                with atomic_replacement(path, partial=own) as partial, partial.open("wb") as file:
+                    np.save(file, array)
+            return array
 
 
 class Stored(NamedTuple):

@@ -1,6 +1,7 @@
 """The features of samples, for distances: pixels, gradients, or the inputs of a network's last layer."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def pixels(images: Tensor) -> Floats:
     return flat
 
 
-def gradients(images: Tensor) -> Floats:
+def gradients(images: Tensor, progress: Callable[[int], None] = lambda _done: None) -> Floats:
     """Histograms of oriented gradients: which edges there are, and where; float32 `[N, 392]`, each of length 1.
 
     For every cell of a 7x7 grid, the gradient magnitude of the mean of the channels, smoothed by 3x3, in 8 orientations
@@ -42,10 +43,15 @@ def gradients(images: Tensor) -> Floats:
 
     Args:
         images: uint8 `[N, channels, height, width]`.
+        progress: called with the number of images that are done.
 
     Source: Dalal and Triggs 2005. *Departs*: no blocks; the whole image is normalised, by L1-sqrt.
     """
-    histograms = [_histograms(batch.float().mean(dim=1, keepdim=True)) for batch in torch.split(images, _BATCH_SIZE)]
+    histograms = []
+    for start in range(0, len(images), _BATCH_SIZE):
+        batch = images[start : start + _BATCH_SIZE]
+        histograms.append(_histograms(batch.float().mean(dim=1, keepdim=True)))
+        progress(start + len(batch))
     shares = functional.normalize(torch.cat(histograms).flatten(1), p=1)
     features: Floats = shares.sqrt().cpu().numpy()
     return features
@@ -73,12 +79,13 @@ def _histograms(grey: Tensor) -> Tensor:
     return functional.adaptive_avg_pool2d(histogram, _CELLS)
 
 
-def features_of(file: Path, images: Tensor, *, setting: str = "budget.features") -> Floats:
+def features_of(file: Path, images: Tensor, *, rows: Tensor | None = None, setting: str = "budget.features") -> Floats:
     """The inputs of the last layer of the network in a weights file, for every image, float32 `[N, d]`.
 
     Args:
         file: the weights file.
         images: uint8 `[N, channels, height, width]`, on the device that computes.
+        rows: those of the images that count, in their order; None for all.
         setting: names the file in errors.
 
     Raises:
@@ -91,7 +98,7 @@ def features_of(file: Path, images: Tensor, *, setting: str = "budget.features")
             f"{setting}: expected a network for images of shape {list(images.shape[1:])}, got one for "
             f"{list(expected)} in {file}"
         )
-    return outputs_of(network.to(images.device), card, images, setting=setting)[1]
+    return outputs_of(network.to(images.device), card, images, rows=rows, setting=setting)[1]
 
 
 def weights_at(file: Path, *, setting: str) -> tuple[WeightsCard, nn.Module, str]:
@@ -103,9 +110,16 @@ def weights_at(file: Path, *, setting: str) -> tuple[WeightsCard, nn.Module, str
 
 
 def outputs_of(
-    network: nn.Module, card: WeightsCard, images: Tensor, *, setting: str = "budget.strategy"
+    network: nn.Module,
+    card: WeightsCard,
+    images: Tensor,
+    *,
+    rows: Tensor | None = None,
+    setting: str = "budget.strategy",
 ) -> tuple[Floats, Floats]:
     """A network's logits `[N, classes]` and the inputs of its last layer `[N, d]`, float32; leaves eval mode on.
+
+    Images may be mapped from a file: those of a batch alone are in memory.
 
     Raises:
         ConfigError: the network has no linear layer.
@@ -115,8 +129,8 @@ def outputs_of(
     logits, features = [], []
     network.eval()
     with draws_from(_SEED), torch.inference_mode():
-        for batch in torch.split(images, _BATCH_SIZE):
-            inputs = normalise(batch.to(device), card.mean, card.std, size=card.resize)
+        for part in torch.split(torch.arange(len(images)) if rows is None else rows, _BATCH_SIZE):
+            inputs = normalise(images[part].to(device), card.mean, card.std, size=card.resize)
             out, taps = forward_with_features(network, inputs, (layer,))
             logits.append(out.float().cpu())
             features.append(taps[layer].flatten(1).float().cpu())

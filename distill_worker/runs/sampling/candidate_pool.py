@@ -6,7 +6,7 @@ order of the data set.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -160,18 +160,24 @@ class CandidatePool:
             raise ConfigError(f"budget.strategy: {name} chooses with a student, in rounds: distill-worker run")
         if student is not None:
             card, network = student
-            logits, features = outputs_of(network, card, self.dataset.train.images[positions])
+            logits, features = outputs_of(network, card, self.dataset.train.images, rows=positions)
             _check_finite(logits, features)
         elif "features" in needs:
-            features = self._features(self.dataset.train.images[positions])
+            features = self._features(positions)
         return Candidates(len(positions), self.budget.seed, labels=labels, features=features, logits=logits)
 
-    def _features(self, images: Tensor) -> NDArray[np.float32]:
+    def _features(self, positions: Tensor) -> NDArray[np.float32]:
         """What the run's features are where no student has trained."""
-        source = self.budget.features
+        source, train = self.budget.features, self.dataset.train
+        if source == GRADIENTS and train.stored is not None:
+            of_all = train.stored.kept(GRADIENTS, partial(gradients, train.images))
+            chosen: NDArray[np.float32] = of_all[positions.numpy()]
+            return chosen
         if source == GRADIENTS:
-            return gradients(images)
-        return pixels(images) if source in (PIXELS, STUDENT) else features_of(Path(source), images)
+            return gradients(train.images[positions])
+        if source in (PIXELS, STUDENT):
+            return pixels(train.images[positions])
+        return features_of(Path(source), train.images, rows=positions)
 
 
 def _check_finite(*outputs: NDArray[np.float32]) -> None:

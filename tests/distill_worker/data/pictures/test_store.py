@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from distill_worker.data.datasets import load_dataset
@@ -313,6 +314,39 @@ def test_data_that_did_not_change_are_opened_without_their_entries(
         assert_same(opened(tmp_path), first)
     write_png(tmp_path / "photos" / "04.png", pixels(7, 8, 8, 3))
     _assert_as_in_memory(tmp_path)
+
+
+def test_array_of_features_is_computed_once_for_each_state_of_the_data(tmp_path: Path) -> None:
+    """A file that was cut off is written again; those of older pixels go."""
+    computed: list[int] = []
+
+    def sums() -> NDArray[np.float32]:
+        train = opened(tmp_path).train
+        assert train.stored is not None
+
+        def compute(progress: Callable[[int], None]) -> NDArray[np.float32]:
+            progress(len(train.images))
+            computed.append(len(train.images))
+            return _sums(train.images)
+
+        return train.stored.kept("sums", compute)
+
+    photos(tmp_path)
+    for _ in range(2):
+        assert np.array_equal(sums(), _sums(opened(tmp_path, keeps=False).train.images))
+    assert len(computed) == 1
+    [kept] = (tmp_path / "decoded").glob("*/sums-*.npy")
+    kept.write_bytes(kept.read_bytes()[:90])
+    assert len(sums()) == COUNT
+    write_png(tmp_path / "photos" / "00a.png", pixels(7, 8, 8, 3))
+    assert np.array_equal(sums(), _sums(opened(tmp_path, keeps=False).train.images))
+    assert not kept.exists()
+    assert len(computed) == 3
+
+
+def _sums(images: torch.Tensor) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = images.flatten(1).float().sum(dim=1, keepdim=True).numpy()
+    return found
 
 
 def test_other_size_is_another_store(tmp_path: Path) -> None:
