@@ -67,10 +67,10 @@ def import_from(file: Path, cache: str) -> None:
 def _keys_of_dataset(config_file: Path) -> Collection[bytes]:
     """The sample keys of a run's data set; only this needs what reads data sets, which takes seconds to import."""
     from distill_worker.config.load import load_config
-    from distill_worker.runs.resolution import with_facts_of_teacher
+    from distill_worker.runs.resolution import resolved, with_facts_of_teacher
     from distill_worker.runs.sampling.samples import Samples
 
-    config = with_facts_of_teacher(load_config(config_file, on_note=say), asks=False)
+    config = resolved(with_facts_of_teacher(load_config(config_file, on_note=say), asks=False))
     return Samples.of(config).images_by_key().keys()
 
 

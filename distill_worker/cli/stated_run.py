@@ -11,16 +11,17 @@ from distill_worker.cli.console import say
 from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.training_section import AUTO
+from distill_worker.data.datasets.class_folders import image_files
+from distill_worker.data.datasets.parts import files_in
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import resolved, with_facts_of_teacher
 from distill_worker.teachers.http_errors import public_url
 
 _OF_HUGGING_FACE: Final = ("dataset_info.json", "dataset_dict.json", "state.json")
 """Files of which `save_to_disk` writes at least one."""
-_KINDS: Final = {".npz": "npz", ".tar": "webdataset", ".parquet": "hugging-face"}
+_SHARDS: Final = {".tar": "webdataset", ".parquet": "hugging-face"}
+_KINDS: Final = {".npz": "npz", **_SHARDS}
 """The name of the data set by the extension of the file."""
-_SHARDS: Final = {".tar", ".parquet"}
-"""Those of which a folder may have nothing else."""
 
 
 @dataclass(frozen=True)
@@ -99,5 +100,11 @@ def _kind_of(data: Path) -> str:
         return kind
     if any((data / name).exists() for name in _OF_HUGGING_FACE):
         return "hugging-face"
-    inside = {entry.suffix.lower() for entry in data.iterdir()} if data.is_dir() else set[str]()
-    return _KINDS[inside.pop()] if len(inside) == 1 and inside <= _SHARDS else "image-folder"
+    return _of_shards(data) or "image-folder"
+
+
+def _of_shards(data: Path) -> str | None:
+    """The name of the data set in a folder that has shards, and no image files beside them."""
+    if not data.is_dir() or image_files(data)[0]:
+        return None
+    return next((kind for extension, kind in _SHARDS.items() if files_in(data, extension)), None)

@@ -19,7 +19,7 @@ from distill_worker.experiments.analyses.finished_run import config_of, finished
 from distill_worker.experiments.analyses.students import analyse_students
 from distill_worker.experiments.comparison.cells import load_comparison
 from distill_worker.experiments.own_teacher.degrade import degrade_weights
-from distill_worker.runs.resolution import with_facts_of_teacher
+from distill_worker.runs.resolution import resolved, with_facts_of_teacher
 from distill_worker.training.evaluate import count_correct
 from distill_worker.training.finished.export import export_student, target_of
 from distill_worker.training.finished.images import dataset_for, images_to_compare
@@ -50,7 +50,7 @@ def analyse(
             )
             print(json.dumps(of_students)) if as_json else show_students(of_students)
             return
-        config = with_facts_of_teacher(load_config(target, on_note=say), asks=False)
+        config = resolved(with_facts_of_teacher(load_config(target, on_note=say), asks=False))
     else:
         config = config_of(target, cache=cache, root=root or Path("data"), path=path)
     directory = config.output.directory

@@ -72,8 +72,8 @@ def resolved(config: RunConfig, *, fresh: bool = False) -> RunConfig:
         config: the run.
         fresh: whether an earlier run in the directory makes way.
     """
-    config = _with_rules(_resolved(config, _began_with(config, fresh=fresh)), fresh=fresh)
-    return _with_steps(config, fresh=fresh)
+    config = _with_rules(config, _first_rules(config, fresh=fresh))
+    return _with_steps(_resolved(config, _began_with(config, fresh=fresh)), fresh=fresh)
 
 
 def with_facts_of_teacher(
@@ -167,6 +167,8 @@ def resolved_alike(configs: Sequence[RunConfig], *, fresh: bool = False) -> list
         configs: the runs.
         fresh: as in `resolved`.
     """
+    rules = next((rules for config in configs if (rules := _first_rules(config, fresh=fresh)) is not None), None)
+    configs = [_with_rules(config, rules) for config in configs]  # they share one data set
     began = [_began_with(config, fresh=fresh) for config in configs]
     first: dict[tuple[str, str], Mapping[str, Any]] = {}
     for config, settings in zip(configs, began, strict=True):
@@ -182,7 +184,7 @@ def resolved_like(config: RunConfig, other: RunConfig) -> RunConfig:
     """The run with what it began with, or else what another, resolved run has."""
     training = other.training
     return _resolved(
-        config,
+        _with_rules(config, other.data.rules),
         _began_with(config, fresh=False) or {"precision": training.precision, "memory_format": training.memory_format},
     )
 
@@ -213,15 +215,23 @@ def _resolved(config: RunConfig, began_with: Mapping[str, Any]) -> RunConfig:
     return config.model_copy(update={"training": training.model_copy(update=settings)})
 
 
-def _with_rules(config: RunConfig, *, fresh: bool) -> RunConfig:
-    """A run that began, with its rules for pictures. Earlier versions had the first ones, and did not name them."""
-    if config.data.rules is not None or not has_files(config.data.name):
+def _with_rules(config: RunConfig, rules: Rules | None) -> RunConfig:
+    """A run that states no rules for pictures, with these."""
+    if rules is None or config.data.rules is not None or not has_files(config.data.name):
         return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"rules": rules})})
+
+
+def _first_rules(config: RunConfig, *, fresh: bool) -> Rules | None:
+    """The first rules, if the run began by them. Earlier versions had no others, and did not name them.
+
+    None leaves the run to the newest ones. Whether outputs were bought by the first is then looked at in each command:
+    a selection by the newest rules may be on disk before anything was checked.
+    """
     for stored in _stored_identities(config, fresh=fresh):
-        rules = stored.get("picture_rules", FIRST) if isinstance(stored, dict) else None
-        if rules in get_args(Rules):
-            return config.model_copy(update={"data": config.data.model_copy(update={"rules": rules})})
-    return config
+        if isinstance(stored, dict):
+            return FIRST if stored.get("picture_rules", FIRST) == FIRST else None
+    return None
 
 
 def _with_steps(config: RunConfig, *, fresh: bool) -> RunConfig:

@@ -334,7 +334,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "picture-rules": [
         Fault(
-            "data.rules: expected 1 or 2, because outputs of 40 images were bought as an earlier version reads these",
+            "data.rules: expected 1 or 2, because outputs of 40 images were bought as an earlier version reads",
             REJECTED,
             before=turned_digits,
             earlier=_bought_before,

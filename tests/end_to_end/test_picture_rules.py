@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from distill_worker.cli.command import main
+from distill_worker.experiments.analyses.finished_run import config_of, finished_run
+from distill_worker.training.finished.student import load_student
 from tests.end_to_end.processes import RunningService
 from tests.end_to_end.turned_digits import TURNED, UPRIGHT, turned_digits
 
@@ -68,6 +70,17 @@ def test_images_bought_by_the_first_rules_are_found_by_them_or_bought_again_when
     assert one_service.quota(key)["used"] == WHOLE + 10 * TURNED
 
 
+def test_refusal_is_repeated_although_a_selection_is_on_disk(
+    one_service: RunningService, key: str, worker: Worker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker("fetch", **{"data.rules": 1})
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            worker("fetch", "new", **{"budget.n": 20, "budget.strategy": "k-center"})
+        assert "data.rules: expected 1 or 2" in capsys.readouterr().err
+    assert one_service.quota(key)["used"] == WHOLE
+
+
 def test_run_of_an_earlier_version_goes_on_by_its_rules(
     one_service: RunningService, key: str, worker: Worker, tmp_path: Path
 ) -> None:
@@ -75,6 +88,8 @@ def test_run_of_an_earlier_version_goes_on_by_its_rules(
     before = worker("run", **{"data.rules": 1})
     _forget_rules(tmp_path / "run" / "run.json")
     assert worker("run")["accuracy"] == before["accuracy"]
+    config = config_of(tmp_path / "run", cache=tmp_path / "cache.sqlite", root=tmp_path, path=tmp_path / "photos")
+    finished_run(config, load_student(tmp_path / "run"))  # an error if the data were others
     assert one_service.quota(key)["used"] == WHOLE
 
 

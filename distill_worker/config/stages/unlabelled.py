@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from distill_worker.data.datasets.class_folders import image_files, shown_folders
-from distill_worker.data.datasets.csv_list import EXTENSION as CSV
-from distill_worker.data.datasets.csv_list import has_labels
+from distill_worker.data.datasets.csv_list import has_labels, is_csv
 
 _NAME = "image-folder"
 
@@ -36,7 +35,7 @@ def _has_no_classes(path: object) -> bool:
         return False
     place = Path(path)
     try:
-        if place.suffix.lower() == CSV and place.is_file():
+        if is_csv(place):
             return not has_labels(place)
         return place.is_file() or (place.is_dir() and not shown_folders(place) and bool(image_files(place)[0]))
     except OSError:

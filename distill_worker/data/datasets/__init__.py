@@ -120,7 +120,7 @@ DATASETS: Mapping[str, str] = {name: reader.summary for name, reader in _READERS
 
 def has_files(name: str) -> bool:
     """Whether each sample of a data set is an image file of the user's."""
-    return _READERS[name].has_files
+    return name in _READERS and _READERS[name].has_files
 
 
 def resizes(name: str) -> bool:
@@ -184,7 +184,7 @@ def load_dataset(
         arguments = (Opening(path, image_size, store, unreadable, rules),)
     if unreadable != "error" and not reader.opens_files:
         raise ConfigError(
-            f"data.unreadable: expected 'error', because {name} has no image files of your own, got {unreadable!r}"
+            f"data.unreadable: expected 'error', because {name} has no image files in folders, got {unreadable!r}"
         )
     if labels == "given":
         return reader.read(reader.function, *arguments)

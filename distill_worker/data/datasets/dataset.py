@@ -4,7 +4,7 @@ Invariant: `images` hold the canonical pixels, the ones that are hashed, sent to
 that takes files is sent `files` in their place, where there are any.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill_worker.data.digest import digest
-from distill_worker.data.pictures.conversion import MODES, Shape
-from distill_worker.data.pictures.reading import Picture, first_keys
+from distill_worker.data.pictures.reading import Picture
 from distill_worker.data.pictures.store import StoredPart
 from distill_worker.errors import DataError
 from shared.sample_key import sample_keys
@@ -34,6 +33,9 @@ class Split:
     stored: StoredPart | None = None
     """What is known of the images if they are mapped from a store."""
 
+    find_first_keys: Callable[[Sequence[Picture], Sequence[bytes]], Mapping[bytes, bytes]] | None = None
+    """Finds `first_keys` from files and keys, where that is not known from a store."""
+
     @cached_property
     def keys(self) -> list[bytes]:
         """The sample keys of the images, in order."""
@@ -41,17 +43,14 @@ class Split:
 
     @cached_property
     def first_keys(self) -> Mapping[bytes, bytes]:
-        """The sample keys by the first rules of pictures of those files that these read differently, by their own.
+        """The sample keys by the first rules of those pictures that these read differently, by their own keys.
 
         Raises:
             DataError: a file can no longer be read.
         """
         if self.stored is not None:
             return self.stored.first_keys
-        if self.files is None:
-            return {}
-        channels, height, width = self.images.shape[1:]
-        return first_keys(self.files, Shape(MODES[channels], height, width), self.keys, where="data")
+        return {} if self.find_first_keys is None or self.files is None else self.find_first_keys(self.files, self.keys)
 
     def digest(self) -> str:
         """A hash of the images, as `data.digest.digest` gives it."""

@@ -1,6 +1,7 @@
 """Tables of Hugging Face: a folder that its library wrote with `save_to_disk`, or Parquet files as its hub has them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from io import BytesIO
@@ -18,8 +19,9 @@ from distill_worker.data.datasets.opening import Opening
 from distill_worker.data.datasets.own_labels import OwnLabels, own_labels
 from distill_worker.data.datasets.parquet import EXTENSION as PARQUET
 from distill_worker.data.datasets.parquet import tables_of_parquet
+from distill_worker.data.datasets.parts import files_in
 from distill_worker.data.datasets.split_by_key import split_by_key
-from distill_worker.data.pictures.reading import Picture, common_shape, read_in_parts
+from distill_worker.data.pictures.reading import Picture, common_shape, first_keys, read_in_parts
 from distill_worker.data.pictures.rules import Rules
 from distill_worker.errors import DataError
 
@@ -50,13 +52,15 @@ def hugging_face(opening: Opening) -> Dataset:
     class_names = _class_names(tables[0], where)
     pictures = [_pictures(library, table, opening.rules, where) for table in tables]
     labels = _labels_of(tables, class_names, where)
-    shape = common_shape([picture for of_table in pictures for picture in of_table], image_size, where=where)
+    of_all = [picture for of_table in pictures for picture in of_table]
+    shape = common_shape(of_all, image_size, where=where)
     read = list(zip(read_in_parts(pictures, shape, where=where), labels.parts, pictures, strict=True))
     train, test = split_by_key(*read[0], where=where) if len(read) == 1 else (split_of(*part) for part in read)
+    find = partial(first_keys, among=of_all, image_size=image_size, where=where)
     return described(
         "hugging-face",
-        train,
-        test,
+        replace(train, find_first_keys=find),
+        replace(test, find_first_keys=find),
         labels.class_names,
         crop_padding=min(shape.height, shape.width) // 8,
         horizontal_flip=False,
@@ -82,7 +86,10 @@ def hugging_face_without_labels(opening: Opening, class_names: tuple[str, ...]) 
         raise DataError(f"{where}: expected a table train, got {', '.join(stored)}")
     pictures = _pictures(library, stored["train"] if isinstance(stored, dict) else stored, opening.rules, where)
     shape = common_shape(pictures, image_size, where=where)
-    train = unlabelled(read_in_parts([pictures], shape, where=where)[0], pictures)
+    train = replace(
+        unlabelled(read_in_parts([pictures], shape, where=where)[0], pictures),
+        find_first_keys=partial(first_keys, among=pictures, image_size=image_size, where=where),
+    )
     return described_without_labels("hugging-face", train, None, class_names, horizontal_flip=False, where=where)
 
 
@@ -103,7 +110,7 @@ def _library(where: str) -> Any:
 
 def _stored(library: Any, path: Path, where: str) -> Any:
     """One table, or several by name."""
-    if path.suffix == PARQUET or (path.is_dir() and not _is_saved(path) and any(path.rglob(f"*{PARQUET}"))):
+    if path.suffix == PARQUET or (path.is_dir() and not _is_saved(path) and files_in(path, PARQUET)):
         return tables_of_parquet(library, path, images=_IMAGE_COLUMNS, where=where)
     if not path.is_dir():
         raise DataError(

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from distill_worker.data.datasets.class_folders import ClassFolders, class_folders, shown_folders, skipped_files
-from distill_worker.data.datasets.csv_list import EXTENSION as CSV
-from distill_worker.data.datasets.csv_list import csv_labels, csv_parts
+from distill_worker.data.datasets.csv_list import csv_labels, csv_parts, is_csv
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.described import described
 from distill_worker.data.datasets.opening import Opening
@@ -34,7 +33,7 @@ def image_folder(opening: Opening) -> Dataset:
     """
     path = opening.path
     where = f"image-folder: {path}"
-    if path.suffix.lower() == CSV and path.is_file():
+    if is_csv(path):
         return _listed(opening, where)
     if not path.is_dir():
         raise DataError(f"{where}: expected a folder, got {'a file' if path.exists() else 'no folder'}")

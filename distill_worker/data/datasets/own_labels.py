@@ -12,7 +12,7 @@ from distill_worker.data.datasets.arrays import labels_from
 from distill_worker.errors import DataError
 
 Labels = NDArray[np.int64]
-_INTEGER: Final = re.compile(r"-?\d{1,18}")
+_INTEGER: Final = re.compile(r"-?(0|[1-9]\d{0,17})")
 
 
 class OwnLabels(NamedTuple):
@@ -45,11 +45,11 @@ def own_labels(
     Raises:
         DataError: labels of another kind, or of several kinds.
     """
+    given = None if class_names is None else tuple(class_names)
     kinds = {name: _kind(array) for name, array in arrays.items()}
     if len(set(kinds.values())) > 1:
         stated = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
         raise DataError(f"{where}: expected labels of one kind in all parts, got {stated}")
-    given = None if class_names is None else tuple(class_names)
     match next(iter(kinds.values())):
         case "names":
             return _from_names(arrays, given, where)
@@ -62,9 +62,11 @@ def own_labels(
     return OwnLabels(parts, given)
 
 
-def from_text(labels: Sequence[str]) -> NDArray[Any]:
-    """Labels that are written as text: integers `[samples]` if each is one, else strings."""
-    return np.array(labels, np.int64 if all(map(_INTEGER.fullmatch, labels)) else np.str_)
+def from_text(labels: Sequence[str], class_names: Sequence[str] | None = None) -> NDArray[Any]:
+    """Labels that are written as text: strings if they are names that are given, else integers if each is one."""
+    are_names = class_names is not None and set(labels).issubset(class_names)
+    is_number = not are_names and all(map(_INTEGER.fullmatch, labels))
+    return np.array(labels, np.int64 if is_number else np.str_)
 
 
 def _kind(array: NDArray[Any]) -> str:

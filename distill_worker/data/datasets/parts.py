@@ -30,12 +30,18 @@ def shards(path: Path, extension: str, *, where: str) -> list[list[Path]]:
     if path.is_file():
         return [[path]]
     by_part: dict[str, list[Path]] = {}
-    for file in sorted(path.rglob(f"*{extension}")):
+    for file in files_in(path, extension):
         folder = "" if file.parent == path else file.parent.name.lower()
         by_part.setdefault(_part_of(file.name) or _as_part(folder), []).append(file)
     if not by_part:
         raise DataError(f"{where}: expected a file or a folder with files *{extension}, got none")
     return train_and_test(by_part, where=where)
+
+
+def files_in(path: Path, extension: str) -> list[Path]:
+    """The files with this extension in a folder and in the folders below it, without hidden ones, by name."""
+    found = path.rglob(f"*{extension}")
+    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts))
 
 
 def train_and_test(by_part: Mapping[str, Content], *, where: str) -> list[Content]:

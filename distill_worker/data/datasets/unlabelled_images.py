@@ -15,8 +15,7 @@ from distill_worker.data.datasets.class_folders import (
     shown_folders,
     skipped_files,
 )
-from distill_worker.data.datasets.csv_list import EXTENSION as CSV
-from distill_worker.data.datasets.csv_list import csv_labels, csv_parts
+from distill_worker.data.datasets.csv_list import csv_labels, csv_parts, is_csv
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.datasets.described import described_without_labels
 from distill_worker.data.datasets.opening import Opening
@@ -44,7 +43,7 @@ def unlabelled_images(opening: Opening, class_names: tuple[str, ...]) -> Dataset
     path = opening.path
     where = f"image-folder: {path}"
     test = _test_part(opening, class_names, where)
-    if path.suffix.lower() == CSV and path.is_file():
+    if is_csv(path):
         return _in_csv(opening, class_names, where)
     pictures, skipped = _listed(opening, where) if path.is_file() else _found(opening, where)
     tested = [] if test is None else [(test.pictures, _labels_among(test, class_names))]

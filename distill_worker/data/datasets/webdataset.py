@@ -108,6 +108,8 @@ def _members(path: Path, rules: Rules, where: str) -> list[_Sample]:
         for member in tar:
             folder, _, file = member.name.rpartition("/")
             name, _, extension = file.partition(".")
+            if member.islnk() or member.issym():
+                raise DataError(f"{where}: expected files in {path}, got a link, {member.name}; write its file instead")
             if not member.isfile() or not name:
                 continue
             sample = by_name.setdefault(f"{folder}/{name}" if folder else name, _Sample(f"{path}: {member.name}"))
@@ -117,7 +119,11 @@ def _members(path: Path, rules: Rules, where: str) -> list[_Sample]:
                 opened = partial(_content, path, member.offset_data, member.size)
                 sample.picture = Picture(f"{path}: {member.name}", opened, rules=rules)
             elif extension.lower() in _LABELS and member.size <= _LONGEST_LABEL:
-                sample.label = _content(path, member.offset_data, member.size).read().decode(errors="replace").strip()
+                content = _content(path, member.offset_data, member.size).read()
+                sample.label = content.decode(errors="replace").strip() or None
+        end = tar.offset
+    if _content(path, end, tarfile.BLOCKSIZE).read().strip(b"\0"):
+        raise tarfile.ReadError(f"its members end at byte {end:,}, which is damaged")
     return list(by_name.values())
 
 

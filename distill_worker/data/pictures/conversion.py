@@ -5,6 +5,7 @@ profile to sRGB, and greys of 16 or 32 bits are scaled to 8. Of an animation, th
 bits loses its lower ones when Pillow reads it.
 """
 
+import re
 import struct
 import warnings
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageCms
-from PIL.TiffImagePlugin import SAMPLEFORMAT, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT, TiffImageFile
 
 from distill_worker.data.pictures.rules import FIRST, Rules
 
@@ -27,7 +28,8 @@ _DEEP_GREY: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 _COLOUR: Final = frozenset({"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"})
 _WITH_ALPHA: Final = frozenset({"LA", "PA", "RGBA"})
 _READ: Final = {1: _GREY | _COLOUR, 2: _GREY | _DEEP_GREY | _COLOUR | {"LAB"}}
-_SIGNED: Final = 2
+_SIGNED, _WHITE_IS_ZERO = 2, 0
+"""Values of the tags of a TIFF."""
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -40,6 +42,8 @@ _TURNS: Final = {
 """What makes a picture upright, by the orientation in its EXIF data."""
 _ON_THEIR_SIDE: Final = (5, 6, 7, 8)
 _SRGB: Final = ImageCms.createProfile("sRGB")
+_IS_SRGB: Final = re.compile(r"(?<![\w-])(?<!linear )sRGB\b(?!.*linear)", re.IGNORECASE)
+"""In the description of a profile; not e-sRGB, and not linear."""
 _PROFILES: Final = 64
 """Colour profiles that are kept, of the pictures read last."""
 
@@ -80,6 +84,14 @@ class Shape:
         return self.channels * self.height * self.width
 
 
+class FirstLook(NamedTuple):
+    """What the first rules may make of a picture, where that can differ from what these rules make of it."""
+
+    is_read: bool
+    is_turned: bool
+    """Whether height and width change places."""
+
+
 class OpenPicture(NamedTuple):
     """A picture whose file is open."""
 
@@ -100,11 +112,19 @@ class OpenPicture(NamedTuple):
         """In this shape; resized, where it has another size, with antialiasing to the whole. Raises `UnfitPicture`."""
         return _shaped(self.image if self.rules == FIRST else _plain(self.image), shape)
 
-    def converted_first(self, shape: Shape) -> Image.Image | None:
-        """As `converted`, but by the first rules; None if these certainly give the same, or do not read it."""
-        image = self.image
-        is_same = _orientation(image) == 1 and not image.has_transparency_data and "icc_profile" not in image.info
-        return None if self.rules == FIRST or is_same or image.mode not in _READ[FIRST] else _shaped(image, shape)
+    def first_look(self) -> FirstLook | None:
+        """How the first rules see it; None if they certainly give the same pixels in the same shape."""
+        image, orientation = self.image, _orientation(self.image)
+        if self.rules == FIRST:
+            return None
+        if image.mode not in _READ[FIRST]:
+            return FirstLook(is_read=False, is_turned=False)
+        is_plain = orientation == 1 and not image.has_transparency_data and "icc_profile" not in image.info
+        return None if is_plain else FirstLook(is_read=True, is_turned=orientation in _ON_THEIR_SIDE)
+
+    def converted_first(self, shape: Shape) -> Image.Image:
+        """As `converted`, but by the first rules."""
+        return _shaped(self.image, shape)
 
     def check(self) -> None:
         """Decode it for nothing else. Raises `UnfitPicture`, or what Pillow raises for damaged files."""
@@ -185,7 +205,7 @@ def _to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | N
         if mode == "LAB":
             return ImageCms.buildTransform(ImageCms.createProfile("LAB"), _SRGB, "LAB", "RGB")
         source = ImageCms.getOpenProfile(BytesIO(profile or b""))
-        if "sRGB" in (source.profile.profile_description or ""):
+        if _IS_SRGB.search(source.profile.profile_description or ""):
             return None
         return ImageCms.buildTransform(source, _SRGB, mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
@@ -199,25 +219,26 @@ def _of_8_bits(image: Image.Image) -> Image.Image:
         UnfitPicture: the values are on another scale, so that the picture would be black.
     """
     values: NDArray[Any] = np.asarray(image)
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    if tags.get(PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
+        raise UnfitPicture("expected 0 to be black in a grey picture of more than 8 bits, got white; convert it")
+    low, high = values.min(), values.max()
     if image.mode == "F":
-        low, high = float(values.min()), float(values.max())
         if not (low >= 0 and high <= 1):
             raise UnfitPicture(f"expected floating-point values from 0 to 1, got {low:g} to {high:g}; convert it")
         return Image.fromarray(np.rint(values * 255).astype(np.uint8))
-    bits = 32 if image.mode == "I" and image.format == "TIFF" else 16  # a PGM of 16 bits is read as 32
-    highest = (1 << bits) - 1
+    stated = tags.get(BITSPERSAMPLE, (16,))[0]  # a PGM of 16 bits is read as 32
+    highest = (1 << (32 if stated > 16 else 16)) - 1
+    if stated not in (16, 32):
+        raise UnfitPicture(f"expected grey of 8, 16 or 32 bits, got {stated}; convert it")
+    if tags.get(SAMPLEFORMAT, (1,))[0] == _SIGNED and low < 0:
+        raise UnfitPicture(f"expected no negative values, got {low}; convert it")
     unsigned = values.astype(np.int64) & highest
-    if bits == 32 and _is_signed(image) and values.min() < 0:
-        raise UnfitPicture(f"expected no negative values, got {values.min()}; convert it")
-    largest = int(unsigned.max())
-    if 0 < largest < 1 << (bits - 8):
+    if 0 < (largest := int(unsigned.max())) <= highest // 256:
         raise UnfitPicture(
-            f"expected values of {bits} bits, got none above {largest}, so that the picture would be black in 8 bits; "
-            "convert it"
+            f"expected values of {stated} bits, got none above {largest}, so that it would be black; convert it"
         )
-    return Image.fromarray(((unsigned * 255 + highest // 2) // highest).astype(np.uint8))
-
-
-def _is_signed(image: Image.Image) -> bool:
-    """Whether the integers of a TIFF are signed, which Pillow does not say: its mode is the same."""
-    return isinstance(image, TiffImageFile) and image.tag_v2.get(SAMPLEFORMAT, (1,))[0] == _SIGNED
+    grey = Image.fromarray(((unsigned * 255 + highest // 2) // highest).astype(np.uint8))
+    if (clear := image.info.get("transparency")) is not None:
+        grey.paste(255, mask=Image.fromarray(unsigned == clear))
+    return grey

@@ -21,10 +21,13 @@ from distill_worker.data.pictures.reading import (
     OnFault,
     Picture,
     PictureFiles,
+    both_looks,
     first_key,
+    first_shape,
     read_each,
     shape_of,
 )
+from distill_worker.data.pictures.rules import EXTENSIONS, FIRST
 from distill_worker.errors import DataError
 from shared.sample_key import sample_key
 
@@ -71,6 +74,14 @@ class Filling:
             kinds.setdefault(snapshot.entries[path][3:6], path)
         of_pictures = [snapshot.entries[path].head for path in kinds.values()]
         return shape_of(PictureFiles([*kinds.values()], self._rules), of_pictures, self._image_size, where=self._where)
+
+    def _first_shape(self, snapshot: Snapshot) -> Shape | None:
+        """The shape by the first rules, if any pictures have another one or other pixels by these."""
+        entries = [snapshot.entries[path] for path in self._readable(snapshot)]
+        if self._rules == FIRST:
+            return None
+        by_first = [entry for entry in entries if _extension(entry.name) in EXTENSIONS[FIRST]]
+        return first_shape([entry.head for entry in by_first], [entry.first for entry in by_first], self._image_size)
 
     def _stale(self, snapshot: Snapshot) -> list[State]:
         """The files that the index lacks, or has with another size or time of change. Raises `DataError`."""
@@ -153,8 +164,9 @@ class Filling:
 
         on_fault = skipped if self._skips else None
         with DISPLAY.get().bar("looking at images", len(states)) as move:
-            for picture, head in read_each(pictures, OpenPicture.head, self._where, on_fault):
-                entries.append(Entry(*state_of[str(picture.path)], int(head.is_grey), *head.size))
+            for picture, (head, first) in read_each(pictures, both_looks, self._where, on_fault):
+                entry = Entry(*state_of[str(picture.path)], int(head.is_grey), *head.size)
+                entries.append(entry._replace(first=first))
                 move(len(entries))
         return entries
 
@@ -163,6 +175,7 @@ class Filling:
         row_bytes, entries = shape.bytes, {entry.name: entry for entry in missing}
         check_space(self.folder, len(missing) * row_bytes)
         pictures = PictureFiles([*entries], self._rules)
+        first_shape = self._first_shape(snapshot)
         waiting, began = list[Entry](), time.monotonic()
         with (
             pixels_file(self.folder, snapshot.generation).open("ab") as file,
@@ -181,7 +194,9 @@ class Filling:
 
             try:
                 for done, (picture, decoded) in enumerate(
-                    decoded_pictures(pictures, shape, where=self._where, on_fault=skipped if self._skips else None)
+                    decoded_pictures(
+                        pictures, shape, first_shape, where=self._where, on_fault=skipped if self._skips else None
+                    )
                 ):
                     file.write(decoded.values.data)
                     entry = entries[str(picture.path)]
@@ -225,21 +240,35 @@ class Filling:
 
 
 def decoded_pictures(
-    pictures: Sequence[Picture], shape: Shape, *, where: str, on_fault: OnFault | None = None
+    pictures: Sequence[Picture],
+    shape: Shape,
+    first_shape: Shape | None = None,
+    *,
+    where: str,
+    on_fault: OnFault | None = None,
 ) -> Iterator[tuple[Picture, Decoded]]:
-    """Each picture with its pixels; for those that cannot be read, see `read_each`."""
-    return read_each(pictures, lambda picture: _decoded(picture, shape), where, on_fault)
+    """Each picture with its pixels, and with its key by the first rules in their shape, if that is given and differs.
+
+    For pictures that cannot be read, see `read_each`.
+    """
+    return read_each(pictures, lambda picture: _decoded(picture, shape, first_shape), where, on_fault)
 
 
-def _decoded(picture: OpenPicture, shape: Shape) -> Decoded:
+def _decoded(picture: OpenPicture, shape: Shape, by_first: Shape | None) -> Decoded:
     image = picture.converted(shape)
     values = np.ascontiguousarray(pixels_of(image))
     key = sample_key(values)
     counts = np.array(image.histogram(), np.int64).reshape(-1, 256)
     levels = np.arange(256, dtype=np.int64)
     sums = np.stack([counts @ levels, counts @ levels**2])
-    first = first_key(picture, shape)
+    first = None
+    if by_first is not None and (by_first != shape or picture.first_look() is not None):
+        first = first_key(picture, by_first)
     return Decoded(values, key, sums.tobytes(), None if first == key else first)
+
+
+def _extension(name: str) -> str:
+    return f".{name.rpartition('.')[2].lower()}"
 
 
 def _runs(rows: Sequence[int], longest: int) -> Iterator[tuple[int, int]]:

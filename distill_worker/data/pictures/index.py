@@ -10,7 +10,7 @@ from os import fsdecode, fsencode
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-from distill_worker.data.pictures.conversion import Head, Shape
+from distill_worker.data.pictures.conversion import FirstLook, Head, Shape
 from distill_worker.data.pictures.places import INDEX, lock
 
 _SCHEMA: Final = """
@@ -23,7 +23,7 @@ insert or ignore into about values (1, 1, 0, null, null, null);
 create table if not exists pictures (
     name blob primary key, size integer not null, changed integer not null,
     grey integer not null, height integer not null, width integer not null,
-    row integer, key blob, sums blob, fault text, first_key blob
+    row integer, key blob, sums blob, fault text
 ) without rowid;
 create table if not exists digests (
     generation integer, first integer, rows integer, digest text not null, primary key (generation, first, rows)
@@ -32,7 +32,10 @@ create table if not exists parts (
     listing text, number integer, generation integer not null, rows blob not null, keys blob not null,
     first_keys blob not null, sums blob not null, primary key (listing, number)
 );
-pragma user_version = 2;
+create table if not exists firsts (
+    name blob primary key, is_read integer not null, is_turned integer not null, key blob
+) without rowid;
+pragma user_version = 1;
 commit;
 """
 _DELETE_OLD_PARTS: Final = """
@@ -40,10 +43,13 @@ delete from parts where listing not in (select listing from parts group by listi
 """
 _SECONDS: Final = 60
 """How long a connection waits for another one's write."""
-_ADD_FIRST_KEY: Final = "alter table pictures add column first_key blob"
-"""What an index of version 1 lacks."""
-_VERSION: Final = 2
-"""The `user_version` that the last statement of the schema sets, so that opening an index writes nothing."""
+_VERSION: Final = 1
+"""The `user_version` that the schema sets, so that opening an index writes nothing."""
+_COLUMNS: Final = 10
+"""Of the table of pictures, which are the first fields of an entry."""
+_READ_ALIKE: Final = FirstLook(is_read=True, is_turned=False)
+_LATER_TABLES: Final = ("firsts", "parts")
+"""Which an index of an earlier version lacks."""
 
 
 class State(NamedTuple):
@@ -75,6 +81,8 @@ class Entry(NamedTuple):
     follow."""
     fault: str | None = None
     """Why it cannot be read; then it has neither a head nor pixels."""
+    first: FirstLook | None = None
+    """How the first rules see it; None if they give the same."""
     first_key: bytes | None = None
     """The sample key of its pixels by the first rules, if these give others."""
 
@@ -136,8 +144,6 @@ class Index:
             with lock(store):  # a change to write-ahead logging waits for no other connection
                 if not self._is_made():
                     self._connection.execute("pragma journal_mode = wal")
-                    if self._version() == 1:
-                        self._connection.execute(_ADD_FIRST_KEY)
                     self._connection.executescript(_SCHEMA)
 
     def __enter__(self) -> Self:
@@ -145,10 +151,10 @@ class Index:
         return self
 
     def _is_made(self) -> bool:
-        return self._version() == _VERSION
-
-    def _version(self) -> int:
-        return int(self._connection.execute("pragma user_version").fetchone()[0])
+        [version] = self._connection.execute("pragma user_version").fetchone()
+        there = "select count(*) from sqlite_master where type = 'table' and name in (?, ?)"
+        [tables] = self._connection.execute(there, _LATER_TABLES).fetchone()
+        return bool(version == _VERSION and tables == len(_LATER_TABLES))
 
     def __exit__(self, *_: object) -> None:
         """Close it."""
@@ -160,10 +166,14 @@ class Index:
             self._connection.execute("begin")
             about = self._connection.execute("select generation, rows, mode, height, width from about").fetchone()
             found = self._connection.execute(
-                "select name, size, changed, grey, height, width, row, key, sums, fault, first_key from pictures"
+                "select name, size, changed, grey, height, width, row, key, sums, fault from pictures"
             ).fetchall()
+            firsts = self._connection.execute("select name, is_read, is_turned, key from firsts").fetchall()
         generation, rows, *shape = about
         entries = {name: Entry(name, *others) for raw, *others in found for name in (fsdecode(raw),)}
+        for raw, is_read, is_turned, key in firsts:
+            entry = entries[fsdecode(raw)]
+            entries[entry.name] = entry._replace(first=FirstLook(bool(is_read), bool(is_turned)), first_key=key)
         return Snapshot(generation, rows, None if shape[0] is None else Shape(*shape), entries)
 
     def known_parts(self, listing: str) -> KnownParts | None:
@@ -193,20 +203,32 @@ class Index:
         rows = [entry.row + 1 for entry in entries if entry.row is not None]
         with self._connection:
             self._connection.executemany(
-                "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, entries)
+                "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_values, entries)
+            )
+            self._connection.executemany("delete from firsts where name = ?", map(_name, entries))
+            self._connection.executemany(
+                "insert into firsts values (?, ?, ?, ?)",
+                (
+                    (*_name(entry), *(entry.first or _READ_ALIKE), entry.first_key)
+                    for entry in entries
+                    if entry.first is not None or entry.first_key is not None
+                ),
             )
             self._connection.execute("update about set rows = max(rows, ?)", (max(rows, default=0),))
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove the entries of files that are no longer there."""
         with self._connection:
-            self._connection.executemany("delete from pictures where name = ?", ((fsencode(name),) for name in names))
+            of_files = [(fsencode(name),) for name in names]
+            self._connection.executemany("delete from pictures where name = ?", of_files)
+            self._connection.executemany("delete from firsts where name = ?", of_files)
             self._connection.execute("delete from parts")
 
     def reshape(self, shape: Shape, generation: int) -> None:
         """Begin an empty file of pixels of this shape; all pictures are to be decoded again."""
         with self._connection:
-            self._connection.execute("update pictures set row = null, key = null, sums = null, first_key = null")
+            self._connection.execute("update pictures set row = null, key = null, sums = null")
+            self._connection.execute("update firsts set key = null")
             self._connection.execute("delete from digests")
             self._connection.execute(
                 "update about set generation = ?, rows = 0, mode = ?, height = ?, width = ?",
@@ -238,4 +260,8 @@ class Index:
 
 
 def _values(entry: Entry) -> tuple[object, ...]:
-    return (fsencode(entry.name), *entry[1:])
+    return (fsencode(entry.name), *entry[1:_COLUMNS])
+
+
+def _name(entry: Entry) -> tuple[bytes]:
+    return (fsencode(entry.name),)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from distill_worker.data.cores import cores
-from distill_worker.data.pictures.conversion import Head, OpenPicture, Shape, UnfitPicture, pixels_of
-from distill_worker.data.pictures.rules import NEWEST, Rules
+from distill_worker.data.pictures.conversion import FirstLook, Head, OpenPicture, Shape, UnfitPicture, pixels_of
+from distill_worker.data.pictures.rules import FIRST, NEWEST, Rules
 from distill_worker.errors import DataError
 from shared.sample_key import sample_key
 
@@ -27,6 +27,9 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBo
 _AHEAD: Final = 8
 """Pictures a thread that are read before they are taken: they wait in memory."""
 _FEWEST_FOR_THREADS: Final = 64
+_HINT_AT_RULES: Final = (
+    ". If they had one size in an earlier version, which did not turn them upright, data.rules = 1 reads them as it did"
+)
 _MOST_FAULTS: Final = 20
 """Pictures that a message names."""
 
@@ -102,6 +105,7 @@ def shape_of(
         raise DataError(
             f"{where}: expected data.image_size, because the pictures differ: {first} is {one[0]}x{one[1]}, {second} "
             f"is {other[0]}x{other[1]} (height x width); set for example data.image_size = [32, 32]"
+            f"{_HINT_AT_RULES if pictures[0].rules != FIRST else ''}"
         )
     return Shape("L" if grey else "RGB", *(image_size or next(iter(sizes))))
 
@@ -129,26 +133,67 @@ def read_pictures(pictures: Sequence[Picture], shape: Shape, *, where: str) -> N
     return pixels
 
 
-def first_keys(pictures: Sequence[Picture], shape: Shape, keys: Sequence[bytes], *, where: str) -> dict[bytes, bytes]:
+def first_keys(
+    pictures: Sequence[Picture],
+    keys: Sequence[bytes],
+    *,
+    among: Sequence[Picture],
+    image_size: tuple[int, int] | None,
+    where: str,
+) -> dict[bytes, bytes]:
     """The sample keys by the first rules of those pictures that these read differently, by their own keys.
 
     Args:
         pictures: that can be read.
-        shape: of their pixels.
         keys: the sample key of each.
+        among: all pictures of the data set, which decide its shape.
+        image_size: height and width that they are resized to.
         where: the start of messages.
 
     Raises:
         DataError: names the pictures that cannot be read.
     """
+    looks = [found for _, found in read_each(among, both_looks, where)]
+    heads_alone = [head for head, _ in looks]
+    shape = first_shape(heads_alone, [first for _, first in looks], image_size)
+    is_same = shape == shape_of(among, heads_alone, image_size, where=where) and not any(first for _, first in looks)
+    if shape is None or is_same:
+        return {}
     of_each = zip(keys, read_each(pictures, lambda picture: first_key(picture, shape), where), strict=True)
     return {key: first for key, (_, first) in of_each if first is not None and first != key}
 
 
+def both_looks(picture: OpenPicture) -> tuple[Head, FirstLook | None]:
+    """The head of a picture, and how the first rules see it. Raises `UnfitPicture`."""
+    return picture.head(), picture.first_look()
+
+
+def first_shape(
+    of_pictures: Sequence[Head], looks: Sequence[FirstLook | None], image_size: tuple[int, int] | None
+) -> Shape | None:
+    """As `common_shape`, by the first rules; None if these read no picture, or found no common size.
+
+    Args:
+        of_pictures: the head of each.
+        looks: how the first rules see it; None if as the head says.
+        image_size: height and width.
+    """
+    grey, sizes = True, set[tuple[int, int]]()
+    for head, look in zip(of_pictures, looks, strict=True):
+        if look is None or look.is_read:
+            grey = grey and head.is_grey
+            sizes.add(head.size[::-1] if look is not None and look.is_turned else head.size)
+    if not sizes or (image_size is None and len(sizes) > 1):
+        return None
+    return Shape("L" if grey else "RGB", *(image_size or sizes.pop()))
+
+
 def first_key(picture: OpenPicture, shape: Shape) -> bytes | None:
-    """The sample key of a picture by the first rules; None if these certainly give the same, or do not read it."""
-    image = picture.converted_first(shape)
-    return None if image is None else sample_key(np.ascontiguousarray(pixels_of(image)))
+    """The sample key of a picture by the first rules; None if they do not read it."""
+    look = picture.first_look()
+    if look is not None and not look.is_read:
+        return None
+    return sample_key(np.ascontiguousarray(pixels_of(picture.converted_first(shape))))
 
 
 def joined(parts: Sequence[Sequence[Picture]]) -> Sequence[Picture]:

@@ -46,11 +46,13 @@ class StoredPart:
     store: Path
     generation: int
     first: int
+    is_slice: bool
+    """Whether its rows are the next ones of the first: the part names no file twice."""
 
     def digest(self, images: Tensor) -> str:
         """The digest of the part's pixels, which are read once where the store is. Raises `DataError`."""
-        if not (self.store / INDEX).exists():
-            return digest(images)  # on another machine, or of a store that was deleted meanwhile
+        if not self.is_slice or not (self.store / INDEX).exists():
+            return digest(images)  # or it is on another machine, or of a store that was deleted meanwhile
         with reported(self.store), Index(self.store) as index:
             place = (self.generation, self.first, len(self.keys))
             known = index.digest(*place)
@@ -72,11 +74,12 @@ class StoredPart:
         path = array_file(self.store, name, (self.generation, self.first, len(self.keys)))
         with reported(self.store):
             with suppress(FileNotFoundError, ValueError, EOFError):  # absent, or cut off
-                known: NDArray[np.float32] = np.load(path, mmap_mode="r")
-                return known
+                known: NDArray[np.float32] | None = np.load(path, mmap_mode="r") if self.is_slice else None
+                if known is not None:
+                    return known
             with DISPLAY.get().bar(f"computing {name}", len(self.keys)) as move:
                 array = compute(move)
-            if self.store.exists():
+            if self.is_slice and self.store.exists():
                 own = path.with_suffix(f".{os.getpid()}")  # another process may write the same at once
                 with atomic_replacement(path, partial=own) as partial, partial.open("wb") as file:
                     np.save(file, array)
@@ -182,6 +185,7 @@ def _mapped(part: KnownPart, parts: KnownParts, store: Path) -> Stored:
         store,
         parts.generation,
         first,
+        is_slice,
     )
     return Stored(mapped[first : first + count] if is_slice else mapped[torch.from_numpy(rows.copy())], known)
 

@@ -21,8 +21,10 @@ from distill_worker.config.data_sections import Data
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import trained_before
+from distill_worker.data.datasets import has_files
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.digest import digest
+from distill_worker.data.pictures.rules import FIRST
 from distill_worker.errors import CacheError, RunError, WorkerError
 from distill_worker.runs.resolution import kind_of_device
 from distill_worker.runs.rounds import selected_samples
@@ -161,7 +163,7 @@ def config_of(directory: Path, *, cache: Path | str | None, root: Path, path: Pa
         )
     document = {
         **sections,
-        "data": {**sections["data"], "root": root, "path": path, **_class_names(identity)},
+        "data": {**sections["data"], "root": root, "path": path, **_class_names(identity), **_rules(identity)},
         "budget": _with_features(directory, sections.get("budget", {})),
         "training": trained_before(sections.get("training", {})),
         "output": {"directory": directory, "cache": cache or _cache_above(directory)},
@@ -176,6 +178,12 @@ def _class_names(identity: Mapping[str, Any]) -> dict[str, Any]:
     """The names of the teacher's classes, if the run's own data had no labels."""
     stored = Data(**{name: identity["data"][name] for name in ("name", "labels") if name in identity["data"]})
     return {"class_names": identity.get("class_names", ())} if stored.takes_class_names else {}
+
+
+def _rules(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """By which the run read its pictures, if it had some."""
+    has_pictures = has_files(identity["data"].get("name", ""))
+    return {"rules": identity.get("picture_rules", FIRST)} if has_pictures else {}
 
 
 def identity_in(directory: Path) -> Mapping[str, Any]:

@@ -129,11 +129,6 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
     ),
     Check("image-shape", "The teacher takes images of the data's shape", check_image_shape),
     Check("datatype", "The teacher takes images as the pixels that are sent (UINT8)", check_datatype),
-    Check(
-        "picture-rules",
-        "No output was bought of an image of the data as earlier rules read it, or `data.rules` says which count",
-        check_picture_rules,
-    ),
     Check("classes", "The teacher has as many classes as the data", check_classes),
     Check(
         "class-names",
@@ -142,6 +137,11 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
         lambda sale: check_names(sale.run.config, sale.run.samples.dataset, sale.description, sale.cache),
     ),
     Check("outputs", "The teacher sells this API key the outputs that the methods need", lambda sale: sale.kinds),
+    Check(
+        "picture-rules",
+        "No output was bought of an image of the data as earlier rules read it, or `data.rules` says which count",
+        check_picture_rules,
+    ),
     Check(
         "agreement",
         "If a part is bought already, the teacher agrees with the labels of the data more often than by chance",

@@ -1,8 +1,10 @@
 """Checks of a teacher's description against the data of a run."""
 
+from distill_worker.data.pictures.rules import FIRST
 from distill_worker.errors import PlanRefused, counted
 from distill_worker.runs.classes import agreement_so_far
 from distill_worker.runs.preflight.facts import Sale
+from distill_worker.runs.sampling.samples import Samples
 
 SENT_AS = "UINT8"
 """The datatype in which images are sent: their pixels, from 0 to 255."""
@@ -49,19 +51,26 @@ def check_agreement(sale: Sale) -> None:
 
 
 def check_picture_rules(sale: Sale) -> None:
-    """Raise `PlanRefused` if outputs were bought of images as the first rules read them, and the run names no rules."""
-    if sale.run.config.data.rules is not None:
-        return
+    """Raise `PlanRefused` if outputs are left to buy, those of some images were bought as the first rules read these,
+    and the run names no rules.
+    """
+    config, samples = sale.run.config, sale.run.samples
     streams = sale.cache.kinds_of(sale.description.id).values()
-    if streams and (first_keys := set(sale.run.samples.dataset.train.first_keys.values())):
-        held = max(len(first_keys) - len(sale.cache.missing(stream, first_keys)) for stream in streams)
-        if held:
-            raise PlanRefused(
-                f"data.rules: expected 1 or 2, because outputs of {counted(held, 'image')} were bought as an earlier "
-                "version reads these (not upright, or with black in place of transparency, or in other colours), got "
-                "no value. Nothing was spent. Write data.rules = 1 to use these outputs, or data.rules = 2 to read "
-                "images as this version does, and buy theirs again"
-            )
+    if config.data.rules is not None or not streams or not sale.samples_to_buy:
+        return
+    train, test = samples.dataset.train, samples.dataset.test  # a picture may have been in the other part
+    first = {*train.first_keys.values(), *test.first_keys.values()}
+    if first and config.augmentation.query_view == "augmented":
+        by_first = config.model_copy(update={"data": config.data.model_copy(update={"rules": FIRST})})
+        first = {*Samples.of(by_first).bought_keys}.difference(samples.bought_keys)
+    held = max(len(first) - len(sale.cache.missing(stream, first)) for stream in streams) if first else 0
+    if held:
+        raise PlanRefused(
+            f"data.rules: expected 1 or 2, because outputs of {counted(held, 'image')} were bought as an earlier "
+            "version reads these (on their side, without their transparency, in other colours or another shape), got "
+            "no value. Nothing was spent. Write data.rules = 1 to use these outputs, or data.rules = 2 to read images "
+            "as this version does, and buy outputs again where they differ"
+        )
 
 
 def check_datatype(sale: Sale) -> None:

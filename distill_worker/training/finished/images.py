@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from distill_worker.data.datasets import DATASETS, has_files, load_dataset
+from distill_worker.data.datasets import has_files, load_dataset
 from distill_worker.data.datasets.dataset import Dataset
 from distill_worker.data.pictures.rules import FIRST, NEWEST, Rules
 from distill_worker.errors import ConfigError, DataError
@@ -34,7 +34,7 @@ def dataset_for(card: WeightsCard, name: str, *, root: Path, path: Path | None) 
         ConfigError: they are others, or as `load_dataset`.
         DataError: as `load_dataset`.
     """
-    image_size = card.image_size if name in DATASETS and has_files(name) else None  # they may be of any size
+    image_size = card.image_size if has_files(name) else None  # they may be of any size
     dataset = load_dataset(name, root, path=path, image_size=image_size, rules=rules_of(card))
     expected, got = (card.in_channels, *card.image_size), dataset.image_shape
     if got != expected or len(dataset.class_names) != card.num_classes:
@@ -48,7 +48,7 @@ def dataset_for(card: WeightsCard, name: str, *, root: Path, path: Path | None) 
 def rules_of(card: WeightsCard) -> Rules:
     """The rules by which the network's own pictures became pixels; the newest for one that had none."""
     name = str(card.provenance.get("data"))
-    began_before = name in DATASETS and has_files(name)
+    began_before = has_files(name)
     rules = card.provenance.get("picture_rules", FIRST if began_before else NEWEST)
     return FIRST if rules == FIRST else NEWEST
 

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from distill_worker.cache import Cache
+from distill_worker.config.data_sections import Data
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import ConfigError, RunError
@@ -135,6 +136,22 @@ def test_teacher_of_a_comparison_trains_as_its_students_do_unless_it_began(tmp_p
     assert _settings(resolved_like(_config(tmp_path / "teacher"), student)) == FLOAT32
     _finish(_config(tmp_path / "teacher", precision="bfloat16", memory_format="channels_last"))
     assert _settings(resolved_like(_config(tmp_path / "teacher"), student)) == BFLOAT16
+
+
+def test_compared_runs_read_pictures_by_the_rules_that_the_first_of_them_began_with(tmp_path: Path) -> None:
+    """An earlier version began one, and named no rules. The teacher that they have in common follows."""
+
+    def of_pictures(name: str) -> RunConfig:
+        config = _config(tmp_path / name)
+        return config.model_copy(update={"data": Data(name="image-folder", path=tmp_path)})
+
+    began = of_pictures("b")
+    _finish(began)
+    configs = resolved_alike([of_pictures(name) for name in "abc"])
+    assert [config.data.rules for config in configs] == [1] * 3
+    assert resolved(began).data.rules == 1
+    assert resolved_like(of_pictures("teacher"), configs[0]).data.rules == 1
+    assert [config.data.rules for config in resolved_alike([configs[0], of_pictures("d")], fresh=True)] == [1, None]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"identity": []}', '{"identity": {"training": 3}}'])

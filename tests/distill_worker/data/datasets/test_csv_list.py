@@ -74,6 +74,18 @@ def test_list_without_a_column_of_labels_has_no_labels(head: str, labels: str | 
     assert with_labels_off(document)["data"].get("labels") == labels
 
 
+def test_plain_list_under_this_extension_stays_one(tmp_path: Path) -> None:
+    path = _write(tmp_path, "photos/0.png\nphotos/1.png\n")
+    assert len(_without_labels(path).train.images) == 2
+
+
+def test_test_labels_that_are_names_are_names_though_they_are_numbers(tmp_path: Path) -> None:
+    path = _write(tmp_path, "path,label,split\n" + _lines("1 1 1 2 2 1", "train train train train test test"))
+    names = ("1", "2", "3")
+    dataset = load_dataset("image-folder", tmp_path, path=path, labels="none", class_names=names)
+    assert dataset.test.needed_labels.tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -81,7 +93,7 @@ def test_list_without_a_column_of_labels_has_no_labels(head: str, labels: str | 
         ("a,b\n1,2\n", "one of them path or file .* got a, b"),
         ("path;label\nphotos/0.png;1\n", "one of them path or file .* got path;label"),
         ("path,label\n", "expected a line for each image"),
-        ("path,label\nphotos/0.png\nphotos/1.png,1\n", "expected 2 values in each line, .* got others in line 2"),
+        ("path,label\n\nphotos/0.png\nphotos/1.png,1\n", "expected 2 values in each line, .* got others in line 3"),
         ("path,label\nphotos/0.png,a\nphotos/9.png,b\n", "got 1 of 2 that do not exist: .*9.png"),
         ("path,label\nphotos/0.png,a\nphotos/1.png,\n", "expected a label in each line, got none in line 3"),
         ("path\nphotos/0.png\n", "expected a column label or class or class_name, got none; .* data.labels = 'none'"),

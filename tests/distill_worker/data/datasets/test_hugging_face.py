@@ -4,14 +4,14 @@ import importlib.util
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets import Rules, load_dataset
 from distill_worker.errors import DataError
 from shared.sample_key import sample_key
 from tests.distill_worker.data.datasets.files import pixels
@@ -100,6 +100,21 @@ def test_labels_without_names_may_be_names_count_from_1_or_be_one_hot(
     dataset = load_dataset("hugging-face", tmp_path, path=tmp_path)
     assert dataset.train.needed_labels.tolist() == dataset.test.needed_labels.tolist() == read
     assert dataset.class_names == names
+
+
+def test_keys_by_the_first_rules_are_computed_for_what_differs(library: Any, tmp_path: Path) -> None:
+    stored = [Image.fromarray(values) for values in pixels(0, 6, 8, 8, 4)]
+    stored[2:] = [image.convert("RGB") for image in stored[2:]]
+    columns = {"image": stored, "label": [0, 1] * 3}
+    features = library.Features({"image": library.Image(), "label": library.ClassLabel(names=["ant", "bee"])})
+    library.Dataset.from_dict(columns, features=features).save_to_disk(str(tmp_path))
+    newest, first = (
+        load_dataset("hugging-face", tmp_path, path=tmp_path, labels="none", class_names=("a", "b"), rules=rules)
+        for rules in get_args(Rules)[::-1]
+    )
+    both = [*zip(newest.train.keys, first.train.keys, strict=True)]
+    assert newest.train.first_keys == dict(both[:2])
+    assert newest.train.keys[2:] == first.train.keys[2:]
 
 
 def _as_hub(library: Any, folder: Path) -> None:

@@ -95,6 +95,22 @@ def test_tar_of_other_content_is_explained(members: Mapping[str, bytes], message
         load_dataset("webdataset", tmp_path, path=_tar(tmp_path / "one.tar", members))
 
 
+def test_links_and_damaged_members_are_never_passed_over(tmp_path: Path) -> None:
+    path = _tar(tmp_path / "links.tar", _samples(range(6)))
+    with tarfile.open(path, "a") as tar:
+        link = tarfile.TarInfo("a/9999.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "a/0000.jpg.PNG"
+        tar.addfile(link)
+    with pytest.raises(DataError, match=r"expected files in .*links.tar, got a link, a/9999.png"):
+        load_dataset("webdataset", tmp_path, path=path)
+    content = bytearray(_tar(tmp_path / "damaged.tar", _samples(range(6))).read_bytes())
+    place = content.index(b"a/0003")
+    content[place + 100 : place + 110] = b"x" * 10
+    (tmp_path / "damaged.tar").write_bytes(content)
+    with pytest.raises(DataError, match=r"got .*damaged.tar \(its members end at byte [\d,]+, which is damaged\)"):
+        load_dataset("webdataset", tmp_path, path=tmp_path / "damaged.tar")
+
+
 def test_compressed_or_damaged_tar_is_explained(tmp_path: Path) -> None:
     for path in (_tar(tmp_path / "a.tar", _samples(range(6)), "w:gz"), tmp_path / "b.tar"):
         path.touch()

@@ -10,6 +10,7 @@ from distill_worker.data.pictures.rules import FIRST, NEWEST
 from distill_worker.errors import DataError
 from tests.distill_worker.data.datasets.array_kinds import table_of_arrays
 from tests.distill_worker.data.datasets.files import pixels
+from tests.distill_worker.data.pictures.colour_profile import profile
 from tests.distill_worker.data.pictures.kinds import COLOUR, Kind, encoded, kinds, read, table, turned
 
 BEGINNING, END = "<!-- kinds: made by `make docs` -->\n", "<!-- end of kinds -->\n"
@@ -43,6 +44,23 @@ def test_first_rules_never_change() -> None:
         assert np.array_equal(read(turned(orientation, "PNG"), FIRST), COLOUR.transpose(2, 0, 1))
     see_through = np.dstack([COLOUR, pixels(4, 5, 7)])
     assert np.array_equal(read(encoded(see_through), FIRST), COLOUR.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("description", "is_converted"),
+    [
+        ("sRGB IEC61966-2.1", False),
+        ("sRGB built-in", False),
+        ("GIMP built-in sRGB", False),
+        ("GIMP built-in Linear sRGB", True),
+        ("sRGB linear", True),
+        ("e-sRGB", True),
+        ("Adobe RGB (1998)", True),
+    ],
+)
+def test_profile_is_passed_over_only_if_it_is_that_of_srgb(description: str, is_converted: bool) -> None:
+    read_so = read(encoded(COLOUR, icc_profile=profile(description)), NEWEST)
+    assert np.array_equal(read_so, COLOUR.transpose(2, 0, 1)) != is_converted
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255])
