@@ -129,6 +129,24 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
     assert "skipped files that are not read: 2 .heic, 1 .png beside the class folders, 1 .psd, 1 .txt, 1 png;" in note
 
 
+def test_names_in_any_script_links_and_what_programs_leave(tmp_path: Path) -> None:
+    """Links to files and folders are followed; what programs leave is neither read nor counted."""
+    elsewhere = tmp_path / "elsewhere"
+    for name, image in zip(("猫", "صقر"), pixels(0, 2, 4, 4), strict=True):
+        write_png(elsewhere / name / "снимок 1.png", image)
+    for part in ("train", "test"):
+        (tmp_path / "photos" / part / "猫").mkdir(parents=True)
+        (tmp_path / "photos" / part / "صقر").symlink_to(elsewhere / "صقر")
+        (tmp_path / "photos" / part / "猫" / "link.png").symlink_to(elsewhere / "猫" / "снимок 1.png")
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir"):
+            (tmp_path / "photos" / part / "猫" / name).touch()
+    for keeps in (tmp_path / "decoded", None):
+        dataset = load_dataset("image-folder", tmp_path, path=tmp_path / "photos", store=keeps)
+        assert dataset.class_names == ("صقر", "猫")
+        assert np.array_equal(dataset.train.images[:, 0], pixels(0, 2, 4, 4)[::-1])
+        assert dataset.notes == ()
+
+
 def test_class_of_pictures_that_are_not_read_is_named_with_them(tmp_path: Path) -> None:
     _write(tmp_path, 2, 0, 4, 4)
     (tmp_path / "cow").mkdir()
