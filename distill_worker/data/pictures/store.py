@@ -7,10 +7,11 @@ data set is kept in one piece, too: if no file has changed since, the entries of
 
 import os
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,6 +30,8 @@ from distill_worker.errors import DataError
 from shared.atomic_file import atomic_replacement
 from shared.sample_key import KEY_BYTES
 
+BATCH_SIZE: Final = 100
+"""Pictures that are read at once to compute an array."""
 _ATTEMPTS: Final = 100
 """Times that other processes may put the rows in another order before this one maps them."""
 
@@ -46,6 +49,8 @@ class StoredPart:
     store: Path
     generation: int
     first: int
+    image_shape: tuple[int, int, int]
+    """Channels, height, width."""
     is_slice: bool
     """Whether its rows are the next ones of the first: the part names no file twice."""
 
@@ -61,12 +66,12 @@ class StoredPart:
                 index.keep_digest(*place, known)
             return known
 
-    def kept(self, name: str, compute: Callable[[Callable[[int], None]], NDArray[np.float32]]) -> NDArray[np.float32]:
+    def kept(self, name: str, compute: Callable[[Iterable[Tensor]], NDArray[np.float32]]) -> NDArray[np.float32]:
         """An array of the part's pictures, one row each, which is computed once where the store is.
 
         Args:
             name: of the array.
-            compute: from a function that takes how many pictures are done.
+            compute: from batches of the pictures, uint8 `[batch, channels, height, width]`, in order.
 
         Raises:
             DataError: the store cannot be used.
@@ -77,13 +82,23 @@ class StoredPart:
                 known: NDArray[np.float32] | None = np.load(path, mmap_mode="r") if self.is_slice else None
                 if known is not None:
                     return known
-            with DISPLAY.get().bar(f"computing {name}", len(self.keys)) as move:
-                array = compute(move)
+            array = compute(self._read(f"computing {name}"))
             if self.is_slice and self.store.exists():
                 own = path.with_suffix(f".{os.getpid()}")  # another process may write the same at once
                 with atomic_replacement(path, partial=own) as partial, partial.open("wb") as file:
                     np.save(file, array)
             return array
+
+    def _read(self, title: str) -> Iterator[Tensor]:
+        """Batches of the pictures. They are read: pages of a map would count as memory of this process."""
+        size, count = prod(self.image_shape), len(self.keys)
+        pixels = pixels_file(self.store, self.generation)
+        with pixels.open("rb") as file, DISPLAY.get().bar(title, count) as move:
+            file.seek(self.first * size)
+            for start in range(0, count, BATCH_SIZE):
+                batch = torch.from_numpy(np.fromfile(file, np.uint8, min(BATCH_SIZE, count - start) * size))
+                yield batch.view(-1, *self.image_shape)
+                move(start + len(batch) // size)
 
 
 class Stored(NamedTuple):
@@ -185,6 +200,7 @@ def _mapped(part: KnownPart, parts: KnownParts, store: Path) -> Stored:
         store,
         parts.generation,
         first,
+        shape[1:],
         is_slice,
     )
     return Stored(mapped[first : first + count] if is_slice else mapped[torch.from_numpy(rows.copy())], known)

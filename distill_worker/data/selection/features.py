@@ -1,7 +1,7 @@
 """The features of samples, for distances: pixels, gradients, or the inputs of a network's last layer."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -35,23 +35,23 @@ def pixels(images: Tensor) -> Floats:
     return flat
 
 
-def gradients(images: Tensor, progress: Callable[[int], None] = lambda _done: None) -> Floats:
+def gradients(images: Tensor) -> Floats:
+    """As `gradients_of`, of uint8 `[N, channels, height, width]`."""
+    return gradients_of(torch.split(images, _BATCH_SIZE))
+
+
+def gradients_of(batches: Iterable[Tensor]) -> Floats:
     """Histograms of oriented gradients: which edges there are, and where; float32 `[N, 392]`, each of length 1.
 
     For every cell of a 7x7 grid, the gradient magnitude of the mean of the channels, smoothed by 3x3, in 8 orientations
     from 0 to 180 degrees, shared between the two nearest ones; then the square root of its share of the image.
 
     Args:
-        images: uint8 `[N, channels, height, width]`.
-        progress: called with the number of images that are done.
+        batches: of N images in all, uint8 `[batch, channels, height, width]`.
 
     Source: Dalal and Triggs 2005. *Departs*: no blocks; the whole image is normalised, by L1-sqrt.
     """
-    histograms = []
-    for start in range(0, len(images), _BATCH_SIZE):
-        batch = images[start : start + _BATCH_SIZE]
-        histograms.append(_histograms(batch.float().mean(dim=1, keepdim=True)))
-        progress(start + len(batch))
+    histograms = [_histograms(batch.float().mean(dim=1, keepdim=True)) for batch in batches]
     shares = functional.normalize(torch.cat(histograms).flatten(1), p=1)
     features: Floats = shares.sqrt().cpu().numpy()
     return features

@@ -6,7 +6,7 @@ order of the data set.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from distill_worker.data.selection import (
     set_apart,
     shares,
 )
-from distill_worker.data.selection.features import features_of, gradients, outputs_of, pixels
+from distill_worker.data.selection.features import features_of, gradients, gradients_of, outputs_of, pixels
 from distill_worker.errors import ConfigError, TrainingDiverged
 from distill_worker.training.directory.run_directory import ELSEWHERE
 from shared.weights import WeightsCard
@@ -170,8 +170,7 @@ class CandidatePool:
         """What the run's features are where no student has trained."""
         source, train = self.budget.features, self.dataset.train
         if source == GRADIENTS and train.stored is not None:
-            of_all = train.stored.kept(GRADIENTS, partial(gradients, train.images))
-            chosen: NDArray[np.float32] = of_all[positions.numpy()]
+            chosen: NDArray[np.float32] = train.stored.kept(GRADIENTS, gradients_of)[positions.numpy()]
             return chosen
         if source == GRADIENTS:
             return gradients(train.images[positions])

@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
@@ -20,6 +20,7 @@ from PIL import Image
 
 from distill_worker.data.datasets import load_dataset
 from distill_worker.data.datasets.dataset import Dataset, Split
+from distill_worker.data.pictures import store
 from distill_worker.data.pictures.display import DISPLAY, Display
 from distill_worker.data.pictures.index import Index
 from distill_worker.data.pictures.rules import Rules
@@ -350,18 +351,21 @@ def test_data_that_did_not_change_are_opened_without_their_entries(
     _assert_as_in_memory(tmp_path)
 
 
-def test_array_of_features_is_computed_once_for_each_state_of_the_data(tmp_path: Path) -> None:
+def test_array_of_features_is_computed_once_for_each_state_of_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file that was cut off is written again; those of older pixels go."""
+    monkeypatch.setattr(store, "BATCH_SIZE", 4)
     computed: list[int] = []
 
     def sums() -> NDArray[np.float32]:
         train = opened(tmp_path).train
         assert train.stored is not None
 
-        def compute(progress: Callable[[int], None]) -> NDArray[np.float32]:
-            progress(len(train.images))
-            computed.append(len(train.images))
-            return _sums(train.images)
+        def compute(batches: Iterable[torch.Tensor]) -> NDArray[np.float32]:
+            read = torch.cat(list(batches))
+            computed.append(len(read))
+            return _sums(read)
 
         return train.stored.kept("sums", compute)
 
