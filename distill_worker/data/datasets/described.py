@@ -49,7 +49,8 @@ def described(
     for part, split in parts.items():
         _check(split, f"{where}: {part}", classes=len(names), shape=train.images.shape[1:])
     if len(names) < 2:
-        raise DataError(f"{where}: expected at least 2 classes, got {len(names)}")
+        hint = "; for images without labels, set data.labels = 'none'" if every_class else ""
+        raise DataError(f"{where}: expected at least 2 classes, got {len(names)}{hint}")
     if every_class:
         _check_every_class(train, names, where)
     mean, std = _statistics(train)
