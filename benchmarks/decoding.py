@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -101,12 +101,25 @@ def alone(function: Callable[..., Result], *arguments: object) -> Result:
         return pool.apply(function, arguments)
 
 
+def options_of(arguments: Sequence[str] | None, description: str | None, images: int) -> argparse.Namespace:
+    """The folder, and the number of images: all, or fewer for a short look."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--images", type=int, default=images)
+    return parser.parse_args(arguments)
+
+
+def report(figures: Sequence[dict[str, Any]], *, is_recorded: bool) -> None:
+    """Print figures, and record them if they are whole."""
+    for found in figures:
+        if is_recorded:
+            write(found)
+        print(f"{found['name']:32} {found['value']:10g} {found['unit']}", flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the arguments, measure, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--images", type=int, default=IMAGES)
-    options = parser.parse_args(arguments)
+    options = options_of(arguments, __doc__, IMAGES)
     folder: Path = options.folder / str(options.images)
     write_photos(folder / "photos", options.images)
     pairs = [(alone(rate, folder, 1), alone(rate, folder, cores())) for _ in range(RUNS)]
@@ -123,10 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figure("decoding", "later_command", [seconds for seconds, _ in later], unit="s", better="lower", target=3),
         figure("decoding", "later_command_memory", [memory for _, memory in later], unit="MB", better="lower"),
     ]
-    for found in figures:
-        if options.images >= IMAGES:
-            write(found)
-        print(f"{found['name']:24} {found['value']:10g} {found['unit']}", flush=True)
+    report(figures, is_recorded=options.images >= IMAGES)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ all; later ones, each in a process of its own, list the files, compare them with
 A short look (fewer images) is printed and not recorded.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.decoding import alone, opening
-from benchmarks.figures import figure, write
+from benchmarks.decoding import alone, opening, options_of, report
+from benchmarks.figures import figure
 
 IMAGES, IN_A_FOLDER, RUNS = 300_000, 1_000, 5
 _HEAD = b"P6 32 32 255\n"
@@ -32,10 +31,7 @@ def write_images(folder: Path, count: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the arguments, measure, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--images", type=int, default=IMAGES)
-    options = parser.parse_args(arguments)
+    options = options_of(arguments, __doc__, IMAGES)
     folder: Path = options.folder / str(options.images)
     write_images(folder / "photos", options.images)
     first = alone(opening, folder, None)
@@ -47,10 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "decoding", "many_files_memory", [memory for _, memory in later], unit="MB", better="lower", target=1000
         ),
     ]
-    for found in figures:
-        if options.images >= IMAGES:
-            write(found)
-        print(f"{found['name']:32} {found['value']:10g} {found['unit']}", flush=True)
+    report(figures, is_recorded=options.images >= IMAGES)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ from distill_worker.config.load import load_config
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.training_section import AUTO
 from distill_worker.data.datasets.class_folders import image_files
+from distill_worker.data.datasets.hugging_face import is_saved
 from distill_worker.data.datasets.parts import files_in
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import resolved, with_facts_of_teacher
 from distill_worker.teachers.http_errors import public_url
 
-_OF_HUGGING_FACE: Final = ("dataset_info.json", "dataset_dict.json", "state.json")
-"""Files of which `save_to_disk` writes at least one."""
 _SHARDS: Final = {".tar": "webdataset", ".parquet": "hugging-face"}
 _KINDS: Final = {".npz": "npz", **_SHARDS}
 """The name of the data set by the extension of the file."""
@@ -98,7 +97,7 @@ def _kind_of(data: Path) -> str:
     """The name of the data set of the user's own data."""
     if (kind := _KINDS.get(data.suffix.lower())) is not None:
         return kind
-    if any((data / name).exists() for name in _OF_HUGGING_FACE):
+    if is_saved(data):
         return "hugging-face"
     return _of_shards(data) or "image-folder"
 

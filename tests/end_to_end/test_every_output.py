@@ -4,7 +4,6 @@ What happens is the table in docs/outputs.md. `make docs-outputs` writes it agai
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from shared.output_kinds import OutputKind
 from teacher_service.policy.output_policy import OutputPolicy
 from tests.end_to_end.conftest import StartService
 from tests.foreign import labelled_scores_server, oip_server
+from tests.generated_page import check_part
 
 PAGE = Path(__file__).parents[2] / "docs" / "outputs.md"
 BEGINNING, END = "<!-- table: written by make docs-outputs -->\n", "<!-- end of table -->"
@@ -107,13 +107,7 @@ def test_every_teacher_and_output_trains_or_is_refused_beforehand(
     head = f"| teacher | output | {' | '.join(METHODS)} |\n|---|---|{'---|' * len(METHODS)}\n"
     notes = "".join(f"\n{number}. {reason}" for number, reason in enumerate(reasons, 1))
     table = head + "\n".join(rows) + "\n\nRejected, with nothing charged:\n" + notes + "\n\n"
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGINNING)
-    _, _, after = rest.partition(END)
-    if os.environ.get("WRITE_DOCS"):
-        PAGE.write_text(f"{before}{BEGINNING}{table}{END}{after}", encoding="utf-8")
-    else:
-        assert rest.partition(END)[0] == table, "docs/outputs.md is out of date: make docs-outputs"
+    check_part(PAGE, BEGINNING, END, table, remedy="make docs-outputs")
 
 
 def _run(

@@ -81,6 +81,18 @@ def test_refusal_is_repeated_although_a_selection_is_on_disk(
     assert one_service.quota(key)["used"] == WHOLE
 
 
+def test_views_that_were_bought_by_the_first_rules_are_seen(
+    one_service: RunningService, key: str, worker: Worker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is bought is a crop of each image, which has a key of its own."""
+    views = {"augmentation.query_view": "augmented"}
+    worker("fetch", **views, **{"data.rules": 1})
+    with pytest.raises(SystemExit):
+        worker("fetch", "new", **views)
+    assert f"data.rules: expected 1 or 2, because outputs of {10 * TURNED} images" in capsys.readouterr().err
+    assert one_service.quota(key)["used"] == WHOLE
+
+
 def test_run_of_an_earlier_version_goes_on_by_its_rules(
     one_service: RunningService, key: str, worker: Worker, tmp_path: Path
 ) -> None:

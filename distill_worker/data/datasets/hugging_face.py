@@ -25,7 +25,7 @@ from distill_worker.data.pictures.reading import Picture, common_shape, first_ke
 from distill_worker.data.pictures.rules import Rules
 from distill_worker.errors import DataError
 
-SAVED: Final = ("dataset_info.json", "dataset_dict.json", "state.json")
+_SAVED: Final = ("dataset_info.json", "dataset_dict.json", "state.json")
 """Files of which `save_to_disk` writes at least one."""
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -110,7 +110,7 @@ def _library(where: str) -> Any:
 
 def _stored(library: Any, path: Path, where: str) -> Any:
     """One table, or several by name."""
-    if path.suffix == PARQUET or (path.is_dir() and not _is_saved(path) and files_in(path, PARQUET)):
+    if path.suffix == PARQUET or (path.is_dir() and not is_saved(path) and files_in(path, PARQUET)):
         return tables_of_parquet(library, path, images=_IMAGE_COLUMNS, where=where)
     if not path.is_dir():
         raise DataError(
@@ -122,9 +122,9 @@ def _stored(library: Any, path: Path, where: str) -> Any:
         raise DataError(f"{where}: expected a folder from datasets' save_to_disk ({error}); save it again") from error
 
 
-def _is_saved(path: Path) -> bool:
+def is_saved(path: Path) -> bool:
     """Whether `save_to_disk` wrote the folder."""
-    return any((path / name).exists() for name in SAVED)
+    return any((path / name).exists() for name in _SAVED)
 
 
 def _tables(library: Any, path: Path, where: str) -> list[Any]:

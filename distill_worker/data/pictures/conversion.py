@@ -26,7 +26,6 @@ _GREY: Final = frozenset({"1", "L", "LA"})
 """The modes of grey pictures of 8 bits, as Pillow names them."""
 _DEEP_GREY: Final = frozenset({"I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 _COLOUR: Final = frozenset({"RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr"})
-_WITH_ALPHA: Final = frozenset({"LA", "PA", "RGBA"})
 _READ: Final = {1: _GREY | _COLOUR, 2: _GREY | _DEEP_GREY | _COLOUR | {"LAB"}}
 _SIGNED, _WHITE_IS_ZERO = 2, 0
 """Values of the tags of a TIFF."""

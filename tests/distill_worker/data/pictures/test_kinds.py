@@ -1,6 +1,5 @@
 """Every kind of picture becomes what docs/pictures.md says."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from tests.distill_worker.data.datasets.array_kinds import table_of_arrays
 from tests.distill_worker.data.datasets.files import pixels
 from tests.distill_worker.data.pictures.colour_profile import profile
 from tests.distill_worker.data.pictures.kinds import COLOUR, Kind, encoded, kinds, read, table, turned
+from tests.generated_page import check_part
 
 BEGINNING, END = "<!-- kinds: made by `make docs` -->\n", "<!-- end of kinds -->\n"
 PAGE = Path(__file__).parents[4] / "docs" / "pictures.md"
@@ -28,14 +28,7 @@ def test_kind_becomes_what_is_said(kind: Kind) -> None:
 
 
 def test_page_has_the_tables() -> None:
-    written = BEGINNING + "\n" + table() + "\n" + table_of_arrays() + "\n"
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGINNING)
-    _, _, after = rest.partition(END)
-    if os.environ.get("WRITE_DOCS"):
-        PAGE.write_text(f"{before}{written}{END}{after}", encoding="utf-8")
-    else:
-        assert page == f"{before}{written}{END}{after}", "docs/pictures.md is out of date: make docs"
+    check_part(PAGE, BEGINNING, END, f"\n{table()}\n{table_of_arrays()}\n", remedy="make docs")
 
 
 def test_first_rules_never_change() -> None:
