@@ -59,14 +59,13 @@ def help_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def dialect_in(path: Path) -> list[str]:
     """Where a file has a word of the dialect, as `path:line: word: text`."""
-    text = path.read_text()
+    text, where = path.read_text(), path.relative_to(ROOT)
     if path.suffix == ".md":
         prose = re.sub(r"```.*?```", lambda block: "\n" * block[0].count("\n"), text, flags=re.DOTALL)
         sentences = list(enumerate(re.sub(r"`[^`\n]*`|\]\([^)]*\)", "", prose).split("\n"), 1))
     else:
         tree = ast.parse(text)
-        sentences = sorted({*errors_of(tree), *(help_of(tree) if "cli" in path.parts else ())})
-    where = path.relative_to(ROOT)
+        sentences = sorted({*errors_of(tree), *(help_of(tree) if "cli" in where.parts else ())})
     return [
         f"{where}:{line}: {match[0]}: {sentence.strip()[:160]}"
         for line, sentence in sentences

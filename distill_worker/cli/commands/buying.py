@@ -35,7 +35,7 @@ def plan(
     It ends with the exit status that the purchase would end with, such as 5 if the quota cannot pay.
     If the teacher cannot be reached, it shows what is wanted and cached, and ends with status 4.
     """
-    from distill_worker.cli import buying
+    from distill_worker.cli.actions import buying
     from distill_worker.cli.stated_run import StatedRun
 
     stated = StatedRun(config_file, overrides or (), data, teacher_url, n, student)
@@ -62,7 +62,7 @@ def fetch(
     (teacher.price_per_call), or if budget.n is not set. In rounds, it buys the samples that are chosen so far; `run`
     trains the students that choose the others.
     """
-    from distill_worker.cli import buying
+    from distill_worker.cli.actions import buying
     from distill_worker.cli.stated_run import StatedRun
 
     buying.fetch(
@@ -88,6 +88,6 @@ def reconcile(
 
     If the teacher has no query log that can be read, its counter is compared. Exit status 6 if anything differs.
     """
-    from distill_worker.cli import buying
+    from distill_worker.cli.actions import buying
 
     buying.reconcile(config_file, overrides or (), shared_key=shared_key, as_json=as_json)

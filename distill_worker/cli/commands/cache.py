@@ -16,7 +16,7 @@ DEFAULT = "runs/cache.sqlite"
 @app.command()
 def stats(cache: Place = DEFAULT, as_json: AsJson = False) -> None:
     """Count the cached samples by teacher and kind of output, and the purchases by status."""
-    from distill_worker.cli.cache import stats
+    from distill_worker.cli.actions.cache import stats
 
     stats(cache, as_json=as_json)
 
@@ -43,7 +43,7 @@ def verify(
 
     Exit status 6 if anything is damaged and was not set aside.
     """
-    from distill_worker.cli.cache import verify
+    from distill_worker.cli.actions.cache import verify
 
     verify(cache, config_file, repair=repair, as_json=as_json)
 
@@ -61,7 +61,7 @@ def export_(
     kind: Annotated[str | None, typer.Option(help="Export only this kind of output, for example logits.")] = None,
 ) -> None:
     """Write bought outputs to a file that others can import; the file does not name the account that paid."""
-    from distill_worker.cli.cache import export_to
+    from distill_worker.cli.actions.cache import export_to
 
     export_to(file, cache, teacher_id=teacher_id, kind=kind)
 
@@ -74,6 +74,6 @@ def import_(
     cache: Annotated[str, typer.Option(metavar="CACHE", help="The cache to add to; created if absent.")] = DEFAULT,
 ) -> None:
     """Add outputs that others bought; cached outputs stay as they are."""
-    from distill_worker.cli.cache import import_from
+    from distill_worker.cli.actions.cache import import_from
 
     import_from(file, cache)

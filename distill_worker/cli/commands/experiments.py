@@ -60,7 +60,7 @@ def demo(
 
     A second demo uses the teacher and the cached outputs of the first, and pays for nothing.
     """
-    from distill_worker.cli import experiments
+    from distill_worker.cli.actions import experiments
 
     experiments.demo(data, n=n, seeds=seeds, quota=quota, directory=directory, as_json=as_json)
 
@@ -87,7 +87,7 @@ def compare(
     teacher that the comparison trains and serves itself cost nothing, unless teacher.price_per_call is set. Each
     student has a run directory of its own: after a kill, the same command resumes and pays for nothing twice.
     """
-    from distill_worker.cli import experiments
+    from distill_worker.cli.actions import experiments
 
     experiments.compare(
         comparison_file,
@@ -127,7 +127,7 @@ def sweep(
     one trains, and outputs are bought once. After a kill, the same command resumes and pays for nothing twice. The
     results of all students are in results.csv, in results.parquet with the extra parquet, and on a page, report.html.
     """
-    from distill_worker.cli import experiments
+    from distill_worker.cli.actions import experiments
 
     overrides = {"engine": engine, "address": address, "jobs": jobs}
     if status:
@@ -194,7 +194,7 @@ def report(
       distill-worker report runs/sweep/k-sweep
       distill-worker report runs/digits-ckd --format csv
     """  # noqa: D301 - the mark before the examples keeps their lines
-    from distill_worker.cli import experiments
+    from distill_worker.cli.actions import experiments
 
     experiments.report(
         place,
@@ -240,7 +240,7 @@ def forecast(
 
     For example: distill-worker forecast examples/digits.toml --accuracy 0.95
     """
-    from distill_worker.cli import experiments
+    from distill_worker.cli.actions import experiments
 
     experiments.forecast(
         file,

@@ -38,7 +38,7 @@ def train(
     torchrun starts it on several devices, for one student: torchrun --nproc-per-node 2 -m distill_worker train
     CONFIG.toml; see docs/several-devices.md.
     """
-    from distill_worker.cli import training
+    from distill_worker.cli.actions import training
     from distill_worker.cli.stated_run import StatedRun
 
     stated = StatedRun(config_file, overrides or ())
@@ -62,7 +62,7 @@ def run(
 
     Without a file: distill-worker run --data photos/ --teacher-url https://... --n 500. The images need no labels.
     """
-    from distill_worker.cli import training
+    from distill_worker.cli.actions import training
     from distill_worker.cli.stated_run import StatedRun
 
     training.run(

@@ -72,7 +72,7 @@ def analyse(
       distill-worker analyse runs/digits-ckd --teacher-weights runs/digits-teacher/student.safetensors
       distill-worker analyse examples/compare-digits.toml
     """  # noqa: D301 - the mark before the examples keeps their lines
-    from distill_worker.cli.weights import analyse
+    from distill_worker.cli.actions.weights import analyse
 
     analyse(target, teacher_weights, cache=cache, root=root, path=path, trust_code=trust_code, as_json=as_json)
 
@@ -88,7 +88,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Print the top-1 accuracy of a trained network on the test split."""
-    from distill_worker.cli.weights import evaluate
+    from distill_worker.cli.actions.weights import evaluate
 
     evaluate(student, data, root=root, path=path, trust_code=trust_code, as_json=as_json)
 
@@ -121,7 +121,7 @@ def predict(
       distill-worker predict runs/digits-ckd photos/ --top 1
       distill-worker predict runs/digits-ckd photos/*.png --json
     """  # noqa: D301 - as above
-    from distill_worker.cli.weights import predict
+    from distill_worker.cli.actions.weights import predict
 
     predict(student, images, top=top, trust_code=trust_code, as_json=as_json)
 
@@ -165,7 +165,7 @@ def export(
       distill-worker export runs/digits-ckd --format torch-export --output models/digits
       teacher-service serve --weights models/digits.onnx
     """  # noqa: D301 - as above
-    from distill_worker.cli.weights import export
+    from distill_worker.cli.actions.weights import export
 
     export(student, file_format, output, root=root, path=path, trust_code=trust_code, as_json=as_json)
 
@@ -185,6 +185,6 @@ def degrade(
 
     For a half-trained teacher, set training.stop_after_steps.
     """
-    from distill_worker.cli.weights import degrade
+    from distill_worker.cli.actions.weights import degrade
 
     degrade(weights, output, prune=prune, noise=noise, decimals=decimals, seed=seed, trust_code=trust_code)

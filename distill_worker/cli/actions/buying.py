@@ -10,7 +10,7 @@ from distill_worker.buying.planning import plan as plan_purchase
 from distill_worker.buying.reconciliation.reconcile import reconcile as compare_with_teacher
 from distill_worker.cache import Cache
 from distill_worker.cache.database.engine import shown
-from distill_worker.cli import agreed_purchase
+from distill_worker.cli.actions import agreed_purchase
 from distill_worker.cli.console import answers, say
 from distill_worker.cli.stated_run import StatedRun
 from distill_worker.cli.tables.buying import show_plan, show_reconciliation

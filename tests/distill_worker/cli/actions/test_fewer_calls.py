@@ -10,7 +10,7 @@ import pytest
 from benchmarks import fewer_calls
 from tests.distill_worker.cli.conftest import Command, facts_of
 
-_EXAMPLE = Path(__file__).parents[3] / "examples" / "fewer-calls" / "digits.toml"
+_EXAMPLE = Path(__file__).parents[4] / "examples" / "fewer-calls" / "digits.toml"
 _SELF_TRAINING = "self_training = {rounds = 1, members = 2}"
 _SHORTER = {
     'directory = "../../runs/fewer-calls/digits"': 'directory = "compared"',

@@ -20,7 +20,7 @@ from tests.distill_worker.experiments.engines.students import (
 from tests.distill_worker.fake_teacher import FakeTeacher
 from tests.endurance import HANG_SECONDS
 
-_ROOT = Path(__file__).parents[3]
+_ROOT = Path(__file__).parents[4]
 _KD = '{label = "KD", method = {name = "kd"}}'
 _TUNED = "tuning = {folds = 2, trials = 2, first_steps = 5}"
 _IN_ROUNDS = 'budget = {strategy = "margin", rounds = 2}'

@@ -16,7 +16,7 @@ from shared.weights import weights_bytes
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 FACTS = {
     *("student", "network", "method", "n", "seed", "teacher_id", "teacher_output", "teacher_weights"),
     *("classes", "test", "calibration", "confusion", "class_accuracy", "spectrum", "effective_rank"),

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.distill_worker.cli.actions.test_sweep import PRICE, sweep_file
 from tests.distill_worker.cli.conftest import Command, facts_of
-from tests.distill_worker.cli.test_sweep import PRICE, sweep_file
 from tests.distill_worker.experiments.engines.students import NOTHING, write_network
 from tests.distill_worker.fake_teacher import FakeTeacher
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_worker.cache import Cache
-from distill_worker.cli import agreed_purchase
+from distill_worker.cli.actions import agreed_purchase
 from distill_worker.cli.console import be_silent, progress_bar, say
 from distill_worker.cli.stated_run import StatedRun
 from distill_worker.config.run_config import RunConfig
@@ -168,7 +168,7 @@ def _end(
     for line in signs:
         say(f"warning: {line}")
     if config.output.report:
-        from distill_worker.cli.experiments import write_run_page
+        from distill_worker.cli.actions.experiments import write_run_page
 
         write_run_page(config, samples, command=command, paid=paid, warnings=[*doubts, *signs])
 

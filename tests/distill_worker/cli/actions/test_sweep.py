@@ -116,8 +116,8 @@ def test_all_purchases_are_agreed_to_at_once(
         questions.append(question)
         return agrees
 
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", confirm)
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.is_terminal", lambda: True)
     path = sweep_file(tmp_path, teacher=PRICE, sweep='"corruption.seed" = [0]\n"teacher.label_smoothing" = [0.1, 0.2]')
     path.write_text(path.read_text().replace("n = [8]", "n = [6, 8]"))
     ended = command("sweep", path, "--json")

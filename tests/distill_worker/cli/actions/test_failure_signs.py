@@ -9,8 +9,8 @@ from distill_worker.cli.tables.experiments import show_comparison
 from distill_worker.experiments.failure_signs.of_comparison import signs_of_comparison
 from distill_worker.experiments.report.run_page import report_of_run
 from distill_worker.experiments.report.run_record import read_run
+from tests.distill_worker.cli.actions.test_sweep import sweep_file
 from tests.distill_worker.cli.conftest import Command, facts_of
-from tests.distill_worker.cli.test_sweep import sweep_file
 from tests.distill_worker.experiments.engines.students import NOTHING, write_network
 from tests.distill_worker.experiments.failure_signs.test_of_comparison import failed
 from tests.distill_worker.experiments.report.finished import write_run

@@ -118,8 +118,8 @@ def test_terminal_is_asked_once_for_everything(
         questions.append(question)
         return answer
 
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", confirm)
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.is_terminal", lambda: True)
     ended = command("compare", _comparison(tmp_path, base=PRICE))
     assert questions == ["spend 8 calls for 2.00 EUR?"]
     assert (teacher.paid, len(trained)) == (paid, int(answer))
@@ -177,14 +177,16 @@ def test_own_teacher_of_a_comparison_needs_no_agreement(
     command: Command, config: Path, tmp_path: Path, own_teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless its calls have a price. It is not taken for the teacher at the configured address."""
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", lambda *_, **__: pytest.fail("it asked"))
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    monkeypatch.setattr(
+        "distill_worker.cli.actions.agreed_purchase.typer.confirm", lambda *_, **__: pytest.fail("it asked")
+    )
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.is_terminal", lambda: True)
     comparison = _comparison(tmp_path, compare=f'cache = "{tmp_path}/cache.sqlite"', tables=OWN_TEACHER)
     assert facts_of(command("compare", comparison, "--json"))["calls_paid"] == 8
     monkeypatch.setenv("TEACHER_URL", "http://127.0.0.1:1")
     assert "cannot be reached" in command("fetch", config, "--set", "budget.n=8").stderr
     priced = _comparison(tmp_path, base=PRICE, tables=OWN_TEACHER)
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: False)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.is_terminal", lambda: False)
     assert command("compare", priced).status == 5
     assert own_teacher.paid == 8
 

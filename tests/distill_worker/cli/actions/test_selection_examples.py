@@ -8,7 +8,7 @@ from distill_worker.data.selection import STRATEGIES
 from distill_worker.experiments.comparison.cells import Cell, load_comparison
 from tests.distill_worker.cli.conftest import Command, facts_of
 
-_FOLDER = Path(__file__).parents[3] / "examples" / "fewer-calls"
+_FOLDER = Path(__file__).parents[4] / "examples" / "fewer-calls"
 _NAMES = ("digits", "fashion-mnist", "glyphs")
 _SHORTER = {
     'directory = "../../runs/fewer-calls/selection-digits"': 'directory = "compared"',

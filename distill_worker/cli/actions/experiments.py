@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.buying.plan import total
-from distill_worker.cli import agreed_purchase
+from distill_worker.cli.actions import agreed_purchase
 from distill_worker.cli.console import TERMINAL, progress_bar, say
 from distill_worker.cli.tables.experiments import show_comparison, show_demo
 from distill_worker.cli.tables.forecast import show_forecast

@@ -165,8 +165,8 @@ def test_terminal_is_asked_before_anything_is_spent(
         assert teacher.paid == 0
         return answer == "y\n"
 
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", confirm)
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.is_terminal", lambda: True)
     ended = command("fetch", config, *PRICED)
     assert asked == ["spend 10 calls for 2.50 EUR?"]
     assert teacher.paid == paid
@@ -313,8 +313,8 @@ def test_terminal_is_asked_for_the_whole_training_set(
         asked.append(question)
         return True
 
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", confirm)
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.is_terminal", lambda: True)
     assert facts_of(command("fetch", whole_set, *options, "--json"))["bought"] == 12
     assert asked == ["spend 12 calls, the whole training set, because budget.n is not set?"]
     assert teacher.paid == 12
@@ -339,7 +339,7 @@ def test_interrupted_question_spends_nothing(
 ) -> None:
     """Here by the end of the input; an interrupt ends the question in the same way."""
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.is_terminal", lambda: True)
     ended = command("fetch", config)
     assert ended.status == 130
     assert "nothing was spent" in ended.stderr
@@ -403,8 +403,8 @@ def test_question_of_a_run_in_rounds_is_asked_once(
         asked.append(question)
         return True
 
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.typer.confirm", confirm)
-    monkeypatch.setattr("distill_worker.cli.agreed_purchase.is_terminal", lambda: True)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.typer.confirm", confirm)
+    monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.is_terminal", lambda: True)
     rounds = ("--set", "budget.strategy=entropy", "--set", "budget.rounds=2", *PRICED)
     facts_of(command("run", config, *rounds, "--json"))
     assert asked == ["spend 5 calls for 1.25 EUR now, and up to 5 more in later rounds?"]

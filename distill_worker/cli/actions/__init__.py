@@ -1,0 +1,1 @@
+"""What commands do. A command imports its action, from the module of the same name here, when it runs."""
