@@ -4,6 +4,7 @@ WorkerError
 ├── ConfigError           2  the configuration file or an option is wrong, or asks for something impossible
 │   └── TrainingDiverged  2  the loss of a training is not finite
 ├── DataError             3  a data set is missing or damaged
+│   └── PicturesUnread    3  image files cannot be read
 ├── WeightsFileError      3  a weights file is missing, damaged, or does not fit
 ├── CacheError            3  the cache of bought outputs is damaged, cannot be written, or lacks outputs
 ├── RunError              3  a run directory cannot be used
@@ -54,6 +55,10 @@ class DataError(WorkerError):
     """A data set is missing or damaged."""
 
     exit_status = ExitStatus.UNUSABLE_FILE
+
+
+class PicturesUnread(DataError):
+    """Image files cannot be read."""
 
 
 class WeightsFileError(WorkerError):

@@ -30,7 +30,10 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "distill_worker.cli.command",
-        *(f"distill_worker.cli.{commands}" for commands in ("buying", "cache", "experiments", "training", "weights")),
+        *(
+            f"distill_worker.cli.actions.{commands}"
+            for commands in ("buying", "cache", "experiments", "training", "weights")
+        ),
         "teacher_service.app",
         "sklearn.datasets",
         "httpx",

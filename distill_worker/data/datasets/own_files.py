@@ -1,6 +1,7 @@
 """Splits of the user's own image files: mapped from a store, or decoded into memory where there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,7 @@ from distill_worker.data.pictures.reading import (
     read_in_parts,
 )
 from distill_worker.data.pictures.store import stored, stored_keys, unreadable
-from distill_worker.errors import DataError, counted
+from distill_worker.errors import DataError, PicturesUnread, counted
 
 Labels = NDArray[np.int64]
 Part = tuple[PictureFiles, Labels | None]
@@ -43,17 +44,19 @@ def splits_of(parts: Sequence[Part], opening: Opening, *, where: str) -> list[Sp
     """
     pictures = [of_part for of_part, _ in parts]
     labels = [None if of_part is None else torch.from_numpy(of_part) for _, of_part in parts]
-    if opening.store is None:
-        shape = common_shape(joined(pictures), opening.image_size, where=where)
-        read = read_in_parts(pictures, shape, where=where)
+    with _hint_at_skipping():
+        if opening.store is None:
+            shape = common_shape(joined(pictures), opening.image_size, where=where)
+            read = read_in_parts(pictures, shape, where=where)
+            return [
+                Split(torch.from_numpy(images), of_part, files)
+                for images, of_part, files in zip(read, labels, pictures, strict=True)
+            ]
+        of_store = stored(pictures, _source(opening), where=where)
         return [
-            Split(torch.from_numpy(images), of_part, files)
-            for images, of_part, files in zip(read, labels, pictures, strict=True)
+            Split(one.images, of_part, files, one.part)
+            for one, of_part, files in zip(of_store, labels, pictures, strict=True)
         ]
-    return [
-        Split(one.images, of_part, files, one.part)
-        for one, of_part, files in zip(stored(pictures, _source(opening), where=where), labels, pictures, strict=True)
-    ]
 
 
 def split_in_two(pictures: PictureFiles, labels: Labels, opening: Opening, *, where: str) -> list[Split]:
@@ -61,7 +64,8 @@ def split_in_two(pictures: PictureFiles, labels: Labels, opening: Opening, *, wh
     if opening.store is None:
         [whole] = splits_of([(pictures, labels)], opening, where=where)
         return list(split_by_key(whole.images.numpy(), labels, pictures, where=where))
-    keys = stored_keys(pictures, _source(opening), where=where)
+    with _hint_at_skipping():
+        keys = stored_keys(pictures, _source(opening), where=where)
     parts = [_rows(pictures, labels, rows) for rows in rows_by_key(keys, where=where)]
     return splits_of(parts, opening, where=where)
 
@@ -87,6 +91,15 @@ def readable(parts: Sequence[Part], opening: Opening, *, where: str) -> tuple[li
     if not all(len(of_part) for of_part, _ in kept):
         raise DataError(f"{note}; expected files that can be read in training and in test, if there is one")
     return kept, (note,)
+
+
+@contextmanager
+def _hint_at_skipping() -> Iterator[None]:
+    """Name the setting that leaves out files that cannot be read, in the error about them."""
+    try:
+        yield
+    except PicturesUnread as error:
+        raise DataError(f'{error}; or set data.unreadable = "skip", which leaves such files out') from error
 
 
 def _faults(pictures: PictureFiles, opening: Opening, where: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from distill_worker.data.cores import cores
 from distill_worker.data.pictures.conversion import FirstLook, Head, OpenPicture, Shape, UnfitPicture, pixels_of
 from distill_worker.data.pictures.rules import FIRST, NEWEST, Rules
-from distill_worker.errors import DataError
+from distill_worker.errors import DataError, PicturesUnread
 from shared.sample_key import sample_key
 
 Result = TypeVar("Result")
@@ -239,7 +239,7 @@ def read_each(
             at the end.
 
     Raises:
-        DataError: some pictures cannot be used.
+        PicturesUnread: some pictures cannot be used.
     """
 
     def outcome(picture: Picture) -> Result | _Fault:
@@ -262,7 +262,9 @@ def read_each(
             yield picture, result
     if faults and on_fault is None:
         more = len(faults) - _MOST_FAULTS
-        raise DataError(f"{where}: {'; '.join(faults[:_MOST_FAULTS])}" + (f"; and {more} more" if more > 0 else ""))
+        raise PicturesUnread(
+            f"{where}: {'; '.join(faults[:_MOST_FAULTS])}" + (f"; and {more} more" if more > 0 else "")
+        )
 
 
 def _in_order(read: Callable[[Picture], Result], pictures: Sequence[Picture]) -> Iterator[Result]:

@@ -239,11 +239,15 @@ def test_place_without_folders_is_refused(tmp_path: Path, kind: str) -> None:
         load_dataset("image-folder", tmp_path, path=path)
 
 
-def test_file_that_is_no_image_is_named(tmp_path: Path) -> None:
-    _write(tmp_path, 2, 0, 4, 4)
-    (tmp_path / "bee" / "fake.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"bee/fake.png: expected a picture, got an unreadable file"):
-        load_dataset("image-folder", tmp_path, path=tmp_path)
+@pytest.mark.parametrize("store", [None, "store"])
+def test_file_that_is_no_image_is_named(tmp_path: Path, store: str | None) -> None:
+    """So is the setting that leaves it out."""
+    folder = tmp_path / "images"
+    _write(folder, 2, 0, 4, 4)
+    (folder / "bee" / "fake.png").write_text("no picture")
+    expected = r"bee/fake.png: expected a picture, got an unreadable file.*; or set data.unreadable = \"skip\", which"
+    with pytest.raises(DataError, match=expected):
+        load_dataset("image-folder", tmp_path, path=folder, store=None if store is None else tmp_path / store)
 
 
 @pytest.mark.parametrize(
