@@ -8,19 +8,19 @@ Invariant: requests to this machine never go through a proxy, which would get th
 
 import os
 import re
+import socket
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from socket import inet_aton
 from typing import Any, Final, NamedTuple
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from distill_worker.errors import ConfigError
-from distill_worker.teachers.http_errors import public_url
+from distill_worker.teachers.http_errors import error_from_failure, public_url
 from shared.durable.database_url import ESCAPES
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -73,6 +73,26 @@ def proxy_of(url: str) -> str:
     """The proxy between this machine and a server, for messages; empty if there is none. Raises `ConfigError`."""
     through = _proxy_for(httpx.URL(checked_url(url, "teacher.url")))
     return "" if through is None else str(through)
+
+
+def try_connection(url: str, *, timeout_seconds: float) -> None:
+    """Open a connection to a server, or to the proxy before it, and close it: nothing is sent, so nothing is charged.
+
+    Raises:
+        ConfigError: as `open_client`; TeacherError: there is no connection, or it cannot be encrypted.
+    """
+    target = httpx.URL(checked_url(url, "teacher.url"))
+    through = _proxy_for(target)
+    server = target if through is None else through.url
+    try:
+        with socket.create_connection((server.host, _port(server)), timeout_seconds) as plain:
+            if server.scheme == "https":
+                _certificates().wrap_socket(plain, server_hostname=server.host).close()
+    except OSError as error:  # ssl.SSLError and socket.gaierror, too
+        kind = httpx.ConnectTimeout if isinstance(error, TimeoutError) else httpx.ConnectError
+        failure = kind(str(error))
+        failure.__cause__ = error
+        raise error_from_failure(public_url(url), failure, "" if through is None else str(through)) from failure
 
 
 class _Proxy(NamedTuple):
@@ -132,7 +152,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         pass
     try:
-        return IPv4Address(inet_aton(host))  # short forms such as 127.1
+        return IPv4Address(socket.inet_aton(host))  # short forms such as 127.1
     except (OSError, UnicodeEncodeError, ValueError):
         return None
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 
 from distill_worker.errors import AnswerExpired, QuotaExhausted, TeacherError, TeacherRefused, TeacherUnavailable
-from distill_worker.teachers.rate_limit_headers import retry_after_seconds
+from distill_worker.teachers.pace.rate_limit_headers import retry_after_seconds
 from shared.oip import problem
 
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})

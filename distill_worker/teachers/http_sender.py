@@ -7,6 +7,7 @@ not charged: no connection, 429, or 503 with a time to wait.
 """
 
 import random
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -29,8 +30,8 @@ from distill_worker.teachers.http_errors import (
     shown_content,
     status_of,
 )
-from distill_worker.teachers.pacer import Pacer, Stopped, Turn, WaitTooLong
-from distill_worker.teachers.rate_limit_headers import Limits, limits, server_time
+from distill_worker.teachers.pace.pacer import Pacer, Stopped, Turn, WaitTooLong
+from distill_worker.teachers.pace.rate_limit_headers import Limits, limits, seconds_ahead, server_time
 
 _MAX_ATTEMPTS = 30
 _LONGEST_WAIT_SECONDS = 10.0
@@ -77,11 +78,14 @@ class Sender:
         give_up_after_seconds: float,
         most_at_once: int = 64,
         on_retry: Callable[[str], None] = lambda _: None,
+        on_clock: Callable[[float], None] = lambda _: None,
         transport: httpx.BaseTransport | None = None,
         pacer: Pacer | None = None,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
-        """`sleep` waits before a retry; by default until `stop` at the longest.
+        """`on_clock` gets how many seconds the server's clock is ahead, by the Date of each response.
+
+        `sleep` waits before a retry; by default until `stop` at the longest.
 
         Raises:
             ConfigError: see `open_client`.
@@ -92,6 +96,7 @@ class Sender:
         address, _, self._query = url.partition("#")[0].partition("?")
         self._give_up_after_seconds = give_up_after_seconds
         self._on_retry = on_retry
+        self._on_clock = on_clock
         self._stopped = Event()
         self._sleep = sleep or self._sleep_unless_stopped
         self._pacer = pacer or Pacer(most_at_once, max(give_up_after_seconds, _LONGEST_PACED_WAIT_SECONDS))
@@ -201,6 +206,8 @@ class Sender:
         try:
             response = self._request(method, path, **request)
             limits_now = limits(response.headers, server_time(response.headers))
+            if (ahead := seconds_ahead(response.headers, time.time())) is not None:
+                self._on_clock(ahead)
             failure = (
                 None if response.is_success else error_from_response(self.url, response, turn.samples, self._proxy)
             )

@@ -11,9 +11,14 @@ from distill_worker.teachers.oip import OipTeacher
 
 
 def teacher_at(
-    address: TeacherAddress, *, url: str, api_key: str | None, on_retry: Callable[[str], None] = lambda _: None
+    address: TeacherAddress,
+    *,
+    url: str,
+    api_key: str | None,
+    on_retry: Callable[[str], None] = lambda _: None,
+    on_clock: Callable[[float], None] = lambda _: None,
 ) -> AbstractContextManager[Teacher]:
-    """Open a client of the teacher at `url`, in the protocol of its address."""
+    """Open a client of the teacher at `url`, in the protocol of its address; `on_clock` as in `Sender`."""
     sender = Sender(
         url,
         api_key=api_key,
@@ -21,6 +26,7 @@ def teacher_at(
         give_up_after_seconds=address.give_up_after_seconds,
         most_at_once=address.concurrency,
         on_retry=on_retry,
+        on_clock=on_clock,
     )
     match address:
         case OpenInferenceAddress():

@@ -15,7 +15,7 @@ from math import ceil
 from threading import Condition, Lock
 from typing import Final
 
-from distill_worker.teachers.rate_limit_headers import Limits
+from distill_worker.teachers.pace.rate_limit_headers import Limits
 
 _FIRST_AT_ONCE: Final = 4
 _LONGEST_SLEEP_SECONDS: Final = 3600.0

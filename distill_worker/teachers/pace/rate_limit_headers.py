@@ -112,6 +112,12 @@ def server_time(headers: Mapping[str, str]) -> float:
     return time.time() if date is None else date
 
 
+def seconds_ahead(headers: Mapping[str, str], now: float) -> float | None:
+    """How far the server's clock is ahead of this one, which says `now`; None without a Date, which is in whole seconds."""
+    date = _date(headers.get("date", ""))
+    return None if date is None else date - now
+
+
 def limits(headers: Mapping[str, str], now: float) -> Limits:
     """The limits in the headers of a response. `now` is the `server_time`; header names are in lower case."""
     state, policy = headers.get("ratelimit", ""), headers.get("ratelimit-policy", "")

@@ -11,7 +11,7 @@ import numpy as np
 from distill_worker.teachers.base import Description
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.oip import OipTeacher
-from distill_worker.teachers.pacer import Pacer
+from distill_worker.teachers.pace.pacer import Pacer
 from shared import oip
 from shared.oip import problem
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from distill_worker.errors import TeacherError, TeacherRefused, TeacherUnavailable
-from distill_worker.teachers.pacer import Pacer
+from distill_worker.teachers.pace.pacer import Pacer
 from tests.distill_worker.teachers.scripted_server import URL, Answer, Server, logits, refusal
 
 EMPTY = {

@@ -10,8 +10,8 @@ from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInf
 from distill_worker.errors import TeacherStopped, TeacherUnavailable
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.open_teacher import teacher_at
-from distill_worker.teachers.pacer import Pacer, Stopped, Turn
-from distill_worker.teachers.rate_limit_headers import Allowance, Limits
+from distill_worker.teachers.pace.pacer import Pacer, Stopped, Turn
+from distill_worker.teachers.pace.rate_limit_headers import Allowance, Limits
 from tests.distill_worker.teachers.scripted_server import DESCRIPTION, URL, Answer, Server, logits, refusal
 from tests.endurance import HANG_SECONDS
 

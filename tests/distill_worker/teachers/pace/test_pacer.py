@@ -5,8 +5,8 @@ from threading import Condition
 
 import pytest
 
-from distill_worker.teachers.pacer import Pacer, Turn, WaitTooLong
-from distill_worker.teachers.rate_limit_headers import Allowance, Limits
+from distill_worker.teachers.pace.pacer import Pacer, Turn, WaitTooLong
+from distill_worker.teachers.pace.rate_limit_headers import Allowance, Limits
 from tests.endurance import HANG_SECONDS
 
 

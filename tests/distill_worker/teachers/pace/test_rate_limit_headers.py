@@ -4,7 +4,7 @@ from math import inf
 
 import pytest
 
-from distill_worker.teachers.rate_limit_headers import Allowance, Limits, limits
+from distill_worker.teachers.pace.rate_limit_headers import Allowance, Limits, limits
 
 NOW = 1_800_000_000.0
 

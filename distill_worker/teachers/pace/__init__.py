@@ -1,0 +1,1 @@
+"""How fast requests may be sent: what a teacher states, and the pace that keeps to it."""
