@@ -6,7 +6,6 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from distill_worker.experiments.display import Display, MoveBar
 
@@ -37,6 +36,15 @@ def progress_bar(title: str, total: int | None = None, *, shows_remaining_time: 
     The function that it yields takes the absolute count done, the text behind the bar, and the total, once it is known.
     Pass `shows_remaining_time=False` where that text says how much time remains.
     """
+    from rich.progress import (  # only commands that run need bars
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

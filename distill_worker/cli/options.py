@@ -4,10 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from pydantic import ValidationError
 from typer.core import TyperGroup
-
-from shared.expectations import complaints
 
 
 def expanded_path(text: object) -> Path:
@@ -83,6 +80,10 @@ class ExplainedOptions(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
+            from pydantic import ValidationError  # the import takes as long as the rest of the help
+
+            from shared.expectations import complaints
+
             if isinstance(error.__cause__, ValidationError):
                 error.message = complaints(error.__cause__)
             raise

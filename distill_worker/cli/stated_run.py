@@ -5,10 +5,11 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from distill_worker.cli.console import say
-from distill_worker.config.load import load_config
+from distill_worker.config.load import COMMAND_LINE, parse_config, read_document, with_notes
+from distill_worker.config.places import Note
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.training_section import AUTO
 from distill_worker.data.datasets.class_folders import image_files
@@ -44,7 +45,26 @@ class StatedRun:
             asks: whether the teacher may be contacted for its classes, if the data have no labels.
 
         Raises:
-            ConfigError: see `load_config` and `with_facts_of_teacher`; or there is neither a file nor data.
+            ConfigError: see `document`, `load_config` and `with_facts_of_teacher`; or the data are not there.
+        """
+        if self.data is not None and not self.data.exists():
+            raise ConfigError(
+                f"--data: expected a folder or a file with your data, got {self.data}, which is not there"
+            )
+        document, notes = self.document()
+        config = with_notes(notes, parse_config(document, source=self.source), say)
+        return resolved(with_facts_of_teacher(config, say, teacher_id=teacher_id, asks=asks), fresh=fresh)
+
+    @property
+    def source(self) -> str:
+        """What messages call the place of the settings."""
+        return COMMAND_LINE if self.file is None else str(self.file)
+
+    def document(self) -> tuple[dict[str, Any], list[Note]]:
+        """The document of the run, with what the options state; see `read_document`.
+
+        Raises:
+            ConfigError: there is neither a file nor data, or the file cannot be read.
         """
         if self.file is None and self.data is None:
             raise ConfigError("expected the file of a run, or --data and --teacher-url, got neither; see examples/")
@@ -53,12 +73,7 @@ class StatedRun:
                 f"{self.file}: expected a TOML file, got a folder; to train on the images in it, write --data "
                 f"{self.file}"
             )
-        if self.data is not None and not self.data.exists():
-            raise ConfigError(
-                f"--data: expected a folder or a file with your data, got {self.data}, which is not there"
-            )
-        config = load_config(self.file, (*self._options(), *self.overrides), on_note=say)
-        return resolved(with_facts_of_teacher(config, say, teacher_id=teacher_id, asks=asks), fresh=fresh)
+        return read_document(self.file, (*self._options(), *self.overrides))
 
     def command(self, name: str) -> str:
         """The command that the user can type again, without the password that a URL may hold."""
@@ -87,13 +102,13 @@ class StatedRun:
             values["student.network"] = self.student or AUTO
             values["output.directory"] = f"runs/{self.data.stem}-{n}"
         if self.data is not None:
-            values |= {"data.name": _kind_of(self.data), "data.path": str(self.data)}
+            values |= {"data.name": kind_of(self.data), "data.path": str(self.data)}
         return [
             f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in values.items() if value is not None
         ]
 
 
-def _kind_of(data: Path) -> str:
+def kind_of(data: Path) -> str:
     """The name of the data set of the user's own data."""
     if (kind := _KINDS.get(data.suffix.lower())) is not None:
         return kind

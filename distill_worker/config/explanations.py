@@ -15,6 +15,11 @@ def explained(error: ValidationError, document: type[BaseModel], *, within: str 
     return "; ".join(_explain(problem, document, within) for problem in error.errors(include_url=False))
 
 
+def wrong_keys(error: ValidationError, document: type[BaseModel]) -> list[list[str | int]]:
+    """The place of each problem in a document, as the keys of its file."""
+    return [_place(document, problem["loc"]).keys for problem in error.errors(include_url=False)]
+
+
 def _explain(problem: Any, document: type[BaseModel], within: str) -> str:
     place = _place(document, problem["loc"])
     where = ".".join(str(part) for part in ([within] if within else []) + place.keys)

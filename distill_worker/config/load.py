@@ -18,7 +18,7 @@ from distill_worker.errors import ConfigError
 
 OnNote = Callable[[str], None]
 
-_COMMAND_LINE: Final = "the command line"
+COMMAND_LINE: Final = "the command line"
 """Names the source of a run without a file. There is no such file, so relative paths start at the working directory."""
 
 DEFAULT_PLACES: Final = {
@@ -40,7 +40,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), *, on_note: On
         ConfigError: names the file, the key, the expected value and the one that it got.
     """
     document, notes = read_document(path, overrides)
-    config = parse_config(document, source=_COMMAND_LINE if path is None else str(path))
+    config = parse_config(document, source=COMMAND_LINE if path is None else str(path))
     return with_notes(notes, config, on_note)
 
 
@@ -55,7 +55,7 @@ def read_document(path: Path | None, overrides: Sequence[str] = ()) -> tuple[dic
         raise ConfigError(f"{path}: expected the file of a run, got that of a comparison; use distill-worker compare")
     for override in overrides:
         _override(document, override)
-    return document, place(document, path or Path(_COMMAND_LINE), DEFAULT_PLACES)
+    return document, place(document, path or Path(COMMAND_LINE), DEFAULT_PLACES)
 
 
 def place(document: dict[str, Any], path: Path, defaults: Mapping[str, Path]) -> list[places.Note]:

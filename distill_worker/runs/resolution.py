@@ -37,6 +37,7 @@ _CHOICES: Final = {
 """The settings that a run keeps, and their values."""
 
 
+SLOW_BFLOAT16: Final = "this device has no instructions for bfloat16: float32 is faster on it"
 _SMALL: Final = "resnet8x4"
 _LARGE: Final = "torchvision:resnet18"
 _MOST_PIXELS_OF_SMALL: Final = 64
@@ -156,8 +157,13 @@ def with_network(config: RunConfig) -> RunConfig:
             "student.network: expected the name of a network, because neither data.image_size nor the teacher says how "
             "large the images are, got 'auto'; see docs/networks.md"
         )
-    network = _SMALL if max(size) <= _MOST_PIXELS_OF_SMALL else _LARGE
+    network = network_for(size)
     return config.model_copy(update={"student": config.student.model_copy(update={"network": network})})
+
+
+def network_for(size: tuple[int, int]) -> str:
+    """The network that `auto` stands for, for images of this height and width."""
+    return _SMALL if max(size) <= _MOST_PIXELS_OF_SMALL else _LARGE
 
 
 def resolved_alike(configs: Sequence[RunConfig], *, fresh: bool = False) -> list[RunConfig]:
@@ -189,12 +195,16 @@ def resolved_like(config: RunConfig, other: RunConfig) -> RunConfig:
     )
 
 
+def is_slow(training: Training) -> bool:
+    """Whether the device of a resolved run has no instructions for its precision."""
+    return training.precision == BFLOAT16 and not has_bfloat16(kind_of_device(training.device))
+
+
 def note_of(training: Training) -> str:
     """What the student of a resolved run trains in, in one line."""
     device = kind_of_device(training.device)
     compiled = ", compiled, which takes up to a minute, for the checks and for the training" if training.compile else ""
-    slow = training.precision == BFLOAT16 and not has_bfloat16(device)
-    remark = "; this device has no instructions for bfloat16: float32 is faster on it" if slow else ""
+    remark = f"; {SLOW_BFLOAT16}" if is_slow(training) else ""
     return f"the student trains in {training.precision}, {training.memory_format}, on {device}{compiled}{remark}"
 
 

@@ -4,7 +4,8 @@ build_network("resnet8x4", num_classes=10, in_channels=1)
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Final
 
 from torch import nn
@@ -54,13 +55,14 @@ _FAMILIES: tuple[tuple[str, re.Pattern[str], _Builder], ...] = (
     ),
 )
 
-_NAMES: Final = (
-    *(f"resnet{depth}" for depth in ("8", "14", "20", "32", "44", "56", "110", "8x4", "32x4")),
-    *(f"wrn_{size}" for size in ("16_1", "16_2", "40_1", "40_2")),
-    *(f"vgg{depth}" for depth in (8, 11, 13, 16, 19)),
-    *("mobilenetv2", "shufflenetv1", "shufflenetv2"),
-)
-"""The networks of the papers, for a mistyped name."""
+PAPER_NETWORKS: Final[Mapping[str, tuple[str, ...]]] = {
+    "resnet": tuple(f"resnet{depth}" for depth in ("8", "14", "20", "32", "44", "56", "110", "8x4", "32x4")),
+    "wrn": tuple(f"wrn_{size}" for size in ("16_1", "16_2", "40_1", "40_2")),
+    "vgg": tuple(f"vgg{depth}" for depth in (8, 11, 13, 16, 19)),
+    "mobilenet": ("mobilenetv2",),
+    "shufflenet": ("shufflenetv1", "shufflenetv2"),
+}
+"""The networks of the papers, by family."""
 
 
 def build_network(name: str, *, num_classes: int, in_channels: int) -> nn.Module:
@@ -81,7 +83,9 @@ def build_network(name: str, *, num_classes: int, in_channels: int) -> nn.Module
         if match := pattern.fullmatch(name):
             return build(match, num_classes, in_channels)
     known = "; ".join(description for description, _, _ in _FAMILIES)
-    raise ValueError(f"network: no network is called {name!r}{did_you_mean(name, _NAMES)}; known: {known}")
+    raise ValueError(
+        f"network: no network is called {name!r}{did_you_mean(name, chain(*PAPER_NETWORKS.values()))}; known: {known}"
+    )
 
 
 def runs_code(name: str) -> bool:

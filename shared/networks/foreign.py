@@ -24,6 +24,8 @@ from shared.networks.draws import draws_from
 _INSTALLED: Final = tuple(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 _OURS: Final = Path(__file__).parents[1]
 TUITION: Final = ("shared", "teacher_service", "distill_worker")
+TORCHVISION: Final = "torchvision"
+"""Before the colon of a name: one of torchvision's classifiers."""
 _WITH_AUXILIARY_HEADS: Final = ("googlenet", "inception_v3")
 _IMPORT_SEED: Final = 0
 """What a module draws while it is imported is the same in every run, and no run's seed changes by it."""
@@ -41,7 +43,7 @@ def torchvision_network(name: str, num_classes: int, in_channels: int) -> nn.Mod
     """
     from torchvision import models
 
-    known = models.list_models(module=models)
+    known = _listed()
     if name not in known:
         raise ValueError(
             f"network: torchvision has no classifier {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}"
@@ -55,6 +57,18 @@ def torchvision_network(name: str, num_classes: int, in_channels: int) -> nn.Mod
     if in_channels != 3:
         _renew_first_convolution(network, in_channels)
     return network
+
+
+def torchvision_classifiers() -> list[str]:
+    """The names of torchvision's classifiers that can be trained here."""
+    return [name for name in _listed() if name not in _WITH_AUXILIARY_HEADS]
+
+
+def _listed() -> list[str]:
+    from torchvision import models
+
+    names: list[str] = models.list_models(module=models)
+    return names
 
 
 def factory_network(source: str, factory: str, num_classes: int, in_channels: int) -> nn.Module:
@@ -75,7 +89,8 @@ def factory_network(source: str, factory: str, num_classes: int, in_channels: in
         try:
             module = _run_file(Path(source)) if source.endswith(".py") else import_module(source)
         except (Exception, SystemExit) as error:  # the user's code may raise anything
-            raise ValueError(f"network: {source!r} cannot be imported ({described(error)})") from error
+            hint = did_you_mean(source, [TORCHVISION])
+            raise ValueError(f"network: {source!r} cannot be imported ({described(error)}){hint}") from error
         make = getattr(module, factory, None)
         if make is None:
             raise ValueError(f"network: {source!r} has no {factory!r}")

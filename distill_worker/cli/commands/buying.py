@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from distill_worker.cli.examples import examples
 from distill_worker.cli.options import (
     Abandon,
     All,
@@ -20,6 +21,10 @@ from distill_worker.cli.options import (
 )
 
 
+@examples(
+    "distill-worker plan run.toml",
+    "distill-worker plan --data photos/ --teacher-url https://teacher.example.org --n 500 --json",
+)
 def plan(
     config_file: OptionalConfigFile = None,
     data: DataPath = None,
@@ -42,6 +47,7 @@ def plan(
     buying.plan(stated, max_calls=max_calls, as_json=as_json)
 
 
+@examples("distill-worker fetch run.toml", "distill-worker fetch run.toml --max-calls 100")
 def fetch(
     config_file: OptionalConfigFile = None,
     data: DataPath = None,
@@ -75,6 +81,7 @@ def fetch(
     )
 
 
+@examples("distill-worker reconcile run.toml", "distill-worker reconcile run.toml --shared-key --json")
 def reconcile(
     config_file: ConfigFile,
     overrides: Overrides = None,

@@ -5,15 +5,21 @@ from typing import Annotated
 
 import typer
 
+from distill_worker.cli.examples import ending, examples
 from distill_worker.cli.options import AsJson, expanded_path
 
-app = typer.Typer(no_args_is_help=True, help="Show, verify and share bought outputs. Spends nothing.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Show, verify and share bought outputs. Spends nothing.",
+    epilog=ending("distill-worker cache stats", "distill-worker cache export bought.parquet"),
+)
 
 Place = Annotated[str, typer.Argument(metavar="CACHE", help="A SQLite file, or the URL of a PostgreSQL database.")]
 DEFAULT = "runs/cache.sqlite"
 
 
 @app.command()
+@examples("distill-worker cache stats", "distill-worker cache stats runs/cache.sqlite --json")
 def stats(cache: Place = DEFAULT, as_json: AsJson = False) -> None:
     """Count the cached samples by teacher and kind of output, and the purchases by status."""
     from distill_worker.cli.actions.cache import stats
@@ -22,6 +28,7 @@ def stats(cache: Place = DEFAULT, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@examples("distill-worker cache verify", "distill-worker cache verify runs/cache.sqlite --config run.toml --repair")
 def verify(
     cache: Place = DEFAULT,
     config_file: Annotated[
@@ -49,6 +56,7 @@ def verify(
 
 
 @app.command("export")
+@examples("distill-worker cache export bought.parquet", "distill-worker cache export logits.safetensors --kind logits")
 def export_(
     file: Annotated[
         Path,
@@ -67,6 +75,9 @@ def export_(
 
 
 @app.command("import")
+@examples(
+    "distill-worker cache import bought.parquet", "distill-worker cache import bought.parquet --cache runs/cache.sqlite"
+)
 def import_(
     file: Annotated[
         Path, typer.Argument(parser=expanded_path, metavar="FILE", help="A file that `cache export` wrote.")

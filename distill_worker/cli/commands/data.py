@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from distill_worker.cli.examples import ending, examples
 from distill_worker.cli.options import AsJson, expanded_path
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Show, verify and delete the decoded images of your own folders. They can always be made again.",
+    epilog=ending("distill-worker data show", "distill-worker data prune"),
 )
 
 Stores = Annotated[
@@ -21,6 +23,7 @@ DEFAULT = Path("runs/decoded")
 
 
 @app.command()
+@examples("distill-worker data show", "distill-worker data show --store runs/decoded --json")
 def show(store: Stores = DEFAULT, as_json: AsJson = False) -> None:
     """List what is decoded, and the space that it takes."""
     from distill_worker.cli.tables.data import show_stores
@@ -34,6 +37,7 @@ def show(store: Stores = DEFAULT, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@examples("distill-worker data verify")
 def verify(store: Stores = DEFAULT) -> None:
     """Read every image file again, and compare it with what is kept of it.
 
@@ -59,6 +63,7 @@ def verify(store: Stores = DEFAULT) -> None:
 
 
 @app.command()
+@examples("distill-worker data prune", "distill-worker data prune --all")
 def prune(
     store: Stores = DEFAULT,
     everything: Annotated[

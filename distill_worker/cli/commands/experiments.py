@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from distill_worker.cli.examples import examples
 from distill_worker.cli.options import AsJson, Fresh, MaxCalls, Overrides, TrustCode, Yes, expanded_path
 
 
@@ -34,6 +35,7 @@ Jobs = Annotated[
 AsMarkdown = Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")]
 
 
+@examples("distill-worker demo", "distill-worker demo --data fashion-mnist --seeds 1")
 def demo(
     data: Annotated[
         str, typer.Option(help="The data set: digits, or fashion-mnist, which takes about 30 minutes.")
@@ -65,6 +67,9 @@ def demo(
     experiments.demo(data, n=n, seeds=seeds, quota=quota, directory=directory, as_json=as_json)
 
 
+@examples(
+    "distill-worker compare examples/compare-digits.toml", "distill-worker compare comparison.toml --jobs 4 --markdown"
+)
 def compare(
     comparison_file: Annotated[
         Path,
@@ -100,6 +105,7 @@ def compare(
     )
 
 
+@examples("distill-worker sweep k-sweep --quick", "distill-worker sweep sweep.toml --status")
 def sweep(
     sweep_file: Annotated[
         str, typer.Argument(metavar="SWEEP.toml|PRESET", help="What to sweep: a file, or a preset of docs/sweeps.md.")
@@ -138,6 +144,12 @@ def sweep(
         )
 
 
+@examples(
+    "distill-worker report runs/digits-ckd",
+    "distill-worker report runs/demo/digits/comparison.json -o demo.html --figures figures",
+    "distill-worker report runs/sweep/k-sweep",
+    "distill-worker report runs/digits-ckd --format csv",
+)
 def report(
     place: Annotated[
         Path,
@@ -186,14 +198,7 @@ def report(
     be written before the sweep is finished. For a run without analysis.json,
     the student is analysed first, as by analyse. No call is spent, and no
     teacher is contacted.
-
-    \b
-    Examples:
-      distill-worker report runs/digits-ckd
-      distill-worker report runs/demo/digits/comparison.json -o demo.html --figures figures
-      distill-worker report runs/sweep/k-sweep
-      distill-worker report runs/digits-ckd --format csv
-    """  # noqa: D301 - the mark before the examples keeps their lines
+    """
     from distill_worker.cli.actions import experiments
 
     experiments.report(
@@ -208,6 +213,10 @@ def report(
     )
 
 
+@examples(
+    "distill-worker forecast examples/digits.toml --accuracy 0.95",
+    "distill-worker forecast runs/demo/digits/comparison.json --method KD --n 200",
+)
 def forecast(
     file: Annotated[
         Path,
@@ -237,8 +246,6 @@ def forecast(
 
     The run's method is trained on 1/8, 1/4, 1/2 and all of the samples that are bought. A curve through the results
     is extended, with a band. Without --n and --accuracy, it goes to 2 and 4 times what is bought.
-
-    For example: distill-worker forecast examples/digits.toml --accuracy 0.95
     """
     from distill_worker.cli.actions import experiments
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from distill_worker.cli.examples import examples
 from distill_worker.cli.options import (
     All,
     AsJson,
@@ -20,6 +21,7 @@ from distill_worker.cli.options import (
 )
 
 
+@examples("distill-worker train run.toml", "distill-worker train run.toml --held --set training.seed=1")
 def train(
     config_file: ConfigFile,
     overrides: Overrides = None,
@@ -45,6 +47,9 @@ def train(
     training.train(stated, teacher_id=teacher_id, held=held, fresh=fresh, as_json=as_json)
 
 
+@examples(
+    "distill-worker run run.toml", "distill-worker run --data photos/ --teacher-url https://teacher.example.org --n 500"
+)
 def run(
     config_file: OptionalConfigFile = None,
     data: DataPath = None,
@@ -60,7 +65,7 @@ def run(
 ) -> None:
     """Plan, buy what is not cached, train and evaluate; `budget.rounds` sets the rounds. After a kill, it resumes.
 
-    Without a file: distill-worker run --data photos/ --teacher-url https://... --n 500. The images need no labels.
+    Without a file, --data, --teacher-url and --n say what the run is. The images need no labels.
     """
     from distill_worker.cli.actions import training
     from distill_worker.cli.stated_run import StatedRun

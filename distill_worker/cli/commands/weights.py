@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from distill_worker.cli.examples import examples
 from distill_worker.cli.options import AsJson, TrustCode, expanded_path
 
 Student = Annotated[
@@ -21,6 +22,11 @@ OwnData = Annotated[
 ]
 
 
+@examples(
+    "distill-worker analyse runs/digits-ckd",
+    "distill-worker analyse runs/digits-ckd --teacher-weights runs/digits-teacher/student.safetensors",
+    "distill-worker analyse examples/compare-digits.toml",
+)
 def analyse(
     target: Annotated[
         Path,
@@ -65,18 +71,15 @@ def analyse(
     directory. For the TOML file of a comparison, each finished student is analysed
     once, and one table with paired tests over the seeds is printed.
     docs/analyses.md says what each figure means.
-
-    \b
-    Examples:
-      distill-worker analyse runs/digits-ckd
-      distill-worker analyse runs/digits-ckd --teacher-weights runs/digits-teacher/student.safetensors
-      distill-worker analyse examples/compare-digits.toml
-    """  # noqa: D301 - the mark before the examples keeps their lines
+    """
     from distill_worker.cli.actions.weights import analyse
 
     analyse(target, teacher_weights, cache=cache, root=root, path=path, trust_code=trust_code, as_json=as_json)
 
 
+@examples(
+    "distill-worker evaluate runs/digits-ckd", "distill-worker evaluate runs/digits-ckd --data npz --path other.npz"
+)
 def evaluate(
     student: Student,
     data: Annotated[
@@ -93,6 +96,11 @@ def evaluate(
     evaluate(student, data, root=root, path=path, trust_code=trust_code, as_json=as_json)
 
 
+@examples(
+    "distill-worker predict runs/digits-ckd seven.png",
+    "distill-worker predict runs/digits-ckd photos/ --top 1",
+    "distill-worker predict runs/digits-ckd photos/*.png --json",
+)
 def predict(
     student: Student,
     images: Annotated[
@@ -114,18 +122,18 @@ def predict(
     colour image becomes grey; for one of colour images, a grey image gets three
     equal channels. Transparency is dropped. An image that cannot be read is an
     error that names it, and then nothing is printed.
-
-    \b
-    Examples:
-      distill-worker predict runs/digits-ckd seven.png
-      distill-worker predict runs/digits-ckd photos/ --top 1
-      distill-worker predict runs/digits-ckd photos/*.png --json
-    """  # noqa: D301 - as above
+    """
     from distill_worker.cli.actions.weights import predict
 
     predict(student, images, top=top, trust_code=trust_code, as_json=as_json)
 
 
+@examples(
+    "distill-worker export runs/digits-ckd --format onnx",
+    "distill-worker export runs/digits-ckd --format onnx --output models/digits.onnx",
+    "distill-worker export runs/digits-ckd --format torch-export --output models/digits",
+    "teacher-service serve --weights models/digits.onnx",
+)
 def export(
     student: Student,
     file_format: Annotated[
@@ -157,19 +165,16 @@ def export(
     --path). The largest difference is printed. If it is above 1e-4, nothing is
     written, and the exit status is 6. teacher-service serves the formats
     safetensors and onnx, so the student can be the next teacher.
-
-    \b
-    Examples:
-      distill-worker export runs/digits-ckd --format onnx
-      distill-worker export runs/digits-ckd --format onnx --output models/digits.onnx
-      distill-worker export runs/digits-ckd --format torch-export --output models/digits
-      teacher-service serve --weights models/digits.onnx
-    """  # noqa: D301 - as above
+    """
     from distill_worker.cli.actions.weights import export
 
     export(student, file_format, output, root=root, path=path, trust_code=trust_code, as_json=as_json)
 
 
+@examples(
+    "distill-worker degrade runs/digits-teacher/student.safetensors worse.safetensors --noise 0.5",
+    "distill-worker degrade teacher.safetensors pruned.safetensors --prune 0.8",
+)
 def degrade(
     weights: Annotated[Path, typer.Argument(parser=expanded_path, metavar="WEIGHTS", help="A weights file.")],
     output: Annotated[

@@ -20,7 +20,7 @@ def methods(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        _print_list(
+        print_list(
             ("method", "access", "what it does", "source", "needs"),
             [(row["name"], row["access"], row["summary"], row["paper"], ", ".join(row["needs"])) for row in rows],
         )
@@ -33,7 +33,7 @@ def strategies(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        _print_list(
+        print_list(
             ("strategy", "what it chooses", "needs", "n + 1 hold the n", "source"),
             [(row["name"], row["summary"], ", ".join(row["needs"]), row["nested"], row["paper"]) for row in rows],
         )
@@ -44,10 +44,10 @@ def datasets(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps(dict(DATASETS)))
     else:
-        _print_list(("data set", "what it is"), list(DATASETS.items()))
+        print_list(("data set", "what it is"), list(DATASETS.items()))
 
 
-def _print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_list(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print text in columns on standard output."""
     table = Table(show_edge=False, pad_edge=False)
     for column in columns:

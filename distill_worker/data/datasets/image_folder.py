@@ -37,7 +37,7 @@ def image_folder(opening: Opening) -> Dataset:
         return _listed(opening, where)
     if not path.is_dir():
         raise DataError(f"{where}: expected a folder, got {'a file' if path.exists() else 'no folder'}")
-    parts = [class_folders(folder, opening.rules, where=where) for folder in _folders(path, where)]
+    parts = [class_folders(folder, opening.rules, where=where) for folder in part_folders(path, where)]
     _check_same_classes(parts, where)
     skipped = sum((part.skipped for part in parts), Counter[str]())
     return _labelled(
@@ -86,7 +86,7 @@ def _labelled(
     )
 
 
-def _folders(path: Path, where: str) -> list[Path]:
+def part_folders(path: Path, where: str) -> list[Path]:
     """The training and the test folder, or the one folder to split.
 
     A class may be called `train` or `test`: only a folder with folders in it is a part.

@@ -45,7 +45,7 @@ def unlabelled_images(opening: Opening, class_names: tuple[str, ...]) -> Dataset
     test = _test_part(opening, class_names, where)
     if is_csv(path):
         return _in_csv(opening, class_names, where)
-    pictures, skipped = _listed(opening, where) if path.is_file() else _found(opening, where)
+    pictures, skipped = pictures_without_labels(opening, where)
     tested = [] if test is None else [(test.pictures, _labels_among(test, class_names))]
     parts, notes = readable([(pictures, None), *tested], opening, where=where)
     train, *others = splits_of(parts, opening, where=where)
@@ -58,6 +58,11 @@ def unlabelled_images(opening: Opening, class_names: tuple[str, ...]) -> Dataset
         where=where,
         notes=(*notes, f"{where}: {skipped_files(skipped)}") if skipped else notes,
     )
+
+
+def pictures_without_labels(opening: Opening, where: str) -> tuple[PictureFiles, Counter[str]]:
+    """The training images of a folder or of a plain list, and the files that are skipped. Raises `DataError`."""
+    return _listed(opening, where) if opening.path.is_file() else _found(opening, where)
 
 
 def _in_csv(opening: Opening, class_names: tuple[str, ...], where: str) -> Dataset:

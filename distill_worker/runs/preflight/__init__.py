@@ -38,6 +38,11 @@ from distill_worker.training.trackers.named import tracker_named
 
 __all__ = [
     "CHECKS",
+    "WITHOUT_TEACHER",
+    "WITH_CACHE",
+    "WITH_DESCRIPTION",
+    "WITH_OUTPUTS",
+    "WITH_PLAN",
     "Check",
     "Lesson",
     "Run",
@@ -48,6 +53,7 @@ __all__ = [
     "check_run",
     "check_sale",
     "check_sales",
+    "outcomes",
     "table",
 ]
 
@@ -258,13 +264,22 @@ def _named(run: Run, report: Report) -> Report:
     return report if title is None else lambda error: report(error.of(title))
 
 
-def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> bool:
-    """Run checks; whether all hold."""
-    hold = True
+def outcomes(checks: Sequence[Check[Facts]], facts: Facts) -> Iterator[tuple[Check[Facts], WorkerError | None]]:
+    """Run checks: each with what it raised, or None if it holds."""
     for check in checks:
         try:
             check.run(facts)
         except WorkerError as error:
+            yield check, error
+        else:
+            yield check, None
+
+
+def _run(checks: Sequence[Check[Facts]], facts: Facts, report: Report) -> bool:
+    """Run checks; whether all hold."""
+    hold = True
+    for _, error in outcomes(checks, facts):
+        if error is not None:
             hold = False
             report(error)
     return hold

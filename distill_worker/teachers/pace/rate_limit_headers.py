@@ -113,7 +113,7 @@ def server_time(headers: Mapping[str, str]) -> float:
 
 
 def seconds_ahead(headers: Mapping[str, str], now: float) -> float | None:
-    """How far the server's clock is ahead of this one, which says `now`; None without a Date, which is in whole seconds."""
+    """How far the server's clock is ahead of this one, which says `now`; None without a Date, in whole seconds."""
     date = _date(headers.get("date", ""))
     return None if date is None else date - now
 
