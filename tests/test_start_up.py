@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,10 @@ import typer
 from distill_worker.cache import Cache
 from tests.distill_worker.purchases import intend
 
-LIBRARIES: Final = ("torch", "torchvision", "scipy", "sklearn", "numpy", "sqlalchemy", "alembic", "httpx", "ray")
+LIBRARIES: Final = (
+    *("torch", "torchvision", "scipy", "sklearn", "numpy", "sqlalchemy", "alembic", "httpx", "ray"),
+    *("matplotlib", "PIL"),
+)
 
 _RUN: Final = """
 import contextlib, json, os, sys
@@ -36,13 +39,17 @@ print(json.dumps(imported))
 
 
 def imported_by(
-    program: str, *commands: list[str], status: int = 0, data_dir: Path | None = None
+    program: str,
+    *commands: list[str],
+    status: int = 0,
+    data_dir: Path | None = None,
+    libraries: Sequence[str] = LIBRARIES,
 ) -> dict[str, set[str]]:
-    """The libraries that a fresh process has imported after each of these commands, which it runs one by one.
+    """Which of these libraries a fresh process has imported after each of these commands, which it runs one by one.
 
     Each ends with the exit status.
     """
-    code = _RUN.format(program=program, libraries=LIBRARIES, status=status)
+    code = _RUN.format(program=program, libraries=tuple(libraries), status=status)
     environment = os.environ if data_dir is None else os.environ | {"TEACHER_DATA_DIR": str(data_dir)}
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(commands)], capture_output=True, text=True, check=True, env=environment
@@ -68,6 +75,13 @@ def test_help_imports_the_terminal_alone(program: str) -> None:
     assert len(commands) > 10
     imported = imported_by(program, *commands)
     assert {command: libraries for command, libraries in imported.items() if libraries} == {}
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--version"], 0), (["rnu"], 2), (["plan", "--jsn"], 2), ([], 2)])
+def test_version_and_mistyped_command_import_the_terminal_alone(arguments: list[str], status: int) -> None:
+    """Not even what checks a configuration."""
+    imported = imported_by("distill_worker", arguments, status=status, libraries=(*LIBRARIES, "pydantic"))
+    assert imported == {" ".join(arguments): set()}
 
 
 def test_lists_and_caches_need_no_pytorch(tmp_path: Path) -> None:

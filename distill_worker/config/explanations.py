@@ -49,14 +49,14 @@ def _discriminator(problem: Any) -> str:
 def _unknown(place: "_Place") -> str:
     """What is wrong with a key that its section does not have; names the section that has it, if there is one."""
     key, fields = place.keys[-1], list(place.section.model_fields)
-    expected = f"expected one of {', '.join(fields)}{did_you_mean(key, fields)}"
+    hint = did_you_mean(key, fields)
+    expected = f"expected one of {', '.join(fields)}"
     owners = [tag for tag, section in place.variants.items() if key in section.model_fields]
     if not owners:
-        return f"unknown key; {expected}"
+        return f"unknown key{hint}; {expected}"
     has = "has" if len(owners) == 1 else "have"
-    return (
-        f"unknown key with {_tag_field(place.section)} = {place.tag!r}: only {', '.join(owners)} {has} it; {expected}"
-    )
+    variant = f"{_tag_field(place.section)} = {place.tag!r}"
+    return f"unknown key with {variant}: only {', '.join(owners)} {has} it{hint}; {expected}"
 
 
 @dataclass

@@ -94,7 +94,7 @@ class Training(Section):
     checkpoint_every: int = Field(default=200, ge=1)
     """Steps between two checkpoints."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """The device that trains. `auto`: a CUDA device if there is one, otherwise the CPU."""
+    """What trains the student. `auto`: a CUDA device if there is one."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The type of numbers in the student's forward and backward pass. Weights, losses, evaluation and the stored
     student are float32 with each. `bfloat16`: two to four times as fast where the device has instructions for it.

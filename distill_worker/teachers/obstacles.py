@@ -8,7 +8,6 @@ from socket import gaierror
 import httpx
 
 from distill_worker.errors import TeacherError
-from distill_worker.teachers.http_errors import status_of
 
 
 class Obstacle(Enum):
@@ -55,11 +54,13 @@ _OF_STATUS = {
 def obstacle_of(error: TeacherError) -> Obstacle:
     """The obstacle that an error of `Teacher.describe`, or of `http_client.try_connection`, stands for."""
     causes = list(_causes(error))
-    if (status := status_of(error)) is not None:
+    response = next((cause.response for cause in causes if isinstance(cause, httpx.HTTPStatusError)), None)
+    if response is not None:
+        status = response.status_code
         if 300 <= status < 400:
             return Obstacle.REDIRECT
         if status == 404:
-            return Obstacle.MODEL if _is_about_model(causes) else Obstacle.PROTOCOL
+            return Obstacle.MODEL if "/v2/models/" in response.request.url.path else Obstacle.PROTOCOL
         return _OF_STATUS.get(status, Obstacle.OTHER)
     for kind, obstacle in (
         (gaierror, Obstacle.NAME),
@@ -74,10 +75,6 @@ def obstacle_of(error: TeacherError) -> Obstacle:
         if any(isinstance(cause, kind) for cause in causes):
             return obstacle
     return Obstacle.PROTOCOL  # it responded, with what the protocol does not have
-
-
-def _is_about_model(causes: list[BaseException]) -> bool:
-    return any(isinstance(cause, httpx.HTTPStatusError) and "/v2/models/" in cause.request.url.path for cause in causes)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

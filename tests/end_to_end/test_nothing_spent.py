@@ -494,6 +494,30 @@ def test_nothing_is_spent(
         assert used() == 0
 
 
+@pytest.mark.parametrize("name", [name for name in FAULTS if name not in ("limit", "cache")])
+def test_doctor_names_the_fault(
+    name: str,
+    one_service: RunningService,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With what to do. It has no option --max-calls, and a cache that is absent has no leases yet."""
+    fault, config = FAULTS[name][0], _config(tmp_path)
+    settings = {**fault.settings, **fault.before(tmp_path, monkeypatch)}
+    with _teacher(fault, one_service, f"{tmp_path.name}-doctor", monkeypatch) as used:
+        if fault.earlier is not None:
+            _write_earlier(fault.earlier, load_config(config, _overrides(settings)[1::2]))
+        monkeypatch.setattr(sys, "argv", ["distill-worker", "doctor", str(config), *_overrides(settings), "--json"])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        findings = json.loads(capsys.readouterr().out)["findings"]
+        [named] = [finding for finding in findings if fault.message in finding["line"]]
+        assert (named["grade"], exited.value.code) == ("fault", ExitStatus.DIFFERENCE)
+        assert named["remedy"]
+        assert used() == 0
+
+
 COMPARED = {
     "a network": Fault("student.network: a CIFAR resnet has depth", CONFIG, {"network": "resnet9"}),
     "a layer of one method": Fault("the network has no layer 'absent'", CONFIG, {"layer": "absent"}),

@@ -1,0 +1,1 @@
+"""Tests of `distill_worker.cli.doctor`."""
