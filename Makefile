@@ -141,7 +141,7 @@ docs: $(INSTALLED) ## write the parts of docs/ that are generated from the code
 	.venv/bin/python -m teacher_service.cli.write_docs docs
 	.venv/bin/python docs/draw_rooms.py
 	.venv/bin/python docs/write_checks.py
-	WRITE_DOCS=1 .venv/bin/pytest -q tests/distill_worker/data/pictures/test_kinds.py
+	WRITE_DOCS=1 .venv/bin/pytest -q tests/distill_worker/data/pictures/test_kinds.py tests/end_to_end/test_doctor.py -k "page"
 
 docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md from real runs (1 minute)
 	WRITE_DOCS=1 .venv/bin/pytest -q tests/end_to_end/test_every_output.py

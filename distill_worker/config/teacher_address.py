@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Discriminator, Field, field_validator, mod
 
 from distill_worker.config.answer_path import AnswerFields
 from distill_worker.config.section import ImageSize, Section
-from shared.output_kinds import AUTO, OutputKind
+from shared.expectations import did_you_mean
+from shared.output_kinds import AUTO, DISTRIBUTIONS, OutputKind
 
 NOT_IN_DESCRIPTION: Final = "not in description"
 """Marks a setting that no part of a teacher's description depends on. A stored description is valid only under equal
@@ -66,7 +67,11 @@ class _Address(Section):
     def _is_a_distribution(cls, output: str) -> str:
         if output == AUTO:
             return output
-        kind = OutputKind.parse(output)
+        try:
+            kind = OutputKind.parse(output)
+        except ValueError as error:
+            hint = did_you_mean(output.partition(":")[0], (AUTO, *DISTRIBUTIONS))
+            raise ValueError(f"{error}{hint}") from error
         if kind.is_features:
             raise ValueError("expected a distribution; the method sets which features are bought")
         return str(kind)

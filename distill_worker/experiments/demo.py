@@ -16,6 +16,7 @@ from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison.cells import Comparison, parse_comparison
 from distill_worker.experiments.comparison.compare import run_comparison, within_quota
 from distill_worker.experiments.display import SILENCE, Display
+from shared.expectations import no_choice
 
 _ADVICE: Final = Advice(
     "--n", lower="lower --n", has_max_calls=False, enlarge="set a larger --quota in another --directory"
@@ -70,7 +71,7 @@ class Demo:
         """Fill absent values from the data set's preset. Raises `ConfigError` for another data set."""
         preset = _PRESETS.get(data)
         if preset is None:
-            raise ConfigError(f"--data: expected one of {', '.join(_PRESETS)}, got {data!r}")
+            raise ConfigError(f"--data: {no_choice(data, _PRESETS)}")
         calls = n or preset.n
         return cls(data, calls, seeds, _most_calls(calls, seeds) if quota is None else quota, directory / data, preset)
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from shared.expectations import did_you_mean
 from shared.networks.outputs import evaluating, logits_of
 
 _INPUT: Final = ":input"
@@ -87,8 +88,11 @@ def _attach(network: nn.Module, layer: str, found: dict[str, Tensor]) -> Any:
     except AttributeError:
         module = network
     if module is network:
-        known = ", ".join(named_taps(network) or [name for name, _ in network.named_children()])
-        raise ValueError(f"layer: the network has no layer {layer!r}; known: {known}, or any module's path")
+        known = list(named_taps(network)) or [name for name, _ in network.named_children()]
+        raise ValueError(
+            f"layer: the network has no layer {layer!r}{did_you_mean(layer, known)}; known: {', '.join(known)}, or any "
+            "module's path"
+        )
     if place.endswith(_INPUT):
         return module.register_forward_pre_hook(lambda _, inputs: _keep(found, layer, inputs))
     return module.register_forward_hook(lambda _, __, output: _keep(found, layer, (output,)))

@@ -19,6 +19,13 @@ import pytest
 import torch
 
 from distill_worker.cache import Cache
+from distill_worker.cli.doctor.cache import FILE_REMEDY
+from distill_worker.cli.doctor.configuration import REMEDY
+from distill_worker.cli.doctor.data_and_network import DATA_REMEDY, NETWORK_REMEDY
+from distill_worker.cli.doctor.teacher import ADDRESS_REMEDY, CLOCK_REMEDY
+from distill_worker.cli.doctor.teacher import REMEDIES as OF_OBSTACLE
+from distill_worker.runs.preflight.remedies import REMEDIES
+from distill_worker.teachers.obstacles import Obstacle
 from tests.end_to_end.processes import RunningService, free_port
 from tests.foreign.oip_server import ForeignModel, served
 from tests.foreign.serving import Handler, running
@@ -58,7 +65,7 @@ class Planted:
     says: str
     """A part of the line."""
     remedy: str
-    """A part of what to do."""
+    """What to do."""
     plant: Plant
     grade: str = "fault"
     also: tuple[str, ...] = ()
@@ -312,180 +319,186 @@ PLANTED: Final = (
         "a mistyped key in the file",
         "configuration",
         "training.step: unknown key; did you mean 'steps'?",
-        "correct it in",
+        REMEDY.format(source="run.toml"),
         _settings(training__step=5),
     ),
     Planted(
         "a mistyped method",
         "configuration",
         "did you mean 'ckd'?",
-        "correct it in",
+        REMEDY.format(source="run.toml"),
         _settings(method__name="ckdd"),
     ),
     Planted(
         "a folder of data that is not there",
         "data",
         "expected a folder, got no folder",
-        "correct data.name and data.path",
+        DATA_REMEDY,
         _settings(data__name="image-folder", data__path="absent"),
     ),
     Planted(
-        "an image file that cannot be read", "data", "broken.png: expected a picture", "or the files", _unreadable_image
+        "an image file that cannot be read", "data", "broken.png: expected a picture", DATA_REMEDY, _unreadable_image
     ),
     Planted(
         "more samples than the data have",
         "samples",
         "budget.n: expected at most 1297",
-        "lower budget.n",
+        REMEDIES["samples"],
         _settings(budget__n=5000),
     ),
     Planted(
         "a mistyped network",
         "network",
         "did you mean 'resnet8'?",
-        "set student.network to another one",
+        NETWORK_REMEDY,
         _settings(student__network="resnt8"),
     ),
     Planted(
         "a network for larger images",
         "network",
         "Wrong image height",
-        "set student.network to another one",
+        NETWORK_REMEDY,
         _settings(student__network="torchvision:vit_b_32"),
     ),
-    Planted(
-        "a GPU that is not there", "device", "expected a CUDA device, got none", "set training.device", _absent_cuda
-    ),
+    Planted("a GPU that is not there", "device", "expected a CUDA device, got none", REMEDIES["device"], _absent_cuda),
     Planted(
         "a precision that the device lacks",
         "precision",
         "expected auto, float32 or bfloat16 on a CPU",
-        "set training.precision",
+        REMEDIES["precision"],
         _settings(training__precision="float16"),
     ),
     Planted(
         "a run directory that cannot be written",
         "directory",
         "cannot write to it",
-        "set output.directory to another folder",
+        REMEDIES["directory"],
         _read_only,
     ),
-    Planted("a full disk", "disk-space", "MB of free disk space for the student", "free disk space", _full_disk),
-    Planted(
-        "a damaged cache", "cache-file", "the cache of bought outputs cannot be used", "restore a copy", _damaged_cache
-    ),
-    Planted("a cache of a later version", "cache-file", "got version 9999", "restore a copy", _later_cache),
-    Planted("a cache that cannot be written", "cache", "cannot be used", "make the cache", _no_leases),
+    Planted("a full disk", "disk-space", "MB of free disk space for the student", REMEDIES["disk-space"], _full_disk),
+    Planted("a damaged cache", "cache-file", "the cache of bought outputs cannot be used", FILE_REMEDY, _damaged_cache),
+    Planted("a cache of a later version", "cache-file", "got version 9999", FILE_REMEDY, _later_cache),
+    Planted("a cache that cannot be written", "cache", "cannot be used", REMEDIES["cache"], _no_leases),
     Planted(
         "TEACHER_URL without http://",
         "address",
         "TEACHER_URL: expected a URL such as",
-        "correct the URL",
+        ADDRESS_REMEDY,
         _variable("TEACHER_URL", "127.0.0.1:8000"),
     ),
     Planted(
         "a proxy that is no URL",
         "address",
         "expected a proxy as http://HOST:PORT",
-        "or the variable",
+        ADDRESS_REMEDY,
         _wrong_proxy,
     ),
     Planted(
         "a server name that does not exist",
         "reachable",
         "the teacher cannot be reached",
-        "correct the server's name",
+        OF_OBSTACLE[Obstacle.NAME],
         _variable("TEACHER_URL", "http://teacher.invalid"),
     ),
     Planted(
         "a port where nothing listens",
         "reachable",
         "Connection refused",
-        "start the teacher, or correct the port",
+        OF_OBSTACLE[Obstacle.CONNECTION_REJECTED],
         _url(_closed_port),
     ),
     Planted(
         "a server that never answers",
         "reachable",
         "timed out",
-        "raise teacher.timeout_seconds",
+        OF_OBSTACLE[Obstacle.TIMEOUT],
         _url(_silent, teacher__timeout_seconds=0.3),
     ),
     Planted(
         "the port of a web site",
         "reachable",
         "404 HTML page 'Not here'",
-        "no teacher of teacher.protocol is there",
+        OF_OBSTACLE[Obstacle.PROTOCOL],
         _url(_website),
     ),
     Planted(
         "the port of a server without HTTP",
         "reachable",
         "the teacher cannot be reached",
-        "no teacher of teacher.protocol is there",
+        OF_OBSTACLE[Obstacle.PROTOCOL],
         _url(_secure_shell),
     ),
     Planted(
         "a certificate that no authority signed",
         "reachable",
         "expected a certificate that is trusted",
-        "set SSL_CERT_FILE",
+        OF_OBSTACLE[Obstacle.CERTIFICATE],
         _url(_self_signed),
     ),
     Planted(
         "https:// for a server without TLS",
         "reachable",
         "expected TLS, got another protocol",
-        "write http://",
+        OF_OBSTACLE[Obstacle.NO_TLS],
         _url(_plain),
     ),
-    Planted("a server that redirects", "reachable", "the server redirects to", "set teacher.url", _url(_redirecting)),
-    Planted("a server that is starting", "reachable", "503", "wait a little", _url(_starting)),
+    Planted(
+        "a server that redirects",
+        "reachable",
+        "the server redirects to",
+        OF_OBSTACLE[Obstacle.REDIRECT],
+        _url(_redirecting),
+    ),
+    Planted("a server that is starting", "reachable", "503", OF_OBSTACLE[Obstacle.BUSY], _url(_starting)),
     Planted(
         "a mistyped model",
         "reachable",
         "check teacher.model",
-        "set teacher.model",
+        OF_OBSTACLE[Obstacle.MODEL],
         _url(_other_model, teacher__model="techer"),
     ),
     Planted(
         "the closed port of a vendor, where each request is charged",
         "reachable",
         "Connection refused",
-        "start the teacher, or correct the port",
+        OF_OBSTACLE[Obstacle.CONNECTION_REJECTED],
         _url(_closed_port, teacher__protocol="labelled-scores", teacher__labels={"one": 1, "nine": 9}),
     ),
-    Planted("no API key", "api-key", "401", "set TEACHER_API_KEY", _without_key),
-    Planted("a revoked API key", "api-key", "401", "teacher-service keys create", _revoked),
+    Planted("no API key", "api-key", "401", OF_OBSTACLE[Obstacle.API_KEY], _without_key),
+    Planted("a revoked API key", "api-key", "401", OF_OBSTACLE[Obstacle.API_KEY], _revoked),
     Planted(
         "a file of the API key that is not there",
         "api-key",
         "TEACHER_API_KEY_FILE: cannot read",
-        "set TEACHER_API_KEY",
+        OF_OBSTACLE[Obstacle.API_KEY],
         _absent_key_file,
     ),
     Planted(
         "a quota that does not suffice",
         "quota",
         "expected a quota for 10 calls",
-        "teacher-service keys grant",
+        REMEDIES["quota"],
         _spent,
     ),
     Planted(
-        "images of another size", "image-shape", "expected images of shape [1, 8, 8]", "data.image_size", _arrays(9, 9)
+        "images of another size",
+        "image-shape",
+        "expected images of shape [1, 8, 8]",
+        REMEDIES["image-shape"],
+        _arrays(9, 9),
     ),
     Planted(
         "colour images for a teacher of grey ones",
         "image-shape",
         "got [3, 8, 8]",
-        "channels must be equal",
+        REMEDIES["image-shape"],
         _arrays(8, 8, 3),
     ),
     Planted(
         "data with other classes",
         "classes",
         "expected 10 classes",
-        "a teacher of these classes",
+        REMEDIES["classes"],
         _arrays(8, 8, classes=3),
         also=("class-names",),
     ),
@@ -493,21 +506,21 @@ PLANTED: Final = (
         "classes of other names",
         "class-names",
         "expected the classes of the teacher",
-        "correct data.classes",
+        REMEDIES["class-names"],
         _settings(teacher__class_names=["nought", *"123456789"]),
     ),
     Planted(
         "an output that the teacher does not sell",
         "outputs",
         "teacher.output: expected 'top_k:99'",
-        "set teacher.output",
+        REMEDIES["outputs"],
         _settings(teacher__output="top_k:99"),
     ),
     Planted(
         "a clock that is wrong by an hour",
         "clock",
         "ahead of this machine's",
-        "set the clock that is wrong",
+        CLOCK_REMEDY,
         _url(_wrong_clock),
         grade="warning",
     ),

@@ -81,7 +81,7 @@ def test_fault_is_named_with_its_remedy(planted: Planted, bench: Bench, capsys: 
     assert tuple(finding["check"] for finding in others) == planted.also
     assert (named["check"], named["grade"]) == (planted.check, planted.grade), facts
     assert planted.says in named["line"]
-    assert planted.remedy in named["remedy"]
+    assert named["remedy"] == planted.remedy
     assert status == (6 if planted.grade == "fault" else 0)
 
 
@@ -93,6 +93,24 @@ def test_faults_are_all_named_at_once(bench: Bench, capsys: pytest.CaptureFixtur
     faults = [finding["check"] for finding in facts["findings"] if finding["grade"] == "fault"]
     assert faults == ["configuration", "data", "cache-file", "api-key"]
     assert status == 6
+
+
+def test_text_has_a_line_for_each_finding_and_its_remedy(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was not checked is one line for each reason."""
+    bench.patch.delenv("TEACHER_API_KEY")
+    _doctor(bench, {}, capsys)
+    bench.patch.setattr(sys, "argv", ["distill-worker", "doctor", "run.toml"])
+    with pytest.raises(SystemExit):
+        main()
+    printed, errors = capsys.readouterr()
+    lines = printed.splitlines()
+    [place] = [number for number, line in enumerate(lines) if line.startswith("fault ")]
+    assert lines[place].startswith("fault        api-key: ")
+    assert lines[place + 1].startswith("             to do: set TEACHER_API_KEY")
+    [skipped] = [line for line in lines if line.startswith("not checked ")]
+    assert skipped.startswith("not checked  teacher, image-shape, datatype, ")
+    assert lines[-1].endswith(f"0 warning, 1 fault, {skipped.count(',') + 1} not checked")
+    assert errors.splitlines()[-1] == "error: doctor: 1 fault; each one is above, with what to do. Nothing was spent"
 
 
 def test_nothing_is_spent(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +126,7 @@ def test_page_has_the_table() -> None:
 
 
 def _table() -> str:
-    rows = [f"| {one.name} | {one.check} | {_cell(one.says)} | ... {_cell(one.remedy)} ... |" for one in PLANTED]
+    rows = [f"| {one.name} | {one.check} | `{_cell(one.says)}` | {_cell(one.remedy)} |" for one in PLANTED]
     return "\n".join(["| what is wrong | check | doctor says | to do |", "|---|---|---|---|", *rows]) + "\n"
 
 

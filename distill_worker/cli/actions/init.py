@@ -10,7 +10,7 @@ import typer
 from distill_worker.cli.actions.agreed_purchase import is_terminal
 from distill_worker.cli.console import say
 from distill_worker.cli.contact import Contact
-from distill_worker.cli.new_run.choices import image_size_for, n_for, network_of
+from distill_worker.cli.new_run.choices import LEAST_N, image_size_for, n_for, network_of
 from distill_worker.cli.new_run.data_look import DataLook, look_at, section_of
 from distill_worker.cli.new_run.file_text import NewRun, text_of
 from distill_worker.config.data_sections import Data
@@ -111,10 +111,16 @@ def _ask(question: str, default: str, *, is_number: bool = False) -> str:
 def _answer(question: str, default: str, *, is_number: bool = False) -> str:
     """Ask on standard error. The end of the input ends the command as any interrupt does."""
     try:
-        kind = typer.IntRange(min=2) if is_number else str
-        return str(typer.prompt(question, default=default, err=True, type=kind))
+        return str(typer.prompt(question, default=default, err=True, value_proc=_number if is_number else None))
     except typer.Abort:
         raise KeyboardInterrupt from None
+
+
+def _number(text: str) -> int:
+    """The number of calls in an answer. Raises `typer.BadParameter`, and the question is put again."""
+    if text.strip().isdecimal() and int(text) >= LEAST_N:
+        return int(text)
+    raise typer.BadParameter(f"expected a whole number of at least {LEAST_N}, got {text!r}")
 
 
 def _print_next(output: Path) -> None:

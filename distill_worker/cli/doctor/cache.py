@@ -13,7 +13,7 @@ from distill_worker.runs.preflight.remedies import REMEDIES
 
 _FILE: Final = "cache-file"
 _WRITABLE: Final = "cache"
-_REMEDY: Final = (
+FILE_REMEDY: Final = (
     "restore a copy of the cache, or set output.cache to another file; do not delete it, for what is in it was paid for"
 )
 
@@ -33,4 +33,4 @@ def check_cache(config: RunConfig) -> Iterator[Finding]:
             except CacheError as error:
                 yield Finding.fault(_WRITABLE, error, REMEDIES[_WRITABLE])
     except CacheError as error:
-        yield Finding.fault(_FILE, error, _REMEDY)
+        yield Finding.fault(_FILE, error, FILE_REMEDY)

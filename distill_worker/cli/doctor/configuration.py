@@ -13,7 +13,7 @@ from distill_worker.errors import ConfigError
 from distill_worker.methods import method_name
 
 _CHECK = "configuration"
-_REMEDY = "correct it in {source}; distill-worker init writes a file that explains its keys"
+REMEDY = "correct it in {source}; distill-worker init writes a file that explains its keys"
 _LEFT_OUT = "; what follows is checked without it"
 
 
@@ -27,7 +27,7 @@ class Stated(NamedTuple):
 
 def configuration(stated: StatedRun) -> Stated:
     """Read the configuration. Where keys are wrong, each is named, and the run is read without them."""
-    remedy = _REMEDY.format(source=stated.source)
+    remedy = REMEDY.format(source=stated.source)
     try:
         document, notes = stated.document()
     except ConfigError as error:

@@ -19,11 +19,11 @@ from shared.networks.draws import draws_from
 DATA: Final = "data"
 _UNKNOWN: Final = ("unknown", "unknown, too")
 """Stand for the teacher's classes where only the teacher names them, and it cannot be reached."""
-_DATA_REMEDY: Final = (
+DATA_REMEDY: Final = (
     "correct data.name and data.path or data.root, or the files (docs/pictures.md); distill-worker datasets lists the "
     "formats"
 )
-_NETWORK_REMEDY: Final = "set student.network to another one (distill-worker networks), or student.image_size"
+NETWORK_REMEDY: Final = "set student.network to another one (distill-worker networks), or student.image_size"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def check_data(material: Material) -> Iterator[Finding]:
     """Check that the data can be read, and say what they are."""
     dataset = material.loaded
     if isinstance(dataset, WorkerError):
-        yield Finding.fault(DATA, dataset, _DATA_REMEDY)
+        yield Finding.fault(DATA, dataset, DATA_REMEDY)
         return
     yield Finding.ok(DATA, in_words(dataset, lacks_classes=material.lacks_classes))
     for note in dataset.notes:
@@ -100,7 +100,7 @@ def check_network(material: Material) -> Finding:
         with draws_from(config.training.seed):
             network = first_student(config, dataset)
     except WorkerError as error:
-        return Finding.fault("network", error, _NETWORK_REMEDY)
+        return Finding.fault("network", error, NETWORK_REMEDY)
     parameters = sum(values.numel() for values in network.parameters())
     shape = " x ".join(map(str, config.student.input_shape(dataset.image_shape)))
     return Finding.ok("network", f"{config.student.network}: {parameters:,} parameters, on images of {shape}")

@@ -13,10 +13,14 @@ from distill_worker.teachers.http_client import proxy_of
 from distill_worker.teachers.obstacles import Obstacle, obstacle_of
 
 _CLOCK: Final = "clock"
+ADDRESS_REMEDY: Final = "correct the URL, or the variable, that the line names"
+CLOCK_REMEDY: Final = (
+    "set the clock that is wrong, for example with NTP (timedatectl set-ntp true); reconcile compares times"
+)
 _MOST_SECONDS_APART: Final = 60.0
 """Clocks that differ by more mislead `reconcile`, and make certificates look expired."""
 
-_REMEDIES: Final[Mapping[Obstacle, str]] = {
+REMEDIES: Final[Mapping[Obstacle, str]] = {
     Obstacle.NAME: "correct the server's name in teacher.url, or TEACHER_URL; check that names can be looked up here",
     Obstacle.CONNECTION_REJECTED: "start the teacher, or correct the port in teacher.url, or TEACHER_URL",
     Obstacle.TIMEOUT: "check that the server runs and no firewall is between; if it is slow, raise "
@@ -40,7 +44,7 @@ def check_teacher(contact: Contact) -> Iterator[Finding]:
     """Check the address, the way to the teacher, the API key and the clock."""
     wrong, source = contact.wrong, None
     if (error := wrong.get(ADDRESS)) is not None:
-        yield Finding.fault(ADDRESS, error, "correct the URL, or the variable, that the line names")
+        yield Finding.fault(ADDRESS, error, ADDRESS_REMEDY)
     else:
         url = url_of(contact.address)
         source = Source.of(contact.address)
@@ -54,7 +58,7 @@ def check_teacher(contact: Contact) -> Iterator[Finding]:
 def _reachable(contact: Contact) -> Finding:
     wrong, description = contact.wrong, contact.description
     if isinstance(error := wrong.get(REACHABLE), TeacherError):
-        return Finding.fault(REACHABLE, error, _REMEDIES[obstacle_of(error)])
+        return Finding.fault(REACHABLE, error, REMEDIES[obstacle_of(error)])
     if ADDRESS in wrong:
         return Finding.not_checked(REACHABLE, f"{ADDRESS} must hold first")
     if isinstance(wrong.get(API_KEY), ConfigError):
@@ -70,7 +74,7 @@ def _reachable(contact: Contact) -> Finding:
 
 
 def _api_key(contact: Contact, source: Source | None) -> Finding:
-    error, remedy = contact.wrong.get(API_KEY), _REMEDIES[Obstacle.API_KEY]
+    error, remedy = contact.wrong.get(API_KEY), REMEDIES[Obstacle.API_KEY]
     if error is not None:
         return Finding.fault(API_KEY, error, remedy)
     if contact.description is None:
@@ -92,6 +96,6 @@ def _clock(contact: Contact) -> Finding:
         return Finding.warning(
             _CLOCK,
             f"the teacher's clock is {abs(ahead):,.0f} s {direction} this machine's, by the Date of its answers",
-            "set the clock that is wrong, for example with NTP (timedatectl set-ntp true); reconcile compares times",
+            CLOCK_REMEDY,
         )
     return Finding.ok(_CLOCK, f"the clocks of teacher and machine differ by {abs(ahead):.0f} s")

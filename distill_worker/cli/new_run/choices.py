@@ -9,7 +9,7 @@ from distill_worker.data.datasets import resizes
 from distill_worker.runs.resolution import network_for
 
 _USUAL_N: Final = 500
-_LEAST_N: Final = 2
+LEAST_N: Final = 2
 _SIDES: Final = (224, 64, 32)
 """Usual sides of images, to which images of several sizes are resized."""
 
@@ -41,4 +41,4 @@ def n_for(look: DataLook | None, contact: Contact) -> int:
         bounds.append(contact.quota.remaining)
     if look is not None:
         bounds.append(look.images // 2)  # some are for the test
-    return max(_LEAST_N, min(bounds))
+    return max(LEAST_N, min(bounds))

@@ -5,6 +5,7 @@ import pty
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ def _environment(**variables: str) -> dict[str, str]:
     return {**kept, "TERM": "xterm-256color", "COLUMNS": "100", **variables}
 
 
-def _on_terminal(arguments: list[str], folder: Path, **variables: str) -> bytes:
-    """What a command writes to a terminal."""
+def _on_terminal(arguments: list[str], folder: Path, *, answers: str = "", **variables: str) -> bytes:
+    """What a command writes to a terminal on which a user types these answers."""
     here, there = pty.openpty()
+    os.write(here, answers.encode())
     with subprocess.Popen(
         [sys.executable, "-m", "distill_worker", *arguments],
         stdin=there,
@@ -61,3 +63,14 @@ def test_no_color_is_kept_on_a_terminal(tmp_path: Path) -> None:
         written = _on_terminal(arguments, tmp_path, NO_COLOR="1")
         assert len(written) > 100
         assert not COLOUR.search(written)
+
+
+def test_questions_are_answered_on_a_terminal(tmp_path: Path) -> None:
+    """A number of calls that cannot be is asked for again, and an empty answer takes what is proposed."""
+    answers = "digits\nhttp://127.0.0.1:1\n\n1\nmany\n30\n"
+    written = _on_terminal(["init"], tmp_path, answers=answers).decode()
+    document = tomllib.loads((tmp_path / "run.toml").read_text())
+    assert (document["data"]["name"], document["budget"]["n"]) == ("digits", 30)
+    assert document["student"]["network"] == "resnet8x4"
+    assert "expected a whole number of at least 2, got '1'" in written
+    assert "got 'many'" in written

@@ -66,7 +66,12 @@ def test_answer_of_another_kind_is_another_protocol(content: str) -> None:
 
 def test_connection_is_made_and_nothing_is_sent() -> None:
     received: list[bytes] = []
-    with _listening(lambda connection: received.append(connection.recv(100))) as port:
+
+    def read(connection: socket.socket) -> None:
+        with connection:
+            received.append(connection.recv(100))
+
+    with _listening(read) as port:
         try_connection(f"http://127.0.0.1:{port}/predict", timeout_seconds=30)
     assert received in ([], [b""])
 
@@ -102,6 +107,8 @@ def test_handshake_that_never_ends() -> None:
     kept: list[socket.socket] = []
     with _listening(kept.append) as port, pytest.raises(TeacherError) as error:
         try_connection(f"https://127.0.0.1:{port}", timeout_seconds=SECONDS)
+    for connection in kept:
+        connection.close()
     assert obstacle_of(error.value) is Obstacle.TIMEOUT
 
 
