@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from distill_worker.cache import Cache
 from distill_worker.cli.doctor.cache import FILE_REMEDY
@@ -83,21 +84,24 @@ def _absent_cuda(_: Bench) -> Mapping[str, Any]:
     return {"training.device": "cuda"}
 
 
-def _unreadable_image(bench: Bench) -> Mapping[str, Any]:
-    from PIL import Image
+def unlabelled(folder: Path, *, samples: int) -> None:
+    """Write grey images of 8 x 8."""
+    folder.mkdir(parents=True)
+    for number in range(samples):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
 
+
+def _unreadable_image(bench: Bench) -> Mapping[str, Any]:
     for name in ("ant", "bee"):
-        (bench.folder / "photos" / name).mkdir(parents=True)
-        for number in range(4):
-            pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
-            Image.fromarray(pixels).save(bench.folder / "photos" / name / f"{number}.png")
+        unlabelled(bench.folder / "photos" / name, samples=4)
     (bench.folder / "photos" / "bee" / "broken.png").write_bytes(b"no picture")
     return {"data.name": "image-folder", "data.path": str(bench.folder / "photos")}
 
 
 def _arrays(*shape: int, classes: int = 10) -> Plant:
     def write(bench: Bench) -> Mapping[str, Any]:
-        draw, arrays = np.random.default_rng(0), {}
+        draw, arrays = np.random.default_rng(0), dict[str, Any]()
         for split, samples in (("train", 40), ("test", 20)):
             arrays[f"{split}_images"] = draw.integers(0, 256, (samples, *shape), dtype=np.uint8)
             arrays[f"{split}_labels"] = np.arange(samples) % classes
@@ -139,7 +143,7 @@ def _mounted(bench: Bench, options: str) -> Path:
         [mount, "-t", "tmpfs", "-o", options, "none", place], capture_output=True, check=False
     ).returncode:
         pytest.skip("this user may not mount a disk")
-    bench.stack.callback(subprocess.run, [unmount, place], check=True)
+    bench.stack.callback(lambda: subprocess.run([unmount, place], check=True))
     return place
 
 
@@ -182,7 +186,8 @@ def _url(open_server: Callable[[Bench], str], **settings: Any) -> Plant:
     return plant
 
 
-def _closed_port(_: Bench) -> str:
+def closed_port(_: Bench) -> str:
+    """The URL of a port where nothing listens."""
     return f"http://127.0.0.1:{free_port()}"
 
 
@@ -251,7 +256,12 @@ def _accepting(reply: Callable[[socket.socket], None]) -> Iterator[int]:
 def _silent(bench: Bench) -> str:
     """A server that accepts connections and never answers."""
     kept: list[socket.socket] = []
-    bench.stack.callback(lambda: [connection.close() for connection in kept])
+
+    def close() -> None:
+        for connection in kept:
+            connection.close()
+
+    bench.stack.callback(close)
     return f"http://127.0.0.1:{bench.stack.enter_context(_accepting(kept.append))}"
 
 
@@ -405,7 +415,7 @@ PLANTED: Final = (
         "reachable",
         "Connection refused",
         OF_OBSTACLE[Obstacle.CONNECTION_REJECTED],
-        _url(_closed_port),
+        _url(closed_port),
     ),
     Planted(
         "a server that never answers",
@@ -462,7 +472,7 @@ PLANTED: Final = (
         "reachable",
         "Connection refused",
         OF_OBSTACLE[Obstacle.CONNECTION_REJECTED],
-        _url(_closed_port, teacher__protocol="labelled-scores", teacher__labels={"one": 1, "nine": 9}),
+        _url(closed_port, teacher__protocol="labelled-scores", teacher__labels={"one": 1, "nine": 9}),
     ),
     Planted("no API key", "api-key", "401", OF_OBSTACLE[Obstacle.API_KEY], _without_key),
     Planted("a revoked API key", "api-key", "401", OF_OBSTACLE[Obstacle.API_KEY], _revoked),

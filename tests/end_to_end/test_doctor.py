@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from distill_worker.cli.command import main
-from tests.end_to_end.planted_faults import PLANTED, Bench, Planted
+from tests.end_to_end.planted_faults import PLANTED, Bench, Planted, closed_port, unlabelled
 from tests.end_to_end.processes import RunningService
 from tests.generated_page import check_part
 
@@ -111,6 +111,32 @@ def test_text_has_a_line_for_each_finding_and_its_remedy(bench: Bench, capsys: p
     assert skipped.startswith("not checked  teacher, image-shape, datatype, ")
     assert lines[-1].endswith(f"0 warning, 1 fault, {skipped.count(',') + 1} not checked")
     assert errors.splitlines()[-1] == "error: doctor: 1 fault; each one is above, with what to do. Nothing was spent"
+
+
+@pytest.mark.parametrize("is_reached", [True, False])
+def test_images_without_labels_take_the_classes_of_the_teacher(
+    bench: Bench, capsys: pytest.CaptureFixture[str], is_reached: bool
+) -> None:
+    """Without the teacher they are read all the same, and what needs the classes is not checked."""
+    unlabelled(bench.folder / "photos", samples=20)
+    bench.patch.setenv("TEACHER_URL", bench.service.url if is_reached else closed_port(bench))
+    bench.patch.setattr(
+        sys,
+        "argv",
+        ["distill-worker", "doctor", "--data", "photos", "--n", "12", "--json", "--set", "training.steps=2"],
+    )
+    with pytest.raises(SystemExit):
+        main()
+    findings = {finding["check"]: finding for finding in json.loads(capsys.readouterr().out)["findings"]}
+    graded = {grade: [name for name, one in findings.items() if one["grade"] == grade] for grade in ("ok", "fault")}
+    if is_reached:
+        assert graded["fault"] == []
+        assert findings["data"]["line"].endswith("0 test images, 10 classes")
+        assert "quota" in graded["ok"]
+    else:
+        assert graded["fault"] == ["reachable"]
+        assert findings["data"]["line"].endswith("0 test images, the classes are the teacher's")
+        assert findings["samples"]["grade"] == "not checked"
 
 
 def test_nothing_is_spent(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

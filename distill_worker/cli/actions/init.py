@@ -7,6 +7,7 @@ from typing import Final
 
 import typer
 
+from distill_worker.buying.known_teachers import url_of
 from distill_worker.cli.actions.agreed_purchase import is_terminal
 from distill_worker.cli.console import say
 from distill_worker.cli.contact import Contact
@@ -43,7 +44,12 @@ def init(
     section = section_of(data, root=_ROOT)
     look = _look(section)
     url = checked_url(_stated_url(teacher_url), "--teacher-url")
-    with Contact(OpenInferenceAddress(url=url)) as contact:
+    address = OpenInferenceAddress(url=url)
+    if (overriding := url_of(address)) != url:
+        say(
+            f"note: TEACHER_URL in the environment overrides the URL of the file: {public_url(overriding)} is contacted"
+        )
+    with Contact(address) as contact:
         _say_teacher(contact)
         image_size = image_size_for(look, contact)
         network = student or _ask("the network to train, see distill-worker networks", network_of(look, image_size))

@@ -33,7 +33,8 @@ def configuration(stated: StatedRun) -> Stated:
     except ConfigError as error:
         return Stated([Finding.fault(_CHECK, error, remedy)], None)
     findings: list[Finding] = []
-    while True:
+    config = None
+    while config is None:
         try:
             config = parse_config(document, source=stated.source)
         except ConfigError as error:
@@ -41,13 +42,10 @@ def configuration(stated: StatedRun) -> Stated:
             findings.append(Finding.fault(_CHECK, f"{error}{_LEFT_OUT if is_usable else ''}", remedy))
             if not is_usable:
                 return Stated(findings, None)
-            continue
-        break
     if not findings:
         findings.append(Finding.ok(_CHECK, _in_words(stated, config)))
-    notes_of_places: list[Finding] = []
-    config = with_notes(notes, config, lambda note: notes_of_places.append(Finding.ok("places", note)))
-    return Stated([*findings, *notes_of_places], config)
+    config = with_notes(notes, config, lambda note: findings.append(Finding.ok("places", note)))
+    return Stated(findings, config)
 
 
 def _leave_out(document: dict[str, Any], error: ConfigError) -> bool:

@@ -9,7 +9,7 @@ from distill_worker.cli.stated_run import kind_of
 from distill_worker.config.data_sections import Data
 from distill_worker.config.places import expanded
 from distill_worker.config.stages.unlabelled import with_labels_off
-from distill_worker.data.datasets import DATASETS, takes_class_names
+from distill_worker.data.datasets import DATASETS, is_own, takes_class_names
 from distill_worker.data.datasets.glance import glance
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import loaded
@@ -51,9 +51,13 @@ def section_of(text: str, *, root: Path) -> Data:
     """The section of data that a command line names: a public data set, or a path.
 
     Raises:
-        ConfigError: there is neither such a data set nor such a path.
+        ConfigError: there is neither such a data set nor such a path, or it is the name of a format.
     """
     if text in DATASETS and not Path(text).exists():
+        if is_own(text):
+            raise ConfigError(
+                f"--data: expected the path of your data, got {text!r}, which is the name of their format"
+            )
         return Data(name=text, root=root)
     path = expanded(text)
     if not path.exists():

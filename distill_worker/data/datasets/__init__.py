@@ -25,6 +25,7 @@ __all__ = [
     "Rules",
     "Unreadable",
     "has_files",
+    "is_own",
     "is_there",
     "load_dataset",
     "resizes",
@@ -116,6 +117,11 @@ _READERS: Mapping[str, _Reader] = {
 
 DATASETS: Mapping[str, str] = {name: reader.summary for name, reader in _READERS.items()}
 """The summary of each data set, in one line."""
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a format of the user's own data, which are at `data.path`."""
+    return _READERS[name].own
 
 
 def has_files(name: str) -> bool:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distill_worker.cli.actions import init as init_action
 from distill_worker.config.load import load_config
 from tests.distill_worker.cli.conftest import Command
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
@@ -119,6 +118,16 @@ def test_password_in_a_url_is_not_written(command: Command) -> None:
     assert "set TEACHER_URL to the whole URL" in ended.stderr
 
 
+def test_overriding_address_is_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file has the stated one, and the other one is contacted, as by every command."""
+    with served(FakeTeacher(limit=9, description=describe(shape=(1, 8, 8), num_classes=10))) as url:
+        monkeypatch.setenv("TEACHER_URL", url)
+        ended = command("init", "--data", "digits", "--teacher-url", NOWHERE)
+    assert f"{url} is contacted" in ended.stderr
+    assert "9 of 9 calls remain" in ended.stderr
+    assert _document()["teacher"]["url"] == NOWHERE
+
+
 def test_questions_are_asked_on_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data, the teacher, the student, the calls; an option is not asked for."""
     asked: list[tuple[str, str]] = []
@@ -128,8 +137,8 @@ def test_questions_are_asked_on_a_terminal(command: Command, monkeypatch: pytest
         asked.append((question.partition(",")[0].partition(":")[0], default))
         return next(answers)
 
-    monkeypatch.setattr(init_action.typer, "prompt", prompt)
-    monkeypatch.setattr(init_action, "is_terminal", lambda: True)
+    monkeypatch.setattr("distill_worker.cli.actions.init.typer.prompt", prompt)
+    monkeypatch.setattr("distill_worker.cli.actions.init.is_terminal", lambda: True)
     assert command("init").status == 0
     assert asked == [
         ("your data", "digits"),
@@ -150,6 +159,7 @@ def test_questions_are_asked_on_a_terminal(command: Command, monkeypatch: pytest
     [
         ([], "--data: expected your data or the name of a data set, got none"),
         (["--data", "digts"], "which is neither; did you mean 'digits'?"),
+        (["--data", "npz"], "expected the path of your data, got 'npz', which is the name of their format"),
         (["--data", "digits", "--student", "resnt8"], "did you mean 'resnet8'?"),
         (["--data", "digits", "--teacher-url", "127.0.0.1:8000"], "--teacher-url: expected a URL such as"),
     ],

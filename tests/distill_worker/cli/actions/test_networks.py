@@ -32,7 +32,7 @@ def test_table_says_what_it_is_for(command: Command) -> None:
 
 
 def test_data_decide_channels_and_classes(command: Command, tmp_path: Path) -> None:
-    draw, arrays = np.random.default_rng(0), {}
+    draw, arrays = np.random.default_rng(0), dict[str, Any]()
     for split in ("train", "test"):
         arrays[f"{split}_images"] = draw.integers(0, 256, (12, 9, 11, 3), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(12) % 4
