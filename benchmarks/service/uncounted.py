@@ -40,7 +40,7 @@ class UncountedLedger(Ledger):
 @contextmanager
 def nothing_counted() -> Iterator[None]:
     """Applications that start while this lasts count nothing."""
-    with patch("teacher_service.app.Ledger", UncountedLedger):
+    with patch("teacher_service.app.application.Ledger", UncountedLedger):
         yield
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from torch import nn
 
 from shared.expectations import did_you_mean
-from shared.networks.foreign import factory_network, torchvision_network
+from shared.networks.foreign import factory_network, timm_network, torchvision_network
 from shared.networks.mobilenetv2 import mobilenetv2
 from shared.networks.resnet import resnet
 from shared.networks.shufflenetv1 import shufflenetv1
@@ -47,6 +47,11 @@ _FAMILIES: tuple[tuple[str, re.Pattern[str], _Builder], ...] = (
         "torchvision:<name> (torchvision's classifiers)",
         re.compile(r"torchvision:(\w+)"),
         lambda match, classes, channels: torchvision_network(match[1], classes, channels),
+    ),
+    (
+        "timm:<name> (timm's classifiers, where timm is installed)",
+        re.compile(r"timm:([\w.-]+)"),
+        lambda match, classes, channels: timm_network(match[1], classes, channels),
     ),
     (
         "<module>:<factory> or path/to/file.py:<factory> (called with num_classes and in_channels)",

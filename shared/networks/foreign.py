@@ -1,6 +1,6 @@
-"""Networks made elsewhere: torchvision's classifiers, and whatever a factory of the user's own returns.
+"""Networks made elsewhere: the classifiers of torchvision and timm, and whatever a factory of the user's own returns.
 
-Neither need accept every size from 8x8 up: the sizes are the network's own business.
+None need accept every size from 8x8 up: the sizes are the network's own business.
 """
 
 import importlib
@@ -69,6 +69,34 @@ def _listed() -> list[str]:
 
     names: list[str] = models.list_models(module=models)
     return names
+
+
+def timm_network(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    """`timm:<name>`: one of timm's image classifiers, without weights. timm is no dependency of this project.
+
+    Raises:
+        ValueError: timm is not installed, has no such classifier, or cannot make it for so many classes or channels.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise ValueError(
+            f"network: timm:{name} needs the package timm, which cannot be imported ({error}); install it beside "
+            "tuition: pip install timm"
+        ) from error
+    if not timm.is_model(name):
+        raise ValueError(
+            f"network: timm {timm.__version__} has no classifier {name!r}{did_you_mean(name, timm.list_models())}; "
+            "timm.list_models() lists them all"
+        )
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_channels)
+    except Exception as error:  # the constructors of timm may raise anything
+        raise ValueError(
+            f"network: timm:{name} cannot be made for {num_classes} classes and {in_channels} channels "
+            f"({described(error)})"
+        ) from error
+    return network
 
 
 def factory_network(source: str, factory: str, num_classes: int, in_channels: int) -> nn.Module:

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
@@ -34,15 +34,7 @@ _log = structlog.get_logger(__name__)
 def serve_on(listener: socket.socket, app: FastAPI, drain_seconds: float) -> None:
     """Serve until a signal arrives and the queries in flight are finished."""
     sys.setswitchinterval(_TURN_SECONDS)
-    config = uvicorn.Config(
-        app,
-        http=BoundedConnection,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=_LAST_BYTES_SECONDS,
-    )
-    _DrainingServer(config, app, drain_seconds).run(sockets=[listener])
+    DrainingServer(app, drain_seconds, on_start=_keep_what_is_loaded).run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -67,21 +59,44 @@ def address(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-class _DrainingServer(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_seconds: float) -> None:
+def _keep_what_is_loaded() -> None:
+    """Objects loaded so far stay alive; a garbage collection through all of them would stall every query."""
+    gc.collect()
+    gc.freeze()
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that finishes the queries in flight before it ends."""
+
+    def __init__(self, app: FastAPI, drain_seconds: float, on_start: Callable[[], None]) -> None:
+        """Describe the server; `run` starts it, and `on_start` is called when it answers."""
+        config = uvicorn.Config(
+            app,
+            http=BoundedConnection,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_LAST_BYTES_SECONDS,
+        )
         super().__init__(config)
         self._app = app
         self._drain_seconds = drain_seconds
+        self._on_start = on_start
         self._deadline: float | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
         await super().startup(sockets)
-        # Objects loaded so far stay alive; a garbage collection through all of them would stall every query.
-        gc.collect()
-        gc.freeze()
+        self._on_start()
+
+    def drain(self) -> None:
+        """Begin to end, as a first signal does; from any thread."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._drain_seconds
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Handle SIGHUP, too, unless it is ignored."""
         with super().capture_signals():
             in_main_thread = threading.current_thread() is threading.main_thread()
             if not in_main_thread or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # ignored under `nohup`
@@ -94,12 +109,14 @@ class _DrainingServer(uvicorn.Server):
                 signal.signal(signal.SIGHUP, before)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain on a first signal; end at once on a second one."""
         if self._deadline is None:
-            self._deadline = time.monotonic() + self._drain_seconds
+            self.drain()
         elif sig != signal.SIGHUP:
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
+        """Whether the server ends now."""
         if self._deadline is not None:
             query_runner = self._app.state.service.query_runner
             if not query_runner.is_draining:

@@ -8,6 +8,7 @@ import typer
 from shared.exit_status import legend
 from teacher_service.cli.commands.keys import keys_command
 from teacher_service.cli.commands.log import log_command
+from teacher_service.cli.commands.packing import pack
 from teacher_service.cli.commands.serving import serve
 from teacher_service.cli.options import ExplainedOptions
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(keys_command, name="keys")
 app.add_typer(log_command, name="log")
+app.command()(pack)
 app.command()(serve)
 
 

@@ -1,17 +1,19 @@
 """A model in an ONNX file, run by onnxruntime (the `onnx` extra), on CUDA if its build and the machine have it.
 
 The model takes one float32 input `[batch, channels, height, width]` and returns logits `[batch, classes]` first; its
-other outputs are features, by their names. It has a card, as every weights file: JSON under `tuition` in its metadata
-properties, or in a file beside it (`model.onnx.json`). Its external data must be in its folder.
+other outputs are features, by their names. A model of a fixed batch size is run in batches of that size. It has a card,
+as every weights file: JSON under `tuition` in its metadata properties, or in a file beside it (`model.onnx.json`). Its
+external data must be in its folder.
 
 Invariant: the fingerprint covers the bytes that run, those of external data too, and no file is read again later.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import torch
@@ -21,15 +23,103 @@ from torch import Tensor
 from shared.normalise import normalise
 from shared.weights import CARD, FINGERPRINT_LENGTH, WeightsCard, WeightsError, canonical_card, read_card
 from teacher_service.models.base import Teacher
+from teacher_service.models.batch_limits import BatchLimits
 from teacher_service.models.external_data import external_files
+from teacher_service.models.file_kind import FileKind
+from teacher_service.models.packing.advice import pack_command
 
 if TYPE_CHECKING:
     import onnxruntime
 
 _TRIED: Final = 2
-"""Images in the first pass, which fails if the model's batch size is fixed at one."""
+"""Images in the first pass of a model that takes batches of any size."""
 _FLOAT: Final = "tensor(float)"
 _LAYER: Final = re.compile(r"[\w./-]{1,100}")
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """A model in a session, with or without a card."""
+
+    path: Path
+    content: bytes
+    external: Mapping[str, bytes]
+    """Its external data, by location."""
+    session: "onnxruntime.InferenceSession"
+    device: str
+
+    @classmethod
+    def open(cls, path: Path, device: str = "auto", threads: int | None = None) -> Self:
+        """Open a model on a device, with so many CPU threads for a pass.
+
+        Raises:
+            WeightsError: the file or its external data is missing or damaged.
+            ValueError: onnxruntime is not installed, or CUDA was requested and is absent.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{path}: the model cannot be read ({error.strerror})") from error
+        session, on, external = _session(path, content, device, threads)
+        return cls(path, content, external, session, on)
+
+    @property
+    def card(self) -> str | None:
+        """The card among its metadata properties, as JSON."""
+        text: str | None = self.session.get_modelmeta().custom_metadata_map.get(CARD)
+        return text
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Batch, channels, height and width of the images, as the model states them; None for one that is free."""
+        return tuple(size if isinstance(size, int) and size > 0 else None for size in self._input.shape)
+
+    @property
+    def outputs(self) -> list[tuple[str, str]]:
+        """Name and type of each output; the first has the logits."""
+        return [(output.name, output.type) for output in self.session.get_outputs()]
+
+    def run(self, names: Sequence[str], images: Tensor) -> list[Tensor]:
+        """These outputs of normalised images, float32, in batches that the model takes."""
+        return self._limits.run(lambda batch: self._pass(names, batch), images)
+
+    def tried(self, names: Sequence[str], image_shape: tuple[int, int, int]) -> list[Tensor]:
+        """These outputs of a batch of black images: two, or as many as the model states.
+
+        Args:
+            names: of the outputs; that of the logits first.
+            image_shape: channels, height and width of what the model gets.
+
+        Raises:
+            WeightsError: the pass fails, or the first output has not the shape of logits.
+        """
+        samples = self._limits.most or _TRIED
+        try:
+            outputs = self._pass(names, torch.zeros(samples, *image_shape))
+        except Exception as error:  # the exceptions of onnxruntime have no common base
+            raise WeightsError(
+                f"{self.path}: expected a model that takes float32 [batch, {image_shape[0]}, height, width] as its "
+                f"card says, in batches of any size or of the one that it states; a pass over {samples} images of "
+                f"shape {list(image_shape)} failed ({error})"
+            ) from error
+        if outputs[0].ndim != 2 or len(outputs[0]) != samples:
+            raise WeightsError(
+                f"{self.path}: expected its first output to be logits [batch, classes], got "
+                f"{list(outputs[0].shape)} for {samples} images"
+            )
+        return outputs
+
+    def _pass(self, names: Sequence[str], batch: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(values) for values in self.session.run(list(names), {self._input.name: batch.numpy()})]
+
+    @property
+    def _limits(self) -> BatchLimits:
+        batch_size = next(iter(self.input_shape), None)
+        return BatchLimits() if batch_size is None else BatchLimits(batch_size, batch_size)
+
+    @property
+    def _input(self) -> Any:
+        return self.session.get_inputs()[0]
 
 
 class OnnxTeacher(Teacher):
@@ -54,48 +144,33 @@ class OnnxTeacher(Teacher):
         """
         if precision != "float32":
             raise ValueError(f"precision: expected float32, got {precision}: an ONNX model has the file's precision")
-        try:
-            content = model.read_bytes()
-        except OSError as error:
-            raise WeightsError(f"{model}: the model cannot be read ({error.strerror})") from error
-        self._session, on, external = _session(model, content, device, threads)
-        described = self._session.get_modelmeta().custom_metadata_map.get(CARD)
+        self._model = OnnxModel.open(model, device, threads)
+        described = self._model.card
         card = read_card(model, described if described is not None else _beside(model))
-        fingerprint = _fingerprint(card, content, external)
-        self._input = self._session.get_inputs()[0].name
-        logits, *others = self._session.get_outputs()
-        self._logits = logits.name
-        layers = [output.name for output in others if output.type == _FLOAT and _LAYER.fullmatch(output.name)]
-        super().__init__(card, fingerprint, on, self._tried(model, card, layers))
+        fingerprint = _fingerprint(card, self._model.content, self._model.external)
+        (self._logits, _), *others = self._model.outputs
+        layers = [name for name, kind in others if kind == _FLOAT and _LAYER.fullmatch(name)]
+        super().__init__(card, fingerprint, self._model.device, self._tried(card, layers))
 
     def _forward(self, images: NDArray[np.uint8], layers: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-        logits, *features = self._run(self.card, images, layers)
+        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        seen = normalise(pixels, self.card.mean, self.card.std, size=self.card.resize)
+        logits, *features = self._model.run([self._logits, *layers], seen)
         return logits, dict(zip(layers, features, strict=True))
 
-    def _run(self, card: WeightsCard, images: NDArray[np.uint8], layers: Sequence[str]) -> list[Tensor]:
-        pixels = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-        seen = normalise(pixels, card.mean, card.std, size=card.resize).numpy()
-        return [torch.from_numpy(values) for values in self._session.run([self._logits, *layers], {self._input: seen})]
-
-    def _tried(self, model: Path, card: WeightsCard, layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        """The shape of one sample's features at each layer, from a pass over two black images."""
-        black = np.zeros((_TRIED, card.in_channels, *card.image_size), np.uint8)
-        try:
-            logits, *features = self._run(card, black, layers)
-        except Exception as error:  # the exceptions of onnxruntime have no common base
+    def _tried(self, card: WeightsCard, layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample's features at each layer, from a pass over black images."""
+        seen = (card.in_channels, *(card.resize or card.image_size))
+        logits, *features = self._model.tried([self._logits, *layers], seen)
+        if logits.shape[1] != card.num_classes:
             raise WeightsError(
-                f"{model}: expected a model that takes float32 [batch, {card.in_channels}, height, width] as its card "
-                f"says, in batches of any size; a pass over {_TRIED} images failed ({error})"
-            ) from error
-        if logits.shape != (_TRIED, card.num_classes):
-            raise WeightsError(
-                f"{model}: expected its first output to be logits [batch, {card.num_classes}], got "
-                f"{list(logits.shape)} for {_TRIED} images"
+                f"{self._model.path}: expected its first output to be logits [batch, {card.num_classes}], got "
+                f"{list(logits.shape)} for {len(logits)} images"
             )
         return {
             layer: tuple(values.shape[1:])
             for layer, values in zip(layers, features, strict=True)
-            if values.ndim > 1 and len(values) == _TRIED
+            if values.ndim > 1 and len(values) == len(logits)
         }
 
 
@@ -154,5 +229,6 @@ def _beside(model: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(
             f"{model}: the model does not describe itself (no {CARD!r} among its metadata properties) and there is no "
-            f"{card.name} beside it; the operator's guide shows one"
+            f"{card.name} beside it, which the operator's guide shows. Write a copy that has one:\n  "
+            f"{pack_command(model, FileKind.ONNX)}"
         ) from error

@@ -1,0 +1,1 @@
+"""Making a file that describes itself from a model that somebody trained elsewhere."""
