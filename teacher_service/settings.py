@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     )
 
     weights: Path | None = None
-    """The self-describing weights file to serve, or an ONNX model."""
+    """The file to serve, which describes itself: a weights file, an ONNX model, or a TorchScript or torch.export archive."""
     model_name: str = "teacher"
     """Name of the model in URLs and responses."""
     data_dir: Path = Path("teacher-data")
@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     pin_memory: bool = True
     """Whether images are copied to a GPU through page-locked memory."""
     trust_code: bool = False
-    """Whether the weights file may name its own network (`module:factory`), whose code the service then runs."""
+    """Whether the file may bring code that the service then runs: it names its own network (`module:factory`), or is a
+    TorchScript or torch.export archive."""
     max_batch_size: int = Field(default=256, ge=1)
     """Maximum samples in one request."""
     pass_size: int | None = Field(default=None, ge=1)

@@ -15,8 +15,11 @@ from typing import Any, NoReturn, TextIO, cast, get_args
 import structlog
 import typer
 from pydantic import SecretStr, ValidationError
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Column, Table
+from rich.text import Text
 
 from shared.durable.database_url import HIDDEN, shown_url
 from shared.exit_status import ExitStatus
@@ -105,12 +108,22 @@ def _complaint(problem: Any) -> str:
     return f"{field}: {message}, got {'a text that is not shown, as it may have a password' if got == HIDDEN else got}"
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
-    """Print a table. A narrow terminal wraps values and never cuts them, so that ids can be copied."""
-    table = Table(*(Column(name, overflow="fold") for name in (rows[0] if rows else [empty])))
+def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str, whole: Sequence[str] = ()) -> None:
+    """Print a table, whose values are never cut.
+
+    Args:
+        rows: the values by column.
+        empty: what is printed in place of a table without rows.
+        whole: columns whose values are on one line, so that they can be copied. In a narrow terminal the others wrap.
+    """
+    columns = [Column(name, overflow="fold", no_wrap=name in whole) for name in (rows[0] if rows else [empty])]
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console().print(table)
+        table.add_row(*(Text(str(value)) for value in row.values()))  # a text, as a name may have square brackets
+    console = Console()
+    if not console.is_terminal:  # a file or a program reads it, which has no width
+        console.width = max(console.width, Measurement.get(console, console.options.update(width=10**4), table).maximum)
+    console.print(table)
 
 
 def log_to_stderr(level: str = "info", form: str = "logfmt") -> None:

@@ -1,6 +1,7 @@
 """What the commands of `teacher-service keys` do: create, list, show, change, rotate and revoke keys; grant quota."""
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from shared.times import iso
 from teacher_service.cli.console import fail, open_ledger, print_table
-from teacher_service.errors.service_errors import InvalidRequest, UnknownKey
+from teacher_service.errors.service_errors import InvalidRequest
 from teacher_service.keys.key_file import keep_key
 from teacher_service.keys.request_schemas import (
     ChangeTermsRequest,
@@ -27,6 +28,7 @@ from teacher_service.policy.key_terms import TERMS, KeyTerms
 
 _LISTED: Final = ("id", "name", "limit", "used", "reserved", "remaining", "outputs", "revoked")
 """Columns of the table; `show` and `--json` print all."""
+_WHOLE: Final = tuple(name for name in _LISTED if name not in ("name", "outputs"))
 
 _WORDS_FOR_NONE: Final = {"time": "never", "limit": "none"}
 
@@ -48,12 +50,16 @@ def create_key(
         if key_file is None:
             key = keys.create(name, quota, terms=KeyTerms(**request.given_terms))
             _print({"id": key.id, "key": key.token}, as_json)
+            if not as_json:
+                _print_next("export TEACHER_API_KEY=... (the key above)", data_dir)
             return
         key_id = keep_key(keys, name, quota, key_file, KeyTerms(**request.given_terms))
     if key_id is None:
         print(f"{key_file} exists; no key was created", file=sys.stderr)
         return
     _print({"id": key_id, "key_file": str(key_file)}, as_json)
+    if not as_json:
+        _print_next(f"export TEACHER_API_KEY=$(cat {shlex.quote(str(key_file))})", data_dir)
 
 
 def list_keys(*, data_dir: Path | None, as_json: bool) -> None:
@@ -64,14 +70,16 @@ def list_keys(*, data_dir: Path | None, as_json: bool) -> None:
         print(json.dumps({"keys": rows}))
         return
     print_table(
-        [{name: row[name] for name in _LISTED} for row in rows], empty="no keys yet: teacher-service keys create --help"
+        [{name: row[name] for name in _LISTED} for row in rows],
+        empty="no keys yet: teacher-service keys create --help",
+        whole=_WHOLE,
     )
 
 
-def show_key(key_id: str, *, data_dir: Path | None, as_json: bool) -> None:
+def show_key(key: str, *, data_dir: Path | None, as_json: bool) -> None:
     """Show one key's quota and terms, and its grants."""
     with _key_store(data_dir) as keys:
-        history = keys.show(key_id)
+        history = keys.show(keys.id_of(key))
     facts = _as_json(KeyResponse.of(history.quota, history.revoked))
     grants = [
         {
@@ -90,39 +98,54 @@ def show_key(key_id: str, *, data_dir: Path | None, as_json: bool) -> None:
 
 
 def grant_samples(
-    key_id: str, samples: int, reason: str, reference: str | None, *, data_dir: Path | None, as_json: bool
+    key: str, samples: int, reason: str, reference: str | None, *, data_dir: Path | None, as_json: bool
 ) -> None:
     """Add samples to a key's quota."""
     fields = {"samples": samples, "reason": reason, "reference": reference}
     request = _request(GrantWithReferenceRequest, fields)
     with _key_store(data_dir) as keys:
+        key_id = keys.id_of(key)
         granted = keys.grant(key_id, request.samples, request.reason, request.reference)
     _print({"id": key_id, "limit": granted.quota.limit, "remaining": granted.quota.remaining}, as_json)
     if granted.repeated:
         print(f"already granted on {iso(granted.grant.created_at)}; nothing was granted now", file=sys.stderr)
 
 
-def change_key(key_id: str, terms: Mapping[str, str | None], *, data_dir: Path | None, as_json: bool) -> None:
+def change_key(key: str, terms: Mapping[str, str | None], *, data_dir: Path | None, as_json: bool) -> None:
     """Change the given terms of a key."""
     request = _request(ChangeTermsRequest, terms)
     with _key_store(data_dir) as keys:
-        quota = keys.change(key_id, **request.given_terms)
+        quota = keys.change(keys.id_of(key), **request.given_terms)
     _print(_as_json(KeyResponse.of(quota, revoked=False)), as_json)
 
 
-def rotate_key(key_id: str, *, data_dir: Path | None, as_json: bool) -> None:
+def rotate_key(key: str, *, data_dir: Path | None, as_json: bool) -> None:
     """Replace a key's secret and print the new one."""
     with _key_store(data_dir) as keys:
-        key = keys.rotate(key_id)
-    _print({"id": key.id, "key": key.token}, as_json)
+        new = keys.rotate(keys.id_of(key))
+    _print({"id": new.id, "key": new.token}, as_json)
 
 
-def revoke_key(key_id: str, *, data_dir: Path | None) -> None:
+def revoke_key(key: str, *, data_dir: Path | None) -> None:
     """Reject a key from the next request on."""
     with _key_store(data_dir) as keys:
-        if not keys.revoke(key_id):
-            raise UnknownKey(key_id)
+        key_id = keys.id_of(key)
+        keys.revoke(key_id)
     print(f"revoked {key_id}")
+
+
+def _print_next(export: str, data_dir: Path | None) -> None:
+    """What the operator does next, and how the client uses the key; on standard error, as it is no result."""
+    option = "" if data_dir is None else f" --data-dir {shlex.quote(str(data_dir))}"
+    print(
+        f"next: serve a model with this ledger, unless a service runs on it already:\n"
+        f"  teacher-service serve --weights teacher.safetensors{option}\n"
+        "the client of the key asks with it:\n"
+        f"  {export}\n"
+        '  curl -H "Authorization: Bearer $TEACHER_API_KEY" http://127.0.0.1:8000/v1/quota\n'
+        "  TEACHER_URL=http://127.0.0.1:8000 distill-worker plan run.toml",
+        file=sys.stderr,
+    )
 
 
 def _request(schema: type[AnyRequest], fields: Mapping[str, Any]) -> AnyRequest:

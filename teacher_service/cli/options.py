@@ -18,6 +18,20 @@ def path(text: object) -> Path:
         raise typer.BadParameter("expected ~ or the name of a user after it") from error
 
 
+def example(command: str) -> str:
+    """The end of a command's help: a command line that works as it stands, once its files exist."""
+    return f"Example: {command}"
+
+
+def print_version(is_given: bool) -> None:
+    """Print the version, and end the command."""
+    if is_given:
+        from importlib.metadata import version
+
+        print(f"teacher-service {version('tuition')}")
+        raise typer.Exit
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 DataDir = Annotated[
     Path | None,

@@ -23,10 +23,10 @@ from teacher_service.models import Teacher, open_model
 from teacher_service.models.file_kind import ARCHIVES
 from teacher_service.models.packing.advice import SUFFIXES, packed_path
 from teacher_service.models.packing.class_names import class_names
-from teacher_service.models.packing.pack import Packed
+from teacher_service.models.packing.description import Description
+from teacher_service.models.packing.pack import Packed, PackRequest
 from teacher_service.models.packing.pack import pack as make
 from teacher_service.models.packing.preprocessing import Preprocessing, numbers, preprocessing_of, size
-from teacher_service.models.packing.request import PackRequest
 from teacher_service.models.packing.trial import Answer, check_answers, top_classes
 
 _TOP: Final = 5
@@ -53,16 +53,14 @@ class Statements:
 
     def request(self) -> PackRequest:
         """What they state. Raises ValueError."""
-        return PackRequest(
-            self.source,
-            self.network,
+        description = Description(
+            f"the file {self.source}",
             None if self.class_names is None else class_names(self.class_names),
             self._preprocessing(),
             self.num_classes,
             self.in_channels,
-            self.trust_code,
-            self.trust_pickle,
         )
+        return PackRequest(self.source, description, self.network, self.trust_code, self.trust_pickle)
 
     def _preprocessing(self) -> Preprocessing:
         return preprocessing_of(self.preprocessing).changed(

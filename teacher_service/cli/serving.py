@@ -1,5 +1,7 @@
 """What `serve` does: open the model and the ledger, listen, and serve until a signal."""
 
+from typing import Final
+
 import structlog
 
 from shared.exit_status import ExitStatus
@@ -11,6 +13,8 @@ from teacher_service.database.engine import ledger_exists, open_database
 from teacher_service.models import open_teacher
 from teacher_service.models.freed_memory import keep_freed_memory
 from teacher_service.settings import Settings
+
+_THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(settings: Settings) -> None:
@@ -37,5 +41,11 @@ def serve(settings: Settings) -> None:
     if is_new:
         logger.info("ledger_created", ledger=shown(settings.ledger))
     logger.info("serving", model=settings.model_name, version=teacher.fingerprint, device=teacher.device)
+    if settings.host in _THIS_MACHINE:
+        port = listener.getsockname()[1]
+        logger.info(
+            "this_machine_only",
+            hint=f"a container reaches the service only with --host 0.0.0.0, at http://host.docker.internal:{port}",
+        )
     print(address(listener), flush=True)
     serve_on(listener, create_app(settings, teacher), settings.drain_seconds)

@@ -10,6 +10,7 @@ from hashlib import sha256
 
 _PREFIX = "tk"
 _MAX_ID = 32
+_MAX_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ def key_id_of(token: str) -> str:
 def is_id(text: str) -> bool:
     """Whether the text has the format of a key's id, which every database accepts in a lookup."""
     return text.isascii() and text.isalnum() and len(text) <= _MAX_ID
+
+
+def is_text(text: str) -> bool:
+    """Whether every database accepts the text in a lookup of a key by its name."""
+    return 0 < len(text) <= _MAX_NAME and text.isprintable()
 
 
 def matches(token: str, secret_sha256: str) -> bool:

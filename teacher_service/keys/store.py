@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, Row, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from teacher_service.database.schema import api_keys
-from teacher_service.errors.service_errors import INVALID_KEY, NameTaken, Unauthorized, UnknownKey
+from teacher_service.errors.service_errors import INVALID_KEY, InvalidRequest, NameTaken, Unauthorized, UnknownKey
 from teacher_service.keys import api_key
 from teacher_service.keys.grants import Grant, Granted, add, grants_of, insert_grant
 from teacher_service.ledger.group_commit import GroupCommit
@@ -167,6 +167,28 @@ class KeyStore:
             if row is None:
                 raise UnknownKey(key_id)
             return KeyHistory(quota_of(row, self._clock()), row.revoked_at is not None, grants_of(connection, key_id))
+
+    def id_of(self, id_or_name: str) -> str:
+        """The id of the key with this id or name. No two keys have the same name, revoked ones included.
+
+        Raises:
+            UnknownKey: no key has it.
+            InvalidRequest: it is the id of one key and the name of another.
+            LedgerUnavailable: the database cannot be read.
+        """
+        if not api_key.is_text(id_or_name):
+            raise UnknownKey(id_or_name)
+        with read_connection(self._engine) as connection:
+            named = or_(api_keys.c.id == id_or_name, api_keys.c.name == id_or_name)
+            ids: list[str] = list(connection.scalars(select(api_keys.c.id).where(named)))
+        if not ids:
+            raise UnknownKey(id_or_name)
+        if len(ids) > 1:
+            raise InvalidRequest(
+                f"key: expected the id or the name of one key, got {id_or_name!r}, which is the id of one and the name "
+                f"of another; pass the id of the one that you mean: {' or '.join(sorted(ids))}"
+            )
+        return ids[0]
 
     def all(self) -> list[tuple[Quota, bool]]:
         """Every key's quota, oldest first, and whether it is revoked.

@@ -37,7 +37,9 @@ def _structure(network: nn.Module) -> Iterator[str]:
 def _is_plain(name: str, value: object) -> bool:
     if name.startswith("_") or name in _NO_MATTER:
         return False
-    return isinstance(value, _PLAIN) or (isinstance(value, tuple | list) and all(isinstance(one, _PLAIN) for one in value))
+    return isinstance(value, _PLAIN) or (
+        isinstance(value, tuple | list) and all(isinstance(one, _PLAIN) for one in value)
+    )
 
 
 def _code(network: nn.Module) -> Iterator[str]:

@@ -5,12 +5,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from teacher_service.cli.options import AsJson, DataDir, path
+from teacher_service.cli.options import AsJson, DataDir, example, path
 
-log_command = typer.Typer(no_args_is_help=True, help="Verify the log of all queries, and export it.")
+log_command = typer.Typer(
+    no_args_is_help=True,
+    help="Verify the log of all queries, and export it.",
+    epilog=example("teacher-service log verify"),
+)
 
 
-@log_command.command("verify")
+@log_command.command("verify", epilog=example("teacher-service log verify --json"))
 def verify_log(
     data_dir: DataDir = None,
     expect: Annotated[
@@ -33,7 +37,9 @@ def verify_log(
     log.verify_log(expect, data_dir=data_dir, as_json=as_json)
 
 
-@log_command.command("export")
+@log_command.command(
+    "export", epilog=example("teacher-service log export --format csv --since 2026-01-01 --output queries.csv")
+)
 def export_log(
     file_format: Annotated[Literal["jsonl", "csv", "parquet"], typer.Option("--format", help="File format.")] = "jsonl",
     output: Annotated[

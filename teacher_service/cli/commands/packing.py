@@ -49,7 +49,8 @@ def pack(
     ] = None,
     std: Annotated[str | None, typer.Option(help="Standard deviation of each channel.")] = None,
     image_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Size of the images that clients send: 224, or 240x320 (height first).")
+        str | None,
+        typer.Option(metavar="SIZE", help="Size of the images that clients send: 224, or 240x320 (height first)."),
     ] = None,
     resize: Annotated[
         str | None,
@@ -75,7 +76,9 @@ def pack(
     ] = False,
     trust_pickle: Annotated[
         bool,
-        typer.Option("--trust-pickle", help="Load a pickled file that holds more than tensors, which may run any code."),
+        typer.Option(
+            "--trust-pickle", help="Load a pickled file that holds more than tensors, which may run any code."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

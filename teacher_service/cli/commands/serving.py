@@ -12,7 +12,8 @@ def serve(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Weights file, as `distill-worker train` writes it, or ONNX model to serve. Overrides TEACHER_WEIGHTS."
+            help="File to serve, as `pack`, `distill-worker train` or `distill-worker export` writes it. Overrides "
+            "TEACHER_WEIGHTS."
         ),
     ] = None,
     host: Annotated[
@@ -27,7 +28,8 @@ def serve(
         bool | None,
         typer.Option(
             "--trust-code",
-            help="Run the network code that the weights file names. Overrides TEACHER_TRUST_CODE.",
+            help="Run code that the file names or holds: a network of your own, or a TorchScript or torch.export "
+            "archive. Overrides TEACHER_TRUST_CODE.",
         ),
     ] = None,
 ) -> None:

@@ -50,7 +50,9 @@ def _in_file(path: Path) -> tuple[str, ...]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"class_names: expected a UTF-8 text file, got {path}, which cannot be read ({error})") from error
+        raise ValueError(
+            f"class_names: expected a UTF-8 text file, got {path}, which cannot be read ({error})"
+        ) from error
     while lines and not lines[-1]:
         lines.pop()
     if "" in lines or not lines:

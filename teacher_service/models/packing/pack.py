@@ -5,13 +5,13 @@ Invariant: the source is never changed, and no code in it runs unless its author
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import torch
 from torch import nn
 
-from shared.networks.foreign import described
-from shared.networks.outputs import check_network, evaluating, logits_of
+from shared.networks.outputs import check_network
 from shared.weights import WeightsCard, WeightsError, code_provenance, network_of, weights_bytes
 from teacher_service.models.archive import tried
 from teacher_service.models.archive_file import ArchiveFile
@@ -22,18 +22,29 @@ from teacher_service.models.packing.advice import without_card
 from teacher_service.models.packing.checkpoint import load_checkpoint
 from teacher_service.models.packing.class_names import remarks
 from teacher_service.models.packing.counts import channels_of, classes_of, shapes_of
-from teacher_service.models.packing.request import PackRequest
+from teacher_service.models.packing.description import Description, Shape, first_that_runs
 from teacher_service.models.packing.state_dict import StateDict, state_dict_for
 from teacher_service.models.packing.traced import traced_archive
+from teacher_service.models.packing.whole_network import card_of
 from teacher_service.models.programs import load_program
 
 _NAMES: Final = {FileKind.TORCHSCRIPT: "torchscript", FileKind.EXPORTED: "torch-export", FileKind.ONNX: "onnx"}
 """The network in the card of a file that holds its own computation."""
 _CPU: Final = torch.device("cpu")
-_SAMPLES: Final = 2
 
-Shape = tuple[int, int, int]
-"""Channels, height and width."""
+
+@dataclass(frozen=True)
+class PackRequest:
+    """A model's file, and what the person who packs it states."""
+
+    source: Path
+    description: Description
+    network: str | None = None
+    """The name of the network of a state dict."""
+    trust_code: bool = False
+    """Whether the code of an archive may run."""
+    trust_pickle: bool = False
+    """Whether a pickled file may run code."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ def pack(request: PackRequest) -> Packed:
     else:
         raise without_card(request.source, kind)
     notes = (*packed.remarks, *remarks(packed.card.class_names))
-    if request.class_names is None:
+    if request.description.class_names is None:
         notes += ("the classes have no names but numbers; state --class-names, so that clients can map them by name",)
     return replace(packed, remarks=notes)
 
@@ -92,7 +103,7 @@ def _of_checkpoint(request: PackRequest, kind: FileKind) -> Packed:
 
 
 def _of_tensors(request: PackRequest, name: str, state: StateDict) -> Packed:
-    card = request.card(
+    card = request.description.card(
         name,
         classes=classes_of(name, state.tensors),
         channels=channels_of(name, state.tensors),
@@ -111,19 +122,8 @@ def _of_tensors(request: PackRequest, name: str, state: StateDict) -> Packed:
 
 def _of_network(request: PackRequest, network: nn.Module) -> Packed:
     """A whole network becomes a program, because a weights file would need a name for its code."""
-
-    def classes_for(shape: Shape) -> int:
-        try:
-            with evaluating(network):
-                return logits_of(network(torch.zeros(_SAMPLES, *shape))).shape[1]
-        except Exception as error:  # the user's code may raise anything
-            raise WeightsError(
-                f"{request.source}: expected {type(network).__name__} to take images of shape {list(shape)}, got an "
-                f"error from it ({described(error)}); state its shape: --image-size, --in-channels"
-            ) from error
-
     network = network.cpu().float().eval()
-    card = _card(request, "torch-export", request.image_shapes(None, None), classes_for)
+    card = card_of(network, _NAMES[FileKind.EXPORTED], request.description)
     note = f"the network {type(network).__name__} was saved as a program of torch.export, which needs its code no more"
     return Packed(FileKind.EXPORTED, card, traced_archive(network, card), (note,))
 
@@ -136,55 +136,43 @@ def _of_archive(request: PackRequest) -> Packed:
             "trust the file's author"
         )
     program = load_program(file, _CPU)
-    channels, height, width = program.image_shape or (None, None, None)
-    size = (height, width) if height is not None and width is not None else None
     card = _card(
         request,
         _NAMES[file.kind],
-        request.image_shapes(channels, size),
+        program.image_shape or (),
         lambda shape: tried(program, request.source, shape, _CPU)[1],
-        size,
     )
     return Packed(file.kind, card, file.with_card(card))
 
 
 def _of_onnx(request: PackRequest) -> Packed:
     model = OnnxModel.open(request.source, "cpu")
-    channels, height, width = model.input_shape[1:] if len(model.input_shape) == 4 else (None, None, None)
-    size = (height, width) if height is not None and width is not None else None
     logits = [name for name, _ in model.outputs[:1]]
     card = _card(
         request,
         _NAMES[FileKind.ONNX],
-        request.image_shapes(channels, size),
+        model.input_shape[1:],
         lambda shape: model.tried(logits, shape)[0].shape[1],
-        size,
     )
     content = with_card(model.content, card.model_dump_json())
     return Packed(FileKind.ONNX, card, content, beside=tuple(model.external))
 
 
 def _card(
-    request: PackRequest,
-    network: str,
-    shapes: Sequence[Shape],
-    classes_for: Callable[[Shape], int],
-    size: tuple[int, int] | None = None,
+    request: PackRequest, network: str, shape: Sequence[int | None], classes_for: Callable[[Shape], int]
 ) -> WeightsCard:
-    """The card for the first of the shapes with which a model runs.
+    """The card of a model that holds its own computation.
 
-    Raises:
-        WeightsError: it runs with none of them; the error is that of the first.
+    Args:
+        request: what is stated.
+        network: its name in the card.
+        shape: channels, height and width as the model states them; None for one that it does not.
+        classes_for: the number of classes, from a pass over images of a shape.
     """
-    errors = list[WeightsError]()
-    for shape in shapes:
-        try:
-            classes = classes_for(shape)
-        except WeightsError as error:
-            errors.append(error)
-        else:
-            return request.card(network, classes=classes, channels=shape[0], size=size)
-    raise errors[0]
+    channels, height, width = shape if len(shape) == 3 else (None, None, None)
+    size = (height, width) if height is not None and width is not None else None
+    seen, classes = first_that_runs(request.description.image_shapes(channels, size), classes_for)
+    return request.description.card(network, classes=classes, channels=seen[0], size=size)
 
 
 def _first_problem(error: RuntimeError) -> str:

@@ -53,7 +53,9 @@ def state_dict_for(path: Path, content: Mapping[str, Any], names: Collection[str
             if fitting := _fitting(stripped, names):
                 return StateDict(fitting, tuple(_remarks(place, prefix, tensors)))
     _, tensors = state_dicts[0]
-    closest = max((stripped for _, stripped in _without_prefixes(tensors)), key=lambda one: len(one.keys() & set(names)))
+    closest = max(
+        (stripped for _, stripped in _without_prefixes(tensors)), key=lambda one: len(one.keys() & set(names))
+    )
     raise WeightsError(f"{path}: {_difference(closest, names, network)}")
 
 
