@@ -26,7 +26,8 @@ class Settings(BaseSettings):
     )
 
     weights: Path | None = None
-    """The file to serve, which describes itself: a weights file, an ONNX model, or a TorchScript or torch.export archive."""
+    """The file to serve, which describes itself: a weights file, an ONNX model, or an archive of TorchScript or
+    torch.export."""
     model_name: str = "teacher"
     """Name of the model in URLs and responses."""
     data_dir: Path = Path("teacher-data")

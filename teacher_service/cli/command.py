@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Serve a model's logits with a quota for each API key, and log every query.",
-    epilog=f"{example('teacher-service serve --weights teacher.safetensors')} {legend()}",
+    epilog=f"{example('teacher-service serve --weights teacher.safetensors')}\n\n{legend()}",
 )
 app.add_typer(keys_command, name="keys")
 app.add_typer(log_command, name="log")

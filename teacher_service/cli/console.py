@@ -117,7 +117,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], *, empty: str, whole: Sequenc
         whole: columns whose values are on one line, so that they can be copied. In a narrow terminal the others wrap.
     """
     columns = [Column(name, overflow="fold", no_wrap=name in whole) for name in (rows[0] if rows else [empty])]
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for row in rows:
         table.add_row(*(Text(str(value)) for value in row.values()))  # a text, as a name may have square brackets
     console = Console()

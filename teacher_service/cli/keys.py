@@ -142,7 +142,7 @@ def _print_next(export: str, data_dir: Path | None) -> None:
         f"  teacher-service serve --weights teacher.safetensors{option}\n"
         "the client of the key asks with it:\n"
         f"  {export}\n"
-        '  curl -H "Authorization: Bearer $TEACHER_API_KEY" http://127.0.0.1:8000/v1/quota\n'
+        '  curl --noproxy 127.0.0.1 -H "Authorization: Bearer $TEACHER_API_KEY" http://127.0.0.1:8000/v1/quota\n'
         "  TEACHER_URL=http://127.0.0.1:8000 distill-worker plan run.toml",
         file=sys.stderr,
     )

@@ -1,4 +1,4 @@
-"""The file of a PyTorch program: a TorchScript archive or a program of torch.export, with a card as an extra file in it.
+"""The file of a program of PyTorch: a TorchScript archive or a program of torch.export, with a card as an extra file.
 
 Both are zip files. The card is read, and written into a copy, without running what is in them: the other members stay
 as they are, byte for byte.
@@ -57,8 +57,8 @@ class ArchiveFile:
         roots = {name.partition("/")[0] for name in names}
         if len(roots) != 1 or len(members) != len(names):
             raise WeightsError(
-                f"{path}: expected an archive of PyTorch 2.8 or later, with one folder and each name once, got another; "
-                "load it with the PyTorch that wrote it, and save it with a later one"
+                f"{path}: expected an archive of PyTorch 2.8 or later, with one folder and each name once, got "
+                "another; load it with the PyTorch that wrote it, and save it with a later one"
             )
         root = roots.pop()
         return cls(path, kind, content, root, {name.partition("/")[2]: data for name, data in members.items()})

@@ -23,8 +23,8 @@ def pack(
     network: Annotated[
         str | None,
         typer.Option(
-            help="Network of a state dict: torchvision:NAME, timm:NAME, package.module:FACTORY, file.py:FACTORY, or one "
-            "of Tuition's own. The other kinds of files hold their network."
+            help="Network of a state dict: torchvision:NAME, timm:NAME, package.module:FACTORY, file.py:FACTORY, or "
+            "one of Tuition's own. The other kinds of files hold their network."
         ),
     ] = None,
     class_names: Annotated[

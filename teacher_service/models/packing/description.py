@@ -6,7 +6,7 @@ from typing import Final
 
 from shared.weights import WeightsCard
 from teacher_service.models.packing.class_names import numbered
-from teacher_service.models.packing.preprocessing import Preprocessing, Size
+from teacher_service.models.packing.preprocessing import NONE_STATED, Preprocessing, Size
 
 _COLOUR_THEN_GREY: Final = (3, 1)
 """The channels that are tried where neither the person nor the model states them."""
@@ -27,7 +27,7 @@ class Description:
     origin: str
     """What the model is from, for messages, such as a file."""
     class_names: tuple[str, ...] | None = None
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = NONE_STATED
     num_classes: int | None = None
     in_channels: int | None = None
 

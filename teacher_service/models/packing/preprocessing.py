@@ -43,7 +43,7 @@ class Preprocessing:
         return _repeated("mean", self.mean, channels), _repeated("std", self.std, channels)
 
 
-_NONE_STATED: Final = Preprocessing()
+NONE_STATED: Final = Preprocessing()
 PRESETS: Final[Mapping[str, Preprocessing]] = {
     "imagenet": Preprocessing(IMAGENET_MEAN, IMAGENET_STD, usual_size=IMAGENET_SIZE),
     "zero-to-one": Preprocessing((0.0,), (1.0,)),
@@ -59,7 +59,7 @@ def preprocessing_of(given: "str | Preprocessing | Mapping[str, Any] | None") ->
         ValueError: no preset has this name, or the values have a name that is none of the fields of `Preprocessing`.
     """
     if given is None:
-        return _NONE_STATED
+        return NONE_STATED
     if isinstance(given, Preprocessing):
         return given
     if isinstance(given, str):
