@@ -1,5 +1,6 @@
 # Two programs from one base: `--target teacher` serves, `--target worker` buys and trains.
 #
+# Both have the extra `onnx`, to serve ONNX models and to export students to them.
 # By default the image installs the locked packages, CUDA included. TORCH_BACKEND=cpu installs PyTorch's CPU build instead
 # (about a tenth of the size); it needs access to PyTorch's own package index.
 FROM python:3.11-slim-bookworm AS base
@@ -11,7 +12,7 @@ WORKDIR /app
 COPY pyproject.toml requirements.lock ./
 RUN if [ -n "$TORCH_BACKEND" ]; then \
         uv pip install --system --no-cache --no-verify-hashes --torch-backend "$TORCH_BACKEND" \
-            --constraint requirements.lock --requirement pyproject.toml; \
+            --constraint requirements.lock --extra onnx --requirement pyproject.toml; \
     else \
         uv pip install --system --no-cache --require-hashes --requirement requirements.lock; \
     fi

@@ -148,7 +148,7 @@ docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md from real runs 
 
 lock: ## resolve the dependencies again (with hashes, without an index)
 	test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet uv==0.13.9; }
-	$(UV) pip compile pyproject.toml --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+	$(UV) pip compile pyproject.toml --extra onnx --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 	$(UV) pip compile pyproject.toml --extra dev --extra hugging-face --extra mlflow --extra onnx --extra parquet --extra ray --extra wandb -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-dev.lock
 	$(UV) pip compile pyproject.toml --extra bench -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-bench.lock
 	$(UV) pip compile --group kserve --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-kserve.lock

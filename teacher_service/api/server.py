@@ -47,9 +47,13 @@ def listen(host: str, port: int) -> socket.socket:
     # asyncio turns Nagle's algorithm off only on sockets that name the protocol; left on, it delays every response
     # until the client's delayed acknowledgement, some 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    listener.listen(2048)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 

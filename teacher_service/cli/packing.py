@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from shared.atomic_file import atomic_replacement
@@ -142,7 +142,7 @@ def _print_card(path: Path, packed: Packed, teacher: Teacher) -> None:
 
 
 def _print_top(picture: Path, top: list[Answer]) -> None:
-    table = Table("probability", Text(f"class of {picture.name}"))
+    table = Table("probability", Column(Text(f"class of {picture.name}")))
     for answer in top:
         table.add_row(f"{answer.probability:.4f}", Text(answer.name))
     Console().print(table)

@@ -1,6 +1,7 @@
 """Networks made elsewhere: torchvision's, and those of a factory in a module or file of the user's."""
 
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from shared.networks import build_network, source_digest
+from shared.networks import build_network, runs_code, source_digest
 from shared.networks.draws import draws_from, generator_states
 from shared.networks.taps import feature_shapes, forward_with_features
 
@@ -122,6 +123,55 @@ def test_torchvision_network_that_is_no_plain_classifier_is_refused(name: str, m
     """Detectors among them: torchvision would download weights for their trunk."""
     with pytest.raises(ValueError, match=message):
         build_network(f"torchvision:{name}", num_classes=7, in_channels=3)
+
+
+@pytest.fixture
+def timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for the package timm, which is no dependency, with the functions that are called."""
+    module = types.ModuleType("timm")
+
+    def create_model(name: str, *, pretrained: bool, num_classes: int, in_chans: int) -> nn.Module:
+        assert not pretrained, "weights would be downloaded"
+        if name == "broken":
+            raise RuntimeError("no such width")
+        return nn.Sequential(
+            nn.Conv2d(in_chans, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes)
+        )
+
+    names = ["convnext_tiny.fb_in1k", "convnext_tiny", "broken"]
+    functions = {"is_model": names.__contains__, "list_models": lambda: names, "create_model": create_model}
+    for name, value in {"__version__": "1.0.0", **functions}.items():
+        setattr(module, name, value)
+    monkeypatch.setitem(sys.modules, "timm", module)
+
+
+@pytest.mark.usefixtures("timm")
+@pytest.mark.parametrize("name", ["convnext_tiny", "convnext_tiny.fb_in1k"])
+def test_timm_network_by_its_name(name: str) -> None:
+    """Also with a tag, of which the weights are not fetched. It runs no code that the name picks."""
+    network = build_network(f"timm:{name}", num_classes=5, in_channels=2)
+    assert network(torch.zeros(2, 2, 8, 8)).shape == (2, 5)
+    assert not runs_code(f"timm:{name}")
+    assert source_digest(f"timm:{name}") is None
+
+
+@pytest.mark.usefixtures("timm")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("convnext_tin", r"timm 1\.0\.0 has no classifier 'convnext_tin'; did you mean 'convnext_tiny'\?"),
+        ("broken", r"timm:broken cannot be made for 5 classes and 3 channels \(RuntimeError: no such width"),
+    ],
+)
+def test_timm_network_that_cannot_be_had_is_an_error(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_network(f"timm:{name}", num_classes=5, in_channels=3)
+
+
+def test_missing_timm_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r"timm:resnet18 needs the package timm.*pip install timm"):
+        build_network("timm:resnet18", num_classes=5, in_channels=3)
 
 
 def test_factory_in_a_file(here: Path) -> None:

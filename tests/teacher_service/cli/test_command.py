@@ -6,13 +6,15 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 import pytest
 import structlog
+import torch
 from typer.testing import CliRunner, Result
 
 from teacher_service.cli.command import app
@@ -157,11 +159,20 @@ def test_rotated_key_is_printed_once_and_the_old_one_refused(tmp_path: Path) -> 
 
 
 def test_list_never_cuts_an_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However narrow the terminal: it is there to be copied."""
-    monkeypatch.setenv("COLUMNS", "40")
-    key_id = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "5", "--json").stdout)["id"]
-    lines = [line.split("│") for line in _keys(tmp_path, "list").stdout.splitlines()]
-    assert key_id in "".join(cells[1].strip() for cells in lines if len(cells) > 1)
+    """However narrow the terminal, and however long the names: it is there to be copied."""
+    names = ("lab", "the lab of [bold]Alice[/bold] on the second floor")
+    ids = [
+        json.loads(_keys(tmp_path, "create", "--name", name, "--quota", "5", "--json").stdout)["id"] for name in names
+    ]
+    for columns, is_terminal in (("40", False), ("80", False), ("80", True)):
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setenv("TTY_COMPATIBLE", str(int(is_terminal)))
+        printed = _keys(tmp_path, "list").stdout
+        assert all(key_id in printed for key_id in ids)
+        if is_terminal:
+            assert all(len(line) <= int(columns) for line in re.sub(r"\x1b\[[\d;]*m", "", printed).splitlines())
+        else:
+            assert names[1] in printed
 
 
 @pytest.mark.parametrize("arguments", [("revoke",), ("show",), ("rotate",), ("grant", "--samples", "5")])
@@ -198,8 +209,69 @@ def test_mistyped_folder_becomes_no_ledger(tmp_path: Path, arguments: tuple[str,
 
 def test_first_key_says_that_it_creates_the_ledger(tmp_path: Path) -> None:
     note = f"{tmp_path}/ledger.sqlite: a new ledger was created\n"
-    assert _keys(tmp_path, "create", "--name", "lab", "--quota", "5").stderr == note
-    assert _keys(tmp_path, "create", "--name", "other", "--quota", "5").stderr == ""
+    assert _keys(tmp_path, "create", "--name", "lab", "--quota", "5", "--json").stderr == note
+    assert _keys(tmp_path, "create", "--name", "other", "--quota", "5", "--json").stderr == ""
+
+
+def test_create_says_what_to_do_next(tmp_path: Path) -> None:
+    """How to serve on this ledger, and how the client uses the key; a script that reads JSON gets nothing more."""
+    printed = _keys(tmp_path, "create", "--name", "lab", "--quota", "5")
+    secret = printed.stdout.split()[-1]
+    assert f"teacher-service serve --weights teacher.safetensors --data-dir {tmp_path}\n" in printed.stderr
+    assert "export TEACHER_API_KEY=" in printed.stderr
+    assert "/v1/quota" in printed.stderr
+    assert secret not in printed.stderr
+    file = tmp_path / "a key"
+    filed = _keys(tmp_path, "create", "--name", "filed", "--quota", "5", "--key-file", str(file))
+    assert f"export TEACHER_API_KEY=$(cat '{file}')" in filed.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show",),
+        ("grant", "--samples", "5"),
+        ("change", "--holder", "x"),
+        ("rotate",),
+        ("revoke",),
+    ],
+)
+def test_name_stands_for_the_key_that_has_it(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Whatever characters it has, and beside other keys."""
+    made = [
+        json.loads(_keys(tmp_path, "create", "--name", name, "--quota", "5", "--json").stdout)["id"]
+        for name in ("lab", "Alice's lab, übung", "lab 2")
+    ]
+    done = _keys(tmp_path, *arguments, "Alice's lab, übung")
+    assert done.exit_code == 0, done.stderr
+    assert made[1] in done.stdout
+    by_id = _keys(tmp_path, "show", made[0])
+    assert (by_id.exit_code, "name: lab\n" in by_id.stdout) == (0, True)
+
+
+def test_text_that_is_one_keys_id_and_anothers_name_is_an_error(tmp_path: Path) -> None:
+    """Else the wrong key would be revoked."""
+    first = json.loads(_keys(tmp_path, "create", "--name", "lab", "--quota", "5", "--json").stdout)["id"]
+    second = json.loads(_keys(tmp_path, "create", "--name", first, "--quota", "5", "--json").stdout)["id"]
+    _assert_wrong_call(_keys(tmp_path, "revoke", first), "is the id of one and the name of another")
+    assert _keys(tmp_path, "revoke", second).exit_code == 0
+    assert _listed(tmp_path) == [("lab", 5, False), (first, 5, True)]
+
+
+def test_version_is_that_of_the_package() -> None:
+    printed = CliRunner().invoke(app, ["--version"])
+    assert (printed.exit_code, printed.stdout) == (0, f"teacher-service {version('tuition')}\n")
+
+
+def test_service_of_this_machine_says_how_a_container_reaches_it(weights: Path, tmp_path: Path) -> None:
+    for host, is_hinted in (("127.0.0.1", True), ("0.0.0.0", False)):
+        arguments = ("--weights", str(weights), "--host", host, "--port", "0", "--data-dir", str(tmp_path))
+        with _killed_at_the_end(_command("serve", *arguments)) as process:
+            assert process.stdout
+            port = process.stdout.readline().strip().rpartition(":")[2]
+            process.send_signal(signal.SIGTERM)
+            _, log = process.communicate(timeout=HANG_SECONDS)
+        assert (f"--host 0.0.0.0, at http://host.docker.internal:{port}" in log) == is_hinted
 
 
 @pytest.mark.parametrize(
@@ -378,12 +450,19 @@ def test_serve_under_nohup_outlives_its_terminal(weights: Path, tmp_path: Path) 
     assert log.count("event=draining") == 1
 
 
-def test_serve_refuses_a_file_that_it_cannot_serve(tmp_path: Path) -> None:
-    (tmp_path / "bad").write_text("not safetensors")
+@pytest.mark.parametrize(
+    ("save", "told"),
+    [
+        (lambda path: path.write_text("not safetensors"), "expected the file of a model, got a file of another kind"),
+        (lambda path: torch.save({}, path), r"got a pickled file of PyTorch .*teacher-service pack .*--state-dict "),
+    ],
+)
+def test_serve_refuses_a_file_that_it_cannot_serve(save: Callable[[Path], object], told: str, tmp_path: Path) -> None:
+    save(tmp_path / "bad")
     with _killed_at_the_end(
         _command("serve", "--weights", str(tmp_path / "bad"), "--data-dir", str(tmp_path))
     ) as process:
         out, log = process.communicate(timeout=HANG_SECONDS)
     assert (process.returncode, out) == (3, "")
-    assert "expected a safetensors file" in log
+    assert re.search(told, log, re.DOTALL)
     assert "Traceback" not in log

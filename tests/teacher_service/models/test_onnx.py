@@ -124,7 +124,6 @@ def test_fingerprint_covers_model_and_card_and_not_where_they_came_from(
     ("content", "message"),
     [
         (lambda: b"not a model", "expected an ONNX model"),
-        (lambda: _linear([1, 3, 8, 8]), "in batches of any size"),
         (lambda: _linear(["batch", 1, 8, 8], channels=1), r"float32 \[batch, 3, height, width\]"),
         (lambda: _linear(["batch", 3, 8, 8], classes=5), r"logits \[batch, 4\], got \[2, 5\]"),
     ],
@@ -139,8 +138,19 @@ def test_model_that_does_not_fit_its_card_is_refused_at_the_start(
         OnnxTeacher(_written(tmp_path, content(), exported[1]), "cpu")
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("samples", [1, 2, 7])
+def test_model_of_a_fixed_batch_size_is_served_in_batches_of_that_size(
+    exported: tuple[bytes, WeightsCard], tmp_path: Path, batch: int, samples: int
+) -> None:
+    fixed, free = (
+        OnnxTeacher(_written(tmp_path, _linear([size, 3, 8, 8]), exported[1]), "cpu") for size in (batch, "batch")
+    )
+    np.testing.assert_allclose(fixed.predict(images(samples)), free.predict(images(samples)), rtol=1e-5)
+
+
 def test_model_without_a_card_is_told_where_one_belongs(exported: tuple[bytes, WeightsCard], tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"no model\.onnx\.json beside it"):
+    with pytest.raises(WeightsError, match=r"(?s)no model\.onnx\.json beside it.*\n  teacher-service pack --model "):
         OnnxTeacher(_written(tmp_path, exported[0]), "cpu")
 
 

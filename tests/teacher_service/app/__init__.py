@@ -1,0 +1,1 @@
+"""Tests of the application, and of the service inside another program."""

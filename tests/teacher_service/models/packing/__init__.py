@@ -1,0 +1,1 @@
+"""Tests of packing models that were made elsewhere."""
