@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from teacher_service.models.archive import ArchiveTeacher
+from teacher_service.models.archives.archive_teacher import ArchiveTeacher
 from teacher_service.models.base import Teacher
 from teacher_service.models.file_kind import ARCHIVES, FileKind, kind_of
 from teacher_service.models.module import ModuleTeacher, Precision

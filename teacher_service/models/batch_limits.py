@@ -25,7 +25,7 @@ class BatchLimits:
         Raises:
             ValueError: an output has not one row for each image of a batch.
         """
-        parts = [self._part(model, part) for part in images.split(self.most or len(images))]
+        parts = [self._part(model, part) for part in torch.split(images, self.most or len(images))]
         return [torch.cat(output) for output in zip(*parts, strict=True)]
 
     def _part(self, model: Callable[[Tensor], Sequence[Tensor]], images: Tensor) -> list[Tensor]:

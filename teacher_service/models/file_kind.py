@@ -91,7 +91,7 @@ def _kind_of_zip(path: Path) -> FileKind:
 def _is_safetensors(head: bytes, size: int) -> bool:
     if len(head) < 10 or head[8:9] != b"{":
         return False
-    (length,) = struct.unpack("<Q", head[:8])
+    length: int = struct.unpack("<Q", head[:8])[0]
     return 2 <= length <= min(_LARGEST_HEADER, size - 8)
 
 

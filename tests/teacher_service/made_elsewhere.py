@@ -89,9 +89,9 @@ def save_torchscript(network: nn.Module, path: Path, *, traced_with: int | None 
     """An archive of the network's code, or of what it did for a batch of that size."""
     with _quiet():
         if traced_with is None:
-            torch.jit.script(network).save(str(path))
+            torch.jit.script(network).save(str(path))  # type: ignore[no-untyped-call]
         else:
-            torch.jit.trace(network, torch.zeros(traced_with, 3, *SIZE)).save(str(path))
+            torch.jit.trace(network, torch.zeros(traced_with, 3, *SIZE)).save(str(path))  # type: ignore[no-untyped-call]
     return path
 
 

@@ -4,7 +4,7 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError
@@ -72,7 +72,7 @@ def _unsafe(error: pickle.UnpicklingError) -> str:
     return f"{words[0]}" if words else "other objects"
 
 
-def is_state_dict(value: object) -> bool:
+def is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
     """Whether this is a mapping from names to tensors."""
     return (
         isinstance(value, Mapping)

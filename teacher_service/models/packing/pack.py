@@ -13,8 +13,9 @@ from torch import nn
 
 from shared.networks.outputs import check_network
 from shared.weights import WeightsCard, WeightsError, code_provenance, network_of, weights_bytes
-from teacher_service.models.archive import tried
-from teacher_service.models.archive_file import ArchiveFile
+from teacher_service.models.archives.archive_file import ArchiveFile
+from teacher_service.models.archives.archive_teacher import tried
+from teacher_service.models.archives.programs import load_program
 from teacher_service.models.file_kind import ARCHIVES, FileKind, kind_of
 from teacher_service.models.onnx import OnnxModel
 from teacher_service.models.onnx_message import with_card
@@ -26,7 +27,6 @@ from teacher_service.models.packing.description import Description, Shape, first
 from teacher_service.models.packing.state_dict import StateDict, state_dict_for
 from teacher_service.models.packing.traced import traced_archive
 from teacher_service.models.packing.whole_network import card_of
-from teacher_service.models.programs import load_program
 
 _NAMES: Final = {FileKind.TORCHSCRIPT: "torchscript", FileKind.EXPORTED: "torch-export", FileKind.ONNX: "onnx"}
 """The network in the card of a file that holds its own computation."""

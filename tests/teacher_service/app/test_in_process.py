@@ -219,7 +219,7 @@ def test_package_is_imported_without_pytorch_until_a_name_is_used() -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'sevre'"):
-        _ = teacher_service.sevre  # type: ignore[attr-defined]
+        _ = teacher_service.sevre
 
 
 def test_program_ends_while_the_service_runs(tmp_path: Path) -> None:

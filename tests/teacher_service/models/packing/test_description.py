@@ -1,5 +1,7 @@
 """What a person states of a model agrees with what the model shows, or the error names both."""
 
+from typing import Any
+
 import pytest
 
 from teacher_service.models.packing.description import Description, first_that_runs
@@ -26,12 +28,10 @@ def test_classes_without_names_are_numbers() -> None:
 def test_stated_size_is_before_the_models_and_that_before_the_presets() -> None:
     usual = Preprocessing((0.0,), (1.0,), usual_size=(224, 224))
     cards = [
-        _described(preprocessing=usual.changed(image_size=stated))
-        .card("n", classes=2, channels=1, size=shown)
-        .image_size
+        _described(preprocessing=usual.changed(image_size=stated)).card("net", classes=2, channels=1, size=shown)
         for stated, shown in (((8, 9), (6, 7)), (None, (6, 7)), (None, None))
     ]
-    assert sizes == [(8, 9), (6, 7), (224, 224)]
+    assert [card.image_size for card in cards] == [(8, 9), (6, 7), (224, 224)]
 
 
 def test_images_are_resized_only_to_another_size() -> None:
@@ -58,7 +58,7 @@ def test_images_are_resized_only_to_another_size() -> None:
         ({"preprocessing": Preprocessing((0.5,), (0.5,))}, {}, "image_size: expected height and width of the images"),
     ],
 )
-def test_difference_is_an_error_that_names_both(stated: dict[str, object], shown: dict[str, int], message: str) -> None:
+def test_difference_is_an_error_that_names_both(stated: dict[str, object], shown: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         _described(**stated).card("net", **{"classes": 3, "channels": 3, **shown})
 

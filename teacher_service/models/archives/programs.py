@@ -18,7 +18,7 @@ from torch import Tensor
 from shared.networks.foreign import described
 from shared.networks.outputs import logits_of
 from shared.weights import WeightsError
-from teacher_service.models.archive_file import ArchiveFile
+from teacher_service.models.archives.archive_file import ArchiveFile
 from teacher_service.models.batch_limits import BatchLimits
 from teacher_service.models.file_kind import FileKind
 
@@ -66,10 +66,11 @@ def load_program(archive: ArchiveFile, device: torch.device) -> Program:
 
 
 def _scripted(archive: ArchiveFile, device: torch.device) -> Program:
-    module = torch.jit.load(io.BytesIO(archive.content), map_location=device).eval()
+    module = torch.jit.load(io.BytesIO(archive.content), map_location=device).eval()  # type: ignore[no-untyped-call]
 
     def call(images: Tensor) -> Any:
-        with torch.jit.optimized_execution(False):  # it would rewrite itself after the first passes, with other bits
+        # Else it would rewrite itself after the first passes, with other bits.
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             return module(images)
 
     return Program(call)
@@ -86,8 +87,9 @@ def _exported(archive: ArchiveFile, device: torch.device) -> Program:
             f"{archive.path}: expected a program that takes one tensor of images, float [batch, channels, height, "
             f"width], got one that takes {_inputs(names, taken)}; export the network alone, without its preprocessing"
         )
-    channels, height, width = (size if isinstance(size, int) else None for size in taken.shape[1:])
-    limits = _limits(program, taken.shape[0])
+    sizes: list[Any] = [*taken.shape]  # a number, or a symbol where it is free
+    channels, height, width = (size if isinstance(size, int) else None for size in sizes[1:])
+    limits = _limits(program, sizes[0])
     module = move_to_device_pass(program, device).module()
     return Program(module, taken.dtype, limits, (channels, height, width))
 

@@ -13,7 +13,7 @@ import torch
 
 from shared.weights import WeightsCard, WeightsError
 from teacher_service.models import ArchiveTeacher, open_model, open_teacher
-from teacher_service.models.archive_file import ArchiveFile
+from teacher_service.models.archives.archive_file import ArchiveFile
 from teacher_service.settings import Settings
 from tests.teacher_service.made_elsewhere import SIZE, card, expected, pixels, save_exported, save_torchscript, small
 
@@ -44,7 +44,7 @@ def test_card_is_where_pytorch_reads_it(kind: str, archives: Mapping[str, Path],
         warnings.simplefilter("ignore")
         if kind == "torchscript":
             extra: dict[str, str | bytes] = {"tuition": ""}
-            torch.jit.load(path, _extra_files=extra)
+            torch.jit.load(path, _extra_files=extra)  # type: ignore[no-untyped-call]
         else:
             extra = {"tuition": ""}
             torch.export.load(path, extra_files=extra)

@@ -16,12 +16,12 @@ from torch import Tensor
 from shared.networks.foreign import described
 from shared.normalise import normalise
 from shared.weights import WeightsError, read_card
-from teacher_service.models.archive_file import ArchiveFile
+from teacher_service.models.archives.archive_file import ArchiveFile
+from teacher_service.models.archives.programs import Program, load_program
 from teacher_service.models.base import Teacher
 from teacher_service.models.batch_limits import BatchLimits
 from teacher_service.models.module import device_of
 from teacher_service.models.packing.advice import without_card
-from teacher_service.models.programs import Program, load_program
 
 _TRIED: Final = 2
 """Images in the first pass, which shows whether the program takes batches of several."""
