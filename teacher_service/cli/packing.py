@@ -125,7 +125,7 @@ def _print_card(path: Path, packed: Packed, teacher: Teacher) -> None:
         "file": path,
         "network": card.network,
         "classes": f"{card.num_classes}: {names}",
-        "images": f"{card.in_channels} channels, {card.image_size[0]} x {card.image_size[1]} (height x width)",
+        "images": f"{card.in_channels} channel{'s'[card.in_channels == 1 :]}, {card.image_size[0]} x {card.image_size[1]} (height x width)",
     }
     if card.resize is not None:
         rows["network sees"] = f"{card.resize[0]} x {card.resize[1]}"

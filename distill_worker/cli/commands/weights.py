@@ -141,7 +141,7 @@ def export(
         typer.Option(
             "--format",
             help="safetensors: the weights, for Tuition. onnx: for ONNX runtimes (needs the extra onnx). torch-export: "
-            "for PyTorch.",
+            "for PyTorch. teacher-service serves all of them.",
         ),
     ],
     output: Annotated[

@@ -59,13 +59,13 @@ print(card["class_names"][logits[0].argmax()])"""
 
 
 def _notes(card: WeightsCard, file: str, format_name: str) -> Iterator[str]:
-    trust = " --trust-code" if format_name == "safetensors" and runs_code(card.network) else ""
+    has_own_code = format_name == "safetensors" and runs_code(card.network)
+    trust = " --trust-code" if has_own_code or format_name == "torch-export" else ""
     if format_name == "torch-export":
-        yield "The file needs PyTorch alone. Tuition's service does not serve it: export onnx or safetensors for that."
-    else:
-        yield "It is a teacher for other students, too:"
-        yield f"```sh\nteacher-service serve --weights {quote(file)}{trust}\n```"
-    if trust:
+        yield "The file needs PyTorch alone. To load it is to run code of it, so load only files whose author you trust."
+    yield "It is a teacher for other students, too:"
+    yield f"```sh\nteacher-service serve --weights {quote(file)}{trust}\n```"
+    if has_own_code:
         yield (
             f"Its network is code, `{card.network}`, which the file does not hold. A relative path of it starts at the "
             "working directory."

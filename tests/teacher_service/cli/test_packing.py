@@ -80,7 +80,7 @@ def test_json_has_the_card_and_what_the_picture_shows(here: Path) -> None:
 @pytest.mark.usefixtures("here")
 def test_most_probable_classes_of_a_picture_are_shown() -> None:
     ended = _packed("--try", "photo.jpg")
-    rows = re.findall(r"(0\.\d{4}|1\.0000) │ (cat|dog|ship)", ended.stdout)
+    rows = re.findall(r"([01]\.\d{4})\s+│\s+(cat|dog|ship)", ended.stdout)
     assert "class of photo.jpg" in ended.stdout
     assert [float(probability) for probability, _ in rows] == sorted((float(row[0]) for row in rows), reverse=True)
     assert len(rows) == 3
