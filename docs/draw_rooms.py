@@ -147,7 +147,8 @@ def _wire() -> str:
 
 
 def _shared(bottom: float, width: float) -> Iterator[str]:
-    rooms = [path for path in (ROOT / "shared").iterdir() if not path.name.startswith("__")]
+    folder = (ROOT / "shared").iterdir()
+    rooms = [path for path in folder if not path.name.startswith("__") and path.suffix in ("", ".py")]
     names = ", ".join(sorted(path.stem for path in rooms))
     yield f'<rect x="12" y="{bottom + 12}" width="{width - 24}" height="60" rx="10" fill="#eef3ea" stroke="#c3d2b5"/>'
     yield (

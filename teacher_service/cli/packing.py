@@ -120,12 +120,13 @@ def _output(packed: Packed, source: Path, stated: Path | None) -> Path:
 
 def _print_card(path: Path, packed: Packed, teacher: Teacher) -> None:
     card = packed.card
+    plural = "" if card.in_channels == 1 else "s"
     names = ", ".join(card.class_names[:_MOST_NAMES]) + (", ..." if card.num_classes > _MOST_NAMES else "")
     rows: dict[str, Any] = {
         "file": path,
         "network": card.network,
         "classes": f"{card.num_classes}: {names}",
-        "images": f"{card.in_channels} channel{'s'[card.in_channels == 1 :]}, {card.image_size[0]} x {card.image_size[1]} (height x width)",
+        "images": f"{card.image_size[0]} x {card.image_size[1]} (height x width), {card.in_channels} channel{plural}",
     }
     if card.resize is not None:
         rows["network sees"] = f"{card.resize[0]} x {card.resize[1]}"

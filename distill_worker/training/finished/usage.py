@@ -62,7 +62,7 @@ def _notes(card: WeightsCard, file: str, format_name: str) -> Iterator[str]:
     has_own_code = format_name == "safetensors" and runs_code(card.network)
     trust = " --trust-code" if has_own_code or format_name == "torch-export" else ""
     if format_name == "torch-export":
-        yield "The file needs PyTorch alone. To load it is to run code of it, so load only files whose author you trust."
+        yield "The file needs PyTorch alone. To load it is to run code of it: load only files whose author you trust."
     yield "It is a teacher for other students, too:"
     yield f"```sh\nteacher-service serve --weights {quote(file)}{trust}\n```"
     if has_own_code:
