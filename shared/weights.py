@@ -23,6 +23,7 @@ from shared.degradation import Degradation
 from shared.expectations import complaints
 from shared.networks import build_network, runs_code, source_digest
 from shared.networks.draws import draws_from
+from shared.networks.given import is_at_hand, is_given
 
 CARD: Final = "tuition"
 """Where a file's metadata keep its card, as JSON."""
@@ -86,7 +87,8 @@ def load_weights(
     Args:
         path: the file.
         trust_code: whether the file may name a factory (`<module>:<factory>`), whose code is then run.
-        network: the network's name, if the file of its factory is in another place than the card says.
+        network: the name to build the network by, if not the card's: the file of its factory is in another place, or
+            it is a module that is given.
 
     Raises:
         WeightsError: the file is missing, damaged, does not describe itself, or names code that is not trusted.
@@ -105,12 +107,17 @@ def load_weights(
             "write it with `distill-worker train`"
         )
     card = read_card(path, metadata[CARD])
-    if runs_code(card.network) and not trust_code:
+    name = network or card.network
+    if runs_code(name) and not trust_code:
         raise WeightsError(
             f"{path}: its network {card.network!r} is code from elsewhere, which would run when the file is loaded; "
             "pass --trust-code if you trust the file's author"
         )
-    name = network or card.network
+    if is_given(name) and not is_at_hand(name):
+        raise WeightsError(
+            f"{path}: its network {name!r} is a module that was given in Python, and the file does not hold its code; "
+            "load it in Python: distill_worker.load(path, network=module)"
+        )
     try:
         built = network_of(card, state, name)
         identity = _with_code(fingerprint(card, state), card, name)

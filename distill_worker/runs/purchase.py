@@ -4,9 +4,10 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from distill_worker.buying.account import former_payers
 from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, abandon, fetch
@@ -28,6 +29,8 @@ from distill_worker.teachers.http_errors import public_url
 from distill_worker.teachers.http_sender import credential_of
 from distill_worker.teachers.open_teacher import teacher_at
 
+_GIVEN_KEY: Final[ContextVar[str | None]] = ContextVar("_GIVEN_KEY", default=None)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -37,13 +40,16 @@ class Source:
     overridden_url: str | None
     """The URL in the configuration, if TEACHER_URL overrides it."""
     key_variables: tuple[str, ...]
-    """The environment variable that the API key comes from, and one that is ignored because of it."""
+    """What the API key comes from: `api_key`, the argument of a call, or an environment variable; and the variables
+    that are ignored because of it."""
 
     @classmethod
     def of(cls, address: TeacherAddress) -> "Source":
         """The source at this address, and in the environment of this process."""
         url = url_of(address)
         keys = tuple(name for name in ("TEACHER_API_KEY", "TEACHER_API_KEY_FILE") if os.environ.get(name, "").strip())
+        if _GIVEN_KEY.get() is not None:
+            keys = ("api_key", *keys)
         return cls(public_url(url), None if url == address.url else public_url(address.url), keys)
 
     def facts(self) -> dict[str, Any]:
@@ -106,14 +112,27 @@ def _each_once(say: Callable[[str], None]) -> Callable[[str], None]:
     return say_if_new
 
 
+@contextmanager
+def given_api_key(key: str | None) -> Iterator[None]:
+    """Let `api_key` be this key meanwhile, in this thread; None leaves it to the environment."""
+    token = _GIVEN_KEY.set(key)
+    try:
+        yield
+    finally:
+        _GIVEN_KEY.reset(token)
+
+
 def api_key() -> str | None:
-    """TEACHER_API_KEY, or the first line of the file that TEACHER_API_KEY_FILE names, or None; without space around it.
+    """The given key, or TEACHER_API_KEY, or the first line of the file that TEACHER_API_KEY_FILE names, or None; without
+    space around it.
 
     Raises:
         ConfigError: the file cannot be read or has no key, or the key has characters that no HTTP header can carry.
     """
     source, key = "TEACHER_API_KEY", os.environ.get("TEACHER_API_KEY", "").strip()
-    if not key and (path := os.environ.get("TEACHER_API_KEY_FILE", "").strip()):
+    if (given := _GIVEN_KEY.get()) is not None:
+        source, key = "api_key", given.strip()
+    elif not key and (path := os.environ.get("TEACHER_API_KEY_FILE", "").strip()):
         source, key = "TEACHER_API_KEY_FILE", _first_line(expanded(path))
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ConfigError(

@@ -1,7 +1,7 @@
 """Everything that a run's result depends on, which makes it this run: its configuration, its data and its code.
 
-Neither the teacher's address nor the paths of files count, only what is in them. Of a network from a factory, its first
-weights count too: the factory may read them from a file.
+Neither the teacher's address nor the paths of files count, only what is in them. Of a network from a factory, and of a
+module that is given in Python, the first weights count too: the factory may read them from a file.
 """
 
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ from distill_worker.runs.self_training.assistant import outside_weights
 from distill_worker.training.network.frozen import check_trainable
 from shared.networks import build_network, runs_code, source_digest
 from shared.networks.draws import draws_from
+from shared.networks.given import given_digest, is_given
 from shared.networks.outputs import check_network
 
 
@@ -90,10 +91,10 @@ def _data_facts(config: RunConfig, samples: Samples) -> dict[str, Any]:
 
 def _code_facts(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     name = config.student.network_to_build
-    if not runs_code(name):
+    if not (runs_code(name) or is_given(name)):
         return {}
     try:
-        source = source_digest(name)
+        source = given_digest(name) if is_given(name) else source_digest(name)
     except ValueError as error:
         raise ConfigError(f"student.{error}") from error
     with draws_from(config.training.seed):

@@ -12,6 +12,7 @@ from torch import nn
 
 from shared.expectations import did_you_mean
 from shared.networks.foreign import factory_network, timm_network, torchvision_network
+from shared.networks.given import GIVEN, given_network
 from shared.networks.mobilenetv2 import mobilenetv2
 from shared.networks.resnet import resnet
 from shared.networks.shufflenetv1 import shufflenetv1
@@ -54,6 +55,11 @@ _FAMILIES: tuple[tuple[str, re.Pattern[str], _Builder], ...] = (
         lambda match, classes, channels: timm_network(match[1], classes, channels),
     ),
     (
+        "given::<class> (a module that is given in Python)",
+        GIVEN,
+        lambda match, _classes, _channels: given_network(match[0]),
+    ),
+    (
         "<module>:<factory> or path/to/file.py:<factory> (called with num_classes and in_channels)",
         _FACTORY,
         lambda match, classes, channels: factory_network(match[1], match[2], classes, channels),
@@ -75,7 +81,8 @@ def build_network(name: str, *, num_classes: int, in_channels: int) -> nn.Module
 
     The network maps float `[batch, in_channels, height, width]`, height and width at least 8, to logits
     `[batch, num_classes]`; a network made elsewhere (a name with a colon) may ask for larger images. A factory's name
-    runs the factory's code: see `runs_code`.
+    runs the factory's code: see `runs_code`. A module that is given in Python is copied with its weights, whatever the
+    number of classes.
 
     Raises:
         ValueError: no family knows the name, the family has no such depth, or a network made elsewhere cannot be had.

@@ -24,7 +24,7 @@ from shared.times import to_minute
 
 @dataclass(frozen=True)
 class Consent:
-    """What the options of the command line agree to spend."""
+    """What the options of the command line, or the arguments of a call, agree to spend."""
 
     yes: bool = False
     max_calls: int | None = None
@@ -32,6 +32,8 @@ class Consent:
     """Whether the whole training set may be bought where `budget.n` is not set."""
     later: int = 0
     """The calls of later rounds that an earlier purchase of this command included in its question."""
+    asks: bool = True
+    """Whether a question may be put on a terminal; a call from Python puts none."""
 
     @classmethod
     def to(cls, config: RunConfig, *, yes: bool, max_calls: int | None, everything: bool) -> "Consent":
@@ -171,7 +173,7 @@ def agree_to_all(
     if is_agreed or most_calls <= consent.later:
         return has_price
     calls, price = counted(most_calls, "call"), _price(plans)
-    if is_terminal():
+    if consent.asks and is_terminal():
         whole = "" if is_counted else ", the whole training set, because budget.n is not set"
         in_later_rounds = sum(plan.later for plan, _ in plans)
         later = f" now, and up to {in_later_rounds} more in later rounds" if in_later_rounds else ""

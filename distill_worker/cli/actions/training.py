@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from distill_worker.cache import Cache
 from distill_worker.cli.actions import agreed_purchase
@@ -27,19 +27,27 @@ from distill_worker.runs.tuning import automatic
 from distill_worker.training.ranks.group import ALONE, Ranks, opened
 
 
+class Ended(NamedTuple):
+    """A finished run."""
+
+    config: RunConfig
+    result: dict[str, Any]
+    samples: Samples
+    bought: Bought
+    paid: int
+    """Samples that were bought now."""
+
+
 def train(stated: StatedRun, *, teacher_id: str | None, held: bool, fresh: bool, as_json: bool) -> None:
     """Train a student on cached outputs, without a teacher; with the other ranks, if torchrun started several."""
     with opened() as ranks:
         if not ranks.is_first:
             be_silent()
-        with ranks.first_before_others():  # it may write a selection, which the others then read
-            config, samples, bought = _loaded(stated, teacher_id=teacher_id, held=held, fresh=fresh)
-        _say_auto(config, samples)
-        _check(config, samples, bought, fresh=fresh, ranks=ranks)
-        result = _train(config, samples, bought, fresh=fresh, ranks=ranks)
+        with ranks.first_before_others():
+            config = stated.config(fresh=fresh, teacher_id=teacher_id, asks=False)
+        ended = train_on_cached(config, teacher_id=teacher_id, held=held, fresh=fresh, ranks=ranks)
     if ranks.is_first:
-        command = stated.command("train")
-        _end(config, result, samples, bought, as_json=as_json, command=command, paid=0)
+        _end(ended, as_json=as_json, command=stated.command("train"))
 
 
 def run(
@@ -53,8 +61,25 @@ def run(
 ) -> None:
     """Plan, buy what is not cached, train and evaluate, in as many rounds as the configuration says."""
     config = stated.config(fresh=fresh)
-    say(note_of(config.training))
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
+    _end(buy_and_train(config, consent, fresh=fresh), as_json=as_json, command=stated.command("run"))
+
+
+def train_on_cached(
+    config: RunConfig, *, teacher_id: str | None, held: bool = False, fresh: bool = False, ranks: Ranks = ALONE
+) -> Ended:
+    """Train the student of a resolved run on cached outputs. No request is sent."""
+    say(note_of(config.training))
+    with ranks.first_before_others():  # it may write a selection, which the others then read
+        config, samples, bought = _loaded(config, teacher_id=teacher_id, held=held)
+    _say_auto(config, samples)
+    _check(config, samples, bought, fresh=fresh, ranks=ranks)
+    return Ended(config, _train(config, samples, bought, fresh=fresh, ranks=ranks), samples, bought, paid=0)
+
+
+def buy_and_train(config: RunConfig, consent: agreed_purchase.Consent, *, fresh: bool = False) -> Ended:
+    """Buy what a resolved run lacks, as far as the user agrees, and train its student, in as many rounds as it has."""
+    say(note_of(config.training))
     bought_now, is_first = 0, True
     last: tuple[Samples, Bought]
 
@@ -83,14 +108,24 @@ def run(
         return _train(round_config, samples, bought, fresh=fresh)
 
     result = run_in_rounds(config, buy=buy, train=train)
-    command = stated.command("run")
-    _end(config, result, *last, as_json=as_json, command=command, paid=bought_now)
+    return Ended(config, result, *last, paid=bought_now)
 
 
-def _loaded(stated: StatedRun, *, teacher_id: str | None, held: bool, fresh: bool) -> tuple[RunConfig, Samples, Bought]:
+def finish(ended: Ended, *, command: str) -> list[str]:
+    """Say what is wrong with a finished run, and write its page; the warnings."""
+    config, _, samples, bought, paid = ended
+    doubts, signs = _warnings(ended)
+    for line in signs:
+        say(f"warning: {line}")
+    if config.output.report:
+        from distill_worker.cli.experiments import write_run_page
+
+        write_run_page(config, samples, command=command, paid=paid, warnings=[*doubts, *signs])
+    return [*doubts, *signs]
+
+
+def _loaded(config: RunConfig, *, teacher_id: str | None, held: bool) -> tuple[RunConfig, Samples, Bought]:
     """The run, its samples, and the outputs that are bought for them."""
-    config = stated.config(fresh=fresh, teacher_id=teacher_id, asks=False)
-    say(note_of(config.training))
     bought, names = NOTHING_BOUGHT, None
     if held:
         with Cache(config.output.cache, if_absent="error") as cache:
@@ -151,26 +186,18 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, 
         )
 
 
-def _end(
-    config: RunConfig,
-    result: dict[str, Any],
-    samples: Samples,
-    bought: Bought,
-    *,
-    as_json: bool,
-    command: str,
-    paid: int,
-) -> None:
+def _end(ended: Ended, *, as_json: bool, command: str) -> None:
     """Print the result, say what is wrong with it, and write the page."""
-    doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
-    signs = _signs(config, result, samples, bought, is_doubted=bool(doubts))
-    _print_result(config, result, [*doubts, *signs], as_json=as_json)
-    for line in signs:
-        say(f"warning: {line}")
-    if config.output.report:
-        from distill_worker.cli.actions.experiments import write_run_page
+    doubts, signs = _warnings(ended)
+    _print_result(ended.config, ended.result, [*doubts, *signs], as_json=as_json)
+    finish(ended, command=command)
 
-        write_run_page(config, samples, command=command, paid=paid, warnings=[*doubts, *signs])
+
+def _warnings(ended: Ended) -> tuple[list[str], list[str]]:
+    """Doubts about the teacher, which were said already if it was asked now, and signs of a failed training."""
+    config, result, samples, bought, _ = ended
+    doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
+    return doubts, _signs(config, result, samples, bought, is_doubted=bool(doubts))
 
 
 def _signs(

@@ -1,6 +1,6 @@
 """The training objective: the label term and the weighted terms of a method and of those added to it."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +42,13 @@ class Objective(nn.Module):
         if not any(self._weights.values()):
             raise ConfigError("method: expected a positive weight of the labels or of a term, got 0 for all")
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The weighted terms; a term of weight 0 is not computed."""
-        return {name: self._weights[name] * term(batch) for name, term in self.terms.items() if self._weights[name]}
+    def forward(self, batch: Batch, *, leaving_out: Container[str] = ()) -> dict[str, Tensor]:
+        """The weighted terms; a term of weight 0 is not computed, and neither are those that are left out."""
+        return {
+            name: self._weights[name] * term(batch)
+            for name, term in self.terms.items()
+            if self._weights[name] and name not in leaving_out
+        }
 
     def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture | None:
         """How this batch of images is to be mixed, or None."""

@@ -88,7 +88,7 @@ class FinishedStudent:
         return {name: environment[name] for name in ("python", "torch") if name in environment}
 
 
-def load_student(place: Path, *, trust_code: bool = False) -> FinishedStudent:
+def load_student(place: Path, *, trust_code: bool = False, network: str | None = None) -> FinishedStudent:
     """Read a finished student.
 
     Args:
@@ -105,7 +105,7 @@ def load_student(place: Path, *, trust_code: bool = False) -> FinishedStudent:
         raise WeightsFileError(f"{place}: expected a run directory or a weights file, got neither")
     weights = _weights_in(place) if place.is_dir() else place
     try:
-        card, network, fingerprint = load_weights(weights, trust_code=trust_code)
+        card, network, fingerprint = load_weights(weights, trust_code=trust_code, network=network)
         student = FinishedStudent(weights, card, network, fingerprint)
         check_network(network, student.input_shape, card.num_classes)
     except WeightsError as error:
