@@ -11,7 +11,7 @@ import torch
 
 from distill_worker.api.bought import Bought, Purchase
 from distill_worker.api.images import Arrays, Images, data_section, folder_of, given_images
-from distill_worker.api.stated import DEFAULT_CACHE, absolute_cache, carried_out, config_of, stated_teacher
+from distill_worker.api.stated import DEFAULT_CACHE, absolute_cache, carried_out, check_address, config_of, stated_teacher
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.cli import agreed_purchase
@@ -92,6 +92,7 @@ def buy(
     """
     place = absolute_cache(cache)
     section = stated_teacher(url, teacher, price_per_call)
+    check_address(section, n=n)
     given = given_images(images, image_size=image_size)
     data = data_section(given, folder_of(place))
     if image_size is not None and isinstance(given, Path):

@@ -1,7 +1,7 @@
 """A run as Python states it: the document of a TOML file, without a file, and what is shown while it is carried out."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -49,15 +49,21 @@ def stated_teacher(
     """The section `[teacher]`.
 
     Raises:
-        ConfigError: neither a URL nor TEACHER_URL is given, or a setting is given twice.
+        ConfigError: a setting is given twice.
     """
     section = dict(teacher or {})
     for name, value in (("url", url), ("price_per_call", price_per_call)):
         if value is not None and section.setdefault(name, value) != value:
             raise ConfigError(f"{name}: expected it once, got {value!r} and {section[name]!r} in teacher")
-    if "url" not in section and not os.environ.get("TEACHER_URL", "").strip():
-        raise ConfigError("url: expected the URL of the teacher, or TEACHER_URL in the environment, got neither")
     return section
+
+
+def check_address(stated: Collection[str], *, n: int | None) -> None:
+    """Check that the settings of a teacher name its address, and that n is stated. Raises `ConfigError`."""
+    if "url" not in stated and not os.environ.get("TEACHER_URL", "").strip():
+        raise ConfigError("url: expected the URL of the teacher, or TEACHER_URL in the environment, got neither")
+    if n is None:
+        raise ConfigError("n: expected how many samples to buy outputs for, got no value")
 
 
 @contextmanager

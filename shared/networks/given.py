@@ -87,6 +87,21 @@ def given_digest(name: str) -> str:
     return sha256("\n".join(facts).encode()).hexdigest()[:_DIGEST_LENGTH]
 
 
+def weights_digest(name: str) -> str:
+    """A digest of the weights of a module, as it was handed over.
+
+    Raises:
+        ValueError: no module has this name now.
+    """
+    digest = sha256()
+    for key, values in sorted(_module(name).state_dict().items()):
+        digest.update(f"{key}:".encode())
+        if isinstance(values, torch.Tensor) and not is_lazy(values):
+            content = values.detach().contiguous().flatten().view(torch.uint8)
+            digest.update(f"{values.dtype}:{tuple(values.shape)}:".encode() + content.numpy().tobytes())
+    return digest.hexdigest()[:_DIGEST_LENGTH]
+
+
 def looks_trained(module: nn.Module) -> bool:
     """Whether the normalisations of a module show that its weights were trained.
 
