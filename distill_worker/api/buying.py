@@ -11,7 +11,14 @@ import torch
 
 from distill_worker.api.bought import Bought, Purchase
 from distill_worker.api.images import Arrays, Images, data_section, folder_of, given_images
-from distill_worker.api.stated import DEFAULT_CACHE, absolute_cache, carried_out, check_address, config_of, stated_teacher
+from distill_worker.api.stated import (
+    DEFAULT_CACHE,
+    absolute_cache,
+    carried_out,
+    check_address,
+    config_of,
+    stated_teacher,
+)
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.cli import agreed_purchase

@@ -25,7 +25,15 @@ from distill_worker.api.images import (
     with_labels,
 )
 from distill_worker.api.loading import Model
-from distill_worker.api.stated import DEFAULT_CACHE, absolute, absolute_cache, carried_out, check_address, config_of, stated_teacher
+from distill_worker.api.stated import (
+    DEFAULT_CACHE,
+    absolute,
+    absolute_cache,
+    carried_out,
+    check_address,
+    config_of,
+    stated_teacher,
+)
 from distill_worker.cache.database.engine import shown
 from distill_worker.cli import training
 from distill_worker.cli.agreed_purchase import Consent
@@ -122,7 +130,11 @@ def distill(
         pretrained: whether the weights of the module were trained on other data; the run then says so. By default, the
             normalisations of the module show it.
         fresh: move an earlier run in the directory aside.
-        api_key, max_calls, yes, price_per_call, teacher: as of `buy`.
+        api_key: as of `buy`.
+        max_calls: as of `buy`.
+        yes: as of `buy`.
+        price_per_call: as of `buy`.
+        teacher: as of `buy`.
         quiet: show neither notes nor progress.
         settings: sections of the TOML file, such as `training={"steps": 600}` or `self_training={...}`, and `track`.
 
@@ -178,9 +190,7 @@ def _named(network: nn.Module | str, pretrained: bool | None) -> Iterator[str]:
         yield network
         return
     if not isinstance(network, nn.Module):
-        raise ConfigError(
-            f"network: expected a torch.nn.Module or the name of a network, got {type(network).__name__}"
-        )
+        raise ConfigError(f"network: expected a torch.nn.Module or the name of a network, got {type(network).__name__}")
     module = getattr(network, "_orig_mod", network)  # what torch.compile wrapped
     is_trained = looks_trained(module) if pretrained is None else pretrained
     name = name_of(module, pretrained=is_trained)
@@ -278,9 +288,7 @@ def _update(document: dict[str, Any], section: str, **values: Any) -> None:
             raise ConfigError(f"{section}: expected {name} once, got {value!r} and {stated[name]!r}")
 
 
-def _check_nothing_to_buy(
-    bought: Bought, url: str | None, n: int | None, teacher: Mapping[str, Any] | None
-) -> None:
+def _check_nothing_to_buy(bought: Bought, url: str | None, n: int | None, teacher: Mapping[str, Any] | None) -> None:
     for name, value in (("url", url), ("n", n), ("teacher", teacher)):
         if value is not None:
             raise ConfigError(f"{name}: expected no value beside bought, from which nothing is bought, got {value!r}")

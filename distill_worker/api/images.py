@@ -47,8 +47,8 @@ class MapDataset(Protocol):
 Pixels = NDArray[np.uint8]
 Labels = NDArray[Any] | torch.Tensor | Sequence[int] | Sequence[str]
 Images = str | os.PathLike[str] | NDArray[Any] | torch.Tensor | MapDataset
-"""Arrays or tensors `[n, channels, height, width]`, `[n, height, width]` or `[n, height, width, channels]`; a Dataset or
-a sequence of pictures, arrays or tensors; or the path of data that `distill-worker run --data` reads."""
+"""Arrays or tensors `[n, channels, height, width]`, `[n, height, width]` or `[n, height, width, channels]`; a Dataset
+or a sequence of pictures, arrays or tensors; or the path of data that `distill-worker run --data` reads."""
 LabelledImages = tuple[NDArray[Any] | torch.Tensor, Labels] | MapDataset
 """Images with their labels, or a Dataset of both."""
 
@@ -148,10 +148,14 @@ def labelled_arrays(given: LabelledImages, *, name: str) -> tuple[Pixels, NDArra
 def label_array(labels: Labels, name: str) -> NDArray[Any]:
     """Labels as an array `[samples]` of integers or names. Raises `ConfigError`."""
     if not isinstance(labels, np.ndarray | torch.Tensor):
-        labels = np.asarray([label.item() if isinstance(label, np.generic | torch.Tensor) else label for label in labels])
+        labels = np.asarray(
+            [label.item() if isinstance(label, np.generic | torch.Tensor) else label for label in labels]
+        )
     array = _array(labels)
     if array.dtype.kind not in "iuU" or array.ndim not in (1, 2):
-        raise ConfigError(f"{name}: expected integers or names [samples] as labels, got {array.dtype} {list(array.shape)}")
+        raise ConfigError(
+            f"{name}: expected integers or names [samples] as labels, got {array.dtype} {list(array.shape)}"
+        )
     return array
 
 
@@ -225,7 +229,9 @@ def _pixels_of_each(images: Sequence[Any], name: str, image_size: tuple[int, int
     arrays = [_array(image) for image in images if isinstance(image, np.ndarray | torch.Tensor)]
     if len(arrays) < len(images):
         kinds = sorted({type(image).__name__ for image in images})
-        raise ConfigError(f"{name}: expected pictures (PIL), arrays or tensors, all of one kind, got {', '.join(kinds)}")
+        raise ConfigError(
+            f"{name}: expected pictures (PIL), arrays or tensors, all of one kind, got {', '.join(kinds)}"
+        )
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) > 1:
         raise DataError(f"{name}: expected images of one shape, got {', '.join(str(list(one)) for one in shapes[:3])}")

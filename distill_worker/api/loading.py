@@ -73,7 +73,7 @@ class Model(nn.Module):
         Raises:
             ValueError: another shape or type.
         """
-        if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:  # noqa: PLR2004 - the axes of a batch
+        if images.ndim != 4 or tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"images: expected {['batch', *self.image_shape]}, got {list(images.shape)}; `predict` resizes pictures"
             )
@@ -81,7 +81,9 @@ class Model(nn.Module):
             images = images * _PIXEL_VALUES
         elif images.dtype != torch.uint8:
             raise ValueError(f"images: expected uint8 from 0 to 255, or floats from 0 to 1, got {images.dtype}")
-        logits: Tensor = logits_of(self.network(normalise(images, self.card.mean, self.card.std, size=self.card.resize)))
+        logits: Tensor = logits_of(
+            self.network(normalise(images, self.card.mean, self.card.std, size=self.card.resize))
+        )
         return logits
 
     @overload
@@ -108,9 +110,7 @@ class Model(nn.Module):
             return []
         pictures = [self._picture(image, place) for place, image in enumerate(each)]
         with evaluating(self.network):
-            predicted = predictions(
-                self._student, pictures, top=top or len(self.class_names), note=lambda _line: None
-            )
+            predicted = predictions(self._student, pictures, top=top or len(self.class_names), note=lambda _line: None)
         rows = [one_image.top for one_image in predicted]
         return rows[0] if one else rows
 
@@ -121,7 +121,9 @@ class Model(nn.Module):
         if isinstance(image, np.ndarray | Tensor):
             image = _picture_of(image, name)
         if not isinstance(image, Image.Image):
-            raise DataError(f"{name}: expected a path, a picture (PIL), an array or a tensor, got {type(image).__name__}")
+            raise DataError(
+                f"{name}: expected a path, a picture (PIL), an array or a tensor, got {type(image).__name__}"
+            )
         if rules_of(self.card) != FIRST:  # the orientation is not stored with the pixels
             image = ImageOps.exif_transpose(image)
         encoded = io.BytesIO()
@@ -135,9 +137,7 @@ class Model(nn.Module):
 _MODES_OF_PNG: Final = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
-def load(
-    path: str | os.PathLike[str], network: nn.Module | str | None = None, *, trust_code: bool = False
-) -> Model:
+def load(path: str | os.PathLike[str], network: nn.Module | str | None = None, *, trust_code: bool = False) -> Model:
     """Read a trained student.
 
     Args:

@@ -1,6 +1,6 @@
 """The objective of a run for one's own training loop.
 
-`Objective("kd + ckd(pairing=anchors)")` adds up the loss terms that `distill-worker` trains with, with the same weights.
+`Objective("kd + ckd(pairing=anchors)")` adds up the loss terms that `distill-worker` trains with, with their weights.
 """
 
 from collections.abc import Mapping, Sequence

@@ -43,9 +43,7 @@ def absolute(path: str | os.PathLike[str]) -> Path:
     return (working_directory() / expanded(os.fspath(path))).absolute()
 
 
-def stated_teacher(
-    url: str | None, teacher: Mapping[str, Any] | None, price_per_call: float | None
-) -> dict[str, Any]:
+def stated_teacher(url: str | None, teacher: Mapping[str, Any] | None, price_per_call: float | None) -> dict[str, Any]:
     """The section `[teacher]`.
 
     Raises:

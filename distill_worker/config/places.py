@@ -30,6 +30,7 @@ SETTINGS: Final = (
     "data.store",
     "budget.features",
     "student.network_file",
+    "student.weights",
     "self_training.network_file",
     "self_training.assistant",
     "compare.directory",
@@ -44,7 +45,7 @@ _NETWORKS: Final = ("student", "self_training", "compare.teacher")
 """The sections with a `network`, which may be `path/to/file.py:factory`."""
 _SEARCHED_ABOVE: Final = ("output.cache", "output.directory", "compare.cache", "compare.directory")
 """Settings whose place is searched in the folders above that of the file, too."""
-_NOWHERE_ELSE: Final = ("data.store",)
+_NOWHERE_ELSE: Final = ("data.store", "student.weights")
 """Settings that earlier versions had not."""
 _LEVELS: Final = 3
 _VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)\})")

@@ -75,7 +75,7 @@ _NOT_IN_IDENTITY: Final[Any] = {
     "teacher": True,
     "output": True,
     "data": {"root", "path", "store", "unreadable", "rules", "classes", "class_names"},
-    "student": {"network_file"},
+    "student": {"network_file", "weights"},
     "self_training": {"network_file", "assistant"},
     "budget": {"features"},
     "training": {"checkpoint_every", "batch_norm", "budget"},
@@ -126,7 +126,8 @@ class RunConfig(Section):
     def data_used(self) -> str:
         """The track, whether its samples have no labels, and whether weights that were trained on other data help."""
         labels = "" if self.data.has_labels else ", unlabelled"
-        return f"{self.track}{labels}" if self.assistant is None else f"{self.track}{labels}, outside weights"
+        outside = ", outside weights" if self.assistant is not None or self.student.has_outside_weights else ""
+        return f"{self.track}{labels}{outside}"
 
     @property
     def fidelity_folds(self) -> int:

@@ -25,6 +25,7 @@ _DIGESTS: Final = {
     "pool": "the images or labels of the track's other training samples have changed",
     "network_source": "the code of student.network has changed",
     "outside_weights": "the weights file in self_training.assistant is another",
+    "student_weights": "the weights in student.weights are others",
     "member_network_source": "the code of self_training.network has changed",
     "member_first_weights": "the first weights of self_training.network have changed",
     "first_weights": "the first weights of student.network have changed (its code, or a file that it reads)",

@@ -23,6 +23,9 @@ class Student(Section):
     """The file of a network `path/to/file.py:factory`. Default: that path, below the folder of the configuration if it
     is there, otherwise below the working directory."""
 
+    weights: Path | None = None
+    """The file of the weights that the student starts from: safetensors, or a state dict that PyTorch saved. A
+    classifier for another number of classes is left as it is drawn. Default: all weights are drawn."""
     image_size: ImageSize | None = None
     """Height and width that images are resized to for the student: bilinear, antialiased where they shrink. The
     teacher gets them as they are. Default: the student does, too."""
@@ -30,6 +33,11 @@ class Student(Section):
     def input_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Channels, height and width of what the student sees of images of this shape."""
         return image_shape if self.image_size is None else (image_shape[0], *self.image_size)
+
+    @property
+    def has_outside_weights(self) -> bool:
+        """Whether it starts from weights that were trained before: from a file, or as a pretrained module."""
+        return self.weights is not None or self.network.startswith("pretrained::")
 
     @property
     def network_to_build(self) -> str:

@@ -80,7 +80,9 @@ def _parameters(text: str) -> Iterator[tuple[str, Any]]:
     for part in text.split(",") if text.strip() else ():
         match = _PARAMETER.fullmatch(part)
         if match is None or not match["value"]:
-            raise ConfigError(f"method: expected parameter=value in the brackets, {_EXAMPLE}, got {shown(part.strip())}")
+            raise ConfigError(
+                f"method: expected parameter=value in the brackets, {_EXAMPLE}, got {shown(part.strip())}"
+            )
         if match["name"] in given | {"name"}:
             raise ConfigError(f"method: expected each parameter once, got {match['name']!r} again")
         given.add(match["name"])

@@ -123,8 +123,9 @@ def given_api_key(key: str | None) -> Iterator[None]:
 
 
 def api_key() -> str | None:
-    """The given key, or TEACHER_API_KEY, or the first line of the file that TEACHER_API_KEY_FILE names, or None; without
-    space around it.
+    """The given key, or TEACHER_API_KEY, or the first line of the file that TEACHER_API_KEY_FILE names, or None.
+
+    It is without space around it.
 
     Raises:
         ConfigError: the file cannot be read or has no key, or the key has characters that no HTTP header can carry.

@@ -17,9 +17,10 @@ from distill_worker.data.digest import digest
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import Samples, preprocessing
 from distill_worker.runs.self_training.assistant import outside_weights
+from distill_worker.training.network.first_weights import load_first_weights
 from distill_worker.training.network.frozen import check_trainable
 from shared.networks import build_network, runs_code, source_digest
-from shared.networks.draws import draws_from
+from shared.networks.draws import draws_from, kept_draws
 from shared.networks.given import given_digest, is_given
 from shared.networks.outputs import check_network
 
@@ -45,7 +46,7 @@ def identity_of(config: RunConfig, samples: Samples, facts: dict[str, Any], *, r
 
 
 def first_student(config: RunConfig, dataset: Dataset) -> nn.Module:
-    """The student before its first step, on the CPU; draws from the global generators.
+    """The student before its first step, on the CPU; draws from the global generators what no file of weights has.
 
     Raises:
         ConfigError: it cannot be built, or cannot be trained on such images.
@@ -53,11 +54,29 @@ def first_student(config: RunConfig, dataset: Dataset) -> nn.Module:
     channels, classes = dataset.image_shape[0], len(dataset.class_names)
     try:
         network = build_network(config.student.network_to_build, num_classes=classes, in_channels=channels)
+        if config.student.weights is not None:
+            load_first_weights(network, config.student.weights, num_classes=classes)
         check_network(network, config.student.input_shape(dataset.image_shape), classes)
         check_trainable(network)
     except ValueError as error:
         raise ConfigError(f"student.{error}") from error
     return network
+
+
+def notes_of_weights(config: RunConfig, dataset: Dataset) -> list[str]:
+    """A line for the user: which file the student starts from, and what it leaves as it is drawn; nothing without one.
+
+    Raises:
+        ConfigError: see `first_student`.
+    """
+    if (file := config.student.weights) is None:
+        return []
+    channels, classes = dataset.image_shape[0], len(dataset.class_names)
+    with kept_draws():
+        network = build_network(config.student.network_to_build, num_classes=classes, in_channels=channels)
+    left_out = load_first_weights(network, file, num_classes=classes)
+    drawn = f", but for {', '.join(left_out)}, which are of another number of classes and are drawn" if left_out else ""
+    return [f"the student starts from the weights in {file.name}{drawn}"]
 
 
 def target_facts(targets: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from distill_worker.runs.fidelity.measure import notes as notes_of_fidelity
 from distill_worker.runs.purchase import configured_teacher
 from distill_worker.runs.resolution import note_of
 from distill_worker.runs.rounds import SelectedSamples, all_samples, run_in_rounds
+from distill_worker.runs.run_facts import notes_of_weights
 from distill_worker.runs.sampling.held_samples import HeldSamples, check_complete, held_samples
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.sampling.targets import NOTHING_BOUGHT, Bought, find_bought, load_bought
@@ -113,14 +114,14 @@ def buy_and_train(config: RunConfig, consent: agreed_purchase.Consent, *, fresh:
 
 def finish(ended: Ended, *, command: str) -> list[str]:
     """Say what is wrong with a finished run, and write its page; the warnings."""
-    config, _, samples, bought, paid = ended
+    config, samples = ended.config, ended.samples
     doubts, signs = _warnings(ended)
     for line in signs:
         say(f"warning: {line}")
     if config.output.report:
         from distill_worker.cli.experiments import write_run_page
 
-        write_run_page(config, samples, command=command, paid=paid, warnings=[*doubts, *signs])
+        write_run_page(config, samples, command=command, paid=ended.paid, warnings=[*doubts, *signs])
     return [*doubts, *signs]
 
 
@@ -171,7 +172,8 @@ def _train(config: RunConfig, samples: Samples, bought: Bought, *, fresh: bool, 
     if budget is not None:
         say(f"training.budget = {budget!r} allows {config.training.steps:,} steps a training")
     doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
-    for line in (*doubts, *notes_of_fidelity(config, samples), *notes(config, samples)):
+    weights = notes_of_weights(config, samples.dataset)
+    for line in (*doubts, *weights, *notes_of_fidelity(config, samples), *notes(config, samples)):
         say(line)
     with progress_bar(f"training {method_name(config.method)}", total_steps(config, len(samples.images))) as move:
         return train_student(

@@ -111,7 +111,8 @@ def within_quota(plan: Plan) -> bool:
 
 def configs_to_check(cells: Sequence[Cell]) -> list[RunConfig]:
     """One configuration for each set of networks and weights files that the machines of an engine must have."""
-    return list({(cell.config.networks, cell.config.assistant): cell.config for cell in cells}.values())
+    configs = [cell.config for cell in cells]
+    return list({(one.networks, one.assistant, one.student.weights): one for one in configs}.values())
 
 
 def resolved_comparison(comparison: Comparison, *, fresh: bool) -> Comparison:

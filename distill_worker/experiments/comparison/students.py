@@ -184,7 +184,7 @@ def kept(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
     If the loss diverged and rose again, `rise` says how.
     """
     kept = {name: result[name] for name in ("accuracy", "calls", "steps", "seconds", "best_validation", "teacher_id")}
-    kept |= {name: result[name] for name in ("self_training", "outside_weights") if name in result}
+    kept |= {name: result[name] for name in ("self_training", "outside_weights", "student_weights") if name in result}
     if (rise := rise_in(cell.config.output.directory)) is not None:
         kept["rise"] = rise._asdict()
     return kept | {"tuning": result["tuning"]["chosen"]} if "tuning" in result else kept

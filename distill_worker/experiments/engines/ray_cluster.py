@@ -26,6 +26,7 @@ from distill_worker.experiments.engines.elsewhere import Files, files_of, folder
 from distill_worker.experiments.engines.tasks import RETRIES, Outcome, Task
 from distill_worker.experiments.engines.training import Reply, outcome_of, reply_of
 from distill_worker.runs.self_training.assistant.outside_weights import fingerprint
+from distill_worker.training.network.first_weights import digest_of
 from shared.networks import runs_code, source_digest
 
 _CHECK_SECONDS: Final = 300.0
@@ -92,7 +93,7 @@ class RayCluster:
 
     def check(self, config: RunConfig) -> None:
         """Check that a machine has what a task asks for, and that all such machines have this package, the networks
-        and the weights file of an assistant.
+        and the weights files of an assistant and of a student's start.
 
         Raises:
             ConfigError: names the machine.
@@ -112,13 +113,18 @@ class RayCluster:
                         f"{answer} on {host}; install it there, or use a folder that all machines share. Nothing was "
                         "spent"
                     )
-        if (file := config.assistant) is not None:
-            expected = fingerprint(file)
-            for host, answer in self._on_each(_fingerprint_on, file).items():
+        for setting, file, digest, digest_on in (
+            ("self_training.assistant", config.assistant, fingerprint, _fingerprint_on),
+            ("student.weights", config.student.weights, digest_of, _weights_on),
+        ):
+            if file is None:
+                continue
+            expected = digest(file)
+            for host, answer in self._on_each(digest_on, file).items():
                 if answer != expected:
                     raise ConfigError(
-                        f"self_training.assistant: expected {file} with the same weights on every machine of the Ray "
-                        f"cluster, got {answer} on {host}; use a folder that all machines share. Nothing was spent"
+                        f"{setting}: expected {file} with the same weights on every machine of the Ray cluster, got "
+                        f"{answer} on {host}; use a folder that all machines share. Nothing was spent"
                     )
 
     def outcomes(self, tasks: Sequence[Task], inputs: Path) -> Generator[tuple[int, Outcome]]:
@@ -236,6 +242,14 @@ def _fingerprint_on(file: Path) -> str:
     """The fingerprint of a weights file on a machine, or why there is none."""
     try:
         return fingerprint(file)
+    except ConfigError as error:
+        return f"none ({error})"
+
+
+def _weights_on(file: Path) -> str:
+    """The digest of the weights that a student starts from on a machine, or why there is none."""
+    try:
+        return digest_of(file)
     except ConfigError as error:
         return f"none ({error})"
 

@@ -95,6 +95,7 @@ def load_student(place: Path, *, trust_code: bool = False, network: str | None =
         place: a run directory, or a weights file.
         trust_code: whether to run the code that the weights file names as its network. A relative path of it starts
             at the working directory.
+        network: the name to build its network by, if not that in the file.
 
     Raises:
         RunError: the folder holds no finished run.

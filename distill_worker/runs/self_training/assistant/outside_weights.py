@@ -1,4 +1,8 @@
-"""The weights file of the assistant: whether it fits the run, and what identities and results hold of it."""
+"""Weights from elsewhere that help a run: those of the assistant, and those that the student starts from.
+
+A module that is given in Python counts if its name says that it is pretrained: its weights are part of the identity
+as first weights, see `run_facts`. This module says what identities and results hold of all of these.
+"""
 
 from pathlib import Path
 from typing import Any, Final
@@ -10,9 +14,11 @@ from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
 from distill_worker.data.selection.features import features_of, weights_at
 from distill_worker.errors import ConfigError
+from distill_worker.training.network.first_weights import digest_of
 
 _SETTING: Final = "self_training.assistant"
 _FACT: Final = "outside_weights"
+_STUDENT_FACT: Final = "student_weights"
 
 
 def features(file: Path, images: Tensor) -> Tensor:
@@ -39,12 +45,22 @@ def fingerprint(file: Path) -> str:
 
 
 def identity_facts(config: RunConfig) -> dict[str, str]:
-    """What a run's identity holds of the file: its fingerprint; nothing without an assistant. Raises `ConfigError`."""
-    return {} if config.assistant is None else {_FACT: fingerprint(config.assistant)}
+    """What a run's identity holds of the files: the fingerprint of an assistant's, and the digest of the student's.
+
+    Nothing without such files. Raises `ConfigError`.
+    """
+    facts = {} if config.assistant is None else {_FACT: fingerprint(config.assistant)}
+    weights = config.student.weights
+    return facts if weights is None else facts | {_STUDENT_FACT: digest_of(weights)}
 
 
 def facts_of(config: RunConfig, identity: RunIdentity) -> dict[str, Any]:
-    """What a result and a student's card hold of the file, JSON-able: name and fingerprint; nothing without one."""
-    if config.assistant is None:
-        return {}
-    return {_FACT: {"file": config.assistant.name, "fingerprint": identity.values[_FACT]}}
+    """What a result and a student's card hold of the files, JSON-able: names and digests; nothing without any."""
+    facts: dict[str, Any] = {}
+    if config.assistant is not None:
+        facts[_FACT] = {"file": config.assistant.name, "fingerprint": identity.values[_FACT]}
+    if (weights := config.student.weights) is not None:
+        facts[_STUDENT_FACT] = {"file": weights.name, "digest": identity.values[_STUDENT_FACT]}
+    elif config.student.has_outside_weights:
+        facts[_STUDENT_FACT] = {"module": config.student.network, "digest": identity.values["first_weights"]}
+    return facts
