@@ -1,7 +1,7 @@
 """Buys a teacher's outputs once, keeps them, and trains students on them.
 
-What this module exports is the Python API (docs/python.md), which stays as it is. A name is imported when it is used, so
-that `import distill_worker` takes no time.
+What this module exports is the Python API (docs/python.md), which stays as it is. A name is imported when it is used,
+so that `import distill_worker` takes no time.
 """
 
 from importlib import import_module

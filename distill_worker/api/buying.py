@@ -22,6 +22,7 @@ from distill_worker.api.stated import (
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.cli import agreed_purchase
+from distill_worker.cli.console import say
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import GRADIENTS, STRATEGIES
 from distill_worker.errors import ConfigError
@@ -110,7 +111,7 @@ def buy(
     document = {**_NO_STUDENT, "data": data, "teacher": section, "budget": budget, "output": output}
     consent = agreed_purchase.Consent(yes, max_calls, asks=False)
     with carried_out(_CALL, quiet=quiet, api_key=api_key):
-        config = resolved(with_facts_of_teacher(config_of(document, call=_CALL), agreed_purchase.say))
+        config = resolved(with_facts_of_teacher(config_of(document, call=_CALL), say))
         run = preflight.Run(config, lambda: selected_samples(config, keep=True))
         preflight.check_run(run)
         made, bought_now = agreed_purchase.buy(run, consent)

@@ -1,60 +1,32 @@
 """`distill`: a student from a module or a network's name, by what `distill-worker run` and `train` do."""
 
-import json
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from torch import nn
 
 from distill_worker.api.bought import Bought, Purchase
-from distill_worker.api.images import (
-    Arrays,
-    Images,
-    LabelledImages,
-    Labels,
-    data_section,
-    folder_of,
-    given_images,
-    labelled_arrays,
-    with_labels,
-)
+from distill_worker.api.images import Images, LabelledImages, Labels, folder_of
 from distill_worker.api.loading import Model
-from distill_worker.api.stated import (
-    DEFAULT_CACHE,
-    absolute,
-    absolute_cache,
-    carried_out,
-    check_address,
-    config_of,
-    stated_teacher,
-)
-from distill_worker.cache.database.engine import shown
+from distill_worker.api.run_document import CALL, RUN_FILE, data_of, document_of, placed, update, write_run_file
+from distill_worker.api.stated import DEFAULT_CACHE, absolute_cache, carried_out, check_address, stated_teacher
 from distill_worker.cli import training
 from distill_worker.cli.agreed_purchase import Consent
 from distill_worker.cli.console import say
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.stages.automatic import AUTO
 from distill_worker.data.selection import STRATEGIES
-from distill_worker.errors import ConfigError, RunError
-from distill_worker.experiments.report.toml_text import toml
-from distill_worker.methods.expression import sections
+from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import resolved, with_facts_of_teacher
 from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
-from distill_worker.teachers.http_errors import public_url
 from distill_worker.training.directory.run_directory import REPORT
 from distill_worker.training.finished.student import load_student
-from shared.atomic_file import write_atomically
-from shared.networks.given import given, given_digest, is_given, looks_trained, name_of, weights_digest
-
-_CALL: Final = "distill()"
-RUN_FILE: Final = "run.toml"
-"""The run as a file, in its directory: the command line goes on with it."""
+from shared.networks.given import given, looks_trained, name_of
 
 
 @dataclass(frozen=True)
@@ -148,18 +120,18 @@ def distill(
         KeyboardInterrupt: what was paid is in the cache, and the training goes on from its last checkpoint.
     """
     place = absolute_cache(cache or (DEFAULT_CACHE if bought is None else bought.purchase.cache))
-    data = _data(images, bought, labels, test, class_names, folder_of(place))
-    document = _document(data, bought, method, settings, cache=place)
-    _update(document, "training", seed=seed, device=device)
-    _update(document, "student", **({} if image_size is None else {"image_size": list(image_size)}))
+    data = data_of(images, bought, labels, test, class_names, folder_of(place))
+    document = document_of(data, bought, method, settings, cache=place)
+    update(document, "training", seed=seed, device=device)
+    update(document, "student", **({} if image_size is None else {"image_size": list(image_size)}))
     if bought is None:
-        _update(document, "teacher", **stated_teacher(url, teacher, price_per_call))
-        _update(document, "budget", **({} if n is None else {"n": n}))
+        update(document, "teacher", **stated_teacher(url, teacher, price_per_call))
+        update(document, "budget", **({} if n is None else {"n": n}))
     else:
         _check_nothing_to_buy(bought, url, n, teacher)
-    with carried_out(_CALL, quiet=quiet, api_key=api_key), _named(network, pretrained) as name:
-        _update(document, "student", network=name)
-        config = _placed(document, directory, bought)
+    with carried_out(CALL, quiet=quiet, api_key=api_key), _named(network, pretrained) as name:
+        update(document, "student", network=name)
+        config = placed(document, directory, bought)
         if bought is None:
             if config.needs_teacher:
                 check_address(config.teacher.model_fields_set, n=config.budget.n)
@@ -172,9 +144,9 @@ def distill(
             _select(config, bought.purchase)
             ended = training.train_on_cached(config, teacher_id=teacher_id, fresh=fresh)
         path = ended.config.output.directory
-        _write_run_file(path, document)
+        write_run_file(path, document)
         is_named = isinstance(network, str)
-        command = shlex.join(["distill-worker", "run", str(path / RUN_FILE)]) if is_named else f"distill_worker.{_CALL}"
+        command = shlex.join(["distill-worker", "run", str(path / RUN_FILE)]) if is_named else f"distill_worker.{CALL}"
         warnings = training.finish(ended, command=command)
         built_by = ended.config.student.network_to_build
         student = Model(load_student(path, trust_code=is_named, network=built_by))
@@ -201,93 +173,6 @@ def _named(network: nn.Module | str, pretrained: bool | None) -> Iterator[str]:
         raise ConfigError(str(error)) from error
 
 
-def _data(
-    images: Images | None,
-    bought: Bought | None,
-    labels: Labels | None,
-    test: LabelledImages | None,
-    class_names: Sequence[str],
-    folder: Path,
-) -> dict[str, Any]:
-    """The section `[data]`. Raises `ConfigError` or `DataError`."""
-    if images is None and bought is None:
-        raise ConfigError("images: expected images, or what buy returned as bought, got neither")
-    has_own = labels is not None or test is not None
-    source: Path | Arrays
-    if images is None and bought is not None:
-        if not has_own:
-            return {**bought.purchase.data}
-        source = Arrays(bought.images.numpy())
-    else:
-        source = given_images(images)  # type: ignore[arg-type] - it is not None here
-    if isinstance(source, Path):
-        if has_own:
-            raise ConfigError(
-                "labels and test: expected no value beside the path of data, which have their own, got some"
-            )
-        section = data_section(source, folder)
-        if bought is not None and section["path"] != bought.purchase.data["path"]:
-            raise ConfigError(
-                f"images: expected {bought.purchase.data['path']}, whose outputs were bought, got {section['path']}"
-            )
-        return section if bought is None else {**bought.purchase.data}
-    if bought is not None and images is not None and source.digest != bought.purchase.digest:
-        raise ConfigError("images: expected those whose outputs were bought, got others; leave images out")
-    if labels is not None and test is None:
-        raise ConfigError(
-            "test: expected (images, labels) to measure the accuracy on beside labels, got none; hold out some of your "
-            "images, or leave labels out: the student is then compared with its teacher"
-        )
-    arrays = replace(source, class_names=tuple(class_names))
-    if labels is not None:
-        arrays = with_labels(arrays, labels)
-    if test is not None:
-        test_images, test_labels = labelled_arrays(test, name="test")
-        arrays = replace(arrays, test_images=test_images, test_labels=test_labels)
-    section = data_section(arrays, folder)
-    known = () if bought is None else bought.class_names
-    if labels is None and known and not class_names:
-        section["class_names"] = list(known)
-    return section
-
-
-def _document(
-    data: Mapping[str, Any],
-    bought: Bought | None,
-    method: str | Mapping[str, Any],
-    settings: Mapping[str, Any],
-    *,
-    cache: Path | str,
-) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        name: dict(value) if isinstance(value, Mapping) else value for name, value in settings.items()
-    }
-    _update(document, "data", **data)
-    _update(document, "output", cache=str(cache))
-    if bought is not None:
-        _update(document, "teacher", **bought.purchase.teacher)
-        _update(document, "budget", **bought.purchase.budget)
-    stated = [{"name": AUTO}] if method == AUTO else [dict(method)] if isinstance(method, Mapping) else sections(method)
-    _update(document, "method", **stated[0])
-    if len(stated) > 1:
-        document["plus"] = stated[1:]
-    return document
-
-
-def _update(document: dict[str, Any], section: str, **values: Any) -> None:
-    """Set values of a section.
-
-    Raises:
-        ConfigError: the settings state one of them already, or the section is none.
-    """
-    stated = document.setdefault(section, {})
-    if not isinstance(stated, dict):
-        raise ConfigError(f"{section}: expected a dict of settings, got {type(stated).__name__}")
-    for name, value in values.items():
-        if stated.setdefault(name, value) != value:
-            raise ConfigError(f"{section}: expected {name} once, got {value!r} and {stated[name]!r}")
-
-
 def _check_nothing_to_buy(bought: Bought, url: str | None, n: int | None, teacher: Mapping[str, Any] | None) -> None:
     for name, value in (("url", url), ("n", n), ("teacher", teacher)):
         if value is not None:
@@ -297,27 +182,6 @@ def _check_nothing_to_buy(bought: Bought, url: str | None, n: int | None, teache
             f"bought: expected all {bought.n} samples, got {len(bought)}; call buy again for the others, or with "
             f"n={len(bought)}, which buys nothing if its strategy is nested"
         )
-
-
-def _placed(document: dict[str, Any], directory: str | os.PathLike[str] | None, bought: Bought | None) -> RunConfig:
-    """The run, in the directory that is given, or in one of its own."""
-    if directory is not None:
-        _update(document, "output", directory=str(absolute(directory)))
-        return config_of(document, call=_CALL)
-    if "directory" in document["output"]:
-        return config_of(document, call=_CALL)
-    config = config_of(document, call=_CALL)
-    identity = {name: value for name, value in config.identity.values.items() if name != "training"}
-    training_values = config.training.model_dump(mode="json", exclude={"precision", "memory_format"})
-    teacher = [config.teacher.url, config.teacher.model] if bought is None else [bought.teacher_id]
-    name = config.student.network_to_build
-    weights = [given_digest(name), weights_digest(name)] if is_given(name) else []
-    facts = [identity, training_values, document["data"], weights, teacher]
-    digest = sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    n = "all" if config.budget.n is None else config.budget.n
-    plain = config.student.network.rpartition(":")[2].rpartition("/")[2]
-    _update(document, "output", directory=str(absolute(Path("runs") / f"{plain}-{n}-{digest}")))
-    return config_of(document, call=_CALL)
 
 
 def _select(config: RunConfig, purchase: Purchase) -> None:
@@ -341,19 +205,6 @@ def _select(config: RunConfig, purchase: Purchase) -> None:
                     keys=tuple(key.hex() for key in keys),
                 )
             )
-
-
-def _write_run_file(directory: Path, document: Mapping[str, Any]) -> None:
-    """The run as a TOML file, without the passwords that URLs may hold. Raises `RunError`."""
-    stated = {name: dict(value) if isinstance(value, Mapping) else value for name, value in document.items()}
-    if (url := stated.get("teacher", {}).get("url")) is not None:
-        stated["teacher"]["url"] = public_url(url)
-    if "://" in (cache := stated["output"]["cache"]):
-        stated["output"]["cache"] = shown(cache)
-    try:
-        write_atomically(directory / RUN_FILE, toml(json.loads(json.dumps(stated, default=str))).encode())
-    except OSError as error:
-        raise RunError(f"{directory / RUN_FILE}: cannot be written ({error.strerror or error})") from error
 
 
 def _report(ended: training.Ended, directory: Path, warnings: Sequence[str]) -> Report:

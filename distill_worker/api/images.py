@@ -81,7 +81,7 @@ class Arrays:
                 folder.mkdir(parents=True, exist_ok=True)
                 partial = file.with_name(f".{file.stem}-{os.getpid()}.npz")  # of this process alone
                 with atomic_replacement(file, partial=partial) as path:
-                    np.savez(path, **self._named())  # type: ignore[arg-type] - the names of arrays are ours
+                    np.savez(path, **self._named())  # type: ignore[arg-type]
         except OSError as error:
             raise DataError(
                 f"{file}: cannot keep the images there ({error.strerror or error}); free some space, or put the cache "
@@ -121,7 +121,8 @@ def given_images(images: Images, *, name: str = "images", image_size: tuple[int,
         return working_directory() / path
     if isinstance(images, np.ndarray | torch.Tensor):
         return Arrays(pixels_from(_array(images), name))
-    return Arrays(_pixels_of_each(_samples(images, name), name, image_size))
+    each = [sample[0] if isinstance(sample, tuple | list) else sample for sample in _samples(images, name)]
+    return Arrays(_pixels_of_each(each, name, image_size))
 
 
 def labelled_arrays(given: LabelledImages, *, name: str) -> tuple[Pixels, NDArray[Any]]:
@@ -130,15 +131,14 @@ def labelled_arrays(given: LabelledImages, *, name: str) -> tuple[Pixels, NDArra
     Raises:
         ConfigError: there are no labels; DataError: see `given_images`.
     """
-    if isinstance(given, tuple) and len(given) == 2 and not isinstance(given[0], tuple):
-        images, labels = given
-        if isinstance(images, np.ndarray | torch.Tensor):
-            return pixels_from(_array(images), name), label_array(labels, name)
-    elif isinstance(given, MapDataset) and not isinstance(given, np.ndarray | torch.Tensor | str):
-        samples = [given[place] for place in range(len(given))]
-        if samples and all(isinstance(sample, tuple | list) and len(sample) > 1 for sample in samples):
-            labels = [sample[1] for sample in samples]
-            return _pixels_of_each([sample[0] for sample in samples], name, None), label_array(labels, name)
+    if isinstance(given, tuple) and isinstance(given[0], np.ndarray | torch.Tensor):
+        return pixels_from(_array(given[0]), name), label_array(given[1], name)
+    samples = _samples(given, name)
+    if all(isinstance(sample, tuple | list) and len(sample) > 1 for sample in samples):
+        return (
+            _pixels_of_each([sample[0] for sample in samples], name, None),
+            label_array([sample[1] for sample in samples], name),
+        )
     raise ConfigError(
         f"{name}: expected images and their labels, as (images, labels) or a Dataset of (image, label), got "
         f"{type(given).__name__}"
@@ -209,8 +209,8 @@ def _array(values: NDArray[Any] | torch.Tensor) -> NDArray[Any]:
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
 
 
-def _samples(images: MapDataset, name: str) -> list[Any]:
-    """The image of each sample of a Dataset."""
+def _samples(images: object, name: str) -> list[Any]:
+    """All samples of a Dataset."""
     if not isinstance(images, MapDataset) or isinstance(images, bytes | dict):
         raise ConfigError(
             f"{name}: expected an array, a tensor, a Dataset with a length, or a path, got {type(images).__name__}; "
@@ -219,7 +219,7 @@ def _samples(images: MapDataset, name: str) -> list[Any]:
     samples = [images[place] for place in range(len(images))]
     if not samples:
         raise DataError(f"{name}: expected images, got none")
-    return [sample[0] if isinstance(sample, tuple | list) else sample for sample in samples]
+    return samples
 
 
 def _pixels_of_each(images: Sequence[Any], name: str, image_size: tuple[int, int] | None) -> Pixels:

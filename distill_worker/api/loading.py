@@ -87,7 +87,7 @@ class Model(nn.Module):
         return logits
 
     @overload
-    def predict(self, images: OneImage, *, top: int | None = None) -> tuple[Class, ...]: ...
+    def predict(self, images: OneImage, *, top: int | None = None) -> tuple[Class, ...]: ...  # type: ignore[overload-overlap]
     @overload
     def predict(self, images: Sequence[OneImage], *, top: int | None = None) -> list[tuple[Class, ...]]: ...
     def predict(

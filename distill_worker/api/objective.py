@@ -132,7 +132,8 @@ class Objective(nn.Module):
             generator=self._generators[device],
             step=max(1, self._taken),
         )
-        return self._terms(batch, leaving_out=(_LABEL,) if labels is None else ())
+        parts: dict[str, Tensor] = self._terms(batch, leaving_out=(_LABEL,) if labels is None else ())
+        return parts
 
     def _made(self, outputs: Tensor) -> Terms:
         classes = outputs.shape[1]

@@ -64,13 +64,15 @@ def first_student(config: RunConfig, dataset: Dataset) -> nn.Module:
 
 
 def notes_of_weights(config: RunConfig, dataset: Dataset) -> list[str]:
-    """A line for the user: which file the student starts from, and what it leaves as it is drawn; nothing without one.
+    """A line for the user: which weights the student starts from, if it has some, and which of its own stay as drawn.
 
     Raises:
         ConfigError: see `first_student`.
     """
-    if (file := config.student.weights) is None:
-        return []
+    file, name = config.student.weights, config.student.network
+    if file is None:
+        outside = ", which count as outside weights" if config.student.has_outside_weights else ""
+        return [f"the student starts from the weights of the module {name}{outside}"] if is_given(name) else []
     channels, classes = dataset.image_shape[0], len(dataset.class_names)
     with kept_draws():
         network = build_network(config.student.network_to_build, num_classes=classes, in_channels=channels)

@@ -113,13 +113,13 @@ class RayCluster:
                         f"{answer} on {host}; install it there, or use a folder that all machines share. Nothing was "
                         "spent"
                     )
-        for setting, file, digest, digest_on in (
+        for setting, file, digest_of_file, digest_on in (
             ("self_training.assistant", config.assistant, fingerprint, _fingerprint_on),
             ("student.weights", config.student.weights, digest_of, _weights_on),
         ):
             if file is None:
                 continue
-            expected = digest(file)
+            expected = digest_of_file(file)
             for host, answer in self._on_each(digest_on, file).items():
                 if answer != expected:
                     raise ConfigError(

@@ -106,9 +106,9 @@ def load_student(place: Path, *, trust_code: bool = False, network: str | None =
         raise WeightsFileError(f"{place}: expected a run directory or a weights file, got neither")
     weights = _weights_in(place) if place.is_dir() else place
     try:
-        card, network, fingerprint = load_weights(weights, trust_code=trust_code, network=network)
-        student = FinishedStudent(weights, card, network, fingerprint)
-        check_network(network, student.input_shape, card.num_classes)
+        card, loaded, fingerprint = load_weights(weights, trust_code=trust_code, network=network)
+        student = FinishedStudent(weights, card, loaded, fingerprint)
+        check_network(loaded, student.input_shape, card.num_classes)
     except WeightsError as error:
         raise WeightsFileError(str(error)) from error
     except ValueError as error:
