@@ -13,6 +13,8 @@ PACKAGES: Final = ("shared", "teacher_service", "distill_worker")
 LEAVES: Final = {"losses", "datasets", "selection", "networks", "versions"}
 """Rooms of leaves of one kind, which may hold more."""
 MOST_ENTRIES: Final = 12
+MOST_OF_A_PACKAGE: Final = 13
+"""At the root of a package: its rooms, and `errors`, which all of them import."""
 
 
 def _rooms() -> Iterator[Path]:
@@ -30,7 +32,8 @@ def _entries(room: Path) -> list[str]:
 @pytest.mark.parametrize("room", list(_rooms()), ids=lambda room: str(room.relative_to(ROOT)))
 def test_room_can_be_taken_in_at_a_glance(room: Path) -> None:
     if room.name not in LEAVES:
-        assert len(_entries(room)) <= MOST_ENTRIES, sorted(_entries(room))
+        most = MOST_OF_A_PACKAGE if room.name in PACKAGES else MOST_ENTRIES
+        assert len(_entries(room)) <= most, sorted(_entries(room))
 
 
 @pytest.mark.parametrize("room", list(_rooms()), ids=lambda room: str(room.relative_to(ROOT)))
