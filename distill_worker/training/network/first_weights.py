@@ -28,6 +28,10 @@ _WRAPPED: Final = "module."
 """The start of every name, if the network was trained in several processes."""
 _COUNTS: Final = ".num_batches_tracked"
 """Files of earlier PyTorch lack them."""
+_UNREADABLE: Final = (
+    *(OSError, EOFError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError),
+    *(LookupError, TypeError, AttributeError),  # PyTorch raises them for what is no pickle
+)
 _DIGEST_LENGTH: Final = 16
 _MOST_NAMES: Final = 5
 
@@ -100,7 +104,7 @@ def _read(file: Path, _changed: int, _size: int) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         return _state_of(torch.load(file, map_location="cpu", weights_only=True), file)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
+    except _UNREADABLE as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
             f"{_SETTING}: expected a safetensors file, or a state dict that torch.save wrote, got {file}, which cannot "
