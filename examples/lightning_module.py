@@ -1,6 +1,6 @@
 """A LightningModule that learns from bought outputs. Lightning is no dependency: pip install lightning.
 
-    TEACHER_API_KEY=tk_... python examples/lightning_module.py https://teacher.example.org 100
+TEACHER_API_KEY=tk_... python examples/lightning_module.py https://teacher.example.org 100
 """
 
 import sys

@@ -196,7 +196,7 @@ def _end(ended: Ended, *, as_json: bool, command: str) -> None:
 
 
 def _warnings(ended: Ended) -> tuple[list[str], list[str]]:
-    """Doubts about the teacher, which were said already if it was asked now, and signs of a failed training."""
+    """Doubts about the teacher, and signs of a failed training."""
     config, result, samples, bought, _ = ended
     doubts = classes.doubts(config, samples, bought.targets, bought.class_order)
     return doubts, _signs(config, result, samples, bought, is_doubted=bool(doubts))
