@@ -19,6 +19,7 @@ def test_own_loop_learns_from_what_it_bought(service: RunningService) -> None:
     assert service.quota(os.environ["TEACHER_API_KEY"])["used"] == 100
 
 
+@pytest.mark.filterwarnings("ignore")  # Lightning warns of what it would do otherwise
 def test_lightning_module_learns_from_what_it_bought(service: RunningService) -> None:
     pytest.importorskip("lightning", reason="Lightning is not installed, and no dependency")
     main = runpy.run_path(str(EXAMPLES / "lightning_module.py"))["main"]
