@@ -19,6 +19,7 @@ from PIL import Image
 
 from distill_worker.cli.stated_run import kind_of_data
 from distill_worker.config.places import expanded, working_directory
+from distill_worker.data.datasets.archive_of_arrays import save_arrays
 from distill_worker.data.datasets.arrays import images_from
 from distill_worker.data.pictures.conversion import OpenPicture, Shape, UnfitPicture, pixels_of
 from distill_worker.data.pictures.rules import NEWEST
@@ -81,7 +82,7 @@ class Arrays:
                 folder.mkdir(parents=True, exist_ok=True)
                 partial = file.with_name(f".{file.stem}-{os.getpid()}.npz")  # of this process alone
                 with atomic_replacement(file, partial=partial) as path:
-                    np.savez(path, **self._named())  # type: ignore[arg-type]
+                    save_arrays(path, self._named())
         except OSError as error:
             raise DataError(
                 f"{file}: cannot keep the images there ({error.strerror or error}); free some space, or put the cache "

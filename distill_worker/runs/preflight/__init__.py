@@ -157,8 +157,8 @@ WITH_DESCRIPTION: Final[tuple[Check[Sale], ...]] = (
 WITH_OUTPUTS: Final[tuple[Check[Lesson], ...]] = (
     Check(
         "dry-pass",
-        "The student can be built; it takes a training step on made-up outputs, classifies images, can be saved, and "
-        "gives the same logits when it is loaded",
+        "The student can be built, and the weights in `student.weights` fit it; it takes a training step on made-up "
+        "outputs, classifies images, can be saved, and gives the same logits when it is loaded",
         lambda lesson: lesson.weights_bytes,
     ),
     Check(

@@ -120,6 +120,16 @@ def test_arrays_are_kept_once_in_a_file_that_the_command_line_reads(images: Pixe
     assert [one.name for one in folder.iterdir() if one.name.startswith(".")] == []
 
 
+def test_kept_arrays_take_no_memory_of_their_own(images: Pixels, here: Path) -> None:
+    """They are mapped, and writing to them does not change the file."""
+    file = Path(data_section(Arrays(images), here)["path"])
+    read = load_dataset("npz", here, path=file, labels="none", class_names=("a", "b"))
+    assert str(file) in Path("/proc/self/maps").read_text()
+    read.train.images[0] = 0
+    again = load_dataset("npz", here, path=file, labels="none", class_names=("a", "b"))
+    np.testing.assert_array_equal(again.train.images.numpy(), images)
+
+
 def test_labels_and_test_images_are_in_the_file(images: Pixels, here: Path) -> None:
     labels = np.arange(60) % 3
     test_images, test_labels = labelled_arrays((torch.from_numpy(images[:9]), labels[:9].tolist()), name="test")
