@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from distill_worker import Bought, Objective, buy
 
 
-class Student(lightning.LightningModule):
+class Student(lightning.LightningModule):  # type: ignore[misc]
     """A network with the objective of a run."""
 
     def __init__(self, network: nn.Module, bought: Bought) -> None:
@@ -55,7 +55,7 @@ def main(url: str, n: int, epochs: int = 60) -> float:
     others = ~bought.held
     with torch.no_grad():
         predicted = student.cpu().eval()(bought.images[others].float() / 255).argmax(dim=1)
-    return (predicted == torch.from_numpy(digits.target)[others]).float().mean().item()
+    return float((predicted == torch.from_numpy(digits.target)[others]).float().mean())
 
 
 if __name__ == "__main__":

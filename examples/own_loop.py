@@ -44,7 +44,7 @@ def main(url: str, n: int, epochs: int = 60) -> float:
     others = ~bought.held
     with torch.no_grad():
         predicted = network(bought.images[others].float() / 255).argmax(dim=1)
-    return (predicted == torch.from_numpy(digits.target)[others]).float().mean().item()
+    return float((predicted == torch.from_numpy(digits.target)[others]).float().mean())
 
 
 if __name__ == "__main__":

@@ -102,10 +102,10 @@ def buy(
     section = stated_teacher(url, teacher, price_per_call)
     check_address(section, n=n)
     given = given_images(images, image_size=image_size)
+    budget = {"n": n, "seed": seed, **_selection(strategy, features)}
     data = data_section(given, folder_of(place))
     if image_size is not None and isinstance(given, Path):
         data["image_size"] = image_size
-    budget = {"n": n, "seed": seed, **_selection(strategy, features)}
     name = sha256(json.dumps([data, budget], sort_keys=True).encode()).hexdigest()[:16]
     output = {"cache": place if isinstance(place, str) else str(place), "directory": str(folder_of(place) / name)}
     document = {**_NO_STUDENT, "data": data, "teacher": section, "budget": budget, "output": output}

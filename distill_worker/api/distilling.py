@@ -89,7 +89,7 @@ def distill(
         url: the teacher's, to buy outputs of `n` samples, which the method `auto` selects in two rounds.
         n: how many samples to buy outputs for; it is the consent to spend so many calls.
         labels: of the images, integers or names `[images]`; `test` is needed beside them. By default the student
-            learns from the teacher alone, also if `images` is a Dataset that has labels.
+            learns from the teacher alone, also if `images` is a Dataset that has labels. Data at a path have their own.
         test: `(images, labels)`, or a Dataset of `(image, label)`, to measure the accuracy on.
         class_names: of the labels, in their order. Without them and without labels, the classes are the teacher's.
         method: `auto`, a method's name, an expression as of `Objective`, or the section `[method]` as a dict.
@@ -217,6 +217,6 @@ def _report(ended: training.Ended, directory: Path, warnings: Sequence[str]) -> 
         calls=ended.paid,
         directory=directory,
         page=page if page.exists() else None,
-        warnings=tuple(warnings),
+        warnings=tuple(line.removeprefix("warning: ") for line in warnings),
         result=result,
     )

@@ -132,8 +132,7 @@ class Objective(nn.Module):
             generator=self._generators[device],
             step=max(1, self._taken),
         )
-        parts: dict[str, Tensor] = self._terms(batch, leaving_out=(_LABEL,) if labels is None else ())
-        return parts
+        return self._terms.without((_LABEL,) if labels is None else (), batch)
 
     def _made(self, outputs: Tensor) -> Terms:
         classes = outputs.shape[1]

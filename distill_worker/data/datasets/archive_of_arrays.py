@@ -43,7 +43,7 @@ class Arrays:
         if name not in self.names:
             raise DataError(f"{self._where}: expected an array {name!r}, got {', '.join(self.names) or 'nothing'}")
         try:
-            mapped = self._mapped(name) if self._zip is not None and self._zip.comment == _NEVER_CHANGES else None
+            mapped = self._mapped(name)
             return self._archive[name] if mapped is None else mapped
         except _UNREADABLE as error:
             raise DataError(
@@ -51,7 +51,9 @@ class Arrays:
             ) from error
 
     def _mapped(self, name: str) -> NDArray[np.uint8] | None:
-        """Images, mapped from the file; None for any other array."""
+        """Images, mapped from a file that never changes; None for any other array."""
+        if self._zip is None or self._zip.comment != _NEVER_CHANGES:
+            return None
         entry = self._zip.getinfo(f"{name}.npy")
         if entry.compress_type != zipfile.ZIP_STORED:
             return None

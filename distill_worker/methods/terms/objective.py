@@ -42,12 +42,16 @@ class Objective(nn.Module):
         if not any(self._weights.values()):
             raise ConfigError("method: expected a positive weight of the labels or of a term, got 0 for all")
 
-    def forward(self, batch: Batch, *, leaving_out: Container[str] = ()) -> dict[str, Tensor]:
-        """The weighted terms; a term of weight 0 is not computed, and neither are those that are left out."""
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The weighted terms; a term of weight 0 is not computed."""
+        return self.without((), batch)
+
+    def without(self, names: Container[str], batch: Batch) -> dict[str, Tensor]:
+        """As `forward`, but for the terms of these names, which are not computed either."""
         return {
             name: self._weights[name] * term(batch)
             for name, term in self.terms.items()
-            if self._weights[name] and name not in leaving_out
+            if self._weights[name] and name not in names
         }
 
     def mixture(self, images: Tensor, generator: torch.Generator) -> Mixture | None:

@@ -189,8 +189,14 @@ def test_rows_are_in_the_order_of_the_classes_of_the_data(
     names = tuple("abcdefghij")
     labels = 9 - _expected(images).argmax(dim=1).numpy()
     labels[:10] = np.arange(10)
-    halves = {"train_images": images[:50], "train_labels": labels[:50], "test_images": images[50:]}
-    np.savez(here / "mine.npz", **halves, test_labels=labels[50:], class_names=np.array(names))
+    np.savez(
+        here / "mine.npz",
+        train_images=images[:50],
+        train_labels=labels[:50],
+        test_images=images[50:],
+        test_labels=labels[50:],
+        class_names=np.array(names),
+    )
     settings = {"class_names": names[::-1]}
     bought = buy("mine.npz", url=url, n=30, cache="bought.sqlite", strategy="random", teacher=settings)
     assert (bought.class_names, len(bought.images), teacher.paid) == (names, 50, 30)

@@ -57,7 +57,7 @@ def test_loss_and_gradient_are_those_of_a_run(expression: str) -> None:
     for step in (1, 2, 3):
         in_run = batch(student_seed=step, step=step, generator=generator)
         expected = torch.stack(list(of_run(in_run).values())).sum()
-        expected.backward()
+        expected.backward()  # type: ignore[no-untyped-call]
         student = _student(seed=step)
         total = loss(student, LOGITS[ROWS], LABELS[ROWS], ROWS)
         total.backward()
