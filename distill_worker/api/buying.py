@@ -178,7 +178,7 @@ def _held(config: RunConfig, samples: Samples, made: Plan, purchase: Purchase, *
         output=str(next((kind for kind in made.kinds), LOGITS)),
         n=made.wanted,
         calls=calls,
-        remaining=None if made.quota is None else max(0, made.quota.remaining - calls),
+        remaining=None if made.quota is None else made.quota.remaining - max(0, calls - made.reopened_samples),
         names=None if train.files is None else tuple(picture.name for picture in train.files),
         purchase=purchase,
     )
