@@ -63,6 +63,7 @@ def buy(
     price_per_call: float | None = None,
     image_size: tuple[int, int] | None = None,
     teacher: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Bought:
     """Buy a teacher's outputs for n of the images, and read them from the cache. What is cached is not bought again.
@@ -87,6 +88,7 @@ def buy(
         price_per_call: in `teacher["currency"]`, USD by default.
         image_size: height and width that picture files of several sizes become; by default, as the teacher takes them.
         teacher: further settings of `[teacher]`, such as `{"protocol": "labelled-scores", "labels": {...}}`.
+        data: further settings of `[data]` for data at a path, such as `{"unreadable": "skip"}`.
         quiet: show neither notes nor progress.
 
     Returns:
@@ -103,12 +105,12 @@ def buy(
     check_address(section, n=n)
     given = given_images(images, image_size=image_size)
     budget = {"n": n, "seed": seed, **_selection(strategy, features)}
-    data = data_section(given, folder_of(place))
+    source = {**(data or {}), **data_section(given, folder_of(place))}
     if image_size is not None and isinstance(given, Path):
-        data["image_size"] = image_size
-    name = sha256(json.dumps([data, budget], sort_keys=True).encode()).hexdigest()[:16]
+        source["image_size"] = list(image_size)
+    name = sha256(json.dumps([source, budget], sort_keys=True, default=str).encode()).hexdigest()[:16]
     output = {"cache": place if isinstance(place, str) else str(place), "directory": str(folder_of(place) / name)}
-    document = {**_NO_STUDENT, "data": data, "teacher": section, "budget": budget, "output": output}
+    document = {**_NO_STUDENT, "data": source, "teacher": section, "budget": budget, "output": output}
     consent = agreed_purchase.Consent(yes, max_calls, asks=False)
     with carried_out(_CALL, quiet=quiet, api_key=api_key):
         config = resolved(with_facts_of_teacher(config_of(document, call=_CALL), say))
@@ -117,7 +119,7 @@ def buy(
         made, bought_now = agreed_purchase.buy(run, consent)
         digest = given.digest if isinstance(given, Arrays) else None
         purchase = Purchase(
-            data | {"class_names": list(config.data.class_names)} if config.data.class_names else data,
+            source | _facts_of_teacher(config),
             digest,
             section,
             budget,
@@ -126,6 +128,13 @@ def buy(
             tuple(run.samples.keys[row] for row in run.samples.ranked_rows),
         )
         return _held(config, run.samples, made, purchase, calls=bought_now)
+
+
+def _facts_of_teacher(config: RunConfig) -> dict[str, Any]:
+    """The settings of `[data]` that the teacher stated: a run on what was bought need not contact it."""
+    data = config.data
+    names = {"class_names": list(data.class_names)} if data.class_names else {}
+    return names if data.image_size is None else {**names, "image_size": list(data.image_size)}
 
 
 def _selection(strategy: str, features: str | None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from distill_worker.data.selection import STRATEGIES
 from distill_worker.errors import ConfigError
 from distill_worker.runs.resolution import resolved, with_facts_of_teacher
 from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedSelections
-from distill_worker.training.directory.run_directory import REPORT
+from distill_worker.training.directory.run_directory import REPORT, RunDirectory
 from distill_worker.training.finished.student import load_student
 from shared.networks.given import given, looks_trained, name_of
 
@@ -141,6 +141,7 @@ def distill(
         else:
             teacher_id = bought.teacher_id
             config = resolved(with_facts_of_teacher(config, say, teacher_id=teacher_id, asks=False), fresh=fresh)
+            RunDirectory(config.output.directory).check(config.identity, fresh=fresh)
             _select(config, bought.purchase)
             ended = training.train_on_cached(config, teacher_id=teacher_id, fresh=fresh)
         path = ended.config.output.directory
@@ -166,11 +167,12 @@ def _named(network: nn.Module | str, pretrained: bool | None) -> Iterator[str]:
     module = getattr(network, "_orig_mod", network)  # what torch.compile wrapped
     is_trained = looks_trained(module) if pretrained is None else pretrained
     name = name_of(module, pretrained=is_trained)
-    try:
-        with given(name, module):
-            yield name
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(given(name, module))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        yield name
 
 
 def _check_nothing_to_buy(bought: Bought, url: str | None, n: int | None, teacher: Mapping[str, Any] | None) -> None:

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, overload
@@ -161,11 +162,12 @@ def load(path: str | os.PathLike[str], network: nn.Module | str | None = None, *
 
 def _with_module(place: Path, network: nn.Module) -> Model:
     name = name_of(network, pretrained=False)
-    try:
-        with given(name, network):
-            return Model(load_student(place, network=name))
-    except ValueError as error:
-        raise WeightsFileError(str(error)) from error
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(given(name, network))
+        except ValueError as error:
+            raise WeightsFileError(str(error)) from error
+        return Model(load_student(place, network=name))
 
 
 def _picture_of(image: NDArray[Any] | Tensor, name: str) -> Image.Image:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from distill_worker.api.bought import Bought
@@ -266,3 +267,21 @@ def test_threads_of_torch_stay(net: Net, bought: Bought) -> None:
     before = torch.get_num_threads()
     distill(net, bought=bought, **{**KD, "training": {"steps": 2, "batch_size": 8, "threads": before + 1}})
     assert torch.get_num_threads() == before
+
+
+def test_pictures_in_the_size_that_the_teacher_takes(
+    here: Path, images: Pixels, url: str, teacher: FakeTeacher
+) -> None:
+    """`distill` needs neither the teacher nor its API key for what was bought with it."""
+    (here / "photos").mkdir()
+    for number, image in enumerate(images):
+        size = (8, 8) if number % 2 else (16, 12)
+        Image.fromarray(image[0]).resize(size).save(here / "photos" / f"{number:02}.png")
+    bought = buy("photos", url=url, n=20, cache="bought.sqlite", api_key="secret", quiet=True)
+    teacher.paths_read.clear()
+    _, report = distill("resnet8", bought=bought, **KD)
+    assert (report.n, report.calls, teacher.paid, teacher.paths_read) == (20, 0, 20, [])
+    _, same = distill("resnet8", "photos", bought=bought, **KD)
+    assert same.directory == report.directory
+    with pytest.raises(ConfigError, match="whose outputs were bought, got"):
+        distill("resnet8", here, bought=bought, **KD)
