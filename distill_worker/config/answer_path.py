@@ -69,7 +69,7 @@ def _shape(value: Any) -> str:
 
 
 class AnswerFields(Section):
-    """Where labels and scores stand in a JSON answer: `[teacher.answer]`."""
+    """Where labels and scores stand in a JSON answer."""
 
     labels: str = "[].label"
     """The labels, for example `predictions[].class`."""

@@ -211,6 +211,8 @@ class Imbalance(Section):
     """Classes with fewer samples than others."""
 
     kind: Literal["exponential", "step"] = "exponential"
+    """`exponential`: each class is smaller than the one before by the same factor. `step`: the second half of the
+    classes is small."""
     ratio: float = Field(gt=1)
     """Samples of the largest class for each sample of the smallest."""
 
@@ -219,8 +221,11 @@ class Corruption(Section):
     """Faults that are put into the training data on purpose. The test data stay as they are."""
 
     label_noise: LabelNoise | None = None
+    """Without the section, labels stay as they are."""
     imbalance: Imbalance | None = None
+    """Without the section, classes keep their sizes."""
     seed: int = 0
+    """The seed of both."""
 
 
 Policy = Literal["crop-flip", "strong", "half-strong", "resized-crop"]
@@ -240,6 +245,7 @@ class Augmentation(Section):
     crop_padding: int | None = Field(default=None, ge=0)
     """Pixels of zero padding before a random crop to the original size."""
     horizontal_flip: bool | None = None
+    """Whether half of the images, drawn anew for each view, are mirrored."""
     query_view: Literal["original", "augmented"] = "original"
     """The image that the teacher answers for: the original, or one crop of it, flipped or not, as in the paper. The
     student sees newly augmented views of that image, always with the same stored output."""

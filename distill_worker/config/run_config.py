@@ -89,6 +89,8 @@ class RunConfig(Section):
     """The configuration of one run."""
 
     track: Track = "queried"
+    """What the student trains on besides the n bought samples with their labels: nothing; all training images with
+    their labels; or all training images without labels."""
     data: Data
     student: Student
     method: AnyMethod

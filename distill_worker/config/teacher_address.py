@@ -50,6 +50,7 @@ class _Address(Section):
     price_per_call: Annotated[float | None, NOT_IN_DESCRIPTION] = Field(default=None, ge=0)
     """The price of the answer for one sample, in `currency`."""
     currency: Annotated[str, NOT_IN_DESCRIPTION] = Field(default="USD", min_length=1, max_length=8)
+    """The currency of the price, as it is shown."""
     expect_agreement: Annotated[bool, NOT_IN_DESCRIPTION] = True
     """Whether a purchase stops when the teacher agrees with the labels of the data no more often than by chance
     (docs/classes.md)."""
@@ -91,6 +92,7 @@ class OpenInferenceAddress(_Address):
     """A teacher behind the Open Inference Protocol v2: our service, Triton, KServe."""
 
     protocol: Literal["open-inference"] = "open-inference"
+    """The default."""
     binary: Annotated[bool, NOT_IN_DESCRIPTION] = True
     """Whether images are sent in binary to a server that supports it; otherwise as JSON."""
     input_name: str = "images"
@@ -105,6 +107,7 @@ class LabelledScoresAddress(_Address):
     """A teacher that takes one image file in a request and answers with the most likely labels and their scores."""
 
     protocol: Literal["labelled-scores"] = "labelled-scores"
+    """Required for such a teacher ([vendors.md](vendors.md))."""
     labels: dict[str, Annotated[int, Field(ge=0)]] = Field(default={})
     """The class, counted from 0, of each label that the teacher may answer."""
     top_k: int = Field(default=5, ge=1)

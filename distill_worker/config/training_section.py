@@ -85,9 +85,13 @@ class Training(Section):
     """The number of validation samples, divided by the sum of that number and n. They are not bought. Default: 0.2 for
     `paper`, otherwise 0."""
     batch_size: int = Field(default=64, ge=2)
+    """Samples in a step."""
     learning_rate: float = Field(default=0.05, gt=0)
+    """The highest learning rate of the schedule."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """The momentum of SGD."""
     weight_decay: float = Field(default=5e-4, ge=0)
+    """The weight decay of SGD, on all parameters."""
     averaging: Literal["none", "ema", "swa"] = "none"
     """For `steps`: the weights that are validated and stored. `none`: those of the last step. `ema`: an exponential
     moving average over the steps. `swa`: the mean over the last steps, with the statistics of batch normalisation

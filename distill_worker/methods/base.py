@@ -31,7 +31,7 @@ class Method(BaseModel):
     """The parameter that is the weight of the term."""
 
     label_weight: float = Field(default=1.0, ge=0)
-    """Of the cross-entropy with the labels."""
+    """The weight of the cross-entropy with the labels."""
 
     @property
     def needs_teacher(self) -> bool:

@@ -31,6 +31,7 @@ class CKD(OnRepresentation, WeighedByClasses):
     """`all`: every A with every B of the batch. `drawn`: random groups of k, each by itself, as the authors do.
     `memory`: the batch with past student outputs. `anchors`: the batch with the teacher's own bought outputs."""
     comparison: Comparison = "difference"
+    """How two samples, or groups, are compared. The paper's is `difference`."""
     comparisons: int = Field(default=1024, ge=1)
     """For `drawn`: groups a step."""
     groups: int = Field(default=64, ge=1)

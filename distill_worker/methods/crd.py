@@ -14,7 +14,9 @@ class CRD(OnRepresentation):
     paper: ClassVar = "Tian et al. 2020, arXiv 1910.10699"
     needs_identity: ClassVar = True
     weight: float = Field(default=0.8, ge=0)
+    """The weight of the term."""
     temperature: float = Field(default=0.07, gt=0)
+    """Similarities of embeddings are divided by it."""
     dims: int = Field(default=128, ge=2)
     """Of the embedding."""
     negatives: int = Field(default=16384, ge=1)

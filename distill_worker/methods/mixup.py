@@ -16,11 +16,16 @@ class Mixing(Method):
 
     is_by_sample: ClassVar = True
     label_weight: float = Field(default=0.1, ge=0)
+    """The weight of the cross-entropy with the mixed labels."""
     weight: float = Field(default=0.9, ge=0)
+    """The weight of the term."""
     temperature: float = Field(default=4.0, gt=0)
+    """Logits are divided by it before the softmax: above 1, outputs are softer."""
     alpha: float = Field(default=1.0, gt=0)
     """Of the Beta (or Dirichlet) distribution that the shares are drawn from."""
     targets: Literal["stored", "requeried"] = "stored"
+    """The teacher's output for a mixture: `stored`, the mixture of the bought outputs of its samples, at no call; or
+    `requeried`, bought."""
     mixtures: int = Field(default=0, ge=0)
     """For `requeried`: the number of mixtures to buy outputs for, one call each, besides the n samples."""
 

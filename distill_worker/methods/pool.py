@@ -15,7 +15,9 @@ class PseudoLabel(Method):
     access: ClassVar = "none"
     needs_pool: ClassVar = True
     weight: float = Field(default=1.0, ge=0)
+    """The weight of the term."""
     threshold: float = Field(default=0.95, ge=0, le=1)
+    """The probability from which the student's likeliest class becomes a label."""
     strong_view: bool = False
     """Distort the view that learns by the policy `strong`, as in the paper; the view that labels is cropped and
     flipped. Otherwise both views are by `augmentation.policy`."""

@@ -34,7 +34,9 @@ class RKD(_Relational):
     for_features: ClassVar = 1.0
     for_logits: ClassVar = 0.1
     distance_weight: float = Field(default=25.0, ge=0)
+    """The weight of the distances between pairs."""
     angle_weight: float = Field(default=50.0, ge=0)
+    """The weight of the angles of triplets."""
 
     @property
     def least_batch(self) -> int:
@@ -59,7 +61,9 @@ class CC(_Relational):
     for_features: ClassVar = 0.02
     for_logits: ClassVar = 20.0
     gamma: float = Field(default=0.4, gt=0)
+    """The width of the kernel: larger values compare nearer samples."""
     order: int = Field(default=2, ge=1)
+    """The terms of the kernel's Taylor series."""
 
 
 class PKT(_Relational):

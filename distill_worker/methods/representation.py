@@ -17,6 +17,7 @@ class OnRepresentation(Method):
     teacher_layer: str = Field(default="pooled", min_length=1)
     """For `features`: maps are averaged over their area."""
     student_layer: str = Field(default="pooled", min_length=1)
+    """For `features`: the student's layer."""
 
     @property
     def teacher_kinds(self) -> tuple[str, ...]:

@@ -22,8 +22,11 @@ class KD(WeighedByClasses):
     paper: ClassVar = "Hinton et al. 2015, arXiv 1503.02531; weights of Tian et al. 2020, arXiv 1910.10699"
     is_by_sample: ClassVar = True
     temperature: float = Field(default=4.0, gt=0)
+    """Logits are divided by it before the softmax: above 1, outputs are softer."""
     label_weight: float = Field(default=0.1, ge=0)
+    """The weight of the cross-entropy with the labels."""
     weight: float = Field(default=0.9, ge=0)
+    """The weight of the term."""
 
 
 class DKD(Method):
@@ -34,9 +37,13 @@ class DKD(Method):
     is_by_sample: ClassVar = True
     needs_labels: ClassVar = True
     temperature: float = Field(default=4.0, gt=0)
+    """Logits are divided by it before the softmax: above 1, outputs are softer."""
     weight: float = Field(default=1.0, ge=0)
+    """The weight of the whole term."""
     alpha: float = Field(default=1.0, ge=0)
+    """The weight of the true class against all others."""
     beta: float = Field(default=6.0, ge=0)
+    """The weight of the other classes among themselves."""
     warm_up: float = Field(default=1 / 12, ge=0, le=1)
     """The share of the training over which the weight grows from 0: 20 of 240 epochs in the paper."""
 
@@ -57,8 +64,11 @@ class LSKD(Method):
     paper: ClassVar = "Sun et al. 2024, arXiv 2403.01427"
     is_by_sample: ClassVar = True
     temperature: float = Field(default=2.0, gt=0)
+    """The standardised logits are divided by it before the softmax."""
     label_weight: float = Field(default=0.1, ge=0)
+    """The weight of the cross-entropy with the labels."""
     weight: float = Field(default=9.0, ge=0)
+    """The weight of the term."""
 
     def why_not_on(self, num_classes: int, _batch: int) -> str | None:
         """Two standardised logits are 0.71 and -0.71 for every sample."""
@@ -77,7 +87,9 @@ class MSE(Method):
     paper: ClassVar = "Kim et al. 2021, arXiv 2105.08919; label weight as of kd"
     is_by_sample: ClassVar = True
     label_weight: float = Field(default=0.1, ge=0)
+    """The weight of the cross-entropy with the labels."""
     weight: float = Field(default=0.5, ge=0)
+    """The weight of the term."""
 
 
 class DIST(Method):
@@ -87,7 +99,9 @@ class DIST(Method):
     paper: ClassVar = "Huang et al. 2022, arXiv 2205.10536"
     is_by_sample: ClassVar = True
     temperature: float = Field(default=4.0, gt=0)
+    """Logits are divided by it before the softmax: above 1, outputs are softer."""
     weight: float = Field(default=2.0, ge=0)
+    """The weight of the term."""
 
     def why_not_on(self, num_classes: int, batch: int) -> str | None:
         """The correlation of two values is 1 or -1. Either the classes or the samples must be more."""
@@ -106,7 +120,9 @@ class TTM(Method):
     paper: ClassVar = "Zheng and Yang 2024, arXiv 2402.11148"
     is_by_sample: ClassVar = True
     temperature: float = Field(default=4.0, gt=0)
+    """The teacher's logits are divided by it before the softmax; the student's are not."""
     weight: float = Field(default=1.0, ge=0)
+    """The weight of the term."""
 
 
 class WTTM(Method):
@@ -116,4 +132,6 @@ class WTTM(Method):
     paper: ClassVar = "Zheng and Yang 2024, arXiv 2402.11148"
     is_by_sample: ClassVar = True
     temperature: float = Field(default=4.0, gt=0)
+    """The teacher's logits are divided by it before the softmax; the student's are not."""
     weight: float = Field(default=1.0, ge=0)
+    """The weight of the term."""

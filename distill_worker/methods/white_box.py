@@ -13,7 +13,9 @@ class WhiteBox(Method):
 
     access: ClassVar = "white box"
     teacher_layer: str = Field(default="stage2", min_length=1)
+    """The teacher's layer whose features are bought, as the server names it."""
     student_layer: str = Field(default="stage2", min_length=1)
+    """The student's layer that learns."""
 
     @property
     def teacher_kinds(self) -> tuple[str, ...]:
@@ -32,6 +34,7 @@ class FitNet(WhiteBox):
     name: Literal["fitnet"] = "fitnet"
     paper: ClassVar = "Romero et al. 2015, arXiv 1412.6550; weight of Tian et al. 2020, arXiv 1910.10699"
     weight: float = Field(default=100.0, ge=0)
+    """The weight of the term."""
 
 
 class AT(WhiteBox):
@@ -40,6 +43,7 @@ class AT(WhiteBox):
     name: Literal["at"] = "at"
     paper: ClassVar = "Zagoruyko and Komodakis 2017, arXiv 1612.03928"
     weight: float = Field(default=1000.0, ge=0)
+    """The weight of the term."""
 
 
 class VID(WhiteBox):
@@ -48,4 +52,6 @@ class VID(WhiteBox):
     name: Literal["vid"] = "vid"
     paper: ClassVar = "Ahn et al. 2019, arXiv 1904.05835"
     weight: float = Field(default=1.0, ge=0)
+    """The weight of the term."""
     initial_variance: float = Field(default=5.0, gt=0)
+    """The variance of the Gaussian before the first step; it is learned."""

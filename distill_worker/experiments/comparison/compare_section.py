@@ -35,8 +35,11 @@ class ComparedMethod(_Section):
     """One row of the table."""
 
     label: str
+    """The name of the row: letters, digits, spaces and + . , = ( ) _ - only."""
     method: dict[str, Any]
+    """The row's method, as in `[method]` of a run."""
     plus: tuple[dict[str, Any], ...] = ()
+    """Methods that are added to it, as in `[[plus]]` of a run."""
     settings: dict[str, Any] = {}
     """What differs from the rest of the file in this row, such as `training = {steps = 2000}`: sections of a run, whose
     keys override those of the shared sections."""
@@ -69,9 +72,11 @@ class LocalTeacher(_Section):
     """A network to train on all labels and to serve on this machine."""
 
     network: str
+    """As in [student]."""
     network_file: Path | None = None
     """As in [student]."""
     steps: int = Field(ge=1)
+    """Steps of its training."""
     outputs: str | None = None
     """The kinds of output that it sells, as in `teacher-service keys create --outputs`; if absent, its logits."""
     prune: float = Field(default=0.0, ge=0, lt=1)
@@ -101,10 +106,12 @@ class LocalTeacher(_Section):
 
 
 class Compare(_Section):
-    """The section [compare]."""
+    """What is compared, at which sizes, with how many seeds, and what trains the students: the section [compare]."""
 
     directory: Path
+    """The folder of the comparison: its students, its teacher, and its page."""
     n: tuple[int, ...] = Field(min_length=1)
+    """Sizes: every row is trained with the outputs of so many samples."""
     seeds: int = Field(default=5, ge=1, le=1000)
     """Number of seeds; each seed draws the initial weights and the order."""
     same_samples: bool = True
@@ -136,6 +143,7 @@ class Compare(_Section):
     quota: int | None = Field(default=None, ge=0)
     """Quota of the local teacher's API key; if absent, the most that the comparison can need."""
     methods: tuple[ComparedMethod, ...] = Field(min_length=1)
+    """The rows of the table."""
 
     _cache_is_a_place = field_validator("cache", mode="before")(cache_place)
 

@@ -46,6 +46,7 @@ class SweepPoint(_Section):
     """A value of the axis `point`: settings that belong together, such as a data set and its teacher."""
 
     label: str = Field(min_length=1)
+    """The name of the point."""
     settings: dict[str, Any] = {}
     """Sections of a run, and `compare.teacher` and `compare.n`; a key overrides the same key of the file."""
     optional: bool = False
@@ -60,7 +61,7 @@ class SweepPoint(_Section):
 
 
 class SweepSection(_Section):
-    """The section [sweep]."""
+    """The grid of comparisons, and the question that it is to answer: the section [sweep]."""
 
     grid: dict[str, tuple[Any, ...]] = {}
     """The values of each axis, by the setting that they are values of; every combination is one comparison. A value

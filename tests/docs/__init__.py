@@ -1,0 +1,1 @@
+"""Tests of the documents: generated parts, links, commands, and the site."""
