@@ -14,6 +14,8 @@ from sphinx.application import Sphinx
 
 DOCS: Final = Path(__file__).parent.parent
 NAVIGATION: Final = Path(__file__).with_name("navigation.toml")
+LATER: Final = frozenset({"serve-your-model", "python", "doctor", "command-line"})
+"""Pages that may not be there yet: links to them are text until they are."""
 _LINK: Final = re.compile(r"(?<!!)\[(?P<text>[^\]\n]*(?:\n[^\]\n]*)?)\]\((?P<target>[^)\s#:]+)\)")
 """A link to a path without an anchor: its text may run over the end of a line."""
 _FENCE: Final = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
@@ -40,15 +42,21 @@ html_theme_options = {"navigation_with_keys": False, "source_directory": ""}
 
 
 def navigation() -> list[dict[str, Any]]:
-    """The sections in their order: the caption and the pages of each."""
+    """The sections in their order: the caption and the pages of each, or the page that its pages stand below."""
     sections: list[dict[str, Any]] = tomllib.loads(NAVIGATION.read_text(encoding="utf-8"))["section"]
     return sections
 
 
 def toctree(section: dict[str, Any]) -> str:
     """The directive of one section of the navigation."""
-    options = ":hidden:\n:glob:\n" if any("*" in page for page in section["pages"]) else ":hidden:\n"
-    return f"```{{toctree}}\n{options}:caption: {section['caption']}\n\n" + "\n".join(section["pages"]) + "\n```\n"
+    options = [":glob:"]
+    options += [] if section.get("shown") else [":hidden:"]
+    options += [f":caption: {section['caption']}"] if "caption" in section else []
+    return "\n".join(["```{toctree}", *options, "", *(f"/{page}" for page in section["pages"] if _is_there(page)), "```", ""])
+
+
+def _is_there(page: str) -> bool:
+    return page not in LATER or (DOCS / f"{page}.md").exists()
 
 
 def with_folders(text: str, page: Path) -> str:
@@ -59,6 +67,8 @@ def with_folders(text: str, page: Path) -> str:
 
     def replaced(link: re.Match[str]) -> str:
         folder = (page.parent / link["target"]).resolve()
+        if folder.stem in LATER and not folder.exists():
+            return link["text"]
         if not folder.is_dir():
             return link[0]
         if folder.is_relative_to(DOCS) and (folder / "README.md").exists():
@@ -72,8 +82,7 @@ def with_folders(text: str, page: Path) -> str:
 def _read(app: Sphinx, name: str, source: list[str]) -> None:
     page = Path(app.srcdir) / f"{name}.md"
     source[0] = with_folders(source[0], page)
-    if name == "index":
-        source[0] += "\n" + "\n".join(toctree(section) for section in navigation())
+    source[0] += "".join(f"\n{toctree(section)}" for section in navigation() if section.get("below", "index") == name)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -114,7 +114,7 @@ class Chart:
     @property
     def inline(self) -> Markup:
         """The SVG element for a page. matplotlib has escaped its texts."""
-        return Markup(_themed(self.svg.decode(), self.name))  # noqa: S704
+        return Markup(themed(self.svg.decode(), self.name))  # noqa: S704
 
     def _saved(self, file_format: str, **options: Any) -> bytes:
         content = BytesIO()
@@ -147,8 +147,11 @@ def _drawing(name: str) -> Iterator[None]:
         yield
 
 
-def _themed(svg: str, name: str) -> str:
-    """The element with the page's colours, font and width, and with ids that no other chart of the page has."""
+def themed(svg: str, name: str) -> str:
+    """The SVG element of a chart's file in the variables of a page, and with ids that no other chart of it has.
+
+    The page sets colours, font and width.
+    """
     element = svg[svg.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", element, flags=re.DOTALL)
