@@ -4,9 +4,10 @@ UV := .venv/bin/uv
 INSTALLED := .venv/.installed
 BENCH_INSTALLED := .venv-bench/.installed
 KSERVE_INSTALLED := .venv-kserve/.installed
+DOCS_INSTALLED := .venv-docs/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-decoding bench-startup fewer-calls selection ablation forecasts figures docs docs-outputs lock clean
+.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-decoding bench-startup fewer-calls selection ablation forecasts figures docs site docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -31,6 +32,12 @@ $(KSERVE_INSTALLED): requirements-kserve.lock $(INSTALLED)
 	$(UV) pip sync --quiet --python .venv-kserve/bin/python --require-hashes requirements-kserve.lock
 	touch $@
 
+# What builds the site of the documentation: a generator and its theme, and nothing of the project.
+$(DOCS_INSTALLED): requirements-docs.lock $(INSTALLED)
+	test -x .venv-docs/bin/python || $(UV) venv --quiet --python .venv/bin/python .venv-docs
+	$(UV) pip sync --quiet --python .venv-docs/bin/python --require-hashes requirements-docs.lock
+	touch $@
+
 demo: $(INSTALLED) ## train a teacher, serve it, buy 50 outputs, compare students: CE, KD, CKD and auto
 	@.venv/bin/distill-worker demo
 
@@ -41,11 +48,11 @@ test endurance: export PYTHONDONTWRITEBYTECODE =
 test: export TUITION_ENDURANCE =
 test: export WRITE_DOCS =
 
-test: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests (about 10 minutes on two cores)
+test: $(INSTALLED) $(KSERVE_INSTALLED) $(DOCS_INSTALLED) ## run the tests (about 10 minutes on two cores)
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 endurance: export TUITION_ENDURANCE = 1
-endurance: $(INSTALLED) $(KSERVE_INSTALLED) ## run the tests in full and record their figures (long)
+endurance: $(INSTALLED) $(KSERVE_INSTALLED) $(DOCS_INSTALLED) ## run the tests in full and record their figures (long)
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist worksteal -m "not alone"
 	.venv/bin/pytest -m alone
 
@@ -137,11 +144,21 @@ forecasts: $(INSTALLED) ## run the comparisons of examples/forecast, and write t
 figures: $(INSTALLED) ## print the latest of every figure, missed targets first
 	@.venv/bin/python -m benchmarks.figures
 
-docs: $(INSTALLED) ## write the parts of docs/ that are generated from the code
+docs: $(INSTALLED) $(DOCS_INSTALLED) ## write the parts of docs/ that are generated from the code, and build the site
 	.venv/bin/python -m teacher_service.cli.write_docs docs
 	.venv/bin/python docs/draw_rooms.py
 	.venv/bin/python docs/write_checks.py
+	.venv/bin/python docs/write_configuration.py
+	.venv/bin/python docs/write_results.py
+	.venv/bin/python docs/write_index.py
+	.venv/bin/python docs/draw_method.py
+	.venv/bin/python -m benchmarks.calls_picture docs/results/fewer-calls/fashion-mnist.json docs/results/fewer-calls/glyphs.json --into docs/images/calls-against-accuracy.svg
 	WRITE_DOCS=1 .venv/bin/pytest -q tests/distill_worker/data/pictures/test_kinds.py tests/end_to_end/test_doctor.py -k "page"
+	$(MAKE) --no-print-directory site
+
+site: $(DOCS_INSTALLED) ## build the site of the documentation into build/site, and check its links (10 seconds)
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site docs build/site
+	@echo "Open build/site/index.html"
 
 docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md from real runs (1 minute)
 	WRITE_DOCS=1 .venv/bin/pytest -q tests/end_to_end/test_every_output.py
@@ -152,7 +169,8 @@ lock: ## resolve the dependencies again (with hashes, without an index)
 	$(UV) pip compile pyproject.toml --extra dev --extra hugging-face --extra mlflow --extra onnx --extra parquet --extra ray --extra wandb -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-dev.lock
 	$(UV) pip compile pyproject.toml --extra bench -c requirements.lock --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-bench.lock
 	$(UV) pip compile --group kserve --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-kserve.lock
+	$(UV) pip compile --group docs --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements-docs.lock
 
 clean: ## remove .venv and caches; keep bought outputs (runs/)
-	rm -rf .venv .venv-bench .venv-kserve .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-docs .venv-kserve .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

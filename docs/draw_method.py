@@ -7,7 +7,7 @@ The outputs are in docs/images/method.json, and the pictures depend on this file
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from math import comb
+from math import comb, log10
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
 from distill_worker.experiments.report.charts.chart import INK, MUTED, PLAIN, SERIES, Chart, drawn
@@ -25,8 +26,10 @@ from distill_worker.losses import ckd_loss, kd_loss
 IMAGES: Final = Path(__file__).parent / "images"
 OUTPUTS: Final = IMAGES / "method.json"
 TEMPERATURE: Final = 4.0
+_SUPERSCRIPTS: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SHIFTED_CLASS: Final = 8
 """The class whose logit the blind student adds to, for every image."""
+_POWERS: Final = FuncFormatter(lambda value, _place: "10" + f"{round(log10(value))}".translate(_SUPERSCRIPTS))
 _RECORDED: Final = 100
 _SIZES: Final = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
@@ -52,18 +55,28 @@ def _differences(pixels: Sequence[Sequence[int]], logits: Tensor) -> Chart:
     log_probabilities = logits.log_softmax(dim=1)
     first, second = log_probabilities.tolist()
 
+    panels = [
+        (f"image A: {_likeliest(first)}", first, SERIES[0].color),
+        (f"image B: {_likeliest(second)}", second, SERIES[1].color),
+        ("difference A - B", [one - other for one, other in zip(first, second, strict=True)], SERIES[2].color),
+    ]
+
     def draw(figure: Figure) -> None:
-        panels = figure.subplots(1, 3)
-        names = [f"image {letter}" for letter in "AB"]
-        for axes, image, values, name, stroke in zip(panels, pixels, (first, second), names, SERIES, strict=False):
-            _bars(axes, values, stroke.color, name)
-            _image(axes, image)
-        difference = (log_probabilities[0] - log_probabilities[1]).tolist()
-        _bars(panels[2], difference, SERIES[2].color, "difference A - B")
-        panels[0].set_ylabel("log-probability, nats")
+        grid = figure.add_gridspec(2, len(panels), height_ratios=(1, 2.6))
+        for column, image in enumerate(pixels):
+            _image(figure.add_subplot(grid[0, column]), image)
+        for column, (title, values, color) in enumerate(panels):
+            _bars(figure.add_subplot(grid[1, column]), values, color, title)
+        figure.axes[len(pixels)].set_ylabel("log-probability, nats")
 
     title = "Log-probabilities of two images, and their difference, class by class"
-    return drawn("method-differences", title, "", draw, size=(8.4, 3.0))
+    return drawn("method-differences", title, "", draw, size=(8.4, 3.8))
+
+
+def _likeliest(log_probabilities: Sequence[float]) -> str:
+    """The two likeliest classes."""
+    ranked = sorted(range(len(log_probabilities)), key=lambda one: -log_probabilities[one])
+    return f'"{ranked[0]}", or else "{ranked[1]}"'
 
 
 def _bars(axes: Axes, values: Sequence[float], color: str, title: str) -> None:
@@ -76,14 +89,13 @@ def _bars(axes: Axes, values: Sequence[float], color: str, title: str) -> None:
 
 
 def _image(axes: Axes, pixels: Sequence[int]) -> None:
-    """The 8x8 image, dark on light or light on dark, in the corner of a panel."""
+    """The 8x8 image: dark on light, or light on dark."""
     side = 8
-    place = axes.inset_axes((0.03, 0.04, 0.26, 0.34))
     for position, value in enumerate(pixels):
         corner = (position % side, position // side)
-        place.add_patch(Rectangle(corner, 1, 1, facecolor=INK, alpha=value / 16, linewidth=0))
-    place.set(xlim=(0, side), ylim=(side, 0), xticks=[], yticks=[], aspect="equal")
-    for spine in place.spines.values():
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor=INK, alpha=value / 16, linewidth=0))
+    axes.set(xlim=(0, side), ylim=(side, 0), xticks=[], yticks=[], aspect="equal")
+    for spine in axes.spines.values():
         spine.set(visible=True, color=MUTED)
 
 
@@ -97,12 +109,13 @@ def _pairs() -> Chart:
         axes.annotate(
             f"n = 50: {comparisons(50, 2):,}",
             (50, comparisons(50, 2)),
-            xytext=(8, -12),
-            textcoords="offset points",
+            xytext=(60, 850),
+            fontsize=8,
             color=INK,
         )
         axes.set(xscale="log", yscale="log", xlabel="bought outputs, n", ylabel="targets")
         axes.xaxis.set_major_formatter(PLAIN)
+        axes.yaxis.set_major_formatter(_POWERS)
         axes.grid(visible=True)
         figure.legend(loc="outside right upper")
 
@@ -154,7 +167,7 @@ def _two(axes: Axes, rows: Tensor, title: str) -> None:
 
 
 def _blind(logits: Tensor) -> Chart:
-    shifts = [round(0.25 * step, 2) for step in range(33)]
+    shifts = [round(0.25 * step, 2) for step in range(49)]
     vector = torch.zeros(logits.shape[1], dtype=torch.float64)
     vector[SHIFTED_CLASS] = 1
     students = [logits + shift * vector for shift in shifts]

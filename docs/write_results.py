@@ -30,6 +30,7 @@ def with_tables(page: str, comparisons: Mapping[str, Facts]) -> str:
     """The page with the current tables, each between its two lines."""
     tables = {
         "accuracies": accuracies(comparisons),
+        "fewest": accuracies({name: {**facts, "n": facts["n"][:1]} for name, facts in comparisons.items()}),
         "curve": curve(comparisons),
         "seconds": seconds(comparisons),
         "equivalent": equivalent(comparisons),

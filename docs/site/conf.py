@@ -52,7 +52,9 @@ def toctree(section: dict[str, Any]) -> str:
     options = [":glob:"]
     options += [] if section.get("shown") else [":hidden:"]
     options += [f":caption: {section['caption']}"] if "caption" in section else []
-    return "\n".join(["```{toctree}", *options, "", *(f"/{page}" for page in section["pages"] if _is_there(page)), "```", ""])
+    return "\n".join(
+        ["```{toctree}", *options, "", *(f"/{page}" for page in section["pages"] if _is_there(page)), "```", ""]
+    )
 
 
 def _is_there(page: str) -> bool:

@@ -48,14 +48,17 @@ def start(
     arguments: Sequence[str],
     log: Path,
     environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> ForkServerProcess:
     """Run `python -m module arguments...` in a new process, its output going to `log`; it ends with the tests.
+
+    Its working directory is `folder`, or that of the server.
 
     Its environment is the present one, which need not be that of the server that forks it: an earlier test, whose
     students trained in processes, may have started that one.
     """
     whole = {**os.environ, **(environment or {})}
-    process = _CONTEXT.Process(target=_run_module, args=(module, list(arguments), log, whole), daemon=True)
+    process = _CONTEXT.Process(target=_run_module, args=(module, list(arguments), log, whole, folder), daemon=True)
     process.start()
     return process
 
@@ -98,13 +101,15 @@ def http() -> httpx.Client:
     return httpx.Client(limits=httpx.Limits(max_keepalive_connections=0), timeout=HANG_SECONDS, trust_env=False)
 
 
-def _run_module(module: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+def _run_module(module: str, arguments: list[str], log: Path, environment: dict[str, str], folder: Path | None) -> None:
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background it is ignored
     os.environ.clear()
     os.environ.update(environment)
+    if folder is not None:
+        os.chdir(folder)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__")
 
