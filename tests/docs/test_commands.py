@@ -39,6 +39,8 @@ def test_command_is_in_the_table_and_its_line_is_valid(command: Command) -> None
 def test_every_rule_is_used_and_says_why() -> None:
     used = {command.rule for command in COMMANDS}
     assert [rule for rule in RULES if rule not in used and rule.why != NOT_RUN] == []
+    named = {name for rule in RULES for name in re.findall(r"test_\w+\.py", rule.why)}
+    assert named - {path.name for path in (ROOT / "tests").rglob("test_*.py")} == set()
     assert [rule for rule in RULES if not rule.why and rule.how not in (How.RUN, How.TARGET)] == []
 
 

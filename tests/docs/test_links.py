@@ -21,7 +21,7 @@ def broken(page: Path) -> list[str]:
     return bad
 
 
-LATER = {"serve-your-model.md", "python.md"}
+LATER = {"serve-your-model.md", "python.md", "doctor.md"}
 """Pages that are being written."""
 
 

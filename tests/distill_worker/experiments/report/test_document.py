@@ -32,7 +32,9 @@ def test_file_is_whole_and_names_itself() -> None:
     root = ET.fromstring(FILE)  # noqa: S314 - it is our own
     assert root.attrib["aria-label"] == 'of "a" < b'
     assert float(root.attrib["width"]) > float(root.attrib["height"]) > 0
-    assert [element.attrib["fill"] for element in root.iter("{http://www.w3.org/2000/svg}rect")][0] == "var(--paper)"
+    background = root.find("{http://www.w3.org/2000/svg}rect")
+    assert background is not None
+    assert background.attrib["fill"] == "var(--paper)"
 
 
 def test_same_data_give_the_same_bytes() -> None:
