@@ -92,11 +92,11 @@ def _curve(axes: Axes, facts: Facts, row: str, stroke: Stroke) -> None:
     sizes = sorted({result["n"] for result in facts["results"] if result["method"] == row})
     values = [accuracies_of(facts, row, n) for n in sizes]
     means, deviations = zip(*map(mean_and_deviation, values), strict=True)
-    bounds = [
+    low, high = (
         [mean + sign * (deviation or 0.0) for mean, deviation in zip(means, deviations, strict=True)]
         for sign in (-1, 1)
-    ]
-    axes.fill_between(sizes, *bounds, color=stroke.color, alpha=0.16, linewidth=0)
+    )
+    axes.fill_between(sizes, low, high, color=stroke.color, alpha=0.16, linewidth=0)
     axes.plot(sizes, means, color=stroke.color, linestyle=stroke.line, label=f"{row}, random samples")
     places = list(chain.from_iterable([n] * len(own) for n, own in zip(sizes, values, strict=True)))
     axes.plot(places, list(chain(*values)), linestyle="", marker=stroke.marker, markersize=2.4, color=stroke.color)

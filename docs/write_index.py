@@ -17,17 +17,18 @@ _END: Final = "<!-- end of pages -->\n"
 
 def pages() -> str:
     """The sections with their pages, by title."""
-    sections = tomllib.loads(NAVIGATION.read_text(encoding="utf-8"))["section"]
-    lines = [f"- **{one['caption']}:** {', '.join(_links(one['pages']))}" for one in sections if "caption" in one]
+    navigation = tomllib.loads(NAVIGATION.read_text(encoding="utf-8"))
+    lines = []
+    for section in navigation["section"]:
+        if "caption" in section:
+            there = [name for name in section["pages"] if (DOCS / f"{name}.md").exists()]
+            links = [f"[{navigation['titles'].get(name) or _heading(name)}]({name}.md)" for name in there]
+            lines.append(f"- **{section['caption']}:** {', '.join(links)}")
     return "\n".join(lines)
 
 
-def _links(names: list[str]) -> list[str]:
-    there = [DOCS / f"{name}.md" for name in names if (DOCS / f"{name}.md").exists()]
-    return [f"[{_title(page)}]({page.relative_to(DOCS)})" for page in there]
-
-
-def _title(page: Path) -> str:
+def _heading(name: str) -> str:
+    page = DOCS / f"{name}.md"
     heading = re.search(r"^# (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     if heading is None:
         raise ValueError(f"{page}: expected a heading, '# Title', got none")

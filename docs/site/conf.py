@@ -41,20 +41,14 @@ pygments_style = "friendly"
 html_theme_options = {"navigation_with_keys": False, "source_directory": ""}
 
 
-def navigation() -> list[dict[str, Any]]:
-    """The sections in their order: the caption and the pages of each, or the page that its pages stand below."""
-    sections: list[dict[str, Any]] = tomllib.loads(NAVIGATION.read_text(encoding="utf-8"))["section"]
-    return sections
-
-
-def toctree(section: dict[str, Any]) -> str:
-    """The directive of one section of the navigation."""
+def toctree(section: dict[str, Any], titles: dict[str, str]) -> str:
+    """The directive of one section of the navigation: its pages, by their titles or else their headings."""
     options = [":glob:"]
     options += [] if section.get("shown") else [":hidden:"]
     options += [f":caption: {section['caption']}"] if "caption" in section else []
-    return "\n".join(
-        ["```{toctree}", *options, "", *(f"/{page}" for page in section["pages"] if _is_there(page)), "```", ""]
-    )
+    there = [page for page in section["pages"] if _is_there(page)]
+    pages = [f"{titles[page]} </{page}>" if page in titles else f"/{page}" for page in there]
+    return "\n".join(["```{toctree}", *options, "", *pages, "```", ""])
 
 
 def _is_there(page: str) -> bool:
@@ -84,7 +78,10 @@ def with_folders(text: str, page: Path) -> str:
 def _read(app: Sphinx, name: str, source: list[str]) -> None:
     page = Path(app.srcdir) / f"{name}.md"
     source[0] = with_folders(source[0], page)
-    source[0] += "".join(f"\n{toctree(section)}" for section in navigation() if section.get("below", "index") == name)
+    navigation = tomllib.loads(NAVIGATION.read_text(encoding="utf-8"))
+    for section in navigation["section"]:
+        if section.get("below", "index") == name:
+            source[0] += f"\n{toctree(section, navigation['titles'])}"
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

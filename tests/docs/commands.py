@@ -124,9 +124,10 @@ def parse(words: list[str]) -> None:
     name, *rest = words
     command: Any = typer.main.get_command(_PROGRAMS[name])
     context: Any = None
+    title: str | None = name
     with contextlib.suppress(typer.Exit):  # --help
         while True:
-            context = command.make_context(name, rest, parent=context)
+            context = command.make_context(title, rest, parent=context)
             if not isinstance(command, TyperGroup):
                 return
-            name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            title, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])

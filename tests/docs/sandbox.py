@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from itertools import count, pairwise
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from shared.networks import build_network
 from shared.weights import WeightsCard, weights_bytes
 from tests.docs.commands import Command
 from tests.docs.pages import ROOT
-from tests.end_to_end.processes import ForkServerProcess, RunningService, free_port, http, join, kill, start
+from tests.end_to_end.processes import RunningService, free_port, http, join, kill, start
 from tests.endurance import HANG_SECONDS
 
 _MODULES: Final = {"distill-worker": "distill_worker", "teacher-service": "teacher_service"}
