@@ -116,18 +116,26 @@ def all_commands() -> list[Command]:
     return [command for page in PAGES for command in commands_of(str(page.relative_to(ROOT)))]
 
 
-_PROGRAMS: Final = {"distill-worker": worker, "teacher-service": service}
+PROGRAMS: Final = {"distill-worker": worker, "teacher-service": service}
 
 
 def parse(words: list[str]) -> None:
-    """Parse a command line as the program does, and run nothing. Raises `TyperException` if it is wrong."""
+    """Parse a command line as the program does, and run nothing. Raises `TyperException` if it is wrong.
+
+    Some options act while they are parsed (`--install-completion` writes into the home folder). So their actions are
+    taken away first, but for that of `--help`.
+    """
     name, *rest = words
-    command: Any = typer.main.get_command(_PROGRAMS[name])
+    command: Any = typer.main.get_command(PROGRAMS[name])
     context: Any = None
     title: str | None = name
     with contextlib.suppress(typer.Exit):  # --help
         while True:
+            for option in command.params:
+                if option.is_eager:
+                    option.callback = None
             context = command.make_context(title, rest, parent=context)
-            if not isinstance(command, TyperGroup):
+            rest = [*context._protected_args, *context.args]
+            if not isinstance(command, TyperGroup) or not rest:
                 return
-            title, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+            title, command, rest = command.resolve_command(context, rest)

@@ -132,7 +132,7 @@ class Sandbox:
 
     def _whole_environment(self) -> dict[str, str]:
         given = {"TEACHER_URL": self.teacher.url, "TEACHER_API_KEY": self.key} if self._names_no_teacher() else {}
-        return {"PATH": os.environ["PATH"], **given, **self.environment}
+        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), **given, **self.environment}
 
     def _names_no_teacher(self) -> bool:
         return not {"TEACHER_URL", "TEACHER_API_KEY_FILE"} & set(self.environment)

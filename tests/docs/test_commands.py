@@ -6,11 +6,13 @@ What happens to which command is one table: `RULES` in tests/docs/commands.py.
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 from typer.exceptions import TyperException
 
-from tests.docs.commands import NOT_RUN, RULES, Command, How, all_commands, parse
+from tests.docs.commands import NOT_RUN, PROGRAMS, RULES, Command, How, all_commands, parse
 from tests.docs.pages import PAGES, ROOT, prose
 from tests.docs.sandbox import Sandbox, untrained_teacher
 from tests.end_to_end.processes import RunningService
@@ -48,6 +50,23 @@ def test_every_rule_is_used_and_says_why() -> None:
 def test_wrong_line_is_seen(line: str) -> None:
     with pytest.raises(TyperException):
         parse(line.split())
+
+
+def test_parsing_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the command nor an option that acts while it is parsed, as --install-completion does."""
+    example = typer.Typer()
+
+    def act() -> None:
+        raise AssertionError("it ran")
+
+    @example.callback()
+    def _group(_install: Annotated[bool, typer.Option("--install", is_eager=True, callback=act)] = False) -> None:
+        act()
+
+    example.command("pay")(act)
+    monkeypatch.setitem(PROGRAMS, "example", example)
+    parse(["example", "--install", "pay"])
+    parse(["example", "--install"])
 
 
 def inline_commands() -> Iterator[tuple[str, str]]:
