@@ -122,8 +122,8 @@ PROGRAMS: Final = {"distill-worker": worker, "teacher-service": service}
 def parse(words: list[str]) -> None:
     """Parse a command line as the program does, and run nothing. Raises `TyperException` if it is wrong.
 
-    Some options act while they are parsed (`--install-completion` writes into the home folder). So their actions are
-    taken away first, but for that of `--help`.
+    Some options act while they are parsed (`--install-completion` writes into the home folder). So the actions of all
+    are taken away first; `--help`, which is no parameter of a command, prints the help.
     """
     name, *rest = words
     command: Any = typer.main.get_command(PROGRAMS[name])
@@ -132,8 +132,7 @@ def parse(words: list[str]) -> None:
     with contextlib.suppress(typer.Exit):  # --help
         while True:
             for option in command.params:
-                if option.is_eager:
-                    option.callback = None
+                option.callback = None
             context = command.make_context(title, rest, parent=context)
             rest = [*context._protected_args, *context.args]
             if not isinstance(command, TyperGroup) or not rest:

@@ -128,6 +128,7 @@ class Sandbox:
         """A word of a command with a real address and a real key in place of those of the page."""
         word = word.replace("https://teacher.example.org", self.teacher.url)
         word = word.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{self.port}")
+        word = re.sub(r"\$\(cat (\S+)\)", lambda file: (self.folder / file[1]).read_text().strip(), word)
         return re.sub(r"\btk_\.\.\.", self.key, word)
 
     def _whole_environment(self) -> dict[str, str]:

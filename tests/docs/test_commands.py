@@ -6,7 +6,6 @@ What happens to which command is one table: `RULES` in tests/docs/commands.py.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
 import pytest
 import typer
@@ -19,6 +18,12 @@ from tests.end_to_end.processes import RunningService
 
 COMMANDS = all_commands()
 NEEDS_A_FINISHED_RUN = ("docs/analyses.md", "docs/export.md", "docs/report.md")
+
+
+@pytest.fixture(autouse=True)
+def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No command of a page reaches the home folder of the user who tests."""
+    monkeypatch.setenv("HOME", str(tmp_path))
 
 
 def _name(command: Command) -> str:
@@ -52,21 +57,21 @@ def test_wrong_line_is_seen(line: str) -> None:
         parse(line.split())
 
 
-def test_parsing_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the command nor an option that acts while it is parsed, as --install-completion does."""
-    example = typer.Typer()
+def test_parsing_runs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither the command nor an option that acts while it is parsed."""
+    example = typer.Typer(add_completion=True)
 
     def act() -> None:
         raise AssertionError("it ran")
 
-    @example.callback()
-    def _group(_install: Annotated[bool, typer.Option("--install", is_eager=True, callback=act)] = False) -> None:
-        act()
-
+    example.callback()(act)
     example.command("pay")(act)
     monkeypatch.setitem(PROGRAMS, "example", example)
-    parse(["example", "--install", "pay"])
-    parse(["example", "--install"])
+    monkeypatch.setenv("SHELL", "/bin/bash")
+    parse(["example", "pay"])
+    for option in ("--install-completion", "--show-completion"):
+        parse(["example", option])
+    assert list(tmp_path.iterdir()) == []
 
 
 def inline_commands() -> Iterator[tuple[str, str]]:
