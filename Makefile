@@ -157,7 +157,7 @@ docs: $(INSTALLED) $(DOCS_INSTALLED) ## write the parts of docs/ that are genera
 	$(MAKE) --no-print-directory site
 
 site: $(DOCS_INSTALLED) ## build the site of the documentation into build/site, and check its links (10 seconds)
-	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/site docs build/site
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/website docs build/site
 	@echo "Open build/site/index.html"
 
 docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md from real runs (1 minute)

@@ -10,7 +10,7 @@ from typing import Final
 
 DOCS: Final = Path(__file__).parent
 PAGE: Final = DOCS / "index.md"
-NAVIGATION: Final = DOCS / "site" / "navigation.toml"
+NAVIGATION: Final = DOCS / "website" / "navigation.toml"
 _BEGIN: Final = "<!-- pages: made by `make docs` -->\n"
 _END: Final = "<!-- end of pages -->\n"
 
