@@ -28,7 +28,18 @@ def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
     """Build as `make site` does, without a network."""
     nowhere = "http://127.0.0.1:9"
     return subprocess.run(
-        [PYTHON, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet", "-c", DOCS / "website", source, target],
+        [
+            PYTHON,
+            "-m",
+            "sphinx",
+            "--fail-on-warning",
+            "--keep-going",
+            "--quiet",
+            "-c",
+            DOCS / "website",
+            source,
+            target,
+        ],
         env={"PATH": "", "http_proxy": nowhere, "https_proxy": nowhere, "LC_ALL": "C.UTF-8"},
         capture_output=True,
         text=True,
