@@ -65,8 +65,8 @@ class Training(Section):
     seed: int = 0
     """The seed of initial weights, batch order, augmentation and drawn groups."""
     protocol: Literal["steps", "paper"] = "steps"
-    """`steps`: a fixed number of steps, the same for every n. `paper`: epochs of n samples; when validation accuracy has
-    not risen for `patience_epochs`, training returns to the best weights with a tenth of the learning rate, three
+    """`steps`: a fixed number of steps, the same for every n. `paper`: epochs of n samples; when validation accuracy
+    has not risen for `patience_epochs`, training returns to the best weights with a tenth of the learning rate, three
     times."""
     steps: int = Field(default=600, ge=1)
     """For `steps`: the number of steps."""

@@ -76,6 +76,7 @@ RULES: Final = (
     Rule(_RUN_ON, "export *", How.RUN),
     Rule(_ANY, "distill-worker *", How.PARSED, NOT_RUN),
     Rule(_ANY, "teacher-service *", How.PARSED, NOT_RUN),
+    Rule(_ANY, "curl *", How.LISTED, NOT_RUN),
     Rule(_ANY, "export *", How.LISTED, NOT_RUN),
 )
 """The first rule that fits a command is its own. A command that no rule fits fails the tests."""
@@ -98,8 +99,8 @@ class Command(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """The words of the command line, without its comment."""
-        return shlex.split(self.text, comments=True)
+        """The words of the command line, without its comment, and without what the shell does with its output."""
+        return shlex.split(re.sub(r"( \d?> \S+| &| \| .*)+$", "", self.text), comments=True)
 
 
 def commands_of(page: str) -> Iterator[Command]:
