@@ -43,6 +43,8 @@ _RUN_ON: Final = (
     "README.md",
     "docs/analyses.md",
     "docs/api-key.md",
+    "docs/command-line.md",
+    "docs/doctor.md",
     "docs/export.md",
     "docs/folder.md",
     "docs/methods.md",
@@ -55,6 +57,8 @@ _RUN_ON: Final = (
 _FEW_STEPS: Final = ("--set", "training.steps=2", "--set", "training.batch_size=8", "--set", "training.device=cpu")
 RULES: Final = (
     Rule(("docs/operating.md",), "*", How.ELSEWHERE, "test_operating_guide.py"),
+    Rule(("docs/serve-your-model.md",), "*", How.ELSEWHERE, "test_serve_your_model.py"),
+    Rule(("docs/command-line.md",), "*-completion*", How.LISTED, "writes into the user's home folder"),
     Rule(_ANY, "git clone *", How.LISTED, "the repository has no address"),
     Rule(_ANY, "cd tuition", How.LISTED, "the clone is not made"),
     Rule(_ANY, "*docker compose *", How.LISTED, "needs a Docker daemon; docs/results/compose.md has a run"),
