@@ -7,7 +7,7 @@ KSERVE_INSTALLED := .venv-kserve/.installed
 DOCS_INSTALLED := .venv-docs/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-decoding bench-startup fewer-calls selection ablation forecasts figures docs site docs-outputs lock clean
+.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-decoding bench-startup fewer-calls selection ablation forecasts figures docs written-docs site docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -144,21 +144,22 @@ forecasts: $(INSTALLED) ## run the comparisons of examples/forecast, and write t
 figures: $(INSTALLED) ## print the latest of every figure, missed targets first
 	@.venv/bin/python -m benchmarks.figures
 
-docs: $(INSTALLED) $(DOCS_INSTALLED) ## write the parts of docs/ that are generated from the code, and build the site
-	.venv/bin/python -m teacher_service.cli.write_docs docs
-	.venv/bin/python docs/draw_rooms.py
-	.venv/bin/python docs/write_checks.py
+site: $(DOCS_INSTALLED) ## build the site of the documentation into build/site, and check its links (10 seconds)
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/website docs build/site
+	@echo "Open build/site/index.html"
+
+docs: written-docs site ## write the parts of docs/ that are generated from the code, and build the site
+
+written-docs: $(INSTALLED)
 	.venv/bin/python docs/write_configuration.py
 	.venv/bin/python docs/write_results.py
 	.venv/bin/python docs/write_index.py
 	.venv/bin/python docs/draw_method.py
 	.venv/bin/python -m benchmarks.calls_picture docs/results/fewer-calls/fashion-mnist.json docs/results/fewer-calls/glyphs.json --into docs/images/calls-against-accuracy.svg
+	.venv/bin/python -m teacher_service.cli.write_docs docs
+	.venv/bin/python docs/draw_rooms.py
+	.venv/bin/python docs/write_checks.py
 	WRITE_DOCS=1 .venv/bin/pytest -q tests/distill_worker/data/pictures/test_kinds.py tests/end_to_end/test_doctor.py -k "page"
-	$(MAKE) --no-print-directory site
-
-site: $(DOCS_INSTALLED) ## build the site of the documentation into build/site, and check its links (10 seconds)
-	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -c docs/website docs build/site
-	@echo "Open build/site/index.html"
 
 docs-outputs: $(INSTALLED) ## write the table of docs/outputs.md from real runs (1 minute)
 	WRITE_DOCS=1 .venv/bin/pytest -q tests/end_to_end/test_every_output.py
