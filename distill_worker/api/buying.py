@@ -21,7 +21,7 @@ from distill_worker.api.stated import (
 )
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
-from distill_worker.cli import agreed_purchase
+from distill_worker.cli.actions import agreed_purchase
 from distill_worker.cli.console import say
 from distill_worker.config.run_config import RunConfig
 from distill_worker.data.selection import GRADIENTS, STRATEGIES

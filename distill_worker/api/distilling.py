@@ -15,8 +15,8 @@ from distill_worker.api.images import Images, LabelledImages, Labels, folder_of
 from distill_worker.api.loading import Model
 from distill_worker.api.run_document import CALL, RUN_FILE, data_of, document_of, placed, update, write_run_file
 from distill_worker.api.stated import DEFAULT_CACHE, absolute_cache, carried_out, check_address, stated_teacher
-from distill_worker.cli import training
-from distill_worker.cli.agreed_purchase import Consent
+from distill_worker.cli.actions import training
+from distill_worker.cli.actions.agreed_purchase import Consent
 from distill_worker.cli.console import say
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.stages.automatic import AUTO

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from distill_worker.cli.stated_run import kind_of_data
+from distill_worker.cli.stated_run import kind_of
 from distill_worker.config.places import expanded, working_directory
 from distill_worker.data.datasets.archive_of_arrays import save_arrays
 from distill_worker.data.datasets.arrays import images_from
@@ -171,7 +171,7 @@ def with_labels(arrays: Arrays, labels: Labels) -> Arrays:
 def data_section(given: Path | Arrays, folder: Path) -> dict[str, Any]:
     """The section `[data]` of given images; arrays are kept in the folder. Raises `DataError`."""
     if isinstance(given, Path):
-        return {"name": kind_of_data(given), "path": str(given)}
+        return {"name": kind_of(given), "path": str(given)}
     return {"name": "npz", "path": str(given.kept(folder)), **({} if given.labels is not None else {"labels": "none"})}
 
 

@@ -119,7 +119,7 @@ def finish(ended: Ended, *, command: str) -> list[str]:
     for line in signs:
         say(f"warning: {line}")
     if config.output.report:
-        from distill_worker.cli.experiments import write_run_page
+        from distill_worker.cli.actions.experiments import write_run_page
 
         write_run_page(config, samples, command=command, paid=ended.paid, warnings=[*doubts, *signs])
     return [*doubts, *signs]
