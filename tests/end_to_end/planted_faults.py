@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from distill_worker.cache import Cache
-from distill_worker.cli.doctor.cache import FILE_REMEDY
+from distill_worker.cli.doctor.cache import FILE_REMEDY, VERSION_REMEDY
 from distill_worker.cli.doctor.configuration import REMEDY
 from distill_worker.cli.doctor.data_and_network import DATA_REMEDY, NETWORK_REMEDY
 from distill_worker.cli.doctor.teacher import ADDRESS_REMEDY, CLOCK_REMEDY
@@ -387,7 +387,7 @@ PLANTED: Final = (
     ),
     Planted("a full disk", "disk-space", "MB of free disk space for the student", REMEDIES["disk-space"], _full_disk),
     Planted("a damaged cache", "cache-file", "the cache of bought outputs cannot be used", FILE_REMEDY, _damaged_cache),
-    Planted("a cache of a later version", "cache-file", "got version 9999", FILE_REMEDY, _later_cache),
+    Planted("a cache of a later version", "cache-file", "got version 9999", VERSION_REMEDY, _later_cache),
     Planted("a cache that cannot be written", "cache", "cannot be used", REMEDIES["cache"], _no_leases),
     Planted(
         "TEACHER_URL without http://",

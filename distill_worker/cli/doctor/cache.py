@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from distill_worker.cache import Cache
-from distill_worker.cache.database.schema_version import HEAD
+from distill_worker.cache.database.schema_version import HEAD, CacheTooNew
 from distill_worker.cache.summary import summarise
 from distill_worker.cli.doctor.finding import Finding
 from distill_worker.config.run_config import RunConfig
@@ -16,6 +16,7 @@ _WRITABLE: Final = "cache"
 FILE_REMEDY: Final = (
     "restore a copy of the cache, or set output.cache to another file; do not delete it, for what is in it was paid for"
 )
+VERSION_REMEDY: Final = "install the version of Tuition that wrote the cache, or a later one"
 
 
 def check_cache(config: RunConfig) -> Iterator[Finding]:
@@ -33,4 +34,5 @@ def check_cache(config: RunConfig) -> Iterator[Finding]:
             except CacheError as error:
                 yield Finding.fault(_WRITABLE, error, REMEDIES[_WRITABLE])
     except CacheError as error:
-        yield Finding.fault(_FILE, error, FILE_REMEDY)
+        is_too_new = isinstance(error.__cause__, CacheTooNew)
+        yield Finding.fault(_FILE, error, VERSION_REMEDY if is_too_new else FILE_REMEDY)

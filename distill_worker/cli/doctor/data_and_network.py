@@ -20,8 +20,8 @@ DATA: Final = "data"
 _UNKNOWN: Final = ("unknown", "unknown, too")
 """Stand for the teacher's classes where only the teacher names them, and it cannot be reached."""
 DATA_REMEDY: Final = (
-    "correct data.name and data.path or data.root, or the files (docs/pictures.md); distill-worker datasets lists the "
-    "formats"
+    "correct data.name, and data.path or data.root (distill-worker datasets lists the formats), or the files; "
+    'data.unreadable = "skip" leaves out image files that cannot be read (docs/pictures.md)'
 )
 NETWORK_REMEDY: Final = "set student.network to another one (distill-worker networks), or student.image_size"
 
