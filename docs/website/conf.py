@@ -1,4 +1,4 @@
-"""The site of the documentation: Sphinx reads docs/*.md as they are, and `make docs` builds build/docs.
+"""The site of the documentation: Sphinx reads docs/*.md as they are, and `make site` builds build/site.
 
 Invariants: the pages are read on the forge, too, so nothing of the site stands in them. The navigation is
 navigation.toml, and a page that it lacks is an error. A link to a page, an anchor, a file or a folder that is not there
