@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import ValidationError
+
+from shared.expectations import complaints
 from shared.weights import WeightsCard
 from teacher_service.models.packing.class_names import numbered
 from teacher_service.models.packing.preprocessing import NONE_STATED, Preprocessing, Size
 
 _COLOUR_THEN_GREY: Final = (3, 1)
 """The channels that are tried where neither the person nor the model states them."""
-
 
 Shape = tuple[int, int, int]
 """Channels, height and width of what a network gets."""
@@ -92,17 +94,20 @@ class Description:
         mean, std = self.preprocessing.for_channels(in_channels)
         image_size = self._image_size(size)
         resize = self.preprocessing.resize
-        return WeightsCard(
-            network=network,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            image_size=image_size,
-            resize=None if resize == image_size else resize,
-            mean=mean,
-            std=std,
-            class_names=numbered(num_classes) if self.class_names is None else self.class_names,
-            provenance={**(provenance or {})},
-        )
+        try:
+            return WeightsCard(
+                network=network,
+                num_classes=num_classes,
+                in_channels=in_channels,
+                image_size=image_size,
+                resize=None if resize == image_size else resize,
+                mean=mean,
+                std=std,
+                class_names=numbered(num_classes) if self.class_names is None else self.class_names,
+                provenance={**(provenance or {})},
+            )
+        except ValidationError as error:
+            raise ValueError(f"{self.origin}: {complaints(error)}") from error
 
     def _image_size(self, in_model: Size | None) -> Size:
         size = self.preprocessing.image_size or in_model or self.preprocessing.usual_size

@@ -68,16 +68,13 @@ def pack(request: PackRequest) -> Packed:
         ValueError: what is stated is wrong, differs from the file, or is not enough; or the network fails.
     """
     kind = kind_of(request.source)
-    if kind is FileKind.WEIGHTS and request.network is None:
-        raise ValueError(
-            f"{request.source}: expected a file without a card, got one that describes itself already. Serve it: "
-            f"teacher-service serve --weights {request.source}; to describe it anew, name its --network, too"
-        )
+    if kind is FileKind.WEIGHTS:
+        raise _has_card(request)
     if kind in ARCHIVES:
         packed = _of_archive(request)
     elif kind is FileKind.ONNX:
         packed = _of_onnx(request)
-    elif kind in (FileKind.WEIGHTS, FileKind.TENSORS, FileKind.CHECKPOINT):
+    elif kind in (FileKind.TENSORS, FileKind.CHECKPOINT):
         packed = _of_checkpoint(request, kind)
     else:
         raise without_card(request.source, kind)
@@ -130,6 +127,8 @@ def _of_network(request: PackRequest, network: nn.Module) -> Packed:
 
 def _of_archive(request: PackRequest) -> Packed:
     file = ArchiveFile.read(request.source)
+    if file.card is not None:
+        raise _has_card(request)
     if not request.trust_code:
         raise WeightsError(
             f"{request.source}: it is {file.kind.value}, whose code runs when it is loaded; pass --trust-code if you "
@@ -147,6 +146,8 @@ def _of_archive(request: PackRequest) -> Packed:
 
 def _of_onnx(request: PackRequest) -> Packed:
     model = OnnxModel.open(request.source, "cpu")
+    if model.card is not None:
+        raise _has_card(request)
     logits = [name for name, _ in model.outputs[:1]]
     card = _card(
         request,
@@ -173,6 +174,14 @@ def _card(
     size = (height, width) if height is not None and width is not None else None
     seen, classes = first_that_runs(request.description.image_shapes(channels, size), classes_for)
     return request.description.card(network, classes=classes, channels=seen[0], size=size)
+
+
+def _has_card(request: PackRequest) -> ValueError:
+    """The error for a file with a card: another one would drop what it says of a degradation or of a training."""
+    return ValueError(
+        f"{request.source}: expected a file without a card, got one that describes itself already. Serve it "
+        f"(teacher-service serve --weights {request.source}), or pack the file that it was made from"
+    )
 
 
 def _first_problem(error: RuntimeError) -> str:

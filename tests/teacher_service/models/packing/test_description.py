@@ -56,6 +56,8 @@ def test_images_are_resized_only_to_another_size() -> None:
         ),
         ({}, {"classes": None}, "num_classes: expected a number, as the file my.pth does not show it"),
         ({"preprocessing": Preprocessing((0.5,), (0.5,))}, {}, "image_size: expected height and width of the images"),
+        ({}, {"classes": 1}, "the file my.pth: num_classes: expected at least 2, got 1"),
+        ({"preprocessing": _HALF.changed(std=(0.0,))}, {}, "the file my.pth: mean and std: expected finite values"),
     ],
 )
 def test_difference_is_an_error_that_names_both(stated: dict[str, object], shown: dict[str, Any], message: str) -> None:

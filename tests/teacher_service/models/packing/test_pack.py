@@ -175,15 +175,21 @@ def test_packing_twice_gives_the_same_bytes(factory: str, archives: Mapping[str,
         assert pack(_request(source, network)).content == pack(_request(source, network)).content
 
 
-def test_file_that_describes_itself_is_served_as_it_is(factory: str, tmp_path: Path) -> None:
-    """Or described anew, if its network is named."""
+def test_file_that_describes_itself_is_not_described_anew(
+    factory: str, archives: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Its card may say that the teacher is degraded."""
     torch.save(small().state_dict(), tmp_path / "my.pth")
-    path = tmp_path / "packed.safetensors"
-    path.write_bytes(pack(_request(tmp_path / "my.pth", factory)).content)
-    with pytest.raises(ValueError, match="got one that describes itself already"):
-        pack(_request(path))
-    renamed = pack(_request(path, factory, class_names=("a", "b", "c"))).card
-    assert renamed.class_names == ("a", "b", "c")
+    (tmp_path / "model.onnx").write_bytes(onnx_model())
+    for source, network in (
+        (tmp_path / "my.pth", factory),
+        (tmp_path / "model.onnx", None),
+        (archives["traced"], None),
+    ):
+        path = tmp_path / "packed"
+        path.write_bytes(pack(_request(source, network)).content)
+        with pytest.raises(ValueError, match="got one that describes itself already"):
+            pack(_request(path, network))
 
 
 _TRUST: Mapping[str, tuple[str, str]] = {
