@@ -6,7 +6,7 @@ table stays as it is.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, Final
@@ -16,11 +16,14 @@ from distill_worker.experiments.results.table import accuracy_cell, equivalent_c
 
 ROOT: Final = Path(__file__).parent.parent
 COMPARISONS: Final = ROOT / "docs" / "results" / "fewer-calls"
-PAGES: Final = (ROOT / "docs" / "choosing.md", ROOT / "README.md", ROOT / "docs" / "README-draft.md")
+PAGES: Final = (ROOT / "docs" / "choosing.md", ROOT / "README.md")
 _NAMES: Final = {"digits": "8x8 digits", "fashion-mnist": "Fashion-MNIST", "glyphs": "96 characters"}
 _CLASSES: Final = {"digits": 10, "fashion-mnist": 10, "glyphs": 96}
 _ROWS: Final = ("KD", "KD, tuned", "auto, queried", "auto")
 """The columns of the tables: rows of the comparisons."""
+_FRONT: Final = {"digits": 50, "fashion-mnist": 500, "glyphs": 192}
+_FRONT_ROWS: Final = ("KD", "KD, tuned", "CKD", "auto, queried", "auto")
+"""The cases and the columns of the table in README.md."""
 _ONLY_SAVING: Final = ("auto, queried", "auto")
 
 Facts = Mapping[str, Any]
@@ -30,7 +33,7 @@ def with_tables(page: str, comparisons: Mapping[str, Facts]) -> str:
     """The page with the current tables, each between its two lines."""
     tables = {
         "accuracies": accuracies(comparisons),
-        "fewest": accuracies({name: {**facts, "n": facts["n"][:1]} for name, facts in comparisons.items()}),
+        "front": accuracies({name: {**comparisons[name], "n": [n]} for name, n in _FRONT.items()}, _FRONT_ROWS),
         "curve": curve(comparisons),
         "seconds": seconds(comparisons),
         "equivalent": equivalent(comparisons),
@@ -46,13 +49,13 @@ def with_tables(page: str, comparisons: Mapping[str, Facts]) -> str:
     return page
 
 
-def accuracies(comparisons: Mapping[str, Facts]) -> str:
+def accuracies(comparisons: Mapping[str, Facts], columns: Sequence[str] = _ROWS) -> str:
     """Test accuracy by data and n: mean and standard deviation over the seeds."""
-    heading = ("data", "calls", "for a class", *_ROWS, "teacher")
+    heading = ("data", "calls", "for a class", *columns, "teacher")
     rows = [
         (
             *_case(name, n),
-            *(accuracy_cell(accuracies_of(facts, row, n)) for row in _ROWS),
+            *(accuracy_cell(accuracies_of(facts, row, n)) for row in columns),
             f"{100 * facts['teacher']['accuracy']:.2f}",
         )
         for name, facts, n in _cells(comparisons)
