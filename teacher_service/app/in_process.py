@@ -34,7 +34,7 @@ from teacher_service.models import ModuleTeacher, Teacher, open_model
 from teacher_service.models.module_code import module_digest
 from teacher_service.models.packing.class_names import class_names as names_of
 from teacher_service.models.packing.description import Description
-from teacher_service.models.packing.preprocessing import Preprocessing, preprocessing_of
+from teacher_service.models.packing.preprocessing import NONE_STATED, Preprocessing, preprocessing_of
 from teacher_service.models.packing.whole_network import card_of
 from teacher_service.policy.key_terms import KeyTerms
 from teacher_service.policy.quota import Quota
@@ -156,7 +156,7 @@ def _teacher(
     trust_code: bool,
 ) -> Teacher:
     if not isinstance(model, nn.Module):
-        if class_names is not None or preprocessing != Preprocessing():
+        if class_names is not None or preprocessing != NONE_STATED:
             raise ValueError(
                 f"model: expected no class_names and no preprocessing beside the file {model}, which states its own; "
                 "leave them out, or write another file with `teacher-service pack`"

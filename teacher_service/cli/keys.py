@@ -138,9 +138,9 @@ def _print_next(export: str, data_dir: Path | None) -> None:
     """What the operator does next, and how the client uses the key; on standard error, as it is no result."""
     option = "" if data_dir is None else f" --data-dir {shlex.quote(str(data_dir))}"
     print(
-        f"next: serve a model with this ledger, unless a service runs on it already:\n"
+        "next: serve a model with this ledger, if no service does:\n"
         f"  teacher-service serve --weights teacher.safetensors{option}\n"
-        "the client of the key asks with it:\n"
+        "the client uses the key:\n"
         f"  {export}\n"
         '  curl --noproxy 127.0.0.1 -H "Authorization: Bearer $TEACHER_API_KEY" http://127.0.0.1:8000/v1/quota\n'
         "  TEACHER_URL=http://127.0.0.1:8000 distill-worker plan run.toml",

@@ -50,15 +50,16 @@ class ArchiveFile:
         try:
             content = path.read_bytes()
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                names = archive.namelist()
-                members = {name: archive.read(name) for name in names}
+                names, as_pytorch_writes = archive.namelist(), not any(map(_is_compressed, archive.infolist()))
+                # A compressed member may be far larger than the file.
+                members = {name: archive.read(name) for name in names} if as_pytorch_writes else {}
         except (OSError, zipfile.BadZipFile) as error:
             raise WeightsError(f"{path}: the archive cannot be read ({error}); copy or save it again") from error
         roots = {name.partition("/")[0] for name in names}
         if len(roots) != 1 or len(members) != len(names):
             raise WeightsError(
-                f"{path}: expected an archive of PyTorch 2.8 or later, with one folder and each name once, got "
-                "another; load it with the PyTorch that wrote it, and save it with a later one"
+                f"{path}: expected an archive of PyTorch 2.8 or later, with one folder, each name once and nothing "
+                "compressed, got another; load it with the PyTorch that wrote it, and save it with a later one"
             )
         root = roots.pop()
         return cls(path, kind, content, root, {name.partition("/")[2]: data for name, data in members.items()})
@@ -86,3 +87,7 @@ class ArchiveFile:
                 digest.update(f"{name}:{len(data)}:".encode())
                 digest.update(data)
         return digest.hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def _is_compressed(member: zipfile.ZipInfo) -> bool:
+    return member.compress_type != zipfile.ZIP_STORED

@@ -105,6 +105,13 @@ def _written_twice(source: Path, path: Path) -> Path:
     return path
 
 
+def _compressed(source: Path, path: Path) -> Path:
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as after:
+        for name in before.namelist():
+            after.writestr(name, before.read(name))
+    return path
+
+
 _BAD: Mapping[str, tuple[Callable[[Mapping[str, Path], Path], Path], str]] = {
     "no card": (lambda archives, _: archives["torchscript"], r"TorchScript archive without a card.*\n  .*--trust-code"),
     "no such card": (
@@ -112,6 +119,7 @@ _BAD: Mapping[str, tuple[Callable[[Mapping[str, Path], Path], Path], str]] = {
         "the description does not fit the tensors",
     ),
     "two of one name": (lambda archives, folder: _written_twice(archives["exported"], folder / "x"), "each name once"),
+    "compressed": (lambda archives, folder: _compressed(archives["exported"], folder / "x"), "nothing compressed"),
     "other size": (
         lambda archives, folder: _packed(archives["exported"], folder, card(image_size=(16, 16))),
         r"for images of shape \[3, 16, 16\], as its card says, got one that was saved for \[3, 12, 16\]",
