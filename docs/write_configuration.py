@@ -3,13 +3,9 @@
 Each key has its type, its default, and the docstring that stands below the field in the code.
 """
 
-import ast
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator, Mapping
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -18,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from distill_worker.cli.new_run.comments import docstring_of
 from distill_worker.config.answer_path import AnswerFields
 from distill_worker.config.data_sections import Augmentation, Budget, Corruption, Data, Imbalance, LabelNoise
 from distill_worker.config.run_config import Output, RunConfig
@@ -215,29 +212,8 @@ def _number(value: Any) -> str:
 
 
 def description_of(section: type[BaseModel], key: str) -> str:
-    """The docstring below a field, in one line. Empty if it has none."""
-    for owner in section.__mro__:
-        if issubclass(owner, BaseModel) and key in _docstrings(owner):
-            return re.sub(r"\((docs/)([\w-]+\.md)\)", r"([\2](\2))", _docstrings(owner)[key])
-    return ""
-
-
-@cache
-def _docstrings(section: type[BaseModel]) -> Mapping[str, str]:
-    """The docstrings of the fields that a class has of its own."""
-    if section is BaseModel:
-        return {}
-    [tree] = ast.parse(textwrap.dedent(inspect.getsource(section))).body
-    body = tree.body if isinstance(tree, ast.ClassDef) else []
-    return {
-        field.target.id: " ".join(after.value.value.split())
-        for field, after in pairwise(body)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(after, ast.Expr)
-        and isinstance(after.value, ast.Constant)
-        and isinstance(after.value.value, str)
-    }
+    """The docstring below a field, in one line, with links to the documents that it names. Empty if it has none."""
+    return re.sub(r"\((docs/)([\w-]+\.md)\)", r"([\2](\2))", docstring_of(section, key))
 
 
 if __name__ == "__main__":

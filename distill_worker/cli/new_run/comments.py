@@ -1,4 +1,7 @@
-"""The comment on a key of a configuration: the docstring of its field, so that both say the same."""
+"""The comment on a key of a configuration: the docstring of its field, so that both say the same.
+
+docs/configuration.md is written from these docstrings, too.
+"""
 
 import ast
 import inspect
@@ -14,8 +17,13 @@ _WIDTH: Final = 100
 
 def comment_on(section: type[BaseModel], key: str) -> list[str]:
     """The lines of the comment on a key, each with its mark."""
-    text = " ".join(_docstrings(section).get(key, "").split())
-    return [f"# {line}" for line in textwrap.wrap(text, _WIDTH - 2, break_long_words=False, break_on_hyphens=False)]
+    lines = textwrap.wrap(docstring_of(section, key), _WIDTH - 2, break_long_words=False, break_on_hyphens=False)
+    return [f"# {line}" for line in lines]
+
+
+def docstring_of(section: type[BaseModel], key: str) -> str:
+    """The docstring below a field of a section, or of a class that it inherits from, in one line; empty without one."""
+    return " ".join(_docstrings(section).get(key, "").split())
 
 
 @cache

@@ -16,7 +16,7 @@ from distill_worker.config.training_section import Student, Training
 
 _HEAD: Final = """\
 # A run of Tuition. Relative paths start at the folder of this file. A line such as `# key = value` shows a key that may
-# be set; all other keys are in the documentation of their subject, in docs/.
+# be set; docs/configuration.md has all keys.
 
 # [method]: which method trains the student. Without the section it is chosen, with its settings (docs/auto.md);
 # distill-worker methods lists all.
