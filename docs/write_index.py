@@ -21,8 +21,7 @@ def pages() -> str:
     lines = []
     for section in navigation["section"]:
         if "caption" in section:
-            there = [name for name in section["pages"] if (DOCS / f"{name}.md").exists()]
-            links = [f"[{navigation['titles'].get(name) or _heading(name)}]({name}.md)" for name in there]
+            links = [f"[{navigation['titles'].get(name) or _heading(name)}]({name}.md)" for name in section["pages"]]
             lines.append(f"- **{section['caption']}:** {', '.join(links)}")
     return "\n".join(lines)
 

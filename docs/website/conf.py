@@ -14,8 +14,6 @@ from sphinx.application import Sphinx
 
 DOCS: Final = Path(__file__).parent.parent
 NAVIGATION: Final = Path(__file__).with_name("navigation.toml")
-LATER: Final = frozenset({"serve-your-model", "python", "doctor", "command-line"})
-"""Pages that may not be there yet: links to them are text until they are."""
 _LINK: Final = re.compile(r"(?<!!)\[(?P<text>[^\]\n]*(?:\n[^\]\n]*)?)\]\((?P<target>[^)\s#:]+)\)")
 """A link to a path without an anchor: its text may run over the end of a line."""
 _FENCE: Final = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
@@ -46,13 +44,8 @@ def toctree(section: dict[str, Any], titles: dict[str, str]) -> str:
     options = [":glob:"]
     options += [] if section.get("shown") else [":hidden:"]
     options += [f":caption: {section['caption']}"] if "caption" in section else []
-    there = [page for page in section["pages"] if _is_there(page)]
-    pages = [f"{titles[page]} </{page}>" if page in titles else f"/{page}" for page in there]
+    pages = [f"{titles[page]} </{page}>" if page in titles else f"/{page}" for page in section["pages"]]
     return "\n".join(["```{toctree}", *options, "", *pages, "```", ""])
-
-
-def _is_there(page: str) -> bool:
-    return page not in LATER or (DOCS / f"{page}.md").exists()
 
 
 def with_folders(text: str, page: Path) -> str:
@@ -63,8 +56,6 @@ def with_folders(text: str, page: Path) -> str:
 
     def replaced(link: re.Match[str]) -> str:
         folder = (page.parent / link["target"]).resolve()
-        if folder.stem in LATER and not folder.exists():
-            return link["text"]
         if not folder.is_dir():
             return link[0]
         if folder.is_relative_to(DOCS) and (folder / "README.md").exists():

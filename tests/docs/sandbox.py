@@ -78,6 +78,7 @@ class Sandbox:
         for name in ("digits", "digits-teacher"):
             example = self.folder / "examples" / f"{name}.toml"
             text = re.sub(r"(?m)^steps = \d+", "steps = 2", example.read_text())
+            text = re.sub(r"(?m)^threads = \d+", "threads = 1", text)  # others run at the same time
             example.write_text(text.replace("[teacher]", "[teacher]\nexpect_agreement = false"))
         images = (load_digits().images / 16 * 255).astype(np.uint8)
         for name, chosen in (("photos", images[:_PHOTOS]), ("new-photos", images[-3:])):
