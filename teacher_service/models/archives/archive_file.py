@@ -21,6 +21,10 @@ from teacher_service.models.file_kind import ARCHIVES, FileKind, kind_of
 _CARD: Final = f"extra/{CARD}"
 """Where PyTorch keeps `extra_files`."""
 _COMPUTES_NOTHING: Final = (_CARD, ".data/serialization_id")
+_MOST_GROWTH: Final = 4
+"""How much larger than the file its members may be: PyTorch compresses code alone."""
+_ANY_SIZE: Final = 64 * 2**20
+"""Members of this size in all, in bytes, are read from any file."""
 _DEBUGGING: Final = ".debug_pkl"
 """Where each line of code of a TorchScript archive came from."""
 
@@ -50,16 +54,16 @@ class ArchiveFile:
         try:
             content = path.read_bytes()
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                names, as_pytorch_writes = archive.namelist(), not any(map(_is_compressed, archive.infolist()))
-                # A compressed member may be far larger than the file.
-                members = {name: archive.read(name) for name in names} if as_pytorch_writes else {}
+                names, size = archive.namelist(), sum(member.file_size for member in archive.infolist())
+                is_bomb = size > _MOST_GROWTH * len(content) + _ANY_SIZE
+                members = {} if is_bomb else {name: archive.read(name) for name in names}
         except (OSError, zipfile.BadZipFile) as error:
             raise WeightsError(f"{path}: the archive cannot be read ({error}); copy or save it again") from error
         roots = {name.partition("/")[0] for name in names}
         if len(roots) != 1 or len(members) != len(names):
             raise WeightsError(
-                f"{path}: expected an archive of PyTorch 2.8 or later, with one folder, each name once and nothing "
-                "compressed, got another; load it with the PyTorch that wrote it, and save it with a later one"
+                f"{path}: expected an archive of PyTorch 2.8 or later, with one folder, each name once and tensors "
+                "that are not compressed, got another; load it with the PyTorch that wrote it, and save it anew"
             )
         root = roots.pop()
         return cls(path, kind, content, root, {name.partition("/")[2]: data for name, data in members.items()})
@@ -87,7 +91,3 @@ class ArchiveFile:
                 digest.update(f"{name}:{len(data)}:".encode())
                 digest.update(data)
         return digest.hexdigest()[:FINGERPRINT_LENGTH]
-
-
-def _is_compressed(member: zipfile.ZipInfo) -> bool:
-    return member.compress_type != zipfile.ZIP_STORED

@@ -105,10 +105,12 @@ def _written_twice(source: Path, path: Path) -> Path:
     return path
 
 
-def _compressed(source: Path, path: Path) -> Path:
+def _bomb(source: Path, path: Path) -> Path:
+    """An archive with a member that is far larger than the file."""
     with zipfile.ZipFile(source) as before, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as after:
         for name in before.namelist():
             after.writestr(name, before.read(name))
+        after.writestr("exported/data/weights/large", bytes(65 * 2**20))
     return path
 
 
@@ -119,7 +121,7 @@ _BAD: Mapping[str, tuple[Callable[[Mapping[str, Path], Path], Path], str]] = {
         "the description does not fit the tensors",
     ),
     "two of one name": (lambda archives, folder: _written_twice(archives["exported"], folder / "x"), "each name once"),
-    "compressed": (lambda archives, folder: _compressed(archives["exported"], folder / "x"), "nothing compressed"),
+    "bomb": (lambda archives, folder: _bomb(archives["exported"], folder / "x"), "tensors that are not compressed"),
     "other size": (
         lambda archives, folder: _packed(archives["exported"], folder, card(image_size=(16, 16))),
         r"for images of shape \[3, 16, 16\], as its card says, got one that was saved for \[3, 12, 16\]",
