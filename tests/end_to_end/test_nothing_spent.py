@@ -365,6 +365,7 @@ FAULTS: dict[str, list[Fault]] = {
     "run": [Fault("teacher_id: 't' in the directory", FILE, before=_finished(), commands=["run"])],
     "dry-pass": [
         Fault("student.network: a CIFAR resnet has depth", CONFIG, {"student.network": "resnet9"}),
+        Fault("student.weights: cannot read", CONFIG, {"student.weights": "nowhere.pth"}),
         Fault(
             "self_training: a member of the ensemble: student.network: a CIFAR resnet has depth",
             CONFIG,
