@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
+import structlog
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -90,6 +91,7 @@ def test_python_code_of_the_page_serves_a_model() -> None:
         assert teacher.quota().remaining == 500
     finally:
         teacher.stop()
+        structlog.reset_defaults()  # serve() set the level of this program's logs
 
 
 _MADE: Final[Mapping[str, Callable[[Path], object]]] = {

@@ -118,7 +118,7 @@ def _pixels(student: FinishedStudent, pictures: Sequence[Picture], note: Callabl
 def _logits(student: FinishedStudent, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """As the service returns them: with the degradation that the card names."""
     parts = [torch.from_numpy(images[start : start + _BATCH_SIZE]) for start in range(0, len(images), _BATCH_SIZE)]
-    device = next(student.network.parameters()).device
+    device = next((values.device for values in student.network.parameters()), torch.device("cpu"))
     with draws_from(_SEED), torch.inference_mode():
         rows = [student.logits(student.inputs(part.to(device))).cpu() for part in parts]
     logits: NDArray[np.float32] = torch.cat(rows).numpy()

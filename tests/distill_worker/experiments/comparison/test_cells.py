@@ -88,7 +88,7 @@ def test_settings_of_a_row_override_the_shared_ones_key_by_key() -> None:
         ({"budget": {"n": 5}}, "settings: expected no value of budget.n, which compare.n sets, got 5"),
         ({"training": {"seed": 1}}, "settings: expected no value of training.seed, which the comparison sets, got 1"),
         ({"training": {"threads": 2}}, "settings: expected no value of training.threads, which all rows share, got 2"),
-        ({"training": {"step": 2}}, "'KD': training.step: unknown key; expected one of seed, protocol, steps"),
+        ({"training": {"step": 2}}, "'KD': training.step: unknown key; did you mean 'steps'?; expected one of seed"),
         ({"training": 3}, "'KD': training: expected a section, got 3"),
         ({"trainings": {}}, "'KD': trainings: unknown key"),
         ({"compare": {}}, "'KD': compare: unknown key"),
