@@ -7,20 +7,18 @@ Invariant: each build is a copy of the module as it was when it was handed over,
 """
 
 import copy
-import inspect
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from hashlib import sha256
-from pathlib import Path
 from typing import Final
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from shared.networks.foreign import is_installed
+from shared.networks.module_code import network_digest
 
 GIVEN: Final = re.compile(r"(given|pretrained)::(\w+)")
 """The names of such networks."""
@@ -76,15 +74,12 @@ def given_network(name: str) -> nn.Module:
 
 
 def given_digest(name: str) -> str:
-    """A digest of a module's layers and of their code, but for that of installed packages, as far as Python has it.
+    """A digest of a module's layers and of their code: see `network_digest`.
 
     Raises:
         ValueError: no module has this name now.
     """
-    module = _module(name)
-    classes = sorted({type(layer) for layer in module.modules()}, key=lambda one: (one.__module__, one.__qualname__))
-    facts = [str(module), *(f"{one.__qualname__}:{_own_code(one)}" for one in classes)]
-    return sha256("\n".join(facts).encode()).hexdigest()[:_DIGEST_LENGTH]
+    return network_digest(_module(name))
 
 
 def weights_digest(name: str) -> str:
@@ -131,12 +126,3 @@ def _module(name: str) -> nn.Module:
             "distill_worker.load(path, network=module), or distill_worker.distill(module, ...) to train on"
         )
     return module
-
-
-def _own_code(layer: type[nn.Module]) -> str:
-    """The code of a class; empty for one of an installed package, and for one without a file, as typed at a prompt."""
-    try:
-        file = inspect.getsourcefile(layer)
-        return "" if file is None or is_installed(Path(file)) else inspect.getsource(layer)
-    except (OSError, TypeError):
-        return ""

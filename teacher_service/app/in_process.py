@@ -19,6 +19,7 @@ import structlog
 from torch import nn
 
 from shared.networks.foreign import described
+from shared.networks.module_code import network_digest
 from shared.weights import FINGERPRINT_LENGTH, fingerprint
 from teacher_service.api.server import address, listen
 from teacher_service.app.application import create_app
@@ -31,7 +32,6 @@ from teacher_service.keys.request_schemas import CreateKeyRequest, parse_request
 from teacher_service.keys.store import KeyStore
 from teacher_service.ledger.group_commit import GroupCommit
 from teacher_service.models import ModuleTeacher, Teacher, open_model
-from teacher_service.models.module_code import module_digest
 from teacher_service.models.packing.class_names import class_names as names_of
 from teacher_service.models.packing.description import Description
 from teacher_service.models.packing.preprocessing import NONE_STATED, Preprocessing, preprocessing_of
@@ -173,7 +173,7 @@ def _teacher(
     names = names_of(class_names) if isinstance(class_names, str) else class_names
     description = Description(f"the model {name}", None if names is None else tuple(map(str, names)), preprocessing)
     card = card_of(network, f"given::{name}", description)
-    identity = f"{fingerprint(card, network.state_dict())}:{module_digest(network)}"
+    identity = f"{fingerprint(card, network.state_dict())}:{network_digest(network)}"
     return ModuleTeacher(card, network, sha256(identity.encode()).hexdigest()[:FINGERPRINT_LENGTH], device)
 
 

@@ -20,7 +20,7 @@ _PLAIN: Final = (bool, int, float, str, bytes, type(None))
 _NO_MATTER: Final = ("training",)
 
 
-def module_digest(network: nn.Module) -> str:
+def network_digest(network: nn.Module) -> str:
     """The first 16 hexadecimal digits of a SHA-256 over all of this."""
     digest = sha256()
     for fact in (*_structure(network), *_code(network)):

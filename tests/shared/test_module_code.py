@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from teacher_service.models.module_code import module_digest
+from shared.networks.module_code import network_digest
 from tests.teacher_service.made_elsewhere import Small, small
 
 _CODE = """
@@ -49,10 +49,10 @@ def test_digest_depends_on_the_code_and_on_plain_attributes(
     for name in ("first", "same", "other"):
         monkeypatch.setitem(__import__("sys").modules, name, types.ModuleType(name))
     folder = None if typed else tmp_path
-    first = module_digest(_own(_CODE, "first", folder))
-    assert first == module_digest(_own(_CODE, "first", folder))
-    assert first != module_digest(_own(_CODE.replace("* self.scale", "/ self.scale"), "other", folder))
-    assert first != module_digest(_own(_CODE, "first", folder, scale=3.0))
+    first = network_digest(_own(_CODE, "first", folder))
+    assert first == network_digest(_own(_CODE, "first", folder))
+    assert first != network_digest(_own(_CODE.replace("* self.scale", "/ self.scale"), "other", folder))
+    assert first != network_digest(_own(_CODE, "first", folder, scale=3.0))
 
 
 def test_digest_depends_on_neither_mode_nor_tensors() -> None:
@@ -60,13 +60,13 @@ def test_digest_depends_on_neither_mode_nor_tensors() -> None:
     changed = small()
     with torch.no_grad():
         changed.classifier.bias.add_(1)
-    assert module_digest(small()) == module_digest(changed) == module_digest(Small().train())
+    assert network_digest(small()) == network_digest(changed) == network_digest(Small().train())
 
 
 def test_digest_depends_on_the_structure() -> None:
-    assert module_digest(nn.Sequential(nn.ReLU(), nn.Linear(4, 2))) != module_digest(
+    assert network_digest(nn.Sequential(nn.ReLU(), nn.Linear(4, 2))) != network_digest(
         nn.Sequential(nn.Tanh(), nn.Linear(4, 2))
     )
-    assert module_digest(nn.Sequential(nn.MaxPool2d(2), nn.Linear(4, 2))) != module_digest(
+    assert network_digest(nn.Sequential(nn.MaxPool2d(2), nn.Linear(4, 2))) != network_digest(
         nn.Sequential(nn.MaxPool2d(3), nn.Linear(4, 2))
     )
