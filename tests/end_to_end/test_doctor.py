@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from distill_worker.cli.command import main
-from tests.end_to_end.planted_faults import PLANTED, Bench, Planted, closed_port, unlabelled
+from tests.end_to_end.fault_bench import Bench, Planted
+from tests.end_to_end.faulty_files import unlabelled
+from tests.end_to_end.faulty_servers import closed_port
+from tests.end_to_end.planted_faults import PLANTED
 from tests.end_to_end.processes import RunningService
 from tests.generated_page import check_part
 
