@@ -1,7 +1,7 @@
 """What is checked before a call is spent: the registry of checks, and the functions that run them.
 
 `plan`, `fetch`, `run` (in each round) and `compare` run these checks. docs/checks.md is generated from the registry.
-tests/end_to_end/test_nothing_spent.py has a case for each check.
+tests/end_to_end/preflight_faults.py has a case for each check.
 
 Invariant: a check spends no call, and changes neither a purchase nor a run's result.
 """
