@@ -30,6 +30,9 @@ CARD: Final = "tuition"
 FINGERPRINT_LENGTH: Final = 16
 _UNKNOWN_TO_NUMPY: Final = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
 _CODE: Final = "code"
+_WRITTEN_BY: Final = (
+    "`distill-worker train` writes such files, and `teacher-service pack` makes one of a model that you have"
+)
 
 
 class WeightsError(ValueError):
@@ -100,11 +103,12 @@ def load_weights(
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: expected a safetensors file, got one that cannot be read ({error})") from error
+        raise WeightsError(
+            f"{path}: expected a safetensors file, got one that cannot be read ({error}); {_WRITTEN_BY}"
+        ) from error
     if CARD not in metadata:
         raise WeightsError(
-            f"{path}: the file does not describe itself (no {CARD!r} entry in its metadata); "
-            "write it with `distill-worker train`"
+            f"{path}: the file does not describe itself (no {CARD!r} entry in its metadata); {_WRITTEN_BY}"
         )
     card = read_card(path, metadata[CARD])
     name = network or card.network

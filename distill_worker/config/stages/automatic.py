@@ -33,8 +33,12 @@ _IN_ROUNDS: Final[Mapping[str, Any]] = {
 _LEAST_N_IN_ROUNDS: Final = 16
 """With fewer samples, a student of the first half knows too little to select."""
 _WEIGHT_DECAY: Final = 2e-3
-_LEAST_STEPS: Final = 2400
+_LEAST_STEPS: Final = 2500
+_STEPS_PER_SAMPLE: Final = 50
+"""With few samples, more steps harm: a sample is seen 1,600 times."""
+_USUAL_STEPS: Final = 5000
 _LEAST_EPOCHS: Final = 80
+"""With many samples, more steps than the usual ones help."""
 _STEPS_ON_POOL: Final = 2
 """The steps of a student of the pool, divided by those of a student of the bought samples: it has more to see."""
 _BATCH_SIZE: Final = 32
@@ -117,7 +121,8 @@ def _training_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
 def _steps(document: Mapping[str, Any]) -> int:
     n, batch_size = _setting(document, "budget", "n"), _setting(document, "training", "batch_size", _BATCH_SIZE)
     if isinstance(n, int) and isinstance(batch_size, int) and batch_size > 0:
-        return max(_LEAST_STEPS, ceil(_LEAST_EPOCHS * n / batch_size))
+        of_few, of_many = min(_STEPS_PER_SAMPLE * n, _USUAL_STEPS), ceil(_LEAST_EPOCHS * n / batch_size)
+        return max(_LEAST_STEPS, of_few, of_many)
     return _LEAST_STEPS
 
 

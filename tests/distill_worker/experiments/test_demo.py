@@ -14,8 +14,8 @@ from distill_worker.teachers.base import Quota
 @pytest.mark.parametrize(
     ("data", "teacher", "teacher_steps", "steps", "n"),
     [
-        ("digits", "resnet8x4", 300, [400, 400, 400, 2400, 400], 50),
-        ("fashion-mnist", "wrn_16_2", 1500, [800, 800, 800, 2400, 4800], 500),
+        ("digits", "resnet8x4", 300, [400, 400, 400, 2500, 400], 50),
+        ("fashion-mnist", "wrn_16_2", 1500, [800, 800, 800, 5000, 10000], 500),
     ],
 )
 def test_preset_is_the_documented_one(

@@ -30,9 +30,9 @@ def _budget_in_rounds(n: int, rounds: int = 2) -> Budget:
 def test_run_that_leaves_all_open_compares_and_trains_itself(named: dict[str, Any]) -> None:
     config = _config(**named)
     assert config.methods == (KD(weight=0.45, by_classes=True), CKD(beta=0.45, by_classes=True))
-    of_members = _ON_A_POOL.model_copy(update={"member_steps": 2400})
+    of_members = _ON_A_POOL.model_copy(update={"member_steps": 2500})
     assert (config.track, config.self_training) == ("unlabelled-pool", of_members)
-    assert (config.training.steps, config.training.weight_decay) == (4800, 2e-3)
+    assert (config.training.steps, config.training.weight_decay) == (5000, 2e-3)
     assert config.training.batch_size == 32
     schedule = ("training.weight_decay", "training.batch_size", "training.steps")
     assert config.chosen_by_auto == ("method", "track", "self_training", *schedule, *_IN_ROUNDS)
@@ -49,7 +49,7 @@ def test_what_the_file_states_stays() -> None:
     assert _config(training={"steps": 7}).self_training == _ON_A_POOL, "all networks take the file's steps"
     own = _config(self_training={"members": 2})
     assert (own.track, own.self_training) == ("unlabelled-pool", SelfTraining(members=2))
-    assert own.training.steps == 2400, "of all networks"
+    assert own.training.steps == 2500, "of all networks"
     assert "self_training" not in own.chosen_by_auto
 
 
@@ -94,9 +94,9 @@ def test_budget_of_all_trainings_takes_the_place_of_steps() -> None:
 
 def test_student_of_bought_images_alone_has_the_steps_of_a_member_and_no_ensemble() -> None:
     config = _config(track="queried")
-    assert (config.training.steps, config.self_training) == (2400, None)
+    assert (config.training.steps, config.self_training) == (2500, None)
     stated = _config(track="queried", self_training={"members": 2})
-    assert (stated.training.steps, stated.self_training) == (2400, SelfTraining(members=2))
+    assert (stated.training.steps, stated.self_training) == (2500, SelfTraining(members=2))
 
 
 def test_run_that_names_a_method_is_left_as_it_is() -> None:
@@ -125,8 +125,12 @@ def test_paper_protocol_keeps_its_schedule() -> None:
     assert (training.weight_decay, training.steps) == (5e-4, 600)
 
 
-@pytest.mark.parametrize(("n", "batch_size", "steps"), [(1_920, 64, 2_400), (1_921, 64, 2_402), (1_920, 32, 4_800)])
-def test_many_samples_take_more_steps(n: int, batch_size: int, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("n", "batch_size", "steps"),
+    [(10, 32, 2_500), (50, 32, 2_500), (99, 32, 4_950), (100, 32, 5_000), (2_000, 32, 5_000)]
+    + [(2_001, 32, 5_003), (4_000, 64, 5_000), (4_000, 32, 10_000)],
+)
+def test_steps_grow_with_the_samples(n: int, batch_size: int, steps: int) -> None:
     assert _config(track="queried", budget={"n": n}, training={"batch_size": batch_size}).training.steps == steps
 
 
