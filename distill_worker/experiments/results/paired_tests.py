@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Final
 
 from scipy.stats import ttest_rel
@@ -38,7 +39,8 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 def against_baseline(values: Mapping[str, Sequence[float]], baseline: str) -> dict[str, Paired]:
     """Compare every other method with the baseline; values are aligned by seed.
 
-    Equal differences have no variance to test with: their p-value is 1 if they are 0, else 0.
+    Differences that are all equal have no spread for a t-test. Their p-value is then that of the exact test by signs, 2^(1 - seeds),
+    or 1 if they are 0; a difference that is not 0 then has no interval: its ends are infinite.
     """
     base = values[baseline]
     raw = {name: _tested(own, base) for name, own in values.items() if name != baseline and len(own) == len(base) > 1}
@@ -66,8 +68,10 @@ def _tested(own: Sequence[float], base: Sequence[float]) -> Paired:
     difference = statistics.mean(own) - statistics.mean(base)
     differences = {round(a - b, _DIGITS) for a, b in zip(own, base, strict=True)}
     wins = sum(a > b for a, b in zip(own, base, strict=True))
-    if len(differences) == 1:
-        p_value, low, high = float(differences == {0.0}), difference, difference
+    if differences == {0.0}:
+        p_value, low, high = 1.0, 0.0, 0.0
+    elif len(differences) == 1:
+        p_value, low, high = 2.0 ** (1 - len(base)), -inf, inf
     else:
         test = ttest_rel(own, base)
         p_value, (low, high) = float(test.pvalue), map(float, test.confidence_interval(_CONFIDENCE))

@@ -1,6 +1,6 @@
 """Means, paired tests and their correction, against numbers worked out by hand."""
 
-from math import sqrt
+from math import inf, sqrt
 
 import pytest
 
@@ -23,18 +23,19 @@ def test_paired_test_by_hand() -> None:
     assert (tested.low, tested.high) == pytest.approx((2 - quantile / sqrt(3), 2 + quantile / sqrt(3)))
 
 
-def test_differences_without_spread_need_no_test() -> None:
-    tested = against_baseline({"kd": [1.0, 2.0], "same": [1.0, 2.0], "above": [2.0, 3.0]}, "kd")
+def test_differences_without_spread_are_tested_by_their_signs() -> None:
+    """Of the eight ways to give signs to three differences, two are as far from 0."""
+    tested = against_baseline({"kd": [1.0, 2.0, 5.0], "same": [1.0, 2.0, 5.0], "above": [2.0, 3.0, 6.0]}, "kd")
     assert tested["same"].p_value == 1.0
-    assert tested["above"].p_value == 0.0
+    assert tested["above"].p_value == 2 / 8
     assert tested["same"].wins == 0
-    assert [(one.low, one.high) for one in tested.values()] == [(0.0, 0.0), (1.0, 1.0)]
+    assert [(one.low, one.high) for one in tested.values()] == [(0.0, 0.0), (-inf, inf)]
 
 
 def test_differences_that_rounding_alone_makes_unequal_are_equal() -> None:
     """0.3 - 0.2 is a little less than 0.9 - 0.8."""
     tested = against_baseline({"kd": [0.2, 0.8], "ckd": [0.3, 0.9]}, "kd")["ckd"]
-    assert tested.p_value == 0.0
+    assert tested.p_value == 0.5
 
 
 def test_one_seed_is_not_tested() -> None:
