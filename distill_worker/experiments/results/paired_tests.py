@@ -39,8 +39,8 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 def against_baseline(values: Mapping[str, Sequence[float]], baseline: str) -> dict[str, Paired]:
     """Compare every other method with the baseline; values are aligned by seed.
 
-    Differences that are all equal have no spread for a t-test. Their p-value is then that of the exact test by signs, 2^(1 - seeds),
-    or 1 if they are 0; a difference that is not 0 then has no interval: its ends are infinite.
+    Differences that are all equal have no spread for a t-test. Their p-value is then that of the exact test by signs,
+    2^(1 - seeds), or 1 if they are 0; a difference that is not 0 then has no interval: its ends are infinite.
     """
     base = values[baseline]
     raw = {name: _tested(own, base) for name, own in values.items() if name != baseline and len(own) == len(base) > 1}

@@ -23,6 +23,7 @@ from shared.atomic_file import atomic_replacement
 from shared.durable.signed_lock import LockHeld, holder_of, own_partial_path, signed_lock
 
 _MOST_CHANGES: Final = 3
+_OF_WORK: Final = ("teachers", "sources", "students", "results", "failed")
 
 
 class SweepDirectory:
@@ -48,14 +49,15 @@ class SweepDirectory:
 
         Args:
             grid: with `settings` by name, and `students`, each with an `id`; JSON-able.
-            extend: whether it may replace another grid.
+            extend: whether it may replace another grid of which something was bought or trained.
 
         Raises:
             RunError: another grid is here, with other students.
         """
         with self._locked("sweep.lock", lambda _holder: None):
             stored = self.grid()
-            if stored is not None and _ids(stored["students"]) != _ids(grid["students"]) and not extend:
+            is_other = stored is not None and _ids(stored["students"]) != _ids(grid["students"])
+            if stored is not None and is_other and not extend and self._has_begun():
                 raise RunError(
                     f"{self.path}: this directory holds another sweep ({_changes(stored, grid)}); choose another "
                     "compare.directory, or add --extend, which keeps the results of the students that remain and "
@@ -63,6 +65,10 @@ class SweepDirectory:
                 )
             if stored != grid:
                 self._write("sweep.json", grid)
+
+    def _has_begun(self) -> bool:
+        """Whether a process buys or trains here, or did: not if a price was shown, and not agreed to."""
+        return self.buyer() is not None or any((self.path / name).exists() for name in _OF_WORK)
 
     def finished(self) -> set[str]:
         """The ids of the students that have a result."""

@@ -134,7 +134,7 @@ def test_price_needs_an_agreement_and_the_quota_must_suffice(
     assert (ended.status, teacher.paid) == (5, 0)
     assert "before 8 calls can be spent for 2.00 EUR" in ended.stderr
     path.write_text(path.read_text().replace("n = [8]", "n = [8, 30]"))
-    ended = command("sweep", path, "--yes", "--extend")
+    ended = command("sweep", path, "--yes")  # another grid, of which nothing was bought yet
     assert (ended.status, teacher.paid) == (5, 0)
     assert "expected a quota for 30 calls" in ended.stderr
 

@@ -127,8 +127,7 @@ def test_paper_protocol_keeps_its_schedule() -> None:
 
 @pytest.mark.parametrize(
     ("n", "batch_size", "steps"),
-    [(10, 32, 2_500), (50, 32, 2_500), (99, 32, 4_950), (100, 32, 5_000), (2_000, 32, 5_000)]
-    + [(2_001, 32, 5_003), (4_000, 64, 5_000), (4_000, 32, 10_000)],
+    [(10, 32, 2_500), (50, 32, 2_500), (99, 32, 4_950), (100, 32, 5_000), (2_000, 32, 5_000), (2_001, 32, 5_003)],
 )
 def test_steps_grow_with_the_samples(n: int, batch_size: int, steps: int) -> None:
     assert _config(track="queried", budget={"n": n}, training={"batch_size": batch_size}).training.steps == steps

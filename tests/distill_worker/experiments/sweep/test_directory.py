@@ -18,6 +18,7 @@ def test_changed_grid_is_an_error_that_names_what_changed(tmp_path: Path) -> Non
     directory = SweepDirectory(tmp_path / "out")
     directory.claim(_grid("a", "b", **{"training.steps": 400, "data.name": "digits"}), extend=False)
     other = _grid("b", "c", "d", **{"training.steps": 800, "data.name": "digits", "track": "queried"})
+    directory.store("b", {"accuracy": 0.5})
     with pytest.raises(RunError) as error:
         directory.claim(other, extend=False)
     assert (
@@ -25,10 +26,18 @@ def test_changed_grid_is_an_error_that_names_what_changed(tmp_path: Path) -> Non
         "2 of its students are new, 1 are gone" in str(error.value)
     )
     assert "add --extend" in str(error.value)
-    directory.store("b", {"accuracy": 0.5})
     directory.claim(other, extend=True)
     assert directory.grid() == other
     assert directory.finished() == {"b"}
+
+
+def test_grid_of_which_nothing_was_bought_may_change(tmp_path: Path) -> None:
+    directory = SweepDirectory(tmp_path)
+    directory.claim(_grid("a"), extend=False)
+    directory.claim(_grid("b"), extend=False)
+    assert directory.grid() == _grid("b")
+    with directory.purchasing(lambda _line: None), pytest.raises(RunError, match="holds another sweep"):
+        directory.claim(_grid("c"), extend=False)
 
 
 def test_same_students_under_other_names_are_the_same_sweep(tmp_path: Path) -> None:
