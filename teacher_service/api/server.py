@@ -1,18 +1,20 @@
 """The HTTP server, which stops without losing an admitted query.
 
 On SIGTERM, SIGINT or SIGHUP the service becomes not ready and rejects new queries. It finishes those in flight, for at
-most `drain_seconds`; then the process exits with status 0. A second SIGTERM or SIGINT stops it at once; a second SIGHUP
-does not, because a shell and its terminal may both send one.
+most `drain_seconds`; then the process exits with status 0. The end of an input that it was given is such a signal, too.
+A second SIGTERM or SIGINT stops it at once; a second SIGHUP does not, because a shell and its terminal may both send
+one.
 """
 
 import gc
+import os
 import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final
 
@@ -31,10 +33,13 @@ operations: at Python's default of 5 ms, a busy event loop slows the model down 
 _log = structlog.get_logger(__name__)
 
 
-def serve_on(listener: socket.socket, app: FastAPI, drain_seconds: float) -> None:
-    """Serve until a signal arrives and the queries in flight are finished."""
+def serve_on(listener: socket.socket, app: FastAPI, drain_seconds: float, until_end_of: int | None = None) -> None:
+    """Serve until a signal arrives, or the input of a file descriptor ends, and the queries in flight are finished."""
     sys.setswitchinterval(_TURN_SECONDS)
-    DrainingServer(app, drain_seconds, on_start=_keep_what_is_loaded).run(sockets=[listener])
+    server = DrainingServer(app, drain_seconds, on_start=_keep_what_is_loaded)
+    if until_end_of is not None:
+        threading.Thread(target=_drain_at_end, args=(server, until_end_of), daemon=True).start()
+    server.run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -61,6 +66,13 @@ def address(listener: socket.socket) -> str:
     """The URL at which the socket listens."""
     host, port = listener.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _drain_at_end(server: "DrainingServer", descriptor: int) -> None:
+    with suppress(OSError):  # such as a terminal that is gone, which is an end too
+        while os.read(descriptor, 4096):
+            pass
+    server.drain()
 
 
 def _keep_what_is_loaded() -> None:

@@ -1,5 +1,6 @@
 """What `serve` does: open the model and the ledger, listen, and serve until a signal."""
 
+import sys
 from typing import Final
 
 import structlog
@@ -17,8 +18,13 @@ from teacher_service.settings import Settings
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 
 
-def serve(settings: Settings) -> None:
-    """Serve a model until SIGTERM, SIGINT or SIGHUP. Prints the address once the service listens."""
+def serve(settings: Settings, *, stops_with_input: bool = False) -> None:
+    """Serve a model until SIGTERM, SIGINT or SIGHUP. Prints the address once the service listens.
+
+    Args:
+        settings: of the service.
+        stops_with_input: whether it also stops when standard input ends.
+    """
     log_to_stderr(settings.log_level, settings.log_format)
     keep_freed_memory()
     try:
@@ -48,4 +54,5 @@ def serve(settings: Settings) -> None:
             hint=f"a container reaches the service only with --host 0.0.0.0, at http://host.docker.internal:{port}",
         )
     print(address(listener), flush=True)
-    serve_on(listener, create_app(settings, teacher), settings.drain_seconds)
+    until_end_of = sys.stdin.fileno() if stops_with_input else None
+    serve_on(listener, create_app(settings, teacher), settings.drain_seconds, until_end_of)

@@ -50,6 +50,8 @@ def _keys(data_dir: Path, command: str, *arguments: str, expected: str) -> str:
 def served(weights: Path, data_dir: Path) -> Iterator[str]:
     """Serve a weights file and yield the URL; the log of the service is `service.log` in its data directory.
 
+    The service ends with this process, also if a signal kills it.
+
     Raises:
         TeacherError: the service did not start; the message contains the end of its log.
     """
@@ -58,8 +60,9 @@ def served(weights: Path, data_dir: Path) -> Iterator[str]:
     with (
         log.open("a") as stderr,
         subprocess.Popen(
-            [*_COMMAND, "serve", "--weights", str(weights), "--data-dir", str(data_dir), "--port", "0"],
+            [*_COMMAND, "serve", "--stop-with-input", "--weights", weights, "--data-dir", data_dir, "--port", "0"],
             env=_environment(),
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

@@ -32,6 +32,13 @@ def serve(
             "archive. Overrides TEACHER_TRUST_CODE.",
         ),
     ] = None,
+    stop_with_input: Annotated[
+        bool,
+        typer.Option(
+            "--stop-with-input",
+            help="Stop also when standard input ends, as a pipe does when the program ends that started this one.",
+        ),
+    ] = False,
 ) -> None:
     """Serve a model until SIGTERM, SIGINT or SIGHUP. Prints the address once the service listens.
 
@@ -45,4 +52,4 @@ def serve(
     )
     from teacher_service.cli.serving import serve  # torch takes seconds to import; a wrong setting ends before
 
-    serve(settings)
+    serve(settings, stops_with_input=stop_with_input)

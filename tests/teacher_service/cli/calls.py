@@ -32,10 +32,11 @@ def assert_wrong_call(result: Result, message: str, status: int = 2) -> None:
     assert "Traceback" not in result.stderr
 
 
-def command(*arguments: str) -> "subprocess.Popen[str]":
-    """`teacher-service` in a process of its own."""
+def command(*arguments: str, stdin: int | None = None) -> "subprocess.Popen[str]":
+    """`teacher-service` in a process of its own; `stdin` as of `Popen`."""
     return subprocess.Popen(
         [sys.executable, "-m", "teacher_service", *arguments],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

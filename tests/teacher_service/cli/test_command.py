@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -173,6 +174,21 @@ def test_serve_prints_its_address_answers_and_stops_on_sigterm(weights: Path, tm
     assert f"event=ledger_created ledger={tmp_path}/ledger.sqlite" in log
     assert "Traceback" not in log
     assert list((tmp_path / "ledger.sqlite.instances").iterdir()) == []
+
+
+def test_serve_stops_with_its_input_if_asked_to(weights: Path, tmp_path: Path) -> None:
+    """Without the option it serves on: a service that is started in the background often has no input."""
+    for options, status in (([], -signal.SIGKILL), (["--stop-with-input"], 0)):
+        arguments = [*options, "--weights", str(weights), "--port", "0", "--data-dir", str(tmp_path)]
+        with killed_at_the_end(command("serve", *arguments, stdin=subprocess.PIPE)) as process:
+            assert process.stdin
+            assert process.stdout
+            address = process.stdout.readline().strip()
+            process.stdin.close()
+            if not options:
+                assert httpx.get(f"{address}/v2/health/ready", timeout=HANG_SECONDS).json()["ready"]
+                process.kill()
+            assert process.wait(HANG_SECONDS) == status
 
 
 def test_serve_under_nohup_outlives_its_terminal(weights: Path, tmp_path: Path) -> None:

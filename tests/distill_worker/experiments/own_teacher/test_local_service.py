@@ -1,14 +1,26 @@
-"""What can go wrong before a service answers. That it answers is held by the end-to-end tests."""
+"""What can go wrong before a service answers, and how it ends. That it answers is held by the end-to-end tests."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from distill_worker.errors import WorkerError
 from distill_worker.experiments.own_teacher.local_service import create_key, enlarge_quota, served
+from shared.networks import build_network
+from shared.weights import WeightsCard, weights_bytes
+
+_OWNER = """
+import sys, time
+from pathlib import Path
+from distill_worker.experiments.own_teacher.local_service import served
+with served(Path(sys.argv[1]), Path(sys.argv[2])) as url:
+    print(url, flush=True)
+    time.sleep(3600)
+"""
 
 
 def test_service_that_does_not_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
@@ -45,3 +57,32 @@ def test_quota_of_a_key_is_enlarged(tmp_path: Path) -> None:
         check=True,
     )
     assert {key["name"]: key["limit"] for key in json.loads(listed.stdout)["keys"]} == {"demo": 8, "other": 5}
+
+
+def test_service_ends_with_a_killed_process(tmp_path: Path) -> None:
+    """Its socket is closed, so that no service is left that nobody knows of."""
+    network = build_network("resnet8", num_classes=10, in_channels=1)
+    card = WeightsCard(
+        network="resnet8",
+        num_classes=10,
+        in_channels=1,
+        image_size=(8, 8),
+        mean=(0.5,),
+        std=(0.5,),
+        class_names=tuple("0123456789"),
+    )
+    weights = tmp_path / "teacher.safetensors"
+    weights.write_bytes(weights_bytes(network, card))
+    owner = subprocess.Popen(
+        [sys.executable, "-c", _OWNER, str(weights), str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    with owner:
+        assert owner.stdout
+        url = owner.stdout.readline().strip()
+        assert httpx.get(f"{url}/v2/health/ready", timeout=60).json()["ready"]
+        owner.kill()
+    while True:
+        try:
+            httpx.get(f"{url}/v2/health/ready", timeout=60)
+        except httpx.TransportError:
+            break
