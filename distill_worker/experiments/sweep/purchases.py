@@ -5,8 +5,9 @@ everything in the cache, and sends no request.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from distill_worker.buying.known_teachers import url_of
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Cache
 from distill_worker.cache.summary import summarise
@@ -18,8 +19,12 @@ from distill_worker.experiments.comparison.students import runs_of
 from distill_worker.experiments.display import Display
 from distill_worker.experiments.engines.inputs import Inputs
 from distill_worker.experiments.sweep.directory import SweepDirectory
+from distill_worker.experiments.sweep.student_ids import HOW_IT_IS_BOUGHT
 from distill_worker.experiments.sweep.students import Source
 from distill_worker.runs import preflight
+
+_HOW_IT_IS_READ: Final[Any] = {"label_smoothing"}
+"""Settings of `[teacher]` that change what a student learns from an output, and not what is bought."""
 
 Runs = Mapping[str, list[preflight.Run]]
 """The run of each student of a source, by the source's id."""
@@ -88,16 +93,18 @@ def buy_all(
         offers = _offers(sources, runs, display)
         for place, offer in offers.items():
             _check_same_teacher(directory, place, offer.plan.teacher_id)
+        different = {id(offer): offer for offer in offers.values()}
         if offers:
-            on_offers(list(offers.values()))
+            on_offers(list(different.values()))
+        within = {key: _Within(offer) for key, offer in different.items()}
         for source in sources:
-            agreed = offers.get(source.id)
+            agreed = within.get(id(offers.get(source.id)), _Within(None))
             lessons = lessons_of(
                 source.comparison,
                 runs[source.id],
                 train,
                 display=display,
-                on_plan=within_quota if _is_own(source) else _Within(agreed),
+                on_plan=within_quota if _is_own(source) else agreed,
                 states_quota=False,
             )
             inputs |= {student.id: one for student, one in zip(source.students, lessons.inputs, strict=True)}
@@ -126,7 +133,7 @@ def _samples_bought(source: Source, lessons: Lessons) -> int:
 
 
 class _Within:
-    """Lets a source buy no more than what was agreed to, in all its rounds."""
+    """Lets the sources of an offer buy no more than what was agreed to, in all their rounds."""
 
     def __init__(self, agreed: Offer | None) -> None:
         self._left = 0 if agreed is None else agreed.plan.most_calls + agreed.plan.later
@@ -144,12 +151,28 @@ class _Within:
 
 
 def _offers(sources: Sequence[Source], runs: Runs, display: Display) -> dict[str, Offer]:
-    """What must be bought at addresses, by the id of the source."""
+    """What must be bought at addresses, by the id of the source; sources that buy the same outputs share an offer."""
     offers = {}
-    for source in sources:
-        if not _is_own(source) and (plan := plan_of(source.comparison, runs[source.id], display)) is not None:
-            offers[source.id] = Offer(source.comparison.cells[0].config.teacher, plan)
+    for alike in _that_buy_alike(sources):
+        first = alike[0].comparison
+        together = first.with_cells([cell for source in alike for cell in source.comparison.cells])
+        plan = plan_of(together, [run for source in alike for run in runs[source.id]], display)
+        if plan is not None:
+            offer = Offer(first.cells[0].config.teacher, plan)
+            offers |= {source.id: offer for source in alike}
     return offers
+
+
+def _that_buy_alike(sources: Sequence[Source]) -> list[list[Source]]:
+    """The sources at addresses, those together whose data and teacher differ in nothing that is bought."""
+    alike: dict[str, list[Source]] = {}
+    for source in sources:
+        if not _is_own(source):
+            config = source.comparison.cells[0].config
+            address = config.teacher.model_dump_json(exclude=HOW_IT_IS_BOUGHT | _HOW_IT_IS_READ)
+            named = f"{url_of(config.teacher)} {address} {config.data.model_dump_json()}"
+            alike.setdefault(named, []).append(source)
+    return list(alike.values())
 
 
 def _is_own(source: Source) -> bool:

@@ -28,7 +28,7 @@ _VERSION: Final = 1
 """To be raised when the same settings begin to mean another student."""
 _NOT_SEMANTIC: Final = ("device", "threads")
 """Settings of `[training]` that are part of a run's identity, but not of a student's id."""
-_HOW_IT_IS_BOUGHT: Final[Any] = {
+HOW_IT_IS_BOUGHT: Final[Any] = {
     "url",
     "request_size",
     "concurrency",
@@ -41,7 +41,7 @@ _HOW_IT_IS_BOUGHT: Final[Any] = {
     "num_classes",
     "binary",
 }
-"""Settings of `[teacher]` that change no output."""
+"""Settings of `[teacher]` that change no output; `url` is identified otherwise."""
 
 
 def student_id(config: RunConfig, teacher: str) -> str:
@@ -70,7 +70,7 @@ def source_id(comparison: Comparison) -> str:
     address = config.resolved_teacher
     own = comparison.compare.teacher
     terms = address.model_dump(
-        mode="json", exclude=_HOW_IT_IS_BOUGHT | (set() if own is None else {"model", "model_version"})
+        mode="json", exclude=HOW_IT_IS_BOUGHT | (set() if own is None else {"model", "model_version"})
     )
     return _hash(
         {

@@ -12,7 +12,7 @@ from distill_worker.experiments.sweep.directory import SweepDirectory
 from shared.durable.signed_lock import own_signature, signed_lock
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.experiments.engines.students import NOTHING, folder_of_ray, write_network
-from tests.distill_worker.fake_teacher import FakeTeacher
+from tests.distill_worker.fake_teacher import FakeTeacher, describe
 
 _FAILS_UNTIL_MENDED = """if self.steps == 3 and not (HERE / "mended").exists():
                 raise RuntimeError("broken")"""
@@ -105,11 +105,25 @@ def test_point_is_the_comparison_of_its_settings(command: Command, tmp_path: Pat
     assert teacher.paid == 8
 
 
-@pytest.mark.parametrize("agrees", [True, False])
+@pytest.mark.parametrize(
+    ("axis", "agrees", "question", "paid"),
+    [
+        ('"teacher.label_smoothing" = [0.1, 0.2]', True, "spend 8 calls for 2.00 EUR?", 8),
+        ('"teacher.output" = ["logits", "label"]', True, "spend 16 calls for 4.00 EUR?", 16),
+        ('"teacher.output" = ["logits", "label"]', False, "spend 16 calls for 4.00 EUR?", 0),
+    ],
+)
 def test_all_purchases_are_agreed_to_at_once(
-    agrees: bool, command: Command, tmp_path: Path, teacher: FakeTeacher, monkeypatch: pytest.MonkeyPatch
+    axis: str,
+    agrees: bool,
+    question: str,
+    paid: int,
+    command: Command,
+    tmp_path: Path,
+    teacher: FakeTeacher,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two models of one teacher, so two purchases; the quota must pay for both."""
+    """Points that learn from the same outputs buy them once, and are priced once."""
     questions: list[str] = []
 
     def confirm(question: str, **_: object) -> bool:
@@ -118,12 +132,13 @@ def test_all_purchases_are_agreed_to_at_once(
 
     monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.typer.confirm", confirm)
     monkeypatch.setattr("distill_worker.cli.actions.agreed_purchase.is_terminal", lambda: True)
-    path = sweep_file(tmp_path, teacher=PRICE, sweep='"corruption.seed" = [0]\n"teacher.label_smoothing" = [0.1, 0.2]')
+    teacher.description = describe(shape=(1, 8, 8), num_classes=10, tells=("logits", "label"))
+    path = sweep_file(tmp_path, teacher=PRICE, sweep=axis)
     path.write_text(path.read_text().replace("n = [8]", "n = [6, 8]"))
     ended = command("sweep", path, "--json")
     assert ended.status == (0 if agrees else 5), ended.stderr
-    assert questions == ["spend 16 calls for 4.00 EUR?"]
-    assert teacher.paid == (8 if agrees else 0), "the second source then finds the same samples in the cache"
+    assert questions == [question]
+    assert teacher.paid == paid
 
 
 def test_price_needs_an_agreement_and_the_quota_must_suffice(
