@@ -43,7 +43,17 @@ def divergence(teacher: Tensor, outputs: Tensor) -> float:
         teacher: log-probabilities, `[samples, classes]`.
         outputs: likewise.
     """
-    return float((teacher.exp() * (teacher - outputs)).sum(dim=1).mean())
+    return float(_of_each(teacher, outputs).mean())
+
+
+def divergences_at_best_scale(teacher: Tensor, predictions: Tensor) -> Tensor:
+    """KL(teacher || outputs) of each sample, `[samples]`, in nats, at the scale of `best_scale`.
+
+    Args:
+        teacher: log-probabilities, `[samples, classes]`.
+        predictions: likewise.
+    """
+    return _of_each(teacher, (best_scale(teacher, predictions).scale * predictions).log_softmax(dim=1))
 
 
 def best_scale(teacher: Tensor, predictions: Tensor) -> Scaled:
@@ -65,3 +75,7 @@ def best_mixture(teacher: Tensor, ensemble: Tensor, assistant: Tensor) -> tuple[
     tried = {mixture: best_scale(teacher, mixture.of(ensemble, assistant)).divergence for mixture in mixtures}
     best = min(tried, key=lambda mixture: tried[mixture])
     return best, tried[best]
+
+
+def _of_each(teacher: Tensor, outputs: Tensor) -> Tensor:
+    return (teacher.exp() * (teacher - outputs)).sum(dim=1)

@@ -1,6 +1,7 @@
 """The policy of unbought images is tried on the bought outputs of the last round, which no trial learns from."""
 
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.data.augmentation import strong
 from distill_worker.errors import ConfigError, RunError
 from distill_worker.experiments.engines.elsewhere import files_of, put_back
 from distill_worker.runs.resolution import resolved
@@ -18,7 +18,7 @@ from distill_worker.runs.rounds import SelectedSamples, run_in_rounds
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.sampling.targets import Bought
 from distill_worker.runs.self_training import policy
-from distill_worker.runs.self_training.assistant.divergence import Scaled
+from distill_worker.runs.self_training.policy import PolicyChoice
 from distill_worker.runs.train_student import total_steps, train_student
 from distill_worker.training.loop import Progress
 from tests.distill_worker.runs.self_training.test_stage import BrokenOffError, broken_off_at, config_in
@@ -65,32 +65,45 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_policy_that_diverges_least_is_chosen_and_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "chosen"),
+    [
+        ([0.3, -0.1, 0.2, -0.2], "half-strong"),  # 0.05, with a standard error of 0.12
+        ([0.3, 0.1, 0.2, 0.2], "crop-flip"),  # 0.2, with one of 0.04
+        ([-0.3, -0.1, -0.2, -0.2], "half-strong"),
+        ([0.1], "crop-flip"),
+        ([0.0], "half-strong"),
+    ],
+)
+def test_crop_flip_is_chosen_where_it_is_clearly_better(more: list[float], chosen: str) -> None:
+    choice = PolicyChoice.of({"crop-flip": torch.ones(len(more)), "half-strong": 1 + torch.tensor(more)})
+    assert choice.policy == chosen
+    assert choice.divergences == {"crop-flip": 1, "half-strong": pytest.approx(1 + sum(more) / len(more))}
+    if len(more) > 1:
+        error = statistics.stdev(more) / len(more) ** 0.5
+        assert choice.facts["policy_standard_error"] == {"crop-flip": pytest.approx(error)}
+
+
+def test_chosen_policy_is_named(tmp_path: Path) -> None:
     result, lines = _run(tmp_path)
     facts = result["self_training"]
     assert list(facts["policy_divergence"]) == ["crop-flip", "half-strong"]
-    assert facts["policy"] == min(facts["policy_divergence"], key=facts["policy_divergence"].get)
     assert f"self-training: the policy {facts['policy']}: " in lines[0]
     left = sorted(path.relative_to(tmp_path) for path in (tmp_path / "run/self-training/policy").rglob("*.safetensors"))
     assert left == [JUDGED], "the weights of the trials are deleted"
 
 
-def test_distortion_that_destroys_images_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It shows another image in place of each, and the student is to give the output of the first."""
-    monkeypatch.setattr(strong, "_cut_out", lambda pixels, *_draws: pixels.roll(1, dims=0))
-    own = {"members": 1, "member_steps": 240, "distorted_members": 1}
-    result, _ = _run(tmp_path, training={"steps": 240}, self_training=own)
-    assert result["self_training"]["policy"] == "crop-flip"
-    assert result["self_training"]["distorted_members"] == 0, "its members see no such images either"
-    assert _policy_of_member(tmp_path) == "crop-flip"
-
-
-def test_members_are_distorted_where_distortion_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scaled = iter([Scaled(1, 0.2), Scaled(1, 0.1)])
-    monkeypatch.setattr(policy, "best_scale", lambda _teacher, _said: next(scaled))
+@pytest.mark.parametrize(
+    ("of_half_strong", "chosen", "distorted"), [([0.1, 0.1], "half-strong", 1), ([0.3, 0.3], "crop-flip", 0)]
+)
+def test_members_follow_the_chosen_policy(
+    of_half_strong: list[float], chosen: str, distorted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    divergences = iter([torch.tensor([0.2, 0.2]), torch.tensor(of_half_strong)])
+    monkeypatch.setattr(policy, "divergences_at_best_scale", lambda _teacher, _said: next(divergences))
     result, _ = _run(tmp_path, self_training={"members": 1, "distorted_members": 1})
-    assert (result["self_training"]["policy"], result["self_training"]["distorted_members"]) == ("half-strong", 1)
-    assert _policy_of_member(tmp_path) == "half-strong"
+    assert (result["self_training"]["policy"], result["self_training"]["distorted_members"]) == (chosen, distorted)
+    assert _policy_of_member(tmp_path) == chosen
 
 
 def _policy_of_member(folder: Path) -> str:
