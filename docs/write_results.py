@@ -1,4 +1,4 @@
-"""Write the tables of docs/choosing.md and README.md from the JSON of docs/results/fewer-calls. `make docs` runs it.
+"""Write the tables of docs/choosing.md, docs/auto.md and README.md from the JSON of docs/results/fewer-calls. `make docs` runs it.
 
 No figure is typed in: after new comparisons, `make docs` writes the tables again. A page without the two lines of a
 table stays as it is.
@@ -16,7 +16,7 @@ from distill_worker.experiments.results.table import accuracy_cell, equivalent_c
 
 ROOT: Final = Path(__file__).parent.parent
 COMPARISONS: Final = ROOT / "docs" / "results" / "fewer-calls"
-PAGES: Final = (ROOT / "docs" / "choosing.md", ROOT / "README.md")
+PAGES: Final = (ROOT / "docs" / "choosing.md", ROOT / "docs" / "auto.md", ROOT / "README.md")
 _NAMES: Final = {"digits": "8x8 digits", "fashion-mnist": "Fashion-MNIST", "glyphs": "96 characters"}
 _CLASSES: Final = {"digits": 10, "fashion-mnist": 10, "glyphs": 96}
 _ROWS: Final = ("KD", "KD, tuned", "auto, queried", "auto")
