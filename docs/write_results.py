@@ -1,4 +1,4 @@
-"""Write the tables of docs/choosing.md, docs/auto.md and README.md from the JSON of docs/results/fewer-calls. `make docs` runs it.
+"""Write the tables of choosing.md, auto.md and README.md from the JSON of docs/results/fewer-calls; see `make docs`.
 
 No figure is typed in: after new comparisons, `make docs` writes the tables again. A page without the two lines of a
 table stays as it is.

@@ -52,6 +52,9 @@ class SelfTraining(Section):
     sharpening: Annotated[float, Field(gt=0)] | Literal["by-classes"] = 1.0
     """The factor of the ensemble's log-probabilities, before they are normalised again: above 1, they are surer.
     `by-classes`: the decimal logarithm of the number of classes, where there are more than ten."""
+    unsure_share: float = Field(default=1.0, gt=0, le=1)
+    """The share of the unbought images that the student and further members learn from: those that the ensemble is
+    least sure of. What it is sure of teaches them little."""
     assistant: Path | None = None
     """A weights file of a network that was trained on other data: predictions from its features help the first ensemble
     to label, as far as they are better on held-out bought outputs. Default: none."""

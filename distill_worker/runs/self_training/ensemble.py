@@ -1,6 +1,7 @@
 """The outputs of an ensemble: the mean of its members' log-probabilities, which is a distribution again."""
 
 from collections.abc import Iterable
+from math import ceil
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,18 @@ class Ensemble:
 def sharpened(log_probabilities: Tensor, factor: float) -> Tensor:
     """`log_softmax(factor * log_probabilities)`, `[samples, classes]`; with the factor 1, as they are."""
     return log_probabilities if factor == 1 else (factor * log_probabilities).log_softmax(dim=1)
+
+
+def least_sure(log_probabilities: Tensor, share: float) -> Tensor:
+    """The rows, in their order, whose two largest probabilities differ least, int64 `[about share * samples]`.
+
+    Args:
+        log_probabilities: `[samples, classes]`.
+        share: of the samples, above 0 and at most 1; at least one row is given.
+    """
+    first, second = log_probabilities.topk(2, dim=1).values.exp().unbind(dim=1)
+    rows = (first - second).argsort(stable=True)[: ceil(share * len(log_probabilities))]
+    return rows.sort().values
 
 
 def mean_log_probabilities(

@@ -26,7 +26,7 @@ from distill_worker.data.digest import digest
 from distill_worker.errors import counted
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.self_training.assistant.stage import Assistant, assistant_of
-from distill_worker.runs.self_training.ensemble import sharpened
+from distill_worker.runs.self_training.ensemble import least_sure, sharpened
 from distill_worker.runs.self_training.members import (
     Member,
     Members,
@@ -108,7 +108,8 @@ def self_trained(
     for number in range(1, settings.rounds + 1):
         outputs, first = _outputs(members, number, learned, images, positions, assistant if number == 1 else None)
         outputs = sharpened(outputs, sharpening).to(images.device)
-        unbought = Unbought(images, positions, outputs, settings.bought_share, settings.policy)
+        rows = least_sure(outputs, settings.unsure_share)
+        unbought = Unbought(images, positions[rows], outputs[rows], settings.bought_share, settings.policy)
         learned = replace(learned, unbought=unbought)
     return SelfTrained(replace(data, unbought=learned.unbought), {"self_training": facts}, _start(settings, first))
 
@@ -141,6 +142,7 @@ def _facts(config: RunConfig, settings: SelfTraining, samples: Samples) -> dict[
         "network": member.student.network,
         "member_steps": member.training.steps,
         "unbought": 0 if config.track == "queried" else len(samples.unbought),
+        "unsure_share": settings.unsure_share,
         "sharpening": settings.sharpening_on(len(samples.dataset.class_names)),
     }
 

@@ -7,7 +7,7 @@ from torch import nn
 from distill_worker.config.training_section import Training
 from distill_worker.data.preprocessing import Preprocessing
 from distill_worker.errors import ConfigError, TrainingDiverged
-from distill_worker.runs.self_training.ensemble import mean_log_probabilities
+from distill_worker.runs.self_training.ensemble import least_sure, mean_log_probabilities
 from shared.normalise import normalise
 
 CLASSES = 5
@@ -40,6 +40,12 @@ def test_outputs_are_the_geometric_mean_of_the_members_distributions() -> None:
             product *= logits.softmax(dim=0)
         expected = product ** (1 / 3)
         assert torch.allclose(row.double().exp(), expected / expected.sum(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("share", "rows"), [(1.0, [0, 1, 2, 3]), (0.75, [0, 2, 3]), (0.5, [2, 3]), (0.01, [3])])
+def test_least_sure_rows_are_those_of_the_smallest_margin(share: float, rows: list[int]) -> None:
+    probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.5, 0.1, 0.4], [0.34, 0.33, 0.33]])
+    assert least_sure(probabilities.log(), share).tolist() == rows
 
 
 def test_one_member_gives_its_own_distribution() -> None:

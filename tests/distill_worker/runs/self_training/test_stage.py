@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -197,26 +198,48 @@ def test_result_says_how_the_pool_was_labelled(finished: Path) -> None:
         "network": "resnet8",
         "member_steps": MEMBER_STEPS,
         "unbought": len(Samples.of(config_in(finished)).unbought),
+        "unsure_share": 1.0,
         "sharpening": 1.0,
     }
     assert (result["steps"], result["calls"]) == (STEPS, N)
 
 
-def test_student_learns_from_sharpened_outputs_and_the_file_has_those_of_the_ensemble(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learned_from = list[torch.Tensor]()
+@pytest.fixture
+def learned_from(monkeypatch: pytest.MonkeyPatch) -> list[Unbought]:
+    """What the students of the test learn from."""
+    seen = list[Unbought]()
 
     def kept(*arguments: Any) -> Unbought:
-        learned_from.append(arguments[2])
-        return Unbought(*arguments)
+        seen.append(Unbought(*arguments))
+        return seen[-1]
 
     monkeypatch.setattr(stage, "Unbought", kept)
+    return seen
+
+
+def test_student_learns_from_sharpened_outputs_and_the_file_has_those_of_the_ensemble(
+    finished: Path, tmp_path: Path, learned_from: list[Unbought]
+) -> None:
     result = run(tmp_path, self_training={"rounds": 1, "sharpening": 3.0})
     outputs = _pools(tmp_path)[0]
     torch.testing.assert_close(outputs, _pools(finished)[0], rtol=0, atol=0)
-    torch.testing.assert_close(learned_from[0].exp(), outputs.exp() ** 3 / (outputs.exp() ** 3).sum(1, keepdim=True))
+    expected = outputs.exp() ** 3 / (outputs.exp() ** 3).sum(1, keepdim=True)
+    torch.testing.assert_close(learned_from[0].log_probabilities.exp(), expected)
     assert result["self_training"]["sharpening"] == 3
+
+
+def test_student_learns_from_the_images_of_which_the_ensemble_is_least_sure(
+    tmp_path: Path, learned_from: list[Unbought]
+) -> None:
+    """Each of a quarter of them, and of no other: their two likeliest classes are nearest."""
+    result = run(tmp_path, self_training={"rounds": 1, "unsure_share": 0.25})
+    [pool], [unbought] = _pools(tmp_path), learned_from
+    margins = [first - second for first, second, *_ in pool.exp().sort(dim=1, descending=True).values.tolist()]
+    nearest = sorted(sorted(range(len(margins)), key=margins.__getitem__)[: ceil(len(margins) / 4)])
+    assert torch.equal(unbought.log_probabilities, pool[nearest])
+    every = Samples.of(config_in(tmp_path)).unbought
+    assert unbought.positions.tolist() == [every[row] for row in nearest]
+    assert result["self_training"]["unsure_share"] == 0.25
 
 
 @pytest.mark.parametrize(("classes", "factor"), [(2, 1), (10, 1), (100, 2), (1000, 3)])
