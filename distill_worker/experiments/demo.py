@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.buying.plan import Advice, Plan
-from distill_worker.config.stages.automatic import AUTO
+from distill_worker.config.stages.automatic import AUTO, rounds_of
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison.cells import Comparison, parse_comparison
 from distill_worker.experiments.comparison.compare import run_comparison, within_quota
@@ -98,8 +98,9 @@ class Demo:
 
 
 def _most_calls(n: int, seeds: int) -> int:
-    """The random samples, the first round of `auto`, and the second of each of its students, in two tracks."""
-    return n + ceil(n / 2) + 2 * seeds * (n // 2)
+    """The random samples, the first round of `auto`, and the other rounds of each of its students, in two tracks."""
+    first = ceil(n / rounds_of(n))
+    return n + first + 2 * seeds * (n - first)
 
 
 def run_demo(demo: Demo, display: Display = SILENCE) -> dict[str, Any]:

@@ -27,11 +27,10 @@ _IN_ROUNDS: Final[Mapping[str, Any]] = {
     "strategy": "k-center-softmax",
     "first": "coarse-to-fine",
     "features": "gradients",
-    "rounds": 2,
 }
-"""A student of the first half knows better than any features which images differ from those bought."""
-_LEAST_N_IN_ROUNDS: Final = 16
-"""With fewer samples, a student of the first half knows too little to select."""
+"""A student of the first samples knows better than any features which images differ from those bought."""
+_ROUNDS: Final = ((100, 4), (16, 2), (0, 1))
+"""The least n of so many rounds. A student of fewer samples knows too little to select."""
 _WEIGHT_DECAY: Final = 2e-3
 _LEAST_STEPS: Final = 2500
 _STEPS_PER_SAMPLE: Final = 50
@@ -41,6 +40,8 @@ _LEAST_EPOCHS: Final = 80
 """With many samples, more steps than the usual ones help."""
 _STEPS_ON_POOL: Final = 2
 """The steps of a student of the pool, divided by those of a student of the bought samples: it has more to see."""
+_UNSURE_SHARE: Final = 0.3
+"""On most of a pool the ensemble is as sure as it can be, and the student learns nothing more from it."""
 _BATCH_SIZE: Final = 32
 """Half of the usual one: more steps in the same time."""
 
@@ -75,6 +76,11 @@ def filled_in(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, **chosen, "chosen_by_auto": names}
 
 
+def rounds_of(n: object) -> int:
+    """In how many rounds `auto` selects n samples."""
+    return next((rounds for least, rounds in _ROUNDS if isinstance(n, int) and n >= least), _ROUNDS[0][1])
+
+
 def hint_for_one_round(chosen_by_auto: Collection[str]) -> str:
     """What an error adds that expects one round, where `auto` chose more."""
     return "; `auto` selects in one round with budget.rounds = 1" if "budget.rounds" in chosen_by_auto else ""
@@ -88,7 +94,13 @@ def _data_chosen_for(document: Mapping[str, Any], *, in_rounds: bool) -> dict[st
         # A member knows already what the bought samples teach. A distortion that does not suit the images does harm.
         # Whether distortion suits the bought images, nothing can judge: half of the members take it.
         policy = "auto" if in_rounds else "crop-flip"
-        on_pool = {"start": "member", "policy": policy, "distorted_members": 2, "sharpening": "by-classes"}
+        on_pool = {
+            "start": "member",
+            "policy": policy,
+            "distorted_members": 2,
+            "sharpening": "by-classes",
+            "unsure_share": _UNSURE_SHARE,
+        }
         chosen["self_training"] = on_pool
     return {name: value for name, value in chosen.items() if name not in document}
 
@@ -99,11 +111,10 @@ def _selection_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:
     is_open = all(_setting(document, "budget", name) is None for name in ("strategy", "features", "first"))
     if n is None or not is_open or not _has_steps(document):
         return {}
-    rounds = _setting(document, "budget", "rounds")
-    if rounds is None:
-        return dict(_IN_ONE_ROUND if isinstance(n, int) and n < _LEAST_N_IN_ROUNDS else _IN_ROUNDS)
-    chosen = _IN_ONE_ROUND if rounds == 1 else _IN_ROUNDS
-    return {name: value for name, value in chosen.items() if name != "rounds"}
+    stated = _setting(document, "budget", "rounds")
+    rounds = rounds_of(n) if stated is None else stated
+    chosen = dict(_IN_ONE_ROUND if rounds == 1 else _IN_ROUNDS)
+    return chosen | {"rounds": rounds} if stated is None and rounds != 1 else chosen
 
 
 def _training_chosen_for(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,20 +12,20 @@ from distill_worker.teachers.base import Quota
 
 
 @pytest.mark.parametrize(
-    ("data", "teacher", "teacher_steps", "steps", "n"),
+    ("data", "teacher", "teacher_steps", "steps", "n", "quota"),
     [
-        ("digits", "resnet8x4", 300, [400, 400, 400, 2500, 400], 50),
-        ("fashion-mnist", "wrn_16_2", 1500, [800, 800, 800, 5000, 10000], 500),
+        ("digits", "resnet8x4", 300, [400, 400, 400, 2500, 400], 50, 50 + 25 + 6 * 25),
+        ("fashion-mnist", "wrn_16_2", 1500, [800, 800, 800, 5000, 10000], 500, 500 + 125 + 6 * 375),
     ],
 )
 def test_preset_is_the_documented_one(
-    tmp_path: Path, data: str, teacher: str, teacher_steps: int, steps: list[int], n: int
+    tmp_path: Path, data: str, teacher: str, teacher_steps: int, steps: list[int], n: int, quota: int
 ) -> None:
     """The student is a resnet8, and the quota is what three seeds need."""
     demo = Demo.of(data, n=None, seeds=3, quota=None, directory=tmp_path)
     preset = demo.preset
     assert (preset.teacher_network, preset.teacher_steps) == (teacher, teacher_steps)
-    assert (demo.n, demo.quota, demo.directory) == (n, 4.5 * n, tmp_path / data)
+    assert (demo.n, demo.quota, demo.directory) == (n, quota, tmp_path / data)
     runs = {cell.label: cell.config for cell in demo.comparison().cells}
     assert list(runs) == ["ce", "kd", "ckd", "auto, queried", "auto"]
     assert [run.training.steps for run in runs.values()] == steps

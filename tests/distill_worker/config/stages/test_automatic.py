@@ -18,7 +18,7 @@ def _config(**sections: Any) -> RunConfig:
     return parse_config({**base, **sections}, source="test")
 
 
-_ON_A_POOL = SelfTraining(start="member", policy="auto", distorted_members=2, sharpening="by-classes")
+_ON_A_POOL = SelfTraining(start="member", policy="auto", distorted_members=2, sharpening="by-classes", unsure_share=0.3)
 _IN_ROUNDS = ("budget.strategy", "budget.first", "budget.features", "budget.rounds")
 
 
@@ -68,10 +68,10 @@ def test_stated_selection_stays(stated: dict[str, Any]) -> None:
     assert not [name for name in config.chosen_by_auto if name.startswith("budget")]
 
 
-@pytest.mark.parametrize(("n", "is_one"), [(15, True), (16, False)])
-def test_few_samples_are_selected_in_one_round(n: int, is_one: bool) -> None:
+@pytest.mark.parametrize(("n", "rounds"), [(15, 1), (16, 2), (99, 2), (100, 4), (10_000, 4)])
+def test_few_samples_are_selected_in_fewer_rounds(n: int, rounds: int) -> None:
     one_round = Budget(n=n, strategy="coarse-to-fine", features="gradients")
-    assert _config(budget={"n": n}).budget == (one_round if is_one else _budget_in_rounds(n))
+    assert _config(budget={"n": n}).budget == (one_round if rounds == 1 else _budget_in_rounds(n, rounds))
 
 
 def test_stated_rounds_stay() -> None:
