@@ -152,7 +152,7 @@ class _Within:
 
 def _offers(sources: Sequence[Source], runs: Runs, display: Display) -> dict[str, Offer]:
     """What must be bought at addresses, by the id of the source; sources that buy the same outputs share an offer."""
-    offers = {}
+    offers: dict[str, Offer] = {}
     for alike in _that_buy_alike(sources):
         first = alike[0].comparison
         together = first.with_cells([cell for source in alike for cell in source.comparison.cells])
