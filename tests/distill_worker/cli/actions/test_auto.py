@@ -12,7 +12,8 @@ _STATED = (
     '--set=track="unlabelled-pool"',
     "--set=method={name='kd', weight=0.45, by_classes=true}",
     "--set=plus=[{name='ckd', beta=0.45, by_classes=true}]",
-    "--set=self_training={start='member', policy='crop-flip', distorted_members=2, sharpening='by-classes'}",
+    "--set=self_training={start='member', policy='crop-flip', distorted_members=2, sharpening='by-classes', "
+    "unsure_share=0.3}",
     "--set=training.weight_decay=0.002",
     '--set=budget.strategy="coarse-to-fine"',
     '--set=budget.features="gradients"',

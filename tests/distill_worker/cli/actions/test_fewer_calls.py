@@ -23,6 +23,7 @@ _SHORTER = {
     ),
     "settings.training.steps = 800": "",
     "settings.training = { steps = 2400, batch_size = 32 }": "",
+    "settings.training = { steps = 5000, batch_size = 32 }": "",
     'network = "resnet8x4"': 'network = "resnet8"',
     "steps = 300": "steps = 20",
     "term_weights = [1, 10], weight_decays = [5e-4, 2e-3], learning_rates = [0.05], first_steps = 600": (
