@@ -1,6 +1,5 @@
 """What `serve` does: open the model and the ledger, listen, and serve until a signal."""
 
-import sys
 from typing import Final
 
 import structlog
@@ -15,6 +14,7 @@ from teacher_service.models import open_teacher
 from teacher_service.models.freed_memory import keep_freed_memory
 from teacher_service.settings import Settings
 
+_STANDARD_INPUT: Final = 0
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -54,5 +54,5 @@ def serve(settings: Settings, *, stops_with_input: bool = False) -> None:
             hint=f"a container reaches the service only with --host 0.0.0.0, at http://host.docker.internal:{port}",
         )
     print(address(listener), flush=True)
-    until_end_of = sys.stdin.fileno() if stops_with_input else None
+    until_end_of = _STANDARD_INPUT if stops_with_input else None
     serve_on(listener, create_app(settings, teacher), settings.drain_seconds, until_end_of)

@@ -35,6 +35,8 @@ class Offer(NamedTuple):
 
     address: TeacherAddress
     plan: Plan
+    sources: tuple[str, ...]
+    """The ids of the sources that learn from it."""
 
 
 OnOffers = Callable[[Sequence[Offer]], None]
@@ -91,21 +93,17 @@ def buy_all(
     cached = 0
     with directory.purchasing(display.note):
         offers = _offers(sources, runs, display)
-        for place, offer in offers.items():
-            _check_same_teacher(directory, place, offer.plan.teacher_id)
-        different = {id(offer): offer for offer in offers.values()}
+        for offer in offers:
+            _check_same_teacher(directory, offer)
         if offers:
-            on_offers(list(different.values()))
-        within = {key: _Within(offer) for key, offer in different.items()}
+            on_offers(offers)
+        agreed = dict[str, _Within]()
+        for offer in offers:
+            agreed |= dict.fromkeys(offer.sources, _Within(offer.plan.most_calls + offer.plan.later))
         for source in sources:
-            agreed = within.get(id(offers.get(source.id)), _Within(None))
+            on_plan = within_quota if _is_own(source) else agreed.get(source.id, _Within(0))
             lessons = lessons_of(
-                source.comparison,
-                runs[source.id],
-                train,
-                display=display,
-                on_plan=within_quota if _is_own(source) else agreed,
-                states_quota=False,
+                source.comparison, runs[source.id], train, display=display, on_plan=on_plan, states_quota=False
             )
             inputs |= {student.id: one for student, one in zip(source.students, lessons.inputs, strict=True)}
             directory.save_source(source.id, {"teacher": lessons.teacher, "samples": _samples_bought(source, lessons)})
@@ -115,14 +113,16 @@ def buy_all(
     return Bought(inputs, paid, cached)
 
 
-def _check_same_teacher(directory: SweepDirectory, source: str, teacher_id: str) -> None:
+def _check_same_teacher(directory: SweepDirectory, offer: Offer) -> None:
     """Check that finished students learned from the same teacher as those to come. Raises `RunError`."""
-    before = ((directory.source(source) or {}).get("teacher") or {}).get("id")
-    if before not in (None, teacher_id):
-        raise RunError(
-            f"teacher: expected {before}, from which earlier students of this sweep learned, got {teacher_id}: another "
-            "version answers. Continue with the first one, or choose another compare.directory. Nothing was spent"
-        )
+    for source in offer.sources:
+        before = ((directory.source(source) or {}).get("teacher") or {}).get("id")
+        if before not in (None, offer.plan.teacher_id):
+            raise RunError(
+                f"teacher: expected {before}, from which earlier students of this sweep learned, got "
+                f"{offer.plan.teacher_id}: another version answers. Continue with the first one, or choose another "
+                "compare.directory. Nothing was spent"
+            )
 
 
 def _samples_bought(source: Source, lessons: Lessons) -> int:
@@ -133,10 +133,10 @@ def _samples_bought(source: Source, lessons: Lessons) -> int:
 
 
 class _Within:
-    """Lets the sources of an offer buy no more than what was agreed to, in all their rounds."""
+    """Lets sources buy no more together than what was agreed to, in all their rounds."""
 
-    def __init__(self, agreed: Offer | None) -> None:
-        self._left = 0 if agreed is None else agreed.plan.most_calls + agreed.plan.later
+    def __init__(self, calls: int) -> None:
+        self._left = calls
 
     def __call__(self, plan: Plan) -> bool:
         preflight.check_plan(plan)
@@ -150,16 +150,15 @@ class _Within:
         return plan.price is not None
 
 
-def _offers(sources: Sequence[Source], runs: Runs, display: Display) -> dict[str, Offer]:
-    """What must be bought at addresses, by the id of the source; sources that buy the same outputs share an offer."""
-    offers: dict[str, Offer] = {}
+def _offers(sources: Sequence[Source], runs: Runs, display: Display) -> list[Offer]:
+    """What must be bought at addresses; sources that buy the same outputs share an offer."""
+    offers = list[Offer]()
     for alike in _that_buy_alike(sources):
         first = alike[0].comparison
         together = first.with_cells([cell for source in alike for cell in source.comparison.cells])
         plan = plan_of(together, [run for source in alike for run in runs[source.id]], display)
         if plan is not None:
-            offer = Offer(first.cells[0].config.teacher, plan)
-            offers |= {source.id: offer for source in alike}
+            offers.append(Offer(first.cells[0].config.teacher, plan, tuple(source.id for source in alike)))
     return offers
 
 

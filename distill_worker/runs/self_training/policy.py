@@ -45,10 +45,10 @@ class PolicyChoice:
     @classmethod
     def of(cls, divergences: Mapping[Policy, Tensor]) -> "PolicyChoice":
         """The choice by the divergences of the samples that judge, each `[samples]`, in nats."""
-        *others, chosen = divergences
-        errors = dict[Policy, float]()
+        *others, last = divergences
+        chosen, errors = last, dict[Policy, float]()
         for policy in others:
-            more = divergences[list(divergences)[-1]] - divergences[policy]
+            more = divergences[last] - divergences[policy]
             errors[policy] = float(more.std(correction=min(1, len(more) - 1)) / len(more) ** 0.5)
             if float(more.mean()) > _CLEARLY * errors[policy]:
                 chosen = policy
