@@ -108,11 +108,16 @@ def _cell(name: str, facts: Facts, track: str, n: int) -> str:
 
 
 def _automatic(name: str, facts: Facts) -> str:
-    """Each row of `auto` against the best other row of its track, at each n; empty without such a row."""
+    """Each row of `auto` against the best other row, at each n; empty without such a row.
+
+    A row with a pool is compared with the rows without it, too: they are within its reach.
+    """
     tracks = _tracks(facts)
     rows = []
     for method, track in tracks.items():
-        others = [other for other, of_row in tracks.items() if of_row == track and not _is_automatic(other)]
+        others = [
+            other for other, of_row in tracks.items() if of_row in ("queried", track) and not _is_automatic(other)
+        ]
         if not _is_automatic(method) or not others:
             continue
         for n in facts["n"]:
