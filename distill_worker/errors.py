@@ -24,9 +24,15 @@ WorkerError
 The number is the exit status of a command that ends with the error.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, ENOSPC
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
 from shared.exit_status import ExitStatus
+
+_DISK_IS_FULL: Final = (ENOSPC, EDQUOT, EFBIG)
 
 
 class WorkerError(Exception):
@@ -151,6 +157,17 @@ class TeacherUnavailable(TeacherError):
 
 class TeacherStopped(TeacherUnavailable):
     """Nothing more is sent: `Teacher.stop` was called. An earlier attempt may have been charged, see `unpaid`."""
+
+
+@contextmanager
+def storage_errors(place: Path) -> Iterator[None]:
+    """Raise `RunError` where the system lets no file of a run be written; it names the file or folder."""
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in _DISK_IS_FULL
+        remedy = "; free some space, then the same command goes on where it stopped" if is_full else ""
+        raise RunError(f"{place}: cannot write to it ({error.strerror or error}){remedy}") from error
 
 
 def counted(number: int, noun: str) -> str:

@@ -75,18 +75,19 @@ class StatedRun:
             )
         return read_document(self.file, (*self._options(), *self.overrides))
 
-    def command(self, name: str) -> str:
-        """The command that the user can type again, without the password that a URL may hold."""
+    def command(self, name: str, *options: str) -> str:
+        """The command with its options, as the user can type it again; without the password that a URL may hold."""
         shown = [one if "@" not in one else f"{one.partition('=')[0]}=..." for one in self.overrides]
         url = None if self.teacher_url is None else public_url(self.teacher_url)
-        options = {"--data": self.data, "--teacher-url": url, "--n": self.n, "--student": self.student}
+        values = {"--data": self.data, "--teacher-url": url, "--n": self.n, "--student": self.student}
         return shlex.join(
             [
                 "distill-worker",
                 name,
                 *([] if self.file is None else [str(self.file)]),
-                *(part for option, value in options.items() if value is not None for part in (option, str(value))),
+                *(part for option, value in values.items() if value is not None for part in (option, str(value))),
                 *(part for one in shown for part in ("--set", one)),
+                *options,
             ]
         )
 

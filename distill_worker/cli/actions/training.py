@@ -48,7 +48,8 @@ def train(stated: StatedRun, *, teacher_id: str | None, held: bool, fresh: bool,
             config = stated.config(fresh=fresh, teacher_id=teacher_id, asks=False)
         ended = train_on_cached(config, teacher_id=teacher_id, held=held, fresh=fresh, ranks=ranks)
     if ranks.is_first:
-        _end(ended, as_json=as_json, command=stated.command("train"))
+        options = [*(["--teacher-id", teacher_id] if teacher_id else []), *(["--held"] if held else [])]
+        _end(ended, as_json=as_json, command=stated.command("train", *options))
 
 
 def run(
@@ -63,7 +64,8 @@ def run(
     """Plan, buy what is not cached, train and evaluate, in as many rounds as the configuration says."""
     config = stated.config(fresh=fresh)
     consent = agreed_purchase.Consent.to(config, yes=yes, max_calls=max_calls, everything=everything)
-    _end(buy_and_train(config, consent, fresh=fresh), as_json=as_json, command=stated.command("run"))
+    command = stated.command("run", *(["--all"] if everything else []))
+    _end(buy_and_train(config, consent, fresh=fresh), as_json=as_json, command=command)
 
 
 def train_on_cached(

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from distill_worker.errors import RunError
+from distill_worker.errors import storage_errors
 from distill_worker.experiments.engines.tasks import Task
 from distill_worker.experiments.engines.training import Reply, reply_of
 from distill_worker.training.directory.run_directory import STAGES, STUDENT, TRACKED
@@ -79,7 +79,7 @@ def put_back(directory: Path, files: Files) -> None:
     Raises:
         RunError: the directory cannot be written.
     """
-    try:
+    with storage_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for name in sorted(files, key=_WRITTEN_LAST.__eq__):
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -88,8 +88,6 @@ def put_back(directory: Path, files: Files) -> None:
             for path in (directory / "checkpoint.pt", *_in_folders(directory)):
                 if path.is_file() and str(path.relative_to(directory)) not in files:
                     path.unlink()
-    except OSError as error:
-        raise RunError(f"{directory}: cannot write to it ({error.strerror or error})") from error
 
 
 def _stored(path: Path, content: Callable[[], Any]) -> Path:

@@ -10,14 +10,12 @@ purchase.lock       held by the process that trains teachers and buys
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Final
 
-from distill_worker.errors import RunError
+from distill_worker.errors import RunError, storage_errors
 from distill_worker.training.directory.run_directory import LOCK
 from shared.atomic_file import atomic_replacement
 from shared.durable.signed_lock import LockHeld, holder_of, own_partial_path, signed_lock
@@ -96,7 +94,7 @@ class SweepDirectory:
 
     def holder(self, student_id: str) -> str | None:
         """The process that trains a student, such as `4711@host`; None if no process does."""
-        with self._translated_errors():
+        with storage_errors(self.path):
             return holder_of(self.student(student_id) / LOCK)
 
     def source(self, source_id: str) -> dict[str, Any] | None:
@@ -118,22 +116,22 @@ class SweepDirectory:
 
     def buyer(self) -> str | None:
         """The process that trains teachers or buys now, or None."""
-        with self._translated_errors():
+        with storage_errors(self.path):
             return holder_of(self.path / "purchase.lock")
 
     @contextmanager
     def _locked(self, name: str, on_wait: Callable[[str], None]) -> Iterator[None]:
         path = self.path / name
-        with self._translated_errors():
+        with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         lock = signed_lock(path)
         try:
-            with self._translated_errors():
+            with storage_errors(self.path):
                 lock.__enter__()
         except LockHeld as error:
             on_wait(error.holder)
             lock = signed_lock(path, waits=True)
-            with self._translated_errors():
+            with storage_errors(self.path):
                 lock.__enter__()
         try:
             yield
@@ -143,7 +141,7 @@ class SweepDirectory:
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
         path = self.path / name
         partial = own_partial_path(path)  # two processes may write the same result
-        with self._translated_errors():
+        with storage_errors(self.path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_replacement(path, partial=partial):
                 partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -159,15 +157,6 @@ class SweepDirectory:
         if not isinstance(content, dict):
             raise RunError(f"{path}: cannot be read (it is no JSON object); restore it, or delete it")
         return content
-
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            is_full = error.errno in (ENOSPC, EDQUOT)
-            remedy = "; free some space, then the same command goes on" if is_full else ""
-            raise RunError(f"{self.path}: cannot be used ({os.strerror(error.errno or 0)}){remedy}") from error
 
 
 def _changes(stored: Mapping[str, Any], grid: Mapping[str, Any]) -> str:

@@ -11,15 +11,13 @@ kept.
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import ConfigError, RunError
+from distill_worker.errors import ConfigError, RunError, storage_errors
 from distill_worker.methods.base import LOGITS
 from distill_worker.runs.fidelity.compared import Compared
 from distill_worker.runs.sampling.samples import Samples
@@ -108,23 +106,13 @@ class _Folds:
     def directory_of(self, number: int) -> RunDirectory:
         """The directory that the student without this fold is trained in."""
         folder = self._folder / f"fold-{number + 1}"
-        with self._translated_errors():
+        with storage_errors(self._folder):
             folder.mkdir(parents=True, exist_ok=True)
         return RunDirectory(folder)
 
     def write(self, parts: list[Compared]) -> None:
         rows = [{"agree": part.agree.tolist(), "divergence": part.divergence.tolist()} for part in parts]
-        with self._translated_errors():
+        with storage_errors(self._folder):
             for folder in self._folder.glob("fold-*/"):  # first, because a full disk then has space for the file
                 shutil.rmtree(folder)
             write_atomically(self._file, (json.dumps({"folds": rows}) + "\n").encode())
-
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"{self._folder}: cannot write to it ({error.strerror or error}); free some space, then the same "
-                "command goes on with the fold that it had begun"
-            ) from error

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import RunIdentity
-from distill_worker.errors import RunError
+from distill_worker.errors import RunError, storage_errors
 from distill_worker.training.directory.earlier_run import move_aside
 from distill_worker.training.directory.run_directory import ELSEWHERE, RunDirectory
 from shared.atomic_file import write_atomically
@@ -87,7 +87,7 @@ class SavedSelections:
         The caller holds `locked`.
         """
         names = [path.name for path in sorted(self.folder.glob("????.json"), reverse=True)]  # the first one last
-        with self._translated_errors():
+        with storage_errors(self.folder):
             move_aside(self.folder, names)
 
     def read(self) -> list[SavedSelection]:
@@ -107,13 +107,13 @@ class SavedSelections:
 
     def write(self, selection: SavedSelection) -> None:
         """Save a selection. The caller holds `locked`."""
-        with self._translated_errors():
+        with storage_errors(self.folder):
             write_atomically(self._path(selection.round), (selection.model_dump_json(indent=2) + "\n").encode())
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from selecting for this run; they wait for the lock."""
-        with self._translated_errors():
+        with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / ".lock").open("w")
         with lock:
@@ -143,13 +143,6 @@ class SavedSelections:
     def _of_students(self) -> Iterator[Path]:
         """The run directories of the students that select."""
         return (path for path in self.folder.glob("????") if path.is_dir())
-
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(f"{self.folder}: cannot write to it ({error.strerror or error})") from error
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:04}.json"

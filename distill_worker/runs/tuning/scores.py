@@ -8,15 +8,13 @@ Invariant: a checkpoint is that of the trial in its name, whichever scores are t
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Final
 
-from distill_worker.errors import RunError
+from distill_worker.errors import RunError, storage_errors
 from distill_worker.runs.tuning.candidates import Candidate
 from distill_worker.training.directory.run_directory import TUNING, RunDirectory
 from shared.atomic_file import write_atomically
@@ -54,7 +52,7 @@ class Scores:
     def directory_of(self, trial: Trial) -> RunDirectory:
         """The directory that a trial is trained in."""
         folder = self._folder / trial.folder
-        with self._translated_errors():
+        with storage_errors(self._folder):
             folder.mkdir(parents=True, exist_ok=True)
         return RunDirectory(folder)
 
@@ -66,7 +64,7 @@ class Scores:
         """Store the score of the trial under way; infinite if its training diverged."""
         self._scores[trial] = divergence
         content = json.dumps({"scores": self.table()}, indent=1) + "\n"
-        with self._translated_errors():
+        with storage_errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             for folder in self._folder.glob(f"{_TRIAL}*/"):  # first, because a full disk then has space for the score
                 shutil.rmtree(folder)
@@ -90,16 +88,6 @@ class Scores:
         except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
             raise RunError(
                 f"{self._file}: cannot be read ({error}); restore it, or start again with --fresh"
-            ) from error
-
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"{self._folder}: cannot write to it ({error.strerror or error}); free some space, then the same "
-                "command goes on with the trial that it had begun"
             ) from error
 
 

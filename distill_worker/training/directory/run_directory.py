@@ -25,7 +25,6 @@ import pickle
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, Final
@@ -34,7 +33,7 @@ from uuid import uuid4
 import torch
 
 from distill_worker.config.run_identity import RunIdentity
-from distill_worker.errors import RunError, RunInUse
+from distill_worker.errors import RunError, RunInUse, storage_errors
 from distill_worker.training.directory.earlier_run import UNFINISHED, end_interrupted_move, move_aside
 from distill_worker.training.directory.environment import environment
 from distill_worker.training.directory.metrics_log import MetricsLog
@@ -107,7 +106,7 @@ class RunDirectory:
             RunError: the directory cannot be written, is in use, or holds another run.
         """
         with self._locked():
-            with self._translated_errors():
+            with storage_errors(self.path):
                 self._end_interrupted_move(note)
                 if fresh or self._is_free_for(identity):
                     self._vacate(note)
@@ -123,7 +122,7 @@ class RunDirectory:
     def vacate(self, note: Note) -> None:
         """Move the files of an earlier run aside, as `opened` does with `fresh`. Raises `RunError`."""
         if self.path.exists():
-            with self._locked(), self._translated_errors():
+            with self._locked(), storage_errors(self.path):
                 self._end_interrupted_move(note)
                 self._vacate(note)
 
@@ -136,7 +135,7 @@ class RunDirectory:
         if not fresh and self.result_of(identity, partial=True) is not None:
             return
         existing = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
-        with self._translated_errors(), TemporaryFile(dir=existing):
+        with storage_errors(self.path), TemporaryFile(dir=existing):
             pass
         if not fresh and self.has_progress():
             self._check_same(identity, partial=True)
@@ -168,7 +167,7 @@ class RunDirectory:
 
     def finish(self, weights: bytes, result: Mapping[str, Any]) -> None:
         """Write the student and the result, delete the checkpoint, and pass the result on to the trackers."""
-        with self._translated_errors():
+        with storage_errors(self.path):
             write_atomically(self.path / STUDENT, weights)
             write_atomically(self.path / "result.json", _json(result))
             (self.path / "checkpoint.pt").unlink(missing_ok=True)
@@ -178,7 +177,7 @@ class RunDirectory:
         """Replace the checkpoint. If the disk is full, the one before stays."""
         content = io.BytesIO()  # torch's own writer of files reports a full disk as an error of its own
         torch.save(dict(state), content)
-        with self._translated_errors():
+        with storage_errors(self.path):
             write_atomically(self.path / "checkpoint.pt", content.getbuffer())
 
     def load_checkpoint(self) -> dict[str, Any] | None:
@@ -196,7 +195,7 @@ class RunDirectory:
 
     def log_after(self, step: int) -> None:
         """Begin to log. Metrics of the steps after `step`, which a resumed run takes again, are dropped."""
-        with self._translated_errors():
+        with storage_errors(self.path):
             earlier = self._metrics.drop_after(step)
         if self._tracking.is_wanted:
             run = self.read_json("run.json") or {}
@@ -206,7 +205,7 @@ class RunDirectory:
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl, and pass it on to the trackers; `metrics` must hold a `step`."""
-        with self._translated_errors():
+        with storage_errors(self.path):
             self._metrics.append(metrics)
         self._tracking.log(metrics)
 
@@ -214,7 +213,7 @@ class RunDirectory:
     def _locked(self, *, shared: bool = False) -> Iterator[None]:
         with ExitStack() as stack:
             try:
-                with self._translated_errors():
+                with storage_errors(self.path):
                     self.path.mkdir(parents=True, exist_ok=True)
                     stack.enter_context(signed_lock(self.path / LOCK, shared=shared))
             except LockHeld as error:
@@ -291,15 +290,6 @@ class RunDirectory:
         if not isinstance(content, dict):
             raise RunError(f"{path}: cannot be read (it is no JSON object); restore it, or start again with --fresh")
         return content
-
-    @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            is_full = error.errno in (ENOSPC, EDQUOT, EFBIG)
-            remedy = "; free some space, then the same command goes on from the last checkpoint" if is_full else ""
-            raise RunError(f"{self.path}: cannot write to it ({error.strerror or error}){remedy}") from error
 
 
 def _moved(kept: Path) -> str:

@@ -88,6 +88,13 @@ def test_training_on_labels_ends_with_its_page(command: Command, config: Path) -
 
 
 @pytest.mark.usefixtures("teacher")
+def test_page_names_the_command_with_its_options(command: Command, config: Path) -> None:
+    assert command("fetch", config).status == 0
+    assert command("train", config, "--held", *PAGE).status == 0
+    assert " --set output.report=true --held" in (config.parent / "run" / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("teacher")
 def test_report_writes_the_page_of_a_run_again(command: Command, config: Path) -> None:
     assert command("run", config, *PAGE).status == 0
     folder = config.parent / "run"

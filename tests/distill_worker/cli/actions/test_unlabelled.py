@@ -182,8 +182,8 @@ def test_folder_in_place_of_a_file_is_explained(command: Command, photos: Path) 
 
 def test_command_that_can_be_typed_again_names_every_option_and_no_password() -> None:
     stated = StatedRun(None, ("output.cache=postgresql://me:secret@host/name",), Path("my photos"), _WITH_PASSWORD, 5)
-    assert stated.command("run") == (
-        "distill-worker run --data 'my photos' --teacher-url https://host/path --n 5 --set output.cache=..."
+    assert stated.command("run", "--all") == (
+        "distill-worker run --data 'my photos' --teacher-url https://host/path --n 5 --set output.cache=... --all"
     )
 
 
