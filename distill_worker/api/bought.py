@@ -53,7 +53,8 @@ class Bought(Dataset[tuple[Tensor, Tensor, int]]):
     calls: int
     """How many samples were bought by this call of `buy`; the others were in the cache."""
     remaining: int | None
-    """The calls that the API key has left; None if the teacher does not say so, or was not contacted."""
+    """The calls that the API key has left; None if the teacher does not say so, or was not contacted. After a call that
+    was killed, too many by those of its last requests that the teacher charged only after this call had begun."""
     names: tuple[str, ...] | None = field(repr=False)
     """The file of each image, if the images are files."""
     purchase: Purchase = field(repr=False)

