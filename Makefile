@@ -7,7 +7,7 @@ KSERVE_INSTALLED := .venv-kserve/.installed
 DOCS_INSTALLED := .venv-docs/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-batching bench-memory bench-history bench-cache bench-selection bench-decoding bench-startup fewer-calls selection ablation forecasts figures docs written-docs site docs-outputs lock clean
+.PHONY: help demo test endurance check check-gpu format bench bench-service bench-training bench-guard bench-gpu bench-formats bench-batching bench-memory bench-history bench-cache bench-selection bench-decoding bench-startup fewer-calls selection ablation forecasts figures docs written-docs site docs-outputs lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -89,6 +89,9 @@ bench-guard: $(BENCH_INSTALLED) ## measure the main ratios of training again; fa
 
 bench-gpu: $(INSTALLED) ## measure training on a GPU: precisions, batches, losses, several students (5 minutes)
 	.venv/bin/python -m benchmarks.gpu
+
+bench-formats: $(INSTALLED) ## measure a step in each precision and memory format on the CPU (5 minutes)
+	.venv/bin/python -m benchmarks.formats
 
 bench-batching: $(INSTALLED) ## measure batch sizes and batch timeouts of the model (3 minutes)
 	.venv/bin/python -m benchmarks.service.batching

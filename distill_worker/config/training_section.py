@@ -110,13 +110,13 @@ class Training(Section):
     """What trains the student. `auto`: a CUDA device if there is one."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The type of numbers in the student's forward and backward pass. Weights, losses, evaluation and the stored
-    student are float32 with each. `bfloat16`: two to four times as fast where the device has instructions for it.
-    `float16`: for a GPU without them. `auto`: `bfloat16` on such a device, otherwise `float32`; a run that began keeps
-    what it began with. Part of the run's identity."""
+    student are float32 with each. `bfloat16`: two to four times as fast on a GPU, an AMD CPU with AVX512-BF16 or an
+    Intel CPU with AMX. `float16`: for a GPU without it. `auto`: `bfloat16` on such a device, otherwise `float32`; a
+    run that began keeps what it began with. Part of the run's identity."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """The layout of images and weights in memory. `auto`: `contiguous` with `float32`, otherwise `channels_last`; a
-    run that began keeps its own. Part of the run's identity, as `threads` is, because the last bits of the result
-    differ."""
+    """The layout of images and weights in memory. `auto`: `contiguous` if `float32` is stated, or on a GPU in
+    `float32`; otherwise `channels_last`. A run that began keeps its own. Part of the run's identity, as `threads` is,
+    because the last bits of the result differ."""
     compile: bool = False
     """Compile the student with `torch.compile`, which takes up to a minute before the first step. It pays for long
     runs, most on a GPU. Part of the run's identity."""

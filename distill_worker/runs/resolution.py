@@ -27,7 +27,14 @@ from distill_worker.runs.tuning import pace
 from distill_worker.teachers.base import Description
 from distill_worker.teachers.http_sender import credential_of
 from distill_worker.training.directory.run_directory import RunDirectory
-from distill_worker.training.precision import BFLOAT16, FLOAT32, automatic_precision, has_bfloat16
+from distill_worker.training.precision import (
+    BFLOAT16,
+    CONTIGUOUS,
+    FLOAT32,
+    automatic_format,
+    automatic_precision,
+    has_bfloat16,
+)
 from distill_worker.training.ranks.launch import launch
 
 _CHOICES: Final = {
@@ -215,12 +222,13 @@ def _stated(config: RunConfig) -> tuple[str, str]:
 
 def _resolved(config: RunConfig, began_with: Mapping[str, Any]) -> RunConfig:
     training = config.training
+    device = kind_of_device(training.device)
     precision: str = training.precision
     memory_format: str = training.memory_format
     if precision == AUTO:
-        precision = began_with.get("precision") or automatic_precision(kind_of_device(training.device))
+        precision = began_with.get("precision") or automatic_precision(device)
     if memory_format == AUTO:
-        memory_format = began_with.get("memory_format") or _automatic_format(precision)
+        memory_format = began_with.get("memory_format") or _format_of_new(training, precision, device)
     settings = {"precision": precision, "memory_format": memory_format}
     return config.model_copy(update={"training": training.model_copy(update=settings)})
 
@@ -255,8 +263,9 @@ def _with_steps(config: RunConfig, *, fresh: bool) -> RunConfig:
     return pace.within_steps(config, budget) if isinstance(budget, int) else config
 
 
-def _automatic_format(precision: str) -> str:
-    return "contiguous" if precision == FLOAT32 else "channels_last"
+def _format_of_new(stated: Training, precision: str, device: torch.device) -> str:
+    """The memory format of a run that begins. A stated float32 keeps that of earlier versions, and its bits."""
+    return CONTIGUOUS if stated.precision == FLOAT32 else automatic_format(precision, device)
 
 
 def _began_with(config: RunConfig, *, fresh: bool) -> Mapping[str, Any]:

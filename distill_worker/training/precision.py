@@ -7,7 +7,7 @@ with every precision; evaluation and the stored student never see another one, n
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ from shared.networks.taps import TappedNetwork
 FLOAT32: Final = "float32"
 BFLOAT16: Final = "bfloat16"
 FLOAT16: Final = "float16"
+CHANNELS_LAST: Final = "channels_last"
+CONTIGUOUS: Final = "contiguous"
 _HALF: Final = {BFLOAT16: torch.bfloat16, FLOAT16: torch.float16}
 _NAMES_TYPES: Final = re.compile("dtype|scalar ?type|bfloat16|half", re.IGNORECASE)
 """Matches what torch says where types are mixed that it does not mix, or where an operation lacks a type."""
@@ -32,15 +34,24 @@ _LONGEST_REASON: Final = 300
 
 def automatic_precision(device: torch.device) -> str:
     """The precision that `auto` stands for in a run that begins on this device: `bfloat16` or `float32`."""
+    if device.type == "cpu" and _is_by_intel() and not torch.cpu._is_amx_tile_supported():
+        return FLOAT32  # such a CPU multiplies as many numbers a cycle in AVX512-BF16 as in float32
     return BFLOAT16 if has_bfloat16(device) else FLOAT32
 
 
+def automatic_format(precision: str, device: torch.device) -> str:
+    """The memory format that is fastest in this precision on this device: `channels_last` or `contiguous`."""
+    if precision != FLOAT32 or (device.type == "cpu" and _has_onednn()):
+        return CHANNELS_LAST
+    return CONTIGUOUS
+
+
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16, so that it is faster than float32."""
+    """Whether the device has instructions for bfloat16. Otherwise it emulates bfloat16, and float32 is faster."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     has_instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return has_instructions and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return has_instructions and _has_onednn()
 
 
 def check_possible(training: Training, device: torch.device) -> None:
@@ -74,7 +85,7 @@ class StudentPass:
     def __init__(self, network: nn.Module, layers: Sequence[str], training: Training, device: torch.device) -> None:
         self._half = _HALF.get(training.precision)
         self._is_compiled = training.compile
-        self._is_channels_last = training.memory_format == "channels_last"
+        self._is_channels_last = training.memory_format == CHANNELS_LAST
         self._device = device
         self._run = TappedNetwork(network, layers, _compiled(network, device) if training.compile else None)
 
@@ -152,6 +163,17 @@ def begin_momentum(optimizer: torch.optim.SGD) -> None:
         if group["fused"] and group["momentum"]:
             for parameter in group["params"]:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def _has_onednn() -> bool:
+    """Whether torch computes convolutions on the CPU by oneDNN, which knows bfloat16 and channels_last."""
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+def _is_by_intel() -> bool:
+    """Whether the CPU is known to be Intel's. Earlier versions of torch do not know."""
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return str(capabilities.get("cpu_name", "")).startswith("Intel")
 
 
 def _compiled(network: nn.Module, device: torch.device) -> Callable[[Tensor], Any]:

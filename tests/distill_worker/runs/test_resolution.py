@@ -74,6 +74,15 @@ def test_run_that_begins_takes_what_the_device_is_good_at(
     assert _settings(resolved(_config(tmp_path, **training))) == expected
 
 
+def test_float32_that_is_not_stated_takes_the_fastest_memory_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is stated keeps the layout, and so the bits, of earlier versions."""
+    monkeypatch.setattr(resolution, "automatic_precision", lambda _device: "float32")
+    assert _settings(resolved(_config(tmp_path, device="cpu"))) == ("float32", "channels_last")
+    assert _settings(resolved(_config(tmp_path, device="cpu", precision="float32"))) == FLOAT32
+
+
 @pytest.mark.parametrize("name", ["finished", "unfinished", "teacher"])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_run_of_an_earlier_version_goes_on_in_float32_and_its_memory_format(

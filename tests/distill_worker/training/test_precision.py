@@ -24,6 +24,7 @@ from distill_worker.training.directory.run_directory import RunDirectory
 from distill_worker.training.loop import train
 from distill_worker.training.precision import (
     StudentPass,
+    automatic_format,
     automatic_precision,
     begin_momentum,
     check_possible,
@@ -82,22 +83,38 @@ def _bits(network: nn.Module) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("avx512_bf16", "amx", "mkldnn", "precision"),
+    ("cpu", "avx512_bf16", "amx", "mkldnn", "precision", "memory_format"),
     [
-        (True, False, True, "bfloat16"),
-        (False, True, True, "bfloat16"),
-        (False, False, True, "float32"),
-        (True, True, False, "float32"),
+        ("AMD EPYC", True, False, True, "bfloat16", "channels_last"),
+        ("Intel Xeon", True, False, True, "float32", "channels_last"),
+        ("Intel Xeon", True, True, True, "bfloat16", "channels_last"),
+        (None, True, False, True, "bfloat16", "channels_last"),
+        ("AMD EPYC", False, True, True, "bfloat16", "channels_last"),
+        ("AMD EPYC", False, False, True, "float32", "channels_last"),
+        ("AMD EPYC", True, True, False, "float32", "contiguous"),
     ],
 )
-def test_auto_is_bfloat16_on_a_cpu_that_has_instructions_for_it(
-    avx512_bf16: bool, amx: bool, mkldnn: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+def test_auto_is_bfloat16_on_a_cpu_whose_instructions_for_it_are_faster(
+    cpu: str | None,
+    avx512_bf16: bool,
+    amx: bool,
+    mkldnn: bool,
+    precision: str,
+    memory_format: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And where torch uses them, by oneDNN."""
+    """And where torch uses them, by oneDNN. Some versions of torch do not know whose CPU it is."""
+    capabilities = {} if cpu is None else {"cpu_name": cpu}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: mkldnn)
-    assert automatic_precision(CPU) == precision
+    assert (automatic_precision(CPU), automatic_format(precision, CPU)) == (precision, memory_format)
+
+
+def test_float32_stays_contiguous_on_a_gpu() -> None:
+    assert automatic_format("float32", torch.device("cuda")) == "contiguous"
+    assert automatic_format("bfloat16", torch.device("cuda")) == "channels_last"
 
 
 @pytest.mark.parametrize("precision", HALF)
