@@ -21,7 +21,7 @@ from distill_worker.config.run_config import Output, RunConfig
 from distill_worker.config.section import ImageSize
 from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.config.stages.tuning import Tuning
-from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress
+from distill_worker.config.teacher_address import ChatAddress, LabelledScoresAddress, OpenInferenceAddress
 from distill_worker.config.training_section import Student, Training
 from distill_worker.experiments.comparison.compare_section import Compare, ComparedMethod, LocalTeacher
 from distill_worker.experiments.sweep.sweep_section import SweepPoint, SweepSection
@@ -47,6 +47,7 @@ _OF_RUN: Final[Mapping[str, type[BaseModel]]] = {
 _PROTOCOLS: Final[Mapping[str, type[BaseModel]]] = {
     "open-inference": OpenInferenceAddress,
     "labelled-scores": LabelledScoresAddress,
+    "chat": ChatAddress,
 }
 _OF_COMPARISON: Final[Mapping[str, type[BaseModel]]] = {
     "[compare]": Compare,

@@ -16,8 +16,8 @@ from distill_worker.cache.raw_answers import unread_purchases
 from distill_worker.errors import CacheError, counted
 
 _MEANING: Final = re.compile(r"[0-9a-f]{12}")
-"""The last part of a name of `LabelledScoresTeacher`."""
-_SENT: Final = re.compile(r"file|\d+x\d+")
+"""The last part of a name of `OneImageTeacher`."""
+_SENT: Final = re.compile(r"asked-[0-9a-f]{12}|file|\d+x\d+")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _bought(cache: Cache, teacher_id: str, kinds: Sequence[str], sample_keys: Se
 
 
 def _whatever_is_sent(teacher_id: str) -> tuple[str, ...]:
-    """The parts of a name without those that say what is sent, which `LabelledScoresTeacher` puts before the last."""
+    """The parts of a name without those that say what is sent, which `OneImageTeacher` puts before the last."""
     *parts, last = teacher_id.split("/")
     while parts and _SENT.fullmatch(parts[-1]):
         parts.pop()

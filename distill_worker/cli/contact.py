@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from distill_worker.buying.known_teachers import url_of
-from distill_worker.config.teacher_address import LabelledScoresAddress, TeacherAddress
+from distill_worker.config.teacher_address import TeacherAddress, VendorAddress
 from distill_worker.errors import ConfigError, TeacherError, WorkerError
 from distill_worker.runs.purchase import api_key
 from distill_worker.teachers.base import Description, Quota, Teacher
@@ -64,7 +64,7 @@ class Contact:
         # A run would wait and try again; here one attempt shows at once what is wrong.
         address = self.address.model_copy(update={"give_up_after_seconds": 0})
         teacher = self._stack.enter_context(teacher_at(address, url=url, api_key=key, on_clock=self._note_clock))
-        if isinstance(address, LabelledScoresAddress):
+        if isinstance(address, VendorAddress):
             try_connection(url, timeout_seconds=address.timeout_seconds)  # its requests are charged: none is sent
         self.description = teacher.describe()
         self.quota = teacher.quota()

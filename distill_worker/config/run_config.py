@@ -16,7 +16,7 @@ from distill_worker.config.run_identity import RunIdentity
 from distill_worker.config.section import Section
 from distill_worker.config.stages.self_training import SelfTraining
 from distill_worker.config.stages.tuning import Tuning
-from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
+from distill_worker.config.teacher_address import OpenInferenceAddress, TeacherAddress, VendorAddress
 from distill_worker.config.training_section import Student, Training
 from distill_worker.data.datasets import has_files
 from distill_worker.data.selection import STRATEGIES
@@ -120,7 +120,7 @@ class RunConfig(Section):
     def resolved_teacher(self) -> TeacherAddress:
         """The teacher's address; `teacher.send` is `file` in place of `auto` if the data set has files to send."""
         address = self.teacher
-        if isinstance(address, LabelledScoresAddress) and address.send == "auto" and has_files(self.data.name):
+        if isinstance(address, VendorAddress) and address.send == "auto" and has_files(self.data.name):
             return address.model_copy(update={"send": "file"})
         return address
 

@@ -4,7 +4,7 @@ Each protocol has a class with its own settings; `protocol` chooses among them. 
 and to `TeacherAddress`, its client in `teachers/`, and its case in `teachers/open_teacher.py`.
 """
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
@@ -23,8 +23,8 @@ class _Address(Section):
     """The settings of every protocol."""
 
     url: Annotated[str, NOT_IN_DESCRIPTION] = "http://127.0.0.1:8000"
-    """The server's URL; for `labelled-scores`, the URL that images are posted to. TEACHER_URL in the environment
-    overrides it."""
+    """The server's URL; for `labelled-scores`, the URL that images are posted to; for `chat`, such as
+    https://vendor.example/v1. TEACHER_URL in the environment overrides it."""
     model: Annotated[str, NOT_IN_DESCRIPTION] = "teacher"
     """The model's name on the server."""
     output: Annotated[str, NOT_IN_DESCRIPTION] = "auto"
@@ -103,19 +103,13 @@ class OpenInferenceAddress(_Address):
     """The names of the teacher's classes in its own order, in place of those that it states."""
 
 
-class LabelledScoresAddress(_Address):
-    """A teacher that takes one image file in a request and answers with the most likely labels and their scores."""
+class VendorAddress(_Address):
+    """A teacher that takes one image in a request, and states nothing before it is paid."""
 
-    protocol: Literal["labelled-scores"] = "labelled-scores"
-    """Required for such a teacher ([vendors.md](vendors.md))."""
     labels: dict[str, Annotated[int, Field(ge=0)]] = Field(default={})
     """The class, counted from 0, of each label that the teacher may answer."""
     top_k: int = Field(default=5, ge=1)
-    """The number of labels in an answer."""
-    score_digits: int | None = Field(default=None, ge=0, le=8)
-    """The digits after the point that scores are rounded to, if known."""
-    answer: AnswerFields = AnswerFields()
-    """Where labels and scores stand in the answer."""
+    """The number of labels that are bought of an answer, at most all."""
     send: Literal["auto", "file", "pixels"] = "auto"
     """The image that is sent: `file`, your own file as it is; or `pixels`, the data set's pixels as PNG, which the
     student sees too. `auto` is `file` if the data set has files (image-folder, hugging-face). Images without a file,
@@ -131,12 +125,69 @@ class LabelledScoresAddress(_Address):
         return {name: value for name, value in settings.items() if name not in plain or value != plain[name]}
 
     @model_validator(mode="after")
-    def _each_label_has_its_class(self) -> "LabelledScoresAddress":
+    def _each_label_has_its_class(self) -> Self:
         if not self.labels:
             raise ValueError("labels: expected the class of each label that the teacher may answer, got none")
         if len(set(self.labels.values())) < len(self.labels):
             raise ValueError("labels: expected a class of its own for each label, got one class for several labels")
         return self
+
+
+class LabelledScoresAddress(VendorAddress):
+    """A teacher that takes one image file in a request and answers with the most likely labels and their scores."""
+
+    protocol: Literal["labelled-scores"] = "labelled-scores"
+    """Required for such a teacher ([vendors.md](vendors.md))."""
+    score_digits: int | None = Field(default=None, ge=0, le=8)
+    """The digits after the point that scores are rounded to, if known."""
+    answer: AnswerFields = AnswerFields()
+    """Where labels and scores stand in the answer."""
+
+
+class ChatAddress(VendorAddress):
+    """A model that answers questions about an image, behind the API `chat/completions`."""
+
+    protocol: Literal["chat"] = "chat"
+    """Required for such a teacher ([chat.md](chat.md))."""
+    prompt: str = "What does the image show? {labels}"
+    """The question about each image. The labels, and how to answer, stand at `{labels}` in it."""
+    top_logprobs: int = Field(default=20, ge=0, le=100)
+    """The number of tokens whose log-probabilities are requested, from which those of the labels are read. 0: none, for
+    an API that has none; the teacher then sells `label` alone."""
+    detail: Literal["auto", "low", "high"] | None = None
+    """How closely the model looks at the image, where the API has this setting; `low` is cheaper. Default: not sent."""
+    parameters: dict[str, Any] = Field(default={"temperature": 0, "max_tokens": 16})
+    """Further fields of each request. Default: `{temperature = 0, max_tokens = 16}`."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_labels(cls, prompt: str) -> str:
+        if "{labels}" not in prompt:
+            raise ValueError("expected a text with {labels}, which is replaced by the labels")
+        return prompt
+
+    @field_validator("parameters")
+    @classmethod
+    def _are_further_ones(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        if taken := [name for name in _SET_BY_OTHER_KEYS if name in parameters]:
+            raise ValueError(f"expected further fields of the request, got {taken[0]}, {_SET_BY_OTHER_KEYS[taken[0]]}")
+        return parameters
+
+    @model_validator(mode="after")
+    def _names_its_model(self) -> Self:
+        if "model" not in self.model_fields_set:
+            raise ValueError("model: expected the name of the model that answers, as the API calls it, got none")
+        return self
+
+
+_SET_BY_OTHER_KEYS: Final = {
+    "model": "which teacher.model sets",
+    "messages": "which teacher.prompt sets",
+    "logprobs": "which teacher.top_logprobs sets",
+    "top_logprobs": "which teacher.top_logprobs sets",
+    "n": "but one answer is read",
+    "stream": "but a stream cannot be read",
+}
 
 
 def _with_protocol(section: Any) -> Any:
@@ -145,7 +196,7 @@ def _with_protocol(section: Any) -> Any:
 
 
 TeacherAddress = Annotated[
-    OpenInferenceAddress | LabelledScoresAddress,
+    OpenInferenceAddress | LabelledScoresAddress | ChatAddress,
     Discriminator("protocol"),
     BeforeValidator(_with_protocol),
 ]

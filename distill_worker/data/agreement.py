@@ -78,9 +78,9 @@ class Agreement:
             raise PlanRefused(
                 f"teacher: expected its likeliest class to be the data's label more often than by chance (1 of "
                 f"{self._num_classes} samples), got it for {agreements} of {samples}. Its classes may be in another "
-                "order than those of the data: correct [teacher.labels] (labelled-scores), or list them in its order "
-                "in teacher.class_names (open-inference). If such a teacher is intended, or the labels mean nothing, "
-                "set teacher.expect_agreement = false"
+                "order than those of the data: correct [teacher.labels] (labelled-scores, chat), or list them in its "
+                "order in teacher.class_names (open-inference). If such a teacher is intended, or the labels mean "
+                "nothing, set teacher.expect_agreement = false"
             )
 
 

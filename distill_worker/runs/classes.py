@@ -11,7 +11,7 @@ from torch import Tensor
 from distill_worker.buying.fetch import NO_CALLBACKS, OnAnswer
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.teacher_address import LabelledScoresAddress
+from distill_worker.config.teacher_address import VendorAddress
 from distill_worker.data import class_names
 from distill_worker.data.agreement import Agreement, Counts
 from distill_worker.data.datasets.dataset import Dataset
@@ -38,7 +38,7 @@ def class_order(config: RunConfig, dataset: Dataset, stated: Sequence[str] | Non
         ConfigError: the names differ, or the configuration contradicts them.
     """
     address = config.teacher
-    if isinstance(address, LabelledScoresAddress):
+    if isinstance(address, VendorAddress):
         _check_labels(config, address, dataset)
         return None
     return class_names.class_order(
@@ -73,7 +73,7 @@ def check_names(config: RunConfig, dataset: Dataset, description: Description, c
     """
     class_order(config, dataset, description.class_names)
     before, now = cache.class_names(description.id), description.class_names
-    is_configured = not isinstance(config.teacher, LabelledScoresAddress) and bool(config.teacher.class_names)
+    is_configured = not isinstance(config.teacher, VendorAddress) and bool(config.teacher.class_names)
     if None not in (before, now) and before != now and not is_configured:
         raise PlanRefused(
             f"teacher: expected the class names {class_names.listed(before or ())}, as they were when its outputs in "
@@ -176,10 +176,10 @@ def _labels(samples: Sequence[Samples]) -> dict[bytes, int]:
     return labels
 
 
-def _check_labels(config: RunConfig, address: LabelledScoresAddress, dataset: Dataset) -> None:
+def _check_labels(config: RunConfig, address: VendorAddress, dataset: Dataset) -> None:
     if config.data.classes:
         raise ConfigError(
-            "data.classes: expected no value for a teacher of labelled-scores, whose classes are in [teacher.labels], "
+            "data.classes: expected no value for a vendor, whose classes are in [teacher.labels], "
             f"got {class_names.listed(list(config.data.classes))}"
         )
     if not dataset.classes_are_named:

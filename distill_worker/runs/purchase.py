@@ -20,7 +20,7 @@ from distill_worker.buying.planning import plan, plan_of_cached
 from distill_worker.cache import Cache
 from distill_worker.config.places import expanded
 from distill_worker.config.run_config import RunConfig
-from distill_worker.config.teacher_address import LabelledScoresAddress, TeacherAddress
+from distill_worker.config.teacher_address import TeacherAddress, VendorAddress
 from distill_worker.errors import ConfigError
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.sampling.targets import cached_kinds
@@ -90,7 +90,7 @@ def configured_teacher(config: RunConfig, samples: Samples, cache: Cache) -> str
         ConfigError: the teacher's URL is invalid; CacheError: see `reread`.
     """
     address = config.resolved_teacher
-    if not isinstance(address, LabelledScoresAddress):
+    if not isinstance(address, VendorAddress):
         return None
     with teacher_at(address, url=url_of(address), api_key=None) as teacher:
         description = teacher.describe()

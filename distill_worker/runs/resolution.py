@@ -16,7 +16,7 @@ from distill_worker.buying.known_teachers import load_description
 from distill_worker.cache import Cache
 from distill_worker.config.run_config import RunConfig
 from distill_worker.config.run_identity import trained_before
-from distill_worker.config.teacher_address import LabelledScoresAddress
+from distill_worker.config.teacher_address import VendorAddress
 from distill_worker.config.training_section import AUTO, Training
 from distill_worker.data.datasets import Rules, has_files, resizes
 from distill_worker.data.pictures.rules import FIRST
@@ -146,10 +146,10 @@ def _cached_class_names(config: RunConfig, teacher_id: str | None) -> tuple[str,
 
 def _facts_in(config: RunConfig, description: Description) -> _Facts:
     address = config.teacher
-    labels = address.labels if isinstance(address, LabelledScoresAddress) else {}
+    labels = address.labels if isinstance(address, VendorAddress) else {}
     label_of = {place: label for label, place in labels.items()}
     numbered = tuple(label_of.get(place, str(place)) for place in range(description.num_classes))
-    stated = () if isinstance(address, LabelledScoresAddress) else address.class_names
+    stated = () if isinstance(address, VendorAddress) else address.class_names
     shape = description.image_shape if resizes(config.data.name) else None
     return _Facts(stated or description.class_names or numbered, None if shape is None else shape[1:])
 

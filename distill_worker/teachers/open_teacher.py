@@ -3,11 +3,19 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from distill_worker.config.teacher_address import LabelledScoresAddress, OpenInferenceAddress, TeacherAddress
+from distill_worker.config.teacher_address import (
+    ChatAddress,
+    LabelledScoresAddress,
+    OpenInferenceAddress,
+    TeacherAddress,
+    VendorAddress,
+)
 from distill_worker.teachers.base import Teacher
 from distill_worker.teachers.http_sender import Sender
-from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.oip import OipTeacher
+from distill_worker.teachers.vendors.chat import ChatTeacher
+from distill_worker.teachers.vendors.labelled_scores import LabelledScoresTeacher
+from distill_worker.teachers.vendors.one_image import Vendor
 
 
 def teacher_at(
@@ -43,15 +51,31 @@ def teacher_at(
         case LabelledScoresAddress():
             return LabelledScoresTeacher(
                 sender,
-                url=url,
-                model=address.model,
-                labels=address.labels,
+                _vendor(address, url),
                 top_k=address.top_k,
                 score_digits=address.score_digits,
                 fields=address.answer,
-                sends_files=address.send == "file",
-                image_size=address.image_size,
-                model_version=address.model_version,
-                num_classes=address.num_classes,
-                repeats_are_free=bool(address.repeats_are_free),
             )
+        case ChatAddress():
+            return ChatTeacher(
+                sender,
+                _vendor(address, url),
+                prompt=address.prompt,
+                top_k=address.top_k,
+                top_logprobs=address.top_logprobs,
+                detail=address.detail,
+                parameters=address.parameters,
+            )
+
+
+def _vendor(address: VendorAddress, url: str) -> Vendor:
+    return Vendor(
+        url,
+        address.model,
+        address.labels,
+        sends_files=address.send == "file",
+        image_size=address.image_size,
+        model_version=address.model_version,
+        num_classes=address.num_classes,
+        repeats_are_free=bool(address.repeats_are_free),
+    )

@@ -120,8 +120,8 @@ def predict(
     An image of another size is resized to the size that the student takes,
     as the data set image-folder resizes it. For a student of grey images, a
     colour image becomes grey; for one of colour images, a grey image gets three
-    equal channels. Transparency is dropped. An image that cannot be read is an
-    error that names it, and then nothing is printed.
+    equal channels. Files are read as in the student's training. An image that
+    cannot be read is an error that names it, and then nothing is printed.
     """
     from distill_worker.cli.actions.weights import predict
 

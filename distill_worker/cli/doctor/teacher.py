@@ -6,7 +6,7 @@ from typing import Final
 from distill_worker.buying.known_teachers import url_of
 from distill_worker.cli.contact import ADDRESS, API_KEY, REACHABLE, Contact
 from distill_worker.cli.doctor.finding import Finding
-from distill_worker.config.teacher_address import LabelledScoresAddress
+from distill_worker.config.teacher_address import VendorAddress
 from distill_worker.errors import ConfigError, TeacherError
 from distill_worker.runs.purchase import Source
 from distill_worker.teachers.http_client import proxy_of
@@ -65,7 +65,7 @@ def _reachable(contact: Contact) -> Finding:
         return Finding.not_checked(REACHABLE, f"{API_KEY} must hold first")
     if description is None:
         return Finding.ok(REACHABLE, "the server responds, and does not accept the API key")
-    if isinstance(contact.address, LabelledScoresAddress):
+    if isinstance(contact.address, VendorAddress):
         return Finding.ok(REACHABLE, "a connection can be made; no request was sent, because each one is charged")
     classes = f"{description.num_classes} classes"
     shape = "any shape" if description.image_shape is None else " x ".join(map(str, description.image_shape))

@@ -100,7 +100,8 @@ def part_folders(path: Path, where: str) -> list[Path]:
         raise DataError(
             f"{where}: expected train and test or val (or training, testing, valid, validation), each once and with a "
             f"folder for each class, or the classes' folders themselves, got only "
-            f"{' and '.join(entry.name for entry in ((*train, *test) or parts))}"
+            f"{' and '.join(entry.name for entry in ((*train, *test) or parts))}; for images without labels, set "
+            'data.labels = "none"'
         )
     return [train[0], test[0]]
 

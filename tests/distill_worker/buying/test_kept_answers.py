@@ -26,11 +26,11 @@ from distill_worker.cache.verify import verify
 from distill_worker.errors import AnswerUnread, PlanRefused, TeacherError
 from distill_worker.teachers.base import LoggedQuery
 from distill_worker.teachers.http_sender import Sender
-from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.oip import OipTeacher
 from shared import oip
 from tests.distill_worker.purchases import Samples, give_up
 from tests.distill_worker.teachers.scripted_server import METADATA, URL
+from tests.distill_worker.teachers.vendors.clients import labelled_scores
 
 LABELS = {"cat": 0, "dog": 1}
 MENDED = LABELS | {"lynx": 2}
@@ -85,7 +85,7 @@ def _order(
     vendor: Vendor, cache: Cache, samples: Samples, *, labels: Mapping[str, int] = LABELS, **options: Any
 ) -> Iterator[PurchaseOrder]:
     given: dict[str, Any] = {"top_k": 2, "num_classes": 3, **options}
-    with LabelledScoresTeacher(vendor.sender(), url=URL, model="pets", labels=labels, **given) as teacher:
+    with labelled_scores(vendor.sender(), url=URL, model="pets", labels=labels, **given) as teacher:
         description = teacher.describe()
         yield PurchaseOrder(teacher, description, cache, samples, kinds=tuple(description.outputs), concurrency=3)
 

@@ -57,11 +57,11 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
         ("teacher.protocol=5", ["teacher.protocol: expected one of", "got 5"]),
         (
             "teacher.protocol=morse",
-            ["teacher.protocol: expected one of 'open-inference', 'labelled-scores', got 'morse'"],
+            ["teacher.protocol: expected one of 'open-inference', 'labelled-scores', 'chat', got 'morse'"],
         ),
         (
             "teacher.labels={cat=0}",
-            ["teacher.labels: unknown key with protocol = 'open-inference': only labelled-scores has it; expected"],
+            ["teacher.labels: unknown key with protocol = 'open-inference': only labelled-scores, chat have it; "],
         ),
         (
             "teacher={protocol='labelled-scores', labels={cat=0}, input_name='x'}",
@@ -74,6 +74,16 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
             ["image_size: expected a positive height and width, got [-1, 5]"],
         ),
         ("teacher={protocol='labelled-scores'}", ["teacher: labels: expected the class of each label"]),
+        ("teacher={protocol='chat', labels={cat=0}}", ["teacher: model: expected the name of the model that answers"]),
+        (
+            "teacher={protocol='chat', model='m', labels={cat=0}, prompt='What?'}",
+            ["teacher.prompt: expected a text with {labels}"],
+        ),
+        (
+            "teacher={protocol='chat', model='m', labels={cat=0}, parameters={logprobs=true}}",
+            ["teacher.parameters: expected further fields", "got logprobs, which teacher.top_logprobs sets"],
+        ),
+        ("teacher={protocol='chat', model='m', labels={cat=0}, answer={}}", ["answer", "only labelled-scores has it"]),
         ("method={temperature=2}", ["method.name: required, but absent"]),
         ("budget.n=many", ["budget.n", "expected a whole number", "'many'"]),
         ("budget.n=1", ["budget.n", "at least 2", "got 1"]),

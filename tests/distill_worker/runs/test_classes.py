@@ -93,7 +93,7 @@ def test_labels_are_not_compared_with_numbers_in_place_of_names(tmp_path: Path) 
 
 def test_table_of_names_is_refused_where_labels_have_classes(tmp_path: Path) -> None:
     config = _config(tmp_path, data={"classes": {"ant": "wasp"}}, teacher={**SHOP, "labels": {"wasp": 0, "b": 1}})
-    with pytest.raises(ConfigError, match=r"^data.classes: expected no value for a teacher of labelled-scores"):
+    with pytest.raises(ConfigError, match=r"^data.classes: expected no value for a vendor"):
         class_order(config, dataset_of(config), None)
 
 

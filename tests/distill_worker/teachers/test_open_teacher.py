@@ -7,9 +7,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from distill_worker.config.teacher_address import TeacherAddress
-from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.oip import OipTeacher
 from distill_worker.teachers.open_teacher import teacher_at
+from distill_worker.teachers.vendors.labelled_scores import LabelledScoresTeacher
 from tests.foreign.labelled_scores_server import ForeignScores
 from tests.foreign.labelled_scores_server import served as served_scores
 from tests.foreign.oip_server import ForeignModel, served

@@ -9,8 +9,8 @@ import pytest
 
 from distill_worker.errors import TeacherError, TeacherUnavailable
 from distill_worker.teachers.http_errors import public_url
-from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from tests.distill_worker.teachers.scripted_server import METADATA, Server, refusal
+from tests.distill_worker.teachers.vendors.clients import labelled_scores
 
 LABELS = {"cat": 0, "dog": 1}
 IMAGE = np.zeros((1, 1, 2, 2), np.uint8)
@@ -69,7 +69,7 @@ def test_query_of_the_url_goes_with_those_of_a_page() -> None:
 def test_key_in_the_url_of_labelled_scores_is_used_and_not_told(answer: httpx.Response | Exception) -> None:
     server = Server(answer)
     sender = server.sender(url=SECRET, give_up_after=0)
-    with LabelledScoresTeacher(sender, url=SECRET, model="pets", labels=LABELS, top_k=2) as teacher:
+    with labelled_scores(sender, url=SECRET, model="pets", labels=LABELS, top_k=2) as teacher:
         described = teacher.describe()
         with pytest.raises((TeacherError, TeacherUnavailable), match=r"^http://teacher\.test/v1: ") as raised:
             teacher.buy(IMAGE, description=described, idempotency_key="k", outputs=("top_k:2",))
@@ -83,7 +83,7 @@ def test_who_gives_other_labels_another_meaning_is_another_teacher() -> None:
     """In whatever order they are told."""
     ids = []
     for labels in (LABELS, dict(reversed(LABELS.items())), {"cat": 1, "dog": 0}, {**LABELS, "newt": 2}):
-        with LabelledScoresTeacher(Server().sender(), url="http://t.test", model="m", labels=labels) as teacher:
+        with labelled_scores(Server().sender(), url="http://t.test", model="m", labels=labels) as teacher:
             ids.append((json.dumps(labels), teacher.describe().id))
     assert ids[0][1] == ids[1][1]
     assert len({one for _, one in ids}) == 3

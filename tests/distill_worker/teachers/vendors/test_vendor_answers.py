@@ -22,12 +22,13 @@ from distill_worker.data.sent_images import own_file
 from distill_worker.errors import AnswerUnread, TeacherRefused
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.teachers.base import Answer
-from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
 from distill_worker.teachers.open_teacher import teacher_at
+from distill_worker.teachers.vendors.labelled_scores import LabelledScoresTeacher
 from distill_worker.training.teacher_logits import to_logits
 from shared.output_kinds import OutputKind
 from shared.sample_key import sample_key, sample_keys
 from tests.distill_worker.teachers.scripted_server import URL, Server
+from tests.distill_worker.teachers.vendors.clients import labelled_scores
 
 LABELS = {"cat": 0, "dog": 1, "newt": 2}
 IMAGE = np.array([[[[7, 0], [0, 0]]]], np.uint8)
@@ -35,9 +36,7 @@ IMAGE = np.array([[[[7, 0], [0, 0]]]], np.uint8)
 
 def _bought(body: Any, image: NDArray[np.uint8] = IMAGE, **options: Any) -> tuple[Answer, Server]:
     server = Server(httpx.Response(200, content=json.dumps(body)))
-    with LabelledScoresTeacher(
-        server.sender(), url=URL, model="pets", labels=LABELS, **{"top_k": 2, **options}
-    ) as teacher:
+    with labelled_scores(server.sender(), url=URL, model="pets", labels=LABELS, **{"top_k": 2, **options}) as teacher:
         description = teacher.describe()
         (kind,) = description.outputs
         return teacher.buy(image, description=description, idempotency_key="k", outputs=(kind,)), server
@@ -232,7 +231,7 @@ def test_file_that_is_gone_costs_nothing(tmp_path: Path) -> None:
     image, file = split.images.numpy()[0], split.files[0]
     Path(file.name).unlink()
     server = Server(httpx.Response(500))
-    with LabelledScoresTeacher(server.sender(), url=URL, model="pets", labels=LABELS, sends_files=True) as teacher:
+    with labelled_scores(server.sender(), url=URL, model="pets", labels=LABELS, sends_files=True) as teacher:
         teacher.use_files({sample_key(image): [file]})
         with pytest.raises(TeacherRefused, match=r"cannot be read.*nothing was sent"):
             teacher.buy(image[None], description=teacher.describe(), idempotency_key="k", outputs=("top_k:3",))

@@ -17,9 +17,10 @@ from distill_worker.buying.planning import plan
 from distill_worker.cache import Cache, RawAnswer
 from distill_worker.errors import AnswerUnread, TeacherError, TeacherRefused
 from distill_worker.teachers.http_sender import Sender
-from distill_worker.teachers.labelled_scores import LabelledScoresTeacher
+from distill_worker.teachers.vendors.labelled_scores import LabelledScoresTeacher
 from tests.distill_worker.purchases import cached_outputs
 from tests.distill_worker.teachers.scripted_server import URL, Server
+from tests.distill_worker.teachers.vendors.clients import labelled_scores
 from tests.endurance import HANG_SECONDS
 from tests.foreign.labelled_scores_server import ForeignScores, served
 
@@ -36,7 +37,7 @@ def _predict(image: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def _client(url: str, **options: Any) -> LabelledScoresTeacher:
     sender = Sender(url, api_key="secret", timeout_seconds=HANG_SECONDS, give_up_after_seconds=HANG_SECONDS)
-    return LabelledScoresTeacher(sender, url=url, model="pets", labels=LABELS, **{"top_k": 2, **options})
+    return labelled_scores(sender, url=url, model="pets", labels=LABELS, **{"top_k": 2, **options})
 
 
 def test_what_is_offered_follows_from_the_configuration_alone() -> None:
@@ -84,7 +85,7 @@ def test_image_arrives_as_it_is_and_the_likeliest_classes_come_back(channels: in
 @pytest.mark.parametrize("shape", [(1, 2, 4, 4), (1, 4, 4, 4), (2, 3, 4, 4)], ids=["two", "four", "two images"])
 def test_image_that_no_file_holds_is_refused_before_anything_is_bought(shape: tuple[int, ...]) -> None:
     server = Server(httpx.Response(500))
-    with LabelledScoresTeacher(server.sender(), url=URL, model="pets", labels=LABELS) as teacher:
+    with labelled_scores(server.sender(), url=URL, model="pets", labels=LABELS) as teacher:
         images, described = np.zeros(shape, np.uint8), teacher.describe()
         with pytest.raises(TeacherRefused, match=r"grey or RGB.*nothing was sent"):
             teacher.buy(images, description=described, idempotency_key="k", outputs=("top_k:3",))
@@ -93,9 +94,9 @@ def test_image_that_no_file_holds_is_refused_before_anything_is_bought(shape: tu
 
 def test_logits_are_not_for_sale() -> None:
     server = Server(httpx.Response(500))
-    with LabelledScoresTeacher(server.sender(), url=URL, model="pets", labels=LABELS) as teacher:
+    with labelled_scores(server.sender(), url=URL, model="pets", labels=LABELS) as teacher:
         described = teacher.describe()
-        with pytest.raises(TeacherRefused, match="the only output that this teacher sells"):
+        with pytest.raises(TeacherRefused, match="which is all that this teacher sells"):
             teacher.buy(IMAGE, description=described, idempotency_key="k", outputs=("logits",))
     assert server.requests == []
 
@@ -119,8 +120,11 @@ def test_model_that_is_being_loaded_is_waited_for() -> None:
 
 @pytest.mark.parametrize("page", [b"<html><title>Log in</title><body>secret</body></html>", b"[" * 200_000])
 def test_answer_that_is_no_json_is_shown_in_short(page: bytes) -> None:
-    with _client("http://vendor.test") as teacher, pytest.raises(AnswerUnread, match=r"http://vendor\.test") as raised:
-        teacher.read(RawAnswer(page, {}, "", ""), samples=1, description=teacher.describe(), idempotency_key="k")
+    raw = RawAnswer(page, {}, "", "")
+    with _client("http://vendor.test") as teacher:
+        described = teacher.describe()
+        with pytest.raises(AnswerUnread, match=r"http://vendor\.test") as raised:
+            teacher.read(raw, samples=1, description=described, idempotency_key="k", outputs=("top_k:2",))
     assert "secret" not in str(raised.value)
     assert len(str(raised.value)) < 600
 
@@ -165,7 +169,7 @@ def _told(*scores: tuple[Any, Any]) -> list[dict[str, Any]]:
 def test_answer_that_cannot_be_kept_is_refused(body: Any, because: str) -> None:
     """It may have been charged, so it is no `TeacherRefused`, and it is asked for once."""
     server = Server(httpx.Response(200, content=json.dumps(body)))
-    with LabelledScoresTeacher(server.sender(), url=URL, model="pets", labels=LABELS) as teacher:
+    with labelled_scores(server.sender(), url=URL, model="pets", labels=LABELS) as teacher:
         described = teacher.describe()
         with pytest.raises(TeacherError, match=f"{URL}.*{because}") as raised:
             teacher.buy(IMAGE, description=described, idempotency_key="k", outputs=("top_k:2",))
@@ -177,7 +181,7 @@ def test_answer_that_cannot_be_kept_is_refused(body: Any, because: str) -> None:
 def test_scores_may_add_up_to_more_than_one_by_rounding_alone(digits: int | None, kept: bool) -> None:
     """To two digits, where it is not known to how many: 1.01 of two scores is within reach of 0.005 each."""
     server = Server(httpx.Response(200, json=_told(("cat", 0.6), ("dog", 0.41))))
-    with LabelledScoresTeacher(
+    with labelled_scores(
         server.sender(), url=URL, model="pets", labels=LABELS, score_digits=digits, top_k=2
     ) as teacher:
         (kind,) = teacher.describe().outputs

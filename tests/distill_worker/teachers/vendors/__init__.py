@@ -1,0 +1,1 @@
+"""Clients of vendors, against servers of another make and scripted answers."""
