@@ -50,12 +50,14 @@ class ForeignChat:
             self.charged += 1
             self.requests.append({**request, "messages": question["text"]})
             self.images.append(image)
-        choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}, "logprobs": None}
+        message = {"role": "assistant", "content": text}
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "message": message, "logprobs": None}
         if request.get("logprobs"):
             best = sorted(tokens.items(), key=lambda entry: -entry[1])[: request["top_logprobs"]]
             listed = [{"token": token, "logprob": log(probability)} for token, probability in best]
             choice["logprobs"] = {"content": [{**listed[0], "top_logprobs": listed}]}
-        return {"object": "chat.completion", "model": self.answered_as or request["model"], "choices": [choice]}
+        name = self.answered_as or request["model"]
+        return {"id": "1", "object": "chat.completion", "created": 0, "model": name, "choices": [choice]}
 
 
 @contextmanager
