@@ -20,9 +20,9 @@ from shared.oip import problem
 
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NEVER_CHARGED = frozenset({400, 401, 402, 407, 413, 415}) | _REDIRECTS
+_NEVER_CHARGED = frozenset({400, 401, 402, 407, 413, 415}) | _REDIRECTS - {303}
 """Statuses about the content, the API key, the payment, the proxy or the address, sent before any work. A 403 or 404
-may follow a charge."""
+may follow a charge; a 303 is the answer to a request that was carried out."""
 _NEVER_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _NO_TLS: Final = frozenset(
     {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"}

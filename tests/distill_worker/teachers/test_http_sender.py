@@ -144,7 +144,7 @@ def test_refused_content_or_key_was_never_charged(status: int) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("status", [304, 403, 422, 500, 501])
+@pytest.mark.parametrize("status", [303, 304, 403, 422, 500, 501])
 def test_other_statuses_leave_the_charge_unknown_and_are_not_retried(status: int) -> None:
     """Access withdrawn or a model replaced after an attempt that was charged: the purchase must stay open."""
     server = Server(refusal(status))
