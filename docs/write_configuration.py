@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from distill_worker.cli.new_run.comments import docstring_of
-from distill_worker.config.answer_path import AnswerFields
+from distill_worker.config.answers.answer_path import AnswerFields
 from distill_worker.config.data_sections import Augmentation, Budget, Corruption, Data, Imbalance, LabelNoise
 from distill_worker.config.run_config import Output, RunConfig
 from distill_worker.config.section import ImageSize

@@ -17,7 +17,8 @@ from distill_worker.errors import CacheError, counted
 
 _MEANING: Final = re.compile(r"[0-9a-f]{12}")
 """The last part of a name of `OneImageTeacher`."""
-_SENT: Final = re.compile(r"asked-[0-9a-f]{12}|file|\d+x\d+")
+_ASKED: Final = re.compile(r"asked-[0-9a-f]{12}")
+_SENT: Final = re.compile(rf"{_ASKED.pattern}|file|\d+x\d+")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class HeldOfAnother:
     cache: Path | None = None
     """The cache that has them, if it is another one."""
 
+    was_asked_otherwise: bool = False
+    """Whether they differ in what is sent beside the image."""
     was_read_otherwise: bool = False
     """Whether they differ in the labels or fields by which answers are read alone."""
 
@@ -52,6 +55,11 @@ class HeldOfAnother:
         )
         if not self.may_be_the_same:
             return f"{holds}; outputs of different teachers are never mixed"
+        if self.was_asked_otherwise:
+            return (
+                f"{holds}, which got another question: other values of teacher.prompt, labels, parameters, detail or "
+                "top_logprobs. With those, these samples cost nothing"
+            )
         if self.was_sent_otherwise:
             return (
                 f'{holds}, which was sent other images of them. With teacher.send = "pixels", or teacher.send and '
@@ -85,6 +93,7 @@ def held_of_others(
                     samples,
                     is_alike,
                     was_sent_otherwise,
+                    was_asked_otherwise=was_sent_otherwise and _asked(teacher_id) != _asked(other),
                     was_read_otherwise=_is_read_otherwise(teacher_id, other),
                 )
             )
@@ -124,6 +133,10 @@ def _whatever_is_sent(teacher_id: str) -> tuple[str, ...]:
     while parts and _SENT.fullmatch(parts[-1]):
         parts.pop()
     return (*parts, last)
+
+
+def _asked(teacher_id: str) -> list[str]:
+    return [part for part in teacher_id.split("/") if _ASKED.fullmatch(part)]
 
 
 def _is_read_otherwise(teacher_id: str, other: str) -> bool:

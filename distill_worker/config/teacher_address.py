@@ -4,11 +4,13 @@ Each protocol has a class with its own settings; `protocol` chooses among them. 
 and to `TeacherAddress`, its client in `teachers/`, and its case in `teachers/open_teacher.py`.
 """
 
+import json
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
-from distill_worker.config.answer_path import AnswerFields
+from distill_worker.config.answers.answer_path import AnswerFields
+from distill_worker.config.answers.label_text import plain
 from distill_worker.config.section import ImageSize, Section
 from shared.expectations import did_you_mean
 from shared.output_kinds import AUTO, DISTRIBUTIONS, OutputKind
@@ -152,8 +154,8 @@ class ChatAddress(VendorAddress):
     prompt: str = "What does the image show? {labels}"
     """The question about each image. The labels, and how to answer, stand at `{labels}` in it."""
     top_logprobs: int = Field(default=20, ge=0, le=100)
-    """The number of tokens whose log-probabilities are requested, from which those of the labels are read. 0: none, for
-    an API that has none; the teacher then sells `label` alone."""
+    """The number of tokens whose log-probabilities are requested, from which those of the labels are read: 2 or more.
+    0: none, for an API that has none; the teacher then sells `label` alone."""
     detail: Literal["auto", "low", "high"] | None = None
     """How closely the model looks at the image, where the API has this setting; `low` is cheaper. Default: not sent."""
     parameters: dict[str, Any] = Field(default={"temperature": 0, "max_tokens": 16})
@@ -166,16 +168,38 @@ class ChatAddress(VendorAddress):
             raise ValueError("expected a text with {labels}, which is replaced by the labels")
         return prompt
 
+    @field_validator("labels")
+    @classmethod
+    def _can_be_answered(cls, labels: dict[str, int]) -> dict[str, int]:
+        """A label that cannot be told from another one in the answer would be paid for and never read."""
+        texts = [plain(label) for label in labels]
+        if bad := [label for label in labels if not plain(label) or len(label.splitlines()) > 1]:
+            raise ValueError(f"expected labels of one line with a letter or digit, got {bad[0]!r}")
+        if twice := [text for text in texts if texts.count(text) > 1]:
+            raise ValueError(f"expected labels that differ in more than the signs around them, got {twice[0]!r} twice")
+        return labels
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _has_another(cls, number: int) -> int:
+        if number == 1:
+            raise ValueError("expected 0, or 2 or more, as one token says nothing of the other labels, got 1")
+        return number
+
     @field_validator("parameters")
     @classmethod
     def _are_further_ones(cls, parameters: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(parameters, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"expected values that JSON has, got one that it has not ({error})") from error
         if taken := [name for name in _SET_BY_OTHER_KEYS if name in parameters]:
             raise ValueError(f"expected further fields of the request, got {taken[0]}, {_SET_BY_OTHER_KEYS[taken[0]]}")
         return parameters
 
     @model_validator(mode="after")
     def _names_its_model(self) -> Self:
-        if "model" not in self.model_fields_set:
+        if "model" not in self.model_fields_set or not self.model:
             raise ValueError("model: expected the name of the model that answers, as the API calls it, got none")
         return self
 

@@ -18,7 +18,12 @@ from distill_worker.errors import AnswerExpired, QuotaExhausted, TeacherError, T
 from distill_worker.teachers.pace.rate_limit_headers import retry_after_seconds
 from shared.oip import problem
 
-_TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504})
+_TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504, 529})
+_OVERLOADED: Final = frozenset({429, 529})
+"""Statuses of a server that rejects a request because of how many there are."""
+_NO_MONEY: Final = "insufficient_quota"
+_NO_MODEL: Final = frozenset({"model_not_found", "not_found_error"})
+"""Codes that vendors of models that chat give to errors before any work."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NEVER_CHARGED = frozenset({400, 401, 402, 407, 413, 415}) | _REDIRECTS - {303}
 """Statuses about the content, the API key, the payment, the proxy or the address, sent before any work. A 403 or 404
@@ -49,13 +54,13 @@ def error_from_response(url: str, response: httpx.Response, samples: int = 0, pr
 
     `proxy` is what the request went through, in words; empty if it went straight to the server.
     """
-    detail, kind = _problem(response)
+    detail, kind, code = _problem(response)
     through = f" (through {proxy})" if proxy else ""
     message = f"{url}: {response.status_code} {detail}{through}{_advice(url, response, kind, samples)}"
     error: TeacherError
-    if kind == problem.QUOTA_EXCEEDED:
+    if kind == problem.QUOTA_EXCEEDED or code == _NO_MONEY:
         error = QuotaExhausted(message)
-    elif kind == problem.OUTPUT_NOT_ALLOWED:
+    elif kind == problem.OUTPUT_NOT_ALLOWED or code in _NO_MODEL:
         error = TeacherRefused(message)
     elif kind == problem.ANSWER_EXPIRED:
         error = AnswerExpired(message)
@@ -63,7 +68,7 @@ def error_from_response(url: str, response: httpx.Response, samples: int = 0, pr
         seconds = retry_after_seconds(response.headers)
         seconds = _estimated_seconds(response) if seconds is None else seconds
         seconds = seconds if seconds is None else seconds + random.uniform(0, 0.25)
-        unpaid = response.status_code == 429 or (response.status_code == 503 and seconds is not None)
+        unpaid = response.status_code in _OVERLOADED or (response.status_code == 503 and seconds is not None)
         error = TeacherUnavailable(message, retry_after_seconds=seconds, unpaid=unpaid)
     elif response.status_code in _NEVER_CHARGED:
         error = TeacherRefused(message)
@@ -231,13 +236,17 @@ def _estimated_seconds(response: httpx.Response) -> float | None:
     return seconds if isfinite(seconds) and seconds >= 0 else None
 
 
-def _problem(response: httpx.Response) -> tuple[str, str]:
-    """What the response says of the error, and the type of its problem document."""
+def _problem(response: httpx.Response) -> tuple[str, str, str]:
+    """What the response says of the error, the type of its problem document, and the code that vendors give it."""
     try:
         body = json_of(response)
     except ValueError:
-        return shown_content(response) or response.reason_phrase, ""
+        return shown_content(response) or response.reason_phrase, "", ""
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
     detail = body.get("detail") or body.get("error") or body.get("message") if isinstance(body, dict) else None
+    code = ""
     if isinstance(detail, dict):
+        code = str(detail.get("code") or detail.get("type") or "")
         detail = detail.get("message") or detail
-    return shown_text(str(detail or response.reason_phrase)), problem.type_of(body)
+    return shown_text(str(detail or response.reason_phrase)), problem.type_of(body), code

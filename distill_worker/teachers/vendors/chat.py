@@ -20,7 +20,13 @@ from string import ascii_uppercase
 from typing import Any, Final
 
 import httpx
+import numpy as np
+from numpy.typing import NDArray
 
+from distill_worker.config.answers.label_text import plain
+from distill_worker.errors import TeacherRefused
+from distill_worker.teachers.base import Answer, Description
+from distill_worker.teachers.http_errors import status_of
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.vendors.chat_answer import choice_of
 from distill_worker.teachers.vendors.one_image import OneImageTeacher, Vendor
@@ -29,6 +35,11 @@ from shared.output_kinds import LABEL, TOP_K, OutputKind
 LABELS: Final = "{labels}"
 """Where the labels stand in a prompt."""
 _PATH: Final = "/chat/completions"
+_BAD_REQUEST: Final = 400
+_ADVICE: Final = (
+    "if it does not take log-probabilities, set teacher.top_logprobs = 0, or to its limit; if it does not take another "
+    "field, set teacher.parameters"
+)
 _BY_LETTER: Final = "Answer with the letter of one of these labels, and nothing else:\n"
 _BY_LABEL: Final = "Answer with one of these labels, and nothing else:\n"
 
@@ -58,9 +69,9 @@ class ChatTeacher(OneImageTeacher):
             detail: how closely the model looks at the image, where the API has this setting.
             parameters: further fields of the request.
         """
-        vendor = _with_path(vendor)
+        vendor = _named_as_answered(_with_path(vendor))
         named = sorted(vendor.labels, key=lambda label: vendor.labels[label])
-        has_letters = len(named) <= len(ascii_uppercase) and not any(len(label.strip()) == 1 for label in named)
+        has_letters = len(named) <= len(ascii_uppercase) and not any(len(plain(label)) == 1 for label in named)
         self._answers = dict(zip(ascii_uppercase if has_letters else named, named, strict=False))
         """The label of each answer that is asked for: of a letter, or of itself."""
         self._text = prompt.replace(LABELS, _listed(self._answers, has_letters=has_letters))
@@ -77,6 +88,22 @@ class ChatTeacher(OneImageTeacher):
             sender, vendor, [*kinds, OutputKind(LABEL)], asked=f"/asked-{sha256(asked.encode()).hexdigest()[:12]}"
         )
 
+    def buy(
+        self,
+        images: NDArray[np.uint8],
+        *,
+        description: Description,
+        idempotency_key: str,
+        outputs: tuple[str, ...] = ("logits",),
+    ) -> Answer:
+        """See `Teacher.buy`. The error about a field that the server does not take names the setting."""
+        try:
+            return super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
+        except TeacherRefused as error:
+            if status_of(error) != _BAD_REQUEST:
+                raise
+            raise TeacherRefused(f"{error}; {_ADVICE}") from error.__cause__
+
     def _request(self, image: bytes, media_type: str) -> tuple[bytes, str]:
         url = f"data:{media_type};base64,{b64encode(image).decode()}"
         parts = [
@@ -89,7 +116,7 @@ class ChatTeacher(OneImageTeacher):
     def _scores(self, content: bytes, kind: OutputKind) -> Mapping[int, float]:
         choice = choice_of(content)
         if kind.name == LABEL:
-            return {self._vendor.labels[choice.label(self._answers)]: 1.0}
+            return {self._vendor.labels[choice.answered(self._answers).label]: 1.0}
         of_labels = choice.probabilities(self._answers)
         return {self._vendor.labels[label]: probability for label, probability in of_labels.items()}
 
@@ -100,15 +127,25 @@ class ChatTeacher(OneImageTeacher):
         except (ValueError, LookupError, TypeError, RecursionError):
             return None
         is_another = isinstance(answered, str) and answered not in ("", self._vendor.model)
-        return answered.replace("/", ":") if is_another else None
+        return _one_part(answered) if is_another else None
 
 
 def _with_path(vendor: Vendor) -> Vendor:
     """The vendor with the whole URL of chat completions: many state it without the last part."""
     url = httpx.URL(vendor.url)
-    if url.path.endswith(_PATH):
-        return vendor
-    return replace(vendor, url=str(url.copy_with(path=url.path.rstrip("/") + _PATH)))
+    path = url.path.rstrip("/")
+    return replace(vendor, url=str(url.copy_with(path=path if path.endswith(_PATH) else path + _PATH)))
+
+
+def _named_as_answered(vendor: Vendor) -> Vendor:
+    """The vendor whose version, if there is one, is written as that of an answer."""
+    version = vendor.model_version
+    return vendor if version is None else replace(vendor, model_version=_one_part(version))
+
+
+def _one_part(version: str) -> str:
+    """A version as one part of a teacher's name."""
+    return version.replace("/", ":")
 
 
 def _listed(answers: Mapping[str, str], *, has_letters: bool) -> str:

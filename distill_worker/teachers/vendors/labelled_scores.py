@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from distill_worker.config.answer_path import AnswerFields, values_at
+from distill_worker.config.answers.answer_path import AnswerFields, values_at
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.vendors.one_image import OneImageTeacher, Vendor
 from shared.output_kinds import TOP_K, OutputKind

@@ -51,6 +51,26 @@ def test_another_address_or_version_may_be_the_same_teacher(cache: Cache, one: s
     )
 
 
+_MEANING, _ONE, _ANOTHER = "268e9a1095e1", "asked-0123456789ab", "asked-ba9876543210"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "setting"),
+    [
+        (f"{HERE}/file/{_MEANING}", f"{HERE}/{_MEANING}", "teacher.send"),
+        (f"{HERE}/{_ONE}/file/{_MEANING}", f"{HERE}/{_ONE}/{_MEANING}", "teacher.send"),
+        (f"{HERE}/{_ONE}/{_MEANING}", f"{HERE}/{_ANOTHER}/{_MEANING}", "teacher.prompt"),
+    ],
+)
+def test_what_was_sent_otherwise_names_the_setting(cache: Cache, one: str, other: str, setting: str) -> None:
+    """The image, or the question beside it."""
+    _hold(cache, other, KEYS[:3])
+    (row,) = held_of_others(cache, one, ["logits"], KEYS)
+    assert row.may_be_the_same
+    assert setting in str(row)
+    assert str(row).endswith("these samples cost nothing")
+
+
 def test_only_samples_with_all_wanted_kinds_count(cache: Cache) -> None:
     """The likeliest teacher comes first; the wanted teacher itself and other samples are no reason for a note."""
     _hold(cache, "http://localhost:8000/m/1", KEYS[:2], ("features.a", "logits"))

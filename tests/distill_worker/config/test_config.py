@@ -83,6 +83,23 @@ def test_methods_know_whether_they_need_a_teacher(tmp_path: Path, name: str, nee
             "teacher={protocol='chat', model='m', labels={cat=0}, parameters={logprobs=true}}",
             ["teacher.parameters: expected further fields", "got logprobs, which teacher.top_logprobs sets"],
         ),
+        (
+            """teacher={protocol='chat', model='m', labels={"(B)"=0, "B"=1}}""",
+            ["teacher.labels: expected labels that differ in more than the signs around them, got 'B' twice"],
+        ),
+        (
+            """teacher={protocol='chat', model='m', labels={"a\\nB: dog"=0}}""",
+            ["teacher.labels: expected labels of one line"],
+        ),
+        ("""teacher={protocol='chat', model='m', labels={"."=0}}""", ["expected labels of one line", "got '.'"]),
+        (
+            "teacher={protocol='chat', model='m', labels={cat=0}, top_logprobs=1}",
+            ["teacher.top_logprobs: expected 0, or 2 or more"],
+        ),
+        (
+            "teacher={protocol='chat', model='m', labels={cat=0}, parameters={since=2026-01-01}}",
+            ["teacher.parameters: expected values that JSON has"],
+        ),
         ("teacher={protocol='chat', model='m', labels={cat=0}, answer={}}", ["answer", "only labelled-scores has it"]),
         ("method={temperature=2}", ["method.name: required, but absent"]),
         ("budget.n=many", ["budget.n", "expected a whole number", "'many'"]),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from distill_worker.errors import AnswerUnread, TeacherRefused
+from distill_worker.errors import AnswerUnread, QuotaExhausted, TeacherRefused, TeacherUnavailable
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.vendors.chat import ChatTeacher
 from distill_worker.teachers.vendors.one_image import Vendor
@@ -32,7 +32,7 @@ def _client(url: str, labels: Mapping[str, int] = LABELS, *, version: str | None
     return ChatTeacher(sender, vendor, **{"prompt": "Which animal? {labels}", **options})
 
 
-@pytest.mark.parametrize("path", ["", "/", "/chat/completions"])
+@pytest.mark.parametrize("path", ["", "/", "/chat/completions", "/chat/completions/"])
 def test_likeliest_classes_come_back(path: str) -> None:
     """The image as it is, the labels by class, and a letter for each."""
     model = ForeignChat(_dog)
@@ -77,7 +77,10 @@ def test_labels_of_one_character_stand_for_themselves() -> None:
 def test_api_without_log_probabilities_is_refused_unless_none_are_wanted() -> None:
     model = ForeignChat(_dog, has_log_probabilities=False)
     with served(model) as url:
-        with _client(url) as teacher, pytest.raises(TeacherRefused, match="Unrecognized request argument"):
+        with (
+            _client(url) as teacher,
+            pytest.raises(TeacherRefused, match=r"logprobs; if .*set teacher\.top_logprobs = 0"),
+        ):
             teacher.buy(IMAGE, description=teacher.describe(), idempotency_key="k", outputs=("top_k:3",))
         assert model.charged == 0
         with _client(url, top_logprobs=0) as teacher:
@@ -88,7 +91,7 @@ def test_api_without_log_probabilities_is_refused_unless_none_are_wanted() -> No
 def test_another_model_answers_in_its_own_name() -> None:
     """As an alias does. Its answers are those of that version from then on."""
     model = ForeignChat(_dog, answered_as="maker/eyes-2026-05-01")
-    with served(model) as url, _client(url) as teacher, _client(url, version="maker:eyes-2026-05-01") as named:
+    with served(model) as url, _client(url) as teacher, _client(url, version="maker/eyes-2026-05-01") as named:
         answer = teacher.buy(IMAGE, description=teacher.describe(), idempotency_key="k", outputs=("label",))
         assert answer.teacher_id == named.describe().id != teacher.describe().id
 
@@ -131,3 +134,33 @@ def test_probabilities_are_not_for_sale() -> None:
         with pytest.raises(TeacherRefused, match="expected top_k or label, which is all that this teacher sells"):
             teacher.buy(IMAGE, description=described, idempotency_key="k", outputs=("probabilities",))
     assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "raised"),
+    [
+        (404, {"code": "model_not_found", "message": "The model `eyes` does not exist"}, TeacherRefused),
+        (404, {"type": "not_found_error", "message": "model: eyes"}, TeacherRefused),
+        (429, {"code": "insufficient_quota", "message": "You exceeded your current quota"}, QuotaExhausted),
+    ],
+)
+def test_errors_before_any_work_cost_nothing_and_end_at_once(
+    status: int, error: dict[str, str], raised: type[Exception]
+) -> None:
+    server = Server(httpx.Response(status, json={"error": error}))
+    with ChatTeacher(server.sender(), Vendor("http://t.test/v1", "eyes", LABELS), prompt="{labels}") as teacher:
+        described = teacher.describe()
+        with pytest.raises(raised, match=error["message"]):
+            teacher.buy(IMAGE, description=described, idempotency_key="k", outputs=("label",))
+    assert len(server.requests) == 1
+
+
+def test_error_in_a_list_is_shown_and_an_overloaded_server_charges_nothing() -> None:
+    busy = httpx.Response(529, json=[{"error": {"message": "Overloaded"}}])
+    server = Server(busy, busy, busy)
+    vendor = Vendor("http://t.test/v1", "eyes", LABELS)
+    with ChatTeacher(server.sender(), vendor, prompt="{labels}") as teacher:
+        described = teacher.describe()
+        with pytest.raises(TeacherUnavailable, match="529 Overloaded") as raised:
+            teacher.buy(IMAGE, description=described, idempotency_key="k", outputs=("label",))
+    assert raised.value.unpaid

@@ -25,23 +25,26 @@ def _listed(token: dict[str, float]) -> list[dict[str, Any]]:
     return [{"token": text, "logprob": log(value)} for text, value in token.items()]
 
 
-@pytest.mark.parametrize("said", ["B", "b", " B.", "**B**", "(B)", "B: dog", "dog", "Dog.", '"dog"'])
+@pytest.mark.parametrize(
+    "said",
+    ["B", "b", " B.", "**B**", "(B)", "B: dog", "b) Dog.", "B - dog", "dog", "Dog.", "“dog”", "<think>A?</think>\nB"],
+)
 def test_answer_is_a_letter_or_its_label(said: str) -> None:
-    assert choice_of(_completion(said)).label(LETTERS) == "dog"
+    assert choice_of(_completion(said)).answered(LETTERS).label == "dog"
 
 
-@pytest.mark.parametrize("said", ["", "D", "A dog", "B: cat", "cat or dog", "I cannot say."])
+@pytest.mark.parametrize("said", ["", "D", "A dog", "a cat", "B: cat", "cat or dog", "I cannot say.", "<think>B"])
 def test_answer_that_is_no_label_is_not_guessed(said: str) -> None:
     with pytest.raises(ValueError, match="expected one of A, B, C as the answer, got"):
-        choice_of(_completion(said)).label(LETTERS)
+        choice_of(_completion(said)).answered(LETTERS)
 
 
 def test_labels_with_signs_and_of_two_cases_are_read_as_they_are_written() -> None:
     answers = {label: label for label in ("cat (wild)", "Polish", "polish")}
-    assert choice_of(_completion("cat (wild)")).label(answers) == "cat (wild)"
-    assert choice_of(_completion("polish.")).label(answers) == "polish"
+    assert choice_of(_completion("cat (wild)")).answered(answers).label == "cat (wild)"
+    assert choice_of(_completion("polish.")).answered(answers).label == "polish"
     with pytest.raises(ValueError, match="POLISH"):
-        choice_of(_completion("POLISH")).label(answers)
+        choice_of(_completion("POLISH")).answered(answers)
 
 
 def test_probabilities_are_those_of_the_letters_alone() -> None:
@@ -50,20 +53,78 @@ def test_probabilities_are_those_of_the_letters_alone() -> None:
     assert choice_of(completion).probabilities(LETTERS) == pytest.approx({"dog": 0.75, "cat": 0.1875, "newt": 0.0625})
 
 
-def test_letters_that_are_not_listed_share_what_is_left() -> None:
-    completion = _completion("A", {"A": 0.9, "I": 0.06})
-    found = choice_of(completion).probabilities(LETTERS)
-    assert found == pytest.approx({"cat": 0.9 / 0.94, "dog": 0.02 / 0.94, "newt": 0.02 / 0.94})
+def test_tokens_of_one_text_add_up() -> None:
+    """As a server writes tokens that differ by a leading blank alone."""
+    completion = json.loads(_completion("B", {"B": 0.9}))
+    listed = [{"token": text, "logprob": log(value)} for text, value in (("B", 0.9), ("A", 0.05), ("B", 0.05))]
+    completion["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = listed
+    found = choice_of(json.dumps(completion).encode()).probabilities(LETTERS)
+    assert found == pytest.approx({"dog": 0.95, "cat": 0.05, "newt": 0}, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "masses"),
+    [
+        ({"A": 0.9, "I": 0.06}, (0.9, 0.02, 0.02)),
+        ({"A": 0.3, "The": 0.1, "B": 0.05}, (0.3, 0.05, 0.05)),
+        ({"A": 0.9, "B": 1e-4}, (0.9, 1e-4, 1e-4)),
+    ],
+)
+def test_letters_that_are_not_listed_share_what_is_left_up_to_the_least_that_is(
+    tokens: dict[str, float], masses: tuple[float, ...]
+) -> None:
+    """A likelier one would have been listed."""
+    found = choice_of(_completion("A", tokens)).probabilities(LETTERS)
+    assert list(found.values()) == pytest.approx([mass / sum(masses) for mass in masses])
+
+
+def test_one_token_says_nothing_of_the_others() -> None:
+    with pytest.raises(ValueError, match=r"of two tokens or more .*, got 1; set teacher\.top_logprobs"):
+        choice_of(_completion("A", {"A": 0.45})).probabilities(LETTERS)
+
+
+def test_letters_in_what_was_thought_aloud_do_not_count() -> None:
+    """Some servers list its tokens too, and one for the end."""
+    thought = [{"I": 0.9, "A": 0.1}, {" see": 1.0}, {" a": 0.6, " b": 0.4}, {"</think>": 1.0}]
+    completion = _completion("B", *thought, {"B": 0.75, "A": 0.25}, {"<|im_end|>": 1.0})
+    assert choice_of(completion).probabilities(LETTERS) == pytest.approx({"dog": 0.75, "cat": 0.25, "newt": 0.0})
+
+
+def test_label_that_begins_with_a_letter_is_not_its_letter() -> None:
+    letters = {"A": "ape", "B": "cat", "C": "bird"}
+    completion = _completion("Bird", {"B": 0.5, "C": 0.4}, {"ird": 1.0})
+    assert choice_of(completion).answered(letters).label == "bird"
+    with pytest.raises(ValueError, match="expected the letter of 'bird', got 'Bird'"):
+        choice_of(completion).probabilities(letters)
+
+
+def test_answer_that_was_cut_is_not_taken_for_a_shorter_label() -> None:
+    answers = {"golden": "golden", "golden retriever": "golden retriever"}
+    completion = json.loads(_completion("golden"))
+    completion["choices"][0]["finish_reason"] = "length"
+    with pytest.raises(ValueError, match=r"finish_reason: length.: raise the limit of tokens in teacher\.parameters"):
+        choice_of(json.dumps(completion).encode()).answered(answers)
+
+
+def test_label_is_read_whatever_the_log_probabilities_are() -> None:
+    completion = {
+        "choices": [{"message": {"content": "B"}, "logprobs": {"content": [{"token": "B", "logprob": None}]}}]
+    }
+    choice = choice_of(json.dumps(completion).encode())
+    assert choice.answered(LETTERS).label == "dog"
+    with pytest.raises(ValueError, match=r"expected a logprob of 0 or less, got null; .*teacher\.output"):
+        choice.probabilities(LETTERS)
 
 
 def test_token_of_the_answer_counts_not_one_before_it() -> None:
-    completion = _completion("**B**", {"**": 0.9, "A": 0.1}, {"B": 0.75, "A": 0.25})
+    completion = _completion("**B**", {"**": 0.9, "A": 0.1}, {"B": 0.75, "A": 0.25}, {"**": 1.0})
     assert choice_of(completion).probabilities(LETTERS) == pytest.approx({"dog": 0.75, "cat": 0.25, "newt": 0.0})
 
 
 def test_certain_answer_leaves_nothing() -> None:
-    completion = json.loads(_completion("A", {"A": 1.0}))
-    completion["choices"][0]["logprobs"]["content"][0]["logprob"] = 1e-7  # rounded up
+    completion = json.loads(_completion("A", {"A": 1.0, "B": 0.1, "C": 0.1}))
+    listed = [{"token": "A", "logprob": 1e-7}, {"token": "B", "logprob": -9999}]  # rounded up, and as good as never
+    completion["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = listed
     found = choice_of(json.dumps(completion).encode()).probabilities(LETTERS)
     assert found == {"cat": 1.0, "dog": 0.0, "newt": 0.0}
 
@@ -89,7 +150,7 @@ def test_answer_without_log_probabilities_names_the_setting() -> None:
 
 
 def test_label_in_place_of_its_letter_has_no_probabilities() -> None:
-    with pytest.raises(ValueError, match="expected the letter of 'dog' as a token of the answer"):
+    with pytest.raises(ValueError, match="expected the letter of 'dog', got 'dog'"):
         choice_of(_completion("dog", {"dog": 0.9, "cat": 0.1})).probabilities(LETTERS)
 
 

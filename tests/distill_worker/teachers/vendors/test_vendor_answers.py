@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from distill_worker.config.answer_path import AnswerFields
+from distill_worker.config.answers.answer_path import AnswerFields
 from distill_worker.config.load import load_config
 from distill_worker.data.datasets.image_folder import image_folder
 from distill_worker.data.datasets.opening import Opening

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from distill_worker.config.answer_path import AnswerFields, values_at
+from distill_worker.config.answers.answer_path import AnswerFields, values_at
 
 ANSWER: dict[str, Any] = {
     "predictions": [{"class": "cat", "at": {"score": 0.5}}, {"class": "dog", "at": {"score": 0.25}}],

@@ -1,0 +1,1 @@
+"""How answers of vendors are read."""
