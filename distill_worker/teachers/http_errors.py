@@ -21,9 +21,8 @@ from shared.oip import problem
 _TRANSIENT_STATUSES = frozenset({409, 429, 502, 503, 504, 529})
 _OVERLOADED: Final = frozenset({429, 529})
 """Statuses of a server that rejects a request because of how many there are."""
-_NO_MONEY: Final = "insufficient_quota"
-_NO_MODEL: Final = frozenset({"model_not_found", "not_found_error"})
-"""Codes that vendors of models that chat give to errors before any work."""
+_NO_WORK: Final = frozenset({"model_not_found", "not_found_error", "insufficient_quota"})
+"""Codes that vendors of models that chat give to errors before any work. None of them disproves an earlier charge."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NEVER_CHARGED = frozenset({400, 401, 402, 407, 413, 415}) | _REDIRECTS - {303}
 """Statuses about the content, the API key, the payment, the proxy or the address, sent before any work. A 403 or 404
@@ -58,9 +57,9 @@ def error_from_response(url: str, response: httpx.Response, samples: int = 0, pr
     through = f" (through {proxy})" if proxy else ""
     message = f"{url}: {response.status_code} {detail}{through}{_advice(url, response, kind, samples)}"
     error: TeacherError
-    if kind == problem.QUOTA_EXCEEDED or code == _NO_MONEY:
+    if kind == problem.QUOTA_EXCEEDED:
         error = QuotaExhausted(message)
-    elif kind == problem.OUTPUT_NOT_ALLOWED or code in _NO_MODEL:
+    elif kind == problem.OUTPUT_NOT_ALLOWED or code in _NO_WORK:
         error = TeacherRefused(message)
     elif kind == problem.ANSWER_EXPIRED:
         error = AnswerExpired(message)
