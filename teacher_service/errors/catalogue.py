@@ -42,7 +42,7 @@ class Page:
         """The text of the page, in Markdown with no other markup than backquotes."""
         for case in self.cases:
             yield f"{case.meaning()} Remedy: {case.remedy[0].lower()}{case.remedy[1:]}"
-        yield f"Cost: nothing. Retry: {self.retry}"
+        yield f"Cost: {self.cases[0].cost}. Retry: {self.retry}"
 
 
 def catalogue() -> dict[str, Page]:
@@ -56,7 +56,8 @@ def markdown() -> str:
     """All pages as one document."""
     parts = [
         "# Problems",
-        "The errors that a request can get, by the last part of the problem's `type`. No error costs anything.",
+        "The errors that a request can get, by the last part of the problem's `type`. An error costs nothing unless "
+        "its entry says otherwise.",
         "Made by `make docs` from `teacher_service/errors`. A running service shows the same at `/problems`.",
     ]
     for page in catalogue().values():
@@ -75,7 +76,9 @@ def html_list() -> str:
         for page in catalogue().values()
     )
     return _document(
-        "Problems", f"<p>The errors that a request can get. No error costs anything.</p><ul>{entries}</ul>"
+        "Problems",
+        "<p>The errors that a request can get. An error costs nothing unless its page says otherwise.</p>"
+        f"<ul>{entries}</ul>",
     )
 
 

@@ -31,7 +31,8 @@
     ├── Abandoned             503   the client disconnected before the model took its images
     └── LedgerUnavailable     503   the ledger cannot be read or written
 
-An error costs nothing. `retry_after_seconds` is set exactly where the same request may succeed later.
+An error costs nothing, with the exception that `LedgerUnavailable.cost` states. `retry_after_seconds` is set exactly
+where the same request may succeed later.
 """
 
 from collections.abc import Mapping
@@ -59,6 +60,8 @@ class ServiceError(Exception):
     kind: ClassVar[str]
     remedy: ClassVar[str]
     """What the client can do about the error."""
+    cost: ClassVar[str] = "nothing"
+    """What the error costs, as the end of a sentence."""
     retry_after_seconds: int | None = None
     quota: Quota | None = None
     """The quota of the caller, where it was read."""
@@ -435,3 +438,7 @@ class LedgerUnavailable(ServiceError):
 
     status, kind, retry_after_seconds = 503, "ledger-unavailable", 2
     remedy = "Wait for `Retry-After`, then retry. The log of the service has the reason."
+    cost = (
+        "nothing, unless `detail` says that it is unknown whether the request was recorded. Then it may be charged; a "
+        "retry under the same Idempotency-Key costs nothing more"
+    )

@@ -68,6 +68,8 @@ class QueryRunner:
             disconnected: returns once the client has disconnected. Called only if the answer takes long.
 
         Raises:
+            LedgerUnavailable: the ledger failed. Its message says whether the query may be charged; if so, a repetition
+                under the same Idempotency-Key is charged no second time.
             ServiceError: the query was rejected, abandoned or failed; nothing was charged.
         """
         if self.is_draining:
@@ -117,28 +119,48 @@ class QueryRunner:
                 return QueryResult(held)
             try:
                 answer = encode(await slot.predict(images, outputs))
-                settled = await asyncio.wrap_future(self._ledger.settle(held, answer))
             except BaseException:
                 await self._release(held)
                 raise
+            settled = await self._settle(held, answer)
             return QueryResult(settled, slot.samples, slot.queue_seconds, slot.compute_seconds)
         finally:
             slot.leave()
 
-    async def _release(self, reservation: Reservation) -> None:
+    async def _settle(self, reservation: Reservation, answer: Body) -> Settled:
+        """Charge the samples, or release them if that fails; after a broken connection, find out which happened."""
         try:
-            await asyncio.wrap_future(self._ledger.release(reservation))
+            return await asyncio.wrap_future(self._ledger.settle(reservation, answer))
+        except LedgerUnavailable as error:
+            is_ended, settled = await self._release(reservation, answer)
+            if settled is not None:
+                return settled
+            if is_ended:
+                raise LedgerUnavailable(
+                    "The ledger did not record the charge, so nothing was charged. Try again soon."
+                ) from error
+            raise
+        except BaseException:
+            await self._release(reservation)
+            raise
+
+    async def _release(self, reservation: Reservation, answer: Body | None = None) -> tuple[bool, Settled | None]:
+        """Release the samples, later if the ledger is down; whether it was done now, and as `Ledger.release`."""
+        try:
+            return True, await asyncio.wrap_future(self._ledger.release(reservation, answer))
         except LedgerUnavailable:
             _log.warning("release_postponed", query_id=reservation.query_id)
             _start_task(self._release_later(reservation), self._late_releases)
+            return False, None
 
     async def _release_later(self, reservation: Reservation) -> None:
         while True:
             await asyncio.sleep(_RELEASE_RETRY_SECONDS)
             try:
-                return await asyncio.wrap_future(self._ledger.release(reservation))
+                await asyncio.wrap_future(self._ledger.release(reservation))
             except LedgerUnavailable:
                 continue
+            return
 
 
 @contextmanager

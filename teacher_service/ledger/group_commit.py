@@ -6,15 +6,19 @@ operation. Operations of one kind are passed on together, so that they can share
 Invariant: a future resolves only after the commit that holds its operation is on disk, or fails when it is not. An
 operation that is submitted with `may_be_lost` does not wait for the disk, unless it shares its commit
 with one that does.
+
+A connection may break after the database has committed and before it says so. Then every future of the commit fails,
+and the next transaction begins with the `undo` of its operations.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from itertools import groupby
+from operator import itemgetter
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -27,6 +31,10 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 Together = Callable[[Connection, Sequence[Item]], Sequence[Outcome | ServiceError]]
 """Processes items in their order, and returns a result or an error for each. An item with an error changes nothing."""
+Undo = Callable[[Connection, Sequence[Outcome]], Sequence[Outcome]]
+"""Undoes those of the results that the database holds, and returns these. Their futures failed."""
+
+_UNDO_RETRY_SECONDS: Final = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -36,6 +44,7 @@ class _Job(NamedTuple):
     item: Any
     future: "Future[Any]"
     may_be_lost: bool
+    undo: Undo[Any] | None
 
 
 class GroupCommit:
@@ -45,6 +54,7 @@ class GroupCommit:
         self._engine = engine
         self._connection: Connection | None = None
         self._max_group = max_group
+        self._unacknowledged: list[tuple[Undo[Any], Any]] = []
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
@@ -58,14 +68,24 @@ class GroupCommit:
         return self.submit_item(_each_by_itself, operation)
 
     def submit_item(
-        self, together: "Together[Item, Outcome]", item: Item, *, may_be_lost: bool = False
+        self,
+        together: "Together[Item, Outcome]",
+        item: Item,
+        *,
+        may_be_lost: bool = False,
+        undo: Undo[Outcome] | None = None,
     ) -> "Future[Outcome]":
         """Pass `item` to `together`, with all waiting items of its kind. The future is as in `submit`.
 
-        An item that `may_be_lost` in a power cut (never otherwise) does not wait for the disk.
+        Args:
+            together: processes the items.
+            item: what to process.
+            may_be_lost: whether a power cut (nothing else) may lose the item, so that it does not wait for the disk.
+            undo: undoes the result if its commit failed and the database holds it all the same. It runs before any
+                later operation, and again if its own commit failed.
         """
         future: Future[Outcome] = Future()
-        self._jobs.put(_Job(together, item, future, may_be_lost))
+        self._jobs.put(_Job(together, item, future, may_be_lost, undo))
         return future
 
     def close(self) -> None:
@@ -74,7 +94,14 @@ class GroupCommit:
         self._thread.join()
 
     def _run(self) -> None:
-        while (first := self._jobs.get()) is not None:
+        while True:
+            try:
+                first = self._jobs.get(timeout=_UNDO_RETRY_SECONDS if self._unacknowledged else None)
+            except Empty:
+                self._commit([])
+                continue
+            if first is None:
+                break
             group = [first]
             stop = False
             while len(group) < self._max_group and not stop:
@@ -99,6 +126,7 @@ class GroupCommit:
             connection = self._connection = self._connection or self._engine.connect()
             let_commits_be_lost(connection, may_be_lost=all(job.may_be_lost for job in group))
             with connection.begin():
+                self._undo(connection)
                 for together, jobs in groupby(group, key=lambda job: job.together):
                     items = [job.item for job in jobs]
                     outcomes += _as_many(together(connection, items), items)
@@ -106,10 +134,25 @@ class GroupCommit:
             # The edge of the writer's task: every waiter must be failed, whatever the error is.
             _log.error("ledger_commit_failed", operations=len(group), error=str(getattr(error, "orig", None) or error))
             self._disconnect()
+            is_sent = len(outcomes) == len(group)  # otherwise the database rolls back
+            if is_sent:
+                self._unacknowledged += [
+                    (job.undo, outcome)
+                    for job, outcome in zip(group, outcomes, strict=True)
+                    if job.undo is not None and not isinstance(outcome, ServiceError)
+                ]
             for job in group:
-                job.future.set_exception(_translate(error))
+                job.future.set_exception(_translate(error, is_unknown=is_sent and job.undo is None))
             return
+        self._unacknowledged.clear()
         self._resolve(group, outcomes)
+
+    def _undo(self, connection: Connection) -> None:
+        # This transaction has the write lock, so the failed one has ended: what is not in the database will never be.
+        left: list[tuple[Undo[Any], Any]] = []
+        for undo, pairs in groupby(self._unacknowledged, key=itemgetter(0)):
+            left += [(undo, outcome) for outcome in undo(connection, [outcome for _, outcome in pairs])]
+        self._unacknowledged = left
 
     def _resolve(self, group: Sequence[_Job], outcomes: Sequence[Any]) -> None:
         for job, outcome in zip(group, outcomes, strict=True):
@@ -145,9 +188,14 @@ def _as_many(outcomes: Sequence[Any], items: Sequence[Any]) -> Sequence[Any]:
     return outcomes
 
 
-def _translate(error: Exception) -> Exception:
+def _translate(error: Exception, *, is_unknown: bool) -> Exception:
     if not isinstance(error, SQLAlchemyError):
         return error
-    unavailable = LedgerUnavailable("The ledger cannot be written, so nothing was admitted or charged. Try again soon.")
+    unavailable = LedgerUnavailable(
+        "The ledger failed during the commit, so whether this was recorded is unknown. Try again soon, under the same "
+        "Idempotency-Key if there is one."
+        if is_unknown
+        else "The ledger cannot be written, so nothing was admitted or charged. Try again soon."
+    )
     unavailable.__cause__ = error
     return unavailable

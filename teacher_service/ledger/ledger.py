@@ -86,6 +86,7 @@ class _Settlement:
 @dataclass(frozen=True)
 class _Release:
     reservation: Reservation
+    answer: Body | None
 
 
 _Entry = _Request | _Rejection | _Settlement | _Release
@@ -165,7 +166,8 @@ class Ledger:
         The future may carry QuotaExceeded, RateLimited, TooManySamples, RequestInProgress, IdempotencyMismatch,
         AnswerExpired, Unauthorized (revoked or expired meanwhile), KeyChanged (other terms meanwhile).
         """
-        return self._commits.submit_item(self._count, _Request(query, key_revision), may_be_lost=True)
+        request = _Request(query, key_revision)
+        return self._commits.submit_item(self._count, request, may_be_lost=True, undo=self._free_unacknowledged)
 
     def count_rejection(self, key_id: str, key_revision: int) -> "Future[Quota]":
         """Count a request that was rejected as invalid against the rate limit alone; return the quota afterwards.
@@ -177,13 +179,20 @@ class Ledger:
     def settle(self, reservation: Reservation, answer: Body) -> "Future[Settled]":
         """Charge the held samples and store the answer for replay.
 
-        The future carries LedgerUnavailable if the hold was lost; then nothing is charged.
+        The future carries LedgerUnavailable if the hold was lost; then nothing is charged. It carries LedgerUnavailable
+        too if the commit failed; then only `release` can say whether the samples were charged.
         """
         return self._commits.submit_item(self._count, _Settlement(reservation, answer))
 
-    def release(self, reservation: Reservation) -> "Future[None]":
-        """Give the held samples back, and free the Idempotency-Key. A second release changes nothing."""
-        return self._commits.submit_item(self._count, _Release(reservation))
+    def release(self, reservation: Reservation, answer: Body | None = None) -> "Future[Settled | None]":
+        """Give the held samples back, and free the Idempotency-Key. A second release changes nothing.
+
+        Args:
+            reservation: what is held.
+            answer: that of a `settle` which failed. If its commit arrived, the samples are charged and stay charged,
+                and the future carries the charged answer.
+        """
+        return self._commits.submit_item(self._count, _Release(reservation, answer))
 
     def forget_answers(self, at_most: int = 1000) -> "Future[int]":
         """Empty answers whose retention time is over; return how many. Their rows stay, for AnswerExpired."""
@@ -201,6 +210,7 @@ class Ledger:
     def _count(self, connection: Connection, entries: Sequence[_Entry]) -> list[Any]:
         batch = WriteBatch(connection, self._clock())
         requested = [entry.query for entry in entries if isinstance(entry, _Request)]
+        released = [entry.reservation.query for entry in entries if isinstance(entry, _Release)]
         rejected = [entry for entry in entries if isinstance(entry, _Rejection)]
         ends = [entry.reservation for entry in entries if isinstance(entry, _Settlement | _Release)]
         batch.read(
@@ -208,7 +218,11 @@ class Ledger:
             | {entry.key_id for entry in rejected}
             | {reservation.query.key_id for reservation in ends},
             holds={reservation.query_id for reservation in ends},
-            answers={(query.key_id, query.idempotency_key) for query in requested if query.idempotency_key is not None},
+            answers={
+                (query.key_id, query.idempotency_key)
+                for query in (*requested, *released)
+                if query.idempotency_key is not None
+            },
         )
         outcomes: list[Any] = []
         for entry in entries:
@@ -243,9 +257,14 @@ class Ledger:
                         "The hold on this request was lost, so its answer was not charged. Try again."
                     )
                 return Settled(answer, batch.quota(query.key_id), replayed=False, kept_until=kept_until)
-            case _Release(reservation):
+            case _Release(reservation, answer):
                 batch.free(reservation.query_id)
-                return None
+                if answer is None or not batch.is_settled(reservation.query_id):
+                    return None
+                query = reservation.query
+                stored = query.idempotency_key and batch.stored_answer(query.key_id, query.idempotency_key)
+                kept_until = stored.kept_until if stored else None
+                return Settled(answer, batch.quota(query.key_id), replayed=False, kept_until=kept_until)
 
     def _admit(self, batch: WriteBatch, request: _Request) -> Reservation | Settled:
         """Hold the samples, or return the stored answer. Every error is raised before anything is changed."""
@@ -264,6 +283,22 @@ class Ledger:
         batch.spend(query.key_id, requests=1, samples=query.samples)
         query_id = batch.admit({**vars(query), "instance_id": self._instance.id})
         return Reservation(query_id, query, batch.quota(query.key_id))
+
+    def _free_unacknowledged(
+        self, connection: Connection, outcomes: Sequence[Reservation | Settled]
+    ) -> Sequence[Reservation | Settled]:
+        """Release the holds of commits that failed and arrived all the same; return their reservations.
+
+        A query id that was not committed is used again, by this process only after this transaction: so a hold of this
+        process with such an id is the one that failed.
+        """
+        batch = WriteBatch(connection, self._clock())
+        reservations = {outcome.query_id: outcome for outcome in outcomes if isinstance(outcome, Reservation)}
+        freed = [query_id for query_id in batch.held_by(self._instance.id) if query_id in reservations]
+        for query_id in freed:
+            batch.free(query_id)
+        batch.write()
+        return [reservations[query_id] for query_id in freed]
 
     def _end_of_retention(self, batch: WriteBatch) -> float | None:
         end = batch.now + self._retention_seconds

@@ -229,6 +229,11 @@ class WriteBatch:
             self._answers.pop((hold.key_id, hold.idempotency_key), None)
         return hold.samples
 
+    def is_settled(self, query_id: int) -> bool:
+        """Whether a query that was read is charged, after this commit."""
+        hold = self._holds.get(query_id)
+        return hold is not None and hold.status == "settled"
+
     def write(self) -> None:
         """Write every change, with one statement for each kind."""
         written = self._written

@@ -12,6 +12,7 @@ from typing import Any, Final
 import psycopg
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import PoolProxiedConnection
 
 from shared.durable.process_lock import ProcessLock
 from teacher_service.database.engine import open_database, open_process_lock
@@ -133,13 +134,26 @@ def writer_busy(commits: GroupCommit) -> Iterator[None]:
 
 
 class Commits:
-    """Counts the commits on an engine from now on; the next `failing` of them fail as on a full disk."""
+    """Counts the commits on an engine from now on, and breaks some of them.
+
+    The next `failing` fail as on a full disk. After these, the next `unacknowledged` reach the database, and then the
+    connection breaks.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.count = 0
         self.failing = 0
+        self.unacknowledged = 0
         self.on_success: Callable[[], None] = lambda: None
         event.listen(engine, "commit", self._on_commit)
+        self._do_commit = engine.dialect.do_commit
+        engine.dialect.do_commit = self._commit_and_break  # type: ignore[method-assign]  # no event follows the commit
+
+    def _commit_and_break(self, dbapi_connection: PoolProxiedConnection) -> None:
+        self._do_commit(dbapi_connection)
+        if self.unacknowledged:
+            self.unacknowledged -= 1
+            raise OperationalError("COMMIT", None, Exception("server closed the connection unexpectedly"))
 
     def _on_commit(self, _connection: object) -> None:
         if self.failing:

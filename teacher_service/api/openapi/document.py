@@ -16,9 +16,9 @@ from teacher_service.api.openapi.infer import add_examples
 from teacher_service.errors.service_errors import HeadTooLarge, HeadTooSlow
 
 _DESCRIPTION: Final = (
-    "Every error is a problem document (RFC 9457). An error costs nothing, and its `type` links to a page that says "
-    "what to do. Besides the errors of each operation, a request whose headers are too large gets "
-    f"{HeadTooLarge.status}, and one whose headers arrive too slowly gets {HeadTooSlow.status}."
+    "Every error is a problem document (RFC 9457). Its `type` links to a page that says what to do. An error costs "
+    "nothing unless that page says otherwise. Besides the errors of each operation, a request whose headers are too "
+    f"large gets {HeadTooLarge.status}, and one whose headers arrive too slowly gets {HeadTooSlow.status}."
 )
 _REFERENCE: Final = "#/components/schemas/{model}"
 _SECURITY: Final = {
@@ -38,7 +38,7 @@ _LIMITS: Final = {
 
 
 class Problem(BaseModel):
-    """Why a request was rejected or failed (RFC 9457). An error costs nothing."""
+    """Why a request was rejected or failed (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
 

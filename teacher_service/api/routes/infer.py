@@ -48,8 +48,8 @@ router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 async def infer(request: Request, model: str, model_version: str | None = None) -> Response:
     """Compute the requested outputs of images; by default the logits, or what the key may see instead.
 
-    Costs one sample of quota per image, whatever the outputs. An error costs nothing, but a rejected request counts
-    against the key's rate limit of requests.
+    Costs one sample of quota per image, whatever the outputs. An error costs nothing unless the page of its `type`
+    says otherwise, but a rejected request counts against the key's rate limit of requests.
 
     With an `Idempotency-Key`, a repetition of the same payload is free and gets the same bytes, so every retry is safe
     until the time in `X-Answer-Kept-Until`. Without one, a retry after a lost response is a new query and is charged

@@ -26,7 +26,7 @@ def test_every_refusal_has_a_page_that_says_what_to_do(error: type[ServiceError]
     assert "remedy" in vars(error), "its own, not its parent's"
     assert error.example().document()["status"] == error.status == page.cases[0].status, "one kind, one status"
     assert f"## `{page.kind}` ({page.cases[0].status})\n" in markdown()
-    assert "Cost: nothing." in html_page(page)
+    assert f"Cost: {error.cost}." in html_page(page).replace("<code>", "`").replace("</code>", "`")
 
 
 def test_page_says_that_waiting_helps_exactly_where_it_does() -> None:

@@ -361,6 +361,59 @@ def test_failure_to_settle_releases(books: Books) -> None:
     _run(books, test)
 
 
+def test_charge_whose_acknowledgement_is_lost_is_answered_and_made_once(books: Books) -> None:
+    """With and without an Idempotency-Key, the caller gets what was charged."""
+
+    async def test(counter: _Counter) -> None:
+        commits = Commits(counter.books.engine)
+
+        def cut_the_connection() -> None:
+            commits.unacknowledged = 1
+
+        counter.on_encode = cut_the_connection
+        assert not (await counter.ask(None)).replayed
+        assert not (await counter.ask("i")).replayed
+        assert counter.counts == (6, 0)
+        counter.on_encode = lambda: None
+        assert (await counter.ask("i")).replayed
+        assert (counter.counts, counter.passes) == ((6, 0), 2)
+
+    _run(books, test)
+
+
+def test_charge_that_stays_unknown_is_called_so_and_can_be_replayed(books: Books) -> None:
+    """The ledger is down after the commit that charged: no one may say that nothing was charged."""
+
+    async def test(counter: _Counter) -> None:
+        commits = Commits(counter.books.engine)
+
+        def stay_down() -> None:
+            commits.unacknowledged = 1
+            commits.on_success = lambda: setattr(commits, "failing", 1)  # the release after it
+
+        counter.on_encode = stay_down
+        with pytest.raises(LedgerUnavailable, match="unknown"):
+            await counter.ask("i")
+        commits.on_success = lambda: None
+        counter.on_encode = lambda: None
+        assert (await counter.ask("i")).replayed
+        assert counter.counts == (3, 0)
+
+    _run(books, test)
+
+
+def test_hold_whose_acknowledgement_is_lost_does_not_block_a_repetition(books: Books) -> None:
+    async def test(counter: _Counter) -> None:
+        Commits(counter.books.engine).unacknowledged = 1
+        with pytest.raises(LedgerUnavailable, match="nothing was admitted"):
+            await counter.ask("i")
+        assert counter.counts == (0, 3)
+        assert not (await counter.ask("i")).replayed
+        assert counter.counts == (3, 0)
+
+    _run(books, test)
+
+
 def test_release_is_done_later_when_the_ledger_is_down(books: Books) -> None:
     """Neither the charge nor the release can be written: the hold stays until the ledger is back, and no longer."""
 

@@ -124,6 +124,79 @@ def test_writer_survives_a_failed_commit(books: Books) -> None:
     assert _names(books) == ["kept"]
 
 
+def _committed(connection: Connection, names: Sequence[str]) -> Sequence[str]:
+    for name in names:
+        _insert(name)(connection)
+    return names
+
+
+class _Undo:
+    """Deletes the rows of a failed commit, and notes what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[list[str]] = []
+        self.undone = Event()
+
+    def __call__(self, connection: Connection, names: Sequence[str]) -> Sequence[str]:
+        self.given.append(list(names))
+        present = set(connection.scalars(text("SELECT name FROM api_keys")))
+        connection.execute(text("DELETE FROM api_keys"))
+        self.undone.set()
+        return [name for name in names if name in present]
+
+
+def test_commit_whose_acknowledgement_is_lost_is_undone_before_the_next_operation(books: Books) -> None:
+    commits, undo = Commits(books.engine), _Undo()
+    commits.unacknowledged = 1
+    with pytest.raises(LedgerUnavailable, match="nothing was admitted or charged"):
+        books.commits.submit_item(_committed, "a", undo=undo).result(WAIT_SECONDS)
+    assert books.commits.submit_item(_committed, "a", undo=undo).result(WAIT_SECONDS) == "a"
+    assert books.commits.submit(_insert("b")).result(WAIT_SECONDS) == "b"
+    assert undo.given == [["a"]], "the second is acknowledged, so it stays"
+    assert _names(books) == ["a", "b"]
+
+
+def test_lost_commit_is_undone_though_no_operation_follows(books: Books) -> None:
+    commits, undo = Commits(books.engine), _Undo()
+    commits.unacknowledged = 1
+    with pytest.raises(LedgerUnavailable):
+        books.commits.submit_item(_committed, "a", undo=undo).result(WAIT_SECONDS)
+    assert undo.undone.wait(WAIT_SECONDS)
+    books.commits.submit(lambda _: None).result(WAIT_SECONDS)
+    assert _names(books) == []
+
+
+def test_undo_is_repeated_until_its_own_commit_is_acknowledged(books: Books) -> None:
+    """Only what the database held is looked up again; what failed before the commit never is."""
+    commits, undo = Commits(books.engine), _Undo()
+    commits.unacknowledged = 1
+    with pytest.raises(LedgerUnavailable):
+        books.commits.submit_item(_committed, "a", undo=undo).result(WAIT_SECONDS)
+    commits.failing = 1  # the undo, and "b" with it, are rolled back
+    with pytest.raises(LedgerUnavailable):
+        books.commits.submit_item(_committed, "b", undo=undo).result(WAIT_SECONDS)
+    assert _names(books) == ["a"]
+    with writer_busy(books.commits):
+        broken = [
+            books.commits.submit_item(_committed, "c", undo=undo),
+            books.commits.submit(lambda connection: str(connection.execute(text("SELECT * FROM nowhere")))),
+        ]
+    for future in broken:
+        with pytest.raises(LedgerUnavailable):
+            future.result(WAIT_SECONDS)
+    books.commits.submit(lambda _: None).result(WAIT_SECONDS)
+    assert undo.given == [["a"], ["a", "b"]]
+    assert _names(books) == []
+
+
+def test_failed_commit_that_cannot_be_undone_says_that_its_outcome_is_unknown(books: Books) -> None:
+    commits = Commits(books.engine)
+    commits.unacknowledged = 1
+    with pytest.raises(LedgerUnavailable, match="whether this was recorded is unknown"):
+        books.commits.submit(_insert("a")).result(WAIT_SECONDS)
+    assert _names(books) == ["a"]
+
+
 def test_future_resolves_only_after_its_commit(books: Books) -> None:
     """A stranger's connection sees the row at the moment when the future is done, and not while it runs."""
     seen: list[list[str]] = []

@@ -136,6 +136,60 @@ def test_failed_commit_admits_and_charges_nothing(books: Books) -> None:
     assert _result(books.ledger.settle(held, _ANSWER)).quota.used == 2
 
 
+def test_hold_whose_commit_was_not_acknowledged_is_released_before_the_next_reservation(books: Books) -> None:
+    """Its request failed, so a repetition is admitted, and another request may have the samples."""
+    key, others = books.key(10), books.key(10)
+    in_flight = _reserve(books, others, 4)
+    commits = Commits(books.engine)
+    commits.unacknowledged = 2
+    for samples in (8, 9):
+        with pytest.raises(LedgerUnavailable):
+            _result(books.ledger.reserve(query(key, samples, idempotency_key="i")))
+    assert books.counts(key) == (0, 9)
+    held = _reserve(books, key, 7, "i")
+    assert _reserve(books, key, 3).query_id == held.query_id + 1
+    assert (books.counts(key), books.counts(others)) == ((0, 10), (0, 4)), "those in flight are not touched"
+    _result(books.ledger.settle(held, _ANSWER))
+    _result(books.ledger.settle(in_flight, _ANSWER))
+    assert (books.counts(key), books.counts(others)) == ((7, 3), (4, 0))
+
+
+def test_hold_that_was_not_committed_lends_its_number_to_one_that_stays(books: Books) -> None:
+    """The query id is used again, by this process or another, and what fails under it later is all that is released."""
+    key = books.key(10)
+    commits = Commits(books.engine)
+    commits.failing = 1
+    with pytest.raises(LedgerUnavailable):
+        _result(books.ledger.reserve(query(key, 1)))
+    with open_books(books.path) as peer:
+        first = _reserve(peer, key, 2)
+        commits.failing = 1
+        with pytest.raises(LedgerUnavailable):
+            _result(books.ledger.reserve(query(key, 1)))
+        second = _reserve(books, key, 3)
+        _reserve(books, key, 4)
+        assert (first.query_id, second.query_id) == (1, 2)
+        assert books.counts(key) == (0, 9)
+
+
+def test_release_after_a_failed_settlement_says_whether_it_was_charged(books: Books) -> None:
+    key = books.key(10)
+    lost, arrived = _reserve(books, key, 2), _reserve(books, key, 3, "i")
+    commits = Commits(books.engine)
+    commits.failing = 1
+    with pytest.raises(LedgerUnavailable, match="unknown"):
+        _result(books.ledger.settle(lost, _ANSWER))
+    assert _result(books.ledger.release(lost, _ANSWER)) is None
+    commits.unacknowledged = 1
+    with pytest.raises(LedgerUnavailable, match="unknown"):
+        _result(books.ledger.settle(arrived, _ANSWER))
+    settled = _result(books.ledger.release(arrived, _ANSWER))
+    assert settled is not None
+    assert (settled.answer, settled.replayed, settled.quota.used) == (_ANSWER, False, 3)
+    assert settled.kept_until == books.clock.now + 86_400
+    assert books.counts(key) == (3, 0)
+
+
 def test_reservations_of_one_group_do_not_overdraw(books: Books) -> None:
     """Gathered into one commit, 40 requests for 3 samples compete for 100: 33 get them."""
     key = books.key(100)

@@ -140,7 +140,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def fail_to_commit(self, data: st.DataObject, operation: str) -> None:
         """The disk is full: whatever was tried did not happen."""
         reservation = self.draw_entry(data).reservation
-        future: Future[Settled] | Future[None] | Future[Reservation | Settled]
+        future: Future[Settled] | Future[Settled | None] | Future[Reservation | Settled]
         self.commits.failing = 1
         if operation == "settle":
             future = self.books.ledger.settle(reservation, Body(b"{}", None))
@@ -149,6 +149,30 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             future = self.books.ledger.reserve(query(reservation.query.key_id, 1))
         assert type(future.exception(WAIT_SECONDS)) is LedgerUnavailable
+
+    @precondition(lambda self: any(self.entries))
+    @rule(data=st.data(), operation=st.sampled_from(["settle", "release", "reserve"]))
+    def lose_an_acknowledgement(self, data: st.DataObject, operation: str) -> None:
+        """The connection breaks after the commit: what ends a hold has happened; a new hold is released."""
+        entry = self.draw_entry(data)
+        self.commits.unacknowledged = 1
+        if operation == "settle":
+            answer = Body(b"{}", None)
+            assert self.books.ledger.settle(entry.reservation, answer).exception(WAIT_SECONDS) is not None
+            if entry.status == "held":
+                entry.status, entry.answer = "settled", answer
+                charged = self.books.ledger.release(entry.reservation, answer).result(WAIT_SECONDS)
+                assert charged is not None
+                assert charged.answer == answer
+        elif operation == "release":
+            assert self.books.ledger.release(entry.reservation).exception(WAIT_SECONDS) is not None
+            if entry.status == "held":
+                entry.status = "released"
+        else:
+            asked = query(entry.reservation.query.key_id, 1)
+            assert self.books.ledger.reserve(asked).exception(WAIT_SECONDS) is not None
+        self.books.commits.submit(lambda _: None).result(WAIT_SECONDS)
+        assert self.commits.unacknowledged == 0
 
     @rule()
     def die_and_recover(self) -> None:
