@@ -44,10 +44,20 @@ class Consent:
             )
         return cls(yes, max_calls, everything)
 
-    def after(self, bought: int, *, later: int) -> "Consent":
-        """What is left of this consent after some samples were bought; `later` rounds were in the question, if any."""
+    def after(self, plan: Plan, bought: int, *, is_counted: bool) -> "Consent":
+        """What is left of this consent after a purchase by this plan; a question about it included later rounds."""
         left = None if self.max_calls is None else max(0, self.max_calls - bought)
-        return replace(self, max_calls=left, later=later if bought else self.later)
+        is_asked = not self.is_stated(is_counted=is_counted) and plan.most_calls > self.later and self.can_ask
+        return replace(self, max_calls=left, later=plan.later if is_asked else max(0, self.later - bought))
+
+    def is_stated(self, *, is_counted: bool) -> bool:
+        """Whether the options agree to a purchase. `is_counted`: the configuration says how many samples to buy."""
+        return self.max_calls is not None or (self.yes and (is_counted or self.everything))
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a user can answer a question now."""
+        return self.asks and is_terminal()
 
 
 def buy(run: preflight.Run, consent: Consent, *, abandon: Abandoned | None = None) -> tuple[Plan, int]:
@@ -169,11 +179,13 @@ def agree_to_all(
     has_price = any(plan.price is not None for plan, _ in plans)
     if len(plans) > 1:
         say(f"in all: {counted(most_calls, 'call')}{_price(plans)}")
-    is_agreed = consent.max_calls is not None or (consent.yes and (is_counted or consent.everything))
-    if is_agreed or most_calls <= consent.later:
+    if consent.is_stated(is_counted=is_counted):
         return has_price
+    if most_calls <= consent.later:
+        # Nothing to ask. What other workers leave unbought would need an answer, or have it for so many calls only.
+        return has_price or consent.can_ask or not is_counted
     calls, price = counted(most_calls, "call"), _price(plans)
-    if consent.asks and is_terminal():
+    if consent.can_ask:
         whole = "" if is_counted else ", the whole training set, because budget.n is not set"
         in_later_rounds = sum(plan.later for plan, _ in plans)
         later = f" now, and up to {in_later_rounds} more in later rounds" if in_later_rounds else ""

@@ -101,7 +101,7 @@ def buy_and_train(config: RunConfig, consent: agreed_purchase.Consent, *, fresh:
         made, bought = agreed_purchase.buy(checked_run, consent)
         bought_now += bought
         check_complete(made, bought_now)
-        consent = consent.after(bought, later=made.later)
+        consent = consent.after(made, bought, is_counted=config.budget.n is not None)
         with Cache(config.output.cache) as cache:
             return load_bought(cache, config, selected.samples, made.teacher_id, made.kinds)
 
