@@ -3,6 +3,7 @@
 from distill_worker.buying.plan import Plan
 from distill_worker.errors import (
     AnswerUnread,
+    CacheError,
     PlanRefused,
     QuotaExhausted,
     TeacherChanged,
@@ -72,6 +73,18 @@ def with_advice(failure: Exception, bought: int, plan: Plan, *, repeats_are_free
         )
         lost.__cause__ = failure
         return lost
+    if isinstance(failure, CacheError):
+        then = (
+            "; run the same command again to buy the rest: an answer that could not be stored is repeated under its "
+            "Idempotency-Key, which costs nothing"
+            if repeats_are_free
+            else ". A sample whose answer could not be stored may have been charged, so it is not sent again: run the "
+            "same command again to buy the others, compare with the bill, then buy it again with `distill-worker fetch "
+            "--abandon all`"
+        )
+        advised: WorkerError = type(failure)(f"{failure}. {_bought(bought, plan.outstanding)}{then}")
+        advised.__cause__ = failure
+        return advised
     advice = "get a larger quota and " if isinstance(failure, QuotaExhausted) else ""
     then = f"{advice}run the same command again to buy the rest"
     if isinstance(failure, TeacherChanged):

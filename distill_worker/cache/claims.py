@@ -101,6 +101,11 @@ class Claims:
         self._own_ids: set[int] = set()
 
     @property
+    def repeats_are_free(self) -> bool:
+        """Whether an answer that was lost is had again for free."""
+        return self._repeats_are_free
+
+    @property
     def left(self) -> int:
         """Samples that are neither cached nor in a purchase of this process, as of the last claim."""
         return len(self._todo) + len(self._elsewhere)

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.exc import DBAPIError
 
 from distill_worker.cache.claims import Claims, Pending
 from distill_worker.cache.database import schema
@@ -33,7 +34,8 @@ from distill_worker.cache.database.engine import (
     place_of,
     shown,
 )
-from distill_worker.cache.database.write_retry import with_write_retry
+from distill_worker.cache.database.spare_room import SpareRoom
+from distill_worker.cache.database.write_retry import is_short_of_space, with_write_retry
 from distill_worker.cache.holdings import Holdings
 from distill_worker.cache.purchases import (
     Purchase,
@@ -75,6 +77,7 @@ class Cache:
         sleep: Callable[[float], None] = time.sleep,
         *,
         if_absent: IfAbsent = "create",
+        spare_room: SpareRoom | None = None,
     ) -> None:
         """Open or create a cache, and migrate its schema.
 
@@ -83,6 +86,7 @@ class Cache:
             clock: seconds since the epoch.
             sleep: the pause before a paid answer is written again, if the database was locked or disconnected.
             if_absent: whether a file that does not exist is created, is an error, or is read as an empty cache.
+            spare_room: the disk space that is held for paid answers in flight; by default in the folder of the file.
 
         Raises:
             CacheError: the cache is damaged, of a later version, or cannot be written, or there is none.
@@ -107,6 +111,7 @@ class Cache:
                 place.parent.mkdir(parents=True, exist_ok=True)
             self.is_read_only = self.is_absent or (isinstance(place, Path) and is_read_only(place))
             self._engine = open_empty() if self.is_absent else open_database(place)
+        self._spare_room = spare_room or (SpareRoom(place.parent) if isinstance(place, Path) else None)
 
     def __enter__(self) -> Self:
         return self
@@ -205,6 +210,8 @@ class Cache:
             yield buyer
         finally:
             with explained(self._place):
+                if self._spare_room is not None:
+                    self._spare_room.give_up()
                 buyer.close()
 
     def is_alive(self, buyer_id: str | None) -> bool:
@@ -218,10 +225,17 @@ class Cache:
             return claims.pending(connection, self._cached(connection, claims), self.is_alive)
 
     def claim(self, claims: Claims, buyer: ProcessLock, count: int) -> list[Purchase]:
-        """Up to `count` open purchases of this buyer, written before they are sent: orphaned ones first, then new."""
+        """Up to `count` open purchases of this buyer, written before they are sent: orphaned ones first, then new.
+
+        Raises:
+            CacheError: the cache cannot be written, or has no room for answers that would be paid for again.
+        """
         with self.writing() as connection:
             cached = self._cached(connection, claims)
-            return claims.take(connection, cached, self.is_alive, buyer, count, now=self._clock())
+            taken = claims.take(connection, cached, self.is_alive, buyer, count, now=self._clock())
+            if taken and not claims.repeats_are_free:
+                self._hold_spare_room()
+            return taken
 
     def open_purchases(self, teacher_id: str) -> list[Purchase]:
         """The open purchases of a teacher's outputs, oldest first."""
@@ -245,7 +259,8 @@ class Cache:
         """Cache the outputs of a purchase, and mark it done.
 
         Names that a database cannot hold are stored as well as possible. If the database is locked or disconnected,
-        this waits and retries. A purchase that became void meanwhile becomes done all the same.
+        this waits and retries. If the disk is full, it uses the spare room. A purchase that became void meanwhile
+        becomes done all the same.
 
         Args:
             purchase: an open purchase.
@@ -273,13 +288,12 @@ class Cache:
                 if raw is not None:
                     keep_raw(connection, purchase, raw, now=self._clock())
 
-        with explained(self._place):
-            with_write_retry(self._engine.begin, write, self._sleep)
+        self._write_paid(write)
 
     def keep(self, purchase: Purchase, raw: RawAnswer, *, reason: str, query_id: str | None = None) -> None:
         """Keep an answer that was paid and cannot be read, and mark its purchase unread.
 
-        If the database is locked or disconnected, this waits and retries.
+        If the database is locked or disconnected, this waits and retries. If the disk is full, it uses the spare room.
         """
 
         def write(connection: Connection, is_retry: bool) -> None:
@@ -287,8 +301,7 @@ class Cache:
                 mark_unread(connection, purchase, query_id=query_id, now=self._clock())
                 keep_raw(connection, purchase, raw, reason=reason, now=self._clock())
 
-        with explained(self._place):
-            with_write_retry(self._engine.begin, write, self._sleep)
+        self._write_paid(write)
 
     def void(self, purchase: Purchase) -> None:
         """Make a purchase void that was certainly not charged, unless another process took it over."""
@@ -372,6 +385,26 @@ class Cache:
         holdings = self._holdings.setdefault(stream_id, Holdings(stream_id))
         holdings.refresh(connection)
         return holdings
+
+    def _hold_spare_room(self) -> None:
+        if self._spare_room is None:
+            return
+        try:
+            self._spare_room.hold()
+        except OSError as error:
+            raise CacheError(
+                f"{self.place}: expected disk space for the paid answers in flight, got too little ({error.strerror}); "
+                "no more was sent. Free some space, and run the same command again: what is in the cache is whole"
+            ) from error
+
+    def _write_paid(self, write: Callable[[Connection, bool], None]) -> None:
+        with explained(self._place):
+            try:
+                with_write_retry(self._engine.begin, write, self._sleep)
+            except DBAPIError as error:
+                if self._spare_room is None or not is_short_of_space(error) or not self._spare_room.give_up():
+                    raise
+                with_write_retry(self._engine.begin, lambda connection, _: write(connection, True), self._sleep)
 
     def _abandonable(self, connection: Connection, teacher_id: str, source: str | None) -> list[Purchase]:
         of_teacher = (

@@ -31,10 +31,7 @@ WHAT_TO_DO_WITH_A_FILE: Final = (
 _WHAT_TO_DO_WITH_A_SERVER: Final = "Is the server running, and is the URL right?"
 
 
-_WHAT_TO_DO_WITH_A_FULL_DISK: Final = (
-    "Free some space, and run the same command again: what is in the cache is whole, and an answer that could not be "
-    "stored is repeated under its Idempotency-Key"
-)
+_WHAT_TO_DO_WITH_A_FULL_DISK: Final = "Free some space, and run the same command again: what is in the cache is whole"
 
 
 def place_of(text: str) -> Path | str:

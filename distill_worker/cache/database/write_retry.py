@@ -38,6 +38,12 @@ def with_write_retry(
             return
 
 
+def is_short_of_space(error: DBAPIError) -> bool:
+    """Whether a write to a SQLite file may have failed for lack of disk space; a disk quota has no code of its own."""
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
 def _is_transient(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         # What fails in SQLite itself has a code, of which the last byte is the kind.

@@ -1,6 +1,7 @@
 """Whatever fails while buying, and whenever: each sample is paid once, and nothing that was paid is lost."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -95,6 +96,25 @@ def test_full_disk_after_paying_costs_nothing_twice(cache: CrashingCache, sample
     assert teacher.paid == 8
     carry_out(teacher, cache, samples)
     assert_bought_once(teacher, cache, samples)
+
+
+@pytest.mark.parametrize(
+    ("repeats_are_free", "then"),
+    [
+        (True, "; run the same command again to buy the rest: an answer that could not be stored is repeated"),
+        (False, "may have been charged, so it is not sent again.* `distill-worker fetch --abandon all`"),
+    ],
+)
+def test_answer_that_could_not_be_stored_is_promised_again_only_where_repeats_are_free(
+    cache: CrashingCache, samples: Samples, repeats_are_free: bool, then: str
+) -> None:
+    teacher = FakeTeacher(description=replace(describe(), repeats_are_free=repeats_are_free))
+    cache.crash_at, cache.error = ("complete", "before", 1), CacheError("the disk is full")
+    with pytest.raises(CacheError, match=f"full. Bought and cached: 4 of 12 samples.*{then}") as raised:
+        carry_out(teacher, cache, samples)
+    assert ("Idempotency-Key" in str(raised.value)) == repeats_are_free
+    made = plan_for(teacher, cache, samples)
+    assert (made.reopened_samples, made.uncertain) == ((4, 0) if repeats_are_free else (0, 4))
 
 
 def test_refused_purchase_is_closed_and_may_be_sent_again(cache: CrashingCache, samples: Samples) -> None:
