@@ -96,7 +96,7 @@ def fetch(
     plan.check()
     to_send = set(plan.to_buy).union(*(purchase.sample_keys for purchase in plan.reopened))
     claims = order.claims(
-        [key for key in plan.samples if key in to_send] if plan.left_out else plan.samples,
+        [key for key in plan.samples if (key in to_send if plan.left_out else key not in plan.blocked)],
         most_calls=plan.most_calls if bound else None,
     )
     with deferred_interrupts() as raise_interrupt, ThreadPoolExecutor(order.concurrency, "purchase") as pool:
@@ -157,8 +157,9 @@ class _Purchases:
             raise endings.with_advice(self._failure, self.bought, self._plan, repeats_are_free=repeats_are_free)
         if claims.over_limit:
             raise PlanRefused(endings.beyond_consent(claims.over_limit, self.bought))
-        if claims.unread:
-            raise PlanRefused(endings.unread(len(claims.unread), self.bought))
+        blocked = frozenset() if self._plan.left_out else self._plan.blocked
+        if unread := claims.unread | blocked:
+            raise PlanRefused(endings.unread(len(unread), self.bought))
         if claims.uncertain:
             raise TeacherError(endings.uncertain(len(claims.uncertain), self.bought))
 

@@ -68,8 +68,8 @@ class Plan:
     currency: str = "USD"
     unread: Mapping[str, int] = field(default_factory=dict)
     """Samples whose answers were paid and cannot be read, by the reason; their answers are kept."""
-    blocked: int = 0
-    """Samples of `unread` whose requests cannot be repeated for free: they are not bought."""
+    blocked: frozenset[bytes] = frozenset()
+    """The keys of the samples of `unread` whose requests cannot be repeated for free: they are not bought."""
     is_unanswered: bool = False
     """Whether some samples are uncertain, and no request to this teacher was ever answered."""
     sends: str = ""
@@ -173,7 +173,7 @@ class Plan:
         If others of these samples have readable answers, those that have none are left out while there is more to buy.
         """
         if self.blocked and not (self.cached and self.to_buy):
-            raise PlanRefused(why_blocked(self.blocked, self.unread))
+            raise PlanRefused(why_blocked(len(self.blocked), self.unread))
         if self.is_unanswered and self.to_buy:
             raise PlanRefused(why_unanswered(self.uncertain))
 
@@ -249,7 +249,7 @@ def total(plans: Sequence[Plan]) -> Plan:
         elsewhere=sum(plan.elsewhere for plan in plans),
         uncertain=sum(plan.uncertain for plan in plans),
         unread=sum((Counter(plan.unread) for plan in plans), Counter()),
-        blocked=sum(plan.blocked for plan in plans),
+        blocked=frozenset(chain.from_iterable(plan.blocked for plan in plans)),
         is_unanswered=any(plan.is_unanswered for plan in plans),
         to_buy=tuple(chain.from_iterable(plan.to_buy for plan in plans)),
         left_out=sum(plan.left_out for plan in plans),

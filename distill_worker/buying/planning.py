@@ -67,7 +67,7 @@ def plan(order: PurchaseOrder) -> Plan:
         price_per_call=order.price_per_call,
         currency=order.currency,
         unread=Counter(unread.values()),
-        blocked=len(blocked),
+        blocked=frozenset(blocked),
         is_unanswered=bool(claims.uncertain) and not _was_answered(order),
         sends=description.sends,
         held_of_others=(

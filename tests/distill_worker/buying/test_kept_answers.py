@@ -116,7 +116,7 @@ def test_unknown_label_is_kept_costs_one_call_and_is_read_when_the_table_is_mend
     for wanted in (samples, dict(list(samples.items())[:1])):  # nor by another n
         with _order(vendor, cache, wanted) as order:
             made = plan(order)
-            assert (made.blocked, len(made.to_buy)) == (1, len(wanted) - 1)
+            assert (len(made.blocked), len(made.to_buy)) == (1, len(wanted) - 1)
             assert "'lynx'" in next(iter(made.unread))
             with pytest.raises(PlanRefused, match=r"1 sample with paid answers that cannot be read.*'lynx'"):
                 _buy(order, wanted)
@@ -260,6 +260,24 @@ def test_answers_that_new_settings_cannot_read_are_not_bought_again_either(cache
     ):
         _buy(order, samples)
     assert vendor.charged == len(samples)
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_answers_that_new_settings_cannot_read_are_not_bought_with_more_samples(
+    cache: Cache, samples: Samples, bound: bool
+) -> None:
+    """Only samples without a kept answer are bought, although some of the kept answers can be read."""
+    vendor, six = Vendor(LYNX, GOOD, LYNX, GOOD), dict(list(samples.items())[:6])
+    with _order(vendor, cache, six, labels=MENDED) as order:
+        _buy(order, six)
+    with _order(vendor, cache, samples) as order:
+        made = plan(order)
+        assert (made.cached, len(made.blocked), made.most_calls) == (4, 2, 6)
+        with cache.buying() as buyer, pytest.raises(PlanRefused, match=r"cached: 6 samples; not bought: 2 samples"):
+            fetch(order, made, samples, buyer=buyer, bound=bound)
+    assert vendor.charged == len(samples)
+    keys = [key for record in cache.purchases() for key in record.sample_keys]
+    assert len(keys) == len(set(keys)), "no sample is in two purchases"
 
 
 def test_answer_of_another_model_or_version_is_not_read_as_this_one_s(cache: Cache, samples: Samples) -> None:
@@ -436,7 +454,7 @@ def test_where_repeats_are_free_the_same_request_is_repeated_under_its_key(cache
         _plan_and_buy(order)
     with _oip_order(vendor, cache) as order:
         made, bought = _plan_and_buy(order)
-    assert (made.reopened_samples, len(made.to_buy), made.blocked, bought) == (12, 0, 0, 12)
+    assert (made.reopened_samples, len(made.to_buy), len(made.blocked), bought) == (12, 0, 0, 12)
     assert len(set(vendor.keys)) == 1
     assert _statuses(cache) == ["done"]
 
