@@ -2,7 +2,8 @@
 
 It first repeats the purchases that earlier runs left open, then sends the other samples. The first request goes alone
 until its answer is stored and judged; from then on, several are in flight at once. It waits for samples that another
-worker is buying into the same cache. `Claims` ensures that no sample is paid for twice.
+worker is buying into the same cache, and reads that worker's answers under its own settings. `Claims` ensures that no
+sample is paid for twice.
 """
 
 import time
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from distill_worker.buying import endings
 from distill_worker.buying.deferred_interrupts import deferred_interrupts
+from distill_worker.buying.kept_answers import reread
 from distill_worker.buying.order import Images, PurchaseOrder
 from distill_worker.buying.plan import Plan
 from distill_worker.cache import Claims, Purchase
@@ -95,10 +97,13 @@ def fetch(
     """
     plan.check()
     to_send = set(plan.to_buy).union(*(purchase.sample_keys for purchase in plan.reopened))
-    claims = order.claims(
-        [key for key in plan.samples if (key in to_send if plan.left_out else key not in plan.blocked)],
-        most_calls=plan.most_calls if bound else None,
-    )
+    wanted = [key for key in plan.samples if key in to_send] if plan.left_out else plan.samples
+    blocked, answers_read = plan.blocked, plan.answers_read
+    if order.description.source is not None:  # other workers may have kept answers since the plan
+        kept = reread(order, after=answers_read)
+        blocked, answers_read = blocked | kept.unread.keys() | kept.of_others.keys(), kept.last_id
+    claims = order.claims(wanted, most_calls=plan.most_calls if bound else None, answers_read=answers_read)
+    claims.mark_unread(blocked.intersection(wanted))
     with deferred_interrupts() as raise_interrupt, ThreadPoolExecutor(order.concurrency, "purchase") as pool:
         purchases = _Purchases(order, plan, claims, images, callbacks, raise_interrupt)
         try:
@@ -143,11 +148,13 @@ class _Purchases:
             if self._failure is None and (free := most - len(self._flying)) > 0:
                 for purchase in self._order.cache.claim(claims, buyer, free):
                     self._send(pool, purchase)
+                if claims.to_read:
+                    self._read_kept()
             if self._flying:
                 self._land_some()
             elif self._failure is not None or claims.left == claims.over_limit:
                 break
-            else:
+            elif not claims.to_read:
                 if not waiting:
                     self._callbacks.on_wait(claims.left)
                 waiting = True
@@ -157,9 +164,8 @@ class _Purchases:
             raise endings.with_advice(self._failure, self.bought, self._plan, repeats_are_free=repeats_are_free)
         if claims.over_limit:
             raise PlanRefused(endings.beyond_consent(claims.over_limit, self.bought))
-        blocked = frozenset() if self._plan.left_out else self._plan.blocked
-        if unread := claims.unread | blocked:
-            raise PlanRefused(endings.unread(len(unread), self.bought))
+        if claims.unread:
+            raise PlanRefused(endings.unread(len(claims.unread), self.bought))
         if claims.uncertain:
             raise TeacherError(endings.uncertain(len(claims.uncertain), self.bought))
 
@@ -173,6 +179,12 @@ class _Purchases:
             self._callbacks.on_end(len(self._flying))
         while self._flying:
             self._land_some()
+
+    def _read_kept(self) -> None:
+        """Read the answers that other workers kept since the last look."""
+        kept = reread(self._order, after=self._claims.answers_read, by_content=False)
+        self._claims.mark_unread(kept.unread.keys() | kept.of_others.keys())
+        self._claims.mark_read()
 
     def _send(self, pool: ThreadPoolExecutor, purchase: Purchase) -> None:
         try:

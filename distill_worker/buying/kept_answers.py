@@ -11,7 +11,14 @@ from typing import Final
 from distill_worker.buying.order import PurchaseOrder
 from distill_worker.cache import Purchase
 from distill_worker.cache.claims import Pending
-from distill_worker.cache.raw_answers import KeptAnswer, kept_answers, raw_answer, store_of_same_content, store_reread
+from distill_worker.cache.raw_answers import (
+    KeptAnswer,
+    kept_answers,
+    last_answer_id,
+    raw_answer,
+    store_of_same_content,
+    store_reread,
+)
 from distill_worker.errors import AnswerUnread, counted
 from distill_worker.teachers.base import Answer
 
@@ -27,21 +34,30 @@ class Reread:
     """Why a sample's answer cannot be read, by sample key."""
     of_others: dict[bytes, str] = field(default_factory=dict)
     """The id of the teacher that answered in place of the described one, by sample key."""
+    last_id: int = 0
+    """The id of the last kept answer, of any source: those after it were not read."""
 
 
-def reread(order: PurchaseOrder) -> Reread:
+def reread(order: PurchaseOrder, *, after: int = 0, by_content: bool = True) -> Reread:
     """Read the kept answers of wanted samples whose outputs are not cached, and cache their outputs.
+
+    Args:
+        order: what is wanted, under the present settings.
+        after: only answers with a larger id.
+        by_content: also answers to other samples that were sent as the same content, which encodes the samples.
 
     Raises:
         CacheError: the cache cannot be read or written.
     """
-    cache, description, result = order.cache, order.description, Reread()
+    cache, description = order.cache, order.description
+    with cache.reading() as connection:
+        result = Reread(last_id=last_answer_id(connection))
     held = [cache.holdings(cache.stream(description.id, kind)) for kind in order.kinds]
     lacking = {key for key in order.samples if not all(key in rows for rows in held)}
     if not lacking:
         return result
     with cache.reading() as connection:
-        kept = kept_answers(connection, description.id, description.source)
+        kept = kept_answers(connection, description.id, description.source, after=after)
     answers: list[tuple[Purchase, Answer]] = []
     for one in kept:
         keys = lacking.intersection(one.purchase.sample_keys)
@@ -57,7 +73,8 @@ def reread(order: PurchaseOrder) -> Reread:
         if answer.teacher_id == description.id or one.purchase.is_unread:
             answers.append((one.purchase, answer))
     _store(order, answers)
-    _reread_same_content(order, kept, lacking, result)
+    if by_content:
+        _reread_same_content(order, kept, lacking, result)
     return result
 
 

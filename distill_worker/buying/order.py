@@ -66,6 +66,7 @@ class PurchaseOrder:
         *,
         most_calls: int | None = None,
         given_up: Collection[int] = (),
+        answers_read: int = 0,
     ) -> Claims:
         """Claims on the samples with these keys, by default on all that are wanted."""
         return claims_on(
@@ -79,6 +80,7 @@ class PurchaseOrder:
             first_request_size=self.first_request_size,
             most_calls=most_calls,
             given_up=given_up,
+            answers_read=answers_read,
         )
 
     def given_up(self) -> frozenset[int]:
@@ -107,6 +109,7 @@ def claims_on(
     first_request_size: int | None = None,
     most_calls: int | None = None,
     given_up: Collection[int] = (),
+    answers_read: int = 0,
 ) -> Claims:
     """Claims on these kinds of output of the samples with these keys, from the described teacher."""
     return Claims(
@@ -122,4 +125,5 @@ def claims_on(
         repeats_are_free=description.repeats_are_free,
         source=description.source,
         given_up=given_up,
+        answers_read=answers_read,
     )

@@ -76,6 +76,8 @@ class Plan:
     """What is sent of an image, in words, if it is not the pixels alone."""
     held_of_others: tuple[HeldOfAnother, ...] = ()
     """Samples of `to_buy` that were bought from other teachers."""
+    answers_read: int = 0
+    """The id of the last kept answer that was read again for this plan."""
     given_up: frozenset[int] = frozenset()
     """The ids of the purchases to give up first; their samples are among `to_buy`."""
     advice: Advice = Advice()

@@ -30,7 +30,7 @@ def plan(order: PurchaseOrder) -> Plan:
     """
     description, cache, samples = order.description, order.cache, order.samples
     kept, given_up = reread(order), order.given_up()
-    claims = order.claims(given_up=given_up)
+    claims = order.claims(given_up=given_up, answers_read=kept.last_id)
     held = [cache.holdings(stream_id) for stream_id in claims.stream_ids]
     lacking = [key for key in samples if not all(key in rows for rows in held)]
     if lacking:  # what is in the cache need not be for sale any more
@@ -68,6 +68,7 @@ def plan(order: PurchaseOrder) -> Plan:
         currency=order.currency,
         unread=Counter(unread.values()),
         blocked=frozenset(blocked),
+        answers_read=kept.last_id,
         is_unanswered=bool(claims.uncertain) and not _was_answered(order),
         sends=description.sends,
         held_of_others=(

@@ -1,6 +1,8 @@
 """Claims: which samples a worker buys, where several workers want the same ones.
 
 Invariant: while an open purchase would bring all missing outputs of a sample, no second purchase holds that sample.
+An answer of the same source that another worker keeps meanwhile is read under this worker's settings before its samples
+are for sale.
 """
 
 from collections import deque
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from distill_worker.cache.purchases import Purchase, new_purchase, open_purchases, take_over
-from distill_worker.cache.raw_answers import unread_purchases
+from distill_worker.cache.raw_answers import kept_answers, unread_purchases
 from distill_worker.errors import PlanRefused
 from shared.durable.process_lock import ProcessLock
 
@@ -35,7 +37,7 @@ class Pending:
     samples: set[bytes]
     """Samples in any open purchase that would satisfy them: orphaned, elsewhere, own or uncertain; and unread ones."""
     elsewhere: set[bytes]
-    """Samples that another living worker is buying."""
+    """Samples that another living worker is buying, or has bought under other settings and that must be read first."""
     requested: set[tuple[bytes, str]]
     """Samples and kinds in any open purchase of the teacher's outputs."""
 
@@ -58,6 +60,7 @@ class Claims:
         repeats_are_free: bool = True,
         source: str | None = None,
         given_up: Collection[int] = (),
+        answers_read: int = 0,
     ) -> None:
         """Want some samples.
 
@@ -76,12 +79,17 @@ class Claims:
             source: the teacher apart from the settings by which its answers are read, if these are settings of its
                 outputs; see `raw_answers.kept_answers`.
             given_up: ids of purchases that count as void.
+            answers_read: the id of the last kept answer of the source that was read under the present settings.
         """
         self.stream_ids = [stream_id for _, stream_id in streams]
         self.uncertain: set[bytes] = set()
         """Samples that may have been charged, and that a repetition may charge again: they are left alone."""
         self.unread: set[bytes] = set()
         """Samples of answers that were paid and cannot be read: they are not bought again."""
+        self.to_read: set[bytes] = set()
+        """Samples of answers after `answers_read`, as of the last claim: they are not for sale until `mark_read`."""
+        self.answers_read = answers_read
+        """The id of the last kept answer that was read under the present settings, or that brings no wanted output."""
         self.over_limit = 0
         """Samples that no other worker is buying, but that exceed `most_calls`, as of the last claim."""
         self._calls_left = most_calls
@@ -99,6 +107,9 @@ class Claims:
         self._todo = deque(wanted)
         self._elsewhere: list[bytes] = []
         self._own_ids: set[int] = set()
+        self._arrived: list[Purchase] = []
+        """Purchases of wanted samples whose answers came after `answers_read`."""
+        self._last_seen = answers_read
 
     @property
     def repeats_are_free(self) -> bool:
@@ -152,6 +163,10 @@ class Claims:
         elsewhere: set[bytes] = set()
         requested: set[tuple[bytes, str]] = set()
         orphaned: list[Purchase] = []
+        if self._source is not None:
+            self._look_for_answers(connection, self._source, cached)
+            samples |= self.to_read
+            elsewhere |= self.to_read
         opened = open_purchases(connection, self._teacher_id, self._source)
         # Of two purchases that bring the same, the one that this account may have paid for is repeated.
         for purchase in sorted(opened, key=lambda purchase: not self.is_own(purchase)):
@@ -162,12 +177,10 @@ class Claims:
             samples |= brings
             if purchase.id in self._own_ids:
                 continue
-            if not self.satisfied_by(purchase, cached):  # its answer must be read under other settings first
-                self.uncertain |= brings
-            elif is_alive(purchase.buyer_id):
+            if is_alive(purchase.buyer_id):
                 elsewhere |= brings
-            elif not self._repeats_are_free:
-                self.uncertain |= brings
+            elif not self._repeats_are_free or not self.satisfied_by(purchase, cached):
+                self.uncertain |= brings  # a repetition is charged, or brings no answer under the present settings
             elif not self.is_own(purchase):
                 raise PlanRefused(OTHER_PAYER)
             else:
@@ -217,6 +230,27 @@ class Claims:
     def mark_uncertain(self, purchase: Purchase) -> None:
         """Leave the samples of a purchase alone: it was charged, and its answer is lost."""
         self.uncertain.update(purchase.sample_keys)
+
+    def mark_unread(self, samples: Collection[bytes]) -> None:
+        """Leave samples alone: they were paid, and cannot be read under the present settings."""
+        self.unread.update(samples)
+
+    def mark_read(self) -> None:
+        """Note that the answers of `to_read` were read, or their samples marked as unread."""
+        self._arrived.clear()
+        self.answers_read = self._last_seen
+
+    def _look_for_answers(self, connection: Connection, source: str, cached: Cached) -> None:
+        """Note the answers that other workers kept since the last look, and what they bring."""
+        for kept in kept_answers(connection, self._teacher_id, source, after=self._last_seen):
+            self._last_seen = max(self._last_seen, kept.id)
+            if kept.purchase.id not in self._own_ids:
+                self._arrived.append(kept.purchase)
+        brought = [(purchase, self.brought_by(purchase, cached) - self.unread) for purchase in self._arrived]
+        self._arrived = [purchase for purchase, samples in brought if samples]
+        self.to_read = set().union(*(samples for _, samples in brought))
+        if not self._arrived:
+            self.answers_read = self._last_seen
 
     def _is_allowed(self, samples: int) -> bool:
         return self._calls_left is None or samples <= self._calls_left

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, or_, select, update
 
 from distill_worker.cache.block import pack_block
 from distill_worker.cache.database import schema
@@ -86,15 +86,22 @@ def is_kept(connection: Connection, purchase: Purchase) -> bool:
     return connection.execute(select(_raw.id).where(_raw.purchase_id == purchase.id)).first() is not None
 
 
-def kept_answers(connection: Connection, teacher_id: str, source: str | None) -> list[KeptAnswer]:
+def last_answer_id(connection: Connection) -> int:
+    """The id of the raw answer that was kept last; 0 if there is none. One transaction writes at a time: ids grow."""
+    return connection.scalar(select(func.max(_raw.id))) or 0
+
+
+def kept_answers(connection: Connection, teacher_id: str, source: str | None, *, after: int = 0) -> list[KeptAnswer]:
     """The last raw answer to each purchase that is done or unread, oldest first.
 
     Args:
         connection: a connection to the cache.
         teacher_id: purchases of this teacher's outputs.
         source: also purchases that this source was asked for or answered, whatever their teacher and kinds.
+        after: only raw answers with a larger id.
     """
-    last = select(func.max(_raw.id)).group_by(_raw.purchase_id)
+    later = schema.raw_answers.alias().c
+    is_last = ~exists().where(later.purchase_id == _raw.purchase_id, later.id > _raw.id)
     rows = connection.execute(
         select(
             schema.purchases,
@@ -105,7 +112,7 @@ def kept_answers(connection: Connection, teacher_id: str, source: str | None) ->
         )
         .join(schema.streams, schema.streams.c.id == schema.purchases.c.stream_id)
         .join(schema.raw_answers, _raw.purchase_id == schema.purchases.c.id)
-        .where(_raw.id.in_(last), schema.purchases.c.status.in_(("done", "unread")), _is_of(teacher_id, source))
+        .where(_raw.id > after, is_last, schema.purchases.c.status.in_(("done", "unread")), _is_of(teacher_id, source))
         .order_by(schema.purchases.c.id)
     )
     return [KeptAnswer(row.raw_id, purchase_of(row), _sent(row.headers)) for row in rows]
