@@ -102,7 +102,12 @@ def fetch(
     if order.description.source is not None:  # other workers may have kept answers since the plan
         kept = reread(order, after=answers_read)
         blocked, answers_read = blocked | kept.unread.keys() | kept.of_others.keys(), kept.last_id
-    claims = order.claims(wanted, most_calls=plan.most_calls if bound else None, answers_read=answers_read)
+    claims = order.claims(
+        wanted,
+        most_calls=plan.most_calls if bound else None,
+        given_up=plan.given_up,
+        answers_read=answers_read,
+    )
     claims.mark_unread(blocked.intersection(wanted))
     with deferred_interrupts() as raise_interrupt, ThreadPoolExecutor(order.concurrency, "purchase") as pool:
         purchases = _Purchases(order, plan, claims, images, callbacks, raise_interrupt)
@@ -220,7 +225,7 @@ class _Purchases:
             # An open purchase may have been charged when it was begun; only an exhausted quota disproves it.
             is_unpaid = isinstance(error, QuotaExhausted) and not purchase.is_unread
             if not purchase.begun_earlier or is_unpaid:
-                self._order.cache.void(purchase)
+                self._void(purchase)
                 raise
             raise endings.rejected_again(error) from error
         except AnswerExpired:
@@ -233,7 +238,7 @@ class _Purchases:
         except TeacherUnavailable as error:
             # If repeats are free it may stay open; otherwise it would count as possibly charged.
             if error.unpaid and not purchase.begun_earlier and not self._order.description.repeats_are_free:
-                self._order.cache.void(purchase)
+                self._void(purchase)
             raise
         self._order.cache.complete(
             purchase, answer.outputs, teacher_id=answer.teacher_id, query_id=answer.query_id, raw=answer.raw
@@ -244,20 +249,19 @@ class _Purchases:
             raise endings.changed(self._order.description.id, answer.teacher_id)
         self._judge(purchase.sample_keys, answer.outputs)
 
+    def _void(self, purchase: Purchase) -> None:
+        """Make a purchase void that was not charged, unless it replaces one that may have been and is void already.
+
+        Then its samples stay uncertain: only giving them up again buys them.
+        """
+        if self._order.description.repeats_are_free or not self._claims.replaces(purchase):
+            self._order.cache.void(purchase)
+
     def _fail(self, error: Exception) -> None:
         """Keep the first failure; from then on nothing more is sent."""
         if self._failure is None:
             self._failure = error
             self._order.teacher.stop()
-
-
-def abandon(order: PurchaseOrder, plan: Plan) -> None:
-    """Give up the purchases that the plan counts as given up: their samples are bought again.
-
-    They are open purchases, or have kept answers that cannot be read. Those of a running worker stay as they are.
-    """
-    cache, source = order.cache, order.description.source
-    cache.abandon(order.description.id, plan.given_up, source=source)
 
 
 def _image(images: Mapping[bytes, Images], key: bytes) -> Images:

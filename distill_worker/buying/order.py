@@ -38,7 +38,7 @@ class PurchaseOrder:
     max_calls: int | None = None
     """The most samples to send, for the first time or again; None: as many as are missing."""
     abandon: Abandoned | None = None
-    """The open purchases to give up first."""
+    """The open purchases to give up: their samples are bought anew."""
     price_per_call: float | None = None
     currency: str = "USD"
     former_payers: frozenset[str] = frozenset()

@@ -79,7 +79,8 @@ class Plan:
     answers_read: int = 0
     """The id of the last kept answer that was read again for this plan."""
     given_up: frozenset[int] = frozenset()
-    """The ids of the purchases to give up first; their samples are among `to_buy`."""
+    """The ids of the purchases to give up: each becomes void when its samples are bought anew, so not if `max_calls`
+    leaves some out."""
     advice: Advice = Advice()
     later: int = 0
     """Samples that later rounds will select, and buy unless they are cached."""

@@ -2,7 +2,7 @@
 
 Invariant: while an open purchase would bring all missing outputs of a sample, no second purchase holds that sample.
 An answer of the same source that another worker keeps meanwhile is read under this worker's settings before its samples
-are for sale.
+are for sale. A purchase that is given up stays open until all its samples are in other purchases or cached.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from distill_worker.cache.purchases import Purchase, new_purchase, open_purchases, take_over
+from distill_worker.cache.purchases import Purchase, new_purchase, open_purchases, take_over, void_purchase
 from distill_worker.cache.raw_answers import kept_answers, unread_purchases
 from distill_worker.errors import PlanRefused
 from shared.durable.process_lock import ProcessLock
@@ -40,6 +40,8 @@ class Pending:
     """Samples that another living worker is buying, or has bought under other settings and that must be read first."""
     requested: set[tuple[bytes, str]]
     """Samples and kinds in any open purchase of the teacher's outputs."""
+    given_up: tuple[Purchase, ...]
+    """Purchases of wanted samples that are given up: they do not keep these samples from being bought."""
 
 
 class Claims:
@@ -78,7 +80,7 @@ class Claims:
                 are repeated.
             source: the teacher apart from the settings by which its answers are read, if these are settings of its
                 outputs; see `raw_answers.kept_answers`.
-            given_up: ids of purchases that count as void.
+            given_up: ids of purchases whose samples are bought anew, unless another worker took one over meanwhile.
             answers_read: the id of the last kept answer of the source that was read under the present settings.
         """
         self.stream_ids = [stream_id for _, stream_id in streams]
@@ -107,6 +109,11 @@ class Claims:
         self._todo = deque(wanted)
         self._elsewhere: list[bytes] = []
         self._own_ids: set[int] = set()
+        self._buyer_id: str | None = None
+        self._claimed: set[bytes] = set()
+        """Samples in purchases of this process."""
+        self._replaced: set[bytes] = set()
+        """Samples of purchases that were given up, and are void."""
         self._arrived: list[Purchase] = []
         """Purchases of wanted samples whose answers came after `answers_read`."""
         self._last_seen = answers_read
@@ -124,11 +131,12 @@ class Claims:
     def take(
         self, connection: Connection, cached: Cached, is_alive: IsAlive, buyer: ProcessLock, count: int, *, now: float
     ) -> list[Purchase]:
-        """Take over orphaned purchases, then write new ones; see `Cache.claim`.
+        """Take over orphaned purchases, then write new ones, which replace those given up; see `Cache.claim`.
 
         Raises:
             PlanRefused: another account may have paid for an orphaned purchase.
         """
+        self._buyer_id = buyer.id
         pending = self.pending(connection, cached, is_alive)
         taken: list[Purchase] = []
         beyond: set[bytes] = set()
@@ -146,6 +154,9 @@ class Claims:
             self._spend(len(keys))
             self._next_size = self._request_size
         self._own_ids.update(purchase.id for purchase in taken)
+        self._claimed.update(key for purchase in taken for key in purchase.sample_keys)
+        for purchase in pending.given_up:
+            self._replace(connection, purchase, cached, buyer, now=now)
         return taken
 
     def pending(self, connection: Connection, cached: Cached, is_alive: IsAlive) -> Pending:
@@ -163,6 +174,7 @@ class Claims:
         elsewhere: set[bytes] = set()
         requested: set[tuple[bytes, str]] = set()
         orphaned: list[Purchase] = []
+        given_up: list[Purchase] = []
         if self._source is not None:
             self._look_for_answers(connection, self._source, cached)
             samples |= self.to_read
@@ -171,8 +183,11 @@ class Claims:
         # Of two purchases that bring the same, the one that this account may have paid for is repeated.
         for purchase in sorted(opened, key=lambda purchase: not self.is_own(purchase)):
             requested.update((key, kind) for key in purchase.sample_keys for kind in purchase.kinds)
+            if self._is_given_up(purchase, is_alive):
+                given_up.append(purchase)
+                continue
             brings = self.brought_by(purchase, cached) - samples - self.uncertain
-            if not brings or purchase.id in self._given_up:
+            if not brings:
                 continue
             samples |= brings
             if purchase.id in self._own_ids:
@@ -186,7 +201,8 @@ class Claims:
             else:
                 orphaned.append(purchase)
         for purchase in unread_purchases(connection, self._teacher_id, self._source):
-            if purchase.id in self._given_up:
+            if self._is_given_up(purchase, is_alive):
+                given_up.append(purchase)
                 continue
             brings = self.brought_by(purchase, cached) - samples - self.uncertain - self.unread
             samples |= brings
@@ -196,7 +212,8 @@ class Claims:
                 orphaned.append(purchase)
             else:
                 self.unread |= brings
-        return Pending(tuple(orphaned), samples, elsewhere, requested)
+        given_up = [purchase for purchase in given_up if not self._wanted.isdisjoint(purchase.sample_keys)]
+        return Pending(tuple(orphaned), samples, elsewhere, requested, tuple(given_up))
 
     def is_own(self, purchase: Purchase) -> bool:
         """Whether this account began the purchase."""
@@ -226,6 +243,24 @@ class Claims:
         """Whether the same request can be sent again for free."""
         is_same = purchase.teacher_id == self._teacher_id and set(purchase.kinds) <= set(self._kinds)
         return self._repeats_are_free and is_same and self.is_own(purchase)
+
+    def replaces(self, purchase: Purchase) -> bool:
+        """Whether this purchase has samples of another one that may have been charged, and was given up."""
+        return not self._replaced.isdisjoint(purchase.sample_keys)
+
+    def _is_given_up(self, purchase: Purchase, is_alive: IsAlive) -> bool:
+        is_own = self._buyer_id is not None and purchase.buyer_id == self._buyer_id
+        return purchase.id in self._given_up and (is_own or not is_alive(purchase.buyer_id))
+
+    def _replace(
+        self, connection: Connection, given_up: Purchase, cached: Cached, buyer: ProcessLock, *, now: float
+    ) -> None:
+        """Make a purchase that is given up void, once its samples are bought anew; until then, no other repeats it."""
+        if given_up.buyer_id != buyer.id:
+            given_up = take_over(connection, given_up, buyer)
+        if all(key in self._claimed or all(key in rows for rows in cached) for key in given_up.sample_keys):
+            void_purchase(connection, given_up, now=now)
+            self._replaced.update(given_up.sample_keys)
 
     def mark_uncertain(self, purchase: Purchase) -> None:
         """Leave the samples of a purchase alone: it was charged, and its answer is lost."""

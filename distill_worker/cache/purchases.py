@@ -11,7 +11,8 @@ unread    The answer came and was charged, and cannot be read. It is kept (see `
           anything is sent. If repeats are free, the same account repeats it under the same Idempotency-Key, as an open
           purchase; otherwise no worker buys its samples until a user abandons the purchase.
 void      Nothing was charged (the request was rejected, never reached the teacher, or failed with a 429 or 503 that
-          charged nothing), or a user abandoned the purchase, although it may have been charged.
+          charged nothing), or a user abandoned the purchase, although it may have been charged, and all its samples
+          were requested anew.
 imported  Another cache paid for the outputs, or another purchase, which sent the same content.
 
 An answer that comes after its purchase became void still makes it done, or unread: what was paid for is kept.

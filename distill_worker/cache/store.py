@@ -10,7 +10,7 @@ sample.
 
 import json
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -309,26 +309,18 @@ class Cache:
             void_purchase(connection, purchase, now=self._clock())
 
     def abandonable(self, teacher_id: str, *, source: str | None = None) -> list[Purchase]:
-        """The open and unread purchases whose buyers are not alive; the arguments are those of `abandon`."""
-        with self.reading() as connection:
-            return self._abandonable(connection, teacher_id, source)
-
-    def abandon(self, teacher_id: str, ids: Container[int], *, source: str | None = None) -> int:
-        """Make open and unread purchases void although they may have been charged; the number of purchases.
-
-        Purchases of living buyers stay open, and no other process can take one over meanwhile.
+        """The open and unread purchases whose buyers are not alive, which a user may give up.
 
         Args:
             teacher_id: the teacher of the outputs.
-            ids: of the purchases to make void, if they are among these.
-            source: also unread purchases of this source; see `raw_answers.kept_answers`.
+            source: also purchases of this source; see `raw_answers.kept_answers`.
         """
-        with self.writing() as connection:
-            candidates = self._abandonable(connection, teacher_id, source)
-            abandoned = [purchase for purchase in candidates if purchase.id in ids]
-            for purchase in abandoned:
-                void_purchase(connection, purchase, now=self._clock())
-        return len(abandoned)
+        with self.reading() as connection:
+            of_teacher = (
+                *open_purchases(connection, teacher_id, source),
+                *unread_purchases(connection, teacher_id, source),
+            )
+            return [purchase for purchase in of_teacher if not self.is_alive(purchase.buyer_id)]
 
     def save_teacher(self, address: str, description: Mapping[str, Any]) -> None:
         """Save the description that the teacher at an address returned.
@@ -405,13 +397,6 @@ class Cache:
                 if self._spare_room is None or not is_short_of_space(error) or not self._spare_room.give_up():
                     raise
                 with_write_retry(self._engine.begin, lambda connection, _: write(connection, True), self._sleep)
-
-    def _abandonable(self, connection: Connection, teacher_id: str, source: str | None) -> list[Purchase]:
-        of_teacher = (
-            *open_purchases(connection, teacher_id, source),
-            *unread_purchases(connection, teacher_id, source),
-        )
-        return [purchase for purchase in of_teacher if not self.is_alive(purchase.buyer_id)]
 
     def _cached(self, connection: Connection, claims: Claims) -> list[Holdings]:
         return [self.current_holdings(connection, stream_id) for stream_id in claims.stream_ids]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.buying.account import former_payers
-from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, abandon, fetch
+from distill_worker.buying.fetch import NO_CALLBACKS, Callbacks, fetch
 from distill_worker.buying.kept_answers import reread
 from distill_worker.buying.known_teachers import load_description, save_description, url_of
 from distill_worker.buying.order import Abandoned, Images, PurchaseOrder
@@ -230,9 +230,6 @@ def buy(
         return whole, 0
     if address is not None:
         save_description(cache, address, orders[0].teacher.credential, orders[0].description)
-    for order, made in zip(orders, plans, strict=True):
-        if made.given_up:
-            abandon(order, made)
     cache.save_class_names(orders[0].description.id, orders[0].description.class_names)
     with cache.buying() as buyer:
         for order, made in zip(orders, plans, strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distill_worker.buying.fetch import Callbacks, Progress, abandon, fetch
+from distill_worker.buying.fetch import Callbacks, Progress, fetch
 from distill_worker.buying.order import Abandoned, PurchaseOrder
 from distill_worker.buying.plan import Plan
 from distill_worker.buying.planning import plan
@@ -92,8 +92,11 @@ def plan_for(teacher: FakeTeacher, cache: Cache, samples: Samples, request_size:
 
 
 def give_up(order: PurchaseOrder) -> None:
-    """Give up what an order names, as one command does after the agreement."""
-    abandon(order, plan(order))
+    """Give up what an order names, as a purchase that buys all of it anew does."""
+    given_up = plan(order).given_up
+    for purchase in order.cache.abandonable(order.description.id, source=order.description.source):
+        if purchase.id in given_up:
+            order.cache.void(purchase)
 
 
 def buy_as_configured(

@@ -17,7 +17,7 @@ from distill_worker.cache import Cache, Claims, Purchase
 from distill_worker.errors import PlanRefused
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher
-from tests.distill_worker.purchases import carry_out
+from tests.distill_worker.purchases import carry_out, intend
 from tests.postgresql import PostgresServer
 
 KEYS = [bytes([index]) * 32 for index in range(8)]
@@ -75,6 +75,28 @@ def test_purchase_that_its_buyer_voids_is_begun_by_whoever_waits(ledger_place: P
         (begun,) = two.claim(waiting, second, 1)
         assert begun.sample_keys == refused.sample_keys
         assert begun.idempotency_key != refused.idempotency_key
+
+
+def test_given_up_purchase_is_void_once_all_its_samples_are_bought_anew(ledger_place: Path | str) -> None:
+    """Until then it is open, and no other worker repeats it."""
+    with Cache(ledger_place) as one, Cache(ledger_place) as two, one.buying() as first:
+        lost = intend(one, one.stream("t", "logits"), KEYS[:4], payer="alice")
+        claims = _claims(one, KEYS, given_up=[lost.id])
+        assert _keys(one.claim(claims, first, 1)) == KEYS[:2]
+        assert lost.id in {purchase.id for purchase in two.open_purchases("t")}
+        pending = two.pending(_claims(two, KEYS[:4]))
+        assert (pending.orphaned, pending.elsewhere) == ((), set(KEYS[:4]))
+        assert _keys(one.claim(claims, first, 1)) == KEYS[2:4]
+        assert [record.status for record in one.purchases()] == ["void", "open", "open"]
+
+
+def test_given_up_purchase_that_another_took_over_is_left_to_it(ledger_place: Path | str) -> None:
+    with Cache(ledger_place) as one, Cache(ledger_place) as two, one.buying() as first, two.buying() as second:
+        lost = intend(one, one.stream("t", "logits"), KEYS[:2], payer="alice")
+        assert [purchase.id for purchase in two.claim(_claims(two, KEYS[:2]), second, 1)] == [lost.id]
+        claims = _claims(one, KEYS[:4], given_up=[lost.id])
+        assert _keys(one.claim(claims, first, 9)) == KEYS[2:4]
+        assert claims.left == 2
 
 
 _BUYER = """

@@ -90,33 +90,13 @@ def test_answer_of_a_purchase_that_was_given_up_is_kept(cache: Cache) -> None:
     assert cache.missing(cache.stream("t", "logits"), KEYS) == []
 
 
-def test_only_what_nobody_alive_sees_to_is_abandoned(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen, kept, living, _ = [_intend(cache, [key]) for key in KEYS]
-    other = intend(cache, cache.stream("u", "logits"), KEYS[:1], payer="alice")
+def test_only_what_nobody_alive_sees_to_can_be_given_up(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    living, *dead = [_intend(cache, [key]) for key in KEYS]
+    intend(cache, cache.stream("u", "logits"), KEYS[:1], payer="alice")
     with cache.writing() as connection:
         connection.exec_driver_sql(f"UPDATE purchases SET buyer_id = 'alive' WHERE id = {living.id}")
     monkeypatch.setattr(cache, "is_alive", lambda buyer_id: buyer_id == "alive")
-    assert cache.abandon("t", (chosen.id, living.id, other.id)) == 1
-    assert [record.status for record in cache.purchases()] == ["void", "open", "open", "open", "open"]
-    assert kept.id in {opened.id for opened in cache.open_purchases("t")}
-
-
-def test_nobody_takes_over_what_is_being_abandoned(tmp_path: Path) -> None:
-    """Between the look and the end another writer waits."""
-    path = tmp_path / "cache.sqlite"
-
-    class All:
-        def __contains__(self, _id: object) -> bool:
-            with (
-                closing(sqlite3.connect(path, timeout=0)) as other,
-                pytest.raises(sqlite3.OperationalError, match="locked"),
-            ):
-                other.execute("BEGIN IMMEDIATE")
-            return True
-
-    with Cache(path) as cache:
-        _intend(cache)
-        assert cache.abandon("t", All()) == 1
+    assert cache.abandonable("t") == dead
 
 
 def test_paid_answer_waits_for_a_file_that_another_holds(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import torch
 from distill_worker.cache import Cache
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import ConfigError, TeacherUnavailable, WorkerError
-from distill_worker.runs.purchase import api_key, connect
+from distill_worker.errors import ConfigError, QuotaExhausted, TeacherUnavailable, WorkerError
+from distill_worker.runs.purchase import api_key, buy, connect, planned
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.sampling.targets import load_targets
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
-from tests.distill_worker.purchases import buy_as_configured
+from tests.distill_worker.purchases import Samples as Images
+from tests.distill_worker.purchases import buy_as_configured, order_for
 
 N = 24
 
@@ -65,6 +67,42 @@ def test_abandoned_purchases_are_bought_anew(tmp_path: Path, cache: Cache) -> No
     bob = FakeTeacher(payer="bob", description=description)
     assert buy_as_configured(config, samples, bob, cache, abandon="other-keys")[1] == N
     assert bob.paid == N
+
+
+CHARGES_REPEATS = replace(describe(), repeats_are_free=False)
+
+
+def _lose(cache: Cache, teacher: FakeTeacher, images: Images, samples: int) -> None:
+    """Begin a purchase of each of the first samples, and end without an answer."""
+    with cache.buying() as buyer:
+        cache.claim(order_for(teacher, cache, images, request_size=1).claims(), buyer, samples)
+
+
+@pytest.mark.parametrize("repeats_are_free", [True, False])
+def test_purchases_whose_samples_max_calls_leaves_out_are_not_given_up(
+    cache: Cache, samples: Images, repeats_are_free: bool
+) -> None:
+    """They may have been charged, and the next plan says so, or repeats them for free."""
+    teacher = FakeTeacher(description=replace(describe(), repeats_are_free=repeats_are_free))
+    _lose(cache, teacher, samples, 8)
+    made, bought = buy([order_for(teacher, cache, samples, request_size=1, abandon="all", max_calls=2)], samples)
+    assert (made.again, bought, teacher.paid) == (2, 2, 2)
+    left = planned([order_for(teacher, cache, samples)])
+    assert (left.cached, left.reopened_samples + left.uncertain, len(left.to_buy)) == (2, 6, 4)
+
+
+def test_purchases_stay_uncertain_when_the_first_request_after_giving_them_up_is_refused(
+    cache: Cache, samples: Images
+) -> None:
+    teacher = FakeTeacher(description=CHARGES_REPEATS, faults=[("before", QuotaExhausted("402"))])
+    _lose(cache, teacher, samples, 8)
+    with pytest.raises(QuotaExhausted):
+        buy([order_for(teacher, cache, samples, request_size=1, abandon="all")], samples)
+    left = planned([order_for(teacher, cache, samples)])
+    assert (left.uncertain, len(left.to_buy), teacher.paid) == (8, 4, 0)
+    again = FakeTeacher(description=CHARGES_REPEATS)
+    assert buy([order_for(again, cache, samples, abandon="all")], samples)[1] == len(samples)
+    assert planned([order_for(again, cache, samples)]).cached == again.paid == len(samples)
 
 
 def test_api_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
