@@ -228,13 +228,16 @@ def buy(
     bound = on_plan(whole) or whole.max_calls is not None
     if cache.is_read_only:
         return whole, 0
+    for made in plans:  # none may be refused after another was bought
+        if not _is_left_for_later(made):
+            made.check()
     if address is not None:
         save_description(cache, address, orders[0].teacher.credential, orders[0].description)
     cache.save_class_names(orders[0].description.id, orders[0].description.class_names)
     with cache.buying() as buyer:
         for order, made in zip(orders, plans, strict=True):
-            if made.max_calls is not None and not made.most_calls:
-                continue  # an open purchase that exceeds what earlier orders left of the limit would be an error
+            if _is_left_for_later(made):
+                continue
             counting = _counting_from(bought, whole, callbacks)
             bought += fetch(order, made, images, buyer=buyer, bound=bound, callbacks=counting)
     return whole, bought
@@ -253,6 +256,11 @@ def _plans(orders: Sequence[PurchaseOrder]) -> list[Plan]:
         plans.append(plan(replace(order, max_calls=left)))
         left = None if left is None else left - plans[-1].most_calls
     return plans
+
+
+def _is_left_for_later(plan: Plan) -> bool:
+    """Whether earlier orders left nothing of `max_calls`; to fetch an open purchase would then be an error."""
+    return plan.max_calls is not None and not plan.most_calls
 
 
 def _counting_from(bought: int, whole: Plan, callbacks: Callbacks) -> Callbacks:

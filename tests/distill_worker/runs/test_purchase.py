@@ -10,13 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from distill_worker.cache import Cache
+from distill_worker.cache import Cache, RawAnswer
 from distill_worker.config.load import parse_config
 from distill_worker.config.run_config import RunConfig
-from distill_worker.errors import ConfigError, QuotaExhausted, TeacherUnavailable, WorkerError
+from distill_worker.errors import (
+    AnswerUnread,
+    ConfigError,
+    PlanRefused,
+    QuotaExhausted,
+    TeacherUnavailable,
+    WorkerError,
+)
 from distill_worker.runs.purchase import api_key, buy, connect, planned
 from distill_worker.runs.sampling.samples import Samples
 from distill_worker.runs.sampling.targets import load_targets
+from distill_worker.teachers.base import Answer
 from shared.sample_key import sample_keys
 from tests.distill_worker.fake_teacher import FakeTeacher, answer, describe
 from tests.distill_worker.purchases import Samples as Images
@@ -103,6 +111,28 @@ def test_purchases_stay_uncertain_when_the_first_request_after_giving_them_up_is
     again = FakeTeacher(description=CHARGES_REPEATS)
     assert buy([order_for(again, cache, samples, abandon="all")], samples)[1] == len(samples)
     assert planned([order_for(again, cache, samples)]).cached == again.paid == len(samples)
+
+
+def test_joint_purchase_that_one_order_refuses_spends_nothing(cache: Cache, samples: Images) -> None:
+    """All paid answers of the second order cannot be read, which one plan of both does not show."""
+    teacher = FakeTeacher(description=replace(CHARGES_REPEATS, outputs={"features.a": (2,), **CHARGES_REPEATS.outputs}))
+    keys = list(samples)
+    one, two = ({key: samples[key] for key in part} for part in (keys[:8], keys[8:]))
+    buy([order_for(teacher, cache, {key: samples[key] for key in keys[:4]})], samples)
+    of_two = order_for(teacher, cache, two, kinds=("features.a", "logits"))
+    with cache.buying() as buyer:
+        (purchase,) = cache.claim(of_two.claims(), buyer, 1)
+        cache.keep(purchase, RawAnswer(b"", {}, "t", "t"), reason="not finite")
+    teacher.read = _unreadable  # type: ignore[method-assign]
+    orders = [order_for(teacher, cache, one), of_two]
+    planned(orders).check()
+    with pytest.raises(PlanRefused, match="Nothing was spent now"):
+        buy(orders, samples)
+    assert teacher.paid == 4
+
+
+def _unreadable(*_: object, **__: object) -> Answer:
+    raise AnswerUnread("not finite", RawAnswer(b"", {}, "t", "t"))
 
 
 def test_api_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
