@@ -53,7 +53,7 @@ def plan(order: PurchaseOrder) -> Plan:
         cached=len(samples) - len(lacking),
         reopened=pending.orphaned,
         elsewhere=len(pending.elsewhere),
-        uncertain=len(claims.uncertain),
+        uncertain=len(claims.uncertain - blocked),
         to_buy=tuple(to_buy),
         left_out=len(free) - len(to_buy),
         again=sum(

@@ -259,8 +259,8 @@ def _plans(orders: Sequence[PurchaseOrder]) -> list[Plan]:
 
 
 def _is_left_for_later(plan: Plan) -> bool:
-    """Whether earlier orders left nothing of `max_calls`; to fetch an open purchase would then be an error."""
-    return plan.max_calls is not None and not plan.most_calls
+    """Whether samples are to be sent, but nothing is left of `max_calls`: a fetch would wait or fail for nothing."""
+    return bool(plan.outstanding or plan.left_out) and not plan.most_calls
 
 
 def _counting_from(bought: int, whole: Plan, callbacks: Callbacks) -> Callbacks:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from distill_worker.buying.order import Abandoned
+from distill_worker.buying.plan import Plan
 from distill_worker.buying.planning import plan as plan_purchase
 from distill_worker.buying.reconciliation.reconcile import reconcile as compare_with_teacher
 from distill_worker.cache import Cache
@@ -94,7 +95,7 @@ def fetch(
         source = purchase.Source.of(config.teacher)
         print(json.dumps({**made.facts(), **source.facts(), **selected.facts(), "bought": bought}))
         return
-    cached = made.wanted - made.left_out
+    cached = _count_cached(config, made)
     left = f"; {made.left_out} to buy later" if made.left_out else ""
     print(
         f"{counted(cached, 'output')} of teacher {made.teacher_id} cached in {shown(config.output.cache)}, "
@@ -119,6 +120,13 @@ def reconcile(config_file: Path, overrides: Sequence[str], *, shared_key: bool, 
     if result.differences:
         samples = counted(sum(row.samples for row in result.differences), "sample")
         raise CheckFailed(f"reconcile: the cache and what the teacher charged differ in {samples}; see the table")
+
+
+def _count_cached(config: RunConfig, made: Plan) -> int:
+    """How many samples of a purchase have all their outputs in the cache."""
+    with Cache(config.output.cache) as cache:
+        held = [cache.holdings(cache.stream(made.teacher_id, kind)) for kind in made.kinds]
+    return sum(all(key in rows for rows in held) for key in made.samples)
 
 
 def _end_with(problems: Sequence[WorkerError]) -> NoReturn:

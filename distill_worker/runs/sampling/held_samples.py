@@ -96,10 +96,11 @@ def check_complete(plan: Plan, bought: int) -> None:
     `bought` is what the command bought so far, in earlier rounds too.
     """
     if plan.left_out:
+        not_cached = plan.left_out + plan.elsewhere + plan.uncertain + len(plan.blocked)
         held = "; or train on those in the cache: distill-worker train --held" if plan.advice.part_is_usable else ""
         raise PlanRefused(
             f"--max-calls: expected all {counted(plan.wanted, 'output')} in the cache before a student is trained, got "
-            f"{plan.wanted - plan.left_out}; {bought} were bought now. Run the same command again to buy the next ones"
+            f"{plan.wanted - not_cached}; {bought} were bought now. Run the same command again to buy the next ones"
             f"{held}"
         )
 

@@ -18,6 +18,7 @@ from distill_worker.errors import (
     ConfigError,
     PlanRefused,
     QuotaExhausted,
+    TeacherError,
     TeacherUnavailable,
     WorkerError,
 )
@@ -133,6 +134,17 @@ def test_joint_purchase_that_one_order_refuses_spends_nothing(cache: Cache, samp
 
 def _unreadable(*_: object, **__: object) -> Answer:
     raise AnswerUnread("not finite", RawAnswer(b"", {}, "t", "t"))
+
+
+def test_purchase_with_max_calls_fails_if_only_uncertain_samples_are_left(cache: Cache, samples: Images) -> None:
+    """As without it: their outputs are not in the cache, and no later purchase brings them."""
+    teacher = FakeTeacher(description=CHARGES_REPEATS)
+    buy([order_for(teacher, cache, dict(list(samples.items())[1:]))], samples)
+    _lose(cache, teacher, samples, 1)
+    for max_calls in (None, 100, 0):
+        with pytest.raises(TeacherError, match="not sent again: 1 sample"):
+            buy([order_for(teacher, cache, samples, max_calls=max_calls)], samples)
+    assert teacher.paid == len(samples) - 1
 
 
 def test_api_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

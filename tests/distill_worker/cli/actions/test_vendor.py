@@ -9,7 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from distill_worker.cache import Cache
+from distill_worker.config.load import load_config
+from distill_worker.runs.sampling.samples import Samples
 from tests.distill_worker.cli.conftest import Command, facts_of
+from tests.distill_worker.purchases import intend
 from tests.foreign.labelled_scores_server import ForeignScores, served
 
 CONFIG = """
@@ -121,6 +125,29 @@ def test_same_file_is_paid_once_in_any_size_of_the_student(
         assert model.charged == 10
         assert facts_of(command("plan", config, *larger, "--set", "teacher.top_k=1", "--json"))["to_buy"] == 0
     assert command("cache", "verify", tmp_path / "cache.sqlite").status == 0
+
+
+def test_part_of_a_purchase_prints_how_many_outputs_are_cached(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without samples that may have been charged and are left alone."""
+    _pictures(tmp_path)
+    monkeypatch.setenv("TEACHER_API_KEY", "secret")
+    model, config = ForeignScores(_by_brightness, labels=("cat", "dog")), tmp_path / "run.toml"
+    with served(model) as url:
+        config.write_text(CONFIG.format(folder=tmp_path, url=url, labels=MENDED))
+        assert "2 outputs of" in command("fetch", config, "--max-calls", "2").stdout
+        facts = facts_of(command("plan", config, "--json"))
+        *_, last = Samples.of(load_config(config)).wanted
+        with Cache(tmp_path / "cache.sqlite") as cache:
+            intend(cache, cache.order(facts["teacher_id"], facts["kinds"]), [last], payer="alice")
+        part = command("fetch", config, "--max-calls", "2")
+        assert part.stdout.startswith("4 outputs of"), part.stdout
+        assert part.stdout.endswith("2 bought now; 1 to buy later\n")
+        run = command("run", config, "--max-calls", "0")
+        assert "expected all 6 outputs in the cache before a student is trained, got 4" in run.stderr
+        assert [command("fetch", config, "--max-calls", "2").status for _ in range(2)] == [4, 4]
+    assert model.charged == 5
 
 
 @pytest.mark.parametrize("options", [(), ("--held",)])
