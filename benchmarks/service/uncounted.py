@@ -32,7 +32,7 @@ class UncountedLedger(Ledger):
         """Every answer is given away."""
         return _done(Settled(answer, reservation.quota, replayed=False))
 
-    def release(self, reservation: Reservation) -> "Future[None]":  # noqa: ARG002
+    def release(self, reservation: Reservation, answer: Body | None = None) -> "Future[Settled | None]":  # noqa: ARG002
         """Nothing was held."""
         return _done(None)
 
