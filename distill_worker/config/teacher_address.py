@@ -151,6 +151,8 @@ class ChatAddress(VendorAddress):
 
     protocol: Literal["chat"] = "chat"
     """Required for such a teacher ([chat.md](chat.md))."""
+    top_k: int = Field(default=26, ge=1)
+    """The number of labels that are bought of an answer, at most all."""
     prompt: str = "What does the image show? {labels}"
     """The question about each image. The labels, and how to answer, stand at `{labels}` in it."""
     top_logprobs: int = Field(default=20, ge=0, le=100)

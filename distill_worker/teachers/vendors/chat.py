@@ -5,7 +5,7 @@
 
 The prompt lists the labels. With up to 26 of them each has a letter, and the model answers with a letter, which is one
 token: the log-probabilities of the tokens that could have stood in its place are those of the labels. It then sells
-`top_k:K`, where K is `teacher.top_k` or the number of labels if that is smaller, and `label`. It sells `label` alone
+`top_k:K`, where K is the number of labels, or `teacher.top_k` if that is smaller, and `label`. It sells `label` alone
 with more labels, with labels of one character, which a letter could be taken for, and with `top_logprobs = 0`.
 
 Source: OpenAI, API reference, "Create chat completion"; vLLM and Ollama answer alike.
@@ -53,7 +53,7 @@ class ChatTeacher(OneImageTeacher):
         vendor: Vendor,
         *,
         prompt: str,
-        top_k: int = 5,
+        top_k: int = 26,
         top_logprobs: int = 20,
         detail: str | None = None,
         parameters: Mapping[str, Any] | None = None,

@@ -53,6 +53,13 @@ def test_likeliest_classes_come_back(path: str) -> None:
     assert model.requests == [expected]
 
 
+def test_all_labels_are_bought_of_an_answer_unless_fewer_are_wanted() -> None:
+    labels = {f"number {place}": place for place in range(26)}
+    with _client("http://t.test/v1", labels) as teacher, _client("http://t.test/v1", labels, top_k=4) as fewer:
+        assert list(teacher.describe().outputs) == ["top_k:26", "label"]
+        assert list(fewer.describe().outputs) == ["top_k:4", "label"]
+
+
 def test_more_labels_than_letters_are_answered_by_name() -> None:
     labels = {f"number {place}": place for place in range(27)}
     model = ForeignChat(lambda _image, _question: ("Number 11.", {"number": 1.0}))
