@@ -20,12 +20,9 @@ from string import ascii_uppercase
 from typing import Any, Final
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
 
 from distill_worker.config.answers.label_text import plain
 from distill_worker.errors import TeacherRefused
-from distill_worker.teachers.base import Answer, Description
 from distill_worker.teachers.http_errors import status_of
 from distill_worker.teachers.http_sender import Sender
 from distill_worker.teachers.vendors.chat_answer import choice_of
@@ -88,22 +85,6 @@ class ChatTeacher(OneImageTeacher):
             sender, vendor, [*kinds, OutputKind(LABEL)], asked=f"/asked-{sha256(asked.encode()).hexdigest()[:12]}"
         )
 
-    def buy(
-        self,
-        images: NDArray[np.uint8],
-        *,
-        description: Description,
-        idempotency_key: str,
-        outputs: tuple[str, ...] = ("logits",),
-    ) -> Answer:
-        """See `Teacher.buy`. The error about a field that the server does not take names the setting."""
-        try:
-            return super().buy(images, description=description, idempotency_key=idempotency_key, outputs=outputs)
-        except TeacherRefused as error:
-            if status_of(error) != _BAD_REQUEST:
-                raise
-            raise TeacherRefused(f"{error}; {_ADVICE}") from error.__cause__
-
     def _request(self, image: bytes, media_type: str) -> tuple[bytes, str]:
         url = f"data:{media_type};base64,{b64encode(image).decode()}"
         parts = [
@@ -112,6 +93,9 @@ class ChatTeacher(OneImageTeacher):
         ]
         body = {**self._fields, "messages": [{"role": "user", "content": parts}]}
         return json.dumps(body).encode(), "application/json"
+
+    def _remedy(self, error: TeacherRefused) -> str:
+        return _ADVICE if status_of(error) == _BAD_REQUEST else ""
 
     def _scores(self, content: bytes, kind: OutputKind) -> Mapping[int, float]:
         choice = choice_of(content)

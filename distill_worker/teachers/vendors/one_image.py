@@ -101,6 +101,10 @@ class OneImageTeacher(ABC):
     def _answered_version(self, headers: Mapping[str, str], content: bytes) -> str | None:
         """The version of the model that an answer states; None if it states none. Never raises."""
 
+    def _remedy(self, error: TeacherRefused) -> str:  # noqa: ARG002 - a protocol may know one
+        """What to do about a rejection, beyond what its message says; empty if nothing is known."""
+        return ""
+
     def __enter__(self) -> Self:
         return self
 
@@ -146,17 +150,22 @@ class OneImageTeacher(ABC):
             self._wanted(text)
         image, media_type = self._encoded(images)
         content, content_type = self._request(image, media_type)
-        response = self._sender.buy(
-            self._vendor.url,
-            samples=1,
-            repeats_are_free=description.repeats_are_free,
-            content=content,
-            headers={
-                "Content-Type": content_type,
-                "Accept": "application/json",
-                "Idempotency-Key": f'"{idempotency_key}"',
-            },
-        )
+        try:
+            response = self._sender.buy(
+                self._vendor.url,
+                samples=1,
+                repeats_are_free=description.repeats_are_free,
+                content=content,
+                headers={
+                    "Content-Type": content_type,
+                    "Accept": "application/json",
+                    "Idempotency-Key": f'"{idempotency_key}"',
+                },
+            )
+        except TeacherRefused as error:
+            if not (remedy := self._remedy(error)):
+                raise
+            raise TeacherRefused(f"{error}; {remedy}") from error.__cause__
         version = self._answered_version(response.headers, response.content) or self._version
         raw = received(response, asked_of=self._source(self._version), answered_by=self._source(version))
         raw = replace(raw, headers={**raw.headers, SENT: sha256(image).hexdigest()})
