@@ -164,11 +164,21 @@ def agree(plan: Plan, consent: Consent, *, source: purchase.Source | None, is_co
 
 
 def agree_to_all(
-    plans: Sequence[tuple[Plan, purchase.Source | None]], consent: Consent, *, is_counted: bool = True
+    plans: Sequence[tuple[Plan, purchase.Source | None]],
+    consent: Consent,
+    *,
+    is_counted: bool = True,
+    is_for_later: bool = False,
 ) -> bool:
     """Show the prices of purchases and get the user's consent to all of them at once; otherwise as `agree`.
 
     No other function asks for consent.
+
+    Args:
+        plans: each with who is paid.
+        consent: what the options agree to.
+        is_counted: whether the configuration says how many samples to buy.
+        is_for_later: whether no later round will ask, so that one is agreed to although nothing is bought now.
     """
     for plan, source in plans:
         show_plan(plan, source)
@@ -181,14 +191,14 @@ def agree_to_all(
         say(f"in all: {counted(most_calls, 'call')}{_price(plans)}")
     if consent.is_stated(is_counted=is_counted):
         return has_price
-    if most_calls <= consent.later:
+    in_later_rounds = sum(plan.later for plan, _ in plans)
+    if most_calls + (in_later_rounds if is_for_later else 0) <= consent.later:
         # Nothing to ask. What other workers leave unbought would need an answer, or have it for so many calls only.
         return has_price or consent.can_ask or not is_counted
     calls, price = counted(most_calls, "call"), _price(plans)
+    later = f" now, and up to {in_later_rounds} more in later rounds" if in_later_rounds else ""
     if consent.can_ask:
         whole = "" if is_counted else ", the whole training set, because budget.n is not set"
-        in_later_rounds = sum(plan.later for plan, _ in plans)
-        later = f" now, and up to {in_later_rounds} more in later rounds" if in_later_rounds else ""
         _ask(f"spend {calls}{price}{whole}{later}?", first.advice.spent)
         return True
     if not is_counted:
@@ -201,7 +211,7 @@ def agree_to_all(
         maybe = ", some of them maybe for outputs that are in the cache" if may_be_held else ""
         raise PlanRefused(
             f"expected --yes, or --max-calls with the most samples to buy now, before {calls} can be spent{price} "
-            f"without a terminal{maybe}. {first.advice.spent}"
+            f"without a terminal{later if is_for_later else ''}{maybe}. {first.advice.spent}"
         )
     return False
 

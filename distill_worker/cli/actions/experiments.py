@@ -176,6 +176,7 @@ def _agree(consent: agreed_purchase.Consent, offers: Sequence[Offer]) -> None:
             for same in plans.values()
         ],
         consent,
+        is_for_later=True,
     )
 
 

@@ -89,7 +89,8 @@ class Lessons(NamedTuple):
         }
 
 
-_NOTHING: Final = Lessons([], {}, _Calls(), [])
+NO_LESSONS: Final = Lessons([], {}, _Calls(), [])
+"""Before the first round."""
 
 
 def lessons_of(
@@ -100,7 +101,6 @@ def lessons_of(
     display: Display,
     on_plan: Callable[[Plan], bool],
     max_calls: int | None = None,
-    states_quota: bool = True,
 ) -> Lessons:
     """Buy what the students of a comparison learn from, in all rounds, and load it.
 
@@ -111,13 +111,12 @@ def lessons_of(
         display: shows the progress.
         on_plan: gets the plan of each purchase before anything is spent; see `purchase.buy`.
         max_calls: the most samples to buy now.
-        states_quota: whether an own teacher is served even if all outputs are cached, so that it states its quota.
 
     Raises:
         PlanRefused: `max_calls` left some outputs for later.
         WorkerError: see `preflight.check_sales` and `purchase.buy`.
     """
-    buy = partial(_bought, comparison, display=display, on_plan=on_plan, max_calls=max_calls, states_quota=states_quota)
+    buy = partial(lessons_of_round, comparison, display=display, on_plan=on_plan, max_calls=max_calls)
     lessons = buy(runs)
     while any(run.selected.later for run in runs):
         runs = in_next_round(comparison.cells, runs, lessons.inputs, train, display)
@@ -126,7 +125,7 @@ def lessons_of(
 
 
 def plan_of(comparison: Comparison, all_runs: Sequence[preflight.Run], display: Display) -> Plan | None:
-    """The plan of what `lessons_of` would buy first from the teacher at an address; None if nothing is missing.
+    """The plan of what a comparison buys now, and in later rounds, at an address; None if nothing is missing.
 
     Everything is checked that can be checked before a call is spent. Only free requests are sent.
 
@@ -135,7 +134,7 @@ def plan_of(comparison: Comparison, all_runs: Sequence[preflight.Run], display: 
     """
     runs = runs_that_buy(comparison, all_runs)
     with Cache(comparison.cells[0].config.output.cache) as cache:
-        if not runs or description_if_cached(runs, cache) is not None:
+        if not runs or (description_if_cached(runs, cache) is not None and not samples_of_later_rounds(runs)):
             return None
         with purchase.connect(comparison.cells[0].config, display.note) as (client, description):
             preflight.check_sales(all_runs, description, cache)
@@ -144,17 +143,30 @@ def plan_of(comparison: Comparison, all_runs: Sequence[preflight.Run], display: 
             return advised(purchase.planned(orders), runs) if orders else None
 
 
-def _bought(
+def lessons_of_round(
     comparison: Comparison,
     all_runs: Sequence[preflight.Run],
     *,
-    after: Lessons = _NOTHING,
+    after: Lessons = NO_LESSONS,
     display: Display,
     on_plan: Callable[[Plan], bool],
-    max_calls: int | None,
-    states_quota: bool,
+    max_calls: int | None = None,
+    states_quota: bool = True,
 ) -> Lessons:
-    """Buy the outputs that the cache lacks, and load what each student learns from. `after` has the earlier rounds."""
+    """Buy the outputs that the cache lacks of what is selected so far, and load what each student learns from.
+
+    Args:
+        comparison: resolved and checked.
+        all_runs: one for each cell, with the samples of this round.
+        after: the lessons of the rounds before.
+        display: shows the progress.
+        on_plan: gets the plan before anything is spent; see `purchase.buy`.
+        max_calls: the most samples to buy now.
+        states_quota: whether an own teacher is served even if all outputs are cached, so that it states its quota.
+
+    Raises:
+        PlanRefused, WorkerError: see `lessons_of`.
+    """
     cells = comparison.cells
     runs = runs_that_buy(comparison, all_runs)
     own: TrainedTeacher | None = None

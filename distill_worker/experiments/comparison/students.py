@@ -164,13 +164,14 @@ def in_next_round(
     with display.progress_bar("selecting", len(waiting)) as move:
         for done, place in enumerate(waiting):
             move(done, cells[place].title)
-            following[place] = _with_next_round(runs[place], inputs[place].bought.teacher_id)
+            following[place] = run_with_next_round(runs[place], inputs[place])
         move(len(waiting), "")
     return following
 
 
-def _with_next_round(run: preflight.Run, teacher_id: str | None) -> preflight.Run:
-    selected = with_next_round(run.config, run.selected, teacher_id)
+def run_with_next_round(run: preflight.Run, inputs: Inputs) -> preflight.Run:
+    """The run with the samples of its next round, which the student that was trained on these inputs selects."""
+    selected = with_next_round(run.config, run.selected, inputs.bought.teacher_id)
     return replace(run, select=lambda: selected)
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import torch
 
@@ -41,17 +41,15 @@ def inputs_file(folder: Path, inputs: Mapping[str, Inputs]) -> Iterator[Path]:
     Raises:
         RunError: the file cannot be written.
     """
-    path = folder / f"{_PREFIX}{secrets.token_hex(8)}.pt"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder)
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+        path, file = _new_file(folder)
     except OSError as error:
         raise _not_written(folder, error) from error
     with file:
         try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
                 torch.save(_without_files(inputs), file)
                 file.flush()
             except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
@@ -83,6 +81,17 @@ def _without_files(inputs: Mapping[str, Inputs]) -> dict[str, Inputs]:
 
 def _with_dataset(samples: Samples, dataset: Dataset) -> Samples:
     return replace(samples, dataset=dataset, precomputed_keys=samples.keys)
+
+
+def _new_file(folder: Path) -> tuple[Path, BinaryIO]:
+    """A new file with its lock. Another process may take it for an abandoned one, until the lock is held."""
+    while True:
+        path = folder / f"{_PREFIX}{secrets.token_hex(8)}.pt"
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return path, file
+        file.close()
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from distill_worker.errors import RunError, storage_errors
+from distill_worker.runs.sampling.saved_selections import ROUNDS
 from distill_worker.training.directory.run_directory import LOCK
 from shared.atomic_file import atomic_replacement
 from shared.durable.signed_lock import LockHeld, holder_of, own_partial_path, signed_lock
 
 _MOST_CHANGES: Final = 3
-_OF_WORK: Final = ("teachers", "sources", "students", "results", "failed")
+_OF_WORK: Final = ("teachers", "sources", "results", "failed")
 
 
 class SweepDirectory:
@@ -66,7 +67,13 @@ class SweepDirectory:
 
     def _has_begun(self) -> bool:
         """Whether a process buys or trains here, or did: not if a price was shown, and not agreed to."""
-        return self.buyer() is not None or any((self.path / name).exists() for name in _OF_WORK)
+        # The first samples of a student are selected before the price is known.
+        students = self.path.glob("students/*/*")
+        return (
+            self.buyer() is not None
+            or any((self.path / name).exists() for name in _OF_WORK)
+            or any(path.name != ROUNDS for path in students)
+        )
 
     def finished(self) -> set[str]:
         """The ids of the students that have a result."""
@@ -93,9 +100,11 @@ class SweepDirectory:
         return {one: (self._read(f"failed/{one}.json") or {}).get("error", "") for one in ids - self.finished()}
 
     def holder(self, student_id: str) -> str | None:
-        """The process that trains a student, such as `4711@host`; None if no process does."""
+        """The process that trains a student, or one that selects for it, such as `4711@host`; None if none does."""
+        folder = self.student(student_id)
         with storage_errors(self.path):
-            return holder_of(self.student(student_id) / LOCK)
+            held = (holder_of(path) for path in (folder / LOCK, *folder.glob(f"{ROUNDS}/*/{LOCK}")))
+            return next((holder for holder in held if holder is not None), None)
 
     def source(self, source_id: str) -> dict[str, Any] | None:
         """The facts of a data set and its teacher whose outputs are bought, or None."""

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from distill_worker.config.explanations import explained
 from distill_worker.config.load import OnNote
-from distill_worker.config.stages.automatic import hint_for_one_round
 from distill_worker.config.toml_file import parsed, read_toml
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.comparison.cells import Comparison, merged, placed_comparison
@@ -174,13 +173,6 @@ def _comparison(
         comparison = placed_comparison(deepcopy(document), path, settings, on_note=on_note)
     except ConfigError as error:
         raise (error.of(f"sweep, {title_of(values)}") if values else error) from error
-    for cell in comparison.cells:
-        if (rounds := cell.config.budget.rounds) > 1:
-            hint = hint_for_one_round(cell.config.chosen_by_auto)
-            raise ConfigError(
-                f"{path}: {cell.label!r}: budget.rounds: expected 1 in a sweep, whose outputs are bought and agreed to "
-                f"once, got {rounds}; for rounds, see distill-worker compare{hint}"
-            )
     title = title_of(values)
     return comparison.with_cells([cell.model_copy(update={"point": title}) for cell in comparison.cells])
 

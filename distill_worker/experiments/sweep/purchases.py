@@ -1,7 +1,7 @@
 """The purchases of a sweep: one process at a time trains the own teachers and buys what all students learn from.
 
-All purchases at addresses are planned, shown and agreed to before the first call. A process that comes later waits, has
-everything in the cache, and sends no request.
+All purchases at addresses are planned, shown and agreed to before the first call, with what later rounds buy at most. A
+process that comes later waits, has everything in the cache, and sends no request.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from distill_worker.cache.summary import summarise
 from distill_worker.config.teacher_address import TeacherAddress
 from distill_worker.errors import PlanRefused, RunError, counted
 from distill_worker.experiments.comparison.compare import within_quota
-from distill_worker.experiments.comparison.lessons import Lessons, lessons_of, plan_of
+from distill_worker.experiments.comparison.lessons import NO_LESSONS, Lessons, lessons_of_round, plan_of
 from distill_worker.experiments.comparison.students import runs_of
 from distill_worker.experiments.display import Display
 from distill_worker.experiments.engines.inputs import Inputs
@@ -26,8 +26,8 @@ from distill_worker.runs import preflight
 _HOW_IT_IS_READ: Final[Any] = {"label_smoothing"}
 """Settings of `[teacher]` that change what a student learns from an output, and not what is bought."""
 
-Runs = Mapping[str, list[preflight.Run]]
-"""The run of each student of a source, by the source's id."""
+Runs = Mapping[str, preflight.Run]
+"""The run of each student, by the student's id."""
 
 
 class Offer(NamedTuple):
@@ -53,64 +53,87 @@ class Bought(NamedTuple):
     cache_hits: int
 
 
-def checked_runs(sources: Sequence[Source]) -> dict[str, list[preflight.Run]]:
-    """The run of each student, checked as far as no teacher is needed, by the id of the source.
+def checked_runs(sources: Sequence[Source]) -> dict[str, preflight.Run]:
+    """The run of each student, checked as far as no teacher is needed.
 
     Raises:
         WorkerError: see `preflight.check_run`.
     """
-    runs = {source.id: runs_of(source.comparison.cells, fresh=False, trains=False) for source in sources}
-    for of_source in runs.values():
-        for run in of_source:
-            preflight.check_run(run)
+    runs = dict[str, preflight.Run]()
+    for source in sources:
+        of_source = runs_of(source.comparison.cells, fresh=False, trains=False)
+        runs |= {student.id: run for student, run in zip(source.students, of_source, strict=True)}
+    for run in runs.values():
+        preflight.check_run(run)
     return runs
 
 
-def buy_all(
-    sources: Sequence[Source],
-    runs: Runs,
-    directory: SweepDirectory,
-    train: Callable[..., list[dict[str, Any]]],
-    *,
-    display: Display,
-    on_offers: OnOffers,
-) -> Bought:
-    """Train own teachers, buy what the cache lacks, and load what every student learns from.
+class Purchases:
+    """The purchases of one process, round after round, all within what is agreed to before the first one."""
 
-    Args:
-        sources: with the students that have no result.
-        runs: of `checked_runs`.
-        directory: of the sweep.
-        train: trains the students that select samples, as `train_students` does.
-        display: shows the progress.
-        on_offers: agrees to the price.
+    def __init__(self, directory: SweepDirectory, *, display: Display, on_offers: OnOffers) -> None:
+        """Nothing is bought yet.
 
-    Raises:
-        WorkerError: see `lessons_of`.
-    """
-    inputs: dict[str, Inputs] = {}
-    paid: int | None = 0
-    cached = 0
-    with directory.purchasing(display.note):
-        offers = _offers(sources, runs, display)
+        Args:
+            directory: of the sweep.
+            display: shows the progress.
+            on_offers: agrees to the price.
+        """
+        self._directory = directory
+        self._display = display
+        self._on_offers = on_offers
+        self._agreed: dict[str, _Within] | None = None
+        self._lessons: dict[str, Lessons] = {}
+
+    def buy(self, sources: Sequence[Source], runs: Runs) -> Bought:
+        """Train own teachers, buy what the cache lacks of this round, and load what every student learns from.
+
+        Args:
+            sources: with the students that have no result; the same in every round.
+            runs: of `checked_runs`, with the samples of this round.
+
+        Raises:
+            WorkerError: see `lessons_of_round`.
+        """
+        inputs: dict[str, Inputs] = {}
+        with self._directory.purchasing(self._display.note):
+            if self._agreed is None:
+                self._agreed = self._agreement(sources, runs)
+            for source in sources:
+                lessons = self._lessons[source.id] = lessons_of_round(
+                    source.comparison,
+                    _runs_of(source, runs),
+                    after=self._lessons.get(source.id, NO_LESSONS),
+                    display=self._display,
+                    on_plan=within_quota if _is_own(source) else self._agreed.get(source.id, _Within(0)),
+                    states_quota=False,
+                )
+                inputs |= {student.id: one for student, one in zip(source.students, lessons.inputs, strict=True)}
+                samples = _samples_bought(source, lessons)
+                self._directory.save_source(source.id, {"teacher": lessons.teacher, "samples": samples})
+        return Bought(inputs, *self._spent())
+
+    def _agreement(self, sources: Sequence[Source], runs: Runs) -> dict[str, "_Within"]:
+        """What each source at an address may buy in all rounds, after the price is agreed to."""
+        offers = _offers(sources, runs, self._display)
         for offer in offers:
-            _check_same_teacher(directory, offer)
+            _check_same_teacher(self._directory, offer)
         if offers:
-            on_offers(offers)
+            self._on_offers(offers)
         agreed = dict[str, _Within]()
         for offer in offers:
             agreed |= dict.fromkeys(offer.sources, _Within(offer.plan.most_calls + offer.plan.later))
-        for source in sources:
-            on_plan = within_quota if _is_own(source) else agreed.get(source.id, _Within(0))
-            lessons = lessons_of(
-                source.comparison, runs[source.id], train, display=display, on_plan=on_plan, states_quota=False
-            )
-            inputs |= {student.id: one for student, one in zip(source.students, lessons.inputs, strict=True)}
-            directory.save_source(source.id, {"teacher": lessons.teacher, "samples": _samples_bought(source, lessons)})
-            calls = lessons.calls
-            paid = None if paid is None or calls.paid is None else paid + calls.paid
-            cached += calls.cache_hits
-    return Bought(inputs, paid, cached)
+        return agreed
+
+    def _spent(self) -> tuple[int | None, int]:
+        """The calls paid, and the cached outputs; the former is None if a teacher states no quota."""
+        calls = [lessons.calls for lessons in self._lessons.values()]
+        paid = [one.paid for one in calls if one.paid is not None]
+        return sum(paid) if len(paid) == len(calls) else None, sum(one.cache_hits for one in calls)
+
+
+def _runs_of(source: Source, runs: Runs) -> list[preflight.Run]:
+    return [runs[student.id] for student in source.students]
 
 
 def _check_same_teacher(directory: SweepDirectory, offer: Offer) -> None:
@@ -156,7 +179,7 @@ def _offers(sources: Sequence[Source], runs: Runs, display: Display) -> list[Off
     for alike in _that_buy_alike(sources):
         first = alike[0].comparison
         together = first.with_cells([cell for source in alike for cell in source.comparison.cells])
-        plan = plan_of(together, [run for source in alike for run in runs[source.id]], display)
+        plan = plan_of(together, [run for source in alike for run in _runs_of(source, runs)], display)
         if plan is not None:
             offers.append(Offer(first.cells[0].config.teacher, plan, tuple(source.id for source in alike)))
     return offers

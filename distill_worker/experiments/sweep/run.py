@@ -2,21 +2,20 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from distill_worker.config.teacher_address import TeacherAddress
 from distill_worker.experiments.comparison.compare import compared_facts, configs_to_check
-from distill_worker.experiments.comparison.students import train_students
 from distill_worker.experiments.display import SILENCE, Display
 from distill_worker.experiments.engines import opened_engine
 from distill_worker.experiments.sweep.directory import SweepDirectory
 from distill_worker.experiments.sweep.grid import Point, Sweep
-from distill_worker.experiments.sweep.purchases import Bought, Offer, OnOffers, buy_all, checked_runs
+from distill_worker.experiments.sweep.purchases import Bought, Offer, OnOffers, checked_runs
 from distill_worker.experiments.sweep.results.answers import METHOD
 from distill_worker.experiments.sweep.results.facts import facts_of_sweep
 from distill_worker.experiments.sweep.results.tidy_table import tidy_rows, write_tables
-from distill_worker.experiments.sweep.shared_training import train_shared
+from distill_worker.experiments.sweep.rounds import bought_in_rounds
+from distill_worker.experiments.sweep.shared_training import check_none_failed, train_shared
 from distill_worker.experiments.sweep.students import Grid, Source, Student, each_once, resolved_grid
 from distill_worker.runs import preflight
 from distill_worker.runs.resolution import note_of
@@ -92,9 +91,10 @@ def _trained(
     with opened_engine(sweep.compare, cells[0].config.training, display.note) as engine:
         for config in configs_to_check(cells):
             engine.check(config)
-        select = partial(train_students, engine=engine, directory=directory.path, fresh=False, display=display)
-        bought = buy_all(sources, runs, directory, select, display=display, on_offers=on_offers)
-        train_shared(pending, bought.inputs, directory, engine, display=display, total=total)
+        bought, unselected = bought_in_rounds(sources, runs, directory, engine, display=display, on_offers=on_offers)
+        ready = [student for student in pending if student.id not in unselected]
+        untrained = train_shared(ready, bought.inputs, directory, engine, display=display, total=total)
+    check_none_failed({**unselected, **untrained}, len(pending))
     return bought
 
 

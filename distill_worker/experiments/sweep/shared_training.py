@@ -1,12 +1,14 @@
 """The training of a sweep's students by one process of several: each takes the students that no other one trains.
 
 The lease of a student is the lock of its run directory. Its worker takes it, and the kernel frees it when the worker
-dies, so a student whose process was killed is taken over at once, and no clock decides.
+dies, so a student whose process was killed is taken over at once, and no clock decides. Students that select samples
+are shared in the same way; the last round's students alone have a result in the directory of the sweep.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
+from pathlib import Path
 from typing import Final
 
 from distill_worker.errors import RunError, RunInUse, WorkerError, counted
@@ -18,9 +20,13 @@ from distill_worker.experiments.engines.tasks import Outcome, Task
 from distill_worker.experiments.sweep.directory import SweepDirectory
 from distill_worker.experiments.sweep.progress import duration, seconds_left
 from distill_worker.experiments.sweep.students import Student
+from distill_worker.runs import preflight
 
 _POLL_SECONDS: Final = 0.5
 _MOST_NAMED: Final = 3
+
+Failures = Mapping[str, WorkerError]
+"""Why the training of some students failed here, by their ids."""
 
 
 def train_shared(
@@ -31,8 +37,8 @@ def train_shared(
     *,
     display: Display,
     total: int,
-) -> None:
-    """Train students, until each has a result or has failed here; the result of each is in the directory then.
+) -> Failures:
+    """Train students, until each has a result in the directory or has failed here.
 
     Args:
         students: different ones, without a result.
@@ -43,70 +49,156 @@ def train_shared(
         total: the number of all students of the sweep.
 
     Raises:
-        RunError: some failed; the others are trained.
         WorkerError: the engine cannot train.
     """
-    names = {id(one): str(number) for number, one in enumerate(inputs.values())}
+    names = _names(inputs)
     tasks = [
         Task(student.cell.title, student.cell.config, names[id(inputs[student.id])], is_shared=True)
         for student in students
     ]
-    failures: dict[str, WorkerError] = {}
-    waiting = _Waiting(directory, display.note)
-    with (
-        inputs_file(directory.path, {names[id(one)]: one for one in inputs.values()}) as file,
-        display.progress_bar("students", total) as move,
-    ):
+    training = _SharedTraining(students, tasks, directory, engine, display)
+    with display.progress_bar("students", total) as move:
         progress = _Progress(directory, engine, move, total, {student.id for student in students})
-        while unfinished := _unfinished(students, directory, failures):
-            free = [place for place in unfinished if directory.holder(students[place].id) is None]
-            if not free:
-                waiting.wait([students[place] for place in unfinished])
-                progress.show()
-                continue
-            progress.show()
-            with closing(engine.outcomes([tasks[place] for place in free], file)) as outcomes:
-                try:
-                    for position, outcome in outcomes:
-                        _keep(students[free[position]], outcome, directory, failures, display)
-                        progress.show(last=tasks[free[position]].label)
-                except BaseException:
-                    display.note("ending the students in training; the same command resumes with those not finished")
-                    raise
-        progress.show()
-    if failures:
-        _raise(failures, len(students))
+        training.run(
+            inputs,
+            ended=directory.finished,
+            keep=lambda student, outcome: directory.store(student.id, kept(student.cell, outcome.result)),
+            show=progress.show,
+        )
+    return training.failures
 
 
-def _unfinished(students: Sequence[Student], directory: SweepDirectory, failures: Mapping[str, object]) -> list[int]:
-    ended = directory.finished() | failures.keys()
-    return [place for place, student in enumerate(students) if student.id not in ended]
-
-
-def _keep(
-    student: Student,
-    outcome: Outcome,
+def train_selecting(
+    students: Sequence[Student],
+    runs: Mapping[str, preflight.Run],
+    inputs: Mapping[str, Inputs],
     directory: SweepDirectory,
-    failures: dict[str, WorkerError],
+    engine: Engine,
+    *,
     display: Display,
-) -> None:
-    """Store what became of a student; one that another process trains is left to it."""
-    for line in outcome.notes:
-        display.note(f"{student.cell.title}: {line}")
-    if outcome.left is None:
-        directory.store(student.id, kept(student.cell, outcome.result))
-    elif not isinstance(outcome.left, RunInUse):
-        failures[student.id] = outcome.left
-        directory.fail(student.id, str(outcome.left))
-        display.note(f"failed: {outcome.left}")
+) -> Failures:
+    """Train the students that select the next round's samples; otherwise as `train_shared`.
+
+    Args:
+        students: those whose runs have a further round.
+        runs: the run of each, by its id.
+        inputs: what each learns from in this round, by its id.
+        directory: of the sweep.
+        engine: trains them.
+        display: shows the progress.
+    """
+    names = _names(inputs)
+    tasks = [
+        Task(student.cell.title, runs[student.id].training, names[id(inputs[student.id])], is_shared=True)
+        for student in students
+    ]
+    training, trained = _SharedTraining(students, tasks, directory, engine, display), set[str]()
+    with display.progress_bar("students that select", len(students)) as move:
+        training.run(
+            inputs,
+            ended=lambda: trained,
+            keep=lambda student, _: trained.add(student.id),
+            show=lambda last: move(len(trained), f"last: {last}" if last else ""),
+        )
+    return training.failures
 
 
-def _raise(failures: Mapping[str, WorkerError], students: int) -> None:
-    first = next(iter(failures.values()))
-    raise RunError(
-        f"expected {counted(students, 'trained student')}, but {len(failures)} of them failed; the first: {first}. The "
-        "others are trained, what was bought is in the cache, and the same command tries those that failed again"
-    )
+def _names(inputs: Mapping[str, Inputs]) -> dict[int, str]:
+    """The name of each of the inputs in the file of inputs, by its identity: several students may share it."""
+    return {id(one): str(number) for number, one in enumerate(inputs.values())}
+
+
+class _SharedTraining:
+    """Trains one task for each student, until each has ended or failed, here or in another process."""
+
+    def __init__(
+        self,
+        students: Sequence[Student],
+        tasks: Sequence[Task],
+        directory: SweepDirectory,
+        engine: Engine,
+        display: Display,
+    ) -> None:
+        self._students = students
+        self._tasks = tasks
+        self._directory = directory
+        self._engine = engine
+        self._display = display
+        self.failures: dict[str, WorkerError] = {}
+
+    def run(
+        self,
+        inputs: Mapping[str, Inputs],
+        *,
+        ended: Callable[[], Set[str]],
+        keep: Callable[[Student, Outcome], None],
+        show: Callable[[str], None],
+    ) -> None:
+        """Train the students.
+
+        Args:
+            inputs: what they learn from.
+            ended: the ids of the students that have ended.
+            keep: stores the outcome of a student, which has ended then.
+            show: shows the progress, with the title of the last student that ended here.
+        """
+        directory, names = self._directory, _names(inputs)
+        waiting = _Waiting(directory, self._display.note)
+        with inputs_file(directory.path, {names[id(one)]: one for one in inputs.values()}) as file:
+            while unfinished := self._unfinished(ended()):
+                free = [place for place in unfinished if directory.holder(self._students[place].id) is None]
+                show("")
+                if free:
+                    self._train(free, file, keep, show)
+                else:
+                    waiting.wait([self._students[place] for place in unfinished])
+            show("")
+
+    def _train(
+        self, places: Sequence[int], file: Path, keep: Callable[[Student, Outcome], None], show: Callable[[str], None]
+    ) -> None:
+        with closing(self._engine.outcomes([self._tasks[place] for place in places], file)) as outcomes:
+            try:
+                for position, outcome in outcomes:
+                    self._end(self._students[places[position]], outcome, keep)
+                    show(self._tasks[places[position]].label)
+            except BaseException:
+                self._display.note("ending the students in training; the same command resumes with those not finished")
+                raise
+
+    def _unfinished(self, ended: Set[str]) -> list[int]:
+        return [
+            place
+            for place, student in enumerate(self._students)
+            if student.id not in ended and student.id not in self.failures
+        ]
+
+    def _end(self, student: Student, outcome: Outcome, keep: Callable[[Student, Outcome], None]) -> None:
+        """Store what became of a student; one that another process trains is left to it."""
+        for line in outcome.notes:
+            self._display.note(f"{student.cell.title}: {line}")
+        if outcome.left is None:
+            keep(student, outcome)
+        elif not isinstance(outcome.left, RunInUse):
+            self.failures[student.id] = outcome.left
+            fail(student, outcome.left, self._directory, self._display)
+
+
+def fail(student: Student, error: WorkerError, directory: SweepDirectory, display: Display) -> None:
+    """Say that the training of a student failed, and write down why."""
+    directory.fail(student.id, str(error))
+    display.note(f"failed: {error}")
+
+
+def check_none_failed(failures: Failures, students: int) -> None:
+    """Raise `RunError` if some of so many students failed."""
+    if failures:
+        first = next(iter(failures.values()))
+        raise RunError(
+            f"expected {counted(students, 'trained student')}, but {len(failures)} of them failed; the first: {first}. "
+            "The others are trained, what was bought is in the cache, and the same command tries those that failed "
+            "again"
+        )
 
 
 class _Progress:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -24,6 +24,9 @@ from distill_worker.training.directory.earlier_run import move_aside
 from distill_worker.training.directory.run_directory import ELSEWHERE, RunDirectory
 from shared.atomic_file import write_atomically
 from shared.expectations import complaints
+
+ROUNDS: Final = "rounds"
+"""The folder of the selections, and of the students that select, in the directory of a run."""
 
 
 class SavedSelection(BaseModel):
@@ -65,7 +68,7 @@ class SavedSelections:
             features = {} if config.budget.features == "pixels" else {"features": Path(config.budget.features).name}
             validation = {"validation_share": config.training.validated_share}
             identity = identity.only("data", "budget", "corruption") | features | validation
-        return cls(config.output.directory / "rounds", identity.with_later_facts(config.data.rule_facts))
+        return cls(config.output.directory / ROUNDS, identity.with_later_facts(config.data.rule_facts))
 
     def of_student(self, number: int) -> Path:
         """The run directory of the student that is trained on so many rounds, and selects the next."""

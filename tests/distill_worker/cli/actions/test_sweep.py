@@ -11,7 +11,7 @@ from distill_worker.cli.tables.sweeps import show_sweep
 from distill_worker.experiments.sweep.directory import SweepDirectory
 from shared.durable.signed_lock import own_signature, signed_lock
 from tests.distill_worker.cli.conftest import Command, facts_of
-from tests.distill_worker.experiments.engines.students import NOTHING, folder_of_ray, write_network
+from tests.distill_worker.experiments.engines.students import NOTHING, write_network
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
 
 _FAILS_UNTIL_MENDED = """if self.steps == 3 and not (HERE / "mended").exists():
@@ -154,15 +154,6 @@ def test_price_needs_an_agreement_and_the_quota_must_suffice(
     assert "expected a quota for 30 calls" in ended.stderr
 
 
-def test_rows_in_rounds_are_left_to_comparisons(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
-    """Their later purchases would be agreed to without a question."""
-    path = sweep_file(tmp_path)
-    path.write_text(path.read_text() + '\n[budget]\nstrategy = "margin"\nrounds = 2\n')
-    ended = command("sweep", path, "--yes")
-    assert (ended.status, teacher.paid) == (2, 0)
-    assert "budget.rounds: expected 1 in a sweep" in ended.stderr
-
-
 def test_unknown_tracker_ends_a_sweep_before_it_buys(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
     path = sweep_file(tmp_path)
     path.write_text(path.read_text().replace("[compare]", '[compare]\ntrackers = ["none-such"]'))
@@ -251,15 +242,6 @@ def test_without_pyarrow_one_line_says_so(
     assert ended.status == 0, ended.stderr
     assert ended.stderr.count("results.parquet was not written: it needs pyarrow") == 1
     assert not (tmp_path / "out" / "results.parquet").exists()
-    assert teacher.paid == 8
-
-
-def test_ray_gives_the_same_table(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
-    """Two workers of a cluster on this machine; and they pay for nothing."""
-    facts_of(command("sweep", sweep_file(tmp_path), "--yes", "--json"))
-    with folder_of_ray():
-        facts_of(command("sweep", sweep_file(tmp_path, name="on-ray"), "--engine", "ray", "--json"))
-    assert table_of(tmp_path / "on-ray") == table_of(tmp_path / "out")
     assert teacher.paid == 8
 
 
