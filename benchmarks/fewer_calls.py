@@ -6,25 +6,29 @@ equivalent calls, and no means over all. `--into PAGE` puts the tables between t
 `<!-- end -->` of a page, whose other text stays. `make fewer-calls` and `make selection` do all of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import mean
 from typing import Any, Final
 
 from benchmarks.tables_page import Facts, print_or_insert
 from distill_worker.config.stages.automatic import AUTO
 from distill_worker.experiments.results.accuracies import accuracies_of, results_of
-from distill_worker.experiments.results.paired_tests import against_baseline
+from distill_worker.experiments.results.paired_tests import Paired, against_baseline, holm
 from distill_worker.experiments.results.table import (
     PAIRED_HEADING,
     accuracy_cell,
     curve_rows,
     equivalent_cell,
+    equivalent_heading,
     markdown,
     paired_cell,
     paired_tests,
 )
 
 _COLUMNS: Final = ("mean ± std", "every seed", "calls", "seconds")
+_PAIRED_HEADING: Final = "points [95 % interval] (seeds won) p, Holm's p over the rows of this table"
+"""Of rows that have another baseline each."""
 
 
 def main() -> None:
@@ -102,7 +106,7 @@ def _cell(name: str, facts: Facts, track: str, n: int) -> str:
         if of_row == track
     ]
     if reference is not None:
-        heading.append(f"equivalent calls of {reference} [95 % interval], factor")
+        heading.append(f"equivalent calls of {reference}{equivalent_heading(facts['seeds'])}")
         rows = [[*row, equivalent.get(row[0], "-")] for row in rows]
     return f"\n### {name}, n = {n}, track `{track}`\n\n{markdown(heading, rows)}\n"
 
@@ -110,10 +114,12 @@ def _cell(name: str, facts: Facts, track: str, n: int) -> str:
 def _automatic(name: str, facts: Facts) -> str:
     """Each row of `auto` against the best other row, at each n; empty without such a row.
 
-    A row with a pool is compared with the rows without it, too: they are within its reach.
+    A row with a pool is compared with the rows without it, too: they are within its reach. Holm's correction is over
+    the rows of the printed table.
     """
     tracks = _tracks(facts)
-    rows = []
+    cells: list[tuple[str, ...]] = []
+    tests: list[Paired | None] = []
     for method, track in tracks.items():
         others = [
             other for other, of_row in tracks.items() if of_row in ("queried", track) and not _is_automatic(other)
@@ -124,9 +130,19 @@ def _automatic(name: str, facts: Facts) -> str:
             accuracies = {row: accuracies_of(facts, row, n) for row in (method, *others)}
             best = max(others, key=lambda other: mean(accuracies[other]))
             test = against_baseline({row: accuracies[row] for row in (method, best)}, best).get(method)
-            rows.append((method, f"`{track}`", str(n), best, paired_cell(test)))
-    heading = ("method", "track", "n", "best other", PAIRED_HEADING)
+            cells.append((method, f"`{track}`", str(n), best))
+            tests.append(test)
+    heading = ("method", "track", "n", "best other by test accuracy", _PAIRED_HEADING)
+    rows = [(*row, paired_cell(test)) for row, test in zip(cells, _corrected(tests), strict=True)]
     return f"\n### {name}, auto against the best other row\n\n{markdown(heading, rows)}\n" if rows else ""
+
+
+def _corrected(tests: Sequence[Paired | None]) -> list[Paired | None]:
+    """The tests with Holm's correction over all of them."""
+    corrected = holm({str(place): test.p_value for place, test in enumerate(tests) if test is not None})
+    return [
+        None if test is None else replace(test, holm_p_value=corrected[str(place)]) for place, test in enumerate(tests)
+    ]
 
 
 def _is_automatic(method: str) -> bool:

@@ -49,8 +49,9 @@ def test_each_track_at_each_size_has_a_table_with_every_seed() -> None:
         assert f"### {heading}\n" in tables
     assert "Teacher resnet20 (90.00%); student resnet8, in float32" in tables
     assert "| KD, tuned | 60.00 ± 0.00 | 60.00 60.00 | 10 | 3 | +5.00 [-58.53, +68.53] (1/2)" in tables
-    assert "| self-trained | 75.00 ± 7.07 | 70.00 80.00 | 10 | 3 | +20.00 [-inf, +inf] (2/2)" in tables
+    assert "| self-trained | 75.00 ± 7.07 | 70.00 80.00 | 10 | 3 | +20.00 [no interval] (2/2)" in tables
     assert "| 25 [25, 25], 2.5x |" in tables
+    assert "| equivalent calls of KD, tuned [bootstrap interval, too narrow with so few seeds], factor |" in tables
     assert tables.count("| KD, tuned | 60.00 ± 0.00 | 75.00 ± 7.07 |") == 1, "the curve of the reference"
 
 
@@ -75,6 +76,24 @@ def test_auto_is_tested_against_the_best_other_row_of_its_track() -> None:
     assert "### digits, auto against the best other row\n" in tables
     assert "| auto, queried | `queried` | 10 | KD, tuned | +5.00 " in tables
     assert "| auto, queried | `queried` | 20 | KD, tuned | +10.00 " in tables
+
+
+def test_best_other_row_is_chosen_and_corrected_for_as_the_heading_says() -> None:
+    """Differences 0 and 10 have t = 1 and p = 0.5, differences 10 and 20 have t = 3 and p = 0.205: Holm doubles it."""
+    facts = _facts()
+    facts["results"] += [
+        result | {"method": "auto, queried", "accuracy": result["accuracy"] + 0.1 * result["seed"] + shift}
+        for result in facts["results"]
+        if result["method"] == "KD, tuned"
+        for shift in [0.1 if result["n"] == 20 else 0.0]
+    ]
+    page = tables_of({"digits": facts}).partition("### digits, auto against the best other row\n")[2].splitlines()
+    assert (
+        "| best other by test accuracy | points [95 % interval] (seeds won) p, Holm's p over the rows of this"
+        in page[1]
+    )
+    assert page[3].endswith(" 0.500, 0.500 |")
+    assert page[4].endswith(" 0.205, 0.410 |")
 
 
 def test_auto_with_a_pool_is_compared_with_rows_without_it_too() -> None:
@@ -119,7 +138,7 @@ def test_comparisons_with_other_rows_have_no_common_means(other: str | None) -> 
 
 def test_comparison_without_a_reference_has_the_same_tables_without_its_columns() -> None:
     tables = tables_of({"selection": {**_facts(), "reference": None, "equivalent_calls": None}})
-    row = "| self-trained | 75.00 ± 7.07 | 70.00 80.00 | 10 | 3 | +20.00 [-inf, +inf] (2/2) 0.500, 1.000 |"
+    row = "| self-trained | 75.00 ± 7.07 | 70.00 80.00 | 10 | 3 | +20.00 [no interval] (2/2) 0.500, 1.000 |"
     assert row in tables.splitlines()
     assert "equivalent calls" not in tables
     assert "Means over all cells" not in tables

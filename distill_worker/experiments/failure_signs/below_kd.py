@@ -46,10 +46,13 @@ def _reference(facts: Mapping[str, Any]) -> str | None:
 
 
 def _tests(facts: Mapping[str, Any], kd: str, n: int) -> dict[str, Paired]:
-    """The paired tests against KD of the rows that learn from a teacher, and are no KD themselves, at one n."""
-    others = [
-        method
-        for method in methods_of(facts)
+    """The paired tests against KD of the rows that learn from a teacher, and are no KD themselves, at one n.
+
+    All rows at this n are tested, as in the table, so that both correct over the same ones.
+    """
+    tests = against_baseline({method: accuracies_of(facts, method, n) for method in methods_of(facts)}, kd)
+    return {
+        method: test
+        for method, test in tests.items()
         if method not in facts["single_sample_kd"] and any(one["calls"] for one in results_of(facts, method, n))
-    ]
-    return against_baseline({method: accuracies_of(facts, method, n) for method in (kd, *others)}, kd)
+    }

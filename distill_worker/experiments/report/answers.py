@@ -38,8 +38,9 @@ def _answer(facts: Mapping[str, Any], n: int, track: str, *, names_track: bool) 
     if len(means) == 1:
         return f"{best_row} gets {points(means[best])} {where} ({seeds})."
     role = "the baseline" if best == baseline else f"the best of {counted(len(means), 'row')}"
-    above = f", and no row is above it: {points(means[best])}" if best == baseline else f": {points(means[best])}"
-    return f"{best_row} is {role} {where}{above} ({seeds})."
+    row_above = "no row of its track" if names_track else "no row"
+    above = f", and {row_above} is above it" if best == baseline else ""
+    return f"{best_row} is {role} {where}{above}: {points(means[best])} ({seeds})."
 
 
 def _certainty(facts: Mapping[str, Any], n: int, row: str) -> str:

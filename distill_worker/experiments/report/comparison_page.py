@@ -89,7 +89,7 @@ def tables_of(facts: Mapping[str, Any]) -> list[Table]:
     """The tables that `compare` prints, each with what its cells are as its title."""
     made = [Table("Test accuracy in percent, mean ± standard deviation; calls; seconds", *accuracy_rows(facts))]
     if facts["baseline"] is not None and facts["seeds"] > 1:
-        title = "paired t-test over the seeds, p without and with Holm's correction"
+        title = "paired t-test over the seeds, p without and with Holm's correction over the rows at each n"
         made.append(Table(f"Against {facts['baseline']}: {title}", *paired_rows(facts)))
     if (reference := facts["reference"]) is not None:
         made.append(Table(f"Calls that {reference} needs for the same accuracy", *equivalent_rows(facts)))

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, isfinite
 from typing import Final
 
 from scipy.stats import ttest_rel
@@ -29,6 +29,11 @@ class Paired:
     """p-value of the two-sided paired t-test, not corrected."""
     holm_p_value: float
     """p-value corrected for all tested methods (Holm 1979)."""
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether the differences vary, so that the t-test has an interval."""
+        return isfinite(self.low)
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:

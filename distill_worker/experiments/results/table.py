@@ -7,8 +7,10 @@ from typing import Any, Final
 from distill_worker.experiments.results.accuracies import Result, accuracies_of, methods_of, results_of
 from distill_worker.experiments.results.paired_tests import Paired, against_baseline, mean_and_deviation
 
-PAIRED_HEADING: Final = "points [95 % interval] (seeds won) p, Holm's p"
-"""What `paired_cell` prints."""
+PAIRED_HEADING: Final = "points [95 % interval] (seeds won) p, Holm's p over all rows at this n"
+"""What `paired_cell` prints of `paired_tests`."""
+_ENOUGH_SEEDS: Final = 10
+"""Of a bootstrap over the seeds. With fewer, its interval covers less than it states."""
 
 Rows = list[tuple[str, ...]]
 
@@ -64,9 +66,15 @@ def curve_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     return ("reference", *(f"n = {n}" for n in sizes)), [(reference, *cells)]
 
 
+def equivalent_heading(seeds: int) -> str:
+    """What `equivalent_cell` prints: one seed has no interval, and that of a few is no 95 % interval."""
+    interval = "95 % interval" if seeds >= _ENOUGH_SEEDS else "bootstrap interval, too narrow with so few seeds"
+    return f"{f' [{interval}]' if seeds > 1 else ''}, factor"
+
+
 def equivalent_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], Rows]:
     """The heading, and one row per method: for each n the calls that the reference needs, the interval, the factor."""
-    columns = (f"n = {n}: calls [95 % interval], factor" for n in facts["n"])
+    columns = (f"n = {n}: calls{equivalent_heading(facts['seeds'])}" for n in facts["n"])
     cells = {(one["method"], one["n"]): equivalent_cell(one) for one in facts["equivalent_calls"]}
     others = [method for method in methods_of(facts) if method != facts["reference"]]
     return (
@@ -108,7 +116,7 @@ def paired_cell(test: Paired | None) -> str:
     if test is None:
         return "-"
     probabilities = f"{_probability(test.p_value)}, {_probability(test.holm_p_value)}"
-    interval = f"[{test.low:+.2f}, {test.high:+.2f}]"
+    interval = f"[{test.low:+.2f}, {test.high:+.2f}]" if test.has_interval else "[no interval]"
     return f"{test.difference:+.2f} {interval} ({test.wins}/{test.seeds}) {probabilities}"
 
 

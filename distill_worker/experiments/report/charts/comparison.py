@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from distill_worker.experiments.report.charts.chart import MUTED, PLAIN, SERIES, Chart, Stroke, drawn, shortened
 from distill_worker.experiments.report.wording import NO_BREAK, points
-from distill_worker.experiments.results.accuracies import accuracies_of, methods_of, samples_paid
+from distill_worker.experiments.results.accuracies import accuracies_of, methods_of, results_of, samples_paid
 from distill_worker.experiments.results.paired_tests import mean_and_deviation
 
 _WIDE: Final = 4
@@ -30,10 +30,14 @@ def comparison_charts(facts: Mapping[str, Any], finding: str) -> Iterator[Chart]
         best, mean = max(((row, mean_and_deviation(own)[0]) for row, own in values.items()), key=lambda one: one[1])
         title = f"Test accuracy at n{NO_BREAK}={NO_BREAK}{n:,}"
         yield _by_row(f"accuracy-{n}", title, "test accuracy, %", values, f"{best} is the highest: {points(mean)}.")
+    largest = max(facts["n"])  # sizes beyond it are of the reference alone
     times = {
-        row: [result["seconds"] for result in facts["results"] if result["method"] == row] for row in methods_of(facts)
+        row: [result["seconds"] for result in results]
+        for row in methods_of(facts)
+        if (results := results_of(facts, row, largest))
     }
-    yield _by_row("seconds", "Time of a student", "wall time, s", times, _slowest(times))
+    title = f"Time of a student at n{NO_BREAK}={NO_BREAK}{largest:,}"
+    yield _by_row("seconds", title, "wall time, s", times, _slowest(times))
 
 
 def _sizes_of(facts: Mapping[str, Any], row: str) -> list[int]:

@@ -7,10 +7,10 @@ from typing import Any, Final, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distill_worker.experiments.report.answers import answers_of
 from distill_worker.experiments.report.charts.chart import SERIES, Chart, Stroke, drawn, shortened
 from distill_worker.experiments.report.charts.comparison import comparison_charts
 from distill_worker.experiments.report.wording import NO_BREAK, points
+from distill_worker.experiments.results.accuracies import accuracies_of, methods_of
 from distill_worker.experiments.results.paired_tests import mean_and_deviation
 
 _MOST_PANELS: Final = 6
@@ -41,9 +41,19 @@ def sweep_charts(facts: Mapping[str, Any]) -> Iterator[Chart]:
         if panels := _panels(rows, facts["axes"], axis):
             yield _effect(f"axis-{number}", axis, panels)
     for number, point in enumerate((point for point in facts["points"] if point["n"]), 1):
-        chart = next(comparison_charts(point, answers_of(point)[0]))
+        chart = next(comparison_charts(point, _highest(point)))
         title = f"{point['title']}: {chart.title}" if point["title"] else chart.title
         yield replace(chart, name=f"point-{number}", title=title)
+
+
+def _highest(point: Mapping[str, Any]) -> str:
+    """The best row of a point at each n. The answer of the sweep says what is significant."""
+    bests = []
+    for n in point["n"]:
+        means = {row: mean_and_deviation(own)[0] for row in methods_of(point) if (own := accuracies_of(point, row, n))}
+        best = max(means, key=means.__getitem__)
+        bests.append(f"{best} at n{NO_BREAK}={NO_BREAK}{n:,} ({points(means[best])})")
+    return f"The highest: {', '.join(bests)}."
 
 
 def _panels(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], axis: str) -> list[_Panel]:

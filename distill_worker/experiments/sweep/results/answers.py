@@ -1,7 +1,7 @@
 """The answer of a sweep in words: how far each value of a column is from another, with its uncertainty.
 
 Values are compared seed by seed, with everything else equal. A difference counts as significant if its p-value is below
-5 % after Holm's correction over all sentences of the answer.
+5 % after Holm's correction over all sentences of the answer. The tables of a point correct over the rows at one n.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,27 +45,35 @@ def answers(
     return [
         *(_sentence(one, p) for one, p in zip(compared, p_values, strict=True)),
         f"{significant} of {counted(len(compared), 'difference')} are significant (below {_LEVEL:.0%} after Holm's "
-        "correction).",
+        "correction over all differences).",
     ]
 
 
 def _compared(
     rows: Sequence[Mapping[str, Any]], dimensions: Sequence[str], column: str, base: str | None
 ) -> Iterator[_Compared]:
-    """Each value of a column against the base, where both have the same seeds and everything else is equal."""
+    """Each value of a column against the base, on the seeds that both have, where everything else is equal.
+
+    Points may share a student, such as one without a teacher: it is not compared with itself.
+    """
     others = [name for name in dimensions if name != column]
-    groups: dict[tuple[Any, ...], dict[str, dict[int, float]]] = {}
+    groups: dict[tuple[Any, ...], dict[str, dict[int, Mapping[str, Any]]]] = {}
     for row in rows:
         values = groups.setdefault(tuple(row[name] for name in others), {})
-        values.setdefault(str(row[column]), {})[row["seed"]] = 100 * row["accuracy"]
+        values.setdefault(str(row[column]), {})[row["seed"]] = row
     for place, values in groups.items():
         against = next(iter(values)) if base is None else base
-        if against in values:
-            seeds = sorted(set.intersection(*(set(of) for of in values.values())))
-            accuracies = {value: [of[seed] for seed in seeds] for value, of in values.items()}
-            where = ", ".join(_named(name, part) for name, part in zip(others, place, strict=True))
-            for value, test in against_baseline(accuracies, against).items():
+        where = ", ".join(_named(name, part) for name, part in zip(others, place, strict=True))
+        for value, own in values.items():
+            if against in values and (test := _tested(own, values[against])) is not None:
                 yield _Compared(where, _named(column, value), _named(column, against), test)
+
+
+def _tested(own: Mapping[int, Mapping[str, Any]], base: Mapping[int, Mapping[str, Any]]) -> Paired | None:
+    """The students of a value against those of the base, by seed; None without two seeds that have different ones."""
+    seeds = sorted(seed for seed in own.keys() & base.keys() if own[seed]["id"] != base[seed]["id"])
+    pairs = {name: [100 * of[seed]["accuracy"] for seed in seeds] for name, of in (("own", own), ("base", base))}
+    return against_baseline(pairs, "base").get("own")
 
 
 def _named(column: str, value: Any) -> str:
@@ -76,8 +84,9 @@ def _sentence(one: _Compared, p_value: float) -> str:
     test = one.test
     side = "above" if test.difference >= 0 else "below"
     low, high = (test.low, test.high) if side == "above" else (-test.high, -test.low)
-    verdict = f"significant ({p_value_text(p_value)})" if p_value < _LEVEL else "not significant"
+    interval = f"95 % interval {low:.1f} to {high:.1f}" if test.has_interval else "no interval"
+    verdict = "significant" if p_value < _LEVEL else "not significant"
     return (
-        f"{one.where}: {one.value} is {abs(test.difference):.1f} points {side} {one.base} (95 % interval {low:.1f} to "
-        f"{high:.1f}, {counted(test.seeds, 'seed')}): {verdict}."
+        f"{one.where}: {one.value} is {abs(test.difference):.1f} points {side} {one.base} ({interval}, "
+        f"{counted(test.seeds, 'seed')}): {verdict} (Holm's {p_value_text(p_value)})."
     )

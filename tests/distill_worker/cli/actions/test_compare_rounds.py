@@ -93,7 +93,7 @@ def test_rounds_of_all_rows_are_bought_together_and_each_sample_once(
     assert (again["calls_paid"], again["cache_hits"], teacher.paid) == (0, len(bought), len(bought))
     assert _repeatable(again) == _repeatable(facts)
     shown = command("compare", tmp_path / "compare.toml", "--markdown").stdout
-    assert "| against random | n = 9: points [95 % interval] (seeds won) p, Holm's p |" in shown
+    assert "| against random | n = 9: points [95 % interval] (seeds won) p, Holm's p over all rows at this n |" in shown
 
 
 def test_run_of_a_row_selects_what_a_run_alone_selects(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:

@@ -1,6 +1,7 @@
 """A row that is significantly below single-sample KD."""
 
 from distill_worker.experiments.failure_signs.below_kd import LEAST_POINTS, below_kd
+from distill_worker.experiments.results.table import paired_tests
 from tests.distill_worker.experiments.failure_signs.planted import planted
 
 KD = [80.0, 81.0, 82.0]
@@ -12,6 +13,18 @@ def test_row_below_kd_is_named_with_its_difference() -> None:
     assert sign is not None
     assert sign.startswith("A method is significantly below KD,")
     assert ": CKD at n = 100 by 5.0 points (p < 0.001). " in sign
+
+
+def test_correction_is_over_all_rows_at_this_n_as_in_the_table() -> None:
+    """CKD has t = -5 / (0.5 / sqrt 3) = -17.3, p = 0.0033. Twenty rows are tested, also those without a teacher."""
+    own = [75.5, 76.0, 76.5]
+    alone = {("KD", 100): KD, ("CKD", 100): own}
+    rows = {(f"CE {number}", 100): [80.0, 81.1, 82.0 + number / 100] for number in range(19)}
+    facts = planted(alone | rows)
+    results = [{**one, "calls": 0} if one["method"].startswith("CE") else one for one in facts["results"]]
+    assert below_kd(planted(alone)) is not None
+    assert paired_tests(facts, 100)["CKD"].holm_p_value > 0.05
+    assert below_kd(facts | {"results": results}) is None
 
 
 def test_difference_that_is_not_significant_is_silent() -> None:

@@ -49,6 +49,16 @@ def test_answer_without_a_test() -> None:
     assert answers(facts_of({"KD": [80.0]}, baseline=None)) == ["KD gets 80.0 % at n = 50 (1 seed)."]
 
 
+def test_best_row_of_one_track_is_not_said_to_be_the_best_of_all() -> None:
+    """KD is the best of its track, and auto is above it with a pool."""
+    facts = facts_of({"KD": [80.0], "CKD": [79.0], "auto": [90.0]}, baseline="KD")
+    results = [{**one, "track": "pool" if one["method"] == "auto" else "queried"} for one in facts["results"]]
+    sentence, _ = answers(facts | {"results": results})
+    assert sentence == (
+        "KD (track queried) is the baseline at n = 50, and no row of its track is above it: 80.0 % (1 seed)."
+    )
+
+
 def test_answers_name_each_n_and_track() -> None:
     sentences = answers(comparison())
     assert len(sentences) == 6
@@ -86,6 +96,16 @@ def test_chart_of_many_rows_has_few_colours() -> None:
     legend = {text.get_text() for text in lines.figure.legends[0].get_texts()}
     assert legend == {"others", "KD", *(f"row {number}" for number in range(15, 20))}
     assert [chart.name for chart in by_row] == ["accuracy-50", "accuracy-100", "seconds"]
+
+
+def test_time_of_a_student_is_that_at_the_largest_n_of_the_table() -> None:
+    """The reference has smaller and larger sizes of its own, which no other row has."""
+    facts = comparison(n=(50, 200), reference=True)
+    results = [{**one, "seconds": float(one["n"])} for one in facts["results"]]
+    assert max(one["n"] for one in results) > 200
+    chart = report_of_comparison(facts | {"results": results}).charts[-1]
+    assert chart.title == "Time of a student at n\xa0=\xa0200"
+    assert chart.finding.endswith("takes the longest: 200.0 s.")
 
 
 def test_tables_and_values_are_those_of_the_comparison() -> None:

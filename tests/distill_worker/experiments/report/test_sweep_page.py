@@ -52,6 +52,37 @@ def test_answer_comes_first_and_each_axis_and_point_has_a_chart(tmp_path: Path) 
     assert point.title == "student.network = resnet8, training.steps = 400: Test accuracy against calls"
 
 
+def test_caption_of_a_point_has_no_verdict_of_its_own(tmp_path: Path) -> None:
+    """The answer corrects over all differences, the tests of a point over its rows at one n: each says so."""
+    facts = sweep_facts(tmp_path, axes=ONE_AXIS)
+    report = report_of_sweep(facts)
+    means = {
+        n: max(
+            (
+                100
+                * np.mean(
+                    [
+                        row["accuracy"]
+                        for row in facts["points"][0]["results"]
+                        if (row["method"], row["n"]) == (method, n)
+                    ]
+                ),
+                method,
+            )
+            for method in ("KD", "CKD")
+        )
+        for n in (50, 200)
+    }
+    *_, point, _ = report.charts
+    best = ", ".join(f"{method} at n = {n} ({mean:.1f} %)" for n, (mean, method) in means.items())
+    assert point.finding.replace("\N{NO-BREAK SPACE}", " ") == f"The highest: {best}."
+    assert all("significant" not in chart.finding for chart in report.charts)
+    assert "after Holm's correction over all differences" in report.answers[1]
+    assert all(
+        "Holm's correction over the rows at each n" in table.title for table in report.tables if "t-test" in table.title
+    )
+
+
 def test_every_seed_is_drawn_at_every_value(tmp_path: Path) -> None:
     facts = sweep_facts(tmp_path, axes=ONE_AXIS, n=[50])
     chart = report_of_sweep(facts).charts[0]

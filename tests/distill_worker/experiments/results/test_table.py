@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from distill_worker.experiments.results.table import accuracy_rows, curve_rows, equivalent_rows, markdown, paired_rows
+from distill_worker.experiments.results.table import (
+    accuracy_rows,
+    curve_rows,
+    equivalent_heading,
+    equivalent_rows,
+    markdown,
+    paired_rows,
+)
 
 FACTS: dict[str, Any] = {
     "n": [50, 100],
@@ -60,6 +67,14 @@ def test_differences_are_paired_by_seed_whatever_the_order() -> None:
     assert set(by_method) == {"CE", "CKD"}
 
 
+def test_equal_differences_have_no_interval() -> None:
+    """Rather than an infinite one; the heading names what Holm's correction is over."""
+    results = [{**one, "accuracy": 0.6 if one["method"] == "KD" else 0.5} for one in FACTS["results"]]
+    heading, rows = paired_rows({**FACTS, "results": results})
+    assert heading[1].endswith("Holm's p over all rows at this n")
+    assert rows[0] == ("CE", *["-10.00 [no interval] (0/2) 0.500, 1.000"] * 2)
+
+
 def test_curve_of_the_reference_has_all_its_sizes() -> None:
     facts = {**FACTS, "n": [100], "reference": "KD", "reference_n": [50, 100]}
     assert curve_rows(facts) == (("reference", "n = 50", "n = 100"), [("KD", "60.00 ± 0.00", "75.00 ± 7.07")])
@@ -74,12 +89,25 @@ def test_equivalent_calls_have_their_interval_and_factor() -> None:
         {"method": "CKD", "n": 50, "paid": 50, "calls": at[0], "low": at[1], "high": at[2]},
         {"method": "CKD", "n": 100, "paid": 100, "calls": at[2], "low": at[0], "high": at[2]},
     ]
-    heading, rows = equivalent_rows({**FACTS, "reference": "KD", "equivalent_calls": cells})
-    assert heading[0] == "equivalent calls of KD"
+    heading, rows = equivalent_rows({**FACTS, "reference": "KD", "seeds": 10, "equivalent_calls": cells})
+    assert heading == ("equivalent calls of KD", *(f"n = {n}: calls [95 % interval], factor" for n in (50, 100)))
     assert rows == [
         ("CE", "< 50 [< 50, 130], < 1.0x", "< 50, < 0.5x"),
         ("CKD", "130 [< 50, > 800], 2.6x", "> 800 [130, > 800], > 8.0x"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "heading"),
+    [
+        (1, ", factor"),
+        (2, " [bootstrap interval, too narrow with so few seeds], factor"),
+        (9, " [bootstrap interval, too narrow with so few seeds], factor"),
+        (10, " [95 % interval], factor"),
+    ],
+)
+def test_bootstrap_over_few_seeds_is_not_called_a_95_percent_interval(seeds: int, heading: str) -> None:
+    assert equivalent_heading(seeds) == heading
 
 
 def test_one_seed_has_no_deviation() -> None:
