@@ -32,7 +32,13 @@ def show_tables(facts: Mapping[str, Any], *, as_markdown: bool) -> None:
         tables += [curve_rows(facts), equivalent_rows(facts)]
     console = Console(highlight=False)
     teacher = facts["teacher"]
-    about = f"{teacher['network']} ({teacher['accuracy']:.2%})" if "network" in teacher else teacher["id"] or "none"
+    before = teacher.get("accuracy_before_degradation")
+    degraded = "" if before is None else f", {before:.2%} before it was degraded"
+    about = (
+        f"{teacher['network']} ({teacher['accuracy']:.2%}{degraded})"
+        if "network" in teacher
+        else teacher["id"] or "none"
+    )
     console.print(
         f"{facts['data']}, track {facts['track']}: teacher {about}, student {facts['student']}, test accuracy in "
         f"percent over {counted(facts['seeds'], 'seed')}\n",

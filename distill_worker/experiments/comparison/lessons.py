@@ -41,7 +41,7 @@ from distill_worker.experiments.own_teacher.local_teacher import (
     train_teacher,
 )
 from distill_worker.runs import classes, preflight, purchase
-from distill_worker.runs.resolution import resolved_like
+from distill_worker.runs.resolution import device_of, resolved_like
 from distill_worker.runs.sampling.held_samples import check_complete
 from distill_worker.teachers.base import Description, Quota, Teacher
 from shared.degradation import Degradation
@@ -173,7 +173,7 @@ def lessons_of_round(
     calls, agreement = after.calls, None
     with Cache(cells[0].config.output.cache) as cache:
         if runs and comparison.compare.teacher is not None:
-            own = _own_teacher(comparison, comparison.compare.teacher, display)
+            own = _own_teacher(comparison, comparison.compare.teacher, runs[0], display)
         description = None if own is not None and states_quota else _description_if_cached(comparison, own, runs, cache)
         if not runs:
             preflight.check_lessons(preflight.Lesson(run, {}, None) for run in all_runs)
@@ -215,11 +215,19 @@ def runs_that_buy(comparison: Comparison, all_runs: Sequence[preflight.Run]) -> 
     return [run for config in configs for run in all_runs if run.config is config]
 
 
-def _own_teacher(comparison: Comparison, teacher: LocalTeacher, display: Display) -> TrainedTeacher:
+def _own_teacher(comparison: Comparison, teacher: LocalTeacher, run: preflight.Run, display: Display) -> TrainedTeacher:
+    """The own teacher as it is sold; `run` is one of the comparison's, and has its data."""
     trained = train_teacher(resolved_like(comparison.teacher_run(teacher), comparison.cells[0].config), display)
     if not teacher.prune and teacher.degradation == Degradation():
         return trained
-    return degraded(trained, comparison.place_of_service, prune=teacher.prune, degradation=teacher.degradation)
+    return degraded(
+        trained,
+        comparison.place_of_service,
+        prune=teacher.prune,
+        degradation=teacher.degradation,
+        test=run.samples.dataset.test,
+        device=device_of(run.config.training.device),
+    )
 
 
 def _description_if_cached(

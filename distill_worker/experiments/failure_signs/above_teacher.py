@@ -14,7 +14,8 @@ CLEARLY: Final = 2.0
 _MEANING: Final = (
     "Usually the teacher is trained badly or gets images with other preprocessing than it expects, or test images are "
     "among the training images; a student that also learns from labels or from images that were not bought may be "
-    "better by right. Check the teacher's own accuracy, and whether both splits share images."
+    "better by right, and so may that of a teacher that was made worse on purpose. "
+    "Check the teacher's own accuracy, and whether both splits share images."
 )
 
 

@@ -10,7 +10,7 @@ from distill_worker.experiments.report.answers import answers_of
 from distill_worker.experiments.report.charts.comparison import comparison_charts
 from distill_worker.experiments.report.page import rendered
 from distill_worker.experiments.report.report import Report, Table
-from distill_worker.experiments.report.wording import duration, percent
+from distill_worker.experiments.report.wording import accuracy_of_teacher, duration, percent
 from distill_worker.experiments.results.facts_file import read_facts
 from distill_worker.experiments.results.table import accuracy_rows, curve_rows, equivalent_rows, paired_rows
 
@@ -18,6 +18,8 @@ _WANTED: Final = "the directory of a finished run or of a sweep, or the JSON tha
 _NEEDED: Final = ("n", "seeds", "baseline", "reference", "teacher", "data")
 _STUDENT: Final = ("method", "track", "n", "seed", "calls", "steps")
 _VALUES: Final = (*_STUDENT, "accuracy", "seconds")
+_DRAWS: Final = {True: "all seeds share one draw of samples", False: "each seed draws its own samples"}
+"""What `same_samples` says, which earlier versions did not state."""
 
 
 def read_comparison(file: Path) -> dict[str, Any]:
@@ -80,8 +82,8 @@ def key_figures(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("Calls paid", "unknown" if paid is None else f"{paid:,}", f"{facts['cache_hits']:,} from the cache"),
         ("Wall time", duration(facts["seconds"]), "of the last command"),
     ]
-    if "accuracy" in facts["teacher"]:
-        figures.append(("Teacher", percent(facts["teacher"]["accuracy"]), facts["teacher"].get("network", "")))
+    if accuracy := accuracy_of_teacher(facts["teacher"]):
+        figures.append(("Teacher", accuracy, facts["teacher"].get("network", "")))
     return figures
 
 
@@ -109,6 +111,7 @@ def about(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("outputs", ", ".join(teacher.get("outputs", ())) or None),
         ("n", ", ".join(f"{n:,}" for n in facts["n"])),
         ("seeds", facts["seeds"]),
+        ("samples", _DRAWS[facts["same_samples"]] if "same_samples" in facts else None),
         ("baseline", facts["baseline"]),
         ("reference", facts["reference"]),
         ("precision", facts.get("precision")),

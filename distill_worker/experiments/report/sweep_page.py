@@ -12,7 +12,7 @@ from distill_worker.experiments.report.comparison_page import about, students_ta
 from distill_worker.experiments.report.page import rendered
 from distill_worker.experiments.report.report import Report, Table
 from distill_worker.experiments.report.toml_text import toml
-from distill_worker.experiments.report.wording import duration, percent
+from distill_worker.experiments.report.wording import accuracy_of_teacher, duration, percent
 
 _MOST_FAILURES: Final = 3
 
@@ -144,7 +144,7 @@ def _bought(facts: Mapping[str, Any]) -> Table:
         (
             teacher["id"] or "none",
             teacher.get("network", "-"),
-            percent(teacher["accuracy"]) if "accuracy" in teacher else "-",
+            accuracy_of_teacher(teacher) or "-",
             source["data"],
             ", ".join(teacher["outputs"]) or "-",
             "unknown" if source["samples"] is None else f"{source['samples']:,}",

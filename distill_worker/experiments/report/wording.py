@@ -1,6 +1,7 @@
 """Numbers in words."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 
@@ -13,6 +14,14 @@ def percent(share: float) -> str:
 def points(accuracy: float) -> str:
     """An accuracy in percent: 93.4 %, on one line."""
     return percent(accuracy / 100)
+
+
+def accuracy_of_teacher(teacher: Mapping[str, Any]) -> str:
+    """The test accuracy in the facts of a teacher, and that before it was made worse on purpose; empty without one."""
+    if "accuracy" not in teacher:
+        return ""
+    before = teacher.get("accuracy_before_degradation")
+    return percent(teacher["accuracy"]) + ("" if before is None else f" ({percent(before)} before it was degraded)")
 
 
 def duration(seconds: float) -> str:

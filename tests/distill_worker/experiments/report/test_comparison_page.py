@@ -8,7 +8,7 @@ import pytest
 
 from distill_worker.errors import ConfigError
 from distill_worker.experiments.report.answers import answers_of
-from distill_worker.experiments.report.comparison_page import read_comparison, report_of_comparison
+from distill_worker.experiments.report.comparison_page import about, read_comparison, report_of_comparison
 from tests.distill_worker.experiments.report.finished import comparison
 
 
@@ -114,6 +114,24 @@ def test_tables_and_values_are_those_of_the_comparison() -> None:
     lines = report.text("csv").splitlines()
     assert lines[0] == "method,track,n,seed,calls,steps,accuracy,seconds"
     assert len(lines) == 1 + 4 * 3 * 3
+
+
+def test_degraded_teacher_has_the_accuracy_of_what_it_sells() -> None:
+    facts = comparison(n=(50,))
+    teacher = {**facts["teacher"], "accuracy": 0.601, "accuracy_before_degradation": 0.981}
+    assert "60.1\xa0% (98.1\xa0% before it was degraded)" in report_of_comparison({**facts, "teacher": teacher}).html
+
+
+@pytest.mark.parametrize(
+    ("same", "line"),
+    [(True, "all seeds share one draw of samples"), (False, "each seed draws its own samples")],
+)
+def test_page_says_whether_seeds_share_their_samples(same: bool, line: str) -> None:
+    assert ("samples", line) in about({**comparison(), "same_samples": same})
+
+
+def test_file_of_an_earlier_version_does_not_say_whether_seeds_share_their_samples() -> None:
+    assert "samples" not in dict(about(comparison()))
 
 
 def test_file_that_is_no_comparison_is_an_error(tmp_path: Path) -> None:

@@ -140,6 +140,14 @@ def test_samples_of_one_teacher_are_counted_once(tmp_path: Path) -> None:
     assert '<dd class="value">unknown</dd>' in report_of_sweep(facts).html
 
 
+def test_degraded_teacher_has_the_accuracy_of_what_it_sells(tmp_path: Path) -> None:
+    facts = sweep_facts(tmp_path, axes={}, n=[50])
+    (source,) = facts["sources"]
+    teacher = {**source["teacher"], "accuracy": 0.601, "accuracy_before_degradation": 0.981}
+    report = report_of_sweep(facts | {"sources": [{**source, "teacher": teacher}]})
+    assert report.tables[0].rows[0][2] == "60.1\xa0% (98.1\xa0% before it was degraded)"
+
+
 def test_values_are_those_of_the_tidy_table(tmp_path: Path) -> None:
     facts = sweep_facts(tmp_path, axes=ONE_AXIS)
     heading, *rows = report_of_sweep(facts).text("csv").splitlines()
