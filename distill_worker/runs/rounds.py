@@ -20,7 +20,7 @@ from distill_worker.runs.sampling.saved_selections import SavedSelection, SavedS
 from distill_worker.runs.sampling.targets import Bought
 from distill_worker.runs.self_training.members import config_of_member
 from distill_worker.runs.tuning.pace import seconds_of_selection
-from distill_worker.training.directory.run_directory import ELSEWHERE
+from distill_worker.training.directory.run_directory import ELSEWHERE, RunDirectory
 from shared.weights import WeightsError, load_weights
 
 
@@ -106,6 +106,17 @@ def run_in_rounds(
         if selected.rounds == config.budget.rounds:
             return result
         selected = with_next_round(config, selected, bought.teacher_id)
+
+
+def seconds_of_selecting(config: RunConfig) -> float:
+    """The wall time of the students that selected for a run, which count as its own; 0 for a run in one round.
+
+    Raises:
+        RunError: a result cannot be read.
+    """
+    saved = SavedSelections.in_run(config)
+    results = [RunDirectory(saved.of_student(number)).result() for number in range(1, config.budget.rounds)]
+    return sum(float(result["seconds"]) for result in results if result is not None)
 
 
 def check_teacher(selected: SelectedSamples, teacher_id: str) -> None:

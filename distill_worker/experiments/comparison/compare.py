@@ -90,6 +90,7 @@ def compared_facts(comparison: Comparison) -> dict[str, Any]:
         "track": ", ".join(each_once(cell.config.data_used for cell in cells)),
         "n": list(compare.n),
         "seeds": compare.seeds,
+        "same_samples": compare.same_samples,
         "baseline": compare.baseline,
         "single_sample_kd": each_once(cell.label for cell in cells if _is_single_sample_kd(cell.config)),
         "reference": compare.reference,

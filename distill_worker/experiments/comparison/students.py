@@ -21,7 +21,7 @@ from distill_worker.experiments.engines.inputs import Inputs, inputs_file
 from distill_worker.experiments.engines.tasks import Task
 from distill_worker.experiments.failure_signs.of_run import rise_in
 from distill_worker.runs import classes, preflight
-from distill_worker.runs.rounds import SelectedSamples, selected_samples, with_next_round
+from distill_worker.runs.rounds import SelectedSamples, seconds_of_selecting, selected_samples, with_next_round
 from distill_worker.runs.sampling.samples import Samples, loaded
 from distill_worker.runs.sampling.targets import NOTHING_BOUGHT, load_bought
 from distill_worker.training.directory.run_directory import RunDirectory
@@ -182,9 +182,11 @@ def _in_training(engine: Engine, unfinished: int) -> str:
 def kept(cell: Cell, result: dict[str, Any]) -> dict[str, Any]:
     """What a comparison keeps of a run's result: with `[tuning]` the chosen settings too, without their scores.
 
-    If the loss diverged and rose again, `rise` says how.
+    `seconds` are those of all that is trained for it, also of the students that select. If the loss diverged and rose
+    again, `rise` says how.
     """
-    kept = {name: result[name] for name in ("accuracy", "calls", "steps", "seconds", "best_validation", "teacher_id")}
+    kept = {name: result[name] for name in ("accuracy", "calls", "steps", "best_validation", "teacher_id")}
+    kept["seconds"] = round(result["seconds"] + seconds_of_selecting(cell.config), 3)
     kept |= {name: result[name] for name in ("self_training", "outside_weights", "student_weights") if name in result}
     if (rise := rise_in(cell.config.output.directory)) is not None:
         kept["rise"] = rise._asdict()

@@ -43,8 +43,9 @@ class Equivalent:
 class Curve:
     """The accuracy of the reference by the number of its calls, also for seeds that are drawn with replacement.
 
-    The interval is a percentile bootstrap: each draw takes the same seeds of the reference and of the other method,
-    because students of one seed have the same samples. With few seeds it is too narrow.
+    The interval is a percentile bootstrap: each draw takes the same seeds of the reference and of the other method.
+    Students of one seed share it for their weights, their batches and, if each seed draws its own, their samples; if
+    all seeds share one draw of samples, the interval covers no other draw. With few seeds it is too narrow.
     """
 
     def __init__(self, accuracies: Mapping[float, Sequence[float]]) -> None:

@@ -20,6 +20,7 @@ from distill_worker.runs.rounds import (
     all_samples,
     check_teacher,
     run_in_rounds,
+    seconds_of_selecting,
     selected_samples,
 )
 from distill_worker.runs.sampling.candidate_pool import CandidatePool
@@ -140,6 +141,15 @@ def test_last_student_is_that_of_a_run_on_these_samples(finished: Path, tmp_path
         targets = load_targets(cache, "t", samples.keys)
     train_student(_config(tmp_path), samples, targets, "t")
     assert (tmp_path / "run/student.safetensors").read_bytes() == (finished / "run/student.safetensors").read_bytes()
+
+
+def test_seconds_of_the_students_that_select_are_those_of_their_runs(finished: Path) -> None:
+    """They are read from disk, so they count for a command that resumes, too. A run in one round has none."""
+    runs = [json.loads((finished / f"run/rounds/000{number}/result.json").read_text()) for number in (1, 2)]
+    assert seconds_of_selecting(_config(finished)) == pytest.approx(sum(run["seconds"] for run in runs))
+    assert runs[0]["seconds"] > 0
+    at_once = _config(finished, strategy="random", rounds=1)
+    assert seconds_of_selecting(at_once) == 0
 
 
 @pytest.mark.parametrize("what", ["chosen", "bought", "trained"])

@@ -1,5 +1,6 @@
 """A sweep whose students select in rounds: agreed to once, bought round after round, as a comparison buys."""
 
+import json
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,8 @@ _FAILS_UNTIL_MENDED: Final = """if self.steps == 3 and not (HERE / "mended").exi
                 raise RuntimeError("broken")"""
 LATER: Final = 8
 """The most calls of later rounds."""
+TRAINED: Final = {"KD": 1, "KD, in rounds": 3}
+"""The students that are trained for one of a row."""
 
 
 def _file(folder: Path, *, name: str = "out", teacher: str = "", networks: str = '"net.py:Net"') -> Path:
@@ -44,6 +47,13 @@ settings.budget = {{strategy = "margin", rounds = 3}}
 """
     )
     return path
+
+
+def _seconds_of(folder: Path, trained: int) -> float:
+    """The seconds of all that was trained for one student; `trained` says how many that is."""
+    students = [path.parent for path in folder.glob("students/*/result.json")]
+    (student,) = (one for one in students if len(list(one.rglob("result.json"))) == trained)
+    return sum(float(json.loads(path.read_text())["seconds"]) for path in student.rglob("result.json"))
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +92,11 @@ def test_students_and_calls_are_those_of_the_comparison(command: Command, tmp_pa
     ]
     assert weights[0] == weights[1]
     assert len(weights[0]) == len(rows)
+    for results, folder in ((facts["rows"], "out"), (alone["results"], "alone")):
+        stated = {row["method"]: row["seconds"] for row in results}
+        assert stated == pytest.approx(
+            {row: _seconds_of(tmp_path / folder, trained) for row, trained in TRAINED.items()}
+        )
 
 
 def test_all_rounds_are_agreed_to_at_once(
