@@ -35,6 +35,7 @@ from distill_worker.training.teacher_logits import to_logits
 from shared.output_kinds import LABEL, LOGITS, TOP_K, OutputKind
 
 _MOST_JUDGED: Final = 2000
+_SEED: Final = 0
 _LEVELS: Final = 3
 """Folders above a run directory in which its cache is searched."""
 
@@ -79,11 +80,16 @@ class FinishedRun:
 
     @property
     def judged_images(self) -> Tensor:
-        """The test images; without them, training images that were not bought, at most 2,000."""
+        """The test images; without them, training images that were not bought, at most 2,000, drawn by a fixed seed.
+
+        Classes follow each other in a folder of images, so its first ones would be of a few classes.
+        """
         if self.dataset.has_test:
             return self.dataset.test.images
         train, samples = self.dataset.train.images, self.samples
-        return train[torch.tensor((samples.unbought or samples.chosen)[:_MOST_JUDGED])]
+        positions = torch.tensor(samples.unbought or samples.chosen)
+        drawn = torch.randperm(len(positions), generator=torch.Generator().manual_seed(_SEED))[:_MOST_JUDGED]
+        return train[positions[drawn.sort().values]]
 
     @cached_property
     def bought(self) -> BoughtOutputs | None:

@@ -172,8 +172,7 @@ def key_figures(run: RunRecord) -> list[tuple[str, str, str]]:
     if calibration := analysis.get("calibration"):
         figures.append(("Calibration error", percent(calibration["ece"]), "confidence against accuracy"))
     if bought := (analysis.get("fidelity") or {}).get("bought"):
-        meaning = f"on the {counted(bought['samples'], 'bought sample')}"
-        figures.append(("Agrees with its teacher", percent(bought["agreement"]), meaning))
+        figures.append(("Agrees with its teacher", percent(bought["agreement"]), f"on {_trained_on(bought)}"))
     return [*figures, ("Training", duration(result["seconds"]), f"{result['steps']:,} steps")]
 
 
@@ -201,8 +200,14 @@ def purchase_facts(run: RunRecord) -> list[tuple[str, str]]:
     if (measured := result.get("fidelity") or {}).get("measured_on") == "held-out":
         facts.append(("Held out", f"{measured['samples']:,} of them, which the student was not trained on"))
     if fidelity := (run.analysis.get("fidelity") or {}).get("bought"):
-        facts.append(("Student and teacher", f"agree on {percent(fidelity['agreement'])} of the bought samples"))
+        agreement = percent(fidelity["agreement"])
+        facts.append(("Student and teacher", f"agree on {agreement} of {_trained_on(fidelity)}"))
     return facts
+
+
+def _trained_on(fidelity: Mapping[str, Any]) -> str:
+    """The samples of an agreement, which says how well the student fits them; those held out are not among them."""
+    return f"the {counted(fidelity['samples'], 'sample')} that it was trained on"
 
 
 def class_table(run: RunRecord) -> Table:

@@ -61,6 +61,7 @@ def test_answers_are_sentences(command: Command, config: Path, teacher: FakeTeac
     [forecast], wanted = facts["forecasts"], facts["wanted"]
     low, high = (f"{100 * forecast[end]:.1f}" for end in ("low", "high"))
     assert f"40 calls will give {100 * forecast['accuracy']:.1f} % ({low} to {high})\n" in ended.stdout
+    assert ended.stdout.count("in brackets is the band: it is meant to hold in four of five cases") == 1
     assert wanted["price"] == pytest.approx(0.25 * wanted["calls"])
     assert f"for 78.0 % buy about {wanted['calls']} more calls ({wanted['low']} to " in ended.stdout
     assert f", that costs {wanted['price']:.2f} EUR; buy {wanted['next_purchase']} and ask again\n" in ended.stdout
@@ -68,6 +69,7 @@ def test_answers_are_sentences(command: Command, config: Path, teacher: FakeTeac
     assert facts["measured"][0] == {"n": 2, "accuracies": [0.495, 0.5, 0.505]}
     reached = command("forecast", config, "--set", N, "--accuracy", 0.7)
     assert "70.0 % is reached: 74.0 % with the 16 samples that are bought" in reached.stdout
+    assert "the band" not in reached.stdout
     assert teacher.paid == 16
 
 

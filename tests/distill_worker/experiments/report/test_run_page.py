@@ -45,6 +45,13 @@ def test_price_is_that_of_the_students_calls(tmp_path: Path) -> None:
     assert ("Teacher calls", "50", "1.00 EUR, at 0.02 each") in key_figures(record(tmp_path))
 
 
+def test_agreement_is_said_to_be_on_what_the_student_was_trained_on(tmp_path: Path) -> None:
+    """It says how well the student fits its samples; those that are held out are not among them."""
+    html = report_of_run(record(tmp_path)).html
+    assert html.count("of the 50 samples that it was trained on") == 1
+    assert html.count("on the 50 samples that it was trained on") == 1
+
+
 def test_page_is_the_same_each_time_and_needs_no_network(tmp_path: Path) -> None:
     run = record(tmp_path)
     page = report_of_run(run).html
