@@ -5,13 +5,15 @@ results/<id>.json   the result of a student that is trained; written once, atomi
 failed/<id>.json    why the training of a student failed
 students/<id>/      the run directory of a student; the lock in it is the lease of the process that trains it
 sources/<id>.json   a data set and its teacher, and how many samples are bought of it
+samples/<id>.json   the keys of the samples of one teacher that students learn from
 teachers/<id>/      an own teacher: its training, its service, its ledger
 purchase.lock       held by the process that trains teachers and buys
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,6 +115,18 @@ class SweepDirectory:
     def save_source(self, source_id: str, facts: Mapping[str, Any]) -> None:
         """Write the facts of a data set and its teacher."""
         self._write(f"sources/{source_id}.json", facts)
+
+    def add_samples(self, teacher_id: str, keys: Iterable[bytes]) -> int:
+        """Add samples of a teacher that students learn from; how many different ones there are then.
+
+        The caller holds `purchasing`.
+        """
+        name = f"samples/{sha256(teacher_id.encode()).hexdigest()[:16]}.json"
+        before = (self._read(name) or {"keys": []})["keys"]
+        every = sorted({*before, *(key.hex() for key in keys)})
+        if every != before:
+            self._write(name, {"teacher": teacher_id, "keys": every})
+        return len(every)
 
     @contextmanager
     def purchasing(self, note: Callable[[str], None]) -> Iterator[None]:

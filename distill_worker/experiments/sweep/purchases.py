@@ -9,8 +9,6 @@ from typing import Any, Final, NamedTuple
 
 from distill_worker.buying.known_teachers import url_of
 from distill_worker.buying.plan import Plan
-from distill_worker.cache import Cache
-from distill_worker.cache.summary import summarise
 from distill_worker.config.teacher_address import TeacherAddress
 from distill_worker.errors import PlanRefused, RunError, counted
 from distill_worker.experiments.comparison.compare import within_quota
@@ -109,7 +107,7 @@ class Purchases:
                     states_quota=False,
                 )
                 inputs |= {student.id: one for student, one in zip(source.students, lessons.inputs, strict=True)}
-                samples = _samples_bought(source, lessons)
+                samples = self._samples_bought(source, runs)
                 self._directory.save_source(source.id, {"teacher": lessons.teacher, "samples": samples})
         return Bought(inputs, *self._spent())
 
@@ -124,6 +122,20 @@ class Purchases:
         for offer in offers:
             agreed |= dict.fromkeys(offer.sources, _Within(offer.plan.most_calls + offer.plan.later))
         return agreed
+
+    def _samples_bought(self, source: Source, runs: Runs) -> int:
+        """The different samples of a source's teacher that students of the sweep learn from, in all rounds so far.
+
+        The cache may hold others, which the sweep did not buy. Finished students are in no later process, so what they
+        learned from is kept.
+        """
+        teacher_id = self._lessons[source.id].teacher["id"]
+        if teacher_id is None:
+            return 0
+        taught = [run for run in _runs_of(source, runs) if run.config.needs_teacher]
+        samples = self._directory.add_samples(teacher_id, {key for run in taught for key in run.samples.wanted})
+        earlier = (self._directory.source(source.id) or {}).get("samples")  # earlier versions kept the number alone
+        return max(samples, earlier or 0)
 
     def _spent(self) -> tuple[int | None, int]:
         """The calls paid, and the cached outputs; the former is None if a teacher states no quota."""
@@ -146,13 +158,6 @@ def _check_same_teacher(directory: SweepDirectory, offer: Offer) -> None:
                 f"{offer.plan.teacher_id}: another version answers. Continue with the first one, or choose another "
                 "compare.directory. Nothing was spent"
             )
-
-
-def _samples_bought(source: Source, lessons: Lessons) -> int:
-    """The different samples that the cache of a sweep has from the teacher of a source."""
-    with Cache(source.comparison.cells[0].config.output.cache) as cache:
-        streams = [stream for stream in summarise(cache).streams if stream.teacher_id == lessons.teacher["id"]]
-    return max((stream.samples for stream in streams), default=0)
 
 
 class _Within:

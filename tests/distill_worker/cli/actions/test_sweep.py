@@ -87,6 +87,21 @@ def test_sweep_buys_once_for_all_points_and_prints_their_tables(
     assert table_of(tmp_path / "out") == rows
 
 
+def test_samples_are_those_of_the_sweep_and_not_of_the_cache(
+    command: Command, tmp_path: Path, teacher: FakeTeacher
+) -> None:
+    """Another sweep bought more into the cache. A later process, whose students need fewer, forgets none."""
+    steps = '"training.steps" = [4]'
+    larger, path = sweep_file(tmp_path, name="larger", sweep=steps), sweep_file(tmp_path, sweep=steps)
+    larger.write_text(larger.read_text().replace("n = [8]", "n = [12]"))
+    for file, samples in ((larger, 12), (path, 8)):
+        (source,) = facts_of(command("sweep", file, "--yes", "--json"))["sources"]
+        assert source["samples"] == samples
+    path.write_text(path.read_text().replace("n = [8]", "n = [8, 5]"))
+    (source,) = facts_of(command("sweep", path, "--yes", "--extend", "--json"))["sources"]
+    assert (source["samples"], teacher.paid) == (8, 12)
+
+
 def test_point_is_the_comparison_of_its_settings(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
     """To the last bit: the weights of the students, too."""
     path = sweep_file(tmp_path)

@@ -47,6 +47,13 @@ def test_same_students_under_other_names_are_the_same_sweep(tmp_path: Path) -> N
     assert directory.grid() == _grid("b", "a", **{"compare.methods": ["renamed"]})
 
 
+def test_samples_of_each_teacher_are_counted_once(tmp_path: Path) -> None:
+    directory = SweepDirectory(tmp_path)
+    assert directory.add_samples("a/b", [b"1", b"2"]) == 2
+    assert directory.add_samples("c", [b"1"]) == 1
+    assert SweepDirectory(tmp_path).add_samples("a/b", [b"2", b"3"]) == 3
+
+
 def test_result_is_written_once_and_ends_a_failure(tmp_path: Path) -> None:
     directory = SweepDirectory(tmp_path)
     directory.fail("a", "broken")
