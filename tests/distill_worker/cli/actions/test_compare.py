@@ -14,6 +14,8 @@ from distill_worker.experiments.comparison import lessons
 from distill_worker.experiments.own_teacher.local_teacher import TrainedTeacher
 from distill_worker.runs import classes, resolution
 from distill_worker.teachers.base import Teacher
+from shared.networks import build_network
+from shared.weights import WeightsCard, weights_bytes
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher
 
@@ -224,6 +226,35 @@ def test_own_teacher_of_a_comparison_trains_in_the_precision_of_the_students(
         compare = f'cache = "{tmp_path}/{number}.sqlite"'
         facts_of(command("compare", _comparison(tmp_path, base=base, compare=compare, tables=OWN_TEACHER), "--json"))
     assert trained_in == ["bfloat16", "float32"]
+
+
+@pytest.mark.usefixtures("trained", "own_teacher")
+def test_degraded_teacher_is_shown_with_the_accuracy_of_what_it_sells(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On ten classes, noise that drowns the logits leaves about a tenth."""
+    card = WeightsCard(
+        network="resnet8",
+        num_classes=10,
+        in_channels=1,
+        image_size=(8, 8),
+        mean=(0.5,),
+        std=(0.5,),
+        class_names=tuple("0123456789"),
+        provenance={},
+    )
+    weights = tmp_path / "trained.safetensors"
+    weights.write_bytes(weights_bytes(build_network("resnet8", num_classes=10, in_channels=1), card))
+    monkeypatch.setattr(lessons, "train_teacher", lambda *_: TrainedTeacher("resnet8", 0.9, weights))
+    comparison = _comparison(tmp_path, tables=f"{OWN_TEACHER}noise = 1000\n")
+    ended = command("compare", comparison)
+    assert ended.status == 0, ended.stderr
+    facts = json.loads((tmp_path / "compared" / "comparison.json").read_text())
+    teacher = facts["teacher"]
+    assert 0.05 < teacher["accuracy"] < 0.15
+    assert teacher["accuracy_before_degradation"] == 0.9
+    assert f"teacher resnet8 ({teacher['accuracy']:.2%}, 90.00% before it was degraded)" in ended.stdout
+    assert facts["same_samples"] is True
 
 
 def test_comparison_on_labels_alone_contacts_no_teacher(
