@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from distill_worker.config.run_config import RunConfig
 from distill_worker.errors import RunError, RunInUse, WorkerError, counted
 from distill_worker.experiments.comparison.students import kept
 from distill_worker.experiments.display import Display, MoveBar
@@ -51,16 +52,11 @@ def train_shared(
     Raises:
         WorkerError: the engine cannot train.
     """
-    names = _names(inputs)
-    tasks = [
-        Task(student.cell.title, student.cell.config, names[id(inputs[student.id])], is_shared=True)
-        for student in students
-    ]
-    training = _SharedTraining(students, tasks, directory, engine, display)
+    configs = [student.cell.config for student in students]
+    training = _SharedTraining(students, configs, inputs, directory, engine, display)
     with display.progress_bar("students", total) as move:
         progress = _Progress(directory, engine, move, total, {student.id for student in students})
         training.run(
-            inputs,
             ended=directory.finished,
             keep=lambda student, outcome: directory.store(student.id, kept(student.cell, outcome.result)),
             show=progress.show,
@@ -87,25 +83,15 @@ def train_selecting(
         engine: trains them.
         display: shows the progress.
     """
-    names = _names(inputs)
-    tasks = [
-        Task(student.cell.title, runs[student.id].training, names[id(inputs[student.id])], is_shared=True)
-        for student in students
-    ]
-    training, trained = _SharedTraining(students, tasks, directory, engine, display), set[str]()
+    configs, trained = [runs[student.id].training for student in students], set[str]()
+    training = _SharedTraining(students, configs, inputs, directory, engine, display)
     with display.progress_bar("students that select", len(students)) as move:
         training.run(
-            inputs,
             ended=lambda: trained,
             keep=lambda student, _: trained.add(student.id),
             show=lambda last: move(len(trained), f"last: {last}" if last else ""),
         )
     return training.failures
-
-
-def _names(inputs: Mapping[str, Inputs]) -> dict[int, str]:
-    """The name of each of the inputs in the file of inputs, by its identity: several students may share it."""
-    return {id(one): str(number) for number, one in enumerate(inputs.values())}
 
 
 class _SharedTraining:
@@ -114,13 +100,20 @@ class _SharedTraining:
     def __init__(
         self,
         students: Sequence[Student],
-        tasks: Sequence[Task],
+        configs: Sequence[RunConfig],
+        inputs: Mapping[str, Inputs],
         directory: SweepDirectory,
         engine: Engine,
         display: Display,
     ) -> None:
+        """Each student with the configuration of its training; several may share what they learn from."""
+        names = {id(one): str(number) for number, one in enumerate(inputs.values())}
         self._students = students
-        self._tasks = tasks
+        self._inputs = {names[id(one)]: one for one in inputs.values()}
+        self._tasks = [
+            Task(student.cell.title, config, names[id(inputs[student.id])], is_shared=True)
+            for student, config in zip(students, configs, strict=True)
+        ]
         self._directory = directory
         self._engine = engine
         self._display = display
@@ -128,7 +121,6 @@ class _SharedTraining:
 
     def run(
         self,
-        inputs: Mapping[str, Inputs],
         *,
         ended: Callable[[], Set[str]],
         keep: Callable[[Student, Outcome], None],
@@ -137,14 +129,12 @@ class _SharedTraining:
         """Train the students.
 
         Args:
-            inputs: what they learn from.
             ended: the ids of the students that have ended.
             keep: stores the outcome of a student, which has ended then.
             show: shows the progress, with the title of the last student that ended here.
         """
-        directory, names = self._directory, _names(inputs)
-        waiting = _Waiting(directory, self._display.note)
-        with inputs_file(directory.path, {names[id(one)]: one for one in inputs.values()}) as file:
+        directory, waiting = self._directory, _Waiting(self._directory, self._display.note)
+        with inputs_file(directory.path, self._inputs) as file:
             while unfinished := self._unfinished(ended()):
                 free = [place for place in unfinished if directory.holder(self._students[place].id) is None]
                 show("")
