@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 
 from distill_worker.training.finished.formats import Format
+from distill_worker.training.finished.images import rules_of
 from distill_worker.training.finished.student import FinishedStudent, RunFacts
 from distill_worker.training.finished.usage import usage
 from shared.weights import WeightsCard
@@ -72,7 +73,7 @@ In the order of the logits:
 
 ## How to use
 
-{usage(card, exported.file, exported.format.name)}"""
+{usage(card, exported.file, exported.format.name, rules_of(card))}"""
 
 
 def _metadata(student: FinishedStudent, title: str, facts: RunFacts, format_name: str) -> str:
@@ -135,10 +136,16 @@ def _versions(exported: Exported) -> Mapping[str, str]:
 def _input(card: WeightsCard) -> str:
     height, width = card.image_size
     colours = {1: "grey ", 3: "RGB "}.get(card.in_channels, "")
-    resized = "" if card.resize is None else f", resized to {card.resize[0]}x{card.resize[1]}"
+    taken = card.resize or card.image_size
+    shapes = f"{colours}images of {taken[0]}x{taken[1]} (height x width)"
+    resizing = "Resize images of another size to this whole shape, with antialiasing."
+    if card.resize is not None:
+        resizing = (
+            f"Resize images to the whole shape {height}x{width}, as its training did, and the values of their pixels "
+            f"to {taken[0]}x{taken[1]}, both with antialiasing."
+        )
     return (
-        f"float32 `[batch, {card.in_channels}, height, width]`, with a batch of any size: {colours}images of "
-        f"{height}x{width} (height x width){resized}. A pixel of 0 to 255 becomes `(pixel / 255 - mean) / std`, with "
-        f"mean {list(card.mean)} and std {list(card.std)} of the channels. Resize images of another size to this whole "
-        "shape, with antialiasing."
+        f"float32 `[batch, {card.in_channels}, {taken[0]}, {taken[1]}]`, with a batch of any size: {shapes}. A pixel "
+        f"of 0 to 255 becomes `(pixel / 255 - mean) / std`, with mean {list(card.mean)} and std {list(card.std)} of "
+        f"the channels. {resizing}"
     )

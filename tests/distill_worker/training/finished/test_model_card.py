@@ -4,17 +4,20 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from distill_worker.training.finished.export import export_student, target_of
 from distill_worker.training.finished.formats import FORMATS, SafetensorsFormat
 from distill_worker.training.finished.model_card import Exported, model_card
 from distill_worker.training.finished.predict import pictures_in, predictions
-from distill_worker.training.finished.student import FinishedStudent
+from distill_worker.training.finished.student import FinishedStudent, load_student
 from shared.degradation import Degradation
+from shared.weights import weights_bytes
 from tests.distill_worker.training.finished.test_export import DRAWN
 
 EXPORTED = Exported("student.safetensors", SafetensorsFormat(), 0.0, "7 images")
@@ -63,18 +66,67 @@ def test_network_without_a_run_has_no_result(student: FinishedStudent, tmp_path:
     assert "Tuition also adds the degradation" in text
 
 
+def _pictures(folder: Path) -> list[Path]:
+    """Pictures of 20x12 whose pixels are not simply those of the file: transparent, turned, with a palette, grey."""
+    values = np.random.default_rng(3).integers(0, 256, (20, 12, 4), dtype=np.uint8)
+    transparent, opaque = Image.fromarray(values), Image.fromarray(values[..., :3])
+    pictures = {
+        "colour.png": opaque,
+        "transparent.png": transparent,
+        "grey.png": opaque.convert("L"),
+        "grey-transparent.png": transparent.convert("LA"),
+        "palette.png": opaque.quantize(16),
+    }
+    for name, picture in pictures.items():
+        picture.save(folder / name)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    opaque.save(folder / "turned.png", exif=turned)
+    return [folder / name for name in (*pictures, "turned.png")]
+
+
 @pytest.mark.parametrize("name", FORMATS)
-def test_code_of_the_card_classifies_a_picture(
-    runs: Path, student: FinishedStudent, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+@pytest.mark.parametrize("resize", [None, (8, 8)])
+def test_code_of_the_card_sees_pictures_as_predict_does(
+    runs: Path,
+    student: FinishedStudent,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    resize: tuple[int, int] | None,
 ) -> None:
-    """It is run as it stands, on a colour picture of another size, and agrees with `predict`."""
-    target = target_of(runs / "finished", name, tmp_path / "export")
-    export_student(student, target, DRAWN)
-    pixels = np.random.default_rng(3).integers(0, 256, (20, 12, 3), dtype=np.uint8)
-    picture = tmp_path / "picture.png"
-    Image.fromarray(pixels).save(picture)
+    """It is run as it stands, on pictures of another size and of many kinds."""
+    place = runs / "finished"
+    if resize is not None:
+        changed = student.card.model_copy(update={"image_size": (11, 9), "resize": resize})
+        place = tmp_path / "resizes.safetensors"
+        place.write_bytes(weights_bytes(student.network, changed))
+        student = load_student(place, trust_code=True)
+    target = target_of(place, name, tmp_path / "export")
+    height, width = student.card.image_size
+    export_student(student, target, replace(DRAWN, pixels=torch.zeros(7, 1, height, width, dtype=torch.uint8)))
     [code] = re.findall(r"```python\n(.*?)```", target.model_card.read_text(), flags=re.DOTALL)
+    pictures = _pictures(tmp_path)
+    predicted = predictions(student, pictures_in(pictures, note=print), top=10, note=lambda _: None)
+    for picture, expected in zip(pictures, predicted, strict=True):
+        own = code.replace('"picture.png"', repr(str(picture))).replace(f'"{target.file.name}"', repr(str(target.file)))
+        names: dict[str, Any] = {}
+        exec(own, names)  # noqa: S102 - it is our own text
+        logits, classes = torch.as_tensor(names["logits"][0]), list(student.card.class_names)
+        probabilities = [float(logits.softmax(0)[classes.index(one.name)]) for one in expected.top]
+        assert probabilities == pytest.approx([one.probability for one in expected.top], abs=1e-5), picture.name
+        assert capsys.readouterr().out.strip() == expected.top[0].name
+
+
+def test_code_of_the_card_ends_with_an_error_where_it_would_read_another_picture(
+    runs: Path, student: FinishedStudent, tmp_path: Path
+) -> None:
+    """Pillow cuts off grey of 16 bits at 255."""
+    target = target_of(runs / "finished", "safetensors", tmp_path / "export")
+    export_student(student, target, DRAWN)
+    [code] = re.findall(r"```python\n(.*?)```", target.model_card.read_text(), flags=re.DOTALL)
+    picture = tmp_path / "deep.png"
+    Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(picture)
     code = code.replace('"picture.png"', repr(str(picture))).replace(f'"{target.file.name}"', repr(str(target.file)))
-    exec(code, {})  # noqa: S102 - it is our own text
-    [predicted] = predictions(student, pictures_in([picture], note=print), top=1, note=lambda _: None)
-    assert capsys.readouterr().out.strip() == predicted.top[0].name
+    with pytest.raises(SystemExit, match="8 bits a channel"):
+        exec(code, {})  # noqa: S102 - it is our own text
