@@ -1,11 +1,18 @@
 """What a model's pixels go through before it sees them: values that were fixed when it was trained."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from shared.expectations import no_choice
 from shared.networks.imagenet import IMAGENET_MEAN, IMAGENET_SIZE, IMAGENET_STD
+
+_LARGEST_MEAN: Final = 1.0
+"""On either side of 0. Pixels from 0 to 1 have no larger mean; on the scale from 0 to 255, almost all have."""
+_LARGEST_STD: Final = 10.0
+"""A larger one scales pixels from 0 to 1 down to less than a tenth, which no network expects. Small ones are kept: 1 / 255
+is that of a network of pixels from 0 to 255."""
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -33,13 +40,15 @@ class Preprocessing:
         """Mean and standard deviation of each channel.
 
         Raises:
-            ValueError: they are not stated, or for another number of channels.
+            ValueError: they are not stated, for another number of channels, or those of pixels from 0 to 255.
         """
         if self.mean is None or self.std is None:
             raise ValueError(
                 "mean and std: expected the values that the network was trained with, got none; state --preprocessing "
                 f"({', '.join(PRESETS)}), or --mean and --std"
             )
+        _check_scale("mean", self.mean, _LARGEST_MEAN)
+        _check_scale("std", self.std, _LARGEST_STD)
         return _repeated("mean", self.mean, channels), _repeated("std", self.std, channels)
 
 
@@ -105,6 +114,14 @@ def _value(name: str, value: Any) -> Any:
     if name in ("mean", "std") and isinstance(value, int | float):
         return (float(value),)
     return tuple(value) if value is not None else None
+
+
+def _check_scale(name: str, values: Sequence[float], largest: float) -> None:
+    if any(largest < abs(value) < math.inf for value in values):
+        raise ValueError(
+            f"{name}: expected values of pixels from 0 to 1, got {', '.join(f'{value:g}' for value in values)}; divide "
+            "those of pixels from 0 to 255 by 255"
+        )
 
 
 def _repeated(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:

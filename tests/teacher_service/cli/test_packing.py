@@ -131,6 +131,11 @@ _WRONG: Final[Mapping[str, tuple[tuple[str, ...], int, str]]] = {
         "num_classes: expected one number, got 3 from the file my.pth, 2 from",
     ),
     "mean": (("--mean", "a"), 2, "mean: expected numbers separated by commas, got 'a'"),
+    "scale": (
+        ("--mean", "123.675,116.28,103.53", "--std", "58.395,57.12,57.375"),
+        2,
+        "mean: expected values of pixels from 0 to 1, got 123.675, 116.28, 103.53; divide",
+    ),
     "size": (("--image-size", "big"), 2, "image_size: expected height x width"),
     "preset": (("--preprocessing", "imagenets"), 2, "did you mean 'imagenet'"),
     "network": (("--network", "resnet8"), 3, "expected the parameters of resnet8"),

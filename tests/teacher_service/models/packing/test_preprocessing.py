@@ -59,6 +59,30 @@ def test_other_preprocessing_is_an_error(given: object, message: str) -> None:
         preprocessing_of(given)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), "mean: .* from 0 to 1, got 123.675, 116.28, 103.53;"),
+        ((-123.675,), (1.0,), "mean: expected values of pixels from 0 to 1, got -123.675"),
+        ((0.485, 0.456, 0.406), (58.395, 57.12, 57.375), "std: .* from 0 to 1, got 58.395, 57.12, 57.375; divide"),
+        ((0.0,), (255.0,), "std: expected values of pixels from 0 to 1, got 255; divide .* by 255"),
+    ],
+)
+def test_values_of_pixels_from_0_to_255_are_an_error(
+    mean: tuple[float, ...], std: tuple[float, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Preprocessing(mean, std).for_channels(3)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"), [(0.0, 1 / 255), (0.485, 1 / 255), (1.0, 1.0), (-0.5, 0.5), (0.5, 2.0), (0.0, 10.0), (0.0, 1e-6)]
+)
+def test_values_for_networks_of_any_other_scale_are_kept(mean: float, std: float) -> None:
+    """Such as networks of pixels from 0 to 255, with or without the mean subtracted."""
+    assert Preprocessing((mean,), (std,)).for_channels(3) == ((mean,) * 3, (std,) * 3)
+
+
 def test_no_value_is_assumed() -> None:
     """A teacher with another mean is a worse teacher, and nothing says so."""
     with pytest.raises(ValueError, match=r"mean and std: expected the values that the network was trained with"):

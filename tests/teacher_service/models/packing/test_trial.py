@@ -52,6 +52,23 @@ def test_logits_that_are_not_finite_are_an_error() -> None:
         check_answers(_teacher(network), Path("my.pth"))
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_probabilities_are_an_error(kind: torch.dtype) -> None:
+    class Rounded(nn.Module):
+        def forward(self, outputs: Tensor) -> Tensor:
+            return outputs.to(kind).float()
+
+    network = nn.Sequential(small(), nn.Softmax(dim=1), Rounded())
+    with pytest.raises(WeightsError, match=r"my\.pth: expected logits.* probabilities.* without its last softmax"):
+        check_answers(_teacher(network), Path("my.pth"))
+
+
+@pytest.mark.parametrize("last", [nn.LogSoftmax(dim=1), nn.ReLU(), nn.Sigmoid()])
+def test_outputs_that_are_no_probabilities_pass(last: nn.Module) -> None:
+    """Log-probabilities are logits as good as others."""
+    check_answers(_teacher(nn.Sequential(small(), last)), Path("my.pth"))
+
+
 class _Brightest(nn.Module):
     """Logits that are the means of a picture's left, middle and right part, per channel of colour."""
 
@@ -88,6 +105,34 @@ def test_picture_is_upright(tmp_path: Path) -> None:
     exif[0x0112] = 3
     turned.save(tmp_path / "turned.png", exif=exif)
     assert top_classes(_teacher(_Brightest(), _wide()), tmp_path / "turned.png", 1)[0].name == "ship"
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_transparent_parts_are_white(mode: str, channels: int, tmp_path: Path) -> None:
+    """The left third is black and transparent, the right one dark: the colour that is hidden does not count."""
+    columns = np.repeat(np.array([0, 128, 64], np.uint8), 8)
+    grey = Image.fromarray(np.broadcast_to(columns, (8, 24)).copy())
+    file = tmp_path / "transparent.png"
+    if mode in ("RGBA", "LA"):
+        grey.putalpha(Image.fromarray(np.where(np.asarray(grey) == 0, 0, 255).astype(np.uint8)))
+        grey.convert(mode).save(file)
+    elif mode == "P":
+        grey.convert("P").save(file, transparency=0)
+    else:
+        grey.convert("RGB").save(file, transparency=(0, 0, 0))
+    changes = {"in_channels": channels, "mean": (0.0,) * channels, "std": (1.0,) * channels}
+    top = top_classes(_teacher(_Brightest(), _wide().model_copy(update=changes)), file, 3)
+    assert [answer.name for answer in top] == ["cat", "dog", "ship"]
+
+
+@pytest.mark.parametrize(("mode", "ending"), [("I;16", "png"), ("I", "tif"), ("F", "tif")])
+def test_picture_of_more_than_8_bits_is_an_error(mode: str, ending: str, tmp_path: Path) -> None:
+    """It would be white: Pillow cuts its values at 255."""
+    file = tmp_path / f"deep.{ending}"
+    Image.new(mode, (24, 8), 1000).save(file)
+    with pytest.raises(ValueError, match=rf"try: expected a picture of 8 bits a channel.*deep.*{mode}; convert it"):
+        top_classes(_teacher(_Brightest(), _wide()), file, 1)
 
 
 def test_grey_picture_of_a_grey_model(tmp_path: Path) -> None:
