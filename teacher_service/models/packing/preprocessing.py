@@ -11,8 +11,8 @@ from shared.networks.imagenet import IMAGENET_MEAN, IMAGENET_SIZE, IMAGENET_STD
 _LARGEST_MEAN: Final = 1.0
 """On either side of 0. Pixels from 0 to 1 have no larger mean; on the scale from 0 to 255, almost all have."""
 _LARGEST_STD: Final = 10.0
-"""A larger one scales pixels from 0 to 1 down to less than a tenth, which no network expects. Small ones are kept: 1 / 255
-is that of a network of pixels from 0 to 255."""
+"""A larger one scales pixels from 0 to 1 down to less than a tenth, which no network expects. Small ones are kept:
+1 / 255 is that of a network of pixels from 0 to 255."""
 
 Size = tuple[int, int]
 """Height and width in pixels."""
