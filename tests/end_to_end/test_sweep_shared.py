@@ -26,7 +26,7 @@ SELECTING: Final = 4
 MOST_CALLS: Final = 100
 """More than all students want: those that select in rounds want samples of their own."""
 _ROOT: Final = Path(__file__).parents[2]
-DEATHS: Final = ("send:2", "answer:3", "commit:7", "0002.json:2", "answer:1", ".json:8")
+DEATHS: Final = ("send:2", "answer:3", "commit:7", "0002.json:2", "answer:1", ".json:10")
 """Where the command dies, one start after the other (see dying_worker.py): in the purchase; as the second round is
 selected, and in its purchase; when the last of it is selected; when some results are there."""
 _WAITS: Final = """while self.steps == 3 and not (HERE / "go").exists():
