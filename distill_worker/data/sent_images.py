@@ -17,6 +17,9 @@ from distill_worker.errors import DataError
 Files = Mapping[bytes, Sequence[Picture]]
 """The user's own files by sample key; several if they have the same pixels in the data set."""
 _PNG: Final = "image/png"
+_JPEG: Final = "image/jpeg"
+_WITH_MORE_FRAMES: Final = "MPO"
+"""Pillow's name of a JPEG with a second frame, as many phones write it. Vendors know it as a JPEG."""
 
 
 def own_file(pictures: Sequence[Picture]) -> tuple[bytes, str]:
@@ -38,7 +41,7 @@ def own_file(pictures: Sequence[Picture]) -> tuple[bytes, str]:
     content = min(contents, key=lambda content: sha256(content).digest())
     return content, read_picture(
         Picture(pictures[0].name, lambda: BytesIO(content)),
-        lambda opened: Image.MIME.get(opened.image.format or "", "application/octet-stream"),
+        lambda opened: _media_type(opened.image.format or ""),
         where="data",
     )
 
@@ -64,6 +67,10 @@ def png_of_pixels(pixels: NDArray[np.uint8], size: tuple[int, int] | None = None
         raise DataError(f"expected an image that is grey or RGB, got one of {len(pixels)} channels")
     image = Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(np.moveaxis(pixels, 0, -1)))
     return _png(image if size is None else OpenPicture(image, NEWEST).resized(size))
+
+
+def _media_type(image_format: str) -> str:
+    return _JPEG if image_format == _WITH_MORE_FRAMES else Image.MIME.get(image_format, "application/octet-stream")
 
 
 def _png(image: Image.Image) -> tuple[bytes, str]:

@@ -13,12 +13,11 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from shared.networks import build_network
-from shared.weights import WeightsCard, weights_bytes
 from tests.docs.commands import Command
 from tests.docs.pages import ROOT
 from tests.end_to_end.processes import RunningService, free_port, http, join, kill, start
 from tests.endurance import HANG_SECONDS
+from tests.small_teacher import small_teacher
 
 _MODULES: Final = {"distill-worker": "distill_worker", "teacher-service": "teacher_service"}
 _RUN: Final = """
@@ -45,17 +44,7 @@ _PHOTOS: Final = 600
 
 def untrained_teacher(path: Path) -> Path:
     """A weights file of a resnet8 for digits."""
-    card = WeightsCard(
-        network="resnet8",
-        num_classes=10,
-        in_channels=1,
-        image_size=(8, 8),
-        mean=(0.3,),
-        std=(0.4,),
-        class_names=tuple("0123456789"),
-    )
-    path.write_bytes(weights_bytes(build_network("resnet8", num_classes=10, in_channels=1), card))
-    return path
+    return small_teacher(path, mean=(0.3,), std=(0.4,))
 
 
 @dataclass

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from shared.networks import build_network
-from shared.weights import WeightsCard, weights_bytes
+from shared.weights import weights_bytes
 from tests.end_to_end.asking import wait_until
 from tests.end_to_end.clocked_service import FileClock
 from tests.end_to_end.processes import RunningService
 from tests.postgresql import PostgresServer
+from tests.small_teacher import small_card
 
 StartService = Callable[..., RunningService]
 
@@ -55,16 +56,7 @@ def _write_weights(path: Path, name: str) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         network = build_network(name, num_classes=10, in_channels=1)
-    card = WeightsCard(
-        network=name,
-        num_classes=10,
-        in_channels=1,
-        image_size=(8, 8),
-        mean=(0.3,),
-        std=(0.4,),
-        class_names=tuple("0123456789"),
-    )
-    path.write_bytes(weights_bytes(network, card))
+    path.write_bytes(weights_bytes(network, small_card(network=name, mean=(0.3,), std=(0.4,))))
     return path
 
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from shared.networks import build_network, runs_code
 from shared.networks.given import given, given_digest, is_given, looks_trained, name_of, weights_digest
-from shared.weights import WeightsCard, WeightsError, load_weights, weights_bytes
+from shared.weights import WeightsError, load_weights, weights_bytes
+from tests.small_teacher import small_card
 
 
 class Small(nn.Module):
@@ -88,16 +89,7 @@ def test_weights_file_is_loaded_with_the_module_again(tmp_path: Path) -> None:
     """Without it, the message says how."""
     file = tmp_path / "student.safetensors"
     module = Small()
-    card = WeightsCard(
-        network="given::Small",
-        num_classes=10,
-        in_channels=1,
-        image_size=(8, 8),
-        mean=(0.5,),
-        std=(0.5,),
-        class_names=tuple("0123456789"),
-    )
-    file.write_bytes(weights_bytes(module, card))
+    file.write_bytes(weights_bytes(module, small_card(network="given::Small")))
     with pytest.raises(WeightsError, match=r"distill_worker.load\(path, network=module\)"):
         load_weights(file, trust_code=True)
     with given("given::Small", Small()):

@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,8 @@ _MADE_BY_TOOLS: Final = (
     "System Volume Information",
 )
 """What archives, programs and file systems leave, beside names with a dot in front (`.DS_Store`)."""
+_UPWARDS: Final = "leading back to a folder above"
+_NOT_REGULAR: Final = "being pipes or devices"
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,12 @@ def class_folders(folder: Path, rules: Rules, *, where: str) -> ClassFolders:
 def image_files(folder: Path, rules: Rules = NEWEST) -> tuple[list[str], Counter[str]]:
     """The paths of the image files in a folder and in the folders below it, and the number of other files by extension.
 
-    Hidden files and folders, and those that tools leave, count as neither. Paths are strings: there may be millions.
+    A link to a folder above is not followed, and counts as one other file. Hidden files and folders, and those that
+    tools leave, count as neither. Paths are strings: there may be millions.
     """
     paths = list[str]()
     skipped = Counter[str]()
-    for place, names in _shown_files(folder):
+    for place, names in _shown_files(folder, skipped):
         for name in names:
             _, dot, last = name.rpartition(".")
             extension = dot + last.lower()
@@ -100,13 +104,57 @@ def skipped_files(skipped: Counter[str]) -> str:
     return f"skipped files that are not read: {kinds}; convert pictures to PNG or JPEG"
 
 
-def _shown_files(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """The names of the files below a folder that are not hidden, by their folders in order, each with a separator."""
+def _shown_files(folder: Path, skipped: Counter[str]) -> Iterator[tuple[str, list[str]]]:
+    """The names of the files below a folder that are not hidden, by their folders in order, each with a separator.
+
+    Links are followed, except those that lead back to a folder on the way. These are counted in `skipped`, as are pipes
+    and devices, from which a read may never return.
+    """
     tree: list[tuple[str, list[str]]] = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = filter(_is_shown, folders)
-        tree.append((place, sorted(filter(_is_shown, names))))
+    waiting = [(str(folder), _folders_above(folder))]
+    while waiting:
+        place, above = waiting.pop()
+        try:
+            here = _identity(place)
+            if here in above:
+                skipped[_UPWARDS] += 1
+                continue
+            with os.scandir(place) as entries:
+                shown = [entry for entry in entries if _is_shown(entry.name)]
+        except OSError:
+            continue
+        names: list[str] = []
+        for entry in shown:
+            if _is(entry.is_dir):
+                waiting.append((entry.path, above | {here}))
+            elif _is(entry.is_file) or not Path(entry.path).exists():  # a broken link is reported when it is read
+                names.append(entry.name)
+            else:
+                skipped[_NOT_REGULAR] += 1
+        tree.append((place, sorted(names)))
     return ((os.path.join(place, ""), names) for place, names in sorted(tree))  # noqa: PTH118
+
+
+def _folders_above(folder: Path) -> frozenset[tuple[int, int]]:
+    """The folders that a folder lies in, by its path as it is given and by the one without links."""
+    above = set[tuple[int, int]]()
+    for parent in {*folder.absolute().parents, *folder.resolve().parents}:
+        with suppress(OSError):
+            above.add(_identity(parent))
+    return frozenset(above)
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116 - as of a link's target
+    return status.st_dev, status.st_ino
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """Whether an entry is of a kind; a link that leads to itself is of none."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _is_shown(name: str) -> bool:

@@ -14,10 +14,9 @@ from distill_worker.experiments.comparison import lessons
 from distill_worker.experiments.own_teacher.local_teacher import TrainedTeacher
 from distill_worker.runs import classes, resolution
 from distill_worker.teachers.base import Teacher
-from shared.networks import build_network
-from shared.weights import WeightsCard, weights_bytes
 from tests.distill_worker.cli.conftest import Command, facts_of
 from tests.distill_worker.fake_teacher import FakeTeacher
+from tests.small_teacher import small_teacher
 
 PRICE = 'teacher.price_per_call = 0.25\nteacher.currency = "EUR"\n'
 SEEDS_DIFFER = "same_samples = false\n"
@@ -233,18 +232,7 @@ def test_degraded_teacher_is_shown_with_the_accuracy_of_what_it_sells(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On ten classes, noise that drowns the logits leaves about a tenth."""
-    card = WeightsCard(
-        network="resnet8",
-        num_classes=10,
-        in_channels=1,
-        image_size=(8, 8),
-        mean=(0.5,),
-        std=(0.5,),
-        class_names=tuple("0123456789"),
-        provenance={},
-    )
-    weights = tmp_path / "trained.safetensors"
-    weights.write_bytes(weights_bytes(build_network("resnet8", num_classes=10, in_channels=1), card))
+    weights = small_teacher(tmp_path / "trained.safetensors")
     monkeypatch.setattr(lessons, "train_teacher", lambda *_: TrainedTeacher("resnet8", 0.9, weights))
     comparison = _comparison(tmp_path, tables=f"{OWN_TEACHER}noise = 1000\n")
     ended = command("compare", comparison)

@@ -11,16 +11,27 @@ from distill_worker.cli.tables.sweeps import show_sweep
 from distill_worker.experiments.sweep.directory import SweepDirectory
 from shared.durable.signed_lock import own_signature, signed_lock
 from tests.distill_worker.cli.conftest import Command, facts_of
-from tests.distill_worker.experiments.engines.students import NOTHING, write_network
+from tests.distill_worker.experiments.engines.students import FAILS_UNTIL_MENDED, NOTHING, write_network
 from tests.distill_worker.fake_teacher import FakeTeacher, describe
 
-_FAILS_UNTIL_MENDED = """if self.steps == 3 and not (HERE / "mended").exists():
-                raise RuntimeError("broken")"""
+_ROWS = """
+n = [8]
+seeds = 2
+baseline = "KD"
+methods = [{label = "CE", method = {name = "ce"}}, {label = "KD", method = {name = "kd"}}]
+"""
 PRICE = 'price_per_call = 0.25, currency = "EUR", '
 
 
-def sweep_file(folder: Path, *, name: str = "out", teacher: str = "", sweep: str = '"training.steps" = [4, 8]') -> Path:
-    """CE and KD at n = 8 with two seeds, for each point of a grid."""
+def sweep_file(
+    folder: Path,
+    *,
+    name: str = "out",
+    teacher: str = "",
+    rows: str = _ROWS,
+    sweep: str = '"training.steps" = [4, 8]',
+) -> Path:
+    """A comparison for each point of a grid; by default of CE and KD at n = 8 with two seeds."""
     path = folder / f"{name}.toml"
     path.write_text(
         f"""
@@ -31,11 +42,8 @@ teacher = {{{teacher} give_up_after_seconds = 0}}
 [compare]
 directory = "{name}"
 cache = "cache.sqlite"
-n = [8]
-seeds = 2
 jobs = 2
-baseline = "KD"
-methods = [{{label = "CE", method = {{name = "ce"}}}}, {{label = "KD", method = {{name = "kd"}}}}]
+{rows}
 [sweep.grid]
 {sweep}
 """
@@ -236,7 +244,7 @@ def test_failed_student_ends_no_other_and_is_tried_again(
 ) -> None:
     """One network of two raises an error in its third step."""
     (tmp_path / "broken").mkdir()
-    write_network(tmp_path / "broken", _FAILS_UNTIL_MENDED)
+    write_network(tmp_path / "broken", FAILS_UNTIL_MENDED)
     path = sweep_file(tmp_path, sweep='"student.network" = ["net.py:Net", "broken/net.py:Net"]')
     ended = command("sweep", path, "--yes")
     assert ended.status == 3

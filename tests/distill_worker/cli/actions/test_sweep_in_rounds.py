@@ -7,13 +7,27 @@ from typing import Final
 import pytest
 
 from distill_worker.experiments.sweep.directory import SweepDirectory
-from tests.distill_worker.cli.actions.test_sweep import PRICE, table_of
+from tests.distill_worker.cli.actions.test_sweep import PRICE, sweep_file, table_of
 from tests.distill_worker.cli.conftest import Command, facts_of
-from tests.distill_worker.experiments.engines.students import NOTHING, folder_of_ray, write_network
+from tests.distill_worker.experiments.engines.students import (
+    FAILS_UNTIL_MENDED,
+    NOTHING,
+    folder_of_ray,
+    write_network,
+)
 from tests.distill_worker.fake_teacher import FakeTeacher
 
-_FAILS_UNTIL_MENDED: Final = """if self.steps == 3 and not (HERE / "mended").exists():
-                raise RuntimeError("broken")"""
+_ROWS: Final = """
+n = [12]
+seeds = 1
+[[compare.methods]]
+label = "KD"
+method = {name = "kd"}
+[[compare.methods]]
+label = "KD, in rounds"
+method = {name = "kd"}
+settings.budget = {strategy = "margin", rounds = 3}
+"""
 LATER: Final = 8
 """The most calls of later rounds."""
 TRAINED: Final = {"KD": 1, "KD, in rounds": 3}
@@ -22,31 +36,7 @@ TRAINED: Final = {"KD": 1, "KD, in rounds": 3}
 
 def _file(folder: Path, *, name: str = "out", teacher: str = "", networks: str = '"net.py:Net"') -> Path:
     """KD with samples drawn at once, and KD in three rounds of 4 samples: 12 calls, and at most 8 more."""
-    path = folder / f"{name}.toml"
-    path.write_text(
-        f"""
-data.name = "digits"
-student.network = "net.py:Net"
-training = {{steps = 4, batch_size = 4, checkpoint_every = 2, device = "cpu"}}
-teacher = {{{teacher} give_up_after_seconds = 0}}
-[compare]
-directory = "{name}"
-cache = "cache.sqlite"
-n = [12]
-seeds = 1
-jobs = 2
-[[compare.methods]]
-label = "KD"
-method = {{name = "kd"}}
-[[compare.methods]]
-label = "KD, in rounds"
-method = {{name = "kd"}}
-settings.budget = {{strategy = "margin", rounds = 3}}
-[sweep.grid]
-"student.network" = [{networks}]
-"""
-    )
-    return path
+    return sweep_file(folder, name=name, teacher=teacher, rows=_ROWS, sweep=f'"student.network" = [{networks}]')
 
 
 def _seconds_of(folder: Path, trained: int) -> float:
@@ -121,7 +111,7 @@ def test_sweep_that_ended_between_rounds_asks_for_the_later_ones(
 ) -> None:
     """There is nothing to buy before the next selection, but the command would not ask after it."""
     (tmp_path / "broken").mkdir()
-    write_network(tmp_path / "broken", _FAILS_UNTIL_MENDED)
+    write_network(tmp_path / "broken", FAILS_UNTIL_MENDED)
     path = _file(tmp_path, teacher=PRICE, networks='"broken/net.py:Net"')
     assert command("sweep", path, "--yes").status == 3
     paid = teacher.paid
@@ -136,7 +126,7 @@ def test_sweep_that_ended_between_rounds_asks_for_the_later_ones(
 def test_failed_student_that_selects_ends_no_other(command: Command, tmp_path: Path, teacher: FakeTeacher) -> None:
     """Its student of the first round fails; all others are trained, and the next command has its calls left to buy."""
     (tmp_path / "broken").mkdir()
-    write_network(tmp_path / "broken", _FAILS_UNTIL_MENDED)
+    write_network(tmp_path / "broken", FAILS_UNTIL_MENDED)
     teacher.limit = None
     path = _file(tmp_path, networks='"net.py:Net", "broken/net.py:Net"')
     ended = command("sweep", path, "--yes")

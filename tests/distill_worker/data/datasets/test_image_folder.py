@@ -1,5 +1,6 @@
 """Folders of image files, as PNG where pixels are compared."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import torch
 from PIL import Image
 
 from distill_worker.data.datasets import load_dataset
+from distill_worker.data.datasets.class_folders import class_folders, image_files
+from distill_worker.data.pictures.rules import NEWEST
 from distill_worker.errors import DataError
 from shared.sample_key import sample_key
 from tests.distill_worker.data.datasets.files import pixels, write_png
@@ -264,3 +267,29 @@ def test_class_folders_may_hold_equal_folders(tmp_path: Path) -> None:
     for number, label in enumerate(("cat", "dog")):
         _write(tmp_path / label, 9, number, 8, 8, 3)
     assert load_dataset("image-folder", tmp_path, path=tmp_path).class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("target", ["..", "../..", "."])
+def test_links_that_lead_back_are_not_followed(tmp_path: Path, target: str) -> None:
+    """Two of them would lead into each other for ever. They are counted; a link to another folder is followed."""
+    root = tmp_path / "pets"
+    _write(root, 10, 0, 4, 4)
+    (tmp_path / "more").mkdir()
+    write_png(tmp_path / "more" / "other.png", pixels(1, 1, 4, 4)[0])
+    for name in CLASSES[:2]:
+        (root / name / "loop").symlink_to(target)
+        (root / name / "more").symlink_to(tmp_path / "more")
+    found = class_folders(root, NEWEST, where="data")
+    assert [(found.labels == label).sum() for label in range(3)] == [11, 11, 10]
+    assert found.skipped == {"leading back to a folder above": 2}
+
+
+def test_pipe_named_like_a_picture_is_skipped(tmp_path: Path) -> None:
+    """A read of it would never return. A link to a file is followed."""
+    _write(tmp_path, 10, 0, 4, 4)
+    os.mkfifo(tmp_path / "ant" / "x.png")
+    write_png(tmp_path / "elsewhere" / "linked.png", pixels(1, 1, 4, 4)[0])
+    (tmp_path / "ant" / "linked.png").symlink_to(tmp_path / "elsewhere" / "linked.png")
+    (tmp_path / "ant" / "broken.png").symlink_to(tmp_path / "absent.png")
+    paths, skipped = image_files(tmp_path / "ant")
+    assert (len(paths), skipped) == (12, {"being pipes or devices": 1})

@@ -51,6 +51,9 @@ DIES_ONCE: Final = """if self.steps == 13 and not (HERE / "died").exists():
                 os.kill(os.getpid(), signal.SIGKILL)"""
 """SIGKILL at step 13 of the first training, after the checkpoint of step 10."""
 FAILS: Final = 'raise RuntimeError("broken")'
+FAILS_UNTIL_MENDED: Final = """if self.steps == 3 and not (HERE / "mended").exists():
+                raise RuntimeError("broken")"""
+"""In its third step, until the file `mended` exists."""
 HANGS: Final = """if self.steps == 3:
                 (HERE / "hangs").touch()
                 while not (HERE / "go").exists():

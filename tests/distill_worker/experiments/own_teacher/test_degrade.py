@@ -10,27 +10,15 @@ from distill_worker.errors import ConfigError, WorkerError
 from distill_worker.experiments.own_teacher.degrade import degrade_weights
 from distill_worker.training.evaluate import count_correct
 from shared.degradation import Degradation
-from shared.networks import build_network
-from shared.weights import WeightsCard, load_weights, weights_bytes
+from shared.weights import load_weights
 from teacher_service.models import TorchTeacher
+from tests.small_teacher import small_teacher
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A teacher of three classes."""
-    card = WeightsCard(
-        network="resnet8",
-        num_classes=3,
-        in_channels=1,
-        image_size=(8, 8),
-        mean=(0.5,),
-        std=(0.5,),
-        class_names=("a", "b", "c"),
-        provenance={"data": "digits"},
-    )
-    path = tmp_path / "good.safetensors"
-    path.write_bytes(weights_bytes(build_network("resnet8", num_classes=3, in_channels=1), card))
-    return path
+    return small_teacher(tmp_path / "good.safetensors", 3, provenance={"data": "digits"})
 
 
 def test_pruned_weights_are_written_and_said(source: Path, tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from distill_worker.errors import WorkerError
 from distill_worker.experiments.own_teacher.local_service import create_key, enlarge_quota, served
-from shared.networks import build_network
-from shared.weights import WeightsCard, weights_bytes
+from tests.small_teacher import small_teacher
 
 _OWNER = """
 import sys, time
@@ -61,18 +60,7 @@ def test_quota_of_a_key_is_enlarged(tmp_path: Path) -> None:
 
 def test_service_ends_with_a_killed_process(tmp_path: Path) -> None:
     """Its socket is closed, so that no service is left that nobody knows of."""
-    network = build_network("resnet8", num_classes=10, in_channels=1)
-    card = WeightsCard(
-        network="resnet8",
-        num_classes=10,
-        in_channels=1,
-        image_size=(8, 8),
-        mean=(0.5,),
-        std=(0.5,),
-        class_names=tuple("0123456789"),
-    )
-    weights = tmp_path / "teacher.safetensors"
-    weights.write_bytes(weights_bytes(network, card))
+    weights = small_teacher(tmp_path / "teacher.safetensors")
     owner = subprocess.Popen(
         [sys.executable, "-c", _OWNER, str(weights), str(tmp_path)], stdout=subprocess.PIPE, text=True
     )

@@ -9,9 +9,8 @@ import torch
 from distill_worker.data.datasets.dataset import Split
 from distill_worker.experiments.own_teacher.local_teacher import TrainedTeacher, degraded
 from shared.degradation import Degradation
-from shared.networks import build_network
-from shared.weights import WeightsCard, weights_bytes
 from teacher_service.models import TorchTeacher
+from tests.small_teacher import small_teacher
 
 BEFORE = 0.9
 
@@ -19,19 +18,8 @@ BEFORE = 0.9
 @pytest.fixture
 def teacher(tmp_path: Path) -> TrainedTeacher:
     """A network with some weights, as if it had been trained."""
-    card = WeightsCard(
-        network="resnet8",
-        num_classes=3,
-        in_channels=1,
-        image_size=(8, 8),
-        mean=(0.5,),
-        std=(0.5,),
-        class_names=("a", "b", "c"),
-        provenance={},
-    )
-    path = tmp_path / "trained.safetensors"
-    path.write_bytes(weights_bytes(build_network("resnet8", num_classes=3, in_channels=1), card))
-    return TrainedTeacher("resnet8", BEFORE, path)
+    weights = small_teacher(tmp_path / "trained.safetensors", 3)
+    return TrainedTeacher("resnet8", BEFORE, weights)
 
 
 @pytest.fixture

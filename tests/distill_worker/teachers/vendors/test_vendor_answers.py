@@ -18,6 +18,7 @@ from distill_worker.config.answers.answer_path import AnswerFields
 from distill_worker.config.load import load_config
 from distill_worker.data.datasets.image_folder import image_folder
 from distill_worker.data.datasets.opening import Opening
+from distill_worker.data.pictures.reading import Picture
 from distill_worker.data.sent_images import own_file
 from distill_worker.errors import AnswerUnread, TeacherRefused
 from distill_worker.runs.sampling.samples import Samples
@@ -236,6 +237,15 @@ def test_file_that_is_gone_costs_nothing(tmp_path: Path) -> None:
         with pytest.raises(TeacherRefused, match=r"cannot be read.*nothing was sent"):
             teacher.buy(image[None], description=teacher.describe(), idempotency_key="k", outputs=("top_k:3",))
     assert server.requests == []
+
+
+def test_picture_of_a_phone_with_a_second_frame_is_sent_as_the_jpeg_that_it_is(tmp_path: Path) -> None:
+    """Pillow names it MPO, which no vendor knows."""
+    path = tmp_path / "phone.jpg"
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(path, format="MPO", save_all=True, append_images=frames[1:])
+    content, media_type = own_file([Picture.at(str(path))])
+    assert (content, media_type) == (path.read_bytes(), "image/jpeg")
 
 
 def test_each_sample_has_its_own_file_after_the_split_by_key(tmp_path: Path) -> None:
